@@ -1,0 +1,1 @@
+"""Blocking calls on worker threads that a trio cancellation ends at once."""

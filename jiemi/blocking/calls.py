@@ -1,0 +1,145 @@
+"""Run a blocking function on a worker thread so that cancelling it ends it.
+
+trio can't stop a thread. `abandon_on_cancel` only stops waiting for it, and then it holds its socket, its lock and its
+half-done work for as long as the far end likes. So the function gets an `Interrupter` and tells it, before each wait,
+how to end that wait (shut the socket down, kill the process). A cancellation calls that, and then waits for the thread,
+which now ends by itself with an error that nobody sees.
+
+The function finds its interrupter in its argument; code that a library calls back finds it with `current()`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import outcome
+import trio
+
+T = TypeVar("T")
+
+
+class Interrupted(OSError):
+    """The call was interrupted before the next wait began. Seen inside the worker thread only."""
+
+
+class Interrupter:
+    """How to end the wait that a worker thread is in. All methods may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._end_wait: Callable[[], None] | None = None
+        self._interrupted = False
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the call was cancelled."""
+        return self._interrupted
+
+    def use(self, end_wait: Callable[[], None] | None) -> None:
+        """Tell how to end the wait that comes next, in place of what was told before.
+
+        Args:
+            end_wait: called at most once, from another thread; must not block. None where no wait can be ended.
+
+        Raises:
+            Interrupted: the call is already cancelled; do not begin the wait.
+        """
+        with self._lock:
+            if self._interrupted:
+                raise Interrupted("the call was cancelled")
+            self._end_wait = end_wait
+
+    def interrupt(self) -> None:
+        """End the wait that the thread is in, and every later one before it begins."""
+        with self._lock:
+            self._interrupted = True
+            end_wait, self._end_wait = self._end_wait, None
+            if end_wait is not None:
+                with contextlib.suppress(OSError):
+                    end_wait()
+
+
+_current = threading.local()
+
+
+def current() -> Interrupter:
+    """The interrupter of the call that this thread runs, or one that nobody interrupts."""
+    interrupter = getattr(_current, "interrupter", None)
+    return interrupter if isinstance(interrupter, Interrupter) else Interrupter()
+
+
+async def run_blocking(function: Callable[[Interrupter], T], *, limiter: trio.CapacityLimiter) -> T:
+    """Call `function(interrupter)` on a worker thread; when cancelled, interrupt it and wait for its end.
+
+    Args:
+        function: the blocking work. Its waits need deadlines of their own where it can't tell how to end them.
+        limiter: bounds how many such calls run at once; waiting for a place can be cancelled.
+
+    Raises:
+        Whatever the function raises.
+    """
+    interrupter = Interrupter()
+
+    def call() -> T:
+        _current.interrupter = interrupter
+        try:
+            return function(interrupter)
+        finally:
+            _current.interrupter = None
+
+    async def interrupt_when_cancelled() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            interrupter.interrupt()
+
+    async with limiter:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(interrupt_when_cancelled)
+            with trio.CancelScope(shield=True):
+                # A limiter of its own: the place was taken above, where waiting for it could be cancelled.
+                result = await trio.to_thread.run_sync(outcome.capture, call, limiter=trio.CapacityLimiter(1))
+            nursery.cancel_scope.cancel()
+        return result.unwrap()
+
+
+@contextlib.contextmanager
+def interruptible_socket(interrupter: Interrupter, sock: socket.socket) -> Iterator[None]:
+    """While the context lasts, an interruption shuts the socket down."""
+    interrupter.use(lambda: sock.shutdown(socket.SHUT_RDWR))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(Interrupted):
+            interrupter.use(None)
+
+
+def connect_tcp(interrupter: Interrupter, host: str, port: int, *, timeout_seconds: float | None) -> socket.socket:
+    """A TCP connection, whose making can be interrupted (all but the name lookup, which the resolver bounds).
+
+    Args:
+        timeout_seconds: for each address of the host; it stays set on the socket as its read timeout.
+
+    Raises:
+        OSError: as `socket.create_connection`; TimeoutError where no answer came in time.
+    """
+    error: OSError | None = None
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            sock.settimeout(timeout_seconds)
+            with interruptible_socket(interrupter, sock):
+                sock.connect(address)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as caught:
+            sock.close()
+            error = caught
+            if interrupter.interrupted:
+                raise
+        else:
+            return sock
+    raise error if error is not None else OSError("the name has no address")

@@ -1,0 +1,292 @@
+"""What can go wrong, as values.
+
+Every failure that a user can meet has a *reason*: a stable CamelCase name from the table below. The table says what
+happens next (its `Kind`), what it means, and what to do about it; README.md's troubleshooting table is generated from
+it and a test compares the two. The *message* beside a reason names the field, file, Secret or key that is wrong, never
+a value, so that it may be shown to anyone who may read the Decryptor.
+
+Errors that cross a port are `JiemiError`s. Library exceptions are translated into them once, at the edge, with `from`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+import attrs
+
+MESSAGE_LIMIT_CHARACTERS = 1_000
+"""A message is for a status field and a log line; what is longer is cut, so that a remote end can't fill either."""
+
+
+class Kind(enum.Enum):
+    """What happens next. The words are those of fluxcd's error package."""
+
+    STALLED = "stalled"
+    """The user must act: only a change of the spec, a Secret or the repository helps."""
+    WAITING = "waiting"
+    """Something that this depends on is not there yet; it is asked for again soon."""
+    TRANSIENT = "transient"
+    """It may work when tried again."""
+
+
+@attrs.frozen
+class ReasonInfo:
+    """One row of the table of reasons."""
+
+    kind: Kind
+    meaning: str
+    remedy: str
+
+
+REASONS: Mapping[str, ReasonInfo] = {
+    # The Decryptor itself
+    "InvalidSpec": ReasonInfo(
+        Kind.STALLED,
+        "A field of the Decryptor is missing, contradicts another or has the wrong form.",
+        "Correct the field that the message names.",
+    ),
+    "ProviderNotSupportedYet": ReasonInfo(
+        Kind.STALLED,
+        "The provider is accepted by the API but this release does not decrypt with it.",
+        "Use `age` or `pgp`, or wait for the release that adds the provider.",
+    ),
+    # Credentials
+    "SecretNotFound": ReasonInfo(
+        Kind.WAITING,
+        "A Secret that the spec names does not exist in the Decryptor's namespace.",
+        "Create the Secret, or correct `secretName`.",
+    ),
+    "SecretKeyNotFound": ReasonInfo(
+        Kind.WAITING,
+        "The Secret exists but has no such key.",
+        "Add the key to the Secret, or correct `key`.",
+    ),
+    "SecretValueEmpty": ReasonInfo(
+        Kind.WAITING,
+        "The Secret's key exists but its value is empty or is not text.",
+        "Put the credential into the Secret.",
+    ),
+    "SecretForbidden": ReasonInfo(
+        Kind.STALLED,
+        "Miwen may not read Secrets in this namespace.",
+        "Grant `get` on Secrets there to Miwen's ServiceAccount (deploy/rbac.yaml does).",
+    ),
+    # The repository
+    "InvalidUrl": ReasonInfo(
+        Kind.STALLED,
+        "The repository's URL can't be used: no host, an unknown scheme, or a credential inside it.",
+        "Use https://, http://, ssh://, git:// or user@host:path, and put credentials into `credentials`.",
+    ),
+    "SchemeNotAllowed": ReasonInfo(
+        Kind.STALLED,
+        "Krapao does not allow this kind of URL.",
+        "Use another one; `file://` needs `jiemi krapao --allow-file-urls`.",
+    ),
+    "HostUnreachable": ReasonInfo(
+        Kind.TRANSIENT,
+        "The repository's host could not be reached, or did not answer in time.",
+        "Check the URL, DNS and network policies; it is tried again.",
+    ),
+    "RepositoryNotFound": ReasonInfo(
+        Kind.STALLED,
+        "The host answers but has no such repository (many hosts also say so for missing credentials).",
+        "Check the URL and, for a private repository, the credentials.",
+    ),
+    "RepositoryAccessDenied": ReasonInfo(
+        Kind.STALLED,
+        "The host refused the repository's credentials, or wants some.",
+        "Correct `credentials.username`, `credentials.token` or `credentials.ssh`.",
+    ),
+    "HostKeyUnknown": ReasonInfo(
+        Kind.STALLED,
+        "The ssh host's key is not among the known ones, or is another.",
+        "Add the host's line to `credentials.knownHosts` or to Krapao's `--ssh-known-hosts` file.",
+    ),
+    "TlsVerificationFailed": ReasonInfo(
+        Kind.STALLED,
+        "The host's TLS certificate could not be verified.",
+        "Use a host whose certificate is signed by an authority that Krapao's image trusts.",
+    ),
+    "RefNotFound": ReasonInfo(
+        Kind.STALLED,
+        "The repository has no such branch or tag (or is empty).",
+        "Correct `repository.ref`, or push the branch again.",
+    ),
+    "RevisionNotFound": ReasonInfo(
+        Kind.TRANSIENT,
+        "The revision that was asked for is no longer in the repository.",
+        "Nothing: the newest revision is asked for at the next tick.",
+    ),
+    "GitProtocolError": ReasonInfo(
+        Kind.TRANSIENT,
+        "The host answered, but not as a git server does.",
+        "Check that the URL is a git repository's; it is tried again.",
+    ),
+    "StorageFailed": ReasonInfo(
+        Kind.TRANSIENT,
+        "Krapao could not write its clone (disk full, read-only or damaged).",
+        "Look at Krapao's volume; a damaged clone is made anew.",
+    ),
+    # The file
+    "FileNotFound": ReasonInfo(
+        Kind.STALLED,
+        "The revision has no file at `fileToDecrypt` (or at `sopsPath`).",
+        "Correct the path, or commit the file.",
+    ),
+    "NotAFile": ReasonInfo(
+        Kind.STALLED,
+        "The path is a directory, a symbolic link or a submodule.",
+        "Name a regular file.",
+    ),
+    "LimitExceeded": ReasonInfo(
+        Kind.STALLED,
+        "The file, what it decrypts to, or the time that takes is beyond the limit that the message names.",
+        "Make the file smaller, or raise Krapao's limit.",
+    ),
+    "NotEncrypted": ReasonInfo(
+        Kind.STALLED,
+        "The file has no SOPS metadata: it is not encrypted with SOPS.",
+        "Encrypt it with `sops encrypt --in-place FILE`, or correct the path.",
+    ),
+    "UnknownFormat": ReasonInfo(
+        Kind.STALLED,
+        "The file's name or content is no format that can be applied.",
+        "Name the file .yaml, .yml or .json and give it that content.",
+    ),
+    # The key
+    "KeyMissing": ReasonInfo(
+        Kind.STALLED,
+        "None of the keys given can open the file's data key.",
+        "Give a key for one of the file's recipients, or add yours with `sops updatekeys`.",
+    ),
+    "KeyInvalid": ReasonInfo(
+        Kind.STALLED,
+        "A key given is not a key of its kind.",
+        "Put the whole private key, as the tool exported it, into the literal or Secret.",
+    ),
+    "MacMismatch": ReasonInfo(
+        Kind.STALLED,
+        "The file was changed after it was encrypted: its checksum (SOPS MAC) or a value does not verify.",
+        "Edit it with `sops edit FILE` only; restore the last good commit if this was no one of yours.",
+    ),
+    "DecryptionFailed": ReasonInfo(
+        Kind.STALLED,
+        "sops could not decrypt the file for another reason, which the message tells as far as it is safe.",
+        "Try `sops decrypt FILE` with the same key.",
+    ),
+    "SopsMissing": ReasonInfo(
+        Kind.WAITING,
+        "Krapao finds no `sops` program.",
+        "Install it (the image has it; `jiemi tools` gets it) or give `--sops PATH`.",
+    ),
+    "GpgMissing": ReasonInfo(
+        Kind.WAITING,
+        "A pgp key needs the `gpg` program, and Krapao finds none.",
+        "Install GnuPG beside Krapao (the image has it) or give `--gpg PATH`.",
+    ),
+    # The objects
+    "NotAKubernetesObject": ReasonInfo(
+        Kind.STALLED,
+        "A document in the file lacks apiVersion, kind or metadata.name, or is no mapping.",
+        "Correct the document that the message numbers.",
+    ),
+    "KindUnknown": ReasonInfo(
+        Kind.WAITING,
+        "The cluster serves no such kind.",
+        "Install the CustomResourceDefinition, or correct apiVersion and kind.",
+    ),
+    "NamespaceNotFound": ReasonInfo(
+        Kind.WAITING,
+        "The object's namespace does not exist.",
+        "Create the namespace.",
+    ),
+    "ApplyForbidden": ReasonInfo(
+        Kind.STALLED,
+        "Miwen has no right to apply the object (RBAC or an admission rule).",
+        'Grant it: a ClusterRole labelled `jiemi.cr/aggregate-to-miwen: "true"` adds to what Miwen may apply.',
+    ),
+    "ApplyRejected": ReasonInfo(
+        Kind.STALLED,
+        "The API server found the object invalid.",
+        "Correct the object's fields that the message names.",
+    ),
+    "ApplyConflict": ReasonInfo(
+        Kind.TRANSIENT,
+        "The object was changed by another at the same moment.",
+        "Nothing: it is tried again.",
+    ),
+    "ClusterUnavailable": ReasonInfo(
+        Kind.TRANSIENT,
+        "The Kubernetes API did not answer, or asked to be spared.",
+        "Nothing: it is tried again; look at the API server if it lasts.",
+    ),
+    "ListForbidden": ReasonInfo(
+        Kind.STALLED,
+        "Miwen may not list, watch or write the status of Decryptors, or the CRD is not installed.",
+        "Apply deploy/ (CRD and RBAC), or give `--namespace` where Miwen's rights end.",
+    ),
+    "WatchExpired": ReasonInfo(
+        Kind.TRANSIENT,
+        "The API server no longer has the changes since the last list (410 Gone).",
+        "Nothing: Miwen lists again.",
+    ),
+    # Between the two services
+    "KrapaoUnavailable": ReasonInfo(
+        Kind.WAITING,
+        "Miwen can't reach Krapao, or the connection ended in the middle of a call.",
+        "Look at the StatefulSet `repository`; Miwen connects again by itself.",
+    ),
+    "Timeout": ReasonInfo(
+        Kind.TRANSIENT,
+        "The work was not done within its deadline.",
+        "Nothing: it is tried again; look at the host's or Krapao's load if it lasts.",
+    ),
+    "InternalError": ReasonInfo(
+        Kind.TRANSIENT,
+        "A fault of Jiemi's own.",
+        "Read the service's log at that time, and report it.",
+    ),
+}
+"""Every reason there is. A reason that is not here can't be raised."""
+
+
+def _one_line(text: str) -> str:
+    """The text with control characters made spaces, cut to the limit."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    if len(line) <= MESSAGE_LIMIT_CHARACTERS:
+        return line
+    return line[: MESSAGE_LIMIT_CHARACTERS - 1] + "…"
+
+
+@attrs.frozen
+class Failure:
+    """One thing that went wrong, safe to show anyone who may read the Decryptor.
+
+    Attributes:
+        reason: a key of `REASONS`.
+        message: what exactly is wrong, at most `MESSAGE_LIMIT_CHARACTERS`; names, never values of credentials.
+    """
+
+    reason: str = attrs.field(validator=attrs.validators.in_(REASONS))
+    message: str = attrs.field(converter=_one_line)
+
+    @property
+    def kind(self) -> Kind:
+        return REASONS[self.reason].kind
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.message}"
+
+
+class JiemiError(Exception):
+    """A failure on its way up. Its text is that of the failure, so a log of it is safe too."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        self.failure = Failure(reason, message)
+        super().__init__(str(self.failure))
+
+    @classmethod
+    def of(cls, failure: Failure) -> JiemiError:
+        """The exception for a failure that came as a value, over a wire for example."""
+        return cls(failure.reason, failure.message)

@@ -1,0 +1,95 @@
+"""What is said of a Decryptor after a tick: a pure function of what was said before and what happened.
+
+`current` is the deployment that is in the cluster. A failure leaves its id, revision and time alone and only turns its
+status to NotSync, because the last good objects stay. A new revision (or file) that was applied makes a new record with
+the next id, and the one before it goes to the history.
+"""
+
+from __future__ import annotations
+
+import datetime
+
+import attrs
+
+from jiemi.core.decryptor import HISTORY_LIMIT, Condition, DecryptorStatus, StatusRecord
+from jiemi.core.errors import Failure
+
+SYNCED = "Synced"
+"""Reason of the Ready condition while the cluster follows the repository."""
+
+SHORT_REVISION = 12
+"""Characters of a revision in a message; git's own abbreviation for large repositories."""
+
+
+def rfc3339(moment: datetime.datetime) -> str:
+    """A moment in UTC as RFC 3339 text with seconds: "2026-11-24T03:00:00Z"."""
+    return moment.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def is_current(status: DecryptorStatus | None, *, generation: int, revision: str) -> bool:
+    """Whether that revision, under that spec, is what the status says is deployed and well."""
+    return (
+        status is not None
+        and status.observed_generation == generation
+        and status.current.status == "Sync"
+        and status.current.revision == revision
+    )
+
+
+def after_sync(
+    before: DecryptorStatus | None, *, generation: int, revision: str, file: str, now: datetime.datetime
+) -> DecryptorStatus:
+    """The status once a revision of a file is applied."""
+    history = before.history if before is not None else ()
+    old = before.current if before is not None else None
+    if old is not None and old.id > 0 and (old.revision, old.file_to_decrypt) == (revision, file):
+        current = _good(old)
+    else:
+        number = old.id + 1 if old is not None else 1
+        current = StatusRecord(number, revision, file, rfc3339(now), "Sync")
+        if old is not None and old.id > 0:
+            history = (*history, _good(old))[-HISTORY_LIMIT:]
+    message = f"{file} of revision {revision[:SHORT_REVISION]} is applied"
+    ready = Condition("Ready", "True", SYNCED, message, rfc3339(now), generation)
+    return DecryptorStatus(current, history, _with(before, ready), generation, revision)
+
+
+def after_failure(
+    before: DecryptorStatus | None,
+    *,
+    generation: int,
+    file: str,
+    failure: Failure,
+    attempted_revision: str | None,
+    now: datetime.datetime,
+) -> DecryptorStatus:
+    """The status after a tick that failed.
+
+    Args:
+        file: of the spec, or "" where the spec can't be read; shown until there is a deployment.
+        attempted_revision: the one that was tried, or None when it is not even known.
+    """
+    old = before.current if before is not None else None
+    if old is None or old.id == 0:
+        old = StatusRecord(0, None, file, None, "NotSync")
+    current = attrs.evolve(old, status="NotSync", error_message=str(failure))
+    ready = Condition("Ready", "False", failure.reason, failure.message, rfc3339(now), generation)
+    attempted = attempted_revision or (before.last_attempted_revision if before is not None else None)
+    history = before.history if before is not None else ()
+    return DecryptorStatus(current, history, _with(before, ready), generation, attempted)
+
+
+def _good(record: StatusRecord) -> StatusRecord:
+    """A deployment as it was when it was made."""
+    return attrs.evolve(record, status="Sync", error_message=None)
+
+
+def _with(before: DecryptorStatus | None, condition: Condition) -> tuple[Condition, ...]:
+    """The conditions with this one in its place; its time is kept while its status stays."""
+    others: list[Condition] = []
+    for old in before.conditions if before is not None else ():
+        if old.type != condition.type:
+            others.append(old)
+        elif old.status == condition.status:
+            condition = attrs.evolve(condition, last_transition_time=old.last_transition_time)
+    return (*others, condition)

@@ -1,0 +1,1 @@
+"""Miwen, the controller: watches Decryptors, asks Krapao, applies, writes status."""

@@ -1,0 +1,82 @@
+"""All Decryptors: one task each, in one nursery.
+
+Each key (namespace, name) has a supervisor task. It runs the loop of the object that has the key now. An object that is
+deleted ends the loop; one that is deleted and made again (another uid) gets a loop of its own, after the old one ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+
+import trio
+
+from jiemi.core.decryptor import Decryptor
+from jiemi.miwen.decryptor_loop import Slot
+
+Key = tuple[str, str]
+
+
+class Decryptors:
+    """The tasks of the Decryptors that exist.
+
+    Args:
+        nursery: owns the tasks.
+        run: the loop of one Decryptor.
+    """
+
+    def __init__(self, nursery: trio.Nursery, run: Callable[[Slot], Awaitable[None]]) -> None:
+        self._nursery = nursery
+        self._run = run
+        self._entries: dict[Key, _Entry] = {}
+
+    def keys(self) -> frozenset[Key]:
+        """The keys that have a task now."""
+        return frozenset(self._entries)
+
+    def put(self, decryptor: Decryptor) -> None:
+        """An object is there, new or changed."""
+        if decryptor.meta.deleting:
+            self.remove(decryptor.meta.key)
+            return
+        entry = self._entries.get(decryptor.meta.key)
+        if entry is None:
+            entry = self._entries[decryptor.meta.key] = _Entry(Slot(decryptor))
+            self._nursery.start_soon(self._supervise, decryptor.meta.key, entry)
+        elif entry.removed or entry.next is not None or entry.slot.latest.meta.uid != decryptor.meta.uid:
+            entry.next = Slot(decryptor)
+            entry.scope.cancel()
+        else:
+            entry.slot.put(decryptor)
+
+    def remove(self, key: Key) -> None:
+        """The object is gone."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            entry.next = None
+            entry.removed = True
+            entry.scope.cancel()
+
+    def keep_only(self, keys: Iterable[Key]) -> None:
+        """A whole list was read: what is not in it is gone."""
+        for key in self.keys() - frozenset(keys):
+            self.remove(key)
+
+    async def _supervise(self, key: Key, entry: _Entry) -> None:
+        try:
+            while True:
+                with entry.scope:
+                    await self._run(entry.slot)
+                if entry.next is None:
+                    return
+                entry.slot, entry.next, entry.removed = entry.next, None, False
+                entry.scope = trio.CancelScope()
+        finally:
+            del self._entries[key]
+
+
+class _Entry:
+    def __init__(self, slot: Slot) -> None:
+        self.slot = slot
+        self.next: Slot | None = None
+        self.removed = False
+        self.scope = trio.CancelScope()

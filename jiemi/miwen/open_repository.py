@@ -1,0 +1,115 @@
+"""The repository that a Decryptor's loop has open: at most one, kept between ticks.
+
+Its owner is a task of the loop's nursery. It opens the repository, listens for news of it, and closes it when another
+takes its place or the loop ends. So an unchanged tick opens nothing and reads no Secret.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import trio
+
+from jiemi.core.errors import JiemiError
+from jiemi.core.schedule import watch_retry_seconds
+from jiemi.rpc.contract import GitCredentials, Head, Krapao, Repository, Source
+
+
+class OpenRepository:
+    """Holds one repository open.
+
+    Args:
+        krapao: where it is opened.
+        nursery: owns the task that holds it.
+        on_moved: told when the followed ref moved; must not block.
+        random: gives a number in [0, 1).
+    """
+
+    def __init__(
+        self,
+        krapao: Krapao,
+        nursery: trio.Nursery,
+        *,
+        on_moved: Callable[[Head], None],
+        random: Callable[[], float],
+    ) -> None:
+        self._krapao = krapao
+        self._nursery = nursery
+        self._on_moved = on_moved
+        self._random = random
+        self._held: _Held | None = None
+
+    def get(self, generation: int) -> Repository | None:
+        """The repository that is open for that generation of the spec, if one is."""
+        held = self._held
+        return held.repository if held is not None and held.generation == generation else None
+
+    async def open(self, source: Source, credentials: GitCredentials, *, generation: int) -> Repository:
+        """Open a repository in place of the one that is open; the same one stays as it is."""
+        held = self._held
+        if held is not None and (held.source, held.credentials) == (source, credentials):
+            held.generation = generation
+            return held.repository
+        await self.close()
+        held = _held(await self._nursery.start(self._own, source, credentials))
+        held.generation = generation
+        self._held = held
+        return held.repository
+
+    async def close(self) -> None:
+        """Close what is open, and wait until it is."""
+        held, self._held = self._held, None
+        if held is not None:
+            held.scope.cancel()
+            await held.closed.wait()
+
+    async def _own(
+        self,
+        source: Source,
+        credentials: GitCredentials,
+        *,
+        task_status: trio.TaskStatus[_Held],
+    ) -> None:
+        closed = trio.Event()
+        try:
+            with trio.CancelScope() as scope:
+                async with self._krapao.open(source, credentials) as repository:
+                    task_status.started(_Held(repository, source, credentials, scope, closed))
+                    await self._listen(repository)
+        finally:
+            closed.set()
+
+    async def _listen(self, repository: Repository) -> None:
+        failures = 0
+        while True:
+            began = trio.current_time()
+            try:
+                await repository.watch(self._on_moved)
+            except JiemiError:
+                # The loop meets the same fault at its next tick and reports it; listening only makes news quicker.
+                failures = failures + 1 if trio.current_time() - began < 60 else 1
+            await trio.sleep(watch_retry_seconds(failures, random=self._random()))
+
+
+def _held(value: object) -> _Held:
+    """What a started owner reports, with its type (nursery.start has none)."""
+    assert isinstance(value, _Held)  # noqa: S101 - narrows the type
+    return value
+
+
+class _Held:
+    def __init__(
+        self,
+        repository: Repository,
+        source: Source,
+        credentials: GitCredentials,
+        scope: trio.CancelScope,
+        closed: trio.Event,
+    ) -> None:
+        self.repository = repository
+        self.source = source
+        self.credentials = credentials
+        self.scope = scope
+        self.closed = closed
+        self.generation: float = math.nan

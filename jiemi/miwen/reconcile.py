@@ -1,0 +1,160 @@
+"""One tick: compare the repository's revision with the one in status, and make the cluster follow.
+
+    spec -> repository -> head -> (unchanged: end) -> keys -> render -> manifests -> apply each -> new status
+
+It writes nothing to the API server but the objects; the caller writes the status that comes back, if it is another.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Sequence
+
+import attrs
+import structlog
+import trio
+
+from jiemi.core.decryptor import Decryptor, DecryptorSpec, DecryptorStatus
+from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.manifests import Manifest, read_manifests
+from jiemi.core.schedule import head_max_age_seconds
+from jiemi.core.status import after_failure, after_sync, is_current
+from jiemi.miwen.credentials import decryption_keys, git_credentials, require_supported_provider
+from jiemi.miwen.kubernetes_port import Kubernetes
+from jiemi.miwen.open_repository import OpenRepository
+from jiemi.rpc.contract import RenderRequest, Repository, Source
+
+_log = structlog.get_logger("jiemi.miwen")
+
+_REOPEN = frozenset(
+    {"RepositoryAccessDenied", "RepositoryNotFound", "HostKeyUnknown", "InvalidUrl", "SchemeNotAllowed"}
+)
+"""After these, the Secrets are read again: the credentials that the repository was opened with may be old."""
+
+
+@attrs.frozen
+class Tick:
+    """What a tick came to.
+
+    Attributes:
+        status: what status should be now.
+        failure: what went wrong, or None.
+    """
+
+    status: DecryptorStatus | None
+    failure: Failure | None
+
+
+@attrs.frozen
+class Reconciler:
+    """Carries out ticks.
+
+    Attributes:
+        kubernetes: where objects are applied and Secrets are read.
+        now: the wall clock, for timestamps in status.
+        interval_seconds: of the loops that tick.
+        deploy_timeout_seconds: the longest that reading keys, decrypting and applying may take together, once begun.
+        work: bounds how many Decryptors are decrypted and applied at once, and so the memory that takes.
+    """
+
+    kubernetes: Kubernetes
+    now: Callable[[], datetime.datetime]
+    interval_seconds: float
+    deploy_timeout_seconds: float
+    work: trio.CapacityLimiter
+
+    async def tick(self, decryptor: Decryptor, before: DecryptorStatus | None, repositories: OpenRepository) -> Tick:
+        """One tick of one Decryptor; a failure is a value here, and the last good objects stay."""
+        attempt = _Attempt()
+        try:
+            status = await self._follow(decryptor, before, repositories, attempt)
+        except trio.TooSlowError:
+            limit = f"{self.deploy_timeout_seconds:g} s"
+            failure = Failure("Timeout", f"decrypting and applying was not done within {limit}")
+        except JiemiError as error:
+            failure = error.failure
+        except Exception:  # noqa: BLE001 - the boundary of this Decryptor: its fault must not take the others down
+            _log.exception("tick-crashed", namespace=decryptor.meta.namespace, name=decryptor.meta.name)
+            failure = Failure("InternalError", "Miwen's log tells more at this time")
+        else:
+            return Tick(status, None)
+        if failure.reason in _REOPEN:
+            await repositories.close()
+        spec = decryptor.spec
+        after = after_failure(
+            before,
+            generation=decryptor.meta.generation,
+            file=spec.source.file_to_decrypt if isinstance(spec, DecryptorSpec) else "",
+            failure=failure,
+            attempted_revision=attempt.revision,
+            now=self.now(),
+        )
+        return Tick(after, failure)
+
+    async def _follow(
+        self,
+        decryptor: Decryptor,
+        before: DecryptorStatus | None,
+        repositories: OpenRepository,
+        attempt: _Attempt,
+    ) -> DecryptorStatus | None:
+        spec = decryptor.spec
+        if isinstance(spec, Failure):
+            raise JiemiError.of(spec)
+        require_supported_provider(spec)
+        generation = decryptor.meta.generation
+        repository = repositories.get(generation)
+        if repository is None:
+            credentials = await git_credentials(decryptor, spec, self.kubernetes)
+            repository = await repositories.open(source_of(spec), credentials, generation=generation)
+        head = await repository.head(max_age_seconds=head_max_age_seconds(self.interval_seconds))
+        if is_current(before, generation=generation, revision=head.revision):
+            return before
+        attempt.revision = head.revision
+        async with self.work:
+            with trio.fail_after(self.deploy_timeout_seconds):
+                await self._deploy(decryptor, spec, repository, head.revision)
+        return after_sync(
+            before,
+            generation=generation,
+            revision=head.revision,
+            file=spec.source.file_to_decrypt,
+            now=self.now(),
+        )
+
+    async def _deploy(self, decryptor: Decryptor, spec: DecryptorSpec, repository: Repository, revision: str) -> None:
+        keys = await decryption_keys(decryptor, spec, self.kubernetes)
+        path = spec.source.file_to_decrypt
+        request = RenderRequest(revision, path, spec.source.sops_path, keys)
+        rendered = await repository.render(request)
+        await self._apply(read_manifests(rendered.documents, path=path), decryptor.meta.namespace)
+
+    async def _apply(self, manifests: Sequence[Manifest], namespace: str) -> None:
+        """Apply each object; one that fails does not keep the others from it."""
+        failures: list[Failure] = []
+        for manifest in manifests:
+            try:
+                await self.kubernetes.apply(manifest.body, default_namespace=namespace)
+            except JiemiError as error:
+                failures.append(error.failure)
+        if failures:
+            first = failures[0]
+            counted = (
+                f"{len(failures)} of {len(manifests)} objects were not applied, the first: "
+                if len(manifests) > 1
+                else ""
+            )
+            raise JiemiError(first.reason, counted + first.message)
+
+
+class _Attempt:
+    """What a tick had found out when it failed."""
+
+    revision: str | None = None
+
+
+def source_of(spec: DecryptorSpec) -> Source:
+    """The repository and ref that a spec follows."""
+    repository = spec.source.repository
+    ref = repository.ref
+    return Source(repository.url, ref.branch if ref else None, ref.tag if ref else None)

@@ -1,0 +1,1 @@
+"""The contract between Miwen and Krapao, and its Cap'n Proto form."""

@@ -1,0 +1,182 @@
+"""What Miwen and Krapao say to each other: frozen values, and the two ports that carry them.
+
+`Krapao` is the port. It has three forms with one contract suite (tests/contract): Krapao's own service
+(`jiemi.krapao.service`), the client that reaches that service over Cap'n Proto (`jiemi.rpc.client`), and the fake of
+the tests. A `Repository` is a capability: who holds it may read that repository, and closing it lets Krapao forget it.
+
+    async with krapao.open(source, credentials) as repository:
+        head = await repository.head(max_age_seconds=90)
+        rendered = await repository.render(RenderRequest(head.revision, "secret.enc.yaml", keys))
+
+Every method raises `JiemiError` and nothing else (but trio's own Cancelled). Opening never fails: what is wrong with
+the source is told by the first method called, so that open and head can travel in one round trip.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import attrs
+
+from jiemi.core.sensitive import SensitiveBytes, SensitiveText
+
+DEFAULT_PORT = 50208
+"""The first version's port."""
+
+MEBIBYTE = 1024 * 1024
+
+MAX_FILE_BYTES = 4 * MEBIBYTE
+"""The largest encrypted file that is read. An object in etcd is at most 1.5 MiB (etcd's --max-request-bytes) and SOPS
+makes a value about 1.4 times as long, so a file of several full-sized Secrets still fits."""
+
+MAX_RENDERED_BYTES = 8 * MEBIBYTE
+"""The most that one file may decrypt to, all documents together."""
+
+MAX_DOCUMENTS = 1_000
+"""The most documents in one file."""
+
+_REVISION = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+
+def is_revision(text: str) -> bool:
+    """Whether the text is a full commit hash, SHA-1 or SHA-256, in lower case."""
+    return _REVISION.fullmatch(text) is not None
+
+
+@attrs.frozen
+class Source:
+    """A repository and the ref in it that is followed.
+
+    Attributes:
+        url: as in spec.source.repository.url; holds no credential.
+        branch: short name of the branch to follow, or None.
+        tag: short name of the tag to follow, or None. With neither, the repository's HEAD is followed.
+    """
+
+    url: str
+    branch: str | None = None
+    tag: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.branch is not None and self.tag is not None:
+            raise ValueError("a source follows a branch or a tag, not both")
+
+
+@attrs.frozen
+class GitCredentials:
+    """What the repository's host asks for. All None for a public one.
+
+    Attributes:
+        username: for https; for ssh the user where the URL names none.
+        token: a password or access token, for https.
+        ssh: a private key in OpenSSH or PEM form, for ssh.
+        known_hosts: lines of a known_hosts file (sshd(8)), beside those that Krapao was started with.
+    """
+
+    username: SensitiveText | None = None
+    token: SensitiveText | None = None
+    ssh: SensitiveText | None = None
+    known_hosts: SensitiveText | None = None
+
+
+@attrs.frozen
+class AgeKey:
+    """age identities, one a line, as `age-keygen` prints them (comments allowed)."""
+
+    private_key: SensitiveText
+
+
+@attrs.frozen
+class PgpKey:
+    """An OpenPGP private key, ASCII-armored as `gpg --export-secret-keys --armor` prints it."""
+
+    private_key: SensitiveText
+
+
+DecryptionKey = AgeKey | PgpKey
+
+
+@attrs.frozen
+class Head:
+    """The newest revision of the followed ref: a full commit hash in lower-case hexadecimal."""
+
+    revision: str
+
+
+@attrs.frozen
+class RenderRequest:
+    """One file to decrypt, of one revision.
+
+    Attributes:
+        revision: full commit hash; exactly this one is read, whatever arrives meanwhile.
+        path: path of the file in the repository, with forward slashes.
+        sops_path: path of the .sops.yaml, which must exist where it is given; or None.
+        keys: what may open the file's data key.
+    """
+
+    revision: str
+    path: str
+    sops_path: str | None = None
+    keys: tuple[DecryptionKey, ...] = ()
+
+
+@attrs.frozen
+class Rendered:
+    """A decrypted file.
+
+    Attributes:
+        revision: the one that was asked for.
+        documents: each document as one JSON text in UTF-8 (any JSON value), in the order of the file; empty YAML
+            documents are left out.
+    """
+
+    revision: str
+    documents: tuple[SensitiveBytes, ...]
+
+
+class Repository(Protocol):
+    """A repository that is open. Methods may be called from several tasks at once."""
+
+    async def head(self, *, max_age_seconds: float) -> Head:
+        """The newest revision of the followed ref.
+
+        Args:
+            max_age_seconds: an answer that the host gave at most so long ago will do; 0 asks the host now.
+
+        Raises:
+            JiemiError: InvalidUrl, SchemeNotAllowed, HostUnreachable, RepositoryNotFound, RepositoryAccessDenied,
+                HostKeyUnknown, TlsVerificationFailed, RefNotFound, GitProtocolError, StorageFailed, Timeout,
+                KrapaoUnavailable.
+        """
+        ...
+
+    async def render(self, request: RenderRequest) -> Rendered:
+        """Decrypt one file of one revision.
+
+        Raises:
+            JiemiError: those of `head`; RevisionNotFound, FileNotFound, NotAFile, LimitExceeded, NotEncrypted,
+                UnknownFormat, KeyMissing, KeyInvalid, MacMismatch, DecryptionFailed, SopsMissing, GpgMissing.
+        """
+        ...
+
+    async def watch(self, on_moved: Callable[[Head], None]) -> None:
+        """Call `on_moved` each time anyone's question makes Krapao see that the followed ref moved, until cancelled.
+
+        It asks the host nothing by itself. `on_moved` must not block and must not raise; news that arrive faster than
+        they are taken may be merged into the newest.
+
+        Raises:
+            JiemiError: KrapaoUnavailable when the connection ends.
+        """
+        ...
+
+
+class Krapao(Protocol):
+    """The repository service."""
+
+    def open(self, source: Source, credentials: GitCredentials) -> AbstractAsyncContextManager[Repository]:
+        """A repository, for as long as the context lasts. Never fails by itself and asks the host nothing."""
+        ...

@@ -1,0 +1,103 @@
+"""Cancelling a blocking call ends it and leaves no thread, whatever it waits for."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+import trio
+import urllib3
+
+from jiemi.blocking.calls import Interrupter, connect_tcp, current, run_blocking
+from jiemi.blocking.http import make_interruptible
+
+
+@pytest.fixture
+def silent_server() -> Iterator[int]:
+    """A port that accepts connections and never says anything."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        accepted: list[socket.socket] = []
+        stop = threading.Event()
+        server.settimeout(0.05)
+
+        def accept() -> None:
+            while not stop.is_set():
+                with contextlib.suppress(TimeoutError):
+                    accepted.append(server.accept()[0])
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            stop.set()
+            thread.join()
+            for sock in accepted:
+                sock.close()
+
+
+async def test_the_result_and_the_error_of_the_function_come_back() -> None:
+    limiter = trio.CapacityLimiter(1)
+    assert await run_blocking(lambda _: 7, limiter=limiter) == 7
+
+    def fail(_: Interrupter) -> None:
+        raise LookupError("mine")
+
+    with pytest.raises(LookupError, match="mine"):
+        await run_blocking(fail, limiter=limiter)
+    assert limiter.borrowed_tokens == 0
+
+
+async def test_cancelling_ends_the_wait_and_joins_the_thread(silent_server: int) -> None:
+    ended = threading.Event()
+
+    def read(interrupter: Interrupter) -> bytes:
+        with connect_tcp(interrupter, "127.0.0.1", silent_server, timeout_seconds=60) as sock:
+            interrupter.use(lambda: sock.shutdown(socket.SHUT_RDWR))
+            try:
+                return sock.recv(1)
+            finally:
+                ended.set()
+
+    with trio.fail_after(10):
+        with trio.move_on_after(0.05) as scope:
+            await run_blocking(read, limiter=trio.CapacityLimiter(1))
+    assert scope.cancelled_caught
+    assert ended.is_set()
+
+
+async def test_waiting_for_a_place_can_be_cancelled() -> None:
+    limiter = trio.CapacityLimiter(1)
+    async with limiter:
+        with trio.move_on_after(0.01) as scope:
+            await trio.lowlevel.checkpoint()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(lambda: run_blocking(lambda _: None, limiter=limiter))
+    assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_pooled_request_ends_when_its_call_is_cancelled(scheme: str, silent_server: int) -> None:
+    with make_interruptible(urllib3.PoolManager(retries=False, timeout=60)) as pool:
+
+        def get(_: Interrupter) -> object:
+            return pool.request("GET", f"{scheme}://127.0.0.1:{silent_server}/")
+
+        with trio.fail_after(10):
+            with trio.move_on_after(0.1) as scope:
+                await run_blocking(get, limiter=trio.CapacityLimiter(1))
+        assert scope.cancelled_caught
+
+
+async def test_an_interrupted_call_begins_no_further_wait() -> None:
+    interrupter = Interrupter()
+    interrupter.interrupt()
+    with pytest.raises(OSError, match="cancelled"):
+        connect_tcp(interrupter, "127.0.0.1", 1, timeout_seconds=1)
+
+
+def test_outside_of_a_call_nobody_interrupts() -> None:
+    assert current().interrupted is False
