@@ -1,0 +1,53 @@
+"""How a command ends badly: one line for the user, a status for the shell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from rich.console import Console
+
+from jiemi.core.errors import REASONS, JiemiError
+
+
+class CommandError(Exception):
+    """The command can't go on; the text says why and what to do."""
+
+
+@contextmanager
+def told_to_user() -> Iterator[None]:
+    """Turn the errors that a user can mend into a message and exit status 1. Others stay tracebacks: they are
+    faults."""
+    try:
+        yield
+    except CommandError as error:
+        _exit(str(error))
+    except JiemiError as error:
+        _exit(f"{error}\n{REASONS[error.failure.reason].remedy}")
+    except BaseExceptionGroup as group:
+        mendable, rest = group.split((CommandError, JiemiError))
+        if rest is not None or mendable is None:
+            raise
+        for line in dict.fromkeys(str(error) for error in _leaves(mendable)):
+            _say(line)
+        raise typer.Exit(1) from None
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+def _say(text: str) -> None:
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print("error: ", style="bold red", end="")
+    console.print(text, markup=False)
+
+
+def _exit(text: str) -> None:
+    _say(text)
+    raise typer.Exit(1) from None

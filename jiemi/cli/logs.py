@@ -1,0 +1,82 @@
+"""Logging: structured, to standard error, JSON for machines or columns for people.
+
+What a log line must never hold is a secret. Sensitive values print as a placeholder by themselves
+(`jiemi.core.sensitive`). An exception that nobody expected is logged as its types and the places in the code only: its
+text comes from a library and may quote what the library was given.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import sys
+import traceback
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+
+class LogFormat(enum.StrEnum):
+    """How log lines look."""
+
+    JSON = "json"
+    CONSOLE = "console"
+
+
+def configure_logs(form: LogFormat, *, level: int = logging.INFO) -> None:
+    """Set logging up for this process, for Jiemi's own lines and for those of libraries (warnings and worse)."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _without_exception_text,
+    ]
+    renderer: Any
+    if form is LogFormat.JSON:
+        renderer = structlog.processors.JSONRenderer()
+    else:
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0, sort_keys=False)
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+
+
+def _without_exception_text(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Put an exception's types and places in place of its text."""
+    error = event.pop("exc_info", None)
+    if error is True:
+        error = sys.exc_info()[1]
+    elif isinstance(error, tuple):
+        error = error[1]
+    if isinstance(error, BaseException):
+        event["exception"] = " <- ".join(_places(error))
+    event.pop("stack_info", None)
+    return event
+
+
+def _places(error: BaseException) -> list[str]:
+    """Each exception of the chain as "Type at file:line in function", the newest first."""
+    found: list[str] = []
+    current: BaseException | None = error
+    while current is not None and len(found) < 10:
+        frames = traceback.extract_tb(current.__traceback__)
+        place = f" at {frames[-1].filename}:{frames[-1].lineno} in {frames[-1].name}" if frames else ""
+        found.append(f"{type(current).__qualname__}{place}")
+        if isinstance(current, BaseExceptionGroup):
+            found += [f"({part})" for inner in current.exceptions[:5] for part in _places(inner)]
+        current = current.__cause__ or current.__context__
+    return found

@@ -1,0 +1,238 @@
+"""`jiemi` and `kubectl jiemi`: the commands, each in a module of its own that is imported when it is used."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jiemi import __version__
+from jiemi.cli.durations import parse_duration
+from jiemi.cli.errors import told_to_user
+from jiemi.cli.logs import LogFormat, configure_logs
+
+app = typer.Typer(
+    name="jiemi",
+    help="Keeps SOPS-encrypted files in git applied, decrypted, to a Kubernetes cluster.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_LogFormat = Annotated[LogFormat, typer.Option(help="How log lines look.", envvar="JIEMI_LOG_FORMAT")]
+_Sops = Annotated[Path | None, typer.Option(help="The sops program.", envvar="JIEMI_SOPS")]
+_Gpg = Annotated[Path | None, typer.Option(help="The gpg program.", envvar="JIEMI_GPG")]
+_Kubeconfig = Annotated[
+    Path | None, typer.Option(help="Kubeconfig file; without it, the Pod's ServiceAccount.", envvar="KUBECONFIG")
+]
+_Context = Annotated[str | None, typer.Option(help="Context of the kubeconfig.")]
+_Etcd = Annotated[Path | None, typer.Option(help="The etcd program.", envvar="JIEMI_ETCD")]
+_KubeApiserver = Annotated[Path | None, typer.Option(help="The kube-apiserver program.", envvar="JIEMI_KUBE_APISERVER")]
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"jiemi {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    _: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)] = False,
+) -> None:
+    """Keeps SOPS-encrypted files in git applied, decrypted, to a Kubernetes cluster."""
+
+
+@app.command()
+def crd() -> None:
+    """Print the CustomResourceDefinition of Decryptors."""
+    from jiemi.core.crd import crd_yaml
+
+    typer.echo(crd_yaml(), nl=False)
+
+
+@app.command()
+def krapao(
+    state_dir: Annotated[Path, typer.Option(help="Where clones are kept (ciphertext only).", envvar="JIEMI_STATE_DIR")],
+    listen: Annotated[
+        str, typer.Option(help="unix:/path or tcp:host:port to serve on.", envvar="JIEMI_LISTEN")
+    ] = "tcp:127.0.0.1:50208",
+    runtime_dir: Annotated[
+        Path, typer.Option(help="Directory in memory (tmpfs) for GnuPG homes.", envvar="JIEMI_RUNTIME_DIR")
+    ] = Path("/dev/shm"),  # noqa: S108 - a tmpfs is wanted
+    sops: _Sops = None,
+    gpg: _Gpg = None,
+    allow_file_urls: Annotated[bool, typer.Option(help="Allow file:// repositories.")] = False,
+    ssh_known_hosts: Annotated[
+        Path | None, typer.Option(help="known_hosts file that vouches for ssh hosts, for everyone.")
+    ] = None,
+    log_format: _LogFormat = LogFormat.JSON,
+) -> None:
+    """Run Krapao, the repository service: clones, syncs, decrypts, serves."""
+    from jiemi.cli.krapao import run
+
+    configure_logs(log_format)
+    with told_to_user():
+        run(
+            listen=listen,
+            state_dir=state_dir,
+            runtime_dir=runtime_dir,
+            sops=sops,
+            gpg=gpg,
+            allow_file_urls=allow_file_urls,
+            ssh_known_hosts=ssh_known_hosts,
+        )
+
+
+@app.command()
+def miwen(
+    krapao: Annotated[
+        str, typer.Option(help="Where Krapao serves: unix:/path or tcp:host:port.", envvar="JIEMI_KRAPAO")
+    ],
+    kubeconfig: _Kubeconfig = None,
+    context: _Context = None,
+    namespace: Annotated[str | None, typer.Option(help="Only look at this namespace.")] = None,
+    interval: Annotated[
+        float,
+        typer.Option(
+            parser=parse_duration, help="How often each Decryptor asks for the newest revision.", metavar="DURATION"
+        ),
+    ] = "3m",  # type: ignore[assignment] # the parser reads the default too
+    alive_file: Annotated[Path | None, typer.Option(help="Touched while Miwen lives, for `jiemi probe miwen`.")] = None,
+    log_format: _LogFormat = LogFormat.JSON,
+) -> None:
+    """Run Miwen, the controller: watches Decryptors and keeps their objects applied."""
+    from jiemi.cli.miwen import run
+
+    configure_logs(log_format)
+    with told_to_user():
+        run(
+            krapao=krapao,
+            kubeconfig=kubeconfig,
+            context=context,
+            namespace=namespace,
+            interval_seconds=interval,
+            alive_file=alive_file,
+        )
+
+
+@app.command()
+def tools(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="sops, etcd, kube-apiserver; all without an argument.")
+    ] = None,
+    sops: _Sops = None,
+    etcd: _Etcd = None,
+    kube_apiserver: _KubeApiserver = None,
+) -> None:
+    """Find, download or build the programs that Jiemi runs, and say which way each came."""
+    from jiemi.cli.tools import run
+
+    with told_to_user():
+        run(names or [], sops=sops, etcd=etcd, kube_apiserver=kube_apiserver)
+
+
+@app.command("control-plane")
+def control_plane(
+    state_dir: Annotated[Path, typer.Option(help="Where its data, certificates and kubeconfig are kept.")],
+    etcd: _Etcd = None,
+    kube_apiserver: _KubeApiserver = None,
+) -> None:
+    """Run a Kubernetes API of one's own (real etcd and kube-apiserver) on loopback, in the foreground."""
+    from jiemi.cli.control_plane import run
+
+    with told_to_user():
+        run(state_dir=state_dir, etcd=etcd, kube_apiserver=kube_apiserver)
+
+
+@app.command("run-all")
+def run_all(
+    cluster: Annotated[
+        str, typer.Option(help="auto, kind, current (the current context) or embedded.", metavar="CLUSTER")
+    ] = "auto",
+    exit_after_sync: Annotated[
+        bool, typer.Option(help="End once the demo Secret holds the right value; status 0 if it does.")
+    ] = False,
+    interval: Annotated[
+        float, typer.Option(parser=parse_duration, help="Miwen's interval.", metavar="DURATION")
+    ] = "5s",  # type: ignore[assignment] # the parser reads the default too
+    timeout: Annotated[
+        float, typer.Option(parser=parse_duration, help="Longest wait for the demo Secret.", metavar="DURATION")
+    ] = "2m",  # type: ignore[assignment] # the parser reads the default too
+    sops: _Sops = None,
+    etcd: _Etcd = None,
+    kube_apiserver: _KubeApiserver = None,
+) -> None:
+    """Run everything on this machine: a cluster, a demo repository, Krapao, Miwen; and follow a commit into a
+    Secret."""
+    from jiemi.cli.run_all import run
+
+    with told_to_user():
+        run(
+            cluster=cluster,
+            exit_after_sync=exit_after_sync,
+            interval_seconds=interval,
+            timeout_seconds=timeout,
+            sops=sops,
+            etcd=etcd,
+            kube_apiserver=kube_apiserver,
+        )
+
+
+@app.command()
+def status(
+    names: Annotated[list[str] | None, typer.Argument(help="Decryptors to show; all without an argument.")] = None,
+    namespace: Annotated[str | None, typer.Option("--namespace", "-n", help="Only this namespace.")] = None,
+    kubeconfig: _Kubeconfig = None,
+    context: _Context = None,
+) -> None:
+    """Show what the Decryptors say of themselves, and what to do where one is not in sync."""
+    from jiemi.cli.status import run
+
+    with told_to_user():
+        run(names or [], namespace=namespace, kubeconfig=kubeconfig, context=context)
+
+
+probe_app = typer.Typer(help="Health checks, for Kubernetes probes.", no_args_is_help=True)
+app.add_typer(probe_app, name="probe")
+
+
+@probe_app.command("krapao")
+def probe_krapao(
+    address: Annotated[str, typer.Option(help="Where Krapao serves: unix:/path or tcp:host:port.")],
+    timeout: Annotated[
+        float, typer.Option(parser=parse_duration, help="Longest wait for an answer.", metavar="DURATION")
+    ] = "5s",  # type: ignore[assignment] # the parser reads the default too
+) -> None:
+    """End with 0 if Krapao answers."""
+    from jiemi.cli.probe import probe_krapao
+
+    with told_to_user():
+        probe_krapao(address, timeout_seconds=timeout)
+
+
+@probe_app.command("miwen")
+def probe_miwen(
+    alive_file: Annotated[Path, typer.Option(help="The file that `jiemi miwen --alive-file` touches.")],
+    max_age: Annotated[
+        float, typer.Option(parser=parse_duration, help="Older than this means dead.", metavar="DURATION")
+    ] = "1m",  # type: ignore[assignment] # the parser reads the default too
+) -> None:
+    """End with 0 if Miwen's event loop runs."""
+    from jiemi.cli.probe import probe_miwen
+
+    with told_to_user():
+        probe_miwen(alive_file, max_age_seconds=max_age)
+
+
+def main() -> None:
+    """The `jiemi` command."""
+    app()
+
+
+def kubectl_main() -> None:
+    """The `kubectl-jiemi` command, which kubectl runs for `kubectl jiemi …`."""
+    app(prog_name="kubectl jiemi", args=sys.argv[1:])

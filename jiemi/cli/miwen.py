@@ -1,0 +1,47 @@
+"""`jiemi miwen`: build the settings, connect both ports, run."""
+
+from __future__ import annotations
+
+import datetime
+import random
+from pathlib import Path
+
+from jiemi.cli.errors import CommandError
+from jiemi.cli.running import run_until_signalled
+from jiemi.miwen.kubernetes_real import KubernetesSettings, open_kubernetes
+from jiemi.miwen.service import MiwenSettings, run_miwen
+from jiemi.rpc.address import parse_address
+from jiemi.rpc.bridge import open_bridge
+from jiemi.rpc.client import ClientSettings, connect
+
+
+def run(
+    *,
+    krapao: str,
+    kubeconfig: Path | None,
+    context: str | None,
+    namespace: str | None,
+    interval_seconds: float,
+    alive_file: Path | None,
+) -> None:
+    """Run Miwen until it is signalled."""
+    try:
+        address = parse_address(krapao)
+    except ValueError as error:
+        raise CommandError(f"--krapao: {error}") from error
+    settings = MiwenSettings(interval_seconds=interval_seconds, alive_file=alive_file)
+    kubernetes_settings = KubernetesSettings(kubeconfig=kubeconfig, context=context, namespace=namespace)
+
+    async def main() -> None:
+        async with (
+            open_bridge() as bridge,
+            connect(address, bridge=bridge, settings=ClientSettings()) as client,
+            open_kubernetes(kubernetes_settings) as kubernetes,
+        ):
+            await run_miwen(kubernetes, client, settings, now=_now, random=random.random)
+
+    run_until_signalled(main)
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)

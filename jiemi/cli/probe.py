@@ -1,0 +1,55 @@
+"""`jiemi probe`: health checks for Kubernetes probes."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import trio
+
+from jiemi.cli.errors import CommandError
+from jiemi.core.errors import JiemiError
+from jiemi.core.sensitive import SensitiveText
+from jiemi.rpc.address import parse_address
+from jiemi.rpc.bridge import open_bridge
+from jiemi.rpc.client import ClientSettings, connect
+from jiemi.rpc.contract import GitCredentials, Source
+
+
+def probe_krapao(address: str, *, timeout_seconds: float) -> None:
+    """Ask Krapao something that it answers without asking any host: the head of a URL that no host can have.
+
+    Raises:
+        CommandError: it does not answer as Krapao does.
+    """
+
+    async def ask() -> None:
+        async with open_bridge() as bridge:
+            settings = ClientSettings(connect_timeout_seconds=timeout_seconds)
+            async with connect(parse_address(address), bridge=bridge, settings=settings) as krapao:
+                async with krapao.open(Source("probe:"), GitCredentials(SensitiveText("probe"))) as repository:
+                    with trio.fail_after(timeout_seconds):
+                        await repository.head(max_age_seconds=0)
+
+    try:
+        trio.run(ask)
+    except JiemiError as error:
+        if error.failure.reason in ("InvalidUrl", "SchemeNotAllowed"):
+            return
+        raise CommandError(f"Krapao at {address} is not well: {error}") from error
+    except trio.TooSlowError as error:
+        raise CommandError(f"Krapao at {address} did not answer within {timeout_seconds:g} s") from error
+
+
+def probe_miwen(alive_file: Path, *, max_age_seconds: float) -> None:
+    """Look at the age of the file that Miwen touches.
+
+    Raises:
+        CommandError: it is not there, or too old.
+    """
+    try:
+        age_seconds = time.time() - alive_file.stat().st_mtime
+    except OSError as error:
+        raise CommandError(f"{alive_file} can't be read: {error.strerror}") from error
+    if age_seconds > max_age_seconds:
+        raise CommandError(f"{alive_file} was touched {age_seconds:.0f} s ago")

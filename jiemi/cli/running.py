@@ -1,0 +1,28 @@
+"""Run an async command until it ends or the user (or the kubelet) asks it to."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Awaitable, Callable
+
+import trio
+
+
+def run_until_signalled(main: Callable[[], Awaitable[None]]) -> None:
+    """Run `main` under trio; SIGINT and SIGTERM cancel it, and then this returns once it has cleaned up."""
+    trio.run(_run, main)
+
+
+async def _run(main: Callable[[], Awaitable[None]]) -> None:
+    # The receiver stays open until main has ended, so that a second Ctrl-C does not cut the clean-up short.
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+
+            async def run_main() -> None:
+                await main()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(run_main)
+            async for _ in signals:
+                nursery.cancel_scope.cancel()
+                break
