@@ -9,7 +9,6 @@ import trio
 
 from jiemi.cli.errors import CommandError
 from jiemi.core.errors import JiemiError
-from jiemi.core.sensitive import SensitiveText
 from jiemi.rpc.address import parse_address
 from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.client import ClientSettings, connect
@@ -24,12 +23,14 @@ def probe_krapao(address: str, *, timeout_seconds: float) -> None:
     """
 
     async def ask() -> None:
-        async with open_bridge() as bridge:
-            settings = ClientSettings(connect_timeout_seconds=timeout_seconds)
-            async with connect(parse_address(address), bridge=bridge, settings=settings) as krapao:
-                async with krapao.open(Source("probe:"), GitCredentials(SensitiveText("probe"))) as repository:
-                    with trio.fail_after(timeout_seconds):
-                        await repository.head(max_age_seconds=0)
+        settings = ClientSettings(connect_timeout_seconds=timeout_seconds)
+        with trio.fail_after(timeout_seconds):
+            async with (
+                open_bridge() as bridge,
+                connect(parse_address(address), bridge=bridge, settings=settings) as krapao,
+                krapao.open(Source("probe:"), GitCredentials()) as repository,
+            ):
+                await repository.head(max_age_seconds=0)
 
     try:
         trio.run(ask)

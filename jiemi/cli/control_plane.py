@@ -1,0 +1,39 @@
+"""`jiemi control-plane`: a Kubernetes API of one's own, in the foreground."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import trio
+import typer
+from rich.console import Console
+
+from jiemi.cli.errors import CommandError
+from jiemi.cli.tools import resolve_tools, tool_settings
+from jiemi.controlplane.control_plane import (
+    ControlPlane,
+    ControlPlaneError,
+    ControlPlaneSettings,
+    run_control_plane,
+)
+from jiemi.controlplane.pins import Tool
+
+
+def run(*, state_dir: Path, etcd: Path | None, kube_apiserver: Path | None) -> None:
+    """Run it until it is signalled."""
+    settings = tool_settings(etcd=etcd, kube_apiserver=kube_apiserver)
+
+    def announce(control_plane: ControlPlane) -> None:
+        typer.echo(f"ready: {control_plane.server}, KUBECONFIG={control_plane.kubeconfig}")
+
+    async def main() -> None:
+        found = await resolve_tools([Tool.ETCD, Tool.KUBE_APISERVER], settings, Console(stderr=True))
+        await run_control_plane(
+            ControlPlaneSettings(state_dir, found[Tool.ETCD].path, found[Tool.KUBE_APISERVER].path),
+            announce=announce,
+        )
+
+    try:
+        trio.run(main)
+    except ControlPlaneError as error:
+        raise CommandError(str(error)) from error

@@ -1,0 +1,354 @@
+"""`jiemi run-all`: everything on this machine, from nothing to a Secret that follows a git repository.
+
+Each step is a context that the next one stands in, so that Ctrl-C at any moment ends them in the opposite order:
+
+    tools -> cluster -> CRD -> demo repository -> Krapao -> Miwen -> Decryptor -> wait for the Secret -> stay
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import os
+import shlex
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import trio
+from rich.console import Console
+from rich.text import Text
+from ruamel.yaml import YAML
+
+from jiemi.cli.clusters import Cluster, ClusterKind, choose, open_cluster
+from jiemi.cli.errors import CommandError
+from jiemi.cli.running import run_until_signalled
+from jiemi.cli.tools import resolve_tools, tool_settings
+from jiemi.controlplane.pins import Tool
+from jiemi.core.crd import crd
+from jiemi.core.decryptor import read_decryptor
+from jiemi.core.errors import REASONS, JiemiError
+from jiemi.demo.content import (
+    EXPECTED,
+    KEY_NAME,
+    KEY_SECRET,
+    NAME,
+    NAMESPACE,
+    AgeKeyPair,
+    DemoError,
+    DemoRepository,
+    demo_file,
+    make_age_key,
+    make_repository,
+)
+from jiemi.demo.git_server import serve_git
+from jiemi.demo.services import ServiceEnded, running_service
+from jiemi.miwen.kubernetes_port import JsonObject, Kubernetes
+from jiemi.miwen.kubernetes_real import KubernetesSettings, open_kubernetes
+
+_POLL_SECONDS = 0.1
+_SERVED_TIMEOUT_SECONDS = 30.0
+_PREFIX_STYLES = {"krapao": "cyan", "miwen": "magenta"}
+
+
+@attrs.frozen
+class RunAll:
+    """What the flags said."""
+
+    cluster: ClusterKind
+    exit_after_sync: bool
+    interval_seconds: float
+    timeout_seconds: float
+    sops: Path | None
+    etcd: Path | None
+    kube_apiserver: Path | None
+
+
+def run(
+    *,
+    cluster: str,
+    exit_after_sync: bool,
+    interval_seconds: float,
+    timeout_seconds: float,
+    sops: Path | None,
+    etcd: Path | None,
+    kube_apiserver: Path | None,
+) -> None:
+    """Run it until the user ends it, or the demo Secret is there where that is wanted.
+
+    Raises:
+        CommandError: something can't be had, or the Secret does not come.
+    """
+    try:
+        kind = ClusterKind(cluster)
+    except ValueError as error:
+        raise CommandError(f"--cluster {cluster}: choose {', '.join(ClusterKind)}") from error
+    wanted = RunAll(kind, exit_after_sync, interval_seconds, timeout_seconds, sops, etcd, kube_apiserver)
+    done = False
+
+    async def main() -> None:
+        nonlocal done
+        with _runtime_folder() as folder:
+            await _run(wanted, folder, _Screen(Console(highlight=False, soft_wrap=True)))
+        done = True
+
+    with _as_command_errors():
+        run_until_signalled(main)
+    if exit_after_sync and not done:
+        raise CommandError("interrupted before the demo Secret was there")
+
+
+async def _run(wanted: RunAll, folder: Path, screen: _Screen) -> None:
+    async with AsyncExitStack() as stack:
+        kind = await choose(wanted.cluster)
+        needed = [Tool.SOPS, *([Tool.ETCD, Tool.KUBE_APISERVER] if kind is ClusterKind.EMBEDDED else [])]
+        settings = tool_settings(sops=wanted.sops, etcd=wanted.etcd, kube_apiserver=wanted.kube_apiserver)
+        with screen.step("tools") as done:
+            tools = await resolve_tools(needed, settings, screen.console)
+            done(", ".join(f"{each.tool.value} {each.version} ({each.origin.value})" for each in tools.values()))
+        sops = tools[Tool.SOPS].path
+        with screen.step("cluster") as done:
+            cluster = await stack.enter_async_context(
+                open_cluster(
+                    kind,
+                    folder,
+                    etcd=tools[Tool.ETCD].path if Tool.ETCD in tools else None,
+                    kube_apiserver=tools[Tool.KUBE_APISERVER].path if Tool.KUBE_APISERVER in tools else None,
+                    report=screen.say,
+                )
+            )
+            kubernetes = await stack.enter_async_context(
+                open_kubernetes(KubernetesSettings(kubeconfig=cluster.kubeconfig))
+            )
+            done(cluster.description)
+        with screen.step("CustomResourceDefinition") as done:
+            await _apply(kubernetes, crd())
+            done("decryptors.jiemi.cr")
+        with screen.step("demo repository") as done:
+            key = make_age_key(folder / "age-key.txt")
+            root = folder / "repositories"
+            root.mkdir()
+            server = await stack.enter_async_context(serve_git(root))
+            repository = await make_repository(server, folder, key, sops=sops)
+            done(f"{repository.url}, encrypted for {key.recipient[:16]}…")
+        with screen.step("Krapao") as done:
+            address = f"unix:{folder}/krapao.sock"
+            await stack.enter_async_context(
+                running_service(
+                    "krapao",
+                    _arguments(
+                        "krapao",
+                        listen=address,
+                        state_dir=folder / "clones",
+                        runtime_dir=folder,
+                        sops=sops,
+                        log_format="console",
+                    ),
+                    environment=dict(os.environ),
+                    on_line=screen.log,
+                )
+            )
+            await _until_served(folder / "krapao.sock")
+            done(f"serves on {address}")
+        with screen.step("Miwen") as done:
+            await stack.enter_async_context(
+                running_service(
+                    "miwen",
+                    _arguments(
+                        "miwen",
+                        krapao=address,
+                        kubeconfig=cluster.kubeconfig,
+                        interval=f"{wanted.interval_seconds:g}s",
+                        log_format="console",
+                    ),
+                    environment=dict(os.environ),
+                    on_line=screen.log,
+                )
+            )
+            done(f"looks every {wanted.interval_seconds:g} s")
+        with screen.step("Decryptor") as done:
+            await _apply(kubernetes, _key_secret(key))
+            await _apply(kubernetes, _decryptor(repository))
+            done(f"{NAMESPACE}/{NAME}")
+        with screen.step("Secret") as done:
+            await _until_synced(kubernetes, wanted.timeout_seconds, screen)
+            done(f"{NAMESPACE}/{NAME} holds what the repository says")
+        if wanted.exit_after_sync:
+            return
+        screen.what_next(cluster, repository, key, sops)
+        await trio.sleep_forever()
+
+
+def _arguments(command: str, **options: object) -> list[str]:
+    """A command line: `_arguments("krapao", state_dir=x)` is krapao --state-dir x."""
+    return [command, *(part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value)))]
+
+
+class _Screen:
+    """What the user sees: a line for each step, log lines under a prefix."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[Any]:
+        """A step; call what it yields with the outcome."""
+        began = time.monotonic()
+        outcome = ""
+
+        def done(text: str) -> None:
+            nonlocal outcome
+            outcome = text
+
+        self.console.print(Text.assemble(("… ", "yellow"), name))
+        yield done
+        seconds = f" ({time.monotonic() - began:.1f} s)"
+        self.console.print(Text.assemble(("✓ ", "green"), (name, "bold"), f": {outcome}", (seconds, "dim")))
+
+    def say(self, line: str) -> None:
+        self.console.print(Text(f"  {line}", style="dim"))
+
+    def log(self, name: str, line: str) -> None:
+        """A log line of a service."""
+        self.console.print(Text.assemble((f"{name:>7} │ ", _PREFIX_STYLES.get(name, "blue")), line))
+
+    def what_next(self, cluster: Cluster, repository: DemoRepository, key: AgeKeyPair, sops: Path) -> None:
+        """Tell the user what to type now."""
+        quoted = {name: shlex.quote(str(path)) for name, path in {"sops": sops, "key": key.file}.items()}
+        lines = [
+            ("Look at it (in another terminal):", "bold"),
+            (f"  export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))}", "cyan"),
+            ("  kubectl get decryptors            # or: .venv/bin/jiemi status", "cyan"),
+            ("  kubectl get secret demo -o jsonpath='{.data.greeting}' | base64 -d; echo", "cyan"),
+            ("Push a change, and see it follow:", "bold"),
+            (f"  cd {shlex.quote(str(repository.clone))}", "cyan"),
+            (
+                f"  SOPS_AGE_KEY_FILE={quoted['key']} {quoted['sops']} set {'secret.enc.yaml'} "
+                """'["stringData"]["greeting"]' '"Hello again"'""",
+                "cyan",
+            ),
+            ("  git commit -qam 'Greet again' && git push -q", "cyan"),
+            ("Ctrl-C ends everything and leaves nothing behind.", "bold"),
+        ]
+        self.console.print()
+        for line, style in lines:
+            self.console.print(Text(line, style=style))
+        self.console.print()
+
+
+@contextmanager
+def _as_command_errors() -> Iterator[None]:
+    """Errors that the user can mend, in one form."""
+    try:
+        yield
+    except* (DemoError, ServiceEnded, FileNotFoundError) as group:
+        raise CommandError("\n".join(str(error) for error in _leaves(group))) from None
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+@contextmanager
+def _runtime_folder() -> Iterator[Path]:
+    """A folder on tmpfs where there is one: it holds the demo's key, the cluster's state and the socket."""
+    memory = Path("/dev/shm")  # noqa: S108 - a tmpfs is wanted
+    parent = memory if os.access(memory, os.W_OK) else None
+    folder = Path(tempfile.mkdtemp(prefix="jiemi-", dir=parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _apply(kubernetes: Kubernetes, manifest: JsonObject) -> None:
+    """Apply, and wait for what it needs to be served: a definition that was just made takes a moment."""
+    with trio.move_on_after(_SERVED_TIMEOUT_SECONDS):
+        while True:
+            with contextlib.suppress(_NotYet):
+                await _try_apply(kubernetes, manifest)
+                return
+            await trio.sleep(_POLL_SECONDS)
+    await _try_apply(kubernetes, manifest)
+
+
+class _NotYet(Exception):
+    pass
+
+
+async def _try_apply(kubernetes: Kubernetes, manifest: JsonObject) -> None:
+    try:
+        await kubernetes.apply(manifest, default_namespace=NAMESPACE)
+    except JiemiError as error:
+        if error.failure.reason in ("KindUnknown", "NamespaceNotFound", "ClusterUnavailable"):
+            raise _NotYet(str(error)) from error
+        raise
+
+
+def _key_secret(key: AgeKeyPair) -> JsonObject:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": KEY_SECRET, "namespace": NAMESPACE},
+        "stringData": {KEY_NAME: key.identity.reveal()},
+    }
+
+
+def _decryptor(repository: DemoRepository) -> JsonObject:
+    text = demo_file("decryptor.yaml").replace("REPOSITORY_URL", repository.url)
+    manifest: JsonObject = YAML(typ="safe").load(io.StringIO(text))
+    return manifest
+
+
+async def _until_served(socket: Path) -> None:
+    with trio.move_on_after(_SERVED_TIMEOUT_SECONDS):
+        while not await trio.Path(socket).exists():  # noqa: ASYNC110 - another process makes it
+            await trio.sleep(_POLL_SECONDS)
+        return
+    raise CommandError(f"Krapao did not serve within {_SERVED_TIMEOUT_SECONDS:g} s; its log is above")
+
+
+async def _until_synced(kubernetes: Kubernetes, timeout_seconds: float, screen: _Screen) -> None:
+    said = ""
+    with trio.move_on_after(timeout_seconds):
+        while True:
+            if await _secret_values(kubernetes) == EXPECTED:
+                return
+            async for trouble in _troubles(kubernetes):
+                if trouble != said:
+                    screen.say(trouble)
+                    said = trouble
+            await trio.sleep(_POLL_SECONDS)
+    raise CommandError(f"the Secret {NAMESPACE}/{NAME} did not come within {timeout_seconds:g} s. {said}")
+
+
+async def _secret_values(kubernetes: Kubernetes) -> dict[str, str] | None:
+    try:
+        secret = await kubernetes.get_secret(NAMESPACE, NAME)
+    except JiemiError as error:
+        if error.failure.reason == "SecretNotFound":
+            return None
+        raise
+    return {name: base64.b64decode(value).decode() for name, value in (secret.get("data") or {}).items()}
+
+
+async def _troubles(kubernetes: Kubernetes) -> AsyncIterator[str]:
+    """What the demo's Decryptor complains about."""
+    page = await kubernetes.list_decryptors(limit=100, continue_token=None)
+    for obj in page.items:
+        decryptor = read_decryptor(obj)
+        if decryptor.meta.key != (NAMESPACE, NAME) or decryptor.status is None:
+            continue
+        for condition in decryptor.status.conditions:
+            if condition.status != "True" and condition.reason in REASONS:
+                yield f"{condition.reason}: {condition.message} {REASONS[condition.reason].remedy}"

@@ -1,0 +1,98 @@
+"""`jiemi tools`, and what other commands need to resolve tools: settings from the environment, progress on the
+terminal."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import trio
+from rich.console import Console
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.table import Table
+
+from jiemi.cli.errors import CommandError
+from jiemi.controlplane.pins import Tool
+from jiemi.controlplane.settings import ASSETS_NAME, ToolError, ToolSettings
+from jiemi.controlplane.tools import Resolved, resolve_all
+
+
+def tool_settings(
+    *, sops: Path | None = None, etcd: Path | None = None, kube_apiserver: Path | None = None
+) -> ToolSettings:
+    """What the environment and the flags say about tools."""
+    cache = os.environ.get("XDG_CACHE_HOME")
+    assets = os.environ.get(ASSETS_NAME)
+    return ToolSettings(
+        cache_dir=(Path(cache) if cache else Path.home() / ".cache") / "jiemi",
+        search_path=os.environ.get("PATH", os.defpath),
+        environment=dict(os.environ),
+        sops=sops,
+        etcd=etcd,
+        kube_apiserver=kube_apiserver,
+        assets_dir=Path(assets) if assets else None,
+    )
+
+
+class TerminalProgress:
+    """Shows what is being done: a line that changes on a terminal, a line each elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live: Live | None = None
+
+    @contextmanager
+    def shown(self) -> Iterator[TerminalProgress]:
+        """While the context lasts, steps are shown."""
+        if not self._console.is_terminal:
+            yield self
+            return
+        with Live(Spinner("dots", "tools …"), console=self._console, transient=True) as live:
+            self._live = live
+            try:
+                yield self
+            finally:
+                self._live = None
+
+    def step(self, tool: Tool, text: str) -> None:
+        """One thing that is being done for a tool."""
+        line = f"{tool.value}: {text}"
+        if self._live is not None:
+            self._live.update(Spinner("dots", line))
+        else:
+            self._console.print(line, markup=False, highlight=False)
+
+
+async def resolve_tools(wanted: list[Tool], settings: ToolSettings, console: Console) -> dict[Tool, Resolved]:
+    """Resolve tools, showing progress.
+
+    Raises:
+        CommandError: one can't be had; the text lists the ways that were tried.
+    """
+    progress = TerminalProgress(console)
+    try:
+        with progress.shown():
+            return await resolve_all(wanted, settings, progress)
+    except ToolError as error:
+        raise CommandError(str(error)) from error
+
+
+def run(names: list[str], *, sops: Path | None, etcd: Path | None, kube_apiserver: Path | None) -> None:
+    """Resolve the named tools and print where each is and which way it came."""
+    by_name = {tool.value: tool for tool in Tool}
+    unknown = [name for name in names if name not in by_name]
+    if unknown:
+        raise CommandError(f"there is no tool {', '.join(unknown)}; the tools are {', '.join(by_name)}")
+    wanted = [by_name[name] for name in names] or list(Tool)
+    settings = tool_settings(sops=sops, etcd=etcd, kube_apiserver=kube_apiserver)
+    resolved = trio.run(resolve_tools, wanted, settings, Console(stderr=True))
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("TOOL", "VERSION", "CAME FROM"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("PATH", overflow="fold")
+    for each in resolved.values():
+        table.add_row(each.tool.value, each.version, each.origin.value, str(each.path))
+    Console(highlight=False).print(table)

@@ -1,0 +1,57 @@
+# The recipes of the project: `just` comes with the Python packages, as .venv/bin/just.
+
+set positional-arguments
+
+bin := justfile_directory() / ".venv" / "bin"
+
+import 'deploy/kind/kind.just'
+
+_list:
+    @{{ just_executable() }} --list --unsorted
+
+# Make .venv with everything in it
+setup:
+    python3 -m venv .venv
+    .venv/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+
+# Run everything on this machine: a cluster, a demo repository, Krapao, Miwen [--cluster auto|kind|current|embedded] [--exit-after-sync]
+run-all *arguments:
+    @"{{ bin }}/jiemi" run-all "$@"
+
+# All tests; the first run on a machine builds etcd, kube-apiserver and sops
+test *arguments:
+    @"{{ bin }}/jiemi" tools
+    @"{{ bin }}/pytest" "$@"
+
+# The tests that need no real etcd, kube-apiserver, sops or gpg
+test-fast *arguments:
+    @"{{ bin }}/pytest" --quiet tests/core tests/blocking tests/cli tests/miwen tests/rpc "$@"
+
+# Everything that can be checked without running: ruff, mypy, the import directions
+lint:
+    @"{{ bin }}/ruff" check .
+    @"{{ bin }}/ruff" format --check .
+    @"{{ bin }}/mypy"
+    @"{{ bin }}/lint-imports"
+
+# Put the source into its form
+fmt:
+    @"{{ bin }}/ruff" check --fix --select I .
+    @"{{ bin }}/ruff" format .
+
+# Generate deploy/crd.yaml from the API's classes
+crd:
+    @"{{ bin }}/jiemi" crd > deploy/crd.yaml
+
+# Generate the tables of README.md
+docs:
+    @"{{ bin }}/python" docs/generate.py
+
+# Measure a call between Miwen and Krapao
+bench-rpc *arguments:
+    @"{{ bin }}/python" tests/bench/bench_rpc.py "$@"
+
+# Remove what was made in this checkout (the cache of tools stays)
+clean:
+    rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+    find . -name __pycache__ -type d -prune -exec rm -rf {} +

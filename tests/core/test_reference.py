@@ -1,0 +1,30 @@
+"""What README.md, .ci/run and the code say of the same thing is the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jiemi.core.reference import with_tables
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_the_readmes_tables_are_what_the_code_says() -> None:
+    text = (REPOSITORY / "README.md").read_text()
+    assert with_tables(text) == text, "run `just docs`"
+
+
+def test_a_text_without_the_marks_is_refused() -> None:
+    with pytest.raises(ValueError, match="marks of the table api"):
+        with_tables("# nothing")
+
+
+def test_ci_runs_the_readmes_own_test_command() -> None:
+    commands = [
+        line[2:] for line in (REPOSITORY / "README.md").read_text().splitlines() if line.startswith("$ python3")
+    ]
+    assert len(commands) == 2
+    assert commands[1].endswith("just test")
+    assert commands[1] in (REPOSITORY / ".ci" / "run").read_text().splitlines()
