@@ -104,6 +104,9 @@ async def run_blocking(function: Callable[[Interrupter], T], *, limiter: trio.Ca
                 # A limiter of its own: the place was taken above, where waiting for it could be cancelled.
                 result = await trio.to_thread.run_sync(outcome.capture, call, limiter=trio.CapacityLimiter(1))
             nursery.cancel_scope.cancel()
+        if isinstance(result, outcome.Error):
+            # What an interruption made the function raise is not the caller's to see: the caller was cancelled.
+            await trio.lowlevel.checkpoint_if_cancelled()
         return result.unwrap()
 
 

@@ -1,14 +1,14 @@
 """A urllib3 pool whose requests end when the call that made them is cancelled.
 
-urllib3 opens its sockets deep inside; the classes here stand in for its connection classes. Each connection keeps a
-duplicate of its socket's descriptor: TLS wraps and hides the socket itself, but shutting down a duplicate ends the same
-connection. Before each request the connection tells the interrupter of its thread (`calls.current`) how to end it. A
-response may be read by the same call only (after it the connection goes back to the pool).
+urllib3 opens its sockets deep inside; the classes here stand in for its connection classes. While TLS shakes hands, the
+socket is out of reach, but shutting down a duplicate of its descriptor ends the same connection. Afterwards the
+connection's own socket object serves: it stays usable while a response reads from it, even when http.client has closed
+the connection already (as it does where the server said `Connection: close`). Before each request the connection tells
+the interrupter of its thread (`calls.current`) how to end it. A response may be read by the same call only.
 """
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from typing import Any
 
@@ -23,7 +23,7 @@ from jiemi.blocking import calls
 class _Interruptible(HTTPConnection):
     """Tells the thread's interrupter how to end what this connection waits for."""
 
-    _handle: socket.socket | None = None
+    _connecting: socket.socket | None = None
 
     def _new_conn(self) -> socket.socket:
         timeout = self.timeout if isinstance(self.timeout, (int, float)) else None
@@ -37,31 +37,29 @@ class _Interruptible(HTTPConnection):
             raise NewConnectionError(self, f"no connection to {self.host}: {error}") from error
         for option in self.socket_options or ():
             sock.setsockopt(*option)
-        self._close_handle()
-        self._handle = sock.dup()
-        self._tell_interrupter()
+        self._connecting = sock.dup()
+        _tell_interrupter(self._connecting)
         return sock
+
+    def connect(self) -> None:
+        try:
+            super().connect()
+            if self.sock is not None:
+                _tell_interrupter(self.sock)
+        finally:
+            connecting, self._connecting = self._connecting, None
+            if connecting is not None:
+                connecting.close()
 
     def putrequest(self, *args: Any, **kwargs: Any) -> None:
         if self.sock is not None:
-            self._tell_interrupter()
+            _tell_interrupter(self.sock)
         super().putrequest(*args, **kwargs)
 
-    def close(self) -> None:
-        super().close()
-        self._close_handle()
 
-    def _tell_interrupter(self) -> None:
-        handle = self._handle
-        if handle is not None:
-            calls.current().use(lambda: handle.shutdown(socket.SHUT_RDWR))
-
-    def _close_handle(self) -> None:
-        handle, self._handle = self._handle, None
-        if handle is not None:
-            with contextlib.suppress(calls.Interrupted):
-                calls.current().use(None)
-            handle.close()
+def _tell_interrupter(sock: socket.socket) -> None:
+    # The base class's method: that of a TLS socket would change the object under the thread that reads from it.
+    calls.current().use(lambda: socket.socket.shutdown(sock, socket.SHUT_RDWR))
 
 
 class _InterruptibleHttps(_Interruptible, HTTPSConnection):

@@ -101,3 +101,38 @@ async def test_an_interrupted_call_begins_no_further_wait() -> None:
 
 def test_outside_of_a_call_nobody_interrupts() -> None:
     assert current().interrupted is False
+
+
+async def test_a_body_that_ends_with_the_connection_can_be_interrupted_too() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        answered = threading.Event()
+        over = threading.Event()
+
+        def answer() -> None:
+            sock, _ = server.accept()
+            with sock:
+                sock.recv(65536)
+                sock.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nfirst")
+                answered.set()
+                over.wait(30)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        try:
+            with make_interruptible(urllib3.PoolManager(retries=False, timeout=60)) as pool:
+
+                def read(_: Interrupter) -> bytes:
+                    address = f"http://127.0.0.1:{server.getsockname()[1]}/"
+                    response = pool.request("GET", address, preload_content=False)
+                    return bytes(response.read())
+
+                with trio.fail_after(10):
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(lambda: run_blocking(read, limiter=trio.CapacityLimiter(1)))
+                        while not answered.is_set():  # noqa: ASYNC110 - another thread sets it
+                            await trio.sleep(0.01)
+                        await trio.sleep(0.1)
+                        nursery.cancel_scope.cancel()
+        finally:
+            over.set()
+            thread.join()

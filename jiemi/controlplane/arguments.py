@@ -1,0 +1,137 @@
+"""What the embedded etcd and kube-apiserver are told: their arguments and configuration files, as pure functions."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from jiemi.controlplane.pki import Pki
+
+LOOPBACK = "127.0.0.1"
+
+ENCRYPTED_RESOURCES = ("secrets", "decryptors.jiemi.cr")
+"""What is encrypted in etcd: a Decryptor may hold credentials as literals."""
+
+
+def etcd_arguments(data: Path, client_port: int, peer_port: int, pki: Pki) -> Sequence[str]:
+    """etcd's arguments: one member on loopback that talks to nobody without our authority's certificate."""
+    client_url = f"https://{LOOPBACK}:{client_port}"
+    peer_url = f"https://{LOOPBACK}:{peer_port}"
+    return (
+        "--name=jiemi",
+        f"--data-dir={data}",
+        f"--listen-client-urls={client_url}",
+        f"--advertise-client-urls={client_url}",
+        f"--listen-peer-urls={peer_url}",
+        f"--initial-advertise-peer-urls={peer_url}",
+        f"--initial-cluster=jiemi={peer_url}",
+        f"--trusted-ca-file={pki.authority.certificate}",
+        f"--cert-file={pki.etcd.certificate}",
+        f"--key-file={pki.etcd.key}",
+        "--client-cert-auth=true",
+        f"--peer-trusted-ca-file={pki.authority.certificate}",
+        f"--peer-cert-file={pki.etcd.certificate}",
+        f"--peer-key-file={pki.etcd.key}",
+        "--peer-client-cert-auth=true",
+        # We keep the ports bound while it starts, so that nobody else gets them.
+        "--socket-reuse-port=true",
+        "--logger=zap",
+        "--log-level=warn",
+    )
+
+
+def api_server_arguments(
+    port: int,
+    etcd_port: int,
+    pki: Pki,
+    encryption_config: Path,
+    scratch: Path,
+    audit_log: Path | None,
+    audit_policy: Path | None,
+    extra: Sequence[str],
+) -> Sequence[str]:
+    """kube-apiserver's arguments.
+
+    Args:
+        extra: further ones, which come last and so win.
+    """
+    audit = () if audit_log is None else (f"--audit-log-path={audit_log}",)
+    policy = () if audit_policy is None else (f"--audit-policy-file={audit_policy}",)
+    return (
+        f"--bind-address={LOOPBACK}",
+        f"--advertise-address={LOOPBACK}",
+        f"--secure-port={port}",
+        "--permit-port-sharing=true",
+        # The default publishes the address as an Endpoint, and refuses a loopback one.
+        "--endpoint-reconciler-type=none",
+        f"--etcd-servers=https://{LOOPBACK}:{etcd_port}",
+        f"--etcd-cafile={pki.authority.certificate}",
+        f"--etcd-certfile={pki.etcd_client.certificate}",
+        f"--etcd-keyfile={pki.etcd_client.key}",
+        f"--tls-cert-file={pki.api_server.certificate}",
+        f"--tls-private-key-file={pki.api_server.key}",
+        f"--client-ca-file={pki.authority.certificate}",
+        f"--cert-dir={scratch}",
+        "--anonymous-auth=false",
+        "--authorization-mode=RBAC",
+        # Its controller, which makes each namespace's default ServiceAccount, does not run here.
+        "--disable-admission-plugins=ServiceAccount",
+        "--service-account-issuer=https://kubernetes.default.svc",
+        f"--service-account-key-file={pki.service_account_public_key}",
+        f"--service-account-signing-key-file={pki.service_account_key}",
+        "--service-cluster-ip-range=10.0.0.0/24",
+        f"--encryption-provider-config={encryption_config}",
+        "--profiling=false",
+        *audit,
+        *policy,
+        *extra,
+    )
+
+
+def encryption_config(key: bytes) -> bytes:
+    """A kube-apiserver EncryptionConfiguration (JSON is YAML): XSalsa20 and Poly1305 under one key of 32 bytes."""
+    keys = [{"name": "key1", "secret": base64.b64encode(key).decode()}]
+    config = {
+        "apiVersion": "apiserver.config.k8s.io/v1",
+        "kind": "EncryptionConfiguration",
+        "resources": [
+            {"resources": list(ENCRYPTED_RESOURCES), "providers": [{"secretbox": {"keys": keys}}]},
+        ],
+    }
+    return json.dumps(config, indent=2).encode()
+
+
+def kubeconfig(server: str, authority: bytes, certificate: bytes, key: bytes) -> bytes:
+    """A kubeconfig for the administrator, which needs no other file.
+
+    Args:
+        server: the API server's URL.
+        authority, certificate, key: PEM.
+    """
+
+    def inline(pem: bytes) -> str:
+        return base64.b64encode(pem).decode()
+
+    return f"""\
+apiVersion: v1
+kind: Config
+current-context: jiemi
+clusters:
+  - name: jiemi
+    cluster:
+      server: {server}
+      certificate-authority-data: {inline(authority)}
+users:
+  - name: jiemi-admin
+    user:
+      client-certificate-data: {inline(certificate)}
+      client-key-data: {inline(key)}
+contexts:
+  - name: jiemi
+    context:
+      cluster: jiemi
+      user: jiemi-admin
+      namespace: default
+""".encode()

@@ -1,0 +1,116 @@
+"""The cache of tools on disk: CACHE/tools/NAME/VERSION/NAME.
+
+An entry appears by one rename of a whole, synced and tested file, so what is there is complete and is read without a
+lock. Whoever makes entries holds the one lock (flock on tools/.lock; the kernel drops it with its holder) and works in
+a directory tools/.making-*. So any such directory that is there when the lock is taken belongs to the dead, and is
+removed. One lock for all tools: a build takes all the memory and processors that a small machine has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import attrs
+import trio
+
+_LOCK_POLL_SECONDS = 0.1
+_MAKING = ".making-"
+
+
+@attrs.frozen
+class ToolCache:
+    """The tools of one cache directory, which need not exist yet."""
+
+    directory: Path
+
+    def entry(self, name: str, version: str) -> Path:
+        """Where a tool of that version is or would be."""
+        return self.directory / "tools" / name / version / name
+
+    def find(self, name: str, version: str) -> Path | None:
+        """The tool of that version, or None."""
+        path = self.entry(name, version)
+        return path if is_executable(path) else None
+
+    @contextlib.asynccontextmanager
+    async def making(self, on_wait: Callable[[], None]) -> AsyncIterator[Making]:
+        """Hold the cache's lock and have a directory to work in, which goes with the context.
+
+        Waiting for the lock has no deadline: its holder has, and the caller can cancel.
+
+        Args:
+            on_wait: called once, where another holds the lock.
+
+        Raises:
+            OSError: the cache can't be written.
+        """
+        tools = self.directory / "tools"
+        tools.mkdir(parents=True, exist_ok=True)
+        with (tools / ".lock").open("wb") as lock:
+            waited = False
+            while not _try_lock(lock.fileno()):
+                if not waited:
+                    on_wait()
+                    waited = True
+                await trio.sleep(_LOCK_POLL_SECONDS)
+            for stale in tools.glob(f"{_MAKING}*"):
+                await _remove(stale)
+            directory = Path(tempfile.mkdtemp(prefix=_MAKING, dir=tools))
+            try:
+                yield Making(self, directory)
+            finally:
+                with trio.CancelScope(shield=True):
+                    await _remove(directory)
+
+
+@attrs.frozen
+class Making:
+    """The right to add to a cache, and a directory on its file system to work in."""
+
+    cache: ToolCache
+    directory: Path
+
+    async def keep(self, made: Path, name: str, version: str) -> Path:
+        """Make a whole, executable file that lies in `directory` the cache's entry; returns its new path."""
+        entry = self.cache.entry(name, version)
+        await trio.to_thread.run_sync(_move_synced, made, entry)
+        return entry
+
+
+def is_executable(path: Path) -> bool:
+    """Whether the path is a file that this user may run."""
+    return path.is_file() and os.access(path, os.X_OK)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _move_synced(made: Path, entry: Path) -> None:
+    _sync(made)
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    made.rename(entry)
+    _sync(entry.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+async def _remove(directory: Path) -> None:
+    # In a thread: a half-done build is tens of thousands of files. It is not cancelled; it ends by itself.
+    await trio.to_thread.run_sync(lambda: shutil.rmtree(directory, ignore_errors=True))

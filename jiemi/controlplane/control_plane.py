@@ -1,0 +1,337 @@
+"""A real Kubernetes API on loopback: etcd and kube-apiserver as our children, their state in one directory.
+
+    DIR/lock         held while a control plane runs there
+    DIR/kubeconfig   for the administrator
+    DIR/port         of the API server, taken again at the next start where it is free
+    DIR/pki/         certificates and keys (pki.py)
+    DIR/encryption.json   the key that encrypts Secrets in etcd
+    DIR/etcd/        the data
+    DIR/logs/        of this start, and of the one before (.previous)
+
+Both children start at once: kube-apiserver is busy with itself for longer than etcd needs to be up. The ports are bound
+here, with SO_REUSEPORT and without listening, before the children bind them too, so no one can come between. Each child
+has a task that waits for its end; an end that was not asked for ends the context with an error. The end is always the
+same: kube-apiserver, then etcd, is asked with SIGTERM, killed after a grace, and waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import os
+import secrets
+import signal
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import attrs
+import trio
+
+from jiemi.controlplane import children
+from jiemi.controlplane.arguments import (
+    LOOPBACK,
+    api_server_arguments,
+    encryption_config,
+    etcd_arguments,
+    kubeconfig,
+)
+from jiemi.controlplane.pki import Pki, ensure_pki
+from jiemi.controlplane.private_files import make_private_directory, write_private
+
+_READY_POLL_SECONDS = 0.05
+_PROBE_SECONDS = 5.0
+_GRACE_SECONDS = {"etcd": 10.0, "kube-apiserver": 5.0}
+"""kube-apiserver needs 1.1 s; longer only for requests that are under way, and its state is in etcd anyway."""
+_GRACE_AFTER_DEATH_SECONDS = 1.0
+"""When the other one died: kube-apiserver without etcd would wait for it."""
+_LOG_TAIL_BYTES = 16_384
+_QUOTED_LINES = 8
+
+
+class ControlPlaneError(Exception):
+    """The embedded control plane can't start or can't go on; the text says why, and where to look."""
+
+
+@attrs.frozen
+class ControlPlaneSettings:
+    """How to run an embedded control plane.
+
+    Attributes:
+        state_dir: holds all of its state; made with mode 0700, or empty, or of an earlier control plane.
+        etcd, kube_apiserver: the programs (tools.py resolves them).
+        port: of the API server; 0: that of the last run where it is free, or any.
+        audit_log: file for the API server's audit log, or None for none.
+        audit_policy: its policy file (audit.k8s.io/v1 Policy); needed where `audit_log` is given.
+        extra_arguments: for kube-apiserver, after and so over ours.
+        start_timeout_seconds: from the first child's start to readiness. About 3 are needed on 2 idle cores.
+    """
+
+    state_dir: Path
+    etcd: Path
+    kube_apiserver: Path
+    port: int = 0
+    audit_log: Path | None = None
+    audit_policy: Path | None = None
+    extra_arguments: tuple[str, ...] = ()
+    start_timeout_seconds: float = 60.0
+
+    def __attrs_post_init__(self) -> None:
+        if (self.audit_log is None) != (self.audit_policy is None):
+            raise ValueError("an audit log needs an audit policy, and the other way round")
+
+
+@attrs.frozen
+class ControlPlane:
+    """A control plane that is ready.
+
+    Attributes:
+        kubeconfig: file for the administrator, mode 0600.
+        server: URL of the API server.
+        authority: file with the certificate of the authority that signed the server's.
+        pids: of `etcd` and `kube-apiserver`.
+    """
+
+    kubeconfig: Path
+    server: str
+    authority: Path
+    pids: Mapping[str, int]
+
+
+@contextlib.asynccontextmanager
+async def open_control_plane(settings: ControlPlaneSettings) -> AsyncIterator[ControlPlane]:
+    """Run a control plane for as long as the context lasts; it is ready when the context is entered.
+
+    To be entered on the thread that runs trio, which must live as long as the context: the children die with it.
+
+    Raises:
+        ControlPlaneError: it can't start, or one of its processes ended by itself, then or later.
+        Whatever the body raises, as it is.
+    """
+    state_dir = _absolute(settings.state_dir)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(_own(state_dir))
+            pki = ensure_pki(state_dir / "pki", datetime.datetime.now(datetime.UTC))
+            encryption = _ensure_encryption(state_dir / "encryption.json")
+            make_private_directory(state_dir / "logs")
+            make_private_directory(state_dir / "etcd")
+            port = stack.enter_context(_reserve_port(settings.port or _last_port(state_dir)))
+            if settings.port not in (0, port):
+                raise ControlPlaneError(f"port {settings.port} is in use; choose another, or none")
+            etcd_port = stack.enter_context(_reserve_port(0))
+            peer_port = stack.enter_context(_reserve_port(0))
+            write_private(state_dir / "port", f"{port}\n".encode())
+        except OSError as error:
+            raise ControlPlaneError(f"the state directory {state_dir} can't be used: {error}") from error
+        commands: dict[str, list[str | Path]] = {
+            "etcd": [settings.etcd, *etcd_arguments(state_dir / "etcd", etcd_port, peer_port, pki)],
+            "kube-apiserver": [
+                settings.kube_apiserver,
+                *api_server_arguments(
+                    port,
+                    etcd_port,
+                    pki,
+                    encryption,
+                    state_dir / "pki" / "scratch",
+                    settings.audit_log,
+                    settings.audit_policy,
+                    settings.extra_arguments,
+                ),
+            ],
+        }
+        async with _running(commands, state_dir / "logs") as pids:
+            try:
+                with trio.fail_after(settings.start_timeout_seconds):
+                    await _wait_until_ready(port, pki)
+            except trio.TooSlowError as error:
+                raise ControlPlaneError(
+                    f"kube-apiserver was not ready within {settings.start_timeout_seconds:g} s;"
+                    f" see {state_dir / 'logs'}" + _quote_log(state_dir / "logs" / "kube-apiserver.log")
+                ) from error
+            server = f"https://{LOOPBACK}:{port}"
+            config = state_dir / "kubeconfig"
+            write_private(config, _kubeconfig(server, pki))
+            yield ControlPlane(config, server, pki.authority.certificate, pids)
+
+
+async def run_control_plane(settings: ControlPlaneSettings, *, announce: Callable[[ControlPlane], None]) -> None:
+    """Run a control plane until SIGINT or SIGTERM, then end it and return.
+
+    Args:
+        announce: called once, when it is ready.
+
+    Raises:
+        ControlPlaneError: as `open_control_plane`.
+    """
+    failure: ControlPlaneError | None = None
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            asked_to_end = trio.CancelScope()
+
+            async def listen() -> None:
+                # It goes on listening during the cleanup: a second Ctrl-C must not end us before our children.
+                async for _ in signals:
+                    asked_to_end.cancel()
+
+            nursery.start_soon(listen)
+            with asked_to_end:
+                try:
+                    async with open_control_plane(settings) as control_plane:
+                        announce(control_plane)
+                        await trio.sleep_forever()
+                except ControlPlaneError as error:
+                    failure = error
+            nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+@contextlib.asynccontextmanager
+async def _running(commands: Mapping[str, Sequence[str | Path]], logs: Path) -> AsyncIterator[Mapping[str, int]]:
+    """Run the commands in their order; end them in the other one. Yields their process ids.
+
+    Raises:
+        ControlPlaneError: one can't start, or ended by itself.
+    """
+    death: ControlPlaneError | None = None
+    body_error: BaseException | None = None
+    started: dict[str, children.Child] = {}
+
+    async def watch(name: str, child: children.Child, scope: trio.CancelScope) -> None:
+        nonlocal death
+        status = await child.wait()
+        how = f"status {status}" if status >= 0 else f"signal {-status}"
+        death = death or ControlPlaneError(f"{name} ended with {how}" + _quote_log(logs / f"{name}.log"))
+        scope.cancel()
+
+    try:
+        async with trio.open_nursery() as nursery:
+            try:
+                for name, command in commands.items():
+                    started[name] = _start(command, logs / f"{name}.log")
+                    nursery.start_soon(watch, name, started[name], nursery.cancel_scope)
+                yield {name: child.pid for name, child in started.items()}
+            finally:
+                # Before the children end, so that their end is not taken for a death.
+                nursery.cancel_scope.cancel()
+                for name, child in reversed(started.items()):
+                    grace = _GRACE_SECONDS[name] if death is None else _GRACE_AFTER_DEATH_SECONDS
+                    await child.end(grace_seconds=grace)
+    except BaseExceptionGroup as group:
+        # The watchers raise nothing, so what is in the nursery's group is the body's own error.
+        body_error = group.exceptions[0] if len(group.exceptions) == 1 else group
+    if death is not None:
+        raise death from body_error
+    if body_error is not None:
+        raise body_error
+
+
+def _start(command: Sequence[str | Path], log: Path) -> children.Child:
+    try:
+        if log.exists():
+            log.replace(log.with_name(f"{log.name}.previous"))
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            # Nothing of the user's environment: GODEBUG or a proxy there would change what is tested.
+            return children.spawn(command, environment={}, output=descriptor, directory=log.parent)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise ControlPlaneError(f"{command[0]} can't be started: {error}") from error
+
+
+async def _wait_until_ready(port: int, pki: Pki) -> None:
+    """Ask /readyz until it says yes. Has no deadline of its own."""
+    context = ssl.create_default_context(cafile=pki.authority.certificate)
+    context.load_cert_chain(pki.admin.certificate, pki.admin.key)
+    while True:
+        with contextlib.suppress(OSError, trio.BrokenResourceError, trio.TooSlowError):
+            with trio.fail_after(_PROBE_SECONDS):
+                if await _probe(port, context):
+                    return
+        await trio.sleep(_READY_POLL_SECONDS)
+
+
+async def _probe(port: int, context: ssl.SSLContext) -> bool:
+    stream = await trio.open_ssl_over_tcp_stream(LOOPBACK, port, ssl_context=context, https_compatible=True)
+    async with stream:
+        await stream.send_all(f"GET /readyz HTTP/1.1\r\nHost: {LOOPBACK}\r\nConnection: close\r\n\r\n".encode())
+        answer = b""
+        while b"\r\n" not in answer and (chunk := await stream.receive_some(4_096)):
+            answer += bytes(chunk)
+    return answer.partition(b"\r\n")[0].split(b" ")[1:2] == [b"200"]
+
+
+@contextlib.contextmanager
+def _own(state_dir: Path) -> Iterator[None]:
+    """Make the state directory and hold its lock, which the kernel drops when we die."""
+    lock_path = state_dir / "lock"
+    if state_dir.is_dir() and not lock_path.exists() and any(state_dir.iterdir()):
+        raise ControlPlaneError(f"{state_dir} is not empty and is not a control plane's state directory")
+    make_private_directory(state_dir)
+    with lock_path.open("a+b") as lock:
+        try:
+            fcntl.flock(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ControlPlaneError(f"another control plane runs on {state_dir}; end it, or choose another") from error
+        yield
+
+
+def _ensure_encryption(path: Path) -> Path:
+    # The data are lost with this key, so it is made once and stays.
+    if not path.exists():
+        write_private(path, encryption_config(secrets.token_bytes(32)))
+    return path
+
+
+def _last_port(state_dir: Path) -> int:
+    try:
+        port = int((state_dir / "port").read_text("ascii"))
+    except (OSError, ValueError):
+        return 0
+    return port if 0 < port < 65_536 else 0
+
+
+@contextlib.contextmanager
+def _reserve_port(preferred: int) -> Iterator[int]:
+    """Bind a loopback port that a child of ours may bind too; another one where the preferred is in use.
+
+    It is bound alone, and opened to processes of this user after that: with SO_REUSEPORT from the start, two control
+    planes could take the same one.
+    """
+    with socket.socket() as sock:
+        # Connections of an earlier run that linger in TIME_WAIT are no hindrance.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((LOOPBACK, preferred))
+        except OSError:
+            sock.bind((LOOPBACK, 0))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        yield sock.getsockname()[1]
+
+
+def _kubeconfig(server: str, pki: Pki) -> bytes:
+    pair = pki.admin
+    return kubeconfig(
+        server, pki.authority.certificate.read_bytes(), pair.certificate.read_bytes(), pair.key.read_bytes()
+    )
+
+
+def _quote_log(path: Path) -> str:
+    """The last lines of a log, for an error's text; empty where there are none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    kept = [line[:500] for line in lines if line.strip()][-_QUOTED_LINES:]
+    return "".join(f"\n  {line}" for line in kept)
+
+
+def _absolute(path: Path) -> Path:
+    return path.absolute()

@@ -1,0 +1,99 @@
+"""What resolving a tool needs to know, how it tells its progress, and how it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import attrs
+
+from jiemi.controlplane.pins import (
+    ENVTEST_RELEASE_URL,
+    ENVTEST_SHA512,
+    ENVTEST_VERSION,
+    PINS,
+    SOPS_RELEASE_URL,
+    Tool,
+    host_platform,
+)
+
+ASSETS_NAME = "KUBEBUILDER_ASSETS"
+"""The environment variable, known from kubebuilder's tests, that names a directory with etcd and kube-apiserver."""
+
+
+@attrs.frozen
+class ToolSettings:
+    """Where tools may come from.
+
+    Attributes:
+        cache_dir: Jiemi's cache directory; made when it is needed.
+        search_path: directories to search, as in PATH; Go is searched there too.
+        environment: what child processes (Go, Python's package installer) get beside PATH: HOME, GOPROXY, GOFLAGS,
+            proxies, SSL_CERT_FILE and the like; also says which proxy downloads use.
+        sops, etcd, kube_apiserver: programs that the user gave, or None.
+        assets_dir: directory that holds `etcd` and `kube-apiserver`, or None.
+        sops_release_url, envtest_release_url: address of the directory with the release's files; None: no downloads.
+        sops_sha256: of this platform's sops release, in hexadecimal; None: the release's own checksums file says it.
+        envtest_version, envtest_sha512: of the envtest archive; its checksums by platform.
+        platform: `linux-amd64` and so on.
+        connect_timeout_seconds: for the lookup of the release host's name and for the connection, each.
+        stall_timeout_seconds: for a download that sends nothing.
+        download_timeout_seconds: for one download as a whole.
+        build_timeout_seconds: for one build as a whole.
+    """
+
+    cache_dir: Path
+    search_path: str
+    environment: Mapping[str, str] = attrs.field(repr=False)
+    sops: Path | None = None
+    etcd: Path | None = None
+    kube_apiserver: Path | None = None
+    assets_dir: Path | None = None
+    sops_release_url: str | None = SOPS_RELEASE_URL
+    envtest_release_url: str | None = ENVTEST_RELEASE_URL
+    sops_sha256: str | None = None
+    envtest_version: str = ENVTEST_VERSION
+    envtest_sha512: Mapping[str, str] = attrs.field(default=ENVTEST_SHA512, repr=False)
+    platform: str = attrs.field(factory=host_platform)
+    connect_timeout_seconds: float = 5.0
+    stall_timeout_seconds: float = 30.0
+    download_timeout_seconds: float = 900.0
+    build_timeout_seconds: float = 3_600.0
+
+    def given(self, tool: Tool) -> tuple[Path, str] | None:
+        """The program that the user gave for a tool, and the name of the flag that gave it."""
+        own = {Tool.SOPS: self.sops, Tool.ETCD: self.etcd, Tool.KUBE_APISERVER: self.kube_apiserver}[tool]
+        if own is not None:
+            return own, PINS[tool].flag
+        if tool is not Tool.SOPS and self.assets_dir is not None:
+            return self.assets_dir / tool.value, ASSETS_NAME
+        return None
+
+
+class Progress(Protocol):
+    """Is told what is being done for a tool."""
+
+    def step(self, tool: Tool, text: str) -> None:
+        """One thing that is being done or was found, without the tool's name; a later step of the tool replaces it."""
+        ...
+
+
+class WayError(Exception):
+    """One way to a tool did not lead there; the text says why."""
+
+
+class ToolError(Exception):
+    """A tool could not be had. The text lists each way that was tried and what the user can do."""
+
+    def __init__(self, tool: Tool, tried: Sequence[str]) -> None:
+        self.tool = tool
+        self.tried = tuple(tried)
+        lines = "".join(f"\n  - {reason}" for reason in tried)
+        flag = PINS[tool].flag
+        assets = "" if tool is Tool.SOPS else f", set {ASSETS_NAME}"
+        super().__init__(
+            f"no {tool.value} to be had:{lines}\n"
+            f"Give one with {flag} PATH{assets}, put one on the PATH, or allow access to the internet or a Go module"
+            " proxy (GOPROXY) and try again."
+        )

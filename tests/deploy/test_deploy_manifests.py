@@ -1,0 +1,234 @@
+"""What deploy/ says, read as it is."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+from typer.testing import CliRunner
+
+from jiemi.cli.main import app
+from jiemi.rpc.address import parse_address
+from jiemi.rpc.contract import DEFAULT_PORT
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / "deploy"
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+WORKLOADS = {("StatefulSet", "repository"): "krapao", ("Deployment", "miwen"): "miwen"}
+IMAGES = sorted((DEPLOY / "images").glob("Dockerfile.*"))
+
+# Published by the hosts; deploy/known-hosts.yaml says where.
+PUBLISHED_FINGERPRINTS = {
+    ("github.com", "ssh-ed25519"): "+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU",
+    ("github.com", "ecdsa-sha2-nistp256"): "p2QAMXNIC1TJYWeIOttrVc98/R1BUFWu3/LiyKgUfQM",
+    ("github.com", "ssh-rsa"): "uNiVztksCsDhcc0u9e8BujQXVUpKZIDTMczCvj3tD2s",
+    ("gitlab.com", "ssh-ed25519"): "eUXGGm1YGsMAS7vkcx6JOJdOGHPem5gQp4taiCfCLB8",
+    ("gitlab.com", "ecdsa-sha2-nistp256"): "HbW3g8zUjNSksFbqTiUWPWg2Bq1x8xdGUrliXFzSnUw",
+    ("gitlab.com", "ssh-rsa"): "ROQFvPThGrW4RuWLoL9tq9I9zJ42fK4XywyRtbOz/EQ",
+    ("bitbucket.org", "ssh-ed25519"): "ybgmFkzwOSotHTHLJgHO0QN8L0xErw6vd0VhFA9m3SM",
+    ("bitbucket.org", "ecdsa-sha2-nistp256"): "FC73VB6C4OQLSCrjEayhMp9UMxS97caD/Yyi2bhW/J0",
+    ("bitbucket.org", "ssh-rsa"): "46OSHA1Rmj8E8ERTC6xkNcmGOw9oFxYr0WF6zWW8l1E",
+    ("ssh.dev.azure.com", "ssh-rsa"): "ohD8VZEXGWo6Ez8GSEJQ9WpafgLFsOfLOtGGQCQo6Og",
+}
+
+
+@pytest.fixture
+def by_name(manifests: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(each["kind"], each["metadata"]["name"]): each for each in manifests}
+
+
+def test_the_kustomization_lists_every_manifest_once() -> None:
+    kustomization = YAML(typ="safe").load((DEPLOY / "kustomization.yaml").read_text())
+    files = {path.name for path in DEPLOY.glob("*.yaml")} - {"kustomization.yaml"}
+    assert sorted(kustomization["resources"]) == sorted(files)
+
+
+def test_no_two_manifests_are_the_same_object_and_all_namespaced_ones_are_in_jiemi(
+    manifests: list[dict[str, Any]],
+) -> None:
+    cluster_wide = {"Namespace", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"}
+    names = [(each["kind"], each["metadata"]["name"]) for each in manifests]
+    assert len(set(names)) == len(names)
+    namespaces = {each["metadata"].get("namespace") for each in manifests if each["kind"] not in cluster_wide}
+    assert namespaces == {"jiemi"}
+
+
+@pytest.mark.parametrize("key", WORKLOADS, ids=lambda key: key[1])
+def test_selectors_meet_the_labels_of_their_pods_and_of_no_others(
+    key: tuple[str, str], by_name: dict[tuple[str, str], dict[str, Any]]
+) -> None:
+    labels = by_name[key]["spec"]["template"]["metadata"]["labels"]
+    selector = by_name[key]["spec"]["selector"]["matchLabels"]
+    assert selector.items() <= labels.items()
+    (other,) = set(WORKLOADS) - {key}
+    assert not selector.items() <= by_name[other]["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_the_service_and_the_network_policy_meet_krapao_and_let_miwen_in_only(
+    by_name: dict[tuple[str, str], dict[str, Any]],
+) -> None:
+    krapao = by_name["StatefulSet", "repository"]["spec"]["template"]["metadata"]["labels"]
+    miwen = by_name["Deployment", "miwen"]["spec"]["template"]["metadata"]["labels"]
+    service = by_name["Service", "repository-svc"]["spec"]
+    assert service["selector"].items() <= krapao.items()
+    assert [port["port"] for port in service["ports"]] == [DEFAULT_PORT]
+    policy = by_name["NetworkPolicy", "repository"]["spec"]
+    assert policy["podSelector"]["matchLabels"].items() <= krapao.items()
+    (rule,) = policy["ingress"]
+    (peer,) = rule["from"]
+    assert peer["podSelector"]["matchLabels"].items() <= miwen.items()
+    assert not peer["podSelector"]["matchLabels"].items() <= krapao.items()
+    assert rule["ports"] == [{"port": DEFAULT_PORT, "protocol": "TCP"}]
+    nothing = by_name["NetworkPolicy", "accept-nothing"]["spec"]
+    assert nothing == {"podSelector": {}, "policyTypes": ["Ingress"]}
+
+
+def test_krapao_listens_where_miwen_calls(by_name: dict[tuple[str, str], dict[str, Any]]) -> None:
+    (krapao,) = by_name["StatefulSet", "repository"]["spec"]["template"]["spec"]["containers"]
+    (miwen,) = by_name["Deployment", "miwen"]["spec"]["template"]["spec"]["containers"]
+    flags = dict(arg.split("=", 1) for arg in [*krapao["args"], *miwen["args"]] if "=" in arg)
+    assert str(parse_address(flags["--krapao"])) == f"tcp:repository-svc:{DEFAULT_PORT}"
+    assert str(parse_address(flags["--listen"])) == f"tcp:*:{DEFAULT_PORT}"
+    assert krapao["ports"] == [{"name": "capnp", "containerPort": DEFAULT_PORT, "protocol": "TCP"}]
+    assert str(parse_address(krapao["livenessProbe"]["exec"]["command"][-1])) == f"tcp:127.0.0.1:{DEFAULT_PORT}"
+    assert miwen["livenessProbe"]["exec"]["command"][-1] == flags["--alive-file"]
+
+
+def test_krapao_holds_no_token_and_no_role(
+    by_name: dict[tuple[str, str], dict[str, Any]], manifests: list[dict[str, Any]]
+) -> None:
+    spec = by_name["StatefulSet", "repository"]["spec"]["template"]["spec"]
+    assert spec["automountServiceAccountToken"] is False
+    assert by_name["ServiceAccount", spec["serviceAccountName"]]["automountServiceAccountToken"] is False
+    bound = {subject["name"] for each in manifests if each["kind"].endswith("Binding") for subject in each["subjects"]}
+    assert bound == {"miwen"}
+
+
+@pytest.mark.parametrize("key", WORKLOADS, ids=lambda key: key[1])
+def test_what_containers_write_is_on_a_mount_and_in_memory_but_for_the_clones(
+    key: tuple[str, str], by_name: dict[tuple[str, str], dict[str, Any]]
+) -> None:
+    workload = by_name[key]["spec"]
+    pod = workload["template"]["spec"]
+    (container,) = pod["containers"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    claims = {claim["metadata"]["name"] for claim in workload.get("volumeClaimTemplates", [])}
+    assert claims <= {"state"}
+    mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+    for mount in mounts.values():
+        if mount["name"] in claims or mount.get("readOnly"):
+            continue
+        assert volumes[mount["name"]]["emptyDir"]["medium"] == "Memory"
+        assert volumes[mount["name"]]["emptyDir"]["sizeLimit"]
+    written = [
+        arg.split("=", 1)[1] for arg in container["args"] if re.match(r"--(state-dir|runtime-dir|alive-file)=", arg)
+    ]
+    for path in [*written, "/tmp"]:
+        assert mounts.keys() & {path, str(Path(path).parent)}, f"{path} is neither a mount nor directly below one"
+
+
+@pytest.mark.parametrize("key", WORKLOADS, ids=lambda key: key[1])
+def test_the_command_line_takes_every_flag_of_the_manifests(
+    key: tuple[str, str], by_name: dict[tuple[str, str], dict[str, Any]]
+) -> None:
+    (container,) = by_name[key]["spec"]["template"]["spec"]["containers"]
+    probes = (container.get(name, {}).get("exec") for name in ("startupProbe", "readinessProbe", "livenessProbe"))
+    commands = [["jiemi", *container["args"]], *(probe["command"] for probe in probes if probe)]
+    for program, *arguments in commands:
+        assert program == "jiemi"
+        # --help does nothing else, but an option that is not known is refused before it.
+        assert CliRunner().invoke(app, [*arguments, "--help"]).exit_code == 0, arguments
+        assert CliRunner().invoke(app, [*arguments, "--unknown", "--help"]).exit_code == 2
+
+
+@pytest.mark.parametrize("key", WORKLOADS, ids=lambda key: key[1])
+def test_containers_have_requests_limits_and_probes_that_leave_a_python_time_to_start(
+    key: tuple[str, str], by_name: dict[tuple[str, str], dict[str, Any]]
+) -> None:
+    (container,) = by_name[key]["spec"]["template"]["spec"]["containers"]
+    for kind in ("requests", "limits"):
+        assert set(container["resources"][kind]) == {"cpu", "memory"}
+    assert container["livenessProbe"]["exec"]["command"][:3] == ["jiemi", "probe", WORKLOADS[key]]
+    assert "startupProbe" in container
+    for name in ("startupProbe", "readinessProbe", "livenessProbe"):
+        probe = container.get(name, {})
+        if "exec" in probe:
+            assert probe["timeoutSeconds"] >= 10
+    assert container["livenessProbe"]["periodSeconds"] >= 30
+
+
+def test_there_is_one_miwen_at_a_time(by_name: dict[tuple[str, str], dict[str, Any]]) -> None:
+    spec = by_name["Deployment", "miwen"]["spec"]
+    assert (spec["replicas"], spec["strategy"]["type"]) == (1, "Recreate")
+
+
+def test_each_ssh_host_key_is_the_one_that_its_host_publishes(by_name: dict[tuple[str, str], dict[str, Any]]) -> None:
+    lines = by_name["ConfigMap", "krapao-ssh-known-hosts"]["data"]["ssh_known_hosts"].splitlines()
+    found = {}
+    for line in lines:
+        host, algorithm, key = line.split()
+        blob = base64.b64decode(key, validate=True)
+        # RFC 4253, 6.6: the key names its own algorithm first.
+        assert blob[4 : 4 + int.from_bytes(blob[:4])] == algorithm.encode()
+        found[host, algorithm] = base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
+    assert len(found) == len(lines)
+    assert found == PUBLISHED_FINGERPRINTS
+
+
+@pytest.mark.parametrize("key", WORKLOADS, ids=lambda key: key[1])
+def test_the_image_has_this_release_as_its_tag(
+    key: tuple[str, str], by_name: dict[tuple[str, str], dict[str, Any]]
+) -> None:
+    (container,) = by_name[key]["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == f"jiemi/{WORKLOADS[key]}:{VERSION}"
+    dockerfile = (DEPLOY / "images" / f"Dockerfile.{WORKLOADS[key]}").read_text()
+    assert f'org.opencontainers.image.version="{VERSION}"' in dockerfile
+
+
+@pytest.mark.parametrize("path", IMAGES, ids=lambda path: path.name)
+def test_the_dockerfile_runs_as_the_user_that_the_pod_does(
+    path: Path, by_name: dict[tuple[str, str], dict[str, Any]]
+) -> None:
+    instructions = re.findall(r"^USER (\d+):(\d+)$", path.read_text(), re.MULTILINE)
+    users = {
+        (str(each["runAsUser"]), str(each["runAsGroup"]))
+        for key in WORKLOADS
+        for each in [by_name[key]["spec"]["template"]["spec"]["securityContext"]]
+    }
+    assert users == set(instructions) == {("65532", "65532")}
+
+
+@pytest.mark.parametrize("path", IMAGES, ids=lambda path: path.name)
+def test_what_the_dockerfile_copies_is_here_and_reaches_the_engine(path: Path) -> None:
+    copied = [
+        source
+        for line in re.findall(r"^COPY (?!--from)(.+)$", path.read_text(), re.MULTILINE)
+        for source in line.split()[:-1]
+    ]
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert set(copied) == allowed
+    assert [name for name in copied if not (ROOT / name).exists()] == []
+
+
+def test_every_download_of_an_image_has_a_checksum() -> None:
+    for path in IMAGES:
+        text = path.read_text().replace("\\\n", " ")
+        for line in re.findall(r"^ADD .*https?://.*$", text, re.MULTILINE):
+            assert re.search(r"--checksum=sha256:[0-9a-f]{64} ", line), line
+        assert not re.search(r"\b(curl|wget)\b", text)
+
+
+def test_the_wheel_carries_the_schema_and_the_manifests() -> None:
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["force-include"] == {
+        "schema/krapao.capnp": "jiemi/schema/krapao.capnp",
+        "deploy": "jiemi/deploy",
+        "examples/demo": "jiemi/examples/demo",
+    }
+    assert all((ROOT / source).exists() for source in wheel["force-include"])
