@@ -42,6 +42,15 @@ class ApiServer:
     def __init__(self, base: str, pool: urllib3.PoolManager, headers: Mapping[str, str]) -> None:
         self.base, self._pool, self._headers = base, pool, dict(headers)
 
+    @property
+    def token(self) -> str:
+        """The user's token, where the user is known by one."""
+        return self._headers["Authorization"].removeprefix("Bearer ")
+
+    def text(self, path: str) -> str:
+        """An answer that is no JSON, the metrics for example."""
+        return self._pool.request("GET", self.base + path, headers=self._headers, timeout=30).data.decode()
+
     def call(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Answer:
         answer = self._pool.request(
             method,

@@ -1,3 +1,3 @@
 """Fixtures that every room's tests may use. `tests/` is on sys.path: `from fakes.kubernetes import …`."""
 
-pytest_plugins = ["controlplane_fixtures", "api_server"]
+pytest_plugins = ["api_server", "controlplane_fixtures", "deploy_manifests", "e2e_lab"]

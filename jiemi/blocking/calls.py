@@ -90,6 +90,9 @@ async def run_blocking(function: Callable[[Interrupter], T], *, limiter: trio.Ca
             return function(interrupter)
         finally:
             _current.interrupter = None
+            # It waits for nothing any more. Its connection may be in a pool, and is not to be shut down below.
+            with contextlib.suppress(Interrupted):
+                interrupter.use(None)
 
     async def interrupt_when_cancelled() -> None:
         try:

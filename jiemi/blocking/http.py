@@ -4,7 +4,8 @@ urllib3 opens its sockets deep inside; the classes here stand in for its connect
 socket is out of reach, but shutting down a duplicate of its descriptor ends the same connection. Afterwards the
 connection's own socket object serves: it stays usable while a response reads from it, even when http.client has closed
 the connection already (as it does where the server said `Connection: close`). Before each request the connection tells
-the interrupter of its thread (`calls.current`) how to end it. A response may be read by the same call only.
+the interrupter of its thread (`calls.current`) how to end it. A response is read by the same call, or by later calls
+that each begin with `resume`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class _Interruptible(HTTPConnection):
     """Tells the thread's interrupter how to end what this connection waits for."""
 
     _connecting: socket.socket | None = None
+    _requesting: socket.socket | None = None
 
     def _new_conn(self) -> socket.socket:
         timeout = self.timeout if isinstance(self.timeout, (int, float)) else None
@@ -35,17 +37,22 @@ class _Interruptible(HTTPConnection):
             raise ConnectTimeoutError(self, f"no answer from {self.host} within {timeout} s") from error
         except OSError as error:
             raise NewConnectionError(self, f"no connection to {self.host}: {error}") from error
-        for option in self.socket_options or ():
-            sock.setsockopt(*option)
-        self._connecting = sock.dup()
-        _tell_interrupter(self._connecting)
+        try:
+            for option in self.socket_options or ():
+                sock.setsockopt(*option)
+            self._connecting = sock.dup()
+            _tell_interrupter(self._connecting)
+        except OSError:
+            # Cancelled just now: nobody else knows of the socket yet.
+            sock.close()
+            raise
         return sock
 
     def connect(self) -> None:
         try:
             super().connect()
-            if self.sock is not None:
-                _tell_interrupter(self.sock)
+            self._requesting = self.sock
+            self.tell_interrupter()
         finally:
             connecting, self._connecting = self._connecting, None
             if connecting is not None:
@@ -53,8 +60,14 @@ class _Interruptible(HTTPConnection):
 
     def putrequest(self, *args: Any, **kwargs: Any) -> None:
         if self.sock is not None:
-            _tell_interrupter(self.sock)
+            self._requesting = self.sock
+            self.tell_interrupter()
         super().putrequest(*args, **kwargs)
+
+    def tell_interrupter(self) -> None:
+        """Tell the interrupter of this thread how to end the request that was made last."""
+        if self._requesting is not None:
+            _tell_interrupter(self._requesting)
 
 
 def _tell_interrupter(sock: socket.socket) -> None:
@@ -81,3 +94,14 @@ def make_interruptible(manager: urllib3.PoolManager) -> urllib3.PoolManager:
     """
     manager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
     return manager
+
+
+def resume(response: urllib3.BaseHTTPResponse) -> None:
+    """Before the read of a response that another call began: a cancellation of the call of this thread ends the read.
+
+    Raises:
+        calls.Interrupted: the call is already cancelled.
+    """
+    connection = response.connection
+    if isinstance(connection, _Interruptible):
+        connection.tell_interrupter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import random
 from pathlib import Path
 
@@ -30,7 +31,9 @@ def run(
     except ValueError as error:
         raise CommandError(f"--krapao: {error}") from error
     settings = MiwenSettings(interval_seconds=interval_seconds, alive_file=alive_file)
-    kubernetes_settings = KubernetesSettings(kubeconfig=kubeconfig, context=context, namespace=namespace)
+    kubernetes_settings = KubernetesSettings(
+        kubeconfig=kubeconfig, context=context, namespace=namespace, environment=dict(os.environ)
+    )
 
     async def main() -> None:
         async with (

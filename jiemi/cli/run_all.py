@@ -124,7 +124,7 @@ async def _run(wanted: RunAll, folder: Path, screen: _Screen) -> None:
                 )
             )
             kubernetes = await stack.enter_async_context(
-                open_kubernetes(KubernetesSettings(kubeconfig=cluster.kubeconfig))
+                open_kubernetes(KubernetesSettings(kubeconfig=cluster.kubeconfig, environment=dict(os.environ)))
             )
             done(cluster.description)
         with screen.step("CustomResourceDefinition") as done:
@@ -264,7 +264,7 @@ def _runtime_folder() -> Iterator[Path]:
     """A folder on tmpfs where there is one: it holds the demo's key, the cluster's state and the socket."""
     memory = Path("/dev/shm")  # noqa: S108 - a tmpfs is wanted
     parent = memory if os.access(memory, os.W_OK) else None
-    folder = Path(tempfile.mkdtemp(prefix="jiemi-", dir=parent))
+    folder = Path(tempfile.mkdtemp(prefix="jiemi-run-", dir=parent))
     try:
         yield folder
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import trio
@@ -28,7 +29,9 @@ def run(names: list[str], *, namespace: str | None, kubeconfig: Path | None, con
     """
 
     async def read() -> list[Decryptor]:
-        settings = KubernetesSettings(kubeconfig=kubeconfig, context=context, namespace=namespace)
+        settings = KubernetesSettings(
+            kubeconfig=kubeconfig, context=context, namespace=namespace, environment=dict(os.environ)
+        )
         async with open_kubernetes(settings) as kubernetes:
             return await _list(kubernetes)
 

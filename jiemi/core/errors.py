@@ -221,6 +221,11 @@ REASONS: Mapping[str, ReasonInfo] = {
         "The Kubernetes API did not answer, or asked to be spared.",
         "Nothing: it is tried again; look at the API server if it lasts.",
     ),
+    "KubeconfigInvalid": ReasonInfo(
+        Kind.STALLED,
+        "Miwen has no way to a cluster: no kubeconfig and no pod's ServiceAccount, or a kubeconfig that can't be used.",
+        "Give `--kubeconfig` (and `--context`), or correct the field of the file that the message names.",
+    ),
     "ListForbidden": ReasonInfo(
         Kind.STALLED,
         "Miwen may not list, watch or write the status of Decryptors, or the CRD is not installed.",

@@ -100,7 +100,8 @@ async def make_repository(server: GitServer, folder: Path, key: AgeKeyPair, *, s
     rules = clone / ".sops.yaml"
     rules.write_text(demo_file(".sops.yaml").replace("AGE_RECIPIENT", key.recipient))
     encrypted = await _run(
-        [str(sops), "encrypt", "--config", str(rules), "--filename-override", FILE],
+        # It finds the rules, .sops.yaml, beside the file that it is told.
+        [str(sops), "encrypt", "--filename-override", FILE],
         cwd=clone,
         env={"SOPS_DISABLE_VERSION_CHECK": "1", "HOME": str(folder)},
         stdin=demo_file("secret.yaml").encode(),

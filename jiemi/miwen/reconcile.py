@@ -107,7 +107,10 @@ class Reconciler:
         if repository is None:
             credentials = await git_credentials(decryptor, spec, self.kubernetes)
             repository = await repositories.open(source_of(spec), credentials, generation=generation)
-        head = await repository.head(max_age_seconds=head_max_age_seconds(self.interval_seconds))
+        # Who changed the spec may have pushed just before. Those who ask at the same moment share Krapao's question.
+        is_new = before is None or before.observed_generation != generation
+        max_age = 0.0 if is_new else head_max_age_seconds(self.interval_seconds)
+        head = await repository.head(max_age_seconds=max_age)
         if is_current(before, generation=generation, revision=head.revision):
             return before
         attempt.revision = head.revision

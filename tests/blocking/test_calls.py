@@ -136,3 +136,13 @@ async def test_a_body_that_ends_with_the_connection_can_be_interrupted_too() -> 
         finally:
             over.set()
             thread.join()
+
+
+async def test_a_call_that_ended_by_itself_is_not_interrupted_afterwards() -> None:
+    ended: list[str] = []
+
+    def leave_a_wait_behind(interrupter: Interrupter) -> None:
+        interrupter.use(lambda: ended.append("a connection that is in a pool by now"))
+
+    await run_blocking(leave_a_wait_behind, limiter=trio.CapacityLimiter(1))
+    assert ended == []

@@ -1,0 +1,31 @@
+"""The port to decryption: file bytes and keys in, decrypted bytes or a typed error out.
+
+Today's form is `jiemi.krapao.sops`: one plain run of `sops decrypt`. The form of three processes that share no secret
+(opener, guard, holder; see the design) takes its place behind this port.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from jiemi.core.documents import Format
+from jiemi.core.sensitive import SensitiveBytes
+from jiemi.rpc.contract import DecryptionKey
+
+
+class Decrypter(Protocol):
+    """Opens files. May be called from several tasks at once."""
+
+    async def decrypt(self, data: bytes, format: Format, keys: tuple[DecryptionKey, ...]) -> SensitiveBytes:
+        """The decrypted file, in the same format.
+
+        Args:
+            data: the encrypted file, which may be hostile.
+            keys: what may open it, and nothing else may.
+
+        Raises:
+            JiemiError: NotEncrypted, UnknownFormat, KeyMissing, KeyInvalid, MacMismatch, DecryptionFailed,
+            LimitExceeded,
+                SopsMissing, GpgMissing, StorageFailed.
+        """
+        ...

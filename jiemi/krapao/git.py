@@ -1,0 +1,423 @@
+"""Clones on the volume: bare, shallow, read without a checkout. The real form of `jiemi.krapao.git_port`.
+
+On the volume, under STATE/repositories/:
+
+    <hash of the URL>/url                       the URL, for people
+    <hash of the URL>/<generation>/objects/     packs, as git has them
+    <hash of the URL>/<generation>/revisions/   an empty file for each commit that is complete in there
+
+All tenants of one URL share its folder: it holds ciphertext, and git names each object by the hash of its bytes, so
+what is read for a revision is that revision, whoever fetched it. That a tenant may see the revision is proven by a
+listing with its own credentials, which its worker asks for; nothing of the credentials is on the volume, not even a
+hash.
+
+A fetch is shallow (depth 1) and asks for one commit, telling the server the newest revisions that are here, so that
+it sends what changed only. The pack goes to a file of no lasting name, is looked through (`jiemi.krapao.packs`),
+indexed by dulwich, which hashes every object, and only then does the revision get its marker. A fetch that fails or
+is cancelled leaves nothing: `sweep` removes what is not a complete pack, then and at the next opening.
+
+Packs pile up, so a clone with too many, or too large a one, is made anew as the next generation; readers of the old
+one find their revision gone and fetch it again. A damaged clone costs one StorageFailed and is removed. One lock
+per folder lets one fetch write at a time; readers need none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import attrs
+import structlog
+import trio
+from dulwich.client import GitClient, LocalGitClient
+from dulwich.object_format import SHA1, SHA256, ObjectFormat
+from dulwich.object_store import DiskObjectStore, ObjectStoreGraphWalker
+from dulwich.objects import Blob, Commit, ObjectID, Tree
+from dulwich.pack import PackIndexer
+from dulwich.refs import Ref as DulwichRef
+
+from jiemi.blocking.calls import Interrupted, Interrupter, run_blocking
+from jiemi.core.errors import JiemiError
+from jiemi.krapao.folders import generations, prune_folders, publish, remove, revisions, storage, sweep
+from jiemi.krapao.git_port import Advertised, GitStore, Ref
+from jiemi.krapao.git_transport import Meter, open_client, translating
+from jiemi.krapao.packs import PackDamaged, check_pack, declared_size
+from jiemi.krapao.settings import KrapaoSettings
+from jiemi.krapao.urls import Location
+from jiemi.rpc.contract import GitCredentials, is_revision
+
+T = TypeVar("T")
+
+_MAX_HAVES = 16
+_PEELED = b"^{}"
+_REGULAR = (0o100644, 0o100755, 0o100664)
+
+log = structlog.get_logger("jiemi.krapao.git")
+
+
+@attrs.define
+class _Folder:
+    """One repository's folder, shared by all who have it open."""
+
+    path: Path
+    lock: trio.Lock = attrs.field(factory=trio.Lock)
+    users: int = 0
+
+
+class Clones:
+    """All clones of one Krapao."""
+
+    def __init__(self, settings: KrapaoSettings) -> None:
+        self._settings = settings
+        self._root = settings.state_dir / "repositories"
+        self._folders: dict[str, _Folder] = {}
+        self._network = trio.CapacityLimiter(settings.git_concurrency)
+        self._readers = trio.CapacityLimiter(4)
+        self._pruning = trio.Lock()
+
+    @contextlib.asynccontextmanager
+    async def open(self, location: Location, credentials: GitCredentials) -> AsyncIterator[GitStore]:
+        """One repository with one tenant's credentials. Asks nobody and writes nothing yet."""
+        name = hashlib.sha256(location.url.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        folder = self._folders.setdefault(name, _Folder(self._root / name))
+        folder.users += 1
+        try:
+            yield _Clone(location, credentials, self._settings, folder, self._network, self._readers)
+        finally:
+            folder.users -= 1
+            if folder.users == 0:
+                self._folders.pop(name, None)
+
+    async def prune(self) -> None:
+        """Remove clones that nobody has open, the longest unused first, until the rest is within its bound."""
+        async with self._pruning:
+            # Asked for each folder anew: one that is opened meanwhile stays.
+            await run_blocking(
+                lambda interrupter: prune_folders(
+                    self._root, self._folders.__contains__, self._settings.max_store_bytes, interrupter
+                ),
+                limiter=self._readers,
+            )
+
+
+class _Clone:
+    """One repository with one tenant's credentials."""
+
+    def __init__(
+        self,
+        location: Location,
+        credentials: GitCredentials,
+        settings: KrapaoSettings,
+        folder: _Folder,
+        network: trio.CapacityLimiter,
+        readers: trio.CapacityLimiter,
+    ) -> None:
+        self._location = location
+        self._credentials = credentials
+        self._settings = settings
+        self._folder = folder
+        self._network = network
+        self._readers = readers
+
+    async def advertised(self, ref: Ref) -> Advertised:
+        def ask(interrupter: Interrupter) -> Advertised:
+            meter = Meter(interrupter, self._settings.max_refs_bytes, f"{self._location.authority}: its list of refs")
+            with self._client(meter) as (client, path):
+                listed = client.get_refs(path, ref_prefix=[ref.name]).refs
+            return _pick(listed, ref, self._location)
+
+        return await self._on_network(ask, "listing the refs")
+
+    async def fetch(self, wanted: Advertised) -> None:
+        if await self._blocking(lambda _: self._find(wanted.revision) is not None):
+            return
+        async with self._folder.lock:
+            if await self._blocking(lambda _: self._find(wanted.revision) is not None):
+                return
+            began = trio.current_time()
+            fetched = await self._on_network(lambda interrupter: self._fetch(wanted, interrupter), "fetching")
+            log.info(
+                "clone" if fetched.whole else "fetch",
+                repository=self._location.url,
+                revision=wanted.revision,
+                objects=fetched.objects,
+                received_bytes=fetched.received_bytes,
+                duration_ms=round((trio.current_time() - began) * 1000),
+            )
+
+    async def read(self, revision: str, path: str, *, max_bytes: int) -> bytes:
+        parts = _split_path(path)
+        try:
+            return await self._blocking(lambda _: self._read(revision, parts, path, max_bytes))
+        except _Damaged as error:
+            damaged = error.generation
+            async with self._folder.lock:
+                await self._blocking(lambda _: remove(damaged))
+            raise JiemiError(
+                "StorageFailed", "the clone on Krapao's volume was damaged or not complete; it is made anew"
+            ) from error
+
+    # On threads from here on
+
+    @contextlib.contextmanager
+    def _client(self, meter: Meter) -> Iterator[tuple[GitClient, bytes]]:
+        with (
+            translating(self._location, self._settings.connect_timeout_seconds, meter),
+            open_client(self._location, self._credentials, self._settings, meter) as opened,
+        ):
+            yield opened
+
+    async def _on_network(self, function: Callable[[Interrupter], T], what: str) -> T:
+        seconds = self._settings.git_timeout_seconds
+        async with self._network:
+            try:
+                with trio.fail_after(seconds):
+                    return await run_blocking(function, limiter=trio.CapacityLimiter(1))
+            except trio.TooSlowError as error:
+                raise JiemiError(
+                    "Timeout", f"{self._location.authority}: {what} took longer than {seconds:g} s"
+                ) from error
+
+    async def _blocking(self, function: Callable[[Interrupter], T]) -> T:
+        return await run_blocking(function, limiter=self._readers)
+
+    def _find(self, revision: str) -> Path | None:
+        """The generation in which the revision is complete."""
+        for generation in generations(self._folder.path):
+            if (generation / "revisions" / revision).is_file():
+                return generation
+        return None
+
+    def _fetch(self, wanted: Advertised, interrupter: Interrupter) -> _Fetched:
+        with storage():
+            generation, haves = self._prepare(wanted.revision)
+        format = SHA256 if len(wanted.revision) == 64 else SHA1
+        try:
+            with contextlib.closing(_Objects(generation / "objects", object_format=format)) as objects:
+                objects.check = Meter(interrupter, 0, "").check
+                fetched = self._receive(wanted, haves, objects, interrupter)
+            with storage():
+                (generation / "revisions" / wanted.revision).touch()
+                publish(generation)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                sweep(generation)
+                if generation.name.endswith(".new"):
+                    remove(generation)
+            raise
+        return fetched
+
+    def _prepare(self, revision: str) -> tuple[Path, list[str]]:
+        """The generation to write into, and the revisions in it, the newest first."""
+        folder = self._folder.path
+        folder.mkdir(parents=True, exist_ok=True)
+        url = folder / "url"
+        if not url.exists():
+            url.write_text(self._location.url + "\n", encoding="utf-8", errors="replace")
+        current = next(generations(folder), None)
+        if current is not None:
+            sweep(current)
+            haves = revisions(current)
+            packs = list((current / "objects" / "pack").glob("*.pack"))
+            size = sum(pack.stat().st_size for pack in packs)
+            fits = len(packs) < self._settings.max_packs and size < self._settings.max_clone_bytes
+            if haves and fits and all(len(have) == len(revision) for have in haves):
+                return current, haves[:_MAX_HAVES]
+        number = int(current.name) + 1 if current is not None else 1
+        new = folder / f"{number}.new"
+        if new.exists():
+            remove(new)
+        (new / "revisions").mkdir(parents=True)
+        (new / "objects" / "pack").mkdir(parents=True)
+        (new / "objects" / "info").mkdir()
+        return new, []
+
+    def _receive(self, wanted: Advertised, haves: list[str], objects: _Objects, interrupter: Interrupter) -> _Fetched:
+        limit = self._settings.max_refs_bytes + self._settings.max_pack_bytes
+        meter = Meter(interrupter, limit, f"{self._location.authority}: the revision's pack")
+        with storage():
+            file, commit, abort = objects.add_pack()
+        try:
+            with self._client(meter) as (client, path):
+                walker = _walker(client, haves)
+
+                def write(data: bytes) -> int:
+                    meter.check()
+                    with storage():
+                        return file.write(data)
+
+                client.fetch_pack(
+                    path,
+                    lambda refs, depth=None: [ObjectID(wanted.target.encode())],
+                    walker,
+                    write,
+                    depth=1,
+                    ref_prefix=[b"HEAD"],  # the listing that a fetch begins with is not looked at: keep it short
+                )
+            with translating(self._location, self._settings.connect_timeout_seconds, meter):
+                count = self._check(file, wanted, meter)
+                size = file.seek(0, os.SEEK_END)
+                commit()
+                _verify(objects, wanted)
+        except BaseException:
+            if not file.closed:
+                abort()
+            raise
+        return _Fetched(not haves, count, size)
+
+    def _check(self, file: object, wanted: Advertised, meter: Meter) -> int:
+        try:
+            return check_pack(
+                file,  # type: ignore[arg-type]
+                max_object_bytes=self._settings.max_object_bytes,
+                max_unpacked_bytes=self._settings.max_unpacked_bytes,
+                hash_bytes=len(wanted.revision) // 2,
+                on_object=meter.check,
+            )
+        except PackDamaged as error:
+            raise JiemiError("GitProtocolError", f"{self._location.authority} sent a damaged pack: {error}") from error
+
+    def _read(self, revision: str, parts: list[bytes], path: str, max_bytes: int) -> bytes:
+        generation = self._find(revision)
+        if generation is None:
+            raise JiemiError("RevisionNotFound", f"revision {revision[:12]} is not in Krapao's clone")
+        format = SHA256 if len(revision) == 64 else SHA1
+        try:
+            with contextlib.closing(_Objects(generation / "objects", object_format=format)) as objects:
+                return _read_file(objects, revision, parts, path, max_bytes)
+        except (JiemiError, Interrupted):
+            raise
+        except Exception as error:
+            # Whatever a damaged pack or index makes dulwich raise.
+            if not generation.exists():
+                raise JiemiError("RevisionNotFound", "the clone was made anew in the meantime") from error
+            raise _Damaged(generation) from error
+
+
+@attrs.frozen
+class _Fetched:
+    whole: bool
+    objects: int
+    received_bytes: int
+
+
+class _Damaged(Exception):
+    """A clone that can't be read. Seen inside this module only."""
+
+    def __init__(self, generation: Path) -> None:
+        super().__init__("a damaged clone")
+        self.generation = generation
+
+
+class _Objects(DiskObjectStore):
+    """dulwich's store of packs, whose indexing a cancellation ends."""
+
+    check: Callable[[], None] = staticmethod(lambda: None)
+
+    def __init__(self, path: Path, *, object_format: ObjectFormat) -> None:
+        super().__init__(str(path), object_format=object_format, fsync_object_files=True)
+
+    def _index_pack(self, indexer: PackIndexer, num_objects: int, progress: object = None) -> object:  # type: ignore[override]
+        return super()._index_pack(indexer, num_objects, progress=lambda _: self.check())
+
+
+class _Haves:
+    """Tells a server which revisions are here, each without its history. Stands in for dulwich's graph walker."""
+
+    def __init__(self, revisions: list[str]) -> None:
+        self.shallow = {ObjectID(revision.encode()) for revision in revisions}
+        self._left = [ObjectID(revision.encode()) for revision in reversed(revisions)]
+
+    def __next__(self) -> ObjectID | None:
+        return self._left.pop() if self._left else None
+
+    def ack(self, sha: ObjectID, /) -> None:
+        """The server has it too: nothing to follow, for its history is not here."""
+
+    def nak(self) -> None:
+        """Nothing in common."""
+
+
+def _walker(client: GitClient, haves: list[str]) -> ObjectStoreGraphWalker | _Haves:
+    if isinstance(client, LocalGitClient):
+        # dulwich's own server side would leave the haves out and then send a thin history; a whole copy is cheap here.
+        return ObjectStoreGraphWalker([], lambda _: [], shallow=set())
+    return _Haves(haves)
+
+
+def _pick(listed: dict[DulwichRef, ObjectID | None], ref: Ref, location: Location) -> Advertised:
+    target = listed.get(DulwichRef(ref.name))
+    peeled = listed.get(DulwichRef(ref.name + _PEELED))
+    if target is None:
+        empty = ", or is empty" if ref.name == b"HEAD" else ""
+        raise JiemiError("RefNotFound", f"{location.url} has no {ref}{empty}")
+    found = Advertised((peeled or target).decode("ascii", "replace"), target.decode("ascii", "replace"))
+    if not is_revision(found.revision) or not is_revision(found.target):
+        raise JiemiError("GitProtocolError", f"{location.authority} named a revision that is no commit hash")
+    return found
+
+
+def _verify(objects: DiskObjectStore, wanted: Advertised) -> None:
+    """That the commit came, and its tree."""
+    commit = objects[ObjectID(wanted.revision.encode())]
+    if not isinstance(commit, Commit):
+        raise JiemiError("RefNotFound", "the ref names something that is no commit")
+    if not isinstance(objects[commit.tree], Tree):
+        raise JiemiError("GitProtocolError", "the host sent a commit without its tree")
+
+
+def _split_path(path: str) -> list[bytes]:
+    if "\0" in path or "\\" in path or any("\ud800" <= char <= "\udfff" for char in path):
+        raise JiemiError("FileNotFound", "the path holds a backslash, a NUL or half a character; write it with / only")
+    if path.startswith("/"):
+        raise JiemiError("FileNotFound", f"{path}: begins with /, but paths count from the repository's root")
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if ".." in parts or not parts:
+        raise JiemiError("FileNotFound", f"{path or 'the path'}: leads out of the repository, or is empty")
+    return [part.encode() for part in parts]
+
+
+def _read_file(objects: _Objects, revision: str, parts: list[bytes], path: str, max_bytes: int) -> bytes:
+    commit = objects[ObjectID(revision.encode())]
+    if not isinstance(commit, Commit):
+        raise JiemiError("RevisionNotFound", f"revision {revision[:12]} is no commit")
+    mode, sha = 0o040000, commit.tree
+    for part in parts:
+        if mode & 0o170000 != 0o040000:
+            raise JiemiError("FileNotFound", f"{path}: not in revision {revision[:12]}: a folder in it is none there")
+        tree = objects[sha]
+        if not isinstance(tree, Tree):
+            raise LookupError("a tree is no tree")
+        try:
+            mode, sha = tree[part]
+        except KeyError:
+            raise JiemiError("FileNotFound", f"{path}: not in revision {revision[:12]}") from None
+    if mode not in _REGULAR:
+        kinds = {0o040000: "a directory", 0o120000: "a symbolic link", 0o160000: "a submodule"}
+        raise JiemiError("NotAFile", f"{path}: {kinds.get(mode & 0o170000, 'no regular file')}")
+    size = _size_in_pack(objects, sha)
+    if size is not None and size > max_bytes:
+        raise JiemiError("LimitExceeded", f"{path}: {size} bytes, more than Krapao's limit of {max_bytes}")
+    blob = objects[sha]
+    if not isinstance(blob, Blob):
+        raise LookupError("a blob is no blob")
+    data = blob.as_raw_string()
+    if len(data) > max_bytes:
+        raise JiemiError("LimitExceeded", f"{path}: {len(data)} bytes, more than Krapao's limit of {max_bytes}")
+    return data
+
+
+def _size_in_pack(objects: _Objects, sha: ObjectID) -> int | None:
+    """An object's size without unpacking it, where it is in a pack."""
+    for pack in objects.packs:
+        try:
+            offset = pack.index.object_offset(sha)
+        except KeyError:
+            continue
+        with Path(os.fsdecode(pack.data.path)).open("rb") as file:
+            return declared_size(file, offset, hash_bytes=len(sha) // 2)
+    return None

@@ -1,0 +1,83 @@
+"""The port to git: one repository as one tenant sees it. The real form is `jiemi.krapao.git`; tests have a fake.
+
+Listing and fetching are apart: a listing says which revision a ref names now and proves that the host lets these
+credentials in; a fetch happens only for a revision that is not here yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import attrs
+
+from jiemi.krapao.urls import Location
+from jiemi.rpc.contract import GitCredentials
+
+
+@attrs.frozen
+class Ref:
+    """What is followed: a branch, a tag, or with neither the repository's HEAD."""
+
+    branch: str | None = None
+    tag: str | None = None
+
+    @property
+    def name(self) -> bytes:
+        """The ref's full name."""
+        if self.branch is not None:
+            return b"refs/heads/" + self.branch.encode("utf-8", "replace")
+        if self.tag is not None:
+            return b"refs/tags/" + self.tag.encode("utf-8", "replace")
+        return b"HEAD"
+
+    def __str__(self) -> str:
+        if self.branch is not None:
+            return f"branch {self.branch}"
+        return f"tag {self.tag}" if self.tag is not None else "HEAD"
+
+
+@attrs.frozen
+class Advertised:
+    """What a host said about a ref.
+
+    Attributes:
+        revision: the commit, in lower-case hexadecimal.
+        target: what the ref itself names: the commit, or the tag object that names it. Old servers give out only this.
+    """
+
+    revision: str
+    target: str
+
+
+class GitStore(Protocol):
+    """One repository, with one tenant's credentials. Its methods may be called from several tasks at once."""
+
+    async def advertised(self, ref: Ref) -> Advertised:
+        """Ask the host which revision the ref names now. One listing.
+
+        Raises:
+            JiemiError: those of `Repository.head`.
+        """
+        ...
+
+    async def fetch(self, wanted: Advertised) -> None:
+        """Bring the revision here, unless it is here already. One fetch.
+
+        Raises:
+            JiemiError: those of `Repository.head`; RevisionNotFound, LimitExceeded.
+        """
+        ...
+
+    async def read(self, revision: str, path: str, *, max_bytes: int) -> bytes:
+        """The file at `path` in a revision that is here.
+
+        Raises:
+            JiemiError: RevisionNotFound, FileNotFound, NotAFile, LimitExceeded, StorageFailed.
+        """
+        ...
+
+
+OpenGitStore = Callable[[Location, GitCredentials], AbstractAsyncContextManager[GitStore]]
+"""Gives the store of one repository; leaving the context lets go of it, and keeps what is on the volume."""

@@ -1,0 +1,206 @@
+"""ssh for git: paramiko, with nothing from this machine. No agent, no ~/.ssh, no password, no prompt.
+
+The host proves itself first: its key must be among the known_hosts lines of the credentials or of the operator, and
+only key types that those lines have are offered, so that a host with several keys shows the one that is known. Then
+the key of the credentials is offered, and `git-upload-pack` runs with the path in quotes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import paramiko
+from dulwich.client import GitClient, SSHGitClient, SSHVendor
+
+from jiemi.blocking import calls
+from jiemi.core.errors import JiemiError
+from jiemi.krapao import known_hosts
+from jiemi.krapao.git_transport import Meter
+from jiemi.krapao.settings import KrapaoSettings
+from jiemi.krapao.urls import Location
+from jiemi.rpc.contract import GitCredentials
+
+_CREDENTIALS = "spec.source.repository.credentials"
+_MAX_STDERR_BYTES = 16 * 1024
+_KEY_CLASSES: tuple[type[paramiko.PKey], ...] = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
+
+# paramiko logs what hosts say; here errors are values.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+logging.getLogger("paramiko").propagate = False
+
+
+@contextlib.contextmanager
+def ssh_client(
+    location: Location, credentials: GitCredentials, settings: KrapaoSettings, meter: Meter
+) -> Iterator[GitClient]:
+    """A dulwich client over ssh.
+
+    Raises:
+        JiemiError: RepositoryAccessDenied where the credentials hold no usable key.
+    """
+    key = parse_private_key(credentials)
+    with contextlib.ExitStack() as stack:
+        vendor = _Vendor(location, credentials, settings, meter, key, stack)
+        yield SSHGitClient(
+            location.host, port=location.port, vendor=vendor, ssh_command="", thin_packs=True, quiet=True
+        )
+
+
+def parse_private_key(credentials: GitCredentials) -> paramiko.PKey:
+    """The private key of the credentials: Ed25519, ECDSA or RSA, in OpenSSH or PEM form.
+
+    Raises:
+        JiemiError: RepositoryAccessDenied.
+    """
+    if credentials.ssh is None:
+        raise JiemiError("RepositoryAccessDenied", f"an ssh URL needs a private key in {_CREDENTIALS}.ssh")
+    text = credentials.ssh.reveal().strip() + "\n"
+    for kind in _KEY_CLASSES:
+        try:
+            return kind.from_private_key(io.StringIO(text))
+        except paramiko.PasswordRequiredException:
+            break
+        except Exception:  # noqa: BLE001, S112 - paramiko raises whatever the bytes lead it to; the next kind may fit
+            continue
+    else:
+        raise JiemiError(
+            "RepositoryAccessDenied",
+            f"{_CREDENTIALS}.ssh is no private key of Ed25519, ECDSA or RSA in OpenSSH or PEM form",
+        )
+    raise JiemiError("RepositoryAccessDenied", f"{_CREDENTIALS}.ssh is a key with a passphrase; give one without")
+
+
+class _Vendor(SSHVendor):
+    """Opens the one connection that a git operation needs."""
+
+    def __init__(
+        self,
+        location: Location,
+        credentials: GitCredentials,
+        settings: KrapaoSettings,
+        meter: Meter,
+        key: paramiko.PKey,
+        stack: contextlib.ExitStack,
+    ) -> None:
+        self._location = location
+        self._credentials = credentials
+        self._settings = settings
+        self._meter = meter
+        self._key = key
+        self._stack = stack
+
+    def run_command(self, host: str, command: bytes, *args: Any, **kwargs: Any) -> Any:
+        timeout = self._settings.connect_timeout_seconds
+        sock = calls.connect_tcp(
+            self._meter.interrupter, self._location.host, self._location.port, timeout_seconds=timeout
+        )
+        self._stack.callback(sock.close)
+        self._stack.enter_context(calls.interruptible_socket(self._meter.interrupter, sock))
+        transport = paramiko.Transport(sock)
+        self._stack.callback(transport.close)  # ends its thread and waits for it
+        transport.banner_timeout = transport.auth_timeout = transport.handshake_timeout = timeout
+        self._meet_host(transport, timeout)
+        self._log_in(transport)
+        channel = transport.open_session(timeout=timeout)
+        channel.settimeout(timeout)
+        with contextlib.suppress(paramiko.SSHException):
+            channel.set_environment_variable("GIT_PROTOCOL", "version=2")  # hosts that don't take it speak version 0
+        channel.exec_command(command)
+        return _Connection(channel, self._meter)
+
+    def _meet_host(self, transport: paramiko.Transport, timeout: float) -> None:
+        lines = self._credentials.known_hosts.reveal() if self._credentials.known_hosts is not None else ""
+        known = known_hosts.lookup(
+            f"{lines}\n{self._settings.ssh_known_hosts}", self._location.host, self._location.port
+        )
+        options = transport.get_security_options()
+        wanted = [kind for kind in options.key_types if _base_type(kind) in known.types]
+        if wanted:
+            options.key_types = tuple(wanted)
+        where = self._location.authority
+        try:
+            transport.start_client(timeout=timeout)
+        except paramiko.SSHException as error:
+            if self._meter.interrupter.interrupted:
+                raise calls.Interrupted("the call was cancelled") from error
+            if wanted and isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
+                raise JiemiError(
+                    "HostKeyUnknown",
+                    f"{where} shows no key of a known type ({', '.join(sorted(known.types))}); "
+                    f"add its line to {_CREDENTIALS}.knownHosts",
+                ) from error
+            raise JiemiError("GitProtocolError", f"{where} does not speak ssh as it should") from error
+        key = transport.get_remote_server_key()
+        shown = f"{key.get_name()} {known_hosts.fingerprint(key.asbytes())}"
+        if key.asbytes() in known.revoked:
+            raise JiemiError("HostKeyUnknown", f"{where} shows a key that known_hosts revokes: {shown}")
+        if (key.get_name(), key.asbytes()) not in known.accepted:
+            told = "another than the known ones" if known.accepted else "not known"
+            raise JiemiError(
+                "HostKeyUnknown",
+                f"{where}: its key is {told}: {shown}. If it is the right one, add the host's line "
+                f"(`ssh-keyscan` prints it) to {_CREDENTIALS}.knownHosts or to Krapao's --ssh-known-hosts file",
+            )
+
+    def _log_in(self, transport: paramiko.Transport) -> None:
+        user = self._location.user
+        if user is None:
+            user = self._credentials.username.reveal().strip() if self._credentials.username is not None else "git"
+        where = self._location.authority
+        try:
+            left = transport.auth_publickey(user, self._key)
+        except paramiko.AuthenticationException as error:
+            raise JiemiError(
+                "RepositoryAccessDenied", f"{where} refused the key in {_CREDENTIALS}.ssh for this user"
+            ) from error
+        except paramiko.SSHException as error:
+            raise JiemiError("GitProtocolError", f"{where} ended the ssh talk early") from error
+        if left:
+            raise JiemiError("RepositoryAccessDenied", f"{where} wants more than the key in {_CREDENTIALS}.ssh")
+
+
+def _base_type(kind: str) -> str:
+    """The key type behind a signature algorithm (RFC 8332)."""
+    return "ssh-rsa" if kind.startswith("rsa-sha2-") else kind
+
+
+class _Connection:
+    """What dulwich needs of a running command."""
+
+    def __init__(self, channel: paramiko.Channel, meter: Meter) -> None:
+        self._channel = channel
+        self._meter = meter
+        self._stream = channel.makefile("rb")
+        self.stderr = _Stderr(channel)
+
+    def read(self, size: int) -> bytes:
+        return self._meter.count(bytes(self._stream.read(size)))
+
+    def write(self, data: bytes) -> int:
+        self._channel.sendall(data)
+        return len(data)
+
+    def can_read(self) -> bool:
+        return False  # git answers after `done`; nothing is read before
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+class _Stderr:
+    """The last words of a command that ended; looked at to find the reason, never shown."""
+
+    def __init__(self, channel: paramiko.Channel) -> None:
+        self._channel = channel
+
+    def readlines(self) -> list[bytes]:
+        self._channel.settimeout(2)
+        text = b""
+        with contextlib.suppress(OSError):
+            while len(text) < _MAX_STDERR_BYTES and (more := self._channel.recv_stderr(4_096)):
+                text += more
+        return text.splitlines(keepends=True)

@@ -1,0 +1,366 @@
+"""How git's bytes travel: dulwich's clients over connections that end when their call is cancelled.
+
+`open_client` gives a dulwich client for a location. Each client belongs to one operation on one worker thread:
+nothing is kept between operations, so no connection, and no credential in one, outlives the question that it was
+opened for.
+
+What dulwich would do by itself and must not: read ~/.gitconfig, ask credential helpers, follow a redirect to
+another host, fall back to the dumb protocol (which downloads file by file what a listing names), use the
+environment's proxies, wait for ever, and read for ever. So each client here overrides the one method that makes the
+connection.
+
+`translating` turns what any of it raises into a JiemiError. A host can make dulwich raise nearly anything, so what
+is not known is a GitProtocolError; the host's own words are read to find the reason, and never repeated.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import IO, Any
+from urllib.parse import urljoin, urlsplit
+
+import attrs
+import urllib3
+from dulwich.client import (
+    GitClient,
+    LocalGitClient,
+    LsRemoteResult,
+    TCPGitClient,
+    Urllib3HttpGitClient,
+    default_user_agent_string,
+)
+from dulwich.errors import GitProtocolError, HangupException, NotGitRepository
+from dulwich.protocol import PEELED_TAG_SUFFIX, Protocol
+from dulwich.refs import Ref
+
+from jiemi.blocking import calls
+from jiemi.blocking.calls import Interrupter
+from jiemi.blocking.http import make_interruptible
+from jiemi.core.errors import JiemiError
+from jiemi.krapao.settings import KrapaoSettings
+from jiemi.krapao.urls import FIELD, Location, Scheme
+from jiemi.rpc.contract import GitCredentials
+
+_CREDENTIALS = "spec.source.repository.credentials"
+_MAX_REDIRECTS = 3
+_BUSY = frozenset({429, 502, 503, 504})
+
+
+@attrs.define
+class Meter:
+    """Counts what a host sends, and stops at a bound or when the call is cancelled.
+
+    Attributes:
+        limit: in bytes.
+        stage: what is being read, for the message.
+        error_line: the last ERR line that came (gitprotocol-common(5)); dulwich passes over some of them.
+    """
+
+    interrupter: Interrupter
+    limit: int
+    stage: str
+    received: int = 0
+    error_line: bytes = b""
+
+    def count(self, data: bytes) -> bytes:
+        """The data, once it is counted.
+
+        Raises:
+            JiemiError: LimitExceeded.
+            Interrupted: the call was cancelled.
+        """
+        self.received += len(data)
+        if self.received > self.limit:
+            raise JiemiError("LimitExceeded", f"{self.stage} is larger than Krapao's limit of {self.limit} bytes")
+        self.check()
+        if data.startswith(b"ERR "):
+            self.error_line = data[:1_000]
+        return data
+
+    def check(self) -> None:
+        """Raises Interrupted where the call was cancelled."""
+        if self.interrupter.interrupted:
+            raise calls.Interrupted("the call was cancelled")
+
+
+@contextlib.contextmanager
+def open_client(
+    location: Location, credentials: GitCredentials, settings: KrapaoSettings, meter: Meter
+) -> Iterator[tuple[GitClient, bytes]]:
+    """A dulwich client and the path to give to its methods.
+
+    Raises:
+        JiemiError: SchemeNotAllowed, or what the credentials' form makes impossible.
+    """
+    with contextlib.ExitStack() as stack:
+        path = location.path.encode("utf-8", "surrogateescape")
+        match location.scheme:
+            case Scheme.HTTP | Scheme.HTTPS:
+                yield stack.enter_context(_http_client(location, credentials, settings, meter)), b""
+            case Scheme.GIT:
+                yield stack.enter_context(_TcpClient.opened(location, settings, meter)), path
+            case Scheme.SSH:
+                from jiemi.krapao.git_ssh import ssh_client  # noqa: PLC0415 - paramiko is slow to import, and often not needed
+
+                yield stack.enter_context(ssh_client(location, credentials, settings, meter)), path
+            case Scheme.FILE:
+                if not settings.allow_file_urls:
+                    raise JiemiError("SchemeNotAllowed", f"{FIELD}: file:// needs `jiemi krapao --allow-file-urls`")
+                yield _LocalClient(), path
+
+
+# http and https
+
+
+@contextlib.contextmanager
+def _http_client(
+    location: Location, credentials: GitCredentials, settings: KrapaoSettings, meter: Meter
+) -> Iterator[GitClient]:
+    options: dict[str, Any] = {
+        "retries": False,
+        "timeout": urllib3.Timeout(connect=settings.connect_timeout_seconds, read=settings.connect_timeout_seconds),
+        "maxsize": 1,
+        "block": True,
+        "cert_reqs": "CERT_REQUIRED",
+        "ca_certs": str(settings.ca_bundle) if settings.ca_bundle is not None else None,
+    }
+    if settings.http_proxy is None:
+        pool = urllib3.PoolManager(**options)
+    else:
+        pool = urllib3.ProxyManager(settings.http_proxy, **options)
+    try:
+        yield _HttpClient(location, _basic_auth(credentials), make_interruptible(pool), meter)
+    finally:
+        pool.clear()
+
+
+def _basic_auth(credentials: GitCredentials) -> str | None:
+    """The Authorization header's value (RFC 7617), or None."""
+    if credentials.token is None and credentials.username is None:
+        return None
+    username = credentials.username.reveal().strip() if credentials.username is not None else "git"
+    token = credentials.token.reveal().strip() if credentials.token is not None else ""
+    if ":" in username:
+        raise JiemiError("RepositoryAccessDenied", f"{_CREDENTIALS}.username holds a colon, as basic auth can't")
+    return "Basic " + base64.b64encode(f"{username}:{token}".encode()).decode()
+
+
+class _HttpClient(Urllib3HttpGitClient):
+    """Git's smart HTTP protocol, and nothing else that dulwich's client can."""
+
+    def __init__(self, location: Location, authorization: str | None, pool: urllib3.PoolManager, meter: Meter) -> None:
+        super().__init__(location.url, pool_manager=pool, dumb=False, thin_packs=True, quiet=True)
+        self._location = location
+        self._authorization = authorization
+        self._pool = pool
+        self._meter = meter
+
+    def _http_request(
+        self,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        data: Any = None,
+        raise_for_status: bool = True,
+    ) -> tuple[Any, Callable[[int], bytes]]:
+        sent = {
+            "User-Agent": default_user_agent_string(),
+            "Accept-Encoding": "identity",
+            "Cache-Control": "no-cache",
+            **(headers or {}),
+        }
+        if self._authorization is not None:
+            sent["Authorization"] = self._authorization
+        asked = url
+        for _ in range(_MAX_REDIRECTS + 1):
+            self._check_origin(url)
+            method = "GET" if data is None else "POST"
+            response = self._pool.request(method, url, headers=sent, body=data, preload_content=False, redirect=False)
+            location = response.headers.get("Location")
+            if response.status not in (301, 302, 303, 307, 308) or location is None:
+                break
+            response.drain_conn()
+            response.close()
+            if data is not None:
+                raise JiemiError("GitProtocolError", f"{self._location.authority} redirects amid git's talk")
+            url = urljoin(url, location)
+        else:
+            raise JiemiError("GitProtocolError", f"{self._location.authority} redirects without end")
+        try:
+            self._check_answer(response, first=data is None)
+        except JiemiError:
+            response.close()
+            raise
+        answer: Any = response
+        answer.content_type = response.headers.get("Content-Type")
+        answer.redirect_location = url if url != asked else ""
+
+        def read(size: int = -1) -> bytes:
+            return self._meter.count(response.read(size if size >= 0 else None, decode_content=False))
+
+        return answer, read
+
+    def _check_origin(self, url: str) -> None:
+        """Credentials, and all other trust, are for the host in the spec."""
+        to = urlsplit(url)
+        host = to.hostname or ""
+        port = to.port or {"https": 443, "http": 80}.get(to.scheme, 0)
+        if (to.scheme, host, port) != (self._location.scheme.value, self._location.host, self._location.port):
+            raise JiemiError(
+                "InvalidUrl",
+                f"{self._location.authority} redirects to another scheme, host or port, which is not followed; "
+                f"put the repository's own address into {FIELD}",
+            )
+
+    def _check_answer(self, response: urllib3.BaseHTTPResponse, *, first: bool) -> None:
+        host, status = self._location.authority, response.status
+        if status in (401, 403):
+            said = "refused" if self._authorization is not None else "wants credentials, and none are given"
+            raise JiemiError("RepositoryAccessDenied", f"{host} answered {status}: {_CREDENTIALS} {said}")
+        if status == 407:
+            raise JiemiError("HostUnreachable", "the http proxy wants credentials, which Krapao does not give")
+        if status in (404, 410):
+            hint = "" if self._authorization is not None else " (or wants credentials)"
+            path = self._location.path
+            raise JiemiError("RepositoryNotFound", f"{host} answered {status}: no repository at {path}{hint}")
+        if status in _BUSY:
+            raise JiemiError("HostUnreachable", f"{host} answered {status}: it is busy or down")
+        if status != 200:
+            raise JiemiError("GitProtocolError", f"{host} answered {status} where git's protocol has no such answer")
+        kind = response.headers.get("Content-Type") or ""
+        if first and kind.split(";")[0].strip() != "application/x-git-upload-pack-advertisement":
+            raise JiemiError("GitProtocolError", f"{host} does not speak git's smart http at {self._location.path}")
+
+
+# git://
+
+
+class _TcpClient(TCPGitClient):
+    """git:// over a connection that can be interrupted."""
+
+    @classmethod
+    @contextlib.contextmanager
+    def opened(cls, location: Location, settings: KrapaoSettings, meter: Meter) -> Iterator[GitClient]:
+        client = cls(location.host, port=location.port, thin_packs=True, quiet=True)
+        client._location = location
+        client._meter = meter
+        client._timeout_seconds = settings.connect_timeout_seconds
+        client._stack = contextlib.ExitStack()
+        with client._stack:
+            yield client
+
+    _location: Location
+    _meter: Meter
+    _timeout_seconds: float
+    _stack: contextlib.ExitStack
+
+    def _connect(
+        self, cmd: bytes, path: str | bytes, protocol_version: int | None = None
+    ) -> tuple[Protocol, Callable[[], bool], IO[bytes] | None]:
+        interrupter = self._meter.interrupter
+        sock = self._stack.enter_context(
+            calls.connect_tcp(interrupter, self._host, self._location.port, timeout_seconds=self._timeout_seconds)
+        )
+        self._stack.enter_context(calls.interruptible_socket(interrupter, sock))
+        stream = self._stack.enter_context(sock.makefile("rb"))
+        proto = Protocol(lambda size: self._meter.count(stream.read(size)), sock.sendall, lambda: None)
+        raw = path if isinstance(path, bytes) else path.encode()
+        self.protocol_version = 2
+        proto.send_cmd(b"git-" + cmd, raw, b"host=" + self._location.authority.encode() + b"\0\0version=2\0")
+        return proto, lambda: False, None
+
+
+# file://
+
+
+class _LocalClient(LocalGitClient):
+    """dulwich's client for a repository on this machine, which says what annotated tags name, as a server does."""
+
+    def get_refs(
+        self, path: str | bytes, protocol_version: int | None = None, ref_prefix: Sequence[bytes] | None = None
+    ) -> LsRemoteResult:
+        listed = super().get_refs(path, protocol_version, ref_prefix)
+        with self._open_repo(path) as repo:
+            for ref in list(listed.refs):
+                if ref.startswith(tuple(ref_prefix or ())):
+                    listed.refs[Ref(ref + PEELED_TAG_SUFFIX)] = repo.get_peeled(ref)
+        return listed
+
+
+# What goes wrong
+
+
+_NOT_FOUND = ("not found", "not exported", "does not appear to be a git repository", "does not exist", "no such")
+_DENIED = ("permission denied", "access denied", "authentication", "could not read from remote", "forbidden")
+_NO_REVISION = ("not our ref", "unadvertised object", "no such object", "upload-pack: not")
+
+
+@contextlib.contextmanager
+def translating(location: Location, timeout_seconds: float, meter: Meter) -> Iterator[None]:
+    """Turn what a client raises into a JiemiError. Interrupted is passed on: nobody sees it."""
+    host = location.authority or "the file URL"
+    try:
+        yield
+    except (JiemiError, calls.Interrupted):
+        raise
+    except NotGitRepository as error:
+        raise JiemiError("RepositoryNotFound", f"{host} has no git repository at {location.path}") from error
+    except Exception as error:
+        # A host can drive dulwich into any exception (AssertionError, IndexError, zlib.error, struct.error …).
+        raise _classify(error, host, location, timeout_seconds, meter.error_line) from error
+
+
+def _classify(  # noqa: PLR0911 - a table in the order of certainty
+    error: Exception, host: str, location: Location, timeout_seconds: float, error_line: bytes
+) -> JiemiError:
+    chain = list(_chain(error))
+    for each in chain:
+        if isinstance(each, JiemiError):
+            return each
+        if isinstance(each, ssl.SSLCertVerificationError):
+            why = each.verify_message
+            return JiemiError("TlsVerificationFailed", f"{host}: its certificate does not verify: {why}")
+    for each in chain:
+        if isinstance(each, (socket.gaierror, urllib3.exceptions.NameResolutionError)):
+            return JiemiError("HostUnreachable", f"{host}: the name is not known")
+        if isinstance(each, ConnectionRefusedError):
+            return JiemiError("HostUnreachable", f"{host}: the connection was refused")
+    for each in chain:
+        if isinstance(each, (TimeoutError, urllib3.exceptions.TimeoutError)):
+            return JiemiError("HostUnreachable", f"{host} did not answer within {timeout_seconds:g} s")
+    if any(isinstance(each, ssl.SSLError) for each in chain):
+        return JiemiError("GitProtocolError", f"{host} does not speak TLS as it should")
+    if any(isinstance(each, GitProtocolError) for each in chain):
+        return _classify_words(chain, host, location, error_line)
+    if any(isinstance(each, (OSError, urllib3.exceptions.NewConnectionError)) for each in chain):
+        return JiemiError("HostUnreachable", f"{host}: the connection failed or ended early")
+    return JiemiError("GitProtocolError", f"{host} answered, but not as a git server does ({type(error).__name__})")
+
+
+def _classify_words(chain: list[BaseException], host: str, location: Location, error_line: bytes) -> JiemiError:
+    """From a git server's own words, which are not repeated: they may hold what it was asked with."""
+    words = " ".join(str(each) for each in chain if isinstance(each, GitProtocolError))[:4_000].lower()
+    words += error_line.decode("utf-8", "replace").lower()
+    if any(phrase in words for phrase in _NO_REVISION):
+        return JiemiError("RevisionNotFound", f"{host} no longer gives out the revision")
+    if any(phrase in words for phrase in _NOT_FOUND):
+        return JiemiError("RepositoryNotFound", f"{host} has no repository at {location.path}, or not for this tenant")
+    if any(phrase in words for phrase in _DENIED):
+        return JiemiError("RepositoryAccessDenied", f"{host} refused access to {location.path}")
+    if any(isinstance(each, HangupException) for each in chain):
+        return JiemiError("GitProtocolError", f"{host} ended the connection in the middle of git's talk")
+    return JiemiError("GitProtocolError", f"{host} answered, but not as a git server does")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    for _ in range(10):
+        if error is None:
+            return
+        yield error
+        reason = getattr(error, "reason", None)
+        if isinstance(reason, BaseException):
+            yield from _chain(reason)
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,98 @@
+"""The known_hosts format of sshd(8), section SSH_KNOWN_HOSTS FILE FORMAT: which keys a host may show.
+
+Patterns with `*`, `?` and `!`, hashed names and `@revoked` hold; `@cert-authority` lines are passed over (a host's
+certificate is not looked at). Lines that can't be read are passed over too, as ssh does.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+from collections.abc import Iterator
+
+import attrs
+
+
+@attrs.frozen
+class HostKeys:
+    """What the lines say of one host.
+
+    Attributes:
+        accepted: (type, key) pairs, the key as on the wire (RFC 4253, section 6.6).
+        revoked: keys that are refused even if they are accepted too.
+    """
+
+    accepted: frozenset[tuple[str, bytes]]
+    revoked: frozenset[bytes]
+
+    @property
+    def types(self) -> frozenset[str]:
+        return frozenset(kind for kind, _ in self.accepted)
+
+
+def lookup(text: str, host: str, port: int) -> HostKeys:
+    """The keys of a host among lines of a known_hosts file.
+
+    Args:
+        host: in lower case.
+        port: TCP port; other than 22 the lines name the host as `[host]:port`.
+    """
+    name = host if port == 22 else f"[{host}]:{port}"
+    accepted, revoked = set(), set()
+    for marker, patterns, kind, key in _lines(text):
+        if marker == "@revoked" and _matches(patterns, name):
+            revoked.add(key)
+        elif not marker and _matches(patterns, name):
+            accepted.add((kind, key))
+    return HostKeys(frozenset(accepted), frozenset(revoked))
+
+
+def fingerprint(key: bytes) -> str:
+    """As `ssh-keygen -l` prints it."""
+    return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
+
+
+def _lines(text: str) -> Iterator[tuple[str, str, str, bytes]]:
+    for line in text.splitlines():
+        fields = line.split()
+        marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
+        if len(fields) < 3 or fields[0].startswith("#"):
+            continue
+        try:
+            key = base64.b64decode(fields[2], validate=True)
+        except (binascii.Error, ValueError):
+            continue
+        yield marker, fields[0], fields[1], key
+
+
+def _matches(patterns: str, name: str) -> bool:
+    if patterns.startswith("|"):
+        return _matches_hash(patterns, name)
+    matched = False
+    for pattern in patterns.lower().split(","):
+        negated = pattern.startswith("!")
+        if _pattern(pattern.removeprefix("!")).fullmatch(name):
+            if negated:
+                return False
+            matched = True
+    return matched
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    parts = {"*": ".*", "?": "."}
+    # Stars in a row are one: re would try every way to share the name among them.
+    return re.compile("".join(parts.get(char, re.escape(char)) for char in re.sub(r"\*+", "*", text)[:512]))
+
+
+def _matches_hash(text: str, name: str) -> bool:
+    fields = text.split("|")
+    if len(fields) != 4 or fields[1] != "1":
+        return False
+    try:
+        salt, wanted = base64.b64decode(fields[2], validate=True), base64.b64decode(fields[3], validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return hmac.compare_digest(hmac.digest(salt, name.encode(), "sha1"), wanted)

@@ -1,0 +1,242 @@
+"""Runs one program to its end, and leaves nothing of it whatever happens.
+
+The program gets a session of its own, so that all it starts can be ended by one signal. Its limits are set from
+outside (prlimit(2)) before it gets its input, so no code of ours runs between fork and exec. It ends by itself, by
+its deadline or by a cancellation; then its group is killed and every orphan of its session is reaped. What it
+prints is bounded: standard output is a pipe that is read to a limit, standard error a file in memory
+(memfd_create(2)), so that a grandchild that keeps it open holds nobody up; for the same reason the end of the
+output is not waited for once the program is gone.
+
+Orphans come to us because `adopt_orphans` makes this process their reaper (in a container it is process 1 anyway).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
+
+import attrs
+import trio
+
+from jiemi.core.errors import JiemiError
+
+_PR_SET_CHILD_SUBREAPER = 36
+"""prctl(2), from linux/prctl.h."""
+
+_MAX_STDERR_BYTES = 16 * 1024
+_MAX_FILE_BYTES = 16 * 1024 * 1024
+_MAX_OPEN_FILES = 256
+_DRAIN_SECONDS = 0.5
+_KILL_SECONDS = 5
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """What one run may take.
+
+    Attributes:
+        seconds: from its start to its end.
+        cpu_seconds: processor time.
+        memory_bytes: address space.
+        output_bytes: standard output.
+    """
+
+    seconds: float
+    cpu_seconds: int
+    memory_bytes: int
+    output_bytes: int
+
+
+@attrs.frozen
+class Finished:
+    """How a program ended. Both outputs may hold secrets: neither is for a log or a message.
+
+    Attributes:
+        returncode: negative where a signal ended it.
+        stderr: its beginning.
+    """
+
+    returncode: int
+    stdout: bytes = attrs.field(repr=False)
+    stderr: bytes = attrs.field(repr=False)
+
+
+def adopt_orphans() -> None:
+    """Make this process the parent of its orphaned descendants, so that it can reap them. Linux only; lasts."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+async def run_program(
+    argv: Sequence[str],
+    *,
+    stdin: bytes,
+    env: Mapping[str, str],
+    cwd: Path,
+    limits: Limits,
+    what: str,
+) -> Finished:
+    """Run a program to its end.
+
+    Args:
+        argv: the program's path and its arguments, none of them secret.
+        env: all of its environment.
+        what: names the program in messages.
+
+    Raises:
+        JiemiError: LimitExceeded: the deadline or the output's bound.
+        OSError: it can't be started.
+    """
+    stderr = os.memfd_create("stderr", os.MFD_CLOEXEC)
+    try:
+        async with _started(argv, env=env, cwd=cwd, stderr=stderr, limits=limits) as process:
+            output = _Output(limits.output_bytes)
+            with trio.move_on_after(limits.seconds) as deadline:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_feed, process.stdin, stdin)
+                    nursery.start_soon(output.read, process.stdout)
+                    with trio.CancelScope() as waiting:
+                        output.on_too_much = waiting.cancel
+                        await process.wait()
+                    with trio.move_on_after(_DRAIN_SECONDS):
+                        await output.ended.wait()
+                    nursery.cancel_scope.cancel()
+            if output.too_much:
+                raise JiemiError(
+                    "LimitExceeded", f"{what} gave more than Krapao's limit of {limits.output_bytes} bytes"
+                )
+            if deadline.cancelled_caught or process.returncode is None:
+                raise JiemiError("LimitExceeded", f"{what} took longer than Krapao's limit of {limits.seconds:g} s")
+            return Finished(process.returncode, output.value(), os.pread(stderr, _MAX_STDERR_BYTES, 0))
+    finally:
+        os.close(stderr)
+
+
+@contextlib.asynccontextmanager
+async def running(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path) -> AsyncIterator[trio.Process]:
+    """A helper without input or output; when the context ends, all that is left of its session is killed and reaped."""
+    async with _started(argv, env=env, cwd=cwd, stderr=None, limits=None) as process:
+        yield process
+
+
+@contextlib.asynccontextmanager
+async def _started(
+    argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, stderr: int | None, limits: Limits | None
+) -> AsyncIterator[trio.Process]:
+    with trio.CancelScope(shield=True):  # fork and exec, no more
+        process = await trio.lowlevel.open_process(
+            list(argv),
+            stdin=subprocess.PIPE if limits is not None else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if limits is not None else subprocess.DEVNULL,
+            stderr=stderr if stderr is not None else subprocess.DEVNULL,
+            env=dict(env),
+            cwd=str(cwd),
+            start_new_session=True,
+        )
+    try:
+        if limits is not None:
+            _limit(process.pid, limits)
+        yield process
+    finally:
+        await _end(process)
+
+
+def _limit(pid: int, limits: Limits) -> None:
+    for what, value in (
+        (resource.RLIMIT_CPU, limits.cpu_seconds),
+        (resource.RLIMIT_AS, limits.memory_bytes),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, _MAX_FILE_BYTES),
+        (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
+    ):
+        hard = resource.prlimit(pid, what)[1]
+        bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        resource.prlimit(pid, what, (bound, bound))
+
+
+def _nothing() -> None:
+    pass
+
+
+class _Output:
+    """Standard output, up to a bound."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self.ended = trio.Event()
+        self.too_much = False
+        self.on_too_much: Callable[[], None] = _nothing
+
+    async def read(self, stream: trio.abc.ReceiveStream | None) -> None:
+        if stream is None:
+            return
+        async for chunk in stream:
+            self._size += len(chunk)
+            if self._size > self._limit:
+                self.too_much = True
+                self.on_too_much()
+                break
+            self._chunks.append(bytes(chunk))
+        self.ended.set()
+
+    def value(self) -> bytes:
+        return b"".join(self._chunks)
+
+
+async def _feed(stream: trio.abc.SendStream | None, data: bytes) -> None:
+    if stream is None:
+        return
+    async with stream:
+        with contextlib.suppress(trio.BrokenResourceError):  # it stopped reading; its exit status says why
+            await stream.send_all(data)
+
+
+async def _end(process: trio.Process) -> None:
+    """Kill what is left of the program's session, and reap it."""
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + _KILL_SECONDS):  # SIGKILL is not refused
+        left = _kill_group(process.pid)
+        await process.wait()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                await trio.aclose_forcefully(stream)
+        while left and not _reap_session(process.pid):  # noqa: ASYNC110 - nothing tells of it
+            await trio.sleep(0.005)
+
+
+def _kill_group(pid: int) -> bool:
+    """Whether there was anything left to kill."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _reap_session(session: int) -> bool:
+    """Reap the orphans of a session that came to us; whether none of the session is left."""
+    alone = True
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdecimal():
+            continue
+        try:
+            stat = Path(entry.path, "stat").read_bytes()
+        except OSError:
+            continue
+        # proc_pid_stat(5): the name is in parentheses and may hold anything; then state, parent, group, session
+        fields = stat[stat.rindex(b")") + 2 :].split()
+        if int(fields[3]) != session:
+            continue
+        if int(fields[1]) == os.getpid():
+            with contextlib.suppress(ChildProcessError):
+                if os.waitpid(int(entry.name), os.WNOHANG)[0] != 0:
+                    continue
+        alone = False
+    return alone

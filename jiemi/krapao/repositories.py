@@ -1,0 +1,131 @@
+"""Which repositories are open, and one worker for each.
+
+Equal URL and equal credentials share a worker, so that 50 Decryptors of one repository cost one clone, and one
+listing and one fetch per revision. Other credentials are another worker, which the host must let in by itself. A
+worker is one task in the service's nursery; it begins with the first who opens the repository and ends with the
+last who closes it, and then the credentials are forgotten. The clone stays on the volume (`jiemi.krapao.git`), so
+opening again is cheap.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+import attrs
+import trio
+
+from jiemi.core.errors import Failure, JiemiError
+from jiemi.krapao.decryption import Decrypter
+from jiemi.krapao.git_port import OpenGitStore, Ref
+from jiemi.krapao.settings import KrapaoSettings
+from jiemi.krapao.urls import Location, parse_url
+from jiemi.krapao.worker import Worker
+from jiemi.rpc.contract import GitCredentials, Head, Rendered, RenderRequest, Repository, Source
+
+_END_SECONDS = 10
+
+
+@attrs.define(eq=False)
+class _Entry:
+    """A worker and how many have it open."""
+
+    users: int = 0
+    worker: Worker | None = None
+    ready: trio.Event = attrs.field(factory=trio.Event)
+    ended: trio.Event = attrs.field(factory=trio.Event)
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+
+
+class Repositories:
+    """The port `Krapao` over a way to reach git and a way to decrypt."""
+
+    def __init__(
+        self, nursery: trio.Nursery, open_store: OpenGitStore, decrypter: Decrypter, settings: KrapaoSettings
+    ) -> None:
+        self._nursery = nursery
+        self._open_store = open_store
+        self._decrypter = decrypter
+        self._settings = settings
+        self._parsers = trio.CapacityLimiter(2)
+        self._entries: dict[tuple[Location, GitCredentials], _Entry] = {}
+
+    @property
+    def worker_count(self) -> int:
+        """How many repositories are open now."""
+        return len(self._entries)
+
+    @contextlib.asynccontextmanager
+    async def open(self, source: Source, credentials: GitCredentials) -> AsyncIterator[Repository]:
+        """As `Krapao.open` of the contract."""
+        ref = Ref(source.branch, source.tag)
+        try:
+            location = parse_url(source.url, allow_file=self._settings.allow_file_urls)
+        except JiemiError as error:
+            yield _Refused(error.failure)
+            return
+        key = (location, credentials)
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = self._entries[key] = _Entry()
+            self._nursery.start_soon(self._work, location, credentials, entry)
+        entry.users += 1
+        try:
+            await entry.ready.wait()
+            if entry.worker is None:
+                raise JiemiError("KrapaoUnavailable", "Krapao is stopping")
+            yield _Open(entry.worker, ref)
+        finally:
+            entry.users -= 1
+            if entry.users == 0:
+                if self._entries.get(key) is entry:
+                    del self._entries[key]
+                entry.scope.cancel()
+                # Its threads are interrupted and end at once; the bound is for a machine that hardly moves.
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + _END_SECONDS):
+                    await entry.ended.wait()
+
+    async def _work(self, location: Location, credentials: GitCredentials, entry: _Entry) -> None:
+        try:
+            with entry.scope:
+                async with self._open_store(location, credentials) as store, trio.open_nursery() as nursery:
+                    entry.worker = Worker(location.url, store, self._decrypter, self._settings, nursery, self._parsers)
+                    entry.ready.set()
+                    await trio.sleep_forever()
+        finally:
+            entry.worker = None
+            entry.ready.set()
+            entry.ended.set()
+
+
+class _Open:
+    """A repository that someone has open. The port `Repository`."""
+
+    def __init__(self, worker: Worker, ref: Ref) -> None:
+        self._worker = worker
+        self._ref = ref
+
+    async def head(self, *, max_age_seconds: float) -> Head:
+        return await self._worker.head(self._ref, max_age_seconds=max_age_seconds)
+
+    async def render(self, request: RenderRequest) -> Rendered:
+        return await self._worker.render(self._ref, request)
+
+    async def watch(self, on_moved: Callable[[Head], None]) -> None:
+        await self._worker.watch(self._ref, on_moved)
+
+
+class _Refused:
+    """A repository whose URL can't be used: each question tells why."""
+
+    def __init__(self, failure: Failure) -> None:
+        self._failure = failure
+
+    async def head(self, *, max_age_seconds: float) -> Head:
+        raise JiemiError.of(self._failure)
+
+    async def render(self, request: RenderRequest) -> Rendered:
+        raise JiemiError.of(self._failure)
+
+    async def watch(self, on_moved: Callable[[Head], None]) -> None:
+        await trio.sleep_forever()

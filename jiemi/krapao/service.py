@@ -1,0 +1,83 @@
+"""Krapao's service: the port `Krapao` of the contract over real git and real sops.
+
+    async with open_service(settings) as krapao:
+        async with krapao.open(source, credentials) as repository:
+            ...
+
+It holds the volume (one Krapao at a time, by a lock on a file that ends with the process), all workers, and the
+task that keeps the volume within its bound.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import structlog
+import trio
+
+from jiemi.core.errors import JiemiError
+from jiemi.krapao.git import Clones
+from jiemi.krapao.processes import adopt_orphans
+from jiemi.krapao.repositories import Repositories
+from jiemi.krapao.settings import KrapaoSettings
+from jiemi.krapao.sops import SopsDecrypter
+
+log = structlog.get_logger("jiemi.krapao")
+
+_PRUNE_SECONDS = 600
+
+KrapaoService = Repositories
+"""What `open_service` gives: the port `Krapao`."""
+
+
+@contextlib.asynccontextmanager
+async def open_service(settings: KrapaoSettings) -> AsyncIterator[KrapaoService]:
+    """Run Krapao's service for as long as the context lasts. It can be used as soon as the context is entered.
+
+    Raises:
+        JiemiError: StorageFailed where the state folder can't be used, or another Krapao uses it.
+    """
+    adopt_orphans()
+    with _volume(settings.state_dir):
+        clones = Clones(settings)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_keep_within_bound, clones)
+                yield Repositories(nursery, clones.open, SopsDecrypter(settings), settings)
+                nursery.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            if len(group.exceptions) == 1:  # what the caller's own block raised leaves as it was raised
+                raise group.exceptions[0] from None
+            raise
+
+
+@contextlib.contextmanager
+def _volume(state_dir: Path) -> Iterator[None]:
+    """The state folder, for this Krapao alone."""
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise JiemiError("StorageFailed", f"Krapao's state folder: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise JiemiError("StorageFailed", "another Krapao uses this state folder") from error
+        yield
+    finally:
+        os.close(lock)
+
+
+async def _keep_within_bound(clones: Clones) -> None:
+    """From time to time, remove clones that nobody needs. Has no deadline: it lasts as long as the service."""
+    while True:
+        await trio.sleep(_PRUNE_SECONDS)
+        try:
+            await clones.prune()
+        except OSError as error:
+            log.warning("prune_failed", error=error.strerror)

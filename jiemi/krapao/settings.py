@@ -1,0 +1,79 @@
+"""What Krapao can be told, in one frozen object. The command line builds it; nothing else reads flags or variables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+
+from jiemi.rpc.contract import MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_RENDERED_BYTES, MEBIBYTE
+
+
+@attrs.frozen(kw_only=True)
+class KrapaoSettings:
+    """Paths, permissions and bounds of one Krapao.
+
+    Attributes:
+        state_dir: folder on a volume for the clones; made where it is missing. It holds git objects (ciphertext) only.
+        runtime_dir: folder on a tmpfs or ramfs, for what must never reach a disk: each pgp run's keyring. Anything else
+            there is refused when a pgp key is used. Keep the path short: a unix socket's is at most 107 bytes.
+        sops: path of the sops program; None searches `programs_path` at each use.
+        gpg: path of the gpg program, with gpg-agent beside it; None searches `programs_path` at each use.
+        programs_path: folders searched for programs, separated by colons.
+        allow_file_urls: whether `file://` URLs may be followed. They reach every repository that this user may read.
+        ssh_known_hosts: lines of a known_hosts file (sshd(8)) that hold for every repository.
+        http_proxy: URL of the proxy for http and https, or None for none. The environment's is never used.
+        ca_bundle: path of a PEM file of authorities for https, in place of the system's; or None.
+
+        git_timeout_seconds: for one listing of refs or one fetch, all of it.
+        connect_timeout_seconds: for reaching a host, and for each silence of it.
+        max_refs_bytes: the most that a listing of refs may take.
+        max_pack_bytes: the most that one fetch may bring.
+        max_object_bytes: the largest single object in a repository, unpacked; GitHub takes files up to 100 MiB.
+        max_unpacked_bytes: the most that one fetch may unpack to.
+        git_concurrency: how many listings and fetches run at once.
+
+        max_packs: a clone with more packs than this is made anew; each fetch adds one.
+        max_clone_bytes: the same, by the clone's size.
+        max_store_bytes: clones that nobody has open are removed, the longest unused first, above this size of all.
+        max_revisions: how many of a repository's newest revisions may still be rendered.
+
+        max_file_bytes: the largest encrypted file that is read.
+        max_rendered_bytes: the most that a file may decrypt to.
+        max_documents: the most documents in a file.
+        decrypt_timeout_seconds: for one run of sops with all that it needs.
+        decrypt_cpu_seconds: processor time that one run may take.
+        decrypt_memory_bytes: address space of one run. Go reserves far more than it uses; sops uses about 40 MiB.
+        decrypt_concurrency: how many runs there are at once.
+    """
+
+    state_dir: Path
+    runtime_dir: Path = Path("/dev/shm")  # noqa: S108 - a tmpfs, which is checked; keyrings get folders of their own
+    sops: Path | None = None
+    gpg: Path | None = None
+    programs_path: str = "/usr/local/bin:/usr/bin:/bin"
+    allow_file_urls: bool = False
+    ssh_known_hosts: str = ""
+    http_proxy: str | None = None
+    ca_bundle: Path | None = None
+
+    git_timeout_seconds: float = 60
+    connect_timeout_seconds: float = 15
+    max_refs_bytes: int = 16 * MEBIBYTE
+    max_pack_bytes: int = 256 * MEBIBYTE
+    max_object_bytes: int = 100 * MEBIBYTE
+    max_unpacked_bytes: int = 1024 * MEBIBYTE
+    git_concurrency: int = 8
+
+    max_packs: int = 50
+    max_clone_bytes: int = 1024 * MEBIBYTE
+    max_store_bytes: int = 8 * 1024 * MEBIBYTE
+    max_revisions: int = 64
+
+    max_file_bytes: int = MAX_FILE_BYTES
+    max_rendered_bytes: int = MAX_RENDERED_BYTES
+    max_documents: int = MAX_DOCUMENTS
+    decrypt_timeout_seconds: float = 30
+    decrypt_cpu_seconds: int = 20
+    decrypt_memory_bytes: int = 4 * 1024 * MEBIBYTE
+    decrypt_concurrency: int = 4

@@ -1,0 +1,179 @@
+"""A repository's URL, read once and strictly.
+
+A URL comes from anyone who may write a Decryptor, so it is refused unless it is plainly one of the forms below; what is
+left can't turn into an option of a program, a second line of a protocol or a path on this machine.
+
+    https://host[:port]/path    http://…    git://…    ssh://[user@]host[:port]/path
+    [user@]host:path            the short form of ssh, as git clone(1) has it
+    file:///path                only where the operator allows it
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+import re
+from typing import NoReturn
+from urllib.parse import unquote, urlsplit
+
+import attrs
+
+from jiemi.core.errors import JiemiError
+
+FIELD = "spec.source.repository.url"
+
+MAX_URL_CHARACTERS = 2_048
+
+
+class Scheme(enum.Enum):
+    """How a repository is reached."""
+
+    HTTPS = "https"
+    HTTP = "http"
+    SSH = "ssh"
+    GIT = "git"
+    FILE = "file"
+
+
+DEFAULT_PORTS = {Scheme.HTTPS: 443, Scheme.HTTP: 80, Scheme.SSH: 22, Scheme.GIT: 9418}
+
+
+@attrs.frozen
+class Location:
+    """Where a repository is.
+
+    Attributes:
+        host: name or address in lower case, without brackets; empty for `file`.
+        port: TCP port; 0 for `file`.
+        path: for http(s) as in the URL (percent-encoded); else as the host gets it (decoded).
+        user: of ssh, where the URL names one.
+    """
+
+    scheme: Scheme
+    host: str
+    port: int
+    path: str
+    user: str | None = None
+
+    @property
+    def authority(self) -> str:
+        """host, or [address] of IPv6, with the port where it is not the scheme's own."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == DEFAULT_PORTS.get(self.scheme, 0) else f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The location as one text; equal for equal locations."""
+        user = f"{self.user}@" if self.user is not None else ""
+        path = self.path if self.path.startswith("/") else f"/{self.path}"
+        return f"{self.scheme.value}://{user}{self.authority}{path}"
+
+
+_HOST = re.compile(r"(?!-)[a-z0-9_](?:[a-z0-9_.-]{0,251}[a-z0-9_])?\.?")
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+@-]{0,127}")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_SHORT = re.compile(r"(?:(?P<user>[^@:/]*)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^@:/\[\]]+):(?P<path>.+)")
+
+
+def parse_url(text: str, *, allow_file: bool = False) -> Location:
+    """Read a repository's URL.
+
+    Raises:
+        JiemiError: InvalidUrl, which names what is wrong and never quotes the URL (it may hold a password);
+            SchemeNotAllowed.
+    """
+    if not text:
+        _refuse("is empty")
+    if len(text) > MAX_URL_CHARACTERS:
+        _refuse(f"is longer than {MAX_URL_CHARACTERS} characters")
+    if not all("!" <= char <= "~" for char in text) or "\\" in text:
+        _refuse("holds a space, a control character, a backslash or a character beyond ASCII; encode it as %XX")
+    scheme = _SCHEME.match(text)
+    if scheme is None:
+        return _parse_short(text)
+    try:
+        kind = Scheme(scheme.group(1).lower())
+    except ValueError:
+        raise JiemiError(
+            "SchemeNotAllowed", f"{FIELD}: the scheme is none of https, http, ssh, git and user@host:path"
+        ) from None
+    if kind is Scheme.FILE and not allow_file:
+        raise JiemiError("SchemeNotAllowed", f"{FIELD}: file:// needs `jiemi krapao --allow-file-urls`")
+    return _parse_long(kind, text)
+
+
+def _parse_long(kind: Scheme, text: str) -> Location:
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+        host = (parts.hostname or "").lower()
+    except ValueError:
+        _refuse("has a host or port that can't be read")
+    if "?" in text or "#" in text:
+        _refuse("has a query or a fragment, which a repository's address has not")
+    userinfo, at, _ = parts.netloc.rpartition("@")
+    if at and (kind is not Scheme.SSH or ":" in userinfo):
+        field = "credentials.ssh" if kind is Scheme.SSH else "credentials.username and credentials.token"
+        _refuse(f"holds a user name or password; put them into spec.source.repository.{field}")
+    path = _check_path(unquote(parts.path, errors="surrogateescape"))
+    if kind is Scheme.FILE:
+        if parts.netloc not in ("", "localhost"):
+            _refuse("names a host: a file URL has three slashes, file:///path")
+        return Location(kind, "", 0, path)
+    if parts.netloc.endswith(":") or port == 0:
+        _refuse("has no port after its colon")
+    return Location(
+        kind,
+        _check_host(host),
+        port if port is not None else DEFAULT_PORTS[kind],
+        parts.path if kind in (Scheme.HTTP, Scheme.HTTPS) else path,
+        _check_user(userinfo) if at else None,
+    )
+
+
+def _parse_short(text: str) -> Location:
+    match = _SHORT.fullmatch(text)
+    if match is None:
+        _refuse("is no URL: it begins with no scheme:// and is not user@host:path")
+    user = match["user"]
+    host = match["host"].strip("[]").lower()
+    path = _check_path(match["path"])
+    if path.startswith(("-", ":")):
+        _refuse("has a path that begins with a dash or a colon")
+    return Location(Scheme.SSH, _check_host(host), 22, path, _check_user(user) if user is not None else None)
+
+
+def _check_host(host: str) -> str:
+    if not host:
+        _refuse("has no host")
+    if ":" in host:
+        try:
+            return str(ipaddress.IPv6Address(host))
+        except ValueError:
+            _refuse("has a host that is no IPv6 address")
+    if not _HOST.fullmatch(host) or ".." in host:
+        _refuse("has a host that is no host name")
+    return host
+
+
+def _check_user(user: str) -> str:
+    user = unquote(user)
+    if not _USER.fullmatch(user):
+        _refuse("has a user that is no user name")
+    return user
+
+
+def _check_path(path: str) -> str:
+    """The path, where it is one of a repository on a host: it will be quoted, but needs none of what is refused
+    here."""
+    if not path.strip("/"):
+        _refuse("has no path")
+    if any(char < " " or "\x7f" <= char <= "\x9f" or "\ud800" <= char <= "\udfff" for char in path):
+        _refuse("has a control character in its path")
+    if ".." in path.split("/"):
+        _refuse("has .. in its path")
+    return path
+
+
+def _refuse(what: str) -> NoReturn:
+    raise JiemiError("InvalidUrl", f"{FIELD} {what}")

@@ -1,0 +1,204 @@
+"""One repository with one tenant's credentials: what is asked of it, in order, and shared where the answer is the same.
+
+Git work goes one after the other (the lock `_git`): a listing for `head`, a fetch for a revision that is not here.
+Whoever asks for the same listing, the same fetch or the same rendering shares one run (`jiemi.krapao.flights`);
+reading and decrypting run beside the git work.
+
+How old an answer is counts from the moment that its listing began. So `max_age_seconds=0` is never given what a
+listing that had begun before may have read already: it waits for the next one, which all who come meanwhile share.
+
+A revision is rendered only if a listing of this very worker has named it: a clone that other credentials fetched is
+no way around the host's permission. A worker that does not know the revision (Krapao was restarted) asks the host
+first.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import structlog
+import trio
+
+from jiemi.core.documents import Format, format_of, parse_documents
+from jiemi.core.errors import JiemiError
+from jiemi.core.sensitive import SensitiveBytes
+from jiemi.krapao.decryption import Decrypter
+from jiemi.krapao.flights import Flight, Flights
+from jiemi.krapao.git_port import Advertised, GitStore, Ref
+from jiemi.krapao.settings import KrapaoSettings
+from jiemi.rpc.contract import Head, Rendered, RenderRequest, is_revision
+
+log = structlog.get_logger("jiemi.krapao")
+
+_FILE_FIELD = "spec.source.fileToDecrypt"
+_SOPS_FIELD = "spec.source.sopsPath"
+_MAX_REF_CHARACTERS = 255
+_FORBIDDEN_IN_REF = frozenset(" ~^:?*[\\\x7f")
+
+
+class Worker:
+    """Answers for one repository. Its tasks are in the nursery that it is given."""
+
+    def __init__(
+        self,
+        name: str,
+        store: GitStore,
+        decrypter: Decrypter,
+        settings: KrapaoSettings,
+        nursery: trio.Nursery,
+        parsers: trio.CapacityLimiter,
+    ) -> None:
+        self._log = log.bind(repository=name)
+        self._store = store
+        self._decrypter = decrypter
+        self._settings = settings
+        self._parsers = parsers
+        self._flights = Flights(nursery)
+        self._git = trio.Lock()
+        self._answers: dict[Ref, tuple[Advertised, float]] = {}
+        self._known: OrderedDict[str, Advertised] = OrderedDict()
+        self._watchers: dict[Ref, list[Callable[[Head], None]]] = {}
+
+    async def head(self, ref: Ref, *, max_age_seconds: float) -> Head:
+        """As `Repository.head` of the contract."""
+        _check_ref(ref)
+        answer = self._answers.get(ref)
+        # An answer of this very moment may be older than a push of this very moment: 0 always asks.
+        if answer is not None and max_age_seconds > 0 and trio.current_time() - answer[1] <= max_age_seconds:
+            return Head(answer[0].revision)
+
+        def young_enough(flight: Flight) -> bool:
+            return flight.began_at is None or 0 < max_age_seconds >= trio.current_time() - flight.began_at
+
+        found = await self._flights.share(("head", ref), lambda flight: self._list(ref, flight), may_join=young_enough)
+        return Head(found.revision)
+
+    async def render(self, ref: Ref, request: RenderRequest) -> Rendered:
+        """As `Repository.render` of the contract; `ref` is asked about where the revision is not known."""
+        return await self._flights.share(("render", request), lambda _: self._render(ref, request))
+
+    async def watch(self, ref: Ref, on_moved: Callable[[Head], None]) -> None:
+        """As `Repository.watch` of the contract."""
+        watchers = self._watchers.setdefault(ref, [])
+        watchers.append(on_moved)
+        try:
+            await trio.sleep_forever()
+        finally:
+            watchers.remove(on_moved)
+            if not watchers and self._watchers.get(ref) is watchers:
+                del self._watchers[ref]
+
+    async def _list(self, ref: Ref, flight: Flight) -> Advertised:
+        async with self._git:
+            began = flight.began_at = trio.current_time()
+            try:
+                found = await self._store.advertised(ref)
+            except JiemiError as error:
+                self._log.warning(
+                    "listing_failed", ref=str(ref), reason=error.failure.reason, message=error.failure.message
+                )
+                raise
+        before = self._answers.get(ref)
+        self._answers.pop(ref, None)
+        self._answers[ref] = (found, began)
+        while len(self._answers) > self._settings.max_revisions:
+            del self._answers[next(iter(self._answers))]
+        self._known[found.revision] = found
+        self._known.move_to_end(found.revision)
+        while len(self._known) > self._settings.max_revisions:
+            self._known.popitem(last=False)
+        if before is None or before[0].revision != found.revision:
+            self._log.info("moved", ref=str(ref), revision=found.revision, first=before is None)
+        if before is not None and before[0].revision != found.revision:
+            for on_moved in list(self._watchers.get(ref, ())):
+                on_moved(Head(found.revision))
+        return found
+
+    async def _render(self, ref: Ref, request: RenderRequest) -> Rendered:
+        began = trio.current_time()
+        try:
+            rendered = await self._render_quietly(ref, request)
+        except JiemiError as error:
+            self._log.warning(
+                "render_failed",
+                revision=request.revision[:64],
+                path=request.path[:256],
+                reason=error.failure.reason,
+                message=error.failure.message,
+            )
+            raise
+        self._log.info(
+            "render",
+            revision=request.revision,
+            path=request.path,
+            documents=len(rendered.documents),
+            duration_ms=round((trio.current_time() - began) * 1000),
+        )
+        return rendered
+
+    async def _render_quietly(self, ref: Ref, request: RenderRequest) -> Rendered:
+        format = format_of(request.path)
+        wanted = await self._allowed(ref, request.revision)
+        data = await self._read(wanted, request.path, _FILE_FIELD)
+        if request.sops_path is not None:
+            await self._read(wanted, request.sops_path, _SOPS_FIELD)
+        plain = await self._decrypter.decrypt(data, format, request.keys)
+        documents = await trio.to_thread.run_sync(self._parse, plain, format, limiter=self._parsers)
+        return Rendered(request.revision, documents)
+
+    def _parse(self, plain: SensitiveBytes, format: Format) -> tuple[SensitiveBytes, ...]:
+        # Not interruptible, but bounded: by max_rendered_bytes and the parser's own limits.
+        found = parse_documents(plain.reveal(), format, max_documents=self._settings.max_documents)
+        if sum(len(each) for each in found) > self._settings.max_rendered_bytes:
+            limit = self._settings.max_rendered_bytes
+            raise JiemiError("LimitExceeded", f"the documents are larger than Krapao's limit of {limit} bytes")
+        return tuple(SensitiveBytes(each) for each in found)
+
+    async def _allowed(self, ref: Ref, revision: str) -> Advertised:
+        """What the host said about a revision to these credentials."""
+        if not is_revision(revision):
+            raise JiemiError("RevisionNotFound", "the revision is no full commit hash")
+        if revision not in self._known:
+            await self.head(ref, max_age_seconds=0)
+        known = self._known.get(revision)
+        if known is None:
+            raise JiemiError("RevisionNotFound", f"the host has not named revision {revision[:12]} for the {ref}")
+        return known
+
+    async def _read(self, wanted: Advertised, path: str, field: str) -> bytes:
+        limit = self._settings.max_file_bytes
+        try:
+            try:
+                return await self._store.read(wanted.revision, path, max_bytes=limit)
+            except JiemiError as error:
+                if error.failure.reason != "RevisionNotFound":
+                    raise
+            await self._flights.share(("fetch", wanted.revision), lambda _: self._fetch(wanted))
+            return await self._store.read(wanted.revision, path, max_bytes=limit)
+        except JiemiError as error:
+            if error.failure.reason in ("FileNotFound", "NotAFile"):
+                raise JiemiError(error.failure.reason, f"{field}: {error.failure.message}") from error
+            raise
+
+    async def _fetch(self, wanted: Advertised) -> None:
+        async with self._git:
+            await self._store.fetch(wanted)
+
+
+def _check_ref(ref: Ref) -> None:
+    """Refuse what git-check-ref-format(1) does not take as a name; such a ref can't be."""
+    name = ref.branch if ref.branch is not None else ref.tag
+    if name is None:
+        return
+    bad = (
+        not name
+        or len(name) > _MAX_REF_CHARACTERS
+        or any(char < " " or char in _FORBIDDEN_IN_REF or "\ud800" <= char <= "\udfff" for char in name)
+        or any(part in name for part in ("..", "//", "@{"))
+        or name.startswith(("/", "-", "."))
+        or name.endswith(("/", ".", ".lock"))
+    )
+    if bad:
+        kind = "branch" if ref.branch is not None else "tag"
+        raise JiemiError("RefNotFound", f"spec.source.repository.ref.{kind} is no name that git takes")

@@ -1,0 +1,178 @@
+"""Which kinds the cluster serves, and so where a manifest goes.
+
+The kinds of a group and version are asked for once and kept. A kind that is not among them makes them be asked for
+again, but at most once in a few seconds however many Decryptors name it, and by one of them while the others wait.
+https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import attrs
+import trio
+
+from jiemi.core.errors import JiemiError
+
+REFRESH_SECONDS = 5.0
+"""The shortest time between two questions for the same group and version."""
+
+MAX_GROUPS = 500
+"""How many groups and versions are kept. A cluster has some dozens; the names come from files that users write."""
+
+_API_VERSION = re.compile(r"(?:[a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[a-z0-9]+")
+
+
+@attrs.frozen
+class Resource:
+    """Where the objects of a kind are.
+
+    Attributes:
+        api_version: "v1" or "apps/v1".
+        kind: "Secret".
+        plural: its name in paths and in RBAC rules: "secrets".
+        namespaced: whether its objects live in namespaces.
+    """
+
+    api_version: str
+    kind: str
+    plural: str
+    namespaced: bool
+
+    @property
+    def group(self) -> str:
+        """The API group; "" is the core group."""
+        return self.api_version.rpartition("/")[0]
+
+    def path(self, namespace: str | None, name: str) -> str:
+        """The path of one object. The parts must have passed `is_path_part`."""
+        scope = f"/namespaces/{quote(namespace, safe='')}" if self.namespaced and namespace else ""
+        return f"{version_path(self.api_version)}{scope}/{quote(self.plural, safe='')}/{quote(name, safe='')}"
+
+
+def is_api_version(text: str) -> bool:
+    """Whether the text has the form of an apiVersion, so that it may become part of a path."""
+    return _API_VERSION.fullmatch(text) is not None and ".." not in text
+
+
+def is_path_part(name: str) -> bool:
+    """Whether a name may become part of a path.
+
+    The API server's own rule (k8s.io/apimachinery/pkg/api/validation/path). It is kept here too, because an HTTP
+    client takes ".." out of a path by itself and would then ask for something else.
+    """
+    return name not in {"", ".", ".."} and not any(char in "/%" or not char.isprintable() for char in name)
+
+
+def version_path(api_version: str) -> str:
+    """The path of a group and version."""
+    return f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
+
+
+def parse_resources(api_version: str, listed: Mapping[str, Any]) -> dict[str, Resource]:
+    """The kinds in an APIResourceList; subresources and what makes no sense are left out."""
+    resources: dict[str, Resource] = {}
+    items = listed.get("resources")
+    for item in items if isinstance(items, list) else ():
+        if not isinstance(item, Mapping):
+            continue
+        kind, plural = item.get("kind"), item.get("name")
+        if isinstance(kind, str) and isinstance(plural, str) and is_path_part(plural):
+            resources.setdefault(kind, Resource(api_version, kind, plural, item.get("namespaced") is True))
+    return resources
+
+
+@attrs.frozen
+class Target:
+    """One object to apply.
+
+    Attributes:
+        namespace: None for a kind that has none.
+        name: the object's.
+        body: what is sent; it may be a Secret.
+    """
+
+    kind: str
+    namespace: str | None
+    name: str
+    body: Mapping[str, Any] = attrs.field(repr=False)
+
+    @property
+    def label(self) -> str:
+        """Kind and name, for messages: "Secret default/demo"."""
+        return label(self.kind, self.namespace, self.name)
+
+
+def label(kind: str, namespace: str | None, name: str) -> str:
+    """Kind and name of an object, for messages: "Secret default/demo", "Namespace demo"."""
+    return f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}"
+
+
+def target(manifest: Mapping[str, Any], resource: Resource, *, default_namespace: str) -> Target:
+    """Where the manifest goes, given what the cluster says of its kind.
+
+    A namespace that a manifest of a cluster-wide kind has (kustomize may put one on everything) is left out.
+
+    Raises:
+        JiemiError: ApplyRejected, the name or namespace can't be one.
+    """
+    metadata = dict(manifest["metadata"])
+    name, namespace = metadata["name"], None
+    if resource.namespaced:
+        namespace = metadata.get("namespace") or default_namespace
+        metadata["namespace"] = namespace
+    else:
+        metadata.pop("namespace", None)
+    for field, part in (("metadata.name", name), ("metadata.namespace", namespace)):
+        if part is not None and not (isinstance(part, str) and is_path_part(part)):
+            what = label(resource.kind, namespace, str(name))
+            raise JiemiError("ApplyRejected", f"{what}: {field} is no name that an object can have")
+    return Target(resource.kind, namespace, name, {**manifest, "metadata": metadata})
+
+
+class Discovery:
+    """The kinds, as far as they were asked for.
+
+    Args:
+        fetch: gives the kinds of an apiVersion by name; none where the cluster does not serve it.
+    """
+
+    def __init__(self, fetch: Callable[[str], Awaitable[Mapping[str, Resource]]]) -> None:
+        self._fetch = fetch
+        self._groups: dict[str, _Group] = {}
+
+    async def find(self, api_version: str, kind: str) -> Resource | None:
+        """The kind, or None when the cluster does not serve it.
+
+        Raises:
+            Whatever `fetch` raises.
+        """
+        if not is_api_version(api_version):
+            return None
+        group = self._groups.get(api_version)
+        if group is None:
+            if len(self._groups) >= MAX_GROUPS:
+                self._groups.clear()
+            group = self._groups[api_version] = _Group()
+        if kind not in group.kinds:
+            async with group.lock:
+                if kind not in group.kinds and trio.current_time() >= group.fetch_again_at:
+                    group.kinds = await self._fetch(api_version)
+                    group.fetch_again_at = trio.current_time() + REFRESH_SECONDS
+        return group.kinds.get(kind)
+
+    def forget(self, api_version: str) -> None:
+        """What was known of an apiVersion turned out wrong: ask again when one of its kinds is wanted."""
+        group = self._groups.get(api_version)
+        if group is not None:
+            group.kinds = {}
+
+
+class _Group:
+    def __init__(self) -> None:
+        self.lock = trio.Lock()
+        self.kinds: Mapping[str, Resource] = {}
+        self.fetch_again_at = float("-inf")

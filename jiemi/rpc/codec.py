@@ -1,0 +1,280 @@
+"""The contract's values to and from Cap'n Proto messages.
+
+The readers and builders are pycapnp's, used by their attributes only: this module doesn't import it. Whoever calls is
+in the bridge's thread, and only the frozen values leave it. Each field is read once, because a reader counts what it
+traverses against its message's limit.
+
+A peer may be newer or damaged: an unknown member of a union, an unknown reason or a value out of its range becomes a
+typed failure here, and nothing is trusted that the types inside rely on.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+from jiemi.core.errors import REASONS, Failure, JiemiError
+from jiemi.core.sensitive import SensitiveBytes, SensitiveText
+from jiemi.rpc.contract import (
+    MAX_DOCUMENTS,
+    MAX_RENDERED_BYTES,
+    AgeKey,
+    DecryptionKey,
+    GitCredentials,
+    Head,
+    PgpKey,
+    Rendered,
+    RenderRequest,
+    Source,
+    is_revision,
+)
+
+Reader = Any
+Builder = Any
+
+PROTOCOL_VERSION = 1
+"""protocolVersion in schema/krapao.capnp."""
+
+DOCUMENT_OVERHEAD_BYTES = 16
+"""A list element's pointer and the padding to whole words, at most (https://capnproto.org/encoding.html)."""
+
+MAX_RENDERED_MESSAGE_BYTES = MAX_RENDERED_BYTES + MAX_DOCUMENTS * DOCUMENT_OVERHEAD_BYTES
+"""The most that the documents of one answer take in a message."""
+
+MAX_KEYS = 1_000
+"""The most keys in one request. A list of empty elements takes no room in a message, so its size limits nothing."""
+
+MAX_MESSAGE_BYTES = MAX_RENDERED_MESSAGE_BYTES + 64 * 1024
+"""The largest message, with room for what is around the documents. The same for both ends, because Cap'n Proto sends no
+message that is larger than the end would itself receive."""
+
+_REASON = re.compile(r"[A-Z][A-Za-z]{0,63}")
+
+
+def _put_text(builder: Builder, field: str, value: str | None) -> None:
+    """Set a text field; None leaves it null.
+
+    Raises:
+        JiemiError: InvalidSpec where the text is not valid Unicode (a lone surrogate).
+    """
+    if value is None:
+        return
+    try:
+        setattr(builder, field, value)
+    except UnicodeEncodeError:
+        # Not chained: the library's exception holds the whole text.
+        raise JiemiError("InvalidSpec", f"{field} holds text that is not valid Unicode") from None
+
+
+def _get_text(reader: Reader, field: str) -> str:
+    """A text field.
+
+    Raises:
+        JiemiError: InvalidSpec where the bytes are not UTF-8.
+    """
+    try:
+        return str(getattr(reader, field))
+    except UnicodeDecodeError:
+        raise JiemiError("InvalidSpec", f"{field} came as text that is not UTF-8") from None
+
+
+def _get_optional(reader: Reader, field: str) -> str | None:
+    return _get_text(reader, field) if reader._has(field) else None
+
+
+def _which(reader: Reader) -> str:
+    """The name of a union's member, or "" for one that a newer peer knows."""
+    try:
+        return str(reader.which)
+    except Exception:  # noqa: BLE001  pycapnp's exception, which only the bridge may import
+        return ""
+
+
+# Source and credentials
+
+
+def write_source(builder: Builder, source: Source) -> None:
+    _put_text(builder, "url", source.url)
+    _put_text(builder.ref, "branch", source.branch)
+    _put_text(builder.ref, "tag", source.tag)
+
+
+def read_source(reader: Reader) -> Source:
+    """Raises JiemiError InvalidSpec for a kind of ref that is not known here."""
+    url, ref = _get_text(reader, "url"), reader.ref
+    match _which(ref):
+        case "head":
+            return Source(url)
+        case "branch":
+            return Source(url, branch=_get_text(ref, "branch"))
+        case "tag":
+            return Source(url, tag=_get_text(ref, "tag"))
+    raise JiemiError("InvalidSpec", "this Krapao does not know the kind of ref that is asked for; upgrade it")
+
+
+_CREDENTIALS = {"username": "username", "token": "token", "ssh": "ssh", "known_hosts": "knownHosts"}
+
+
+def write_credentials(builder: Builder, credentials: GitCredentials) -> None:
+    for name, field in _CREDENTIALS.items():
+        value: SensitiveText | None = getattr(credentials, name)
+        _put_text(builder, field, None if value is None else value.reveal())
+
+
+def read_credentials(reader: Reader) -> GitCredentials:
+    return GitCredentials(
+        **{name: SensitiveText(_get_text(reader, field)) for name, field in _CREDENTIALS.items() if reader._has(field)}
+    )
+
+
+# head
+
+
+def write_max_age(builder: Builder, max_age_seconds: float) -> None:
+    builder.maxAgeSeconds = float(max_age_seconds)
+
+
+def read_max_age(reader: Reader) -> float:
+    """Raises JiemiError InvalidSpec for a negative number or NaN."""
+    seconds = float(reader.maxAgeSeconds)
+    if math.isnan(seconds) or seconds < 0:
+        raise JiemiError("InvalidSpec", "maxAgeSeconds must be zero or more")
+    return seconds
+
+
+def write_head(builder: Builder, head: Head) -> None:
+    _put_text(builder, "revision", head.revision)
+
+
+def read_head(reader: Reader) -> Head:
+    """Raises JiemiError InternalError for what is no full commit hash."""
+    revision = _get_text(reader, "revision")
+    if not is_revision(revision):
+        raise JiemiError("InternalError", "Krapao told a revision that is no full commit hash")
+    return Head(revision)
+
+
+def write_head_result(builder: Builder, result: Head | Failure) -> None:
+    if isinstance(result, Failure):
+        write_failure(builder.init("failure"), result)
+    else:
+        write_head(builder.init("head"), result)
+
+
+def read_head_result(reader: Reader) -> Head:
+    """Raises the JiemiError that the result holds."""
+    match _which(reader):
+        case "head":
+            return read_head(reader.head)
+        case "failure":
+            raise JiemiError.of(read_failure(reader.failure))
+    raise _unknown_result()
+
+
+# render
+
+
+def write_render_request(builder: Builder, request: RenderRequest) -> None:
+    _put_text(builder, "revision", request.revision)
+    _put_text(builder, "path", request.path)
+    _put_text(builder, "sopsPath", request.sops_path)
+    keys = builder.init("keys", len(request.keys))
+    for index, key in enumerate(request.keys):
+        _put_text(keys[index], "age" if isinstance(key, AgeKey) else "pgp", key.private_key.reveal())
+
+
+def read_render_request(reader: Reader) -> RenderRequest:
+    """Raises JiemiError ProviderNotSupportedYet for a kind of key not known here, LimitExceeded for too many keys."""
+    keys = reader.keys
+    if len(keys) > MAX_KEYS:
+        raise JiemiError("LimitExceeded", f"a request has {len(keys)} keys, of {MAX_KEYS} at most")
+    return RenderRequest(
+        revision=_get_text(reader, "revision"),
+        path=_get_text(reader, "path"),
+        sops_path=_get_optional(reader, "sopsPath"),
+        keys=tuple(_read_key(key) for key in keys),
+    )
+
+
+def _read_key(reader: Reader) -> DecryptionKey:
+    match _which(reader):
+        case "age":
+            return AgeKey(SensitiveText(_get_text(reader, "age")))
+        case "pgp":
+            return PgpKey(SensitiveText(_get_text(reader, "pgp")))
+    raise JiemiError("ProviderNotSupportedYet", "this Krapao is older than the Miwen that asks; upgrade it")
+
+
+def request_bytes(request: RenderRequest) -> int:
+    """About how many bytes the request holds.
+
+    Counted here, because pycapnp's `total_size` of a reader ends the process where a message is damaged: it lets the
+    C++ exception through (seen in 2.2.4; `except +` is missing in its capnp_cpp.pxd).
+    """
+    texts = (
+        request.revision,
+        request.path,
+        request.sops_path or "",
+        *(key.private_key.reveal() for key in request.keys),
+    )
+    return sum(len(text) for text in texts)
+
+
+def rendered_bytes(rendered: Rendered) -> int:
+    """About how many bytes the message for it takes."""
+    return sum(len(document) + DOCUMENT_OVERHEAD_BYTES for document in rendered.documents)
+
+
+def write_render_result(builder: Builder, result: Rendered | Failure, receipt: object = None) -> None:
+    """Write it; `receipt` is a capability of the bridge, released when the peer has taken the documents."""
+    if isinstance(result, Failure):
+        write_failure(builder.init("failure"), result)
+        return
+    rendered = builder.init("rendered")
+    _put_text(rendered, "revision", result.revision)
+    documents = rendered.init("documents", len(result.documents))
+    for index, document in enumerate(result.documents):
+        documents[index] = document.reveal()
+    if receipt is not None:
+        rendered.receipt = receipt
+
+
+def read_render_result(reader: Reader) -> Rendered:
+    """Raises the JiemiError that the result holds."""
+    match _which(reader):
+        case "rendered":
+            rendered = reader.rendered
+            documents = rendered.documents
+            if len(documents) > MAX_DOCUMENTS:
+                raise JiemiError("LimitExceeded", f"Krapao gave more than {MAX_DOCUMENTS} documents")
+            return Rendered(
+                revision=_get_text(rendered, "revision"),
+                documents=tuple(SensitiveBytes(bytes(document)) for document in documents),
+            )
+        case "failure":
+            raise JiemiError.of(read_failure(reader.failure))
+    raise _unknown_result()
+
+
+def _unknown_result() -> JiemiError:
+    return JiemiError("InternalError", "Krapao answered in a way that this Miwen does not know; upgrade Miwen")
+
+
+# Failures
+
+
+def write_failure(builder: Builder, failure: Failure) -> None:
+    # A message may quote a path, and a path in git is any bytes: no lone surrogate may keep a failure from being told.
+    builder.reason = failure.reason
+    builder.message = failure.message.encode("utf-8", "replace").decode()
+    builder.retry = failure.kind.value
+
+
+def read_failure(reader: Reader) -> Failure:
+    """The failure. A reason that is not known here becomes InternalError, which is tried again, with its name kept."""
+    reason, message = _get_text(reader, "reason"), _get_text(reader, "message")
+    if reason in REASONS:
+        return Failure(reason, message)
+    name = reason if _REASON.fullmatch(reason) else "a reason without a name"
+    return Failure("InternalError", f"Krapao told of {name}, which this Miwen does not know: {message}")

@@ -1,0 +1,126 @@
+"""The trio side of a repository that a client has open, and the bytes that its answers may have in flight.
+
+A `Holder` is a task that keeps the repository entered and starts what comes to its inbox, until the inbox is closed.
+Its calls end before the repository does, because their nursery is inside of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+
+import attrs
+import structlog
+import trio
+
+from jiemi.core.errors import Failure, JiemiError
+from jiemi.rpc.bridge import Bridge
+from jiemi.rpc.capability import where
+from jiemi.rpc.contract import Head, Rendered, RenderRequest, Repository
+
+_log = structlog.get_logger("jiemi.rpc")
+
+
+class Holder:
+    """Keeps one repository open and runs its calls. On the trio side; only made in the loop's thread."""
+
+    def __init__(self, start_soon: Callable[[Callable[[], Awaitable[None]]], None]) -> None:
+        self._start_self = start_soon
+        self._inbox: trio.MemorySendChannel[Callable[[], Awaitable[None]]] | None = None
+        self.repository: Repository
+
+    def begin(self, open_repository: Callable[[], AbstractAsyncContextManager[Repository]]) -> None:
+        self._inbox, inbox = trio.open_memory_channel[Callable[[], Awaitable[None]]](math.inf)
+        with contextlib.suppress(RuntimeError):  # the connection has just ended
+            self._start_self(lambda: self._hold(open_repository, inbox))
+
+    def start_soon(self, function: Callable[[], Awaitable[None]]) -> None:
+        if self._inbox is None:
+            raise trio.ClosedResourceError
+        self._inbox.send_nowait(function)
+
+    def close(self) -> None:
+        if self._inbox is not None:
+            self._inbox.close()
+
+    async def _hold(
+        self,
+        open_repository: Callable[[], AbstractAsyncContextManager[Repository]],
+        inbox: trio.MemoryReceiveChannel[Callable[[], Awaitable[None]]],
+    ) -> None:
+        with inbox:
+            try:
+                async with open_repository() as self.repository:
+                    await _run_all(inbox)
+                return
+            except Exception as error:  # noqa: BLE001  a repository that fails must not end its connection
+                failure = internal_error(error)
+            self.repository = Refused(failure)
+            await _run_all(inbox)
+
+
+async def _run_all(inbox: trio.MemoryReceiveChannel[Callable[[], Awaitable[None]]]) -> None:
+    """Run what comes until the other end closes; then cancel what still runs."""
+    async with trio.open_nursery() as nursery:
+        async for function in inbox:
+            nursery.start_soon(function)
+        nursery.cancel_scope.cancel()
+
+
+@attrs.frozen
+class Refused:
+    """A repository that can't be had: every method tells why."""
+
+    failure: Failure
+
+    async def head(self, *, max_age_seconds: float) -> Head:
+        raise JiemiError.of(self.failure)
+
+    async def render(self, request: RenderRequest) -> Rendered:
+        raise JiemiError.of(self.failure)
+
+    async def watch(self, on_moved: Callable[[Head], None]) -> None:
+        raise JiemiError.of(self.failure)
+
+
+class Permit:
+    """Bytes of a `Budget`. They are given back when it is dropped, on whichever side and for whatever reason."""
+
+    def __init__(self, give_back: Callable[[], None]) -> None:
+        self._give_back = give_back
+
+    def __del__(self) -> None:
+        self._give_back()
+
+
+class Budget:
+    """Bytes that may be in flight. On the trio side."""
+
+    def __init__(self, limit_bytes: int, bridge: Bridge) -> None:
+        self._limit = limit_bytes
+        self._bridge = bridge
+        self._used = 0
+        self._turn = trio.Lock()
+        self._given_back = trio.Event()
+
+    async def acquire(self, size: int) -> Permit:
+        """Wait, first come first served, until there is room; one that is larger than all of it goes alone."""
+        async with self._turn:
+            while self._used and self._used + size > self._limit:
+                self._given_back = trio.Event()
+                await self._given_back.wait()
+            self._used += size
+        return Permit(lambda: self._bridge.to_trio(self._give_back, size))
+
+    def _give_back(self, size: int) -> None:
+        self._used -= size
+        self._given_back.set()
+
+
+def internal_error(error: Exception) -> Failure:
+    number = secrets.token_hex(4)
+    _log.error("a fault of Krapao's own", fault=number, error=where(error))
+    return Failure("InternalError", f"Krapao met a fault of its own; its log tells more beside fault={number}")

@@ -1,0 +1,223 @@
+"""What every `Krapao` does. One suite for the fake, for the client over Cap'n Proto, and for the real service.
+
+A test module subclasses `KrapaoContract` (its name beginning with Test) and gives a fixture `world`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import pytest
+import trio
+
+from jiemi.core.errors import JiemiError
+from jiemi.rpc.contract import (
+    DecryptionKey,
+    GitCredentials,
+    Head,
+    Krapao,
+    Rendered,
+    RenderRequest,
+    Repository,
+    Source,
+    is_revision,
+)
+
+DEADLINE_SECONDS = 30
+"""For what must happen, on a machine that is busy with other things."""
+
+FILE = "app/secret.enc.yaml"
+
+
+class World(Protocol):
+    """A Krapao, and a git host that it can reach.
+
+    Attributes:
+        krapao: the one that is tested.
+        url: of a repository that exists and is empty at first.
+        missing_url: of one that does not exist, on a host that answers.
+        credentials: for both.
+        keys: open every file.
+        wrong_keys: valid keys that open none.
+        sops_path: of a .sops.yaml that every commit has.
+    """
+
+    krapao: Krapao
+    url: str
+    missing_url: str
+    credentials: GitCredentials
+    keys: tuple[DecryptionKey, ...]
+    wrong_keys: tuple[DecryptionKey, ...]
+    sops_path: str
+
+    async def commit(self, files: Mapping[str, Sequence[object]], *, branch: str | None = None) -> str:
+        """Commit files that decrypt to these documents, beside those there are. Returns the revision.
+
+        Args:
+            branch: None for main, which HEAD is.
+        """
+        ...
+
+    async def tag(self, name: str, revision: str) -> None: ...
+
+
+async def head(repository: Repository, max_age_seconds: float = 0) -> str:
+    with trio.fail_after(DEADLINE_SECONDS):
+        return (await repository.head(max_age_seconds=max_age_seconds)).revision
+
+
+async def render(
+    world: World, repository: Repository, revision: str, path: str = FILE, *, sops_path: str | None = None
+) -> Rendered:
+    with trio.fail_after(DEADLINE_SECONDS):
+        return await repository.render(RenderRequest(revision, path, sops_path, world.keys))
+
+
+def documents(rendered: Rendered) -> list[object]:
+    return [json.loads(document.reveal()) for document in rendered.documents]
+
+
+class KrapaoContract:
+    """The suite."""
+
+    async def test_head_tells_the_newest_commit(self, world: World) -> None:
+        first = await world.commit({FILE: [{"a": 1}]})
+        assert is_revision(first)
+        async with world.krapao.open(Source(world.url), world.credentials) as repository:
+            assert await head(repository) == first
+            second = await world.commit({FILE: [{"a": 2}]})
+            assert await head(repository) == second
+            assert first != second
+
+    async def test_an_answer_that_is_young_enough_is_given_again(self, world: World) -> None:
+        first = await world.commit({FILE: [{"a": 1}]})
+        async with world.krapao.open(Source(world.url), world.credentials) as repository:
+            assert await head(repository) == first
+            second = await world.commit({FILE: [{"a": 2}]})
+            assert await head(repository, max_age_seconds=3_600) == first
+            assert await head(repository) == second
+
+    async def test_a_branch_and_a_tag_are_followed(self, world: World) -> None:
+        first = await world.commit({FILE: [{"a": 1}]})
+        await world.tag("v1", first)
+        other = await world.commit({FILE: [{"a": 2}]}, branch="other")
+        newest = await world.commit({FILE: [{"a": 3}]})
+        for source, revision in (
+            (Source(world.url), newest),
+            (Source(world.url, branch="main"), newest),
+            (Source(world.url, branch="other"), other),
+            (Source(world.url, tag="v1"), first),
+        ):
+            async with world.krapao.open(source, world.credentials) as repository:
+                assert await head(repository) == revision, source
+
+    async def test_opening_does_not_fail_and_the_first_call_tells_why(self, world: World) -> None:
+        await world.commit({FILE: [{"a": 1}]})
+        for source, reasons in (
+            # Many hosts tell a stranger nothing, and so ask for credentials where there is no repository.
+            (Source(world.missing_url), {"RepositoryNotFound", "RepositoryAccessDenied"}),
+            (Source(world.url, branch="gone"), {"RefNotFound"}),
+            (Source(world.url, tag="gone"), {"RefNotFound"}),
+        ):
+            async with world.krapao.open(source, world.credentials) as repository:
+                with pytest.raises(JiemiError) as caught:
+                    await head(repository)
+                assert caught.value.failure.reason in reasons, source
+
+    async def test_a_file_comes_as_documents_in_their_order(self, world: World) -> None:
+        content = [
+            {"kind": "Secret", "data": {"ключ": "значение"}},
+            {"kind": "ConfigMap"},
+            {"n": 1, "list": [True, None]},
+        ]
+        revision = await world.commit({FILE: content})
+        async with world.krapao.open(Source(world.url), world.credentials) as repository:
+            rendered = await render(world, repository, await head(repository))
+            assert rendered.revision == revision
+            assert documents(rendered) == content
+            assert documents(await render(world, repository, revision, sops_path=world.sops_path)) == content
+
+    async def test_the_revision_that_was_asked_for_is_read_whatever_arrived(self, world: World) -> None:
+        first = await world.commit({FILE: [{"a": 1}]})
+        async with world.krapao.open(Source(world.url), world.credentials) as repository:
+            await head(repository)
+            second = await world.commit({FILE: [{"a": 2}]})
+            assert await head(repository) == second
+            assert documents(await render(world, repository, first)) == [{"a": 1}]
+            assert documents(await render(world, repository, second)) == [{"a": 2}]
+
+    async def test_what_is_not_there_is_told_by_its_reason(self, world: World) -> None:
+        revision = await world.commit({FILE: [{"a": 1}]})
+        async with world.krapao.open(Source(world.url), world.credentials) as repository:
+            await head(repository)
+            for request, reason in (
+                (RenderRequest("0" * 40, FILE, None, world.keys), "RevisionNotFound"),
+                (RenderRequest(revision, "gone.yaml", None, world.keys), "FileNotFound"),
+                (RenderRequest(revision, FILE, "gone/.sops.yaml", world.keys), "FileNotFound"),
+                (RenderRequest(revision, FILE, None, world.wrong_keys), "KeyMissing"),
+                (RenderRequest(revision, FILE, None, ()), "KeyMissing"),
+            ):
+                with pytest.raises(JiemiError) as caught, trio.fail_after(DEADLINE_SECONDS):
+                    await repository.render(request)
+                assert caught.value.failure.reason == reason, request
+
+    async def test_many_tasks_may_use_one_repository(self, world: World) -> None:
+        revision = await world.commit({FILE: [{"a": 1}]})
+        seen: list[object] = []
+
+        async def use() -> None:
+            seen.append(await head(repository, max_age_seconds=60))
+            seen.append(documents(await render(world, repository, revision)))
+
+        async with (
+            world.krapao.open(Source(world.url), world.credentials) as repository,
+            trio.open_nursery() as nursery,
+        ):
+            for _ in range(8):
+                nursery.start_soon(use)
+        assert seen.count(revision) == 8
+        assert seen.count([{"a": 1}]) == 8
+
+    async def test_a_cancelled_call_leaves_the_repository_usable(self, world: World) -> None:
+        revision = await world.commit({FILE: [{"a": 1}]})
+        async with world.krapao.open(Source(world.url), world.credentials) as repository:
+            for _ in range(3):
+                with trio.CancelScope() as scope:
+                    scope.cancel()
+                    await repository.head(max_age_seconds=0)
+                assert scope.cancelled_caught
+            assert await head(repository) == revision
+
+    async def test_a_watch_hears_of_what_another_question_saw(self, world: World) -> None:
+        await world.commit({FILE: [{"a": 1}]})
+        send, receive = trio.open_memory_channel[Head](100)
+        async with (
+            world.krapao.open(Source(world.url), world.credentials) as watched,
+            world.krapao.open(Source(world.url), world.credentials) as asked,
+            trio.open_nursery() as nursery,
+        ):
+            await head(watched)
+            await head(asked)
+            nursery.start_soon(watched.watch, send.send_nowait)
+            with trio.fail_after(DEADLINE_SECONDS):
+                # The watch is on when a movement comes through, so move until then.
+                heard = None
+                while heard is None:
+                    revision = await world.commit({FILE: [{"a": 2}]})
+                    assert await head(asked) == revision
+                    with trio.move_on_after(0.5):
+                        heard = await receive.receive()
+                # News may be merged, but the newest is always told.
+                revision = await world.commit({FILE: [{"a": 3}]})
+                assert await head(asked) == revision
+                while heard.revision != revision:
+                    heard = await receive.receive()
+            nursery.cancel_scope.cancel()
+
+    async def test_a_repository_can_be_opened_again(self, world: World) -> None:
+        revision = await world.commit({FILE: [{"a": 1}]})
+        for _ in range(3):
+            async with world.krapao.open(Source(world.url), world.credentials) as repository:
+                assert await head(repository, max_age_seconds=60) == revision

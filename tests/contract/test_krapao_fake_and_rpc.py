@@ -1,0 +1,69 @@
+"""The fake Krapao keeps the contract, by itself and behind Cap'n Proto over each kind of socket."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+import trio
+from contract.krapao_contract import KrapaoContract
+from fakes.krapao import RIGHT_KEY, SOPS_PATH, FakeKrapao
+
+from jiemi.core.sensitive import SensitiveText
+from jiemi.rpc.address import Address, TcpAddress, UnixAddress
+from jiemi.rpc.bridge import open_bridge
+from jiemi.rpc.client import connect
+from jiemi.rpc.contract import AgeKey, DecryptionKey, GitCredentials, Krapao
+from jiemi.rpc.server import serve
+
+
+class _FakeWorld:
+    url = "https://git.example/app.git"
+    missing_url = "https://git.example/missing.git"
+    credentials = GitCredentials(username=SensitiveText("someone"), token=SensitiveText("secret"))
+    keys: tuple[DecryptionKey, ...] = (RIGHT_KEY,)
+    wrong_keys: tuple[DecryptionKey, ...] = (AgeKey(SensitiveText("AGE-SECRET-KEY-FAKE-WRONG")),)
+    sops_path = SOPS_PATH
+
+    def __init__(self, fake: FakeKrapao, krapao: Krapao) -> None:
+        self.krapao = krapao
+        self._origin = fake.add_origin(self.url)
+
+    async def commit(self, files: Mapping[str, Sequence[object]], *, branch: str | None = None) -> str:
+        return self._origin.commit(files, branch=branch)
+
+    async def tag(self, name: str, revision: str) -> None:
+        self._origin.tag(name, revision)
+
+
+class TestFakeKrapao(KrapaoContract):
+    @pytest.fixture
+    def world(self) -> _FakeWorld:
+        fake = FakeKrapao()
+        return _FakeWorld(fake, fake)
+
+
+class _OverRpc(KrapaoContract):
+    def address(self, directory: Path) -> Address:
+        raise NotImplementedError
+
+    @pytest.fixture
+    async def world(self, tmp_path: Path) -> AsyncIterator[_FakeWorld]:
+        fake = FakeKrapao()
+        async with open_bridge() as bridge, trio.open_nursery() as nursery:
+            address = await nursery.start(lambda **kw: serve(fake, self.address(tmp_path), bridge=bridge, **kw))
+            async with connect(address, bridge=bridge) as client:
+                yield _FakeWorld(fake, client)
+            nursery.cancel_scope.cancel()
+        assert (fake.opened, fake.running, fake.watching) == (0, 0, 0)
+
+
+class TestKrapaoOverUnixSocket(_OverRpc):
+    def address(self, directory: Path) -> Address:
+        return UnixAddress(str(directory / "krapao.sock"))
+
+
+class TestKrapaoOverTcp(_OverRpc):
+    def address(self, directory: Path) -> Address:
+        return TcpAddress("127.0.0.1", 0)

@@ -1,0 +1,171 @@
+"""No plaintext and no credential is found where it must not be: logs, status, Events, command lines, files on disks.
+
+The values are canaries, unmistakable texts. They are searched for as they are and in base64, while everything runs and
+afterwards, after successes and after one failure of each kind that handles secrets.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from e2e_lab import Lab, git_server
+from pyrage import x25519
+
+from jiemi.core.sensitive import SensitiveText
+
+pytestmark = pytest.mark.e2e
+
+NAMESPACE = "e2e-canary"
+PLAIN = "canary-plaintext-5f3a9c"
+TOKEN = "canary-git-token-81d2e7"
+BAD_KEY = "canary-bad-key-77aa01"
+BAD_DATA = "canary-bad-data-c0ffee"
+
+
+def _forms(*values: str) -> set[bytes]:
+    """Each value as it is, and what of its base64 form does not depend on what stands before it."""
+    forms = set()
+    for value in values:
+        raw = value.encode()
+        forms.add(raw)
+        for shift in range(3):
+            encoded = base64.b64encode(b"\0" * shift + raw)
+            forms.add(encoded[4 if shift else 0 : len(encoded) - 4])
+    return forms
+
+
+@contextmanager
+def _watching_command_lines() -> Iterator[set[bytes]]:
+    """Every command line that any process has meanwhile, as far as looking all the time finds them."""
+    seen: set[bytes] = set()
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            for entry in Path("/proc").glob("[0-9]*"):
+                try:
+                    seen.add((entry / "cmdline").read_bytes())
+                except OSError:
+                    continue
+            time.sleep(0.005)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        thread.join()
+
+
+def _found_in(texts: dict[str, bytes], forms: set[bytes]) -> list[str]:
+    return [name for name, text in texts.items() if any(form in text for form in forms)]
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _secret(name: str, **values: str) -> str:
+    return json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": values})
+
+
+def test_canaries_are_found_nowhere(lab: Lab, pgp_key: str, tmp_path: Path) -> None:
+    lab.namespace(NAMESPACE)
+    stranger = x25519.Identity.generate()
+    pgp_line = pgp_key.splitlines()[5]
+    canaries = _forms(PLAIN, TOKEN, BAD_KEY, BAD_DATA, str(lab.identity), str(stranger), pgp_line)
+    started = time.time()
+    with (
+        git_server(lab.folder / "token", username="me", token=SensitiveText(TOKEN)) as private,
+        _watching_command_lines() as command_lines,
+    ):
+        _, address = lab.start_krapao("--log-format", "json", "--state-dir", tmp_path / "state", name="canary")
+        lab.start_miwen(address, NAMESPACE, "--log-format", "json", interval="1s")
+        repository = lab.repository()
+        revision = repository.commit(
+            {
+                "good.yaml": lab.encrypt(_secret("good", value=PLAIN)),
+                "rejected.yaml": lab.encrypt(_secret("rejected", **{"not a key!": BAD_DATA})),
+                "no-object.yaml": lab.encrypt(json.dumps({"apiVersion": PLAIN, "kind": BAD_DATA})),
+                "unknown.yaml": lab.encrypt(
+                    json.dumps({"apiVersion": "v1", "kind": "Nothing", "metadata": {"name": "x"}})
+                ),
+                "broken.yaml": lab.encrypt(_secret("broken", value=PLAIN)).replace(b"data:", b"data:A", 1),
+                "unencrypted.yaml": b"plain: text\n",
+            }
+        )
+        key = {"age": {"privateKey": {"literal": str(lab.identity)}}}
+        lab.secret(NAMESPACE, "keys", age=str(lab.identity), bad=BAD_KEY, stranger=str(stranger), pgp=pgp_key)
+        by_secret = {"age": {"privateKey": {"secretName": "keys", "key": "age"}}}
+        cases = {
+            "good": ("good.yaml", by_secret, "Synced"),
+            "rejected": ("rejected.yaml", key, "ApplyRejected"),
+            "no-object": ("no-object.yaml", key, "NotAKubernetesObject"),
+            "unknown": ("unknown.yaml", key, "KindUnknown"),
+            "broken": ("broken.yaml", key, "MacMismatch"),
+            "unencrypted": ("unencrypted.yaml", key, "NotEncrypted"),
+            "stranger": ("good.yaml", {"age": {"privateKey": {"secretName": "keys", "key": "stranger"}}}, "KeyMissing"),
+            "bad-key": ("good.yaml", {"age": {"privateKey": {"secretName": "keys", "key": "bad"}}}, "KeyInvalid"),
+            "bad-pgp": ("good.yaml", {"pgp": {"privateKey": {"literal": BAD_KEY}}}, "KeyInvalid"),
+            "pgp": ("good.yaml", {"pgp": {"privateKey": {"secretName": "keys", "key": "pgp"}}}, "KeyMissing"),
+        }
+        for name, (file, provider, _) in cases.items():
+            lab.admin.apply(lab.decryptor(NAMESPACE, name, repository.url, file=file, provider=provider)).ok()
+        credentials = {"username": {"literal": "me"}, "token": {"literal": TOKEN}}
+        url = private.create("empty.git")
+        lab.admin.apply(lab.decryptor(NAMESPACE, "token", url, repository={"credentials": credentials})).ok()
+        refused = {"username": {"literal": BAD_KEY}, "token": {"literal": TOKEN}}
+        lab.admin.apply(lab.decryptor(NAMESPACE, "refused", url, repository={"credentials": refused})).ok()
+
+        for name, (_, _, reason) in cases.items():
+            lab.until_reason(NAMESPACE, name, reason)
+        lab.until_reason(NAMESPACE, "token", "RefNotFound")
+        lab.until_reason(NAMESPACE, "refused", "RepositoryAccessDenied")
+        lab.until_synced(NAMESPACE, "good", revision)
+        assert lab.data(NAMESPACE, "good") == {"value": PLAIN}
+        # One more round of ticks, failures included.
+        time.sleep(2)
+        lab.end_services()
+
+    told = {
+        f"status of {item['metadata']['name']}": json.dumps(item.get("status")).encode()
+        for item in lab.admin.call("GET", f"/apis/jiemi.cr/v1alpha1/namespaces/{NAMESPACE}/decryptors").ok()["items"]
+    }
+    assert len(told) == len(cases) + 2
+    events = lab.admin.call("GET", f"/apis/events.k8s.io/v1/namespaces/{NAMESPACE}/events").ok()
+    told["events"] = json.dumps(events["items"]).encode()
+    told["logs"] = lab.logs().encode()
+    assert b"MacMismatch" in told["logs"]
+    told |= {f"command line {number}": line for number, line in enumerate(command_lines)}
+    assert any(b"decrypt" in line for line in command_lines), "no run of sops was seen: the watcher is too slow"
+    on_disk = _files(tmp_path)
+    assert any(".pack" in name or "objects" in name for name in on_disk)
+    told |= on_disk
+    told |= _new_files_of_the_machine(started)
+    assert _found_in(told, canaries) == []
+    assert _found_in({"check": base64.b64encode(b"x" + PLAIN.encode())}, canaries) == ["check"]
+
+
+def _new_files_of_the_machine(started: float) -> dict[str, bytes]:
+    """Files that were written meanwhile where programs leave things: the temporary folders and the home's dot
+    folders."""
+    found: dict[str, bytes] = {}
+    places = [Path("/tmp"), Path("/var/tmp"), *(Path.home() / name for name in (".gnupg", ".config", ".ssh", ".aws"))]
+    for place in places:
+        if not place.is_dir():
+            continue
+        for path in place.rglob("*"):
+            try:
+                if path.is_file() and path.stat().st_mtime >= started - 1 and path.stat().st_size < 50_000_000:
+                    found[str(path)] = path.read_bytes()
+            except OSError:
+                continue
+    return found

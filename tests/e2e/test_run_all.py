@@ -1,0 +1,121 @@
+"""`jiemi run-all`: from nothing to a Secret that follows, and nothing is left, whenever it ends."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from e2e_lab import until
+
+pytestmark = pytest.mark.e2e
+
+MEMORY = Path("/dev/shm") if Path("/dev/shm").is_dir() else Path("/tmp")
+MARK = "jiemi-run-"
+
+
+def _folders() -> set[Path]:
+    return set(MEMORY.glob(f"{MARK}*"))
+
+
+def _processes() -> list[str]:
+    """Command lines of processes that work in a folder of a run."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if f"{MEMORY}/{MARK}" in line:
+            found.append(f"{entry.name} {line}")
+    return found
+
+
+def _start(tools: dict[str, Path], *arguments: str) -> subprocess.Popen[str]:
+    given = [f"--{name}={path}" for name, path in tools.items()]
+    return subprocess.Popen(
+        [sys.executable, "-m", "jiemi", "run-all", "--cluster", "embedded", *given, *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> object:
+    before = _folders()
+    yield
+    assert _processes() == []
+    assert _folders() <= before
+
+
+def test_it_ends_with_0_once_the_demo_secret_is_there(tools: dict[str, Path]) -> None:
+    process = _start(tools, "--exit-after-sync")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    for step in ("tools", "cluster", "CustomResourceDefinition", "demo repository", "Krapao", "Miwen", "Secret"):
+        assert f"✓ {step}" in output
+    assert "miwen │" in output
+    assert "AGE-SECRET-KEY" not in output
+    assert "demo-password-not-a-secret" not in output
+
+
+def test_it_ends_with_another_status_when_the_secret_does_not_come(tools: dict[str, Path]) -> None:
+    process = _start(tools, "--exit-after-sync", "--timeout", "1ms")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1, output
+    assert "did not come within" in output
+
+
+def test_a_pushed_change_follows_as_the_last_lines_say(tools: dict[str, Path]) -> None:
+    process = _start(tools, "--interval", "1s")
+    try:
+        assert process.stdout is not None
+        said: list[str] = []
+        for line in process.stdout:
+            said.append(line)
+            if "Ctrl-C ends everything" in line:
+                break
+        commands = [line.strip() for line in said if line.startswith("  ")]
+        [change] = [line for line in commands if " set secret.enc.yaml " in line]
+        [go] = [line for line in commands if line.startswith("cd ")]
+        [push] = [line for line in commands if line.startswith("git commit")]
+        done = subprocess.run(
+            ["bash", "-ec", f"{go}; {change}; {push}"], check=False, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        revision = subprocess.run(
+            ["bash", "-ec", f"{go}; git rev-parse HEAD"], check=True, capture_output=True, text=True
+        ).stdout.strip()
+        os.set_blocking(process.stdout.fileno(), False)
+        rest = ""
+
+        def followed() -> bool:
+            nonlocal rest
+            rest += process.stdout.read() or "" if process.stdout is not None else ""
+            return f"revision={revision}" in rest.replace("'", "")
+
+        until("the pushed change is applied", followed, on_failure=lambda: rest)
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_ctrl_c_at_any_moment_leaves_nothing_behind(tools: dict[str, Path], number: int) -> None:
+    process = _start(tools)
+    # A different moment in each run of the suite: from the first import to after the sync.
+    time.sleep(random.Random().uniform(0.1, 1.6 * (number + 1)))
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode in (0, 130), output
+    assert "Traceback" not in output

@@ -1,0 +1,395 @@
+"""Decryption with the real sops and gpg: what opens, what does not and why, and that nothing is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+
+from jiemi.core.documents import Format, parse_documents
+from jiemi.core.errors import JiemiError
+from jiemi.core.sensitive import SensitiveText
+from jiemi.krapao import sops as sops_module
+from jiemi.krapao.processes import adopt_orphans
+from jiemi.krapao.settings import KrapaoSettings
+from jiemi.krapao.sops import SopsDecrypter
+from jiemi.rpc.contract import AgeKey, PgpKey
+
+DATA = Path(__file__).parent.parent / "data"
+PLAIN = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: x\nstringData:\n  a: SECRET-VALUE\n"
+
+
+def age(text: str) -> AgeKey:
+    return AgeKey(SensitiveText(text))
+
+
+def pgp(text: str) -> PgpKey:
+    return PgpKey(SensitiveText(text))
+
+
+@pytest.fixture
+def pgp_text() -> str:
+    return (DATA / "pgp-test-key.asc").read_text()
+
+
+@pytest.fixture
+def age_text() -> str:
+    return (DATA / "age-test-key.txt").read_text()
+
+
+@pytest.fixture
+def runtime() -> Iterator[Path]:
+    path = Path("/dev/shm") / f"jiemi-test-{os.getpid()}"
+    path.mkdir()
+    adopt_orphans()
+    yield path
+    left = list(path.iterdir())
+    subprocess.run(["rm", "-rf", str(path)], check=True)
+    assert left == []
+
+
+@pytest.fixture
+def decrypter(settings: KrapaoSettings, sops_path: Path, runtime: Path) -> SopsDecrypter:
+    return SopsDecrypter(attrs.evolve(settings, sops=sops_path, runtime_dir=runtime, decrypt_concurrency=8))
+
+
+async def fails(reason: str, decrypter: SopsDecrypter, data: bytes, *keys, format: Format = Format.YAML) -> str:  # type: ignore[no-untyped-def]
+    with pytest.raises(JiemiError) as caught:
+        await decrypter.decrypt(data, format, keys)
+    assert caught.value.failure.reason == reason, str(caught.value)
+    assert "SECRET" not in str(caught.value).replace("AGE-SECRET-KEY-1", "")
+    return caught.value.failure.message
+
+
+@pytest.mark.parametrize("release", ["sops-3.7.3", "sops-3.9.4"])
+@pytest.mark.parametrize("kind", ["pgp", "age"])
+@pytest.mark.parametrize("name", ["all.yaml", "regex.yaml", "multi.yaml", "all.json"])
+async def test_files_of_older_releases_open(
+    decrypter: SopsDecrypter, release: str, kind: str, name: str, pgp_text: str, age_text: str
+) -> None:
+    format = Format.JSON if name.endswith("json") else Format.YAML
+    key = pgp(pgp_text) if kind == "pgp" else age(age_text)
+    plain = await decrypter.decrypt((DATA / release / name).read_bytes(), format, (key,))
+    documents = [json.loads(one) for one in parse_documents(plain.reveal(), format, max_documents=10)]
+    if name == "multi.yaml":
+        assert [one["metadata"]["name"] for one in documents] == ["first", "second"]
+        assert documents[0]["data"] == {"a": "1"}
+        assert documents[1]["stringData"] == {"b": "two"}
+    elif name == "all.json":
+        assert documents == [
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": "demo"},
+                "stringData": {"password": "correct horse", "count": "12"},
+                "immutable": True,
+            }
+        ]
+    else:
+        [one] = documents
+        assert one["apiVersion"] == "v1"
+        assert one["metadata"]["annotations"] == {"note": "2020-01-01"}
+        assert one["stringData"] == {"password": "correct horse", "on": "yes", "number": "007"}
+
+
+async def test_any_of_several_keys_opens_the_file(
+    decrypter: SopsDecrypter, encrypt, age_pair, other_age_pair, pgp_text: str
+) -> None:
+    data = encrypt(PLAIN, "--age", age_pair.public)
+    keys = (age(f"# two\n{other_age_pair.private}\n{age_pair.private}"), pgp(pgp_text))
+    assert b"SECRET-VALUE" in (await decrypter.decrypt(data, Format.YAML, keys)).reveal()
+
+
+async def test_a_wrong_key_is_told_with_recipients_beside_what_was_given(
+    decrypter: SopsDecrypter, encrypt, age_pair, other_age_pair, pgp_text: str
+) -> None:
+    data = encrypt(PLAIN, "--age", age_pair.public)
+    message = await fails("KeyMissing", decrypter, data, age(other_age_pair.private))
+    assert f"It is for: age {age_pair.public}. Given: age {other_age_pair.public}" in message
+    message = await fails("KeyMissing", decrypter, data, pgp(pgp_text))
+    assert "Given: pgp 23306C6391D0E22B5F4B45FFFB9A04CF402264B8" in message
+    assert age_pair.public in await fails("KeyMissing", decrypter, data)
+
+
+async def test_a_changed_file_is_refused(decrypter: SopsDecrypter, encrypt, age_pair) -> None:
+    key = age(age_pair.private)
+    text = encrypt(PLAIN, "--age", age_pair.public, "--encrypted-regex", "^stringData$").decode()
+    for old, new in (
+        ("name: x", "name: y"),
+        ("_GCM,data:", "_GCM,data:AAAA"),
+        ("stringData:", "added: b\nstringData:"),
+    ):
+        assert old in text
+        await fails("MacMismatch", decrypter, text.replace(old, new, 1).encode(), key)
+    without = "".join(line for line in text.splitlines(keepends=True) if not line.lstrip().startswith("mac:"))
+    await fails("MacMismatch", decrypter, without.encode(), key)
+
+
+@pytest.mark.parametrize(
+    ("data", "format", "reason"),
+    [
+        (PLAIN.encode(), Format.YAML, "NotEncrypted"),
+        (b"", Format.YAML, "NotEncrypted"),
+        (b'{"a": "SECRET"}', Format.JSON, "NotEncrypted"),
+        (b"a: [SECRET", Format.YAML, "UnknownFormat"),
+        (b"- SECRET", Format.YAML, "UnknownFormat"),
+        (b"\x00\xff", Format.YAML, "UnknownFormat"),
+        (b"a: SECRET", Format.JSON, "UnknownFormat"),
+        (b"a: SECRET\nsops: SECRET\n", Format.YAML, "DecryptionFailed"),
+        (b"a: SECRET\nsops: {}\n", Format.YAML, "DecryptionFailed"),
+    ],
+)
+async def test_what_is_no_sops_file_is_told_and_not_quoted(
+    decrypter: SopsDecrypter, age_pair, data: bytes, format: Format, reason: str
+) -> None:
+    await fails(reason, decrypter, data, age(age_pair.private), format=format)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "garbage SECRET",
+        "",
+        "# only a comment",
+        "AGE-SECRET-KEY-1QQQQ",
+        "AGE-PLUGIN-YUBIKEY-1QQQQ",
+        "AGE-SECRET-KEY-1" + "q" * 58,
+    ],
+)
+async def test_what_is_no_age_identity_is_told(decrypter: SopsDecrypter, encrypt, age_pair, text: str) -> None:
+    await fails("KeyInvalid", decrypter, encrypt(PLAIN, "--age", age_pair.public), age(text))
+
+
+async def test_a_damaged_age_identity_is_told_before_sops_runs(decrypter: SopsDecrypter, age_pair) -> None:
+    damaged = age_pair.private[:-1] + ("Q" if age_pair.private[-1] != "Q" else "P")
+    assert "checksum" in await fails("KeyInvalid", decrypter, b"a: 1", age(damaged))
+
+
+async def test_what_is_no_pgp_private_key_is_told(decrypter: SopsDecrypter, pgp_text: str) -> None:
+    data = (DATA / "sops-3.9.4" / "all.yaml").read_bytes()
+    for text in (
+        "garbage SECRET",
+        "",
+        pgp_text.replace("\n", " "),
+        pgp_text.replace("\n", "\\n"),
+        pgp_text[: len(pgp_text) // 2],
+        "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nAAAA\n-----END PGP PUBLIC KEY BLOCK-----",
+    ):
+        await fails("KeyInvalid", decrypter, data, pgp(text))
+
+
+async def test_a_pgp_key_with_windows_line_ends_and_spaces_around_still_opens(
+    decrypter: SopsDecrypter, pgp_text: str
+) -> None:
+    data = (DATA / "sops-3.9.4" / "all.yaml").read_bytes()
+    await decrypter.decrypt(data, Format.YAML, (pgp("\n  " + pgp_text.replace("\n", "\r\n") + "\n\n"),))
+
+
+async def test_missing_programs_are_told_and_heal_when_they_come(
+    settings: KrapaoSettings, sops_path: Path, runtime: Path, tmp_path: Path, encrypt, age_pair, pgp_text: str
+) -> None:
+    data = encrypt(PLAIN, "--age", age_pair.public)
+    later = tmp_path / "sops"
+    decrypter = SopsDecrypter(attrs.evolve(settings, sops=later, runtime_dir=runtime, gpg=tmp_path / "gpg"))
+    await fails("SopsMissing", decrypter, data, age(age_pair.private))
+    later.symlink_to(sops_path)
+    await decrypter.decrypt(data, Format.YAML, (age(age_pair.private),))
+    await fails("GpgMissing", decrypter, data, pgp(pgp_text))
+    (tmp_path / "gpg").symlink_to("/usr/bin/gpg")
+    assert "no gpg-agent beside it" in await fails("GpgMissing", decrypter, data, pgp(pgp_text))
+    nothing = SopsDecrypter(attrs.evolve(settings, programs_path=str(tmp_path / "empty"), runtime_dir=runtime))
+    await fails("SopsMissing", nothing, data, age(age_pair.private))
+
+
+async def test_a_pgp_key_is_never_put_on_a_disk(
+    settings: KrapaoSettings, sops_path: Path, tmp_path: Path, pgp_text: str, encrypt, age_pair
+) -> None:
+    on_disk = SopsDecrypter(attrs.evolve(settings, sops=sops_path, runtime_dir=tmp_path))
+    data = encrypt(PLAIN, "--age", age_pair.public)
+    assert "not on a tmpfs" in await fails("StorageFailed", on_disk, data, pgp(pgp_text))
+    await on_disk.decrypt(data, Format.YAML, (age(age_pair.private),))
+
+
+async def test_a_run_that_takes_too_long_or_gives_too_much_is_ended(
+    settings: KrapaoSettings, sops_path: Path, runtime: Path, tmp_path: Path, encrypt, age_pair
+) -> None:
+    slow = tmp_path / "slow"
+    slow.write_text("#!/bin/sh\n/bin/sleep 60 & /bin/sleep 60\n")
+    slow.chmod(0o700)
+    adopt_orphans()
+    with_slow = SopsDecrypter(
+        attrs.evolve(settings, sops=slow, runtime_dir=runtime, decrypt_timeout_seconds=0.3, programs_path="/nowhere")
+    )
+    began = trio.current_time()
+    assert "longer than" in await fails("LimitExceeded", with_slow, b"", age(age_pair.private))
+    assert trio.current_time() - began < 3
+    small = SopsDecrypter(attrs.evolve(settings, sops=sops_path, runtime_dir=runtime, max_rendered_bytes=70_000))
+    data = encrypt("a: " + "x" * 200_000, "--age", age_pair.public)
+    assert "70000 bytes" in await fails("LimitExceeded", small, data, age(age_pair.private))
+    assert children_left() == []
+
+
+async def test_a_file_that_makes_sops_take_too_much_memory_is_ended(
+    settings: KrapaoSettings, sops_path: Path, runtime: Path, age_pair
+) -> None:
+    tight = SopsDecrypter(attrs.evolve(settings, sops=sops_path, runtime_dir=runtime, decrypt_memory_bytes=40_000_000))
+    await fails("LimitExceeded", tight, b"a: 1\nsops: {}\n", age(age_pair.private))
+
+
+def children_left() -> list[str]:
+    """Our child processes and zombies by now."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                stat = (entry / "stat").read_text()
+            except OSError:
+                continue
+            if int(stat[stat.rindex(")") + 2 :].split()[1]) == os.getpid():
+                found.append(stat[: stat.rindex(")") + 3])
+    return found
+
+
+async def test_two_hundred_pgp_runs_eight_at_a_time_leave_no_process_and_no_file(
+    decrypter: SopsDecrypter, pgp_text: str, runtime: Path
+) -> None:
+    adopt_orphans()
+    before = children_left()
+    data = (DATA / "sops-3.9.4" / "all.yaml").read_bytes()
+    left = 200
+
+    async def work() -> None:
+        nonlocal left
+        while left > 0:
+            left -= 1
+            await decrypter.decrypt(data, Format.YAML, (pgp(pgp_text),))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(8):
+            nursery.start_soon(work)
+    assert children_left() == before
+    assert list(runtime.iterdir()) == []
+
+
+async def test_a_cancelled_run_leaves_nothing_wherever_it_was(
+    decrypter: SopsDecrypter, pgp_text: str, runtime: Path
+) -> None:
+    adopt_orphans()
+    before = children_left()
+    data = (DATA / "sops-3.9.4" / "all.yaml").read_bytes()
+    await decrypter.decrypt(data, Format.YAML, (pgp(pgp_text),))
+    for step in range(12):
+        with trio.move_on_after(0.012 * step):
+            await decrypter.decrypt(data, Format.YAML, (pgp(pgp_text),))
+        assert list(runtime.iterdir()) == []
+    assert children_left() == before
+
+
+# Who a hostile file makes sops talk to
+
+
+@pytest.fixture
+def stranger() -> Iterator[tuple[int, list[bytes]]]:
+    """A listener on loopback that keeps what it is told."""
+    heard: list[bytes] = []
+    stop = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.05)
+
+        def listen() -> None:
+            while not stop.is_set():
+                try:
+                    connection, _ = server.accept()
+                except TimeoutError:
+                    continue
+                with connection:
+                    connection.settimeout(0.3)
+                    try:
+                        heard.append(connection.recv(4096))
+                    except OSError:
+                        heard.append(b"")
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        yield server.getsockname()[1], heard
+        stop.set()
+        thread.join()
+
+
+HOSTILE = """\
+a: ENC[AES256_GCM,data:AAAA,iv:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=,tag:AAAAAAAAAAAAAAAAAAAAAA==,type:str]
+sops:
+    {services}
+    lastmodified: "2024-01-01T00:00:00Z"
+    mac: ENC[AES256_GCM,data:AAAA,iv:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=,tag:AAAAAAAAAAAAAAAAAAAAAA==,type:str]
+    version: 3.9.0
+"""
+SERVICES = {
+    "vault": 'hc_vault: [{{vault_address: "http://127.0.0.1:{port}", engine_path: transit, key_name: k, '
+    'created_at: "2024-01-01T00:00:00Z", enc: "vault:v1:AAAA"}}]',
+    "aws": 'kms: [{{arn: "arn:aws:kms:us-east-1:1:key/k", created_at: "2024-01-01T00:00:00Z", enc: AAAA, '
+    'aws_profile: "", role: "arn:aws:iam::1:role/r"}}]',
+    "gcp": 'gcp_kms: [{{resource_id: "projects/p/locations/global/keyRings/r/cryptoKeys/k", '
+    'created_at: "2024-01-01T00:00:00Z", enc: AAAA}}]',
+    "azure": 'azure_kv: [{{vault_url: "https://127.0.0.1:{port}", name: n, version: v, '
+    'created_at: "2024-01-01T00:00:00Z", enc: AAAA}}]',
+    "huawei": 'hckms: [{{key_id: "cn-north-1:00000000-0000-0000-0000-000000000000", '
+    'created_at: "2024-01-01T00:00:00Z", enc: AAAA}}]',
+}
+
+
+@pytest.mark.parametrize("isolated", [True, False])
+@pytest.mark.parametrize("service", sorted(SERVICES))
+async def test_a_file_that_names_a_key_service_reaches_no_listener(
+    decrypter: SopsDecrypter, age_pair, stranger: tuple[int, list[bytes]], service: str, isolated: bool
+) -> None:
+    port, heard = stranger
+    if not isolated:
+        decrypter._isolation = ()  # as on a platform that permits no network namespace
+    data = HOSTILE.format(services=SERVICES[service].format(port=port)).encode()
+    if service == "azure":  # its library tries again and again
+        decrypter._limits = attrs.evolve(decrypter._limits, seconds=2)
+    await fails("LimitExceeded" if service == "azure" else "KeyMissing", decrypter, data, age(age_pair.private))
+    if service == "azure" and not isolated:
+        # Go's libraries pass no proxy for loopback, and this one asks the vault which identity it wants before it looks for
+        # one: a TLS greeting, and nothing after it.
+        assert all(one.startswith(b"\x16\x03") for one in heard)
+    else:
+        assert heard == []
+
+
+async def test_nothing_is_run_from_the_callers_environment(
+    decrypter: SopsDecrypter, encrypt, age_pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = tmp_path / "ran"
+    for name in ("SOPS_AGE_KEY_CMD", "SOPS_AGE_SSH_PRIVATE_KEY_CMD", "SOPS_GPG_EXEC"):
+        monkeypatch.setenv(name, f"touch {ran}")
+    monkeypatch.setenv("SOPS_AGE_KEY", age_pair.private)
+    await fails("KeyMissing", decrypter, encrypt(PLAIN, "--age", age_pair.public), age(_fresh()))
+    assert not ran.exists()
+
+
+def _fresh() -> str:
+    import pyrage
+
+    return str(pyrage.x25519.Identity.generate())
+
+
+async def test_a_program_killed_by_a_signal_is_a_limit(
+    settings: KrapaoSettings, runtime: Path, tmp_path: Path, age_pair
+) -> None:
+    killed = tmp_path / "killed"
+    killed.write_text(f"#!/bin/sh\nkill -{signal.SIGXCPU.value} $$\n")
+    killed.chmod(0o700)
+    decrypter = SopsDecrypter(attrs.evolve(settings, sops=killed, runtime_dir=runtime, programs_path="/nowhere"))
+    assert "processor time" in await fails("LimitExceeded", decrypter, b"", age(age_pair.private))
+    assert sops_module.find_program(tmp_path / "none", "sops", "") is None

@@ -1,0 +1,121 @@
+"""Which repository URLs are taken, and as what."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jiemi.core.errors import JiemiError
+from jiemi.krapao.urls import Location, Scheme, parse_url
+
+
+@pytest.mark.parametrize(
+    ("text", "location"),
+    [
+        ("https://Git.Example/a/b.git", Location(Scheme.HTTPS, "git.example", 443, "/a/b.git")),
+        ("HTTP://h:8080/r%20x", Location(Scheme.HTTP, "h", 8080, "/r%20x")),
+        ("https://[::1]:1/r", Location(Scheme.HTTPS, "::1", 1, "/r")),
+        ("git://h/r%20x", Location(Scheme.GIT, "h", 9418, "/r x")),
+        ("ssh://git@h/r", Location(Scheme.SSH, "h", 22, "/r", "git")),
+        ("ssh://h:2222/~a/r", Location(Scheme.SSH, "h", 2222, "/~a/r")),
+        ("git@github.example:a/b.git", Location(Scheme.SSH, "github.example", 22, "a/b.git", "git")),
+        ("h:/abs/r", Location(Scheme.SSH, "h", 22, "/abs/r")),
+        ("me@[::1]:r", Location(Scheme.SSH, "::1", 22, "r", "me")),
+        ("file:///srv/r.git", Location(Scheme.FILE, "", 0, "/srv/r.git")),
+    ],
+)
+def test_a_url_is_read(text: str, location: Location) -> None:
+    assert parse_url(text, allow_file=True) == location
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "x",
+        "/srv/r.git",
+        "../r.git",
+        "https://",
+        "https:///r",
+        "https://h",
+        "https://h/",
+        "https://h:/r",
+        "https://h:0/r",
+        "https://h:99999/r",
+        "https://h:x/r",
+        "https://h/r?a=SECRET",
+        "https://h/r#SECRET",
+        "https://SECRET@h/r",
+        "https://user:SECRET@h/r",
+        "http://:SECRET@h/r",
+        "git://user@h/r",
+        "ssh://git:SECRET@h/r",
+        "ssh://-oProxyCommand=x/r",
+        "ssh://-x@h/r",
+        "-oProxyCommand=x:r",
+        "-u@h:r",
+        "h:-r",
+        "ext::sh -c x",
+        "ext::sh",
+        "https://h/a/../b",
+        "https://h/a/%2e%2e/b",
+        "https://h/a%0ab",
+        "https://h/a%00",
+        "https://h/a b",
+        "https://h/a\nb",
+        "https://h/a\\b",
+        "https://h/é",
+        "https://h_/r",
+        "https://h..x/r",
+        "https://[::1/r",
+        "https://[x]/r",
+        "git@:r",
+        "@h:r",
+        "file://host/r",
+        "https://h/" + "a" * 3_000,
+    ],
+)
+def test_what_is_no_plain_url_is_refused_and_not_quoted(text: str) -> None:
+    with pytest.raises(JiemiError) as caught:
+        parse_url(text, allow_file=True)
+    assert caught.value.failure.reason == "InvalidUrl"
+    assert "spec.source.repository.url" in caught.value.failure.message
+    assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["file:///srv/r", "ftp://h/r", "rsync://h/r", "svn+ssh://h/r"])
+def test_other_schemes_are_not_allowed(text: str) -> None:
+    with pytest.raises(JiemiError) as caught:
+        parse_url(text)
+    assert caught.value.failure.reason == "SchemeNotAllowed"
+
+
+def test_equal_places_are_equal_and_the_url_comes_back() -> None:
+    assert parse_url("https://H:443/r") == parse_url("HTTPS://h/r")
+    for text in ("https://h:8443/r", "ssh://git@h:22/r", "git://[::1]/r", "git@h:r"):
+        location = parse_url(text)
+        assert parse_url(location.url).host == location.host
+        assert parse_url(location.url).port == location.port
+
+
+@given(
+    st.text()
+    | st.text("htps:/@.[]-0aé\n %\\?#", min_size=1)
+    | st.from_regex(r"(https?|ssh|git)://[a-z.:@\[\]-]{1,12}/.{1,9}")
+)
+def test_any_text_gives_a_safe_place_or_a_typed_error(text: str) -> None:
+    try:
+        location = parse_url(text)
+    except JiemiError as error:
+        assert error.failure.reason in ("InvalidUrl", "SchemeNotAllowed")
+        return
+    assert location.scheme is not Scheme.FILE
+    assert location.host
+    assert not location.host.startswith("-")
+    assert not (location.user or "x").startswith("-")
+    assert not location.path.startswith("-")
+    for part in (location.host, location.path, location.user or ""):
+        assert all(char >= " " for char in part)
+    assert ".." not in location.path.split("/")
+    assert 0 < location.port < 65_536

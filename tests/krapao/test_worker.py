@@ -1,0 +1,374 @@
+"""Sharing, ageing and permission in a worker, on a fake git and the virtual clock."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from jiemi.core.documents import Format
+from jiemi.core.errors import JiemiError
+from jiemi.core.sensitive import SensitiveBytes, SensitiveText
+from jiemi.krapao.git_port import Advertised, GitStore, Ref
+from jiemi.krapao.repositories import Repositories
+from jiemi.krapao.settings import KrapaoSettings
+from jiemi.krapao.urls import Location
+from jiemi.rpc.contract import AgeKey, DecryptionKey, GitCredentials, Head, RenderRequest, Source
+
+URL = "https://git.example/r.git"
+NOBODY = GitCredentials()
+
+
+def revision(number: int) -> str:
+    return f"{number:040x}"
+
+
+class FakeGit:
+    """A host with one repository: each listing and fetch takes a second."""
+
+    def __init__(self) -> None:
+        self.head = revision(1)
+        self.listings = 0
+        self.fetches: list[str] = []
+        self.stored: set[str] = set()
+        self.running = 0
+        self.most_running = 0
+        self.failure: Exception | None = None
+        self.opened = 0
+
+    @contextlib.asynccontextmanager
+    async def open(self, location: Location, credentials: GitCredentials) -> AsyncIterator[GitStore]:
+        self.opened += 1
+        yield self
+
+    @contextlib.asynccontextmanager
+    async def _work(self) -> AsyncIterator[None]:
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            yield
+        finally:
+            self.running -= 1
+
+    async def advertised(self, ref: Ref) -> Advertised:
+        async with self._work():
+            self.listings += 1
+            found = self.head
+            await trio.sleep(1)
+            if self.failure is not None:
+                raise self.failure
+            return Advertised(found, found)
+
+    async def fetch(self, wanted: Advertised) -> None:
+        async with self._work():
+            self.fetches.append(wanted.revision)
+            await trio.sleep(1)
+            self.stored.add(wanted.revision)
+
+    async def read(self, revision: str, path: str, *, max_bytes: int) -> bytes:
+        await trio.lowlevel.checkpoint()
+        if revision not in self.stored:
+            raise JiemiError("RevisionNotFound", "not here")
+        if path == "gone.yaml":
+            raise JiemiError("FileNotFound", f"{path}: gone")
+        return f"at: {revision}\n".encode()
+
+
+class FakeDecrypter:
+    def __init__(self) -> None:
+        self.runs = 0
+
+    async def decrypt(self, data: bytes, format: Format, keys: tuple[DecryptionKey, ...]) -> SensitiveBytes:
+        self.runs += 1
+        return SensitiveBytes(data)
+
+
+@pytest.fixture
+def git() -> FakeGit:
+    return FakeGit()
+
+
+@pytest.fixture
+def decrypter() -> FakeDecrypter:
+    return FakeDecrypter()
+
+
+@pytest.fixture
+async def krapao(git: FakeGit, decrypter: FakeDecrypter, tmp_path: Path) -> AsyncIterator[Repositories]:
+    async with trio.open_nursery() as nursery:
+        yield Repositories(nursery, git.open, decrypter, KrapaoSettings(state_dir=tmp_path, max_revisions=3))
+        nursery.cancel_scope.cancel()
+
+
+async def test_fifty_who_ask_at_once_cost_one_listing(
+    krapao: Repositories, git: FakeGit, autojump_clock: trio.testing.MockClock
+) -> None:
+    seen: list[str] = []
+
+    async def one() -> None:
+        async with krapao.open(Source(URL), NOBODY) as repository:
+            seen.append((await repository.head(max_age_seconds=90)).revision)
+            await trio.sleep(5)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(50):
+            nursery.start_soon(one)
+    assert seen == [revision(1)] * 50
+    assert (git.listings, git.opened, krapao.worker_count) == (1, 1, 0)
+
+
+async def test_an_answer_ages_from_when_its_listing_began(
+    krapao: Repositories, git: FakeGit, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with krapao.open(Source(URL), NOBODY) as repository:
+        await repository.head(max_age_seconds=10)  # began at 0, ended at 1
+        await trio.sleep(8.9)
+        await repository.head(max_age_seconds=10)
+        assert git.listings == 1
+        await trio.sleep(0.2)
+        await repository.head(max_age_seconds=10)
+        assert git.listings == 2
+
+
+async def test_zero_never_takes_what_a_listing_that_had_begun_may_have_read(
+    krapao: Repositories, git: FakeGit, autojump_clock: trio.testing.MockClock
+) -> None:
+    seen: list[str] = []
+
+    async def ask(repository, max_age_seconds: float) -> None:  # type: ignore[no-untyped-def]
+        seen.append((await repository.head(max_age_seconds=max_age_seconds)).revision)
+
+    async with krapao.open(Source(URL), NOBODY) as repository, trio.open_nursery() as nursery:
+        nursery.start_soon(ask, repository, 0)
+        await trio.sleep(0.5)
+        git.head = revision(2)
+        for _ in range(5):
+            nursery.start_soon(ask, repository, 0)
+        nursery.start_soon(ask, repository, 60)
+    assert seen.count(revision(2)) >= 5
+    assert git.listings == 2
+    assert git.most_running == 1
+
+
+async def test_a_failure_goes_to_all_who_wait_and_is_not_kept(
+    krapao: Repositories, git: FakeGit, autojump_clock: trio.testing.MockClock
+) -> None:
+    git.failure = JiemiError("HostUnreachable", "down")
+    caught: list[JiemiError] = []
+
+    async def ask(repository) -> None:  # type: ignore[no-untyped-def]
+        with pytest.raises(JiemiError) as error:
+            await repository.head(max_age_seconds=90)
+        caught.append(error.value)
+
+    async with krapao.open(Source(URL), NOBODY) as repository:
+        async with trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(ask, repository)
+        assert [each.failure.reason for each in caught] == ["HostUnreachable"] * 3
+        assert len({id(each) for each in caught}) == 3
+        assert git.listings == 1
+        git.failure = None
+        assert (await repository.head(max_age_seconds=90)).revision == revision(1)
+
+
+async def test_a_fault_of_our_own_ends_the_question_and_not_the_service(
+    krapao: Repositories, git: FakeGit, autojump_clock: trio.testing.MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    git.failure = RuntimeError("SECRET")
+    async with krapao.open(Source(URL), NOBODY) as repository:
+        with pytest.raises(JiemiError) as caught:
+            await repository.head(max_age_seconds=0)
+        assert caught.value.failure.reason == "InternalError"
+        assert "SECRET" not in str(caught.value) + capsys.readouterr().out
+        git.failure = None
+        await repository.head(max_age_seconds=0)
+
+
+async def test_a_cancelled_waiter_leaves_the_others_and_the_last_one_ends_the_work(
+    krapao: Repositories, git: FakeGit, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with krapao.open(Source(URL), NOBODY) as repository:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_head_for, repository, 0.3)
+            nursery.start_soon(_head_for, repository, 5)
+            await trio.sleep(0.4)
+            assert git.running == 1
+        assert trio.current_time() == 1
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_head_for, repository, 0.3)
+            nursery.start_soon(_head_for, repository, 0.5)
+            await trio.sleep(0.6)
+            assert git.running == 0
+        assert git.listings == 2
+
+
+async def _head_for(repository, seconds: float) -> None:  # type: ignore[no-untyped-def]
+    with trio.move_on_after(seconds):
+        await repository.head(max_age_seconds=0)
+
+
+async def test_one_fetch_and_one_run_serve_all_who_want_the_same_file(
+    krapao: Repositories, git: FakeGit, decrypter: FakeDecrypter, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with krapao.open(Source(URL), NOBODY) as repository:
+        await repository.head(max_age_seconds=0)
+        other = AgeKey(SensitiveText("other"))
+        requests = [RenderRequest(revision(1), "a.yaml"), RenderRequest(revision(1), "b.yaml")]
+        requests += [RenderRequest(revision(1), "a.yaml", None, (other,))]
+        async with trio.open_nursery() as nursery:
+            for request in requests * 10:
+                nursery.start_soon(repository.render, request)
+        assert git.fetches == [revision(1)]
+        assert decrypter.runs == 3
+
+
+async def test_the_revision_that_was_asked_for_is_read_whatever_arrives_meanwhile(
+    krapao: Repositories, git: FakeGit, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with krapao.open(Source(URL), NOBODY) as repository:
+        await repository.head(max_age_seconds=0)
+        git.head = revision(2)
+        await repository.head(max_age_seconds=0)
+        rendered = await repository.render(RenderRequest(revision(1), "a.yaml"))
+        assert [one.reveal() for one in rendered.documents] == [f'{{"at":{int(revision(1))}}}'.encode()]
+
+
+async def test_a_revision_that_the_host_has_not_named_to_these_credentials_is_not_rendered(
+    krapao: Repositories, git: FakeGit, autojump_clock: trio.testing.MockClock
+) -> None:
+    git.stored.add(revision(9))  # another tenant's fetch
+    async with krapao.open(Source(URL), GitCredentials(token=SensitiveText("x"))) as repository:
+        for wanted in (revision(9), "main", "../x"):
+            with pytest.raises(JiemiError) as caught:
+                await repository.render(RenderRequest(wanted, "a.yaml"))
+            assert caught.value.failure.reason == "RevisionNotFound"
+        git.failure = JiemiError("RepositoryAccessDenied", "no")
+        with pytest.raises(JiemiError) as caught:
+            await repository.render(RenderRequest(revision(9), "a.yaml"))
+        assert caught.value.failure.reason == "RepositoryAccessDenied"
+
+
+async def test_a_worker_that_began_anew_asks_the_host_before_it_renders(
+    krapao: Repositories, git: FakeGit, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with krapao.open(Source(URL), NOBODY) as repository:
+        await repository.render(RenderRequest(revision(1), "a.yaml"))
+        assert git.listings == 1
+
+
+async def test_only_so_many_revisions_are_remembered(
+    krapao: Repositories, git: FakeGit, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with krapao.open(Source(URL), NOBODY) as repository:
+        for number in range(1, 6):
+            git.head = revision(number)
+            await repository.head(max_age_seconds=0)
+        await repository.render(RenderRequest(revision(3), "a.yaml"))
+        with pytest.raises(JiemiError) as caught:
+            await repository.render(RenderRequest(revision(2), "a.yaml"))
+        assert caught.value.failure.reason == "RevisionNotFound"
+
+
+async def test_what_is_missing_is_named_by_its_field(
+    krapao: Repositories, git: FakeGit, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with krapao.open(Source(URL), NOBODY) as repository:
+        for request, field in (
+            (RenderRequest(revision(1), "gone.yaml"), "spec.source.fileToDecrypt"),
+            (RenderRequest(revision(1), "a.yaml", "gone.yaml"), "spec.source.sopsPath"),
+        ):
+            with pytest.raises(JiemiError, match=field):
+                await repository.render(request)
+        with pytest.raises(JiemiError, match=r"ends in none of \.yaml"):
+            await repository.render(RenderRequest(revision(1), "a.env"))
+
+
+async def test_a_watch_hears_moves_of_its_ref_and_ends_when_cancelled(
+    krapao: Repositories, git: FakeGit, autojump_clock: trio.testing.MockClock
+) -> None:
+    heard: list[Head] = []
+    async with (
+        krapao.open(Source(URL), NOBODY) as watched,
+        krapao.open(Source(URL), NOBODY) as asked,
+        krapao.open(Source(URL, branch="other"), NOBODY) as elsewhere,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(watched.watch, heard.append)
+        await trio.sleep(0)
+        await asked.head(max_age_seconds=0)
+        await asked.head(max_age_seconds=0)
+        git.head = revision(2)
+        await elsewhere.head(max_age_seconds=0)
+        assert heard == []
+        await asked.head(max_age_seconds=0)
+        assert heard == [Head(revision(2))]
+        nursery.cancel_scope.cancel()
+
+
+async def test_closing_ends_what_is_under_way(
+    krapao: Repositories, git: FakeGit, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with trio.open_nursery() as nursery:
+        async with krapao.open(Source(URL), NOBODY) as repository:
+            caught: list[str] = []
+
+            async def ask() -> None:
+                try:
+                    await repository.head(max_age_seconds=0)
+                except JiemiError as error:
+                    caught.append(error.failure.reason)
+
+            nursery.start_soon(ask)
+            await trio.sleep(0.5)
+        assert (git.running, krapao.worker_count) == (0, 0)
+    assert caught == ["KrapaoUnavailable"]
+
+
+async def test_equal_urls_and_credentials_share_a_worker_and_others_do_not(
+    krapao: Repositories, git: FakeGit, autojump_clock: trio.testing.MockClock
+) -> None:
+    def token(text: str) -> GitCredentials:
+        return GitCredentials(token=SensitiveText(text))
+
+    async with contextlib.AsyncExitStack() as stack:
+        for source, credentials in (
+            (Source(URL), token("a")),
+            (Source("https://GIT.example:443/r.git", tag="v1"), token("a")),
+            (Source(URL), token("b")),
+            (Source(URL), NOBODY),
+            (Source(URL + "x"), NOBODY),
+        ):
+            await stack.enter_async_context(krapao.open(source, credentials))
+        assert (git.opened, krapao.worker_count) == (4, 4)
+    assert krapao.worker_count == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (Source("https://user:SECRET@host/r.git"), "InvalidUrl"),
+        (Source("file:///etc"), "SchemeNotAllowed"),
+        (Source("ext::sh"), "InvalidUrl"),
+        (Source(URL, branch="a b"), "RefNotFound"),
+        (Source(URL, branch="a\nb"), "RefNotFound"),
+        (Source(URL, tag="../x"), "RefNotFound"),
+        (Source(URL, tag=""), "RefNotFound"),
+    ],
+)
+async def test_a_source_that_can_not_be_is_told_by_the_first_question(
+    krapao: Repositories, git: FakeGit, source: Source, reason: str
+) -> None:
+    async with krapao.open(source, NOBODY) as repository:
+        for _ in range(2):
+            with pytest.raises(JiemiError) as caught:
+                await repository.head(max_age_seconds=0)
+            assert caught.value.failure.reason == reason
+            assert "SECRET" not in str(caught.value)
+        with trio.move_on_after(0.01):
+            await repository.watch(lambda _: None)
+    assert git.listings == 0

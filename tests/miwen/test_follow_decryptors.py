@@ -1,0 +1,82 @@
+"""Decryptors are followed through everything that a watch may do."""
+
+from __future__ import annotations
+
+import trio
+from trio.testing import MockClock
+from miwen_harness import INTERVAL, World, miwen, settle
+
+from jiemi.core.errors import JiemiError
+
+
+async def test_those_that_exist_are_found_page_by_page(world: World, autojump_clock: MockClock) -> None:
+    for number in range(1203):
+        world.add(f"d{number}", provider={"vault": {}})
+    async with miwen(world):
+        assert world.kubernetes.requests.snapshot().of("list", "decryptors") == 3
+        assert world.reason("d1202") == "ProviderNotSupportedYet"
+
+
+async def test_a_watch_that_ends_goes_on_where_it_was(world: World, autojump_clock: MockClock) -> None:
+    async with miwen(world):
+        world.cluster.end_watches()
+        world.add()
+        await trio.sleep(2)
+        assert world.reason() == "Synced"
+        assert world.kubernetes.requests.snapshot().of("list", "decryptors") == 1
+
+
+async def test_after_410_gone_it_lists_again_and_finds_what_was_deleted_meanwhile(
+    world: World, autojump_clock: MockClock
+) -> None:
+    world.add("stays")
+    world.add("goes")
+    async with miwen(world):
+        assert world.krapao.opened == 2
+        world.kubernetes.fail_next("watch_decryptors", *[JiemiError("ClusterUnavailable", "no answer")] * 3)
+        world.cluster.end_watches()
+        await settle()
+        world.delete("goes")
+        world.add("comes")
+        world.cluster.compact()
+        await trio.sleep(30)
+        assert world.kubernetes.requests.snapshot().of("list", "decryptors") == 2
+        assert world.krapao.opened == 2
+        assert world.reason("comes") == "Synced"
+
+
+async def test_an_error_in_the_watch_opens_it_again(world: World, autojump_clock: MockClock) -> None:
+    async with miwen(world):
+        world.cluster.fail_watches(500)
+        await trio.sleep(3)
+        world.add()
+        await trio.sleep(3)
+        assert world.reason() == "Synced"
+
+
+async def test_a_list_that_fails_is_tried_again_and_removes_nothing(world: World, autojump_clock: MockClock) -> None:
+    world.add()
+    async with miwen(world):
+        world.kubernetes.fail_next("list_decryptors", *[JiemiError("ClusterUnavailable", "no answer")] * 5)
+        world.cluster.fail_watches(410)
+        await trio.sleep(10)
+        assert world.krapao.opened == 1
+        await trio.sleep(60)
+        assert world.krapao.opened == 1
+
+
+async def test_without_the_right_to_list_it_waits_for_it(world: World, autojump_clock: MockClock) -> None:
+    world.kubernetes.fail_next("list_decryptors", *[JiemiError("ListForbidden", "grant it")] * 4)
+    world.add()
+    async with miwen(world):
+        await trio.sleep(60)
+        assert world.reason() == "Synced"
+
+
+async def test_its_own_status_writes_cause_no_ticks(world: World, autojump_clock: MockClock) -> None:
+    world.add()
+    async with miwen(world):
+        await settle()
+        assert world.heads() == 1
+        await trio.sleep(INTERVAL - 1)
+        assert world.heads() == 1

@@ -1,0 +1,117 @@
+"""What refusals of the API server mean, and that nothing of their text gets through."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jiemi.miwen.kubernetes_discovery import Resource
+from jiemi.miwen.kubernetes_errors import Cause, Refusal, apply_failure, read_refusal, safe_field
+
+SECRETS = Resource("v1", "Secret", "secrets", namespaced=True)
+CANARY = "canary-5f1e9c"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "reason", "part"),
+    [
+        (Refusal(400, "BadRequest", message=CANARY), "ApplyRejected", "names no field"),
+        (Refusal(403, "Forbidden", message=f'User "{CANARY}" cannot patch resource "x"'), "ApplyForbidden", "Grant"),
+        (Refusal(403, "Forbidden", message=CANARY), "ApplyForbidden", "admission rule or a quota"),
+        (Refusal(403, causes=(Cause("NamespaceTerminating", "x"),)), "NamespaceNotFound", "being deleted"),
+        (Refusal(404, "NotFound", of_kind="namespaces"), "NamespaceNotFound", "no namespace team"),
+        (Refusal(404), "KindUnknown", "no kind Secret of v1"),
+        (Refusal(409, "Conflict", message=CANARY), "ApplyConflict", "by another"),
+        (Refusal(413), "ApplyRejected", "larger than"),
+        (Refusal(422, "Invalid", causes=(Cause("FieldValueInvalid", "data[a]"),)), "ApplyRejected", "data[a] (FieldV"),
+        (Refusal(429, "TooManyRequests", message=CANARY), "ClusterUnavailable", "429 TooManyRequests"),
+        (Refusal(500, "InternalError", message=CANARY), "ClusterUnavailable", "500 InternalError"),
+        (Refusal(500, message="etcdserver: request is too large"), "ApplyRejected", "larger than"),
+        (Refusal(500, message=f"failed to convert new object: {CANARY}"), "ApplyRejected", "wrong form"),
+        (Refusal(503), "ClusterUnavailable", "503"),
+        (Refusal(302), "ClusterUnavailable", "302"),
+    ],
+)
+def test_each_refusal_of_an_apply_has_its_reason(refusal: Refusal, reason: str, part: str) -> None:
+    failure = apply_failure(refusal, SECRETS, "team", "Secret team/made").failure
+    assert failure.reason == reason
+    assert part in failure.message
+    assert CANARY not in failure.message
+    assert CANARY not in repr(refusal)
+
+
+def test_the_fields_of_a_typed_patch_are_named_without_their_values() -> None:
+    message = (
+        "failed to create typed patch object (team/made; /v1, Kind=Secret): errors:\n"
+        f"  .stringData.a: expected string, got &value.valueUnstructured{{Value:{CANARY}}}\n"
+        "  .dataa: field not declared in schema\n"
+        f'  .list[key="{CANARY}"].x: expected numeric (int or float), got {CANARY}\n'
+    )
+    failure = apply_failure(Refusal(500, message=message), SECRETS, "team", "Secret team/made").failure
+    assert failure.message.endswith(
+        ": stringData.a (expected string), dataa (field not declared in schema), list… (expected numeric)"
+    )
+
+
+def test_a_long_list_of_fields_is_cut_and_repetitions_are_left_out() -> None:
+    causes = tuple(Cause("FieldValueRequired", f"spec.f{number // 2}") for number in range(30))
+    message = apply_failure(Refusal(422, causes=causes), SECRETS, "team", "Secret team/made").failure.message
+    assert message.endswith("spec.f9 (FieldValueRequired) and 5 more")
+
+
+@pytest.mark.parametrize(
+    ("path", "safe"),
+    [
+        ("data[tls.crt]", "data[tls.crt]"),
+        ("metadata.annotations[example.com/note]", "metadata.annotations[example.com/note]"),
+        ("spec.ports[0].name", "spec.ports[0].name"),
+        (".spec.x-y_z", "spec.x-y_z"),
+        ('spec.ports[port=80,protocol="TCP"].name', "spec.ports…"),
+        (f'metadata.finalizers["{CANARY}"]', "metadata.finalizers…"),
+        (f"spec.map[{CANARY}]", "spec.map…"),
+        ("[]", ""),
+        ("<nil>", ""),
+        ("", ""),
+    ],
+)
+def test_a_field_s_path_is_shown_up_to_what_may_be_a_value(path: str, safe: str) -> None:
+    assert safe_field(path) == safe
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["kind", "reason", "message", "details", "causes", "field", "name"]), inner)
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.binary() | _JSON.map(lambda value: json.dumps(value).encode()))
+def test_any_answer_is_read_as_some_refusal(body: bytes) -> None:
+    assert read_refusal(500, body).code == 500
+
+
+@given(_JSON)
+def test_any_status_object_gives_an_error_that_can_be_shown(details: object) -> None:
+    status = {"kind": "Status", "reason": "Invalid", "message": CANARY, "details": details}
+    for code in (400, 401, 403, 404, 409, 422, 429, 500):
+        refusal = read_refusal(code, json.dumps(status).encode())
+        assert CANARY not in apply_failure(refusal, SECRETS, None, "Secret team/made").failure.message
+
+
+@given(st.text())
+def test_no_quote_or_space_of_a_path_is_shown_but_in_a_key(path: str) -> None:
+    shown = safe_field(path)
+    if not shown.startswith(("data[", "stringData[", "binaryData[", "metadata.labels[", "metadata.annotations[")):
+        assert not set(shown) & set(" \"'={}")
+
+
+def test_a_body_that_is_no_status_is_told_by_its_code() -> None:
+    assert read_refusal(502, b"<html>bad gateway") == Refusal(502)
+    assert read_refusal(502, b"[" * 100_000) == Refusal(502)
+    assert read_refusal(404, b'{"kind": "Secret", "data": {}}') == Refusal(404)
