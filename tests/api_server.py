@@ -60,7 +60,8 @@ class ApiServer:
             timeout=30,
             retries=False,
         )
-        return Answer(answer.status, json.loads(answer.data))
+        is_json = "json" in answer.headers.get("Content-Type", "")
+        return Answer(answer.status, json.loads(answer.data) if is_json else answer.data.decode())
 
     def path_of(self, manifest: Manifest) -> str:
         version, kind, metadata = manifest["apiVersion"], manifest["kind"], manifest["metadata"]

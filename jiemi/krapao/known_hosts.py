@@ -10,7 +10,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-import re
 from collections.abc import Iterator
 
 import attrs
@@ -74,17 +73,33 @@ def _matches(patterns: str, name: str) -> bool:
     matched = False
     for pattern in patterns.lower().split(","):
         negated = pattern.startswith("!")
-        if _pattern(pattern.removeprefix("!")).fullmatch(name):
+        if _fits(pattern.removeprefix("!"), name):
             if negated:
                 return False
             matched = True
     return matched
 
 
-def _pattern(text: str) -> re.Pattern[str]:
-    parts = {"*": ".*", "?": "."}
-    # Stars in a row are one: re would try every way to share the name among them.
-    return re.compile("".join(parts.get(char, re.escape(char)) for char in re.sub(r"\*+", "*", text)[:512]))
+def _fits(pattern: str, name: str) -> bool:
+    """Whether `*` and `?` of the pattern can stand for what the name has there.
+
+    Goes back to the last star only, so hostile patterns cost no more than pattern times name; `re` would try every way
+    to share the name among the stars.
+    """
+    at, star, resume = 0, -1, 0
+    place = 0
+    while place < len(name):
+        if at < len(pattern) and pattern[at] == "*":
+            star, resume = at, place
+            at += 1
+        elif at < len(pattern) and pattern[at] in ("?", name[place]):
+            at, place = at + 1, place + 1
+        elif star >= 0:
+            resume += 1
+            at, place = star + 1, resume
+        else:
+            return False
+    return not pattern[at:].strip("*")
 
 
 def _matches_hash(text: str, name: str) -> bool:

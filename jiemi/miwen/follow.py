@@ -7,6 +7,7 @@ makes no sense. Nothing is removed but by a DELETED event or a list that was rea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import structlog
@@ -44,6 +45,7 @@ async def follow(
 ) -> None:
     """Keep the tasks in step with the objects, until cancelled. Started once the first list was read whole."""
     version: str | None = None
+    listed = -math.inf
     failures = 0
     while True:
         try:
@@ -51,12 +53,14 @@ async def follow(
                 version = await _list(kubernetes, decryptors)
                 task_status.started()
                 task_status = trio.TASK_STATUS_IGNORED
+                listed = trio.current_time()
             began = trio.current_time()
             version = await _watch(kubernetes, decryptors, version)
-            if version is not None and trio.current_time() - began >= 1:
+            # Go on at once, or list at once where the version was too old; but one that ends as soon as it begins, again
+            # and again, must not make this a busy loop.
+            if trio.current_time() - (began if version is not None else listed) >= 1:
                 failures = 0
                 continue
-            # A watch that ends at once would make this a busy loop.
             failures += 1
         except JiemiError as error:
             if error.failure.reason == "WatchExpired":

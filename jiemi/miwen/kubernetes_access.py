@@ -239,7 +239,7 @@ def _in_memory(
         data, file = fields.get(f"{name}-data"), fields.get(name)
         if isinstance(data, str) and data:
             try:
-                content = base64.b64decode(data, validate=False)
+                content = base64.b64decode("".join(data.split()), validate=True)
             except (binascii.Error, ValueError):
                 raise _invalid(path, f"`{name}-data` is no base64") from None
             made[name] = _memory_file(name, content, memory)

@@ -166,9 +166,11 @@ class RealKubernetes:
         if not answer.good:
             raise self._list_failure(answer.refusal, doing, "list", from_token=continue_token is not None)
         listed = self._object(answer, doing)
-        metadata = listed.get("metadata")
-        metadata = metadata if isinstance(metadata, dict) else {}
-        return Page(tuple(listed.get("items") or ()), metadata["resourceVersion"], metadata.get("continue") or None)
+        metadata, items = listed.get("metadata"), listed.get("items") or []
+        version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
+        if not isinstance(metadata, dict) or not isinstance(version, str) or not isinstance(items, list):
+            raise self._no_kubernetes(doing)
+        return Page(tuple(item for item in items if isinstance(item, dict)), version, metadata.get("continue") or None)
 
     @asynccontextmanager
     async def watch_decryptors(self, *, resource_version: str) -> AsyncIterator[AsyncIterator[bytes]]:

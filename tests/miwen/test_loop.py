@@ -47,7 +47,7 @@ async def test_an_unchanged_look_asks_one_thing_and_writes_nothing(world: World,
             len(world.krapao.credentials),
         )
         counted = world.kubernetes.requests.snapshot()
-        await trio.sleep(10 * INTERVAL)
+        await trio.sleep(10 * INTERVAL + 1)
         assert world.versions() == written
         assert world.heads() == heads + 10
         assert world.renders() == renders
