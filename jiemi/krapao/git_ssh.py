@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import IO, cast
 
 import paramiko
-from dulwich.client import GitClient, SSHGitClient, SSHVendor
+from dulwich.client import GitClient, TraditionalGitClient
+from dulwich.protocol import Protocol
 
 from jiemi.blocking import calls
 from jiemi.core.errors import JiemiError
@@ -44,10 +45,7 @@ def ssh_client(
     """
     key = parse_private_key(credentials)
     with contextlib.ExitStack() as stack:
-        vendor = _Vendor(location, credentials, settings, meter, key, stack)
-        yield SSHGitClient(
-            location.host, port=location.port, vendor=vendor, ssh_command="", thin_packs=True, quiet=True
-        )
+        yield _SshClient(location, credentials, settings, meter, key, stack)
 
 
 def parse_private_key(credentials: GitCredentials) -> paramiko.PKey:
@@ -74,8 +72,8 @@ def parse_private_key(credentials: GitCredentials) -> paramiko.PKey:
     raise JiemiError("RepositoryAccessDenied", f"{_CREDENTIALS}.ssh is a key with a passphrase; give one without")
 
 
-class _Vendor(SSHVendor):
-    """Opens the one connection that a git operation needs."""
+class _SshClient(TraditionalGitClient):
+    """Opens the one connection that a git operation needs; the stack closes it."""
 
     def __init__(
         self,
@@ -86,6 +84,7 @@ class _Vendor(SSHVendor):
         key: paramiko.PKey,
         stack: contextlib.ExitStack,
     ) -> None:
+        super().__init__(thin_packs=True, quiet=True)
         self._location = location
         self._credentials = credentials
         self._settings = settings
@@ -93,7 +92,19 @@ class _Vendor(SSHVendor):
         self._key = key
         self._stack = stack
 
-    def run_command(self, host: str, command: bytes, *args: Any, **kwargs: Any) -> Any:
+    def _connect(
+        self, cmd: bytes, path: str | bytes, protocol_version: int | None = None
+    ) -> tuple[Protocol, Callable[[], bool], IO[bytes] | None]:
+        raw = path if isinstance(path, bytes) else path.encode()
+        command = b"git-" + cmd + b" " + _quote(raw.removeprefix(b"/") if raw.startswith(b"/~") else raw)
+        channel = self._open_channel()
+        channel.exec_command(command)
+        stream = channel.makefile("rb")
+        proto = Protocol(lambda size: self._meter.count(bytes(stream.read(size))), channel.sendall)
+        # Nothing is read before `done` is sent, so nothing needs to know whether there is something to read.
+        return proto, lambda: False, cast(IO[bytes], _Stderr(channel))
+
+    def _open_channel(self) -> paramiko.Channel:
         timeout = self._settings.connect_timeout_seconds
         sock = calls.connect_tcp(
             self._meter.interrupter, self._location.host, self._location.port, timeout_seconds=timeout
@@ -109,8 +120,7 @@ class _Vendor(SSHVendor):
         channel.settimeout(timeout)
         with contextlib.suppress(paramiko.SSHException):
             channel.set_environment_variable("GIT_PROTOCOL", "version=2")  # hosts that don't take it speak version 0
-        channel.exec_command(command)
-        return _Connection(channel, self._meter)
+        return channel
 
     def _meet_host(self, transport: paramiko.Transport, timeout: float) -> None:
         lines = self._credentials.known_hosts.reveal() if self._credentials.known_hosts is not None else ""
@@ -168,27 +178,9 @@ def _base_type(kind: str) -> str:
     return "ssh-rsa" if kind.startswith("rsa-sha2-") else kind
 
 
-class _Connection:
-    """What dulwich needs of a running command."""
-
-    def __init__(self, channel: paramiko.Channel, meter: Meter) -> None:
-        self._channel = channel
-        self._meter = meter
-        self._stream = channel.makefile("rb")
-        self.stderr = _Stderr(channel)
-
-    def read(self, size: int) -> bytes:
-        return self._meter.count(bytes(self._stream.read(size)))
-
-    def write(self, data: bytes) -> int:
-        self._channel.sendall(data)
-        return len(data)
-
-    def can_read(self) -> bool:
-        return False  # git answers after `done`; nothing is read before
-
-    def close(self) -> None:
-        self._channel.close()
+def _quote(path: bytes) -> bytes:
+    """A path for the host's shell, quoted as git's own sq_quote does."""
+    return b"'" + path.replace(b"'", b"'\\''").replace(b"!", b"'\\!'") + b"'"
 
 
 class _Stderr:

@@ -266,7 +266,7 @@ class _TcpClient(TCPGitClient):
         )
         self._stack.enter_context(calls.interruptible_socket(interrupter, sock))
         stream = self._stack.enter_context(sock.makefile("rb"))
-        proto = Protocol(lambda size: self._meter.count(stream.read(size)), sock.sendall, lambda: None)
+        proto = Protocol(lambda size: self._meter.count(stream.read(size)), sock.sendall)
         raw = path if isinstance(path, bytes) else path.encode()
         self.protocol_version = 2
         proto.send_cmd(b"git-" + cmd, raw, b"host=" + self._location.authority.encode() + b"\0\0version=2\0")

@@ -33,6 +33,7 @@ log = structlog.get_logger("jiemi.krapao")
 
 _FILE_FIELD = "spec.source.fileToDecrypt"
 _SOPS_FIELD = "spec.source.sopsPath"
+_NOT_ABOUT_THE_FILE = frozenset({"SopsMissing", "GpgMissing", "KeyInvalid", "StorageFailed"})
 _MAX_REF_CHARACTERS = 255
 _FORBIDDEN_IN_REF = frozenset(" ~^:?*[\\\x7f")
 
@@ -138,13 +139,18 @@ class Worker:
         return rendered
 
     async def _render_quietly(self, ref: Ref, request: RenderRequest) -> Rendered:
-        format = format_of(request.path)
         wanted = await self._allowed(ref, request.revision)
         data = await self._read(wanted, request.path, _FILE_FIELD)
         if request.sops_path is not None:
             await self._read(wanted, request.sops_path, _SOPS_FIELD)
-        plain = await self._decrypter.decrypt(data, format, request.keys)
-        documents = await trio.to_thread.run_sync(self._parse, plain, format, limiter=self._parsers)
+        format = format_of(request.path)
+        try:
+            plain = await self._decrypter.decrypt(data, format, request.keys)
+            documents = await trio.to_thread.run_sync(self._parse, plain, format, limiter=self._parsers)
+        except JiemiError as error:
+            if error.failure.reason in _NOT_ABOUT_THE_FILE:
+                raise
+            raise JiemiError(error.failure.reason, f"{request.path}: {error.failure.message}") from error
         return Rendered(request.revision, documents)
 
     def _parse(self, plain: SensitiveBytes, format: Format) -> tuple[SensitiveBytes, ...]:

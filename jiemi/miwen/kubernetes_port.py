@@ -52,7 +52,8 @@ class Kubernetes(Protocol):
         """The bytes of one watch from that version on, in chunks as they arrive, bookmarks included.
 
         The server is asked to end it after some minutes; the iterator then ends. A connection on which nothing arrives
-        for longer than that (half-open) ends with ClusterUnavailable. Leaving the context ends the request at once.
+        for longer than that (half-open) ends with ClusterUnavailable. Leaving the context ends the request at once. A
+        wait for a chunk that is cancelled ends the watch.
 
         Raises:
             JiemiError: WatchExpired when the version is too old (list again); ListForbidden.
@@ -79,8 +80,8 @@ class Kubernetes(Protocol):
 
         Raises:
             JiemiError: KindUnknown, NamespaceNotFound, ApplyForbidden, ApplyRejected, ApplyConflict. Their messages
-            name the
-                object and, for a rejection, the fields, but quote no value: the API server's own text may hold one.
+                name the object and, for a rejection, the fields, but quote no value: the API server's own text may
+                hold one.
         """
         ...
 
@@ -91,6 +92,7 @@ class Kubernetes(Protocol):
             The object after it, or None when it is gone (or another of that name took its place).
 
         Raises:
-            JiemiError: ListForbidden when the right to `patch decryptors/status` is missing.
+            JiemiError: ListForbidden when the right to `patch decryptors/status` is missing; ApplyRejected when the
+                CRD that is installed does not allow the status; ApplyConflict.
         """
         ...

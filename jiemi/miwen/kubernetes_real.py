@@ -320,7 +320,8 @@ class RealKubernetes:
         except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict):
-            raise JiemiError(
-                "ClusterUnavailable", f"{doing}: {self._http.server} did not answer as a Kubernetes API does"
-            )
+            raise self._no_kubernetes(doing)
         return value
+
+    def _no_kubernetes(self, doing: str) -> JiemiError:
+        return JiemiError("ClusterUnavailable", f"{doing}: {self._http.server} did not answer as a Kubernetes API does")

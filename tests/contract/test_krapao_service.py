@@ -59,7 +59,16 @@ class _World:
             path = self._work / name
             path.parent.mkdir(parents=True, exist_ok=True)
             plain = "---\n".join(json.dumps(each, ensure_ascii=False) + "\n" for each in content)
-            run = [str(self._sops), "encrypt", "--age", self._recipient, "--input-type", "yaml", "--output-type", "yaml"]
+            run = [
+                str(self._sops),
+                "encrypt",
+                "--age",
+                self._recipient,
+                "--input-type",
+                "yaml",
+                "--output-type",
+                "yaml",
+            ]
             run += ["--filename-override", "x.yaml"]
             env = {"HOME": str(self._work), "SOPS_DISABLE_VERSION_CHECK": "1"}
             path.write_bytes(subprocess.run(run, input=plain.encode(), env=env, check=True, capture_output=True).stdout)
@@ -76,7 +85,9 @@ class _World:
         for who in ("AUTHOR", "COMMITTER"):
             env |= {f"GIT_{who}_NAME": "a", f"GIT_{who}_EMAIL": "a@example.com"}
         cwd = self._work if self._work.exists() else None
-        return subprocess.run([GIT, *arguments], cwd=cwd, env=env, check=True, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(
+            [GIT, *arguments], cwd=cwd, env=env, check=True, capture_output=True, text=True
+        ).stdout.strip()
 
 
 class _OverGit(KrapaoContract):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -76,37 +76,29 @@ def test_it_ends_with_another_status_when_the_secret_does_not_come(tools: dict[s
 
 def test_a_pushed_change_follows_as_the_last_lines_say(tools: dict[str, Path]) -> None:
     process = _start(tools, "--interval", "1s")
+    lines: list[str] = []
+    assert process.stdout is not None
+    reader = threading.Thread(target=lambda: lines.extend(process.stdout or ()))
+    reader.start()
     try:
-        assert process.stdout is not None
-        said: list[str] = []
-        for line in process.stdout:
-            said.append(line)
-            if "Ctrl-C ends everything" in line:
-                break
-        commands = [line.strip() for line in said if line.startswith("  ")]
+        until("it says what to type", lambda: any("Ctrl-C ends everything" in line for line in lines))
+        commands = [line.strip() for line in lines if line.startswith("  ")]
         [change] = [line for line in commands if " set secret.enc.yaml " in line]
         [go] = [line for line in commands if line.startswith("cd ")]
         [push] = [line for line in commands if line.startswith("git commit")]
-        done = subprocess.run(
-            ["bash", "-ec", f"{go}; {change}; {push}"], check=False, capture_output=True, text=True, timeout=60
-        )
+        script = f"{go}; {change}; {push}; git rev-parse HEAD"
+        done = subprocess.run(["bash", "-ec", script], check=False, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
-        revision = subprocess.run(
-            ["bash", "-ec", f"{go}; git rev-parse HEAD"], check=True, capture_output=True, text=True
-        ).stdout.strip()
-        os.set_blocking(process.stdout.fileno(), False)
-        rest = ""
-
-        def followed() -> bool:
-            nonlocal rest
-            rest += process.stdout.read() or "" if process.stdout is not None else ""
-            return f"revision={revision}" in rest.replace("'", "")
-
-        until("the pushed change is applied", followed, on_failure=lambda: rest)
+        revision = done.stdout.strip()
+        until(
+            "the pushed change is applied",
+            lambda: any("in-sync" in line and revision in line and "id=2" in line for line in lines),
+            on_failure=lambda: "".join(lines),
+        )
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(30)
-        assert process.stdout is not None
+        reader.join()
         process.stdout.close()
 
 

@@ -33,7 +33,9 @@ class Work:
 
     def git(self, *arguments: str) -> str:
         run = [GIT, "-c", "protocol.file.allow=always", *arguments]
-        return subprocess.run(run, cwd=self.path, env=self._env, check=True, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(
+            run, cwd=self.path, env=self._env, check=True, capture_output=True, text=True
+        ).stdout.strip()
 
     def commit(self, files: dict[str, bytes | str], message: str = "x") -> str:
         """Write the files, commit everything; returns the revision."""
@@ -109,7 +111,12 @@ class Encrypter:
     def __call__(self, plain: str, *options: str, kind: str = "yaml", env: dict[str, str] | None = None) -> bytes:
         run = [str(self._sops), "encrypt", "--input-type", kind, "--output-type", kind, *options]
         run += ["--filename-override", f"x.{kind}"]
-        environment = {"HOME": str(self._home), "SOPS_DISABLE_VERSION_CHECK": "1", "PATH": "/usr/bin:/bin", **(env or {})}
+        environment = {
+            "HOME": str(self._home),
+            "SOPS_DISABLE_VERSION_CHECK": "1",
+            "PATH": "/usr/bin:/bin",
+            **(env or {}),
+        }
         done = subprocess.run(run, input=plain.encode(), env=environment, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout

@@ -110,7 +110,9 @@ async def test_branches_tags_and_annotated_tags_name_commits(
         await fails("RefNotFound", store.advertised(Ref(tag="v")))
 
 
-async def test_an_empty_repository_has_no_head(git_server: GitServer, repository: Path, settings: KrapaoSettings) -> None:
+async def test_an_empty_repository_has_no_head(
+    git_server: GitServer, repository: Path, settings: KrapaoSettings
+) -> None:
     async with Clones(settings).open(parse_url(git_server.url_of("r.git")), NOBODY) as store:
         assert "or is empty" in await fails("RefNotFound", store.advertised(HEAD))
 
@@ -244,7 +246,9 @@ async def test_a_cancelled_operation_ends_at_once_and_leaves_no_thread_and_no_fi
         git_server.fault = Fault(hang=True, asked=frozenset({asked}))
         git_server.on_asked = on_asked
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(store.fetch if asked is Asked.FETCH else _ask, *([found] if asked is Asked.FETCH else [store]))
+            nursery.start_soon(
+                store.fetch if asked is Asked.FETCH else _ask, *([found] if asked is Asked.FETCH else [store])
+            )
             with trio.fail_after(5):
                 await reached.wait()
             began = trio.current_time()

@@ -48,7 +48,9 @@ def test_a_line_names_hosts(patterns: str, host: str, port: int, known: bool) ->
 
 
 def test_revoked_keys_are_told_and_authorities_passed_over() -> None:
-    found = lookup(f"@revoked * ssh-rsa {KEY}\n@cert-authority * ssh-rsa {OTHER}\nh ssh-rsa {KEY}\nh ssh-rsa !\n", "h", 22)
+    found = lookup(
+        f"@revoked * ssh-rsa {KEY}\n@cert-authority * ssh-rsa {OTHER}\nh ssh-rsa {KEY}\nh ssh-rsa !\n", "h", 22
+    )
     assert found.revoked == {b"a key"}
     assert found.accepted == {("ssh-rsa", b"a key")}
     assert found.types == {"ssh-rsa"}

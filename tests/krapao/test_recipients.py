@@ -51,9 +51,16 @@ def test_the_recipients_of_a_file_are_found_in_yaml_and_json() -> None:
         - vault_address: https://vault.example:8200
 """
     shown = of_file(text.encode())
-    for part in (f"age {recipient}", "pgp 2330", "AWS KMS arn:aws:kms:eu-west-1:1:key/a", "Vault https://vault.example:8200"):
+    for part in (
+        f"age {recipient}",
+        "pgp 2330",
+        "AWS KMS arn:aws:kms:eu-west-1:1:key/a",
+        "Vault https://vault.example:8200",
+    ):
         assert part in shown
-    assert of_file(f'{{"recipient": "{recipient}", "fp": "0123456789ABCDEF"}}'.encode()).startswith(f"age {recipient}, pgp")
+    assert of_file(f'{{"recipient": "{recipient}", "fp": "0123456789ABCDEF"}}'.encode()).startswith(
+        f"age {recipient}, pgp"
+    )
     assert of_file(b"a: 1") == "none that is known"
     assert "and 95 more" in of_file("\n".join(f"fp: {n:040X}" for n in range(100)).encode())
 

@@ -277,7 +277,7 @@ async def test_two_hundred_pgp_runs_eight_at_a_time_leave_no_process_and_no_file
         for _ in range(8):
             nursery.start_soon(work)
     assert children_left() == before
-    assert list(runtime.iterdir()) == []
+    assert list(runtime.iterdir()) == []  # noqa: ASYNC240
 
 
 async def test_a_cancelled_run_leaves_nothing_wherever_it_was(
@@ -290,7 +290,7 @@ async def test_a_cancelled_run_leaves_nothing_wherever_it_was(
     for step in range(12):
         with trio.move_on_after(0.012 * step):
             await decrypter.decrypt(data, Format.YAML, (pgp(pgp_text),))
-        assert list(runtime.iterdir()) == []
+        assert list(runtime.iterdir()) == []  # noqa: ASYNC240
     assert children_left() == before
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.lowlevel
 import trio.testing
 
 from jiemi.core.documents import Format
@@ -299,7 +300,7 @@ async def test_a_watch_hears_moves_of_its_ref_and_ends_when_cancelled(
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(watched.watch, heard.append)
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         await asked.head(max_age_seconds=0)
         await asked.head(max_age_seconds=0)
         git.head = revision(2)

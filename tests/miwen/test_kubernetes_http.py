@@ -24,8 +24,10 @@ LIST = {"kind": "DecryptorList", "metadata": {"resourceVersion": "7"}, "items": 
 
 
 class Server:
-    """Answers each request with the next of `answers`, as raw bytes. After one that ends with `CUT`, and in place of None,
-    it closes the connection."""
+    """Answers each request with the next of `answers`, as raw bytes.
+
+    After one that ends with `CUT`, and in place of None, it closes the connection.
+    """
 
     def __init__(self) -> None:
         self.answers: list[bytes | None] = []

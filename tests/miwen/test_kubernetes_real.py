@@ -241,6 +241,21 @@ async def test_a_request_that_is_cancelled_ends_its_connection_and_its_thread(
         assert await reason_of(kubernetes) == ""
 
 
+async def test_cancelling_at_any_moment_leaves_no_connection(world: RealWorld, proxy: TcpProxy) -> None:
+    path = await through(proxy, world)
+    version = (await world.kubernetes.list_decryptors(limit=1, continue_token=None)).resource_version
+    settings = KubernetesSettings(kubeconfig=path, namespace=world.namespace)
+    for milliseconds in range(40):
+        async with open_kubernetes(settings) as kubernetes:
+            with trio.move_on_after(milliseconds / 1_000):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(reason_of, kubernetes)
+                    async with kubernetes.watch_decryptors(resource_version=version) as chunks:
+                        await anext(chunks)
+    await until(lambda: proxy.open == 0)
+    assert proxy.accepted > 10
+
+
 async def test_a_watch_takes_no_place_from_requests_and_no_thread_between_chunks(
     world: RealWorld, proxy: TcpProxy
 ) -> None:
