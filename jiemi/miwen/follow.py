@@ -56,8 +56,8 @@ async def follow(
                 listed = trio.current_time()
             began = trio.current_time()
             version = await _watch(kubernetes, decryptors, version)
-            # Go on at once, or list at once where the version was too old; but one that ends as soon as it begins, again
-            # and again, must not make this a busy loop.
+            # Go on at once, or list at once where the version was too old; but one that ends as soon as it begins,
+            # again and again, must not make this a busy loop.
             if trio.current_time() - (began if version is not None else listed) >= 1:
                 failures = 0
                 continue

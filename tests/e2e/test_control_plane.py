@@ -209,7 +209,7 @@ def test_killed_it_leaves_no_process_and_the_next_start_has_the_data(settings: C
 
 
 def test_ended_at_any_moment_of_its_start_it_leaves_no_process_and_starts_again(settings: ControlPlaneSettings) -> None:
-    chance = random.Random(4)  # noqa: S311
+    chance = random.Random(4)
     for number in (signal.SIGINT, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGINT):
         with foreground(settings) as running:
             time.sleep(chance.uniform(0.1, 2.5))  # the moment is what is tried

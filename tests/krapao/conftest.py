@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -73,13 +72,9 @@ def settings(tmp_path: Path) -> KrapaoSettings:
 
 
 @pytest.fixture(scope="session")
-def sops_path(request: pytest.FixtureRequest) -> Path:
-    """The sops program: the one that the whole suite resolves, where that is to be had."""
-    try:
-        tools = request.getfixturevalue("tools")
-    except pytest.FixtureLookupError:
-        return Path(os.environ.get("JIEMI_TEST_SOPS", "/tmp/tb/bin/sops"))
-    return Path(tools["sops"])
+def sops_path(tools: dict[str, Path]) -> Path:
+    """The sops program, the one that the whole suite resolves."""
+    return tools["sops"]
 
 
 class AgePair:

@@ -360,8 +360,8 @@ async def test_a_file_that_names_a_key_service_reaches_no_listener(
         decrypter._limits = attrs.evolve(decrypter._limits, seconds=2)
     await fails("LimitExceeded" if service == "azure" else "KeyMissing", decrypter, data, age(age_pair.private))
     if service == "azure" and not isolated:
-        # Go's libraries pass no proxy for loopback, and this one asks the vault which identity it wants before it looks for
-        # one: a TLS greeting, and nothing after it.
+        # Go's libraries pass no proxy for loopback, and this one asks the vault which identity it wants before it
+        # looks for one: a TLS greeting, and nothing after it.
         assert all(one.startswith(b"\x16\x03") for one in heard)
     else:
         assert heard == []

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import trio
-from trio.testing import MockClock
 from miwen_harness import INTERVAL, World, miwen, settle
+from trio.testing import MockClock
 
 from jiemi.core.errors import JiemiError
 
