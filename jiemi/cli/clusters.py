@@ -42,10 +42,21 @@ class Cluster:
 
 
 async def choose(kind: ClusterKind) -> ClusterKind:
-    """What `auto` stands for on this machine: kind when Docker has an engine and kind is there, else embedded."""
-    if kind is not ClusterKind.AUTO:
-        return kind
-    return ClusterKind.KIND if shutil.which("kind") and await _docker_works() else ClusterKind.EMBEDDED
+    """What `auto` stands for on this machine: kind when Docker has an engine and kind is there, else embedded.
+
+    Raises:
+        CommandError: the one that was asked for can't be had.
+    """
+    if kind is ClusterKind.AUTO:
+        return ClusterKind.KIND if shutil.which("kind") and await _docker_works() else ClusterKind.EMBEDDED
+    if kind is ClusterKind.CURRENT:
+        _current()
+    if kind is ClusterKind.KIND:
+        if shutil.which("kind") is None:
+            raise CommandError("--cluster kind: there is no `kind` on the PATH; install it, or use --cluster embedded")
+        if not await _docker_works():
+            raise CommandError("--cluster kind: no Docker engine answers; start Docker, or use --cluster embedded")
+    return kind
 
 
 async def _docker_works() -> bool:
@@ -71,7 +82,7 @@ async def open_cluster(
     """A cluster for as long as the context lasts. What is made here ends with it; the current context's stays.
 
     Args:
-        kind: not AUTO.
+        kind: as `choose` gave it.
         folder: on tmpfs, for state and kubeconfig.
         etcd, kube_apiserver: the programs, for EMBEDDED.
         report: told what is done.
@@ -104,11 +115,7 @@ def _current() -> Cluster:
 
 @asynccontextmanager
 async def _kind(kubeconfig: Path, report: Callable[[str], None]) -> AsyncIterator[Cluster]:
-    if not await _docker_works():
-        raise CommandError("--cluster kind: no Docker engine answers; start Docker, or use --cluster embedded")
-    kind = shutil.which("kind")
-    if kind is None:
-        raise CommandError("--cluster kind: there is no `kind` on the PATH; install it, or use --cluster embedded")
+    kind = shutil.which("kind") or "kind"
 
     async def run(*arguments: str) -> tuple[str, ...]:
         done = await children.run(

@@ -10,6 +10,9 @@ from rich.console import Console
 
 from jiemi.core.errors import REASONS, JiemiError
 
+INTERRUPTED = 130
+"""What a shell reports of a command that Ctrl-C ended: 128 + SIGINT."""
+
 
 class CommandError(Exception):
     """The command can't go on; the text says why and what to do."""
@@ -25,13 +28,16 @@ def told_to_user() -> Iterator[None]:
         _exit(str(error))
     except JiemiError as error:
         _exit(f"{error}\n{REASONS[error.failure.reason].remedy}")
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
     except BaseExceptionGroup as group:
-        mendable, rest = group.split((CommandError, JiemiError))
+        mendable, rest = group.split((CommandError, JiemiError, KeyboardInterrupt))
         if rest is not None or mendable is None:
             raise
-        for line in dict.fromkeys(str(error) for error in _leaves(mendable)):
+        errors = [error for error in _leaves(mendable) if not isinstance(error, KeyboardInterrupt)]
+        for line in dict.fromkeys(str(error) for error in errors):
             _say(line)
-        raise typer.Exit(1) from None
+        raise typer.Exit(1 if errors else INTERRUPTED) from None
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jiemi.cli.console import table_console
 from jiemi.cli.errors import CommandError
 from jiemi.core.decryptor import Condition, Decryptor, read_decryptor
 from jiemi.core.errors import REASONS
@@ -41,7 +42,7 @@ def run(names: list[str], *, namespace: str | None, kubeconfig: Path | None, con
         if missing:
             raise CommandError(f"there is no Decryptor {', '.join(sorted(missing))}")
         decryptors = [decryptor for decryptor in decryptors if decryptor.meta.name in names]
-    _print(decryptors, Console(highlight=False))
+    _print(decryptors, table_console())
 
 
 async def _list(kubernetes: Kubernetes) -> list[Decryptor]:

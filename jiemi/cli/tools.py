@@ -4,6 +4,7 @@ terminal."""
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
 
+from jiemi.cli.console import table_console
 from jiemi.cli.errors import CommandError
 from jiemi.controlplane.pins import Tool
 from jiemi.controlplane.settings import ASSETS_NAME, ToolError, ToolSettings
@@ -37,12 +39,17 @@ def tool_settings(
     )
 
 
+_REPEAT_SECONDS = 30.0
+"""Where lines can't be replaced (a log file), a build that goes on is told so often."""
+
+
 class TerminalProgress:
-    """Shows what is being done: a line that changes on a terminal, a line each elsewhere."""
+    """Shows what is being done: a line that changes on a terminal, a line from time to time elsewhere."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live: Live | None = None
+        self._told: dict[str, float] = {}
 
     @contextmanager
     def shown(self) -> Iterator[TerminalProgress]:
@@ -62,7 +69,12 @@ class TerminalProgress:
         line = f"{tool.value}: {text}"
         if self._live is not None:
             self._live.update(Spinner("dots", line))
-        else:
+            return
+        # Of "building 3.13.3 with Go 1.26, 0:25: what is compiled" the first part says which step it is.
+        step = line.partition(",")[0]
+        now = time.monotonic()
+        if now - self._told.get(step, -_REPEAT_SECONDS) >= _REPEAT_SECONDS:
+            self._told[step] = now
             self._console.print(line, markup=False, highlight=False)
 
 
@@ -95,4 +107,4 @@ def run(names: list[str], *, sops: Path | None, etcd: Path | None, kube_apiserve
     table.add_column("PATH", overflow="fold")
     for each in resolved.values():
         table.add_row(each.tool.value, each.version, each.origin.value, str(each.path))
-    Console(highlight=False).print(table)
+    table_console().print(table)

@@ -1,0 +1,13 @@
+"""Standard output for tables: as wide as the terminal, and not folded where it is none (a pipe, a file)."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+_UNFOLDED_COLUMNS = 500
+
+
+def table_console() -> Console:
+    """A console for a table."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_UNFOLDED_COLUMNS)

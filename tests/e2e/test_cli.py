@@ -1,0 +1,145 @@
+"""The commands as a user types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from e2e_lab import Lab, until
+
+pytestmark = pytest.mark.e2e
+
+NAMESPACE = "e2e-cli"
+BIN = Path(sys.executable).parent
+
+
+def _run(*arguments: object, timeout: float = 60, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(BIN / "jiemi"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.fixture(scope="module")
+def running(lab: Lab) -> Iterator[str]:
+    """Two Decryptors, one in sync and one not; gives Krapao's address."""
+    lab.namespace(NAMESPACE)
+    _, address = lab.start_krapao()
+    lab.start_miwen(address, NAMESPACE, "--alive-file", lab.folder / "alive")
+    repository = lab.repository()
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "cli"}, "stringData": {"k": "v"}}
+    revision = repository.commit({"secret.enc.yaml": lab.encrypt(json.dumps(secret))})
+    lab.admin.apply(lab.decryptor(NAMESPACE, "good", repository.url)).ok()
+    lab.admin.apply(lab.decryptor(NAMESPACE, "broken", repository.url, file="nothing.yaml")).ok()
+    lab.until_synced(NAMESPACE, "good", revision)
+    lab.until_reason(NAMESPACE, "broken", "FileNotFound")
+    yield address
+    lab.end_services()
+
+
+def test_status_shows_each_decryptor_and_what_to_do(lab: Lab, running: str) -> None:
+    done = _run("status", "-n", NAMESPACE, "--kubeconfig", lab.kubeconfig)
+    assert done.returncode == 0, done.stderr
+    lines = {line.split()[1]: line.split() for line in done.stdout.splitlines() if line.startswith(NAMESPACE + " ")}
+    assert lines["good"][2] == "Sync"
+    assert lines["broken"][2] == "NotSync"
+    assert lines["broken"][-1] == "FileNotFound"
+    assert f"{NAMESPACE}/broken: spec.source.fileToDecrypt: nothing.yaml" in done.stdout
+    assert "Correct the path, or commit the file." in done.stdout
+
+
+def test_status_of_a_decryptor_that_is_not_there_says_so(lab: Lab, running: str) -> None:
+    done = _run("status", "nobody", "-n", NAMESPACE, "--kubeconfig", lab.kubeconfig)
+    assert done.returncode == 1
+    assert "there is no Decryptor nobody" in done.stderr
+
+
+def test_status_without_a_cluster_says_what_was_looked_for() -> None:
+    done = _run("status", "--kubeconfig", "/nowhere/kubeconfig")
+    assert done.returncode == 1
+    assert "/nowhere/kubeconfig" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_it_is_a_kubectl_plugin() -> None:
+    assert shutil.which("kubectl-jiemi", path=str(BIN)) is not None
+    done = subprocess.run(
+        [str(BIN / "kubectl-jiemi"), "--help"], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "kubectl jiemi" in done.stdout
+
+
+def test_the_probe_of_krapao_tells_alive_from_dead(lab: Lab, running: str) -> None:
+    assert _run("probe", "krapao", "--address", running).returncode == 0
+    done = _run("probe", "krapao", "--address", f"unix:{lab.folder}/nothing.sock", "--timeout", "1s")
+    assert done.returncode == 1
+    assert "nothing.sock" in done.stderr
+
+
+def test_the_probe_of_miwen_tells_alive_from_dead(lab: Lab, running: str) -> None:
+    alive = lab.folder / "alive"
+    until("the file is touched", alive.exists)
+    assert _run("probe", "miwen", "--alive-file", alive).returncode == 0
+    old = lab.folder / "old"
+    old.touch()
+    os.utime(old, (time.time() - 100, time.time() - 100))
+    done = _run("probe", "miwen", "--alive-file", old)
+    assert done.returncode == 1
+    assert "touched 100 s ago" in done.stderr
+    assert _run("probe", "miwen", "--alive-file", lab.folder / "none").returncode == 1
+
+
+def test_tools_says_where_each_came_from(lab: Lab, tools: dict[str, Path]) -> None:
+    done = _run("tools", "sops", "--sops", tools["sops"])
+    assert done.returncode == 0, done.stderr
+    assert "given" in done.stdout
+    assert str(tools["sops"]) in done.stdout
+    done = _run("tools", "sops", "--sops", "/nowhere/sops")
+    assert done.returncode == 1
+    assert "--sops" in done.stderr
+    done = _run("tools", "kubectl")
+    assert done.returncode == 1
+    assert "there is no tool kubectl" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["krapao", "--state-dir", "/proc/nothing"], "state folder"),
+        (["krapao", "--state-dir", "{folder}/x", "--listen", "tcp:host:many"], "--listen"),
+        (["krapao", "--state-dir", "{folder}/x", "--ssh-known-hosts", "/nowhere"], "--ssh-known-hosts /nowhere"),
+        (["miwen", "--krapao", "nonsense:", "--kubeconfig", "/dev/null"], "--krapao"),
+        (["miwen", "--krapao", "unix:/x", "--kubeconfig", "/nowhere"], "/nowhere"),
+        (["miwen", "--krapao", "unix:/x", "--interval", "soon"], "is no duration"),
+        (["run-all", "--cluster", "cloud"], "--cluster cloud"),
+        (["run-all", "--cluster", "current"], "--cluster current"),
+    ],
+)
+def test_a_flag_that_cannot_be_used_is_named_in_one_line(lab: Lab, arguments: list[str], message: str) -> None:
+    filled = [each.replace("{folder}", str(lab.folder)) for each in arguments]
+    done = _run(*filled, HOME="/nowhere", KUBECONFIG="")
+    assert done.returncode in (1, 2), done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_crd_prints_what_is_under_deploy() -> None:
+    assert _run("crd").stdout == (Path(__file__).parents[2] / "deploy" / "crd.yaml").read_text()
+
+
+def test_completion_can_be_shown_for_the_common_shells() -> None:
+    for shell in ("bash", "zsh", "fish"):
+        done = _run("--show-completion", shell, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+        assert done.returncode == 0, done.stderr
+        assert "_JIEMI_COMPLETE" in done.stdout
