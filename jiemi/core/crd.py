@@ -23,7 +23,8 @@ _PRINTER_COLUMNS = (
     ("Status", "string", ".status.current.status", "Sync or NotSync.", 0),
     ("Revision", "string", ".status.current.revision", "The commit that is deployed.", 0),
     ("Age", "date", ".metadata.creationTimestamp", "", 0),
-    ("Message", "string", ".status.current.error_message", "What is wrong.", 0),
+    # error_message is null while nothing is wrong, and kubectl shows that as "<no value>".
+    ("Message", "string", ".status.conditions[?(@.type=='Ready')].message", "What is applied, or what is wrong.", 0),
     ("Reason", "string", ".status.conditions[?(@.type=='Ready')].reason", "Reason of the Ready condition.", 1),
     ("File", "string", ".spec.source.fileToDecrypt", "The file that is followed.", 1),
     ("Repository", "string", ".spec.source.repository.url", "The repository that is followed.", 1),
