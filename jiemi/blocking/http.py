@@ -105,3 +105,10 @@ def resume(response: urllib3.BaseHTTPResponse) -> None:
     connection = response.connection
     if isinstance(connection, _Interruptible):
         connection.tell_interrupter()
+
+
+def close_pool(pool: urllib3.PoolManager) -> None:
+    """Close the pool's connections now. `PoolManager.clear` only forgets them: they would stay open until collected."""
+    for key in pool.pools.keys():  # noqa: SIM118 - it is no mapping that can be iterated
+        pool.pools[key].close()
+    pool.clear()

@@ -44,7 +44,8 @@ from jiemi.blocking.calls import Interrupted, Interrupter, run_blocking
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.folders import generations, prune_folders, publish, remove, revisions, storage, sweep
 from jiemi.krapao.git_port import Advertised, GitStore, Ref
-from jiemi.krapao.git_transport import Meter, open_client, translating
+from jiemi.krapao.git_transport import open_client, translating
+from jiemi.krapao.meter import Meter
 from jiemi.krapao.packs import PackDamaged, check_pack, declared_size
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.urls import Location

@@ -20,7 +20,7 @@ from dulwich.protocol import Protocol
 from jiemi.blocking import calls
 from jiemi.core.errors import JiemiError
 from jiemi.krapao import known_hosts
-from jiemi.krapao.git_transport import Meter
+from jiemi.krapao.meter import Meter
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.urls import Location
 from jiemi.rpc.contract import GitCredentials

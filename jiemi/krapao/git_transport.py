@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any
 from urllib.parse import urljoin, urlsplit
 
-import attrs
 import urllib3
 from dulwich.client import (
     GitClient,
@@ -38,9 +37,9 @@ from dulwich.protocol import PEELED_TAG_SUFFIX, Protocol
 from dulwich.refs import Ref
 
 from jiemi.blocking import calls
-from jiemi.blocking.calls import Interrupter
-from jiemi.blocking.http import make_interruptible
+from jiemi.blocking.http import close_pool, make_interruptible
 from jiemi.core.errors import JiemiError
+from jiemi.krapao.meter import Meter
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.urls import FIELD, Location, Scheme
 from jiemi.rpc.contract import GitCredentials
@@ -48,43 +47,6 @@ from jiemi.rpc.contract import GitCredentials
 _CREDENTIALS = "spec.source.repository.credentials"
 _MAX_REDIRECTS = 3
 _BUSY = frozenset({429, 502, 503, 504})
-
-
-@attrs.define
-class Meter:
-    """Counts what a host sends, and stops at a bound or when the call is cancelled.
-
-    Attributes:
-        limit: in bytes.
-        stage: what is being read, for the message.
-        error_line: the last ERR line that came (gitprotocol-common(5)); dulwich passes over some of them.
-    """
-
-    interrupter: Interrupter
-    limit: int
-    stage: str
-    received: int = 0
-    error_line: bytes = b""
-
-    def count(self, data: bytes) -> bytes:
-        """The data, once it is counted.
-
-        Raises:
-            JiemiError: LimitExceeded.
-            Interrupted: the call was cancelled.
-        """
-        self.received += len(data)
-        if self.received > self.limit:
-            raise JiemiError("LimitExceeded", f"{self.stage} is larger than Krapao's limit of {self.limit} bytes")
-        self.check()
-        if data.startswith(b"ERR "):
-            self.error_line = data[:1_000]
-        return data
-
-    def check(self) -> None:
-        """Raises Interrupted where the call was cancelled."""
-        if self.interrupter.interrupted:
-            raise calls.Interrupted("the call was cancelled")
 
 
 @contextlib.contextmanager
@@ -135,7 +97,7 @@ def _http_client(
     try:
         yield _HttpClient(location, _basic_auth(credentials), make_interruptible(pool), meter)
     finally:
-        pool.clear()
+        close_pool(pool)
 
 
 def _basic_auth(credentials: GitCredentials) -> str | None:

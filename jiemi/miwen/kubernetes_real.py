@@ -23,7 +23,7 @@ from kubernetes.config import ConfigException
 from kubernetes.config.kube_config import load_kube_config_from_dict
 from urllib3.exceptions import HTTPError
 
-from jiemi.blocking.http import make_interruptible
+from jiemi.blocking.http import close_pool, make_interruptible
 from jiemi.core.decryptor import API_VERSION, GROUP, KIND, PLURAL
 from jiemi.core.errors import JiemiError
 from jiemi.miwen import kubernetes_errors as errors
@@ -104,7 +104,7 @@ async def open_http(settings: KubernetesSettings) -> AsyncIterator[KubernetesHtt
                 settings.kubeconfig, settings.context, environment=settings.environment, memory=memory
             )
         pool = _pool(access, settings)
-        memory.callback(_close, pool)
+        memory.callback(close_pool, pool)
         yield KubernetesHttp(
             pool,
             access,
@@ -112,13 +112,6 @@ async def open_http(settings: KubernetesSettings) -> AsyncIterator[KubernetesHtt
             silence_seconds=settings.watch_timeout_seconds + settings.watch_grace_seconds,
             max_concurrent_requests=settings.max_concurrent_requests,
         )
-
-
-def _close(pool: urllib3.PoolManager) -> None:
-    # PoolManager.clear() only forgets its pools; their connections would stay open until they are garbage collected.
-    for key in pool.pools.keys():  # noqa: SIM118 - it is no mapping that can be iterated
-        pool.pools[key].close()
-    pool.clear()
 
 
 def _pool(access: Access, settings: KubernetesSettings) -> urllib3.PoolManager:
