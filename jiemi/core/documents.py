@@ -1,11 +1,15 @@
 """Decrypted bytes -> documents, each as canonical JSON.
 
 The YAML is read from the parser's events (YAML 1.2, https://yaml.org/spec/1.2.2/), not by a library's constructor,
-because three things must be ours. What a plain scalar means: as in yaml.v3, which sops writes with, and which
-quotes each string that it would read back as another type; so timestamps, `yes`, `on` and `1:20` stay text here as
-they were text there. What is refused: duplicate keys, keys that are no strings, tags that JSON has no value for,
+because three things must be ours. What a plain scalar means: as in yaml.v3 (resolve.go), which sops writes with, and
+which quotes each string that it would read back as another type. So timestamps, `yes`, `on` and `1:20` stay text here
+as they were text there, and so does a number too large for it, like a long one in hexadecimal: it writes a string of
+that form without quotes. What is refused: duplicate keys, keys that are no strings, tags that JSON has no value for,
 NaN and the infinities. And how much is built: nodes, depth, documents, and what aliases stand for are counted
 before they are built, so that neither a deep nor a "billion laughs" document gets far.
+
+Where sops decrypts a YAML file to JSON, that is read as JSON, but for its merge keys (`<<`), which sops keeps as they
+are.
 
 The builder keeps a stack of the collections that are open; an anchor remembers the value built and how many nodes
 it stands for. A message names the document by number (counting from 1) and the line, never a key or a value: both
@@ -14,6 +18,7 @@ are secret.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import json
 import math
@@ -36,11 +41,13 @@ MAX_DEPTH = 100
 """The deepest nesting. A CustomResourceDefinition of a recursive-looking API reaches about 40."""
 
 MAX_NUMBER_CHARACTERS = 400
-"""The longest number: a double's largest value has 309 digits. Python's own reading of digits is quadratic."""
+"""The longest number: a double's largest value has 309 digits, and Python's own reading of digits is quadratic. A
+longer one is refused in JSON, and text in YAML, as it is to yaml.v3."""
 
 _TAG = "tag:yaml.org,2002:"
 _DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9_]*)")
 _PREFIXED = re.compile(r"([-+]?)0(?:x([0-9a-fA-F_]+)|o([0-7_]+)|b([01_]+)|([0-7_]+))")
+_SIGNED, _UNSIGNED = range(-(2**63), 2**63), range(2**64)
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
@@ -75,7 +82,7 @@ def parse_documents(data: bytes, format: Format, *, max_documents: int) -> tuple
     """The documents of a file, each as one JSON text in UTF-8 with sorted keys and no spaces.
 
     Args:
-        data: the decrypted file.
+        data: the decrypted file. That of a YAML file may be JSON.
         max_documents: the most that may be in it, empty ones not counted.
 
     Returns:
@@ -89,6 +96,9 @@ def parse_documents(data: bytes, format: Format, *, max_documents: int) -> tuple
         raise JiemiError("UnknownFormat", "the decrypted file is not UTF-8 text")
     if format is Format.JSON:
         return (_to_json(_parse_json(text), 1),)
+    if text.startswith("{"):
+        with contextlib.suppress(_NotJsonError):
+            return (_to_json(_merge(_parse_json(text)), 1),)
     found: list[bytes] = []
     for number, value in enumerate(_parse_yaml(text), start=1):
         if value is None:
@@ -108,15 +118,36 @@ def _decode(data: bytes) -> str | None:
 
 
 def _to_json(value: Any, number: int) -> bytes:
-    try:
-        return json.dumps(
-            value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False
-        ).encode()
-    except ValueError:  # a surrogate from a JSON escape, or a number beyond a double's range
-        raise JiemiError("UnknownFormat", f"document {number} holds a character or number that JSON can't") from None
+    text = json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False
+    )
+    with contextlib.suppress(UnicodeEncodeError):  # it would carry the document with it
+        return text.encode()
+    raise JiemiError("UnknownFormat", f"document {number} holds half of a surrogate pair, which is no character")
 
 
 # JSON
+
+
+class _NotJsonError(JiemiError):
+    """The text is no JSON, though it may be YAML."""
+
+
+def _merge(value: Any) -> Any:
+    """The value with its merge keys carried out (https://yaml.org/type/merge.html)."""
+    if isinstance(value, list):
+        return [_merge(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    merged = {key: _merge(each) for key, each in value.items()}
+    others = merged.get("<<")
+    others = others if isinstance(others, list) else [others]
+    if "<<" in merged and all(isinstance(each, dict) for each in others):
+        del merged["<<"]
+        for other in others:  # earlier ones win, and the object's own keys over all
+            for key, each in other.items():
+                merged.setdefault(key, each)
+    return merged
 
 
 def _parse_json(text: str) -> Any:
@@ -146,7 +177,7 @@ def _parse_json(text: str) -> Any:
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
     # Out of the handler, so that the error does not carry json's, which holds the document.
-    raise JiemiError("UnknownFormat", f"the decrypted file is not JSON: {where}")
+    raise _NotJsonError("UnknownFormat", f"the decrypted file is not JSON: {where}")
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -282,7 +313,7 @@ class _Builder:
             parent.key = _MERGE_KEY
             return
         key = self._value(event.value, tag, plain)
-        if not isinstance(key, str):
+        if not isinstance(key, str):  # sops encrypts none such either
             self.refuse("UnknownFormat", "a key that is not text: put it in quotes")
         if key in parent.value:
             self.refuse("UnknownFormat", "the same key twice in one mapping")
@@ -291,15 +322,10 @@ class _Builder:
         parent.key = key
 
     def _value(self, text: str, tag: str | None, plain: bool) -> Any:
-        if tag == "!" or tag == _TAG + "str" or (tag is None and not plain):
+        if tag in _TEXT_TAGS or (tag is None and not plain):
             return text
-        if len(text) > MAX_NUMBER_CHARACTERS:
-            if not text.strip("+-0123456789_.eExabcdfABCDF"):
-                self.refuse("LimitExceeded", f"a number of more than {MAX_NUMBER_CHARACTERS} digits")
-            if tag is None:
-                return text
         value = _plain(text)
-        if value is not None and isinstance(value, float) and not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             self.refuse("UnknownFormat", "NaN or an infinity, which JSON has no number for")
         if tag is not None and type(value) not in _TAG_TYPES.get(tag, ()):
             self.refuse("UnknownFormat", "a tag that JSON has no value for, or that does not fit its value")
@@ -331,6 +357,7 @@ class _Builder:
             parent.key = _NO_KEY
 
 
+_TEXT_TAGS = ("!", _TAG + "str", _TAG + "merge")  # as a value `!!merge <<` is the text, and sops writes it so
 _TAG_TYPES: dict[str, tuple[type, ...]] = {
     _TAG + "int": (int,),
     _TAG + "float": (int, float),
@@ -349,35 +376,45 @@ def _plain(text: str) -> Any:  # noqa: PLR0911 - a table, but for the numbers
         return None
     if text in _TRUTHS:
         return _TRUTHS[text]
-    if text[0] not in "+-.0123456789":
+    if text[0] not in "+-.0123456789" or len(text) > MAX_NUMBER_CHARACTERS:
         return text
-    if _DECIMAL.fullmatch(text):
-        return int(text.replace("_", ""))
+    if _NOT_FINITE.fullmatch(text):
+        return math.nan
     if prefixed := _PREFIXED.fullmatch(text):
         sign, *digits = prefixed.groups()
         for base, found in zip((16, 8, 2, 8), digits, strict=True):
             if found is not None and (bare := found.replace("_", "")):
-                return int(sign + bare, base)
+                value = int(sign + bare, base)
+                if value in (_SIGNED if sign else _UNSIGNED):
+                    return value
+    number = _DECIMAL.fullmatch(text)
+    if number is None and _FLOAT.fullmatch(text) is None:
         return text
-    if _FLOAT.fullmatch(text):
-        return float(text)
-    if _NOT_FINITE.fullmatch(text):
-        return math.nan
-    return text
+    digits_only = text.replace("_", "")
+    as_double = float(digits_only)
+    if not math.isfinite(as_double):
+        return text
+    return int(digits_only) if number is not None else as_double
 
 
 def _parse_yaml(text: str) -> Iterator[Any]:
     builder = _Builder()
+    for event in _events(text):
+        if builder.take(event):
+            yield builder.pop()
+
+
+def _events(text: str) -> Iterator[Any]:
+    """The parser's events. No error of the parser's goes on, nor is carried: they quote the document."""
     try:
-        for event in YAML(typ="safe", pure=True).parse(text):
-            if builder.take(event):
-                yield builder.pop()
+        yield from YAML(typ="safe", pure=True).parse(text)
     except MarkedYAMLError as error:
-        # Neither its text nor the error itself goes on: both quote the document.
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark is not None else "somewhere"
     except YAMLError:
         where = "a character that YAML forbids"
+    except Exception:  # noqa: BLE001 - it lets bare ones out, of chr() for one: "\\UFFFFFFFF"
+        where = "an escape or a directive that YAML has not"
     else:
         return
     raise JiemiError("UnknownFormat", f"the decrypted file is not YAML: {where}")

@@ -17,7 +17,7 @@ class Decrypter(Protocol):
     """Opens files. May be called from several tasks at once."""
 
     async def decrypt(self, data: bytes, format: Format, keys: tuple[DecryptionKey, ...]) -> SensitiveBytes:
-        """The decrypted file, in the same format.
+        """The decrypted file, as `parse_documents` reads it with that format.
 
         Args:
             data: the encrypted file, which may be hostile.
@@ -25,7 +25,6 @@ class Decrypter(Protocol):
 
         Raises:
             JiemiError: NotEncrypted, UnknownFormat, KeyMissing, KeyInvalid, MacMismatch, DecryptionFailed,
-            LimitExceeded,
-                SopsMissing, GpgMissing, StorageFailed.
+                LimitExceeded, SopsMissing, GpgMissing, StorageFailed, Timeout, InternalError.
         """
         ...

@@ -6,28 +6,33 @@ forks all the same), and gpg is told to start none (`no-autostart`). So ending t
 agent never holds a pipe of ours.
 There is no pinentry, no smart card daemon and no key server: a key that would ask for anything fails.
 
-The folder's path must be short, for the agent's socket is in there: sun_path of unix(7) has 108 bytes.
+The folder's path must be short, for the agent's socket is in there: sun_path of unix(7) has 108 bytes. Where the user
+has a folder in /run/user, GnuPG puts the sockets there instead, into one that is named after the keyring's path, and
+nobody removes it (`_gnupg_socketdir_internal` in its common/homedir.c); so that is removed here too.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import os
+import re
 import shutil
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import attrs
-import trio
 
 from jiemi.core.errors import JiemiError
+from jiemi.krapao.private_folders import private_folder, require_memory
 from jiemi.krapao.processes import Limits, run_program, running
 from jiemi.rpc.contract import PgpKey
 
 _FIELD = "provider.pgp.privateKey"
 _MAX_HOME_CHARACTERS = 107 - len("/S.gpg-agent.browser")
-_AGENT_SECONDS = 10
-_MEMORY_FILE_SYSTEMS = frozenset({"tmpfs", "ramfs"})
+_SOCKET_BASES = ("/run/gnupg", "/run", "/var/run/gnupg", "/var/run")
+_Z_BASE_32 = "ybndrfg8ejkmcpqxot1uwisza345h769"
+_UNPROTECTED = re.compile(rb"\(\s*(10:)?protection\s*(4:)?none\s*\)")
 _SECRET_KEY_FLAG = 16
 """Of IMPORT_OK in GnuPG's doc/DETAILS: contains a private key."""
 
@@ -63,53 +68,17 @@ class Keyring:
     fingerprints: tuple[str, ...]
 
 
-@contextlib.contextmanager
-def private_folder(runtime_dir: Path) -> Iterator[Path]:
-    """An empty folder that is gone afterwards. Blocking, but of memory."""
-    try:
-        path = Path(tempfile.mkdtemp(prefix="jiemi-", dir=runtime_dir))
-    except OSError as error:
-        raise JiemiError("StorageFailed", f"Krapao's runtime folder: {error.strerror}") from error
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def require_memory(path: Path) -> None:
-    """Refuse a folder that is not on a tmpfs or ramfs.
-
-    Raises:
-        JiemiError: StorageFailed.
-    """
-    where, kind = Path("/"), ""
-    try:
-        resolved = path.resolve(strict=True)
-        for line in Path("/proc/self/mounts").read_text().splitlines():  # the last one at a place is the one on top
-            fields = line.split()
-            mount = Path(fields[1].encode().decode("unicode_escape"))
-            if resolved.is_relative_to(mount) and len(mount.parts) >= len(where.parts):
-                where, kind = mount, fields[2]
-    except OSError as error:
-        raise JiemiError("StorageFailed", f"Krapao's runtime folder: {error.strerror}") from error
-    if kind not in _MEMORY_FILE_SYSTEMS:
-        raise JiemiError(
-            "StorageFailed",
-            "Krapao's runtime folder is not on a tmpfs, so no pgp key is put there; give one that is (`--runtime-dir`)",
-        )
-
-
 @contextlib.asynccontextmanager
 async def open_keyring(
     keys: tuple[PgpKey, ...], *, gpg: Path, runtime_dir: Path, limits: Limits
 ) -> AsyncIterator[Keyring]:
-    """A keyring with the keys, for as long as the context lasts.
+    """A keyring with the keys, for as long as the context lasts. Its making has no deadline but the caller's.
 
     Raises:
-        JiemiError: KeyInvalid; GpgMissing; StorageFailed; LimitExceeded.
+        JiemiError: KeyInvalid; GpgMissing; StorageFailed; DecryptionFailed; Timeout; LimitExceeded; InternalError.
     """
     require_memory(runtime_dir)
-    with private_folder(runtime_dir) as home:
+    with private_folder(runtime_dir) as home, _sockets(home):
         if len(str(home)) > _MAX_HOME_CHARACTERS:
             raise JiemiError("StorageFailed", "the path of Krapao's runtime folder is too long for a socket in it")
         _configure(home)
@@ -118,7 +87,24 @@ async def open_keyring(
             fingerprints: list[str] = []
             for key in keys:
                 fingerprints += await _import(key, gpg, home, environment, limits)
+            _require_usable(home)
             yield Keyring(environment, tuple(dict.fromkeys(fingerprints)))
+
+
+@contextlib.contextmanager
+def _sockets(home: Path) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        remove_sockets(home)
+
+
+def remove_sockets(home: Path) -> None:
+    """Remove the folder that GnuPG made for a keyring's sockets outside of it, if it did. Blocking, but of memory."""
+    digest = int.from_bytes(hashlib.sha1(str(home).encode(), usedforsecurity=False).digest()[:15], "big")
+    name = "d." + "".join(_Z_BASE_32[digest >> shift & 31] for shift in range(115, -1, -5))
+    for base in _SOCKET_BASES:
+        shutil.rmtree(Path(base, "user", str(os.getuid()), "gnupg", name), ignore_errors=True)
 
 
 def _configure(home: Path) -> None:
@@ -133,10 +119,8 @@ async def _agent(gpg: Path, home: Path, environment: dict[str, str]) -> AsyncIte
     if not program.is_file():
         raise JiemiError("GpgMissing", f"{gpg} is there, but no gpg-agent beside it")
     argv = [str(program), "--homedir", str(home), "--no-detach", "--daemon"]
-    async with running(argv, env=environment, cwd=home) as process:
-        with trio.move_on_after(_AGENT_SECONDS):
-            await process.wait()  # it makes its socket, forks, and leaves
-        if process.returncode != 0:
+    async with running(argv, env=environment, cwd=home, missing="GpgMissing") as process:
+        if await process.wait() != 0:  # it makes its socket, forks, and leaves
             raise JiemiError("DecryptionFailed", "gpg-agent did not start")
         yield
 
@@ -151,7 +135,8 @@ async def _import(key: PgpKey, gpg: Path, home: Path, environment: dict[str, str
         env=environment,
         cwd=home,
         limits=limits,
-        what="gpg",
+        what="importing the pgp key",
+        missing="GpgMissing",
     )
     found = []
     for line in finished.stdout.decode("ascii", "replace").splitlines():
@@ -165,3 +150,18 @@ async def _import(key: PgpKey, gpg: Path, home: Path, environment: dict[str, str
             "with its line breaks",
         )
     return found
+
+
+def _require_usable(home: Path) -> None:
+    """Refuse keys that can't be used without asking somebody, which gpg would not say before it decrypts.
+
+    gpg-agent keeps one file a key (GnuPG's agent/keyformat.txt), as it came in the import: protected or not.
+    """
+    files = [path.read_bytes() for path in (home / "private-keys-v1.d").glob("*.key")]
+    if not any(b"private-key" in each and b"shadowed-private-key" not in each for each in files):
+        raise JiemiError("KeyInvalid", f"{_FIELD} holds no secret part, only a stub of a key that is kept elsewhere")
+    if all(b"protected-private-key" in each and _UNPROTECTED.search(each) is None for each in files):
+        raise JiemiError(
+            "KeyInvalid",
+            f"{_FIELD} is protected by a passphrase, which nobody can be asked for here; export it without one",
+        )

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import resource
 import signal
@@ -34,6 +35,7 @@ _MAX_FILE_BYTES = 16 * 1024 * 1024
 _MAX_OPEN_FILES = 256
 _DRAIN_SECONDS = 0.5
 _KILL_SECONDS = 5
+_TRY_AGAIN = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 
 
 @attrs.frozen(kw_only=True)
@@ -81,21 +83,22 @@ async def run_program(
     cwd: Path,
     limits: Limits,
     what: str,
+    missing: str,
 ) -> Finished:
     """Run a program to its end.
 
     Args:
         argv: the program's path and its arguments, none of them secret.
         env: all of its environment.
-        what: names the program in messages.
+        what: names the work in messages.
+        missing: the reason for which it fails where there is no such program, or it can't be run.
 
     Raises:
-        JiemiError: LimitExceeded: the deadline or the output's bound.
-        OSError: it can't be started.
+        JiemiError: Timeout; LimitExceeded: the output's bound; InternalError: no process can be made now; `missing`.
     """
     stderr = os.memfd_create("stderr", os.MFD_CLOEXEC)
     try:
-        async with _started(argv, env=env, cwd=cwd, stderr=stderr, limits=limits) as process:
+        async with _started(argv, env=env, cwd=cwd, stderr=stderr, limits=limits, missing=missing) as process:
             output = _Output(limits.output_bytes)
             with trio.move_on_after(limits.seconds) as deadline:
                 async with trio.open_nursery() as nursery:
@@ -112,33 +115,43 @@ async def run_program(
                     "LimitExceeded", f"{what} gave more than Krapao's limit of {limits.output_bytes} bytes"
                 )
             if deadline.cancelled_caught or process.returncode is None:
-                raise JiemiError("LimitExceeded", f"{what} took longer than Krapao's limit of {limits.seconds:g} s")
+                raise JiemiError("Timeout", f"{what} took longer than Krapao's limit of {limits.seconds:g} s")
             return Finished(process.returncode, output.value(), os.pread(stderr, _MAX_STDERR_BYTES, 0))
     finally:
         os.close(stderr)
 
 
 @contextlib.asynccontextmanager
-async def running(argv: Sequence[str], *, env: Mapping[str, str], cwd: Path) -> AsyncIterator[trio.Process]:
-    """A helper without input or output; when the context ends, all that is left of its session is killed and reaped."""
-    async with _started(argv, env=env, cwd=cwd, stderr=None, limits=None) as process:
+async def running(
+    argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, missing: str
+) -> AsyncIterator[trio.Process]:
+    """A helper without input or output; when the context ends, all that is left of its session is killed and reaped.
+
+    Raises:
+        JiemiError: as `run_program`, where it can't be started.
+    """
+    async with _started(argv, env=env, cwd=cwd, stderr=None, limits=None, missing=missing) as process:
         yield process
 
 
 @contextlib.asynccontextmanager
 async def _started(
-    argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, stderr: int | None, limits: Limits | None
+    argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, stderr: int | None, limits: Limits | None, missing: str
 ) -> AsyncIterator[trio.Process]:
     with trio.CancelScope(shield=True):  # fork and exec, no more
-        process = await trio.lowlevel.open_process(
-            list(argv),
-            stdin=subprocess.PIPE if limits is not None else subprocess.DEVNULL,
-            stdout=subprocess.PIPE if limits is not None else subprocess.DEVNULL,
-            stderr=stderr if stderr is not None else subprocess.DEVNULL,
-            env=dict(env),
-            cwd=str(cwd),
-            start_new_session=True,
-        )
+        try:
+            process = await trio.lowlevel.open_process(
+                list(argv),
+                stdin=subprocess.PIPE if limits is not None else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if limits is not None else subprocess.DEVNULL,
+                stderr=stderr if stderr is not None else subprocess.DEVNULL,
+                env=dict(env),
+                cwd=str(cwd),
+                start_new_session=True,
+            )
+        except OSError as error:
+            reason = "InternalError" if error.errno in _TRY_AGAIN else missing
+            raise JiemiError(reason, f"Krapao can't run {Path(argv[0]).name}: {error.strerror}") from error
     try:
         if limits is not None:
             _limit(process.pid, limits)

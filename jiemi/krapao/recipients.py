@@ -19,6 +19,10 @@ from jiemi.rpc.contract import AgeKey
 _MAX_SHOWN = 5
 _ALPHABET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _GENERATOR = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
+_MAX_TEXT_CHARACTERS = 100_000
+"""Of all identities together, which are one variable: Linux takes 128 KiB (MAX_ARG_STRLEN), enough for 1,300."""
+
+_POST_QUANTUM = re.compile(r"AGE-SECRET-KEY-PQ-1[A-Z0-9]{50,150}")
 _SECRET_PREFIX = "age-secret-key-"  # noqa: S105 - a name, public
 
 _IN_FILE = (
@@ -59,7 +63,7 @@ def read_age_keys(keys: tuple[AgeKey, ...]) -> AgeIdentities:
     """Read age keys, and refuse what is none.
 
     Raises:
-        JiemiError: KeyInvalid.
+        JiemiError: KeyInvalid; LimitExceeded.
     """
     lines: list[str] = []
     recipients = []
@@ -73,7 +77,12 @@ def read_age_keys(keys: tuple[AgeKey, ...]) -> AgeIdentities:
             lines.append(line)
         if len(lines) == before:
             raise JiemiError("KeyInvalid", "provider.age.privateKey holds no line with AGE-SECRET-KEY-1…")
-    return AgeIdentities("\n".join(lines), tuple(recipients))
+    text = "\n".join(lines)
+    if len(text) > _MAX_TEXT_CHARACTERS:
+        raise JiemiError(
+            "LimitExceeded", f"provider.age.privateKey has more than {_MAX_TEXT_CHARACTERS} characters of identities"
+        )
+    return AgeIdentities(text, tuple(recipients))
 
 
 def _recipient(line: str, number: int) -> str:
@@ -81,7 +90,7 @@ def _recipient(line: str, number: int) -> str:
     upper = line.upper()
     if upper.startswith("AGE-PLUGIN-"):
         raise JiemiError("KeyInvalid", f"{where} an age plugin's identity, which this release does not run")
-    if upper.startswith("AGE-SECRET-KEY-PQ-1"):
+    if _POST_QUANTUM.fullmatch(line):
         return "age (post-quantum)"
     if not upper.startswith("AGE-SECRET-KEY-1"):
         raise JiemiError("KeyInvalid", f"{where} no age identity (AGE-SECRET-KEY-1…) and no comment")

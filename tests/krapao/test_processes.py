@@ -18,7 +18,8 @@ LIMITS = Limits(seconds=10, cpu_seconds=5, memory_bytes=2**30, output_bytes=1_00
 async def shell(script: str, tmp_path: Path, *, stdin: bytes = b"", limits: Limits = LIMITS) -> Finished:
     adopt_orphans()
     env = {"PATH": "/usr/bin:/bin"}
-    return await run_program(["/bin/sh", "-c", script], stdin=stdin, env=env, cwd=tmp_path, limits=limits, what="it")
+    argv = ["/bin/sh", "-c", script]
+    return await run_program(argv, stdin=stdin, env=env, cwd=tmp_path, limits=limits, what="it", missing="SopsMissing")
 
 
 def alive(pid: int) -> bool:
@@ -76,5 +77,6 @@ async def test_too_much_output_or_processor_time_ends_it(tmp_path: Path) -> None
         await shell("yes", tmp_path, limits=attrs.evolve(LIMITS, output_bytes=1_000))
     finished = await shell("while :; do :; done", tmp_path, limits=attrs.evolve(LIMITS, cpu_seconds=1))
     assert finished.returncode < 0
-    with pytest.raises(OSError, match="No such file"):
-        await run_program(["/nonexistent"], stdin=b"", env={}, cwd=tmp_path, limits=LIMITS, what="it")
+    argv = ["/nonexistent"]
+    with pytest.raises(JiemiError, match="GpgMissing: Krapao can't run nonexistent: No such file"):
+        await run_program(argv, stdin=b"", env={}, cwd=tmp_path, limits=LIMITS, what="it", missing="GpgMissing")

@@ -1,0 +1,195 @@
+"""Keyrings of one run: which keys they take, and that nothing of them stays, not even after a SIGKILL."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+
+import jiemi
+from jiemi.core.documents import Format
+from jiemi.core.errors import JiemiError
+from jiemi.core.sensitive import SensitiveText
+from jiemi.krapao import gpg
+from jiemi.krapao.private_folders import private_folder, remove_abandoned
+from jiemi.krapao.processes import adopt_orphans
+from jiemi.krapao.settings import KrapaoSettings
+from jiemi.krapao.sops import SopsDecrypter
+from jiemi.rpc.contract import AgeKey, PgpKey
+
+DATA = Path(__file__).parent.parent / "data"
+FILE = (DATA / "sops-3.9.4" / "all.yaml").read_bytes()
+DEADLINE_SECONDS = 20
+
+
+@pytest.fixture
+def runtime() -> Iterator[Path]:
+    path = Path("/dev/shm") / f"jiemi-gpg-{os.getpid()}"
+    path.mkdir()
+    adopt_orphans()
+    yield path
+    left = list(path.iterdir())
+    subprocess.run(["rm", "-rf", str(path)], check=True)
+    assert left == []
+
+
+@pytest.fixture
+def decrypter(settings: KrapaoSettings, sops_path: Path, runtime: Path) -> SopsDecrypter:
+    return SopsDecrypter(attrs.evolve(settings, sops=sops_path, runtime_dir=runtime))
+
+
+def key(name: str) -> PgpKey:
+    return PgpKey(SensitiveText((DATA / name).read_text()))
+
+
+async def test_a_key_under_a_passphrase_is_told_as_such(decrypter: SopsDecrypter) -> None:
+    with pytest.raises(JiemiError, match=r"KeyInvalid: provider\.pgp\.privateKey is protected by a passphrase"):
+        await decrypter.decrypt(FILE, Format.YAML, (key("pgp-passphrase-key.asc"),))
+
+
+async def test_a_key_whose_primary_secret_stayed_at_home_opens_files(decrypter: SopsDecrypter) -> None:
+    assert b"correct horse" in (await decrypter.decrypt(FILE, Format.YAML, (key("pgp-subkey-only-key.asc"),))).reveal()
+
+
+async def test_a_usable_key_beside_one_under_a_passphrase_opens_the_file(decrypter: SopsDecrypter) -> None:
+    await decrypter.decrypt(FILE, Format.YAML, (key("pgp-passphrase-key.asc"), key("pgp-test-key.asc")))
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ([], "only a stub"),
+        ([b"(20:shadowed-private-key(3:rsa"], "only a stub"),
+        ([b"(21:protected-private-key(3:ecc(9:protected18:openpgp-s2k3-ocb-aes"], "by a passphrase"),
+        ([b"Key: (protected-private-key (ecc (protected openpgp-native (protection sha1 AES #00#"], "by a passphrase"),
+        ([b"Key: (protected-private-key (ecc (protected openpgp-native (protection\n  none)"], None),
+        ([b"(21:protected-private-key(3:ecc(14:openpgp-native(10:protection4:none)"], None),
+        ([b"(11:private-key(3:ecc"], None),
+        ([b"(21:protected-private-key(3:ecc", b"Key: (private-key (ecc"], None),
+    ],
+)
+def test_whether_a_key_can_be_used_is_read_from_the_agents_files(
+    tmp_path: Path, files: list[bytes], says: str | None
+) -> None:
+    folder = tmp_path / "private-keys-v1.d"
+    folder.mkdir()
+    for number, content in enumerate(files):
+        (folder / f"{number}.key").write_bytes(content)
+    if says is None:
+        gpg._require_usable(tmp_path)
+        return
+    with pytest.raises(JiemiError, match=says) as caught:
+        gpg._require_usable(tmp_path)
+    assert caught.value.failure.reason == "KeyInvalid"
+
+
+def test_the_folder_that_gnupg_makes_for_sockets_elsewhere_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The name is the one that `gpgconf --homedir /dev/shm/jiemi-abc --list-dirs socketdir` of GnuPG 2.2.40 gave.
+    ours, other = "d.pr7y83k4o5ahb5ua7cj5uygz", "d.cjidfjtdu6t644xnzsos7kbx"
+    folder = tmp_path / "user" / str(os.getuid()) / "gnupg"
+    for name in (ours, other):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "S.gpg-agent").touch()
+    monkeypatch.setattr(gpg, "_SOCKET_BASES", (str(tmp_path / "none"), str(tmp_path)))
+    gpg.remove_sockets(Path("/dev/shm/jiemi-abc"))
+    assert [each.name for each in folder.iterdir()] == [other]
+
+
+def test_only_folders_that_nobody_uses_are_removed(runtime: Path) -> None:
+    (runtime / "jiemi-sops-abandoned" / "private-keys-v1.d").mkdir(parents=True)
+    (runtime / "another").mkdir()
+    with private_folder(runtime) as used:
+        (used / "file").touch()
+        assert remove_abandoned(runtime) == (runtime / "jiemi-sops-abandoned",)
+        assert sorted(runtime.iterdir()) == sorted([used, runtime / "another"])
+        assert (used / "file").exists()
+        assert used.stat().st_mode & 0o777 == 0o700
+    (runtime / "another").rmdir()
+
+
+KILLED = """
+import sys, trio
+from pathlib import Path
+from jiemi.core.sensitive import SensitiveText
+from jiemi.krapao.gpg import open_keyring
+from jiemi.krapao.processes import Limits
+from jiemi.rpc.contract import PgpKey
+
+async def main():
+    keys = (PgpKey(SensitiveText(sys.stdin.read())),)
+    limits = Limits(seconds=20, cpu_seconds=20, memory_bytes=2**32, output_bytes=2**20)
+    async with open_keyring(keys, gpg=Path(sys.argv[2]), runtime_dir=Path(sys.argv[1]), limits=limits):
+        print("open", flush=True)
+        await trio.sleep_forever()
+
+trio.run(main)
+"""
+
+
+def leave_a_keyring(runtime: Path) -> tuple[Path, int]:
+    """Open a keyring in a process that is killed then. Returns its folder and its agent's id."""
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(runtime), str(shutil.which("gpg"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={"PYTHONPATH": str(Path(jiemi.__file__).parents[1]), "PYTHONDONTWRITEBYTECODE": "1"},
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write((DATA / "pgp-test-key.asc").read_bytes())
+        process.stdin.close()
+        assert process.stdout.readline() == b"open\n"
+        process.send_signal(signal.SIGKILL)
+    [home] = runtime.iterdir()
+    [agent] = processes_that_name(home)
+    return home, agent
+
+
+def processes_that_name(home: Path) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdecimal() and str(home) in (entry / "cmdline").read_text():
+                found.append(int(entry.name))
+    return found
+
+
+def reap(pid: int) -> None:
+    with contextlib.suppress(ChildProcessError):  # where it did not become a child of ours
+        os.waitpid(pid, 0)
+
+
+async def test_the_next_krapao_removes_the_keyring_of_a_killed_one_and_so_ends_its_agent(
+    decrypter: SopsDecrypter, runtime: Path
+) -> None:
+    home, agent = leave_a_keyring(runtime)
+    await decrypter.decrypt(FILE, Format.YAML, (key("pgp-test-key.asc"),))
+    assert list(runtime.glob("*")) == []  # noqa: ASYNC240
+    with trio.fail_after(DEADLINE_SECONDS):
+        while processes_that_name(home):  # noqa: ASYNC110 - the agent sees that its folder went
+            await trio.sleep(0.02)
+    reap(agent)
+
+
+async def test_a_configuration_of_sops_in_the_folder_above_is_not_read(
+    decrypter: SopsDecrypter, runtime: Path, age_pair, encrypt
+) -> None:
+    above = runtime / ".sops.yaml"
+    above.write_text("{{ broken")
+    try:
+        data = encrypt("a: 1", "--age", age_pair.public)
+        plain = await decrypter.decrypt(data, Format.YAML, (AgeKey(SensitiveText(age_pair.private)),))
+    finally:
+        above.unlink()
+    assert b"1" in plain.reveal()
