@@ -51,6 +51,10 @@ docs:
 bench-rpc *arguments:
     @"{{ bin }}/python" tests/bench/bench_rpc.py "$@"
 
+# Measure how many Decryptors of one repository are deployed: time, CPU, memory [COUNT]
+bench-follow *arguments:
+    @"{{ bin }}/python" tests/bench/bench_follow.py "$@"
+
 # Remove what was made in this checkout (the cache of tools stays)
 clean:
     rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

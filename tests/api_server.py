@@ -7,7 +7,7 @@ Jiemi's own Kubernetes port makes of it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -117,15 +117,21 @@ class ApiServer:
         return ApiServer(self.base, self._pool, {**self._headers, "Impersonate-User": user})
 
 
-@pytest.fixture(scope="session")
-def admin(control_plane: Path) -> Iterator[ApiServer]:
-    """The embedded control plane's administrator, whom it knows by a certificate."""
+def open_admin(kubeconfig: Path) -> tuple[ApiServer, Callable[[], None]]:
+    """The API server as the administrator of a kubeconfig, known by a certificate; and what closes the connections."""
     from kubernetes import client, config
 
     configuration = client.Configuration()
-    config.load_kube_config(config_file=str(control_plane), client_configuration=configuration)
+    config.load_kube_config(config_file=str(kubeconfig), client_configuration=configuration)
     pool = urllib3.PoolManager(
         ca_certs=configuration.ssl_ca_cert, cert_file=configuration.cert_file, key_file=configuration.key_file
     )
-    yield ApiServer(configuration.host, pool, {})
-    pool.clear()
+    return ApiServer(configuration.host, pool, {}), pool.clear
+
+
+@pytest.fixture(scope="session")
+def admin(control_plane: Path) -> Iterator[ApiServer]:
+    """The embedded control plane's administrator."""
+    found, close = open_admin(control_plane)
+    yield found
+    close()

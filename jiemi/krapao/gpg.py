@@ -24,7 +24,7 @@ from pathlib import Path
 import attrs
 
 from jiemi.core.errors import JiemiError
-from jiemi.krapao.private_folders import private_folder, require_memory
+from jiemi.krapao.private_folders import private_folder, require_memory, write_file
 from jiemi.krapao.processes import Limits, run_program, running
 from jiemi.rpc.contract import PgpKey
 
@@ -75,7 +75,7 @@ async def open_keyring(
     """A keyring with the keys, for as long as the context lasts. Its making has no deadline but the caller's.
 
     Raises:
-        JiemiError: KeyInvalid; GpgMissing; StorageFailed; DecryptionFailed; Timeout; LimitExceeded; InternalError.
+        JiemiError: KeyInvalid; GpgMissing; StorageFailed; Timeout; LimitExceeded; InternalError.
     """
     require_memory(runtime_dir)
     with private_folder(runtime_dir) as home, _sockets(home):
@@ -108,9 +108,9 @@ def remove_sockets(home: Path) -> None:
 
 
 def _configure(home: Path) -> None:
-    (home / "gpg.conf").write_text(_GPG_CONF)
-    (home / "gpg-agent.conf").write_text(_AGENT_CONF)
-    (home / "common.conf").write_text("")  # so that no distribution's default brings keyboxd in
+    write_file(home / "gpg.conf", _GPG_CONF)
+    write_file(home / "gpg-agent.conf", _AGENT_CONF)
+    write_file(home / "common.conf", "")  # so that no distribution's default brings keyboxd in
 
 
 @contextlib.asynccontextmanager
@@ -121,7 +121,7 @@ async def _agent(gpg: Path, home: Path, environment: dict[str, str]) -> AsyncIte
     argv = [str(program), "--homedir", str(home), "--no-detach", "--daemon"]
     async with running(argv, env=environment, cwd=home, missing="GpgMissing") as process:
         if await process.wait() != 0:  # it makes its socket, forks, and leaves
-            raise JiemiError("DecryptionFailed", "gpg-agent did not start")
+            raise JiemiError("InternalError", f"gpg-agent did not start: it ended with status {process.returncode}")
         yield
 
 
@@ -138,11 +138,18 @@ async def _import(key: PgpKey, gpg: Path, home: Path, environment: dict[str, str
         what="importing the pgp key",
         missing="GpgMissing",
     )
-    found = []
-    for line in finished.stdout.decode("ascii", "replace").splitlines():
-        fields = line.split()
-        if fields[:2] == ["[GNUPG:]", "IMPORT_OK"] and len(fields) == 4 and int(fields[2]) & _SECRET_KEY_FLAG:
-            found.append(fields[3])
+    # GnuPG's doc/DETAILS. The first IMPORT_OK of a private key is for its public part, before the agent gets the other.
+    statuses = [
+        line.split()[1:]
+        for line in finished.stdout.decode("ascii", "replace").splitlines()
+        if line.startswith("[GNUPG:] ")
+    ]
+    imported = [each for each in statuses if each[:1] == ["IMPORT_OK"] and len(each) == 3]
+    found = [each[2] for each in imported if int(each[1]) & _SECRET_KEY_FLAG]
+    if not found and (imported or ["IMPORT_RES"] not in [each[:1] for each in statuses]):
+        raise JiemiError(
+            "InternalError", f"gpg could not give the key to its agent: it ended with status {finished.returncode}"
+        )
     if not found:
         raise JiemiError(
             "KeyInvalid",

@@ -41,6 +41,18 @@ def private_folder(runtime_dir: Path) -> Iterator[Path]:
         os.close(lock)
 
 
+def write_file(path: Path, text: str) -> None:
+    """Write a file in a private folder. Blocking, but of memory.
+
+    Raises:
+        JiemiError: StorageFailed.
+    """
+    try:
+        path.write_text(text)
+    except OSError as error:
+        raise JiemiError("StorageFailed", f"Krapao's runtime folder: {error.strerror}") from error
+
+
 def _lock(folder: int) -> None:
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -4,8 +4,8 @@ The program gets a session of its own, so that all it starts can be ended by one
 outside (prlimit(2)) before it gets its input, so no code of ours runs between fork and exec. It ends by itself, by
 its deadline or by a cancellation; then its group is killed and every orphan of its session is reaped. What it
 prints is bounded: standard output is a pipe that is read to a limit, standard error a file in memory
-(memfd_create(2)), so that a grandchild that keeps it open holds nobody up; for the same reason the end of the
-output is not waited for once the program is gone.
+(memfd_create(2)), which nobody waits for. A grandchild that keeps standard output open holds nobody up, for its group
+is killed before the rest of the output is read; and output is whole, or there is an error.
 
 Orphans come to us because `adopt_orphans` makes this process their reaper (in a container it is process 1 anyway).
 """
@@ -33,7 +33,6 @@ _PR_SET_CHILD_SUBREAPER = 36
 _MAX_STDERR_BYTES = 16 * 1024
 _MAX_FILE_BYTES = 16 * 1024 * 1024
 _MAX_OPEN_FILES = 256
-_DRAIN_SECONDS = 0.5
 _KILL_SECONDS = 5
 _TRY_AGAIN = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 
@@ -107,8 +106,8 @@ async def run_program(
                     with trio.CancelScope() as waiting:
                         output.on_too_much = waiting.cancel
                         await process.wait()
-                    with trio.move_on_after(_DRAIN_SECONDS):
-                        await output.ended.wait()
+                    _kill_group(process.pid)
+                    await output.ended.wait()
                     nursery.cancel_scope.cancel()
             if output.too_much:
                 raise JiemiError(
@@ -161,10 +160,11 @@ async def _started(
 
 
 def _limit(pid: int, limits: Limits) -> None:
+    # The hard limit of this one stays: gpg sets the pair (0, hard) itself when it starts, and gives up if it may not.
+    resource.prlimit(pid, resource.RLIMIT_CORE, (0, resource.prlimit(pid, resource.RLIMIT_CORE)[1]))
     for what, value in (
         (resource.RLIMIT_CPU, limits.cpu_seconds),
         (resource.RLIMIT_AS, limits.memory_bytes),
-        (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, _MAX_FILE_BYTES),
         (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
     ):
@@ -196,7 +196,7 @@ class _Output:
             if self._size > self._limit:
                 self.too_much = True
                 self.on_too_much()
-                break
+                break  # what is still to come is not read: the program is killed
             self._chunks.append(bytes(chunk))
         self.ended.set()
 

@@ -33,7 +33,7 @@ from jiemi.core.errors import JiemiError, Kind
 from jiemi.core.sensitive import SensitiveBytes
 from jiemi.krapao import recipients
 from jiemi.krapao.gpg import open_keyring, remove_sockets
-from jiemi.krapao.private_folders import private_folder, remove_abandoned
+from jiemi.krapao.private_folders import private_folder, remove_abandoned, write_file
 from jiemi.krapao.processes import Finished, Limits, run_program
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import AgeKey, DecryptionKey, PgpKey
@@ -160,7 +160,7 @@ class SopsDecrypter:
         offered: tuple[str, ...],
     ) -> SensitiveBytes:
         environment["HOME"] = environment["XDG_CONFIG_HOME"] = str(home)
-        _write(home / ".sops.yaml", _SOPS_CONFIG)
+        write_file(home / ".sops.yaml", _SOPS_CONFIG)
         output = _output_format(data, format)
         # Flags before the word `decrypt` are silently ignored.
         argv = [*isolation, str(sops), "decrypt", "--input-type", format.value, "--output-type", output.value]
@@ -258,13 +258,6 @@ def _nulls_in(value: Any) -> int:
     if isinstance(value, list):
         return sum(map(_nulls_in, value))
     return int(value is None)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text)
-    except OSError as error:
-        raise JiemiError("StorageFailed", f"Krapao's runtime folder: {error.strerror}") from error
 
 
 def _explain(  # noqa: PLR0911 - a table

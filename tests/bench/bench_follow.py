@@ -1,0 +1,145 @@
+"""How fast many Decryptors of one repository are deployed, and what that costs: `just bench-follow [COUNT]`.
+
+The work: COUNT objects, each one age-encrypted file with one Secret, in one
+repository over http, on the embedded control plane. It prints seconds until all Secrets are there, CPU seconds of each
+process (children that ended included), the same for one changed file, and for a minute in which nothing happens.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import trio
+from api_server import ApiServer, open_admin
+from controlplane_fixtures import _Print, _tool_settings
+from e2e_lab import Lab, Service, git_server, until
+
+from jiemi.controlplane.pins import Tool
+from jiemi.controlplane.tools import resolve_all
+from jiemi.core.crd import crd
+
+NAMESPACE = "bench"
+IDLE_SECONDS = 60
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time of a process and of its children that ended (proc_pid_stat(5), fields 14 to 17)."""
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    fields = stat[stat.rindex(")") + 2 :].split()
+    return sum(int(each) for each in fields[11:15]) / 100
+
+
+def peak_mebibytes(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return 0
+
+
+def secrets_present(admin: ApiServer) -> int:
+    listed = admin.call("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets").ok()
+    return sum(item["metadata"]["name"].startswith("s") for item in listed["items"])
+
+
+def measure(lab: Lab, count: int, api_server_pid: int) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        texts = [
+            json.dumps(
+                {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"s{n}"}, "stringData": {"value": f"v{n}"}}
+            )
+            for n in range(count)
+        ]
+        files = dict(zip((f"s{n}.yaml" for n in range(count)), pool.map(lab.encrypt, texts), strict=True))
+    repository = lab.repository(files)
+    lab.namespace(NAMESPACE)
+    krapao, address = lab.start_krapao()
+    miwen = lab.start_miwen(address, NAMESPACE, interval="3m")
+    watched: dict[str, int] = {
+        "krapao": krapao.process.pid,
+        "miwen": miwen.process.pid,
+        "kube-apiserver": api_server_pid,
+    }
+
+    def timed(what: str, action: object, check: object, *, seconds: float = 600) -> None:
+        before = {name: cpu_seconds(pid) for name, pid in watched.items()}
+        began = time.monotonic()
+        action()  # type: ignore[operator]
+        until(what, check, seconds=seconds)  # type: ignore[arg-type]
+        took = time.monotonic() - began
+        spent = {name: cpu_seconds(pid) - before[name] for name, pid in watched.items()}
+        print(
+            f"{what}: {took:.1f} s; CPU seconds: " + ", ".join(f"{name} {value:.1f}" for name, value in spent.items())
+        )
+
+    def apply_all() -> None:
+        for n in range(count):
+            lab.admin.apply(lab.decryptor(NAMESPACE, f"d{n}", repository.url, file=f"s{n}.yaml")).ok()
+
+    timed(f"{count} Secrets present", apply_all, lambda: secrets_present(lab.admin) == count)
+    time.sleep(5)
+    timed(f"idle for {IDLE_SECONDS} s", lambda: time.sleep(IDLE_SECONDS), lambda: True)
+
+    def push_and_tell() -> None:
+        changed = json.loads(texts[0]) | {"stringData": {"value": "changed"}}
+        repository.commit({"s0.yaml": lab.encrypt(json.dumps(changed))})
+        # One new Decryptor asks Krapao at once, and Krapao tells the others that the repository moved.
+        lab.admin.apply(lab.decryptor(NAMESPACE, "teller", repository.url, file="s1.yaml")).ok()
+
+    timed(
+        "one changed file, told at once: until its Secret has it",
+        push_and_tell,
+        lambda: lab.data(NAMESPACE, "s0") == {"value": "changed"},
+    )
+    for service in (krapao, miwen):
+        _say_peak(service)
+
+
+def _say_peak(service: Service) -> None:
+    print(f"peak memory of {service.name}: {peak_mebibytes(service.process.pid):.0f} MiB")
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 300
+    tools = {
+        tool.value: each.path for tool, each in trio.run(resolve_all, list(Tool), _tool_settings(), _Print()).items()
+    }
+    parent = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="jiemi-bench-", dir=parent) as name, git_server(Path(name)) as git:
+        folder = Path(name)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jiemi", "control-plane", "--state-dir", str(folder / "cluster")],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline().startswith("ready: ")
+            kubeconfig = folder / "cluster" / "kubeconfig"
+            admin, close = open_admin(kubeconfig)
+            admin.apply(crd()).ok()
+            until("the CRD is served", lambda: admin.call("GET", "/apis/jiemi.cr/v1alpha1").status == 200)
+            lab = Lab(admin, kubeconfig, tools, git, folder)
+            found = subprocess.run(
+                ["pgrep", "-P", str(process.pid), "kube-apiserver"], capture_output=True, text=True, check=True
+            )
+            try:
+                measure(lab, count, int(found.stdout.split()[0]))
+            finally:
+                lab.end_services()
+                close()
+        finally:
+            process.terminate()
+            process.wait(30)
+            process.stdout.close()
+
+
+if __name__ == "__main__":
+    main()
