@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from jiemi.cli.errors import CommandError
-from jiemi.cli.running import run_until_signalled
+from jiemi.cli.running import forbid_core_dumps, run_until_signalled
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.address import parse_address
@@ -52,6 +52,7 @@ def run(
         async with open_bridge() as bridge, open_service(settings) as krapao:
             await serve(krapao, address, bridge=bridge)
 
+    forbid_core_dumps()
     try:
         run_until_signalled(main)
     except* ListenError as group:

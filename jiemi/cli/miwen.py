@@ -8,7 +8,7 @@ import random
 from pathlib import Path
 
 from jiemi.cli.errors import CommandError
-from jiemi.cli.running import run_until_signalled
+from jiemi.cli.running import forbid_core_dumps, run_until_signalled
 from jiemi.miwen.kubernetes_real import KubernetesSettings, open_kubernetes
 from jiemi.miwen.service import MiwenSettings, run_miwen
 from jiemi.rpc.address import parse_address
@@ -43,6 +43,7 @@ def run(
         ):
             await run_miwen(kubernetes, client, settings, now=_now, random=random.random)
 
+    forbid_core_dumps()
     run_until_signalled(main)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import signal
 from collections.abc import Awaitable, Callable
 
@@ -11,6 +12,12 @@ import trio
 def run_until_signalled(main: Callable[[], Awaitable[None]]) -> None:
     """Run `main` under trio; SIGINT and SIGTERM cancel it, and then this returns once it has cleaned up."""
     trio.run(_run, main)
+
+
+def forbid_core_dumps() -> None:
+    """Keep this process and its children from leaving their memory, which holds keys and plaintext, in a core file."""
+    # The soft limit only: gpg ends with an error where it may not set the hard one itself.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 async def _run(main: Callable[[], Awaitable[None]]) -> None:

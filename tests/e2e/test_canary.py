@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -87,8 +88,8 @@ def test_canaries_are_found_nowhere(lab: Lab, pgp_key: str, tmp_path: Path) -> N
         git_server(lab.folder / "token", username="me", token=SensitiveText(TOKEN)) as private,
         _watching_command_lines() as command_lines,
     ):
-        _, address = lab.start_krapao("--log-format", "json", "--state-dir", tmp_path / "state", name="canary")
-        lab.start_miwen(address, NAMESPACE, "--log-format", "json", interval="1s")
+        krapao, address = lab.start_krapao("--log-format", "json", "--state-dir", tmp_path / "state", name="canary")
+        miwen = lab.start_miwen(address, NAMESPACE, "--log-format", "json", interval="1s")
         repository = lab.repository()
         revision = repository.commit(
             {
@@ -131,6 +132,9 @@ def test_canaries_are_found_nowhere(lab: Lab, pgp_key: str, tmp_path: Path) -> N
         lab.until_reason(NAMESPACE, "refused", "RepositoryAccessDenied")
         lab.until_synced(NAMESPACE, "good", revision)
         assert lab.data(NAMESPACE, "good") == {"value": PLAIN}
+        for service in (krapao, miwen):
+            limits = Path(f"/proc/{service.process.pid}/limits").read_text()
+            assert re.search(r"^Max core file size +0 ", limits, re.MULTILINE), limits
         # One more round of ticks, failures included.
         time.sleep(2)
         lab.end_services()
