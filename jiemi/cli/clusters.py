@@ -35,10 +35,12 @@ class Cluster:
     Attributes:
         kubeconfig: how to reach it.
         description: for the user.
+        end: what Ctrl-C does, for the user.
     """
 
     kubeconfig: Path
     description: str
+    end: str = "Ctrl-C ends everything and leaves nothing behind."
 
 
 async def choose(kind: ClusterKind) -> ClusterKind:
@@ -110,7 +112,12 @@ def _current() -> Cluster:
     kubeconfig = Path(given) if given else Path.home() / ".kube" / "config"
     if not kubeconfig.is_file():
         raise CommandError(f"--cluster current: there is no kubeconfig {kubeconfig}")
-    return Cluster(kubeconfig, f"the current context of {kubeconfig}")
+    return Cluster(
+        kubeconfig,
+        f"the current context of {kubeconfig}",
+        "Ctrl-C ends everything here. In the cluster the CRD stays, and in the namespace default what "
+        "`kubectl delete decryptor/demo secret/demo secret/demo-age-key configmap/demo-settings` removes.",
+    )
 
 
 @asynccontextmanager

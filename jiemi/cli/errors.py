@@ -27,7 +27,7 @@ def told_to_user() -> Iterator[None]:
     except CommandError as error:
         _exit(str(error))
     except JiemiError as error:
-        _exit(f"{error}\n{REASONS[error.failure.reason].remedy}")
+        _exit(_text(error))
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     except BaseExceptionGroup as group:
@@ -35,9 +35,14 @@ def told_to_user() -> Iterator[None]:
         if rest is not None or mendable is None:
             raise
         errors = [error for error in _leaves(mendable) if not isinstance(error, KeyboardInterrupt)]
-        for line in dict.fromkeys(str(error) for error in errors):
+        for line in dict.fromkeys(_text(error) for error in errors):
             _say(line)
         raise typer.Exit(1 if errors else INTERRUPTED) from None
+
+
+def _text(error: BaseException) -> str:
+    """What is wrong, and what to do where the table of reasons knows it."""
+    return f"{error}\n{REASONS[error.failure.reason].remedy}" if isinstance(error, JiemiError) else str(error)
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

@@ -65,6 +65,9 @@ def _without_exception_text(_: Any, __: str, event: MutableMapping[str, Any]) ->
     if isinstance(error, BaseException):
         event["exception"] = " <- ".join(_places(error))
     event.pop("stack_info", None)
+    if event.get("logger") == "asyncio":
+        # Its messages carry the repr of the exception in later lines.
+        event["event"] = str(event.get("event", "")).partition("\n")[0]
     return event
 
 

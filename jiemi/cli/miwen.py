@@ -11,7 +11,7 @@ from jiemi.cli.errors import CommandError
 from jiemi.cli.running import forbid_core_dumps, run_until_signalled
 from jiemi.miwen.kubernetes_real import KubernetesSettings, open_kubernetes
 from jiemi.miwen.service import MiwenSettings, run_miwen
-from jiemi.rpc.address import parse_address
+from jiemi.rpc.address import ANY_HOST, TcpAddress, parse_address
 from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.client import ClientSettings, connect
 
@@ -28,6 +28,8 @@ def run(
     """Run Miwen until it is signalled."""
     try:
         address = parse_address(krapao)
+        if isinstance(address, TcpAddress) and (address.port == 0 or address.host == ANY_HOST):
+            raise ValueError(f"{address} is an address to listen on; name Krapao's host and port")
     except ValueError as error:
         raise CommandError(f"--krapao: {error}") from error
     settings = MiwenSettings(interval_seconds=interval_seconds, alive_file=alive_file)
@@ -43,6 +45,11 @@ def run(
         ):
             await run_miwen(kubernetes, client, settings, now=_now, random=random.random)
 
+    if alive_file is not None:
+        try:
+            alive_file.touch()
+        except OSError as error:
+            raise CommandError(f"--alive-file {alive_file} can't be written: {error.strerror}") from error
     forbid_core_dumps()
     run_until_signalled(main)
 

@@ -23,7 +23,7 @@ def probe_krapao(address: str, *, timeout_seconds: float) -> None:
     """
 
     async def ask() -> None:
-        settings = ClientSettings(connect_timeout_seconds=timeout_seconds)
+        settings = ClientSettings(connect_timeout_seconds=timeout_seconds, wait_for_connection_seconds=timeout_seconds)
         with trio.fail_after(timeout_seconds):
             async with (
                 open_bridge() as bridge,

@@ -164,7 +164,7 @@ async def _run(wanted: RunAll, folder: Path, screen: _Screen) -> None:
                         "miwen",
                         krapao=address,
                         kubeconfig=cluster.kubeconfig,
-                        interval=f"{wanted.interval_seconds:g}s",
+                        interval=f"{wanted.interval_seconds:f}s",
                         log_format="console",
                     ),
                     environment=dict(os.environ),
@@ -234,7 +234,7 @@ class _Screen:
                 "cyan",
             ),
             ("  git commit -qam 'Greet again' && git push -q", "cyan"),
-            ("Ctrl-C ends everything and leaves nothing behind.", "bold"),
+            (cluster.end, "bold"),
         ]
         self.console.print()
         for line, style in lines:
@@ -264,7 +264,7 @@ def _runtime_folder() -> Iterator[Path]:
     """A folder on tmpfs where there is one: it holds the demo's key, the cluster's state and the socket."""
     memory = Path("/dev/shm")  # noqa: S108 - a tmpfs is wanted
     parent = memory if os.access(memory, os.W_OK) else None
-    folder = Path(tempfile.mkdtemp(prefix="jiemi-run-", dir=parent))
+    folder = Path(tempfile.mkdtemp(prefix=f"jiemi-run-{os.getpid()}-", dir=parent))
     try:
         yield folder
     finally:
@@ -279,7 +279,7 @@ async def _apply(kubernetes: Kubernetes, manifest: JsonObject) -> None:
                 await _try_apply(kubernetes, manifest)
                 return
             await trio.sleep(_POLL_SECONDS)
-    await _try_apply(kubernetes, manifest)
+    await kubernetes.apply(manifest, default_namespace=NAMESPACE)
 
 
 class _NotYet(Exception):
@@ -336,7 +336,7 @@ async def _secret_values(kubernetes: Kubernetes) -> dict[str, str] | None:
     try:
         secret = await kubernetes.get_secret(NAMESPACE, NAME)
     except JiemiError as error:
-        if error.failure.reason == "SecretNotFound":
+        if error.failure.reason in ("SecretNotFound", "ClusterUnavailable"):
             return None
         raise
     return {name: base64.b64decode(value).decode() for name, value in (secret.get("data") or {}).items()}
@@ -344,7 +344,11 @@ async def _secret_values(kubernetes: Kubernetes) -> dict[str, str] | None:
 
 async def _troubles(kubernetes: Kubernetes) -> AsyncIterator[str]:
     """What the demo's Decryptor complains about."""
-    page = await kubernetes.list_decryptors(limit=100, continue_token=None)
+    try:
+        page = await kubernetes.list_decryptors(limit=100, continue_token=None)
+    except JiemiError as error:
+        yield str(error)
+        return
     for obj in page.items:
         decryptor = read_decryptor(obj)
         if decryptor.meta.key != (NAMESPACE, NAME) or decryptor.status is None:

@@ -10,7 +10,7 @@ import trio
 
 
 def run_until_signalled(main: Callable[[], Awaitable[None]]) -> None:
-    """Run `main` under trio; SIGINT and SIGTERM cancel it, and then this returns once it has cleaned up."""
+    """Run `main` under trio; SIGINT, SIGTERM and SIGHUP cancel it, and then this returns once it has cleaned up."""
     trio.run(_run, main)
 
 
@@ -22,7 +22,11 @@ def forbid_core_dumps() -> None:
 
 async def _run(main: Callable[[], Awaitable[None]]) -> None:
     # The receiver stays open until main has ended, so that a second Ctrl-C does not cut the clean-up short.
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    # A terminal that is closed ends it too, unless it was told to outlive that (nohup).
+    ends = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        ends.append(signal.SIGHUP)
+    with trio.open_signal_receiver(*ends) as signals:
         async with trio.open_nursery() as nursery:
 
             async def run_main() -> None:

@@ -18,7 +18,7 @@ from jiemi.core.fields import unstructure
 from jiemi.core.schedule import next_delay_seconds
 from jiemi.miwen.kubernetes_port import Kubernetes
 from jiemi.miwen.open_repository import OpenRepository
-from jiemi.miwen.reconcile import Reconciler, Tick
+from jiemi.miwen.reconcile import Progress, Reconciler, Tick
 from jiemi.rpc.contract import Head, Krapao
 
 _log = structlog.get_logger("jiemi.miwen")
@@ -37,6 +37,8 @@ class Slot:
 
     def put(self, decryptor: Decryptor) -> None:
         """Take the newer state. Only a change of the spec wakes the loop: its own status writes come back here too."""
+        if decryptor.meta.generation < self._latest.meta.generation:
+            return  # an older state that was told again
         changed = decryptor.meta.generation != self._latest.meta.generation
         self._latest = decryptor
         if changed:
@@ -74,12 +76,15 @@ class DecryptorLoop:
     random: Callable[[], float]
 
     async def run(self, slot: Slot) -> None:
-        """Follow one Decryptor until cancelled, or until its object is found to be gone."""
+        """Follow one Decryptor until cancelled."""
         status = slot.latest.status
-        deployed = status.current.revision if status is not None else None
+        progress = Progress()
+        news = _News()
 
         def on_moved(head: Head) -> None:
-            if head.revision != deployed:
+            # Our own question may be what makes Krapao see the movement: the tick that asked has the news itself.
+            news.revision = head.revision
+            if not news.ticking and head.revision != progress.looked:
                 slot.wake()
 
         async with trio.open_nursery() as nursery:
@@ -88,15 +93,15 @@ class DecryptorLoop:
             said: Failure | None = None
             while True:
                 decryptor = slot.begin_tick()
-                tick = await self.reconciler.tick(decryptor, status, repositories)
+                news.begin_tick()
+                tick = await self.reconciler.tick(decryptor, status, repositories, progress)
+                if news.end_tick() not in (None, progress.looked):
+                    slot.wake()
                 said = _tell(decryptor, tick, before=status, said=said)
                 written = await self._write(decryptor, tick.status, status)
-                if written is _GONE:
-                    break
                 failure = written if isinstance(written, Failure) else tick.failure
-                if not isinstance(written, Failure):
+                if written is None:
                     status = tick.status
-                    deployed = status.current.revision if status is not None else None
                 failures = failures + 1 if failure is not None else 0
                 await slot.wait(
                     next_delay_seconds(
@@ -106,7 +111,6 @@ class DecryptorLoop:
                         random=self.random(),
                     )
                 )
-            nursery.cancel_scope.cancel()
 
     async def _write(
         self, decryptor: Decryptor, after: DecryptorStatus | None, before: DecryptorStatus | None
@@ -120,7 +124,29 @@ class DecryptorLoop:
         except JiemiError as error:
             _log.warning("status-not-written", namespace=meta.namespace, name=meta.name, failure=str(error))
             return error.failure
-        return None if found is not None else _GONE
+        except Exception:  # noqa: BLE001 - the boundary of this Decryptor, as in the tick
+            _log.exception("status-crashed", namespace=meta.namespace, name=meta.name)
+            return Failure("InternalError", "Miwen's log tells more at this time")
+        if found is None:
+            # The watch ends this loop if that is so; until it does, it goes on.
+            _log.info("object-gone", namespace=meta.namespace, name=meta.name)
+            return _GONE
+        return None
+
+
+class _News:
+    """What came of a movement since the last tick began."""
+
+    revision: str | None = None
+    ticking = False
+
+    def begin_tick(self) -> None:
+        self.revision, self.ticking = None, True
+
+    def end_tick(self) -> str | None:
+        """The newest revision that was told during the tick, or None."""
+        self.ticking = False
+        return self.revision
 
 
 class _Gone:

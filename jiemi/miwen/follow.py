@@ -48,6 +48,7 @@ async def follow(
     listed = -math.inf
     failures = 0
     while True:
+        seen = _Seen()
         try:
             if version is None:
                 version = await _list(kubernetes, decryptors)
@@ -55,7 +56,7 @@ async def follow(
                 task_status = trio.TASK_STATUS_IGNORED
                 listed = trio.current_time()
             began = trio.current_time()
-            version = await _watch(kubernetes, decryptors, version)
+            version = await _watch(kubernetes, decryptors, version, seen)
             # Go on at once, or list at once where the version was too old; but one that ends as soon as it begins,
             # again and again, must not make this a busy loop.
             if trio.current_time() - (began if version is not None else listed) >= 1:
@@ -63,11 +64,17 @@ async def follow(
                 continue
             failures += 1
         except JiemiError as error:
-            if error.failure.reason == "WatchExpired":
-                version = None
+            # What was seen is not asked for again: old states would be taken for new ones.
+            version = None if error.failure.reason == "WatchExpired" else seen.version or version
             failures += 1
             _log.warning("watch-interrupted", reason=error.failure.reason, message=error.failure.message)
         await trio.sleep(watch_retry_seconds(failures, random=random()))
+
+
+class _Seen:
+    """The newest version of a watch, also where the watch ends with an error."""
+
+    version: str | None = None
 
 
 async def _list(kubernetes: Kubernetes, decryptors: Decryptors) -> str:
@@ -88,7 +95,7 @@ async def _list(kubernetes: Kubernetes, decryptors: Decryptors) -> str:
             return page.resource_version
 
 
-async def _watch(kubernetes: Kubernetes, decryptors: Decryptors, version: str) -> str | None:
+async def _watch(kubernetes: Kubernetes, decryptors: Decryptors, version: str, seen: _Seen) -> str | None:
     """Read one watch to its end; returns the version to go on from, or None to list again."""
     lines = LineSplitter()
     async with kubernetes.watch_decryptors(resource_version=version) as chunks:
@@ -102,12 +109,13 @@ async def _watch(kubernetes: Kubernetes, decryptors: Decryptors, version: str) -
                 if isinstance(event, Expired):
                     return None
                 if isinstance(event, WatchFailed):
+                    # It may be the version that the server can't serve.
                     _log.warning("watch-failed", code=event.code)
-                    return version
+                    return None
                 if isinstance(event, Change):
                     _take(decryptors, event)
                 if isinstance(event, Change | Bookmark):
-                    version = event.resource_version
+                    version = seen.version = event.resource_version
     return version
 
 

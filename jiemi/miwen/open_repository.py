@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import structlog
 import trio
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.schedule import watch_retry_seconds
 from jiemi.rpc.contract import GitCredentials, Head, Krapao, Repository, Source
+
+_log = structlog.get_logger("jiemi.miwen")
 
 
 class OpenRepository:
@@ -88,7 +91,10 @@ class OpenRepository:
                 await repository.watch(self._on_moved)
             except JiemiError:
                 # The loop meets the same fault at its next tick and reports it; listening only makes news quicker.
-                failures = failures + 1 if trio.current_time() - began < 60 else 1
+                pass
+            except Exception:  # noqa: BLE001 - the boundary of this Decryptor, as in the tick
+                _log.exception("listening-crashed", url=self._held.source.url if self._held is not None else None)
+            failures = failures + 1 if trio.current_time() - began < 60 else 1
             await trio.sleep(watch_retry_seconds(failures, random=self._random()))
 
 

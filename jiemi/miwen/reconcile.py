@@ -15,13 +15,14 @@ import structlog
 import trio
 
 from jiemi.core.decryptor import Decryptor, DecryptorSpec, DecryptorStatus
-from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.errors import Failure, JiemiError, Kind
 from jiemi.core.manifests import Manifest, read_manifests
 from jiemi.core.schedule import head_max_age_seconds
 from jiemi.core.status import after_failure, after_sync, is_current
 from jiemi.miwen.credentials import decryption_keys, git_credentials, require_supported_provider
 from jiemi.miwen.kubernetes_port import Kubernetes
 from jiemi.miwen.open_repository import OpenRepository
+from jiemi.miwen.work_places import WorkPlaces
 from jiemi.rpc.contract import RenderRequest, Repository, Source
 
 _log = structlog.get_logger("jiemi.miwen")
@@ -30,6 +31,20 @@ _REOPEN = frozenset(
     {"RepositoryAccessDenied", "RepositoryNotFound", "HostKeyUnknown", "InvalidUrl", "SchemeNotAllowed"}
 )
 """After these, the Secrets are read again: the credentials that the repository was opened with may be old."""
+
+
+@attrs.define
+class Progress:
+    """What a loop remembers from tick to tick.
+
+    Attributes:
+        looked: the revision that the last tick found, or None where it found none.
+        deployed: generation and revision that are applied whole; None while that is not certain. A tick that could not
+            even ask leaves it alone, so that a host's blip does not cause everything to be decrypted and applied again.
+    """
+
+    looked: str | None = None
+    deployed: tuple[int, str] | None = None
 
 
 @attrs.frozen
@@ -61,13 +76,19 @@ class Reconciler:
     now: Callable[[], datetime.datetime]
     interval_seconds: float
     deploy_timeout_seconds: float
-    work: trio.CapacityLimiter
+    work: WorkPlaces
 
-    async def tick(self, decryptor: Decryptor, before: DecryptorStatus | None, repositories: OpenRepository) -> Tick:
+    async def tick(
+        self,
+        decryptor: Decryptor,
+        before: DecryptorStatus | None,
+        repositories: OpenRepository,
+        progress: Progress,
+    ) -> Tick:
         """One tick of one Decryptor; a failure is a value here, and the last good objects stay."""
-        attempt = _Attempt()
+        progress.looked = None
         try:
-            status = await self._follow(decryptor, before, repositories, attempt)
+            status = await self._follow(decryptor, before, repositories, progress)
         except trio.TooSlowError:
             limit = f"{self.deploy_timeout_seconds:g} s"
             failure = Failure("Timeout", f"decrypting and applying was not done within {limit}")
@@ -86,7 +107,7 @@ class Reconciler:
             generation=decryptor.meta.generation,
             file=spec.source.file_to_decrypt if isinstance(spec, DecryptorSpec) else "",
             failure=failure,
-            attempted_revision=attempt.revision,
+            attempted_revision=progress.looked,
             now=self.now(),
         )
         return Tick(after, failure)
@@ -96,7 +117,7 @@ class Reconciler:
         decryptor: Decryptor,
         before: DecryptorStatus | None,
         repositories: OpenRepository,
-        attempt: _Attempt,
+        progress: Progress,
     ) -> DecryptorStatus | None:
         spec = decryptor.spec
         if isinstance(spec, Failure):
@@ -108,15 +129,20 @@ class Reconciler:
             credentials = await git_credentials(decryptor, spec, self.kubernetes)
             repository = await repositories.open(source_of(spec), credentials, generation=generation)
         # Who changed the spec may have pushed just before. Those who ask at the same moment share Krapao's question.
-        is_new = before is None or before.observed_generation != generation
-        max_age = 0.0 if is_new else head_max_age_seconds(self.interval_seconds)
+        asks_now = before is None or before.observed_generation != generation or _is_stale(before)
+        max_age = 0.0 if asks_now else head_max_age_seconds(self.interval_seconds)
         head = await repository.head(max_age_seconds=max_age)
+        progress.looked = head.revision
+        wanted = (generation, head.revision)
         if is_current(before, generation=generation, revision=head.revision):
+            progress.deployed = wanted
             return before
-        attempt.revision = head.revision
-        async with self.work:
-            with trio.fail_after(self.deploy_timeout_seconds):
-                await self._deploy(decryptor, spec, repository, head.revision)
+        if progress.deployed != wanted:
+            progress.deployed = None
+            async with self.work.place(decryptor.meta.namespace):
+                with trio.fail_after(self.deploy_timeout_seconds):
+                    await self._deploy(decryptor, spec, repository, head.revision)
+            progress.deployed = wanted
         return after_sync(
             before,
             generation=generation,
@@ -140,8 +166,11 @@ class Reconciler:
                 await self.kubernetes.apply(manifest.body, default_namespace=namespace)
             except JiemiError as error:
                 failures.append(error.failure)
+                if error.failure.reason == "ClusterUnavailable":
+                    break  # the others would wait as long, one after the other
         if failures:
-            first = failures[0]
+            # What can be tried again soon decides when it is tried again.
+            first = min(failures, key=lambda failure: failure.kind is Kind.STALLED)
             counted = (
                 f"{len(failures)} of {len(manifests)} objects were not applied, the first: "
                 if len(manifests) > 1
@@ -150,10 +179,9 @@ class Reconciler:
             raise JiemiError(first.reason, counted + first.message)
 
 
-class _Attempt:
-    """What a tick had found out when it failed."""
-
-    revision: str | None = None
+def _is_stale(status: DecryptorStatus) -> bool:
+    """Whether the last answer about the head is known to be of no use."""
+    return any(condition.reason == "RevisionNotFound" for condition in status.conditions)
 
 
 def source_of(spec: DecryptorSpec) -> Source:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import attrs
+import structlog
 import trio
 
 from jiemi.core.schedule import DEFAULT_INTERVAL_SECONDS
@@ -18,7 +19,10 @@ from jiemi.miwen.decryptors import Decryptors
 from jiemi.miwen.follow import follow
 from jiemi.miwen.kubernetes_port import Kubernetes
 from jiemi.miwen.reconcile import Reconciler
+from jiemi.miwen.work_places import WorkPlaces
 from jiemi.rpc.contract import Krapao
+
+_log = structlog.get_logger("jiemi.miwen")
 
 ALIVE_INTERVAL_SECONDS = 10.0
 """How often the alive file is touched; `jiemi probe miwen` calls it dead after several of these."""
@@ -31,7 +35,7 @@ class MiwenSettings:
     Attributes:
         interval_seconds: how often each Decryptor asks for the newest revision.
         max_concurrent_deployments: how many Decryptors are decrypted and applied at once. Each holds its decrypted
-            documents in memory meanwhile (8 MiB at most).
+            documents in memory meanwhile (8 MiB at most). One namespace gets at most half of the places.
         deploy_timeout_seconds: the longest that one of them may take.
         alive_file: touched every `ALIVE_INTERVAL_SECONDS` while the event loop runs, or None.
     """
@@ -62,7 +66,7 @@ async def run_miwen(
         now,
         settings.interval_seconds,
         settings.deploy_timeout_seconds,
-        trio.CapacityLimiter(settings.max_concurrent_deployments),
+        WorkPlaces(settings.max_concurrent_deployments),
     )
     loop = DecryptorLoop(kubernetes, krapao, reconciler, random)
     async with trio.open_nursery() as nursery:
@@ -75,5 +79,9 @@ async def run_miwen(
 
 async def _show_life(file: trio.Path) -> None:
     while True:
-        await file.touch()
+        try:
+            await file.touch()
+        except OSError as error:
+            # The probe tells; a full disk is no reason to stop following.
+            _log.warning("alive-file-not-touched", file=str(file), error=error.strerror)
         await trio.sleep(ALIVE_INTERVAL_SECONDS)

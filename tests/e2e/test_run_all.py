@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,27 +19,30 @@ pytestmark = pytest.mark.e2e
 MEMORY = Path("/dev/shm") if Path("/dev/shm").is_dir() else Path("/tmp")
 MARK = "jiemi-run-"
 
+_PIDS: list[int] = []
+"""The run of the test."""
 
-def _folders() -> set[Path]:
-    return set(MEMORY.glob(f"{MARK}*"))
+
+def _folders(pid: int) -> list[Path]:
+    return list(MEMORY.glob(f"{MARK}{pid}-*"))
 
 
-def _processes() -> list[str]:
-    """Command lines of processes that work in a folder of a run."""
+def _processes(pid: int) -> list[str]:
+    """Command lines of processes that work in the folder of a run."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
-        if f"{MEMORY}/{MARK}" in line:
+        if f"{MEMORY}/{MARK}{pid}-" in line:
             found.append(f"{entry.name} {line}")
     return found
 
 
 def _start(tools: dict[str, Path], *arguments: str) -> subprocess.Popen[str]:
     given = [f"--{name}={path}" for name, path in tools.items()]
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "jiemi", "run-all", "--cluster", "embedded", *given, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -46,14 +50,17 @@ def _start(tools: dict[str, Path], *arguments: str) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
+    _PIDS.append(process.pid)
+    return process
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left() -> object:
-    before = _folders()
+def nothing_is_left() -> Iterator[None]:
+    _PIDS.clear()
     yield
-    assert _processes() == []
-    assert _folders() <= before
+    assert len(_PIDS) == 1
+    assert _processes(_PIDS[0]) == []
+    assert _folders(_PIDS[0]) == []
 
 
 def test_it_ends_with_0_once_the_demo_secret_is_there(tools: dict[str, Path]) -> None:

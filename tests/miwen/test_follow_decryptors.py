@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import trio
-from miwen_harness import INTERVAL, World, miwen, settle
+from miwen_harness import INTERVAL, URL, World, miwen, settle
 from trio.testing import MockClock
 
 from jiemi.core.errors import JiemiError
@@ -80,3 +83,39 @@ async def test_its_own_status_writes_cause_no_ticks(world: World, autojump_clock
         assert world.heads() == 1
         await trio.sleep(INTERVAL - 1)
         assert world.heads() == 1
+
+
+class _BreakingWatch:
+    """The fake's watch, broken off after each chunk, as a connection that is cut."""
+
+    def __init__(self, world: World) -> None:
+        self.versions: list[int] = []
+        self._original = world.kubernetes.watch_decryptors
+
+    @asynccontextmanager
+    async def __call__(self, *, resource_version: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        self.versions.append(int(resource_version))
+        async with self._original(resource_version=resource_version) as chunks:
+            yield self._breaking(chunks)
+
+    async def _breaking(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for chunk in chunks:
+            yield chunk
+            await settle()
+            raise JiemiError("ClusterUnavailable", "the connection was cut")
+
+
+async def test_a_watch_that_breaks_does_not_tell_old_states_again(world: World, autojump_clock: MockClock) -> None:
+    watch = _BreakingWatch(world)
+    world.kubernetes.watch_decryptors = watch  # type: ignore[method-assign, assignment]
+    async with miwen(world):
+        for number in range(4):
+            world.add(source={"repository": {"url": URL}, "fileToDecrypt": f"{number}.yaml"})
+            await trio.sleep(60)
+        world.delete()
+        await trio.sleep(60)
+        renders = world.renders()
+        await trio.sleep(10 * INTERVAL)
+        assert world.renders() == renders
+        assert world.krapao.opened == 0
+    assert watch.versions == sorted(watch.versions), "each watch goes on where the last one was"

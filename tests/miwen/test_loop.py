@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import trio
 from miwen_harness import FILE, INTERVAL, URL, World, miwen, secret, settle
 from trio.testing import MockClock
@@ -274,7 +276,7 @@ async def test_a_decryptor_that_is_being_deleted_is_left_alone(world: World, aut
 
 
 async def test_deployments_at_once_are_bounded(world: World, autojump_clock: MockClock) -> None:
-    async with miwen(world, max_concurrent_deployments=3):
+    async with miwen(world, max_concurrent_deployments=6):
         world.kubernetes.delays["get_secret"] = 10
         world.add_secret("key", age="AGE-SECRET-KEY-FAKE-RIGHT")
         for number in range(12):
@@ -296,3 +298,118 @@ async def test_a_deployment_that_hangs_ends_at_its_deadline(world: World, autoju
         del world.kubernetes.delays["apply"]
         await trio.sleep(60)
         assert world.data() == {"greeting": "two"}
+
+
+async def test_one_namespace_that_hangs_leaves_places_to_the_others(world: World, autojump_clock: MockClock) -> None:
+    for name in ("evil", "good"):
+        world.cluster.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    world.origin.commit({"hangs.yaml": [secret("hangs", "evil", k="v")]})
+    async with miwen(world, deploy_timeout_seconds=300, max_concurrent_deployments=4):
+        world.kubernetes.delays["get_secret"] = 1000
+        for number in range(20):
+            provider = {"age": {"privateKey": {"secretName": "key", "key": "age"}}}
+            world.add(f"d{number}", "evil", provider=provider)
+        await trio.sleep(1)
+        world.add("app", "good")
+        await settle()
+        assert world.status("app", "good")["current"]["status"] == "Sync"
+
+
+async def test_going_back_to_the_good_commit_wakes_those_that_failed(world: World, autojump_clock: MockClock) -> None:
+    world.add("a")
+    async with miwen(world):
+        good = world.origin.refs["HEAD"]
+        world.origin.commit({FILE: Failure("MacMismatch", f"{FILE} was changed")})
+        await trio.sleep(INTERVAL + 1)
+        assert world.reason("a") == "MacMismatch"
+        world.origin.refs["HEAD"] = good
+        world.add("new")  # its question shows the movement
+        await settle()
+        assert world.reason("a") == "Synced"
+        assert world.current("a")["id"] == 1
+
+
+async def test_a_broken_commit_is_decrypted_once_a_look(world: World, autojump_clock: MockClock) -> None:
+    world.add()
+    async with miwen(world):
+        renders = world.renders()
+        world.origin.commit({FILE: Failure("MacMismatch", f"{FILE} was changed")})
+        await trio.sleep(INTERVAL + 1)
+        assert world.renders() == renders + 1
+
+
+async def test_after_a_blip_of_the_host_nothing_is_decrypted_again(world: World, autojump_clock: MockClock) -> None:
+    world.add()
+    async with miwen(world):
+        before = world.current()
+        counted = world.kubernetes.requests.snapshot().of("apply", "secrets")
+        world.origin.fail = Failure("HostUnreachable", "git.example does not answer")
+        await trio.sleep(INTERVAL + 1)
+        assert world.reason() == "HostUnreachable"
+        world.origin.fail = None
+        await trio.sleep(INTERVAL)
+        assert world.current() == before
+        assert world.renders() == 1
+        assert world.kubernetes.requests.snapshot().of("apply", "secrets") == counted
+
+
+async def test_a_deployment_that_was_cut_is_done_again_though_the_revision_goes_back(
+    world: World, autojump_clock: MockClock
+) -> None:
+    world.add()
+    async with miwen(world):
+        good = world.origin.refs["HEAD"]
+        documents = [secret(greeting="two"), {"apiVersion": "x/v1", "kind": "Unknown", "metadata": {"name": "u"}}]
+        world.origin.commit({FILE: documents})
+        await trio.sleep(INTERVAL + 1)
+        assert (world.reason(), world.data()) == ("KindUnknown", {"greeting": "two"})
+        world.origin.refs["HEAD"] = good
+        await trio.sleep(INTERVAL)
+        assert (world.reason(), world.data()) == ("Synced", {"greeting": "one"})
+
+
+async def test_the_first_object_that_the_api_server_does_not_answer_for_ends_the_attempt(
+    world: World, autojump_clock: MockClock
+) -> None:
+    world.origin.commit({FILE: [secret("a", k="1"), secret("b", k="2"), secret("c", k="3")]})
+    world.kubernetes.fail_next("apply", JiemiError("ClusterUnavailable", "no answer"))
+    world.add()
+    async with miwen(world):
+        assert world.data("b") is None
+        assert world.reason() == "ClusterUnavailable"
+        await trio.sleep(3)
+        assert world.reason() == "Synced"
+        assert world.data("c") == {"k": "3"}
+
+
+async def test_a_status_write_that_finds_nothing_is_tried_again(world: World, autojump_clock: MockClock) -> None:
+    original = world.kubernetes.patch_status
+    lost = 0
+
+    async def patch_status(*arguments: Any, **more: Any) -> Any:
+        nonlocal lost
+        lost += 1
+        return None if lost == 1 else await original(*arguments, **more)
+
+    world.kubernetes.patch_status = patch_status  # type: ignore[method-assign]
+    world.add()
+    async with miwen(world):
+        assert world.status() == {}
+        await trio.sleep(INTERVAL + 1)
+        assert (world.reason(), world.current()["id"]) == ("Synced", 1)
+
+
+async def test_a_fault_of_ours_in_one_loop_does_not_end_the_others(world: World, autojump_clock: MockClock) -> None:
+    original = world.kubernetes.patch_status
+
+    async def patch_status(namespace: str, name: str, *arguments: Any, **more: Any) -> Any:
+        if name == "cursed":
+            raise ValueError("canary")
+        return await original(namespace, name, *arguments, **more)
+
+    world.kubernetes.patch_status = patch_status  # type: ignore[method-assign]
+    world.add("cursed")
+    world.add("fine")
+    async with miwen(world):
+        await trio.sleep(2 * INTERVAL)
+        assert world.reason("fine") == "Synced"

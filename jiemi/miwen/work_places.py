@@ -1,0 +1,36 @@
+"""Places for the work that takes memory and time: decrypting and applying.
+
+There are so many in all, and at most half of them for one namespace: one tenant's Decryptors that hang, however many,
+leave the other half to the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+
+class WorkPlaces:
+    """Bounds how much is done at once.
+
+    Args:
+        total: places in all, at least 1.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._all = trio.CapacityLimiter(total)
+        self._of_one = max(1, total // 2)
+        self._by_namespace: dict[str, trio.CapacityLimiter] = {}
+
+    @asynccontextmanager
+    async def place(self, namespace: str) -> AsyncIterator[None]:
+        """A place while the context lasts. It is waited for without a deadline: those before it have theirs."""
+        own = self._by_namespace.setdefault(namespace, trio.CapacityLimiter(self._of_one))
+        try:
+            async with own, self._all:
+                yield
+        finally:
+            if own.borrowed_tokens == 0 and own.statistics().tasks_waiting == 0:
+                self._by_namespace.pop(namespace, None)
