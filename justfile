@@ -15,6 +15,7 @@ setup:
     .venv/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 
 # Run everything on this machine: a cluster, a demo repository, Krapao, Miwen [--cluster auto|kind|current|embedded] [--exit-after-sync]
+[no-exit-message]
 run-all *arguments:
     @"{{ bin }}/jiemi" run-all "$@"
 

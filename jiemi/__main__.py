@@ -1,5 +1,5 @@
 """`python -m jiemi` is the `jiemi` command."""
 
-from jiemi.cli.main import main
+from jiemi.cli.entry import main
 
 main()

@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from jiemi.cli.errors import CommandError
+from jiemi.cli.kubeconfigs import find_kubeconfig
 from jiemi.controlplane import children
 from jiemi.controlplane.control_plane import ControlPlaneError, ControlPlaneSettings, open_control_plane
 
@@ -109,9 +110,9 @@ async def open_cluster(
 
 def _current() -> Cluster:
     given = os.environ.get("KUBECONFIG")
-    kubeconfig = Path(given) if given else Path.home() / ".kube" / "config"
-    if not kubeconfig.is_file():
-        raise CommandError(f"--cluster current: there is no kubeconfig {kubeconfig}")
+    kubeconfig = find_kubeconfig(Path(given) if given else None)
+    if kubeconfig is None or not kubeconfig.is_file():
+        raise CommandError(f"--cluster current: there is no kubeconfig {kubeconfig or '~/.kube/config'}")
     return Cluster(
         kubeconfig,
         f"the current context of {kubeconfig}",

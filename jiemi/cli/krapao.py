@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
+
+import structlog
+import trio
 
 from jiemi.cli.errors import CommandError
 from jiemi.cli.running import forbid_core_dumps, run_until_signalled
@@ -49,11 +53,16 @@ def run(
     )
 
     async def main() -> None:
-        async with open_bridge() as bridge, open_service(settings) as krapao:
-            await serve(krapao, address, bridge=bridge)
+        async with open_bridge() as bridge, open_service(settings) as krapao, trio.open_nursery() as nursery:
+            bound = await nursery.start(partial(serve, krapao, address, bridge=bridge))
+            structlog.get_logger("jiemi.krapao").info("serving", address=str(bound))
 
     forbid_core_dumps()
     try:
         run_until_signalled(main)
     except* ListenError as group:
-        raise CommandError(f"--listen: {group.exceptions[0]}") from None
+        raise CommandError(f"--listen: {_leaf(group)}") from None
+
+
+def _leaf(error: BaseException) -> BaseException:
+    return _leaf(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +25,7 @@ _LogFormat = Annotated[LogFormat, typer.Option(help="How log lines look.", envva
 _Sops = Annotated[Path | None, typer.Option(help="The sops program.", envvar="JIEMI_SOPS")]
 _Gpg = Annotated[Path | None, typer.Option(help="The gpg program.", envvar="JIEMI_GPG")]
 _Kubeconfig = Annotated[
-    Path | None, typer.Option(help="Kubeconfig file; without it, the Pod's ServiceAccount.", envvar="KUBECONFIG")
+    Path | None, typer.Option(help="Kubeconfig file.", envvar="KUBECONFIG", show_default="the Pod's ServiceAccount")
 ]
 _Context = Annotated[str | None, typer.Option(help="Context of the kubeconfig.")]
 _Etcd = Annotated[Path | None, typer.Option(help="The etcd program.", envvar="JIEMI_ETCD")]
@@ -226,13 +225,3 @@ def probe_miwen(
 
     with told_to_user():
         probe_miwen(alive_file, max_age_seconds=max_age)
-
-
-def main() -> None:
-    """The `jiemi` command."""
-    app()
-
-
-def kubectl_main() -> None:
-    """The `kubectl-jiemi` command, which kubectl runs for `kubectl jiemi …`."""
-    app(prog_name="kubectl jiemi", args=sys.argv[1:])

@@ -52,6 +52,7 @@ from jiemi.demo.services import ServiceEnded, running_service
 from jiemi.miwen.kubernetes_port import JsonObject, Kubernetes
 from jiemi.miwen.kubernetes_real import KubernetesSettings, open_kubernetes
 
+_FOLDER = "jiemi-run-"
 _POLL_SECONDS = 0.1
 _SERVED_TIMEOUT_SECONDS = 30.0
 _PREFIX_STYLES = {"krapao": "cyan", "miwen": "magenta"}
@@ -263,12 +264,32 @@ def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
 def _runtime_folder() -> Iterator[Path]:
     """A folder on tmpfs where there is one: it holds the demo's key, the cluster's state and the socket."""
     memory = Path("/dev/shm")  # noqa: S108 - a tmpfs is wanted
-    parent = memory if os.access(memory, os.W_OK) else None
-    folder = Path(tempfile.mkdtemp(prefix=f"jiemi-run-{os.getpid()}-", dir=parent))
+    parent = memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
+    _remove_abandoned(parent)
+    folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-", dir=parent))
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove the folders of runs that were killed: their number is of no process, and they hold a key."""
+    for folder in parent.glob(f"{_FOLDER}*-*"):
+        pid = folder.name.removeprefix(_FOLDER).partition("-")[0]
+        with contextlib.suppress(OSError):
+            if pid.isdecimal() and folder.stat().st_uid == os.getuid() and not _lives(int(pid)):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
 
 
 async def _apply(kubernetes: Kubernetes, manifest: JsonObject) -> None:

@@ -10,7 +10,7 @@ import trio
 
 
 def run_until_signalled(main: Callable[[], Awaitable[None]]) -> None:
-    """Run `main` under trio; SIGINT, SIGTERM and SIGHUP cancel it, and then this returns once it has cleaned up."""
+    """Run `main` under trio until it ends; SIGINT, SIGTERM, SIGQUIT and SIGHUP cancel it, and it cleans up."""
     trio.run(_run, main)
 
 
@@ -23,7 +23,7 @@ def forbid_core_dumps() -> None:
 async def _run(main: Callable[[], Awaitable[None]]) -> None:
     # The receiver stays open until main has ended, so that a second Ctrl-C does not cut the clean-up short.
     # A terminal that is closed ends it too, unless it was told to outlive that (nohup).
-    ends = [signal.SIGINT, signal.SIGTERM]
+    ends = [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         ends.append(signal.SIGHUP)
     with trio.open_signal_receiver(*ends) as signals:

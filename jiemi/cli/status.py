@@ -12,6 +12,7 @@ from rich.text import Text
 
 from jiemi.cli.console import table_console
 from jiemi.cli.errors import CommandError
+from jiemi.cli.kubeconfigs import find_kubeconfig
 from jiemi.core.decryptor import Condition, Decryptor, read_decryptor
 from jiemi.core.errors import REASONS
 from jiemi.core.status import SHORT_REVISION
@@ -31,7 +32,7 @@ def run(names: list[str], *, namespace: str | None, kubeconfig: Path | None, con
 
     async def read() -> list[Decryptor]:
         settings = KubernetesSettings(
-            kubeconfig=kubeconfig, context=context, namespace=namespace, environment=dict(os.environ)
+            kubeconfig=find_kubeconfig(kubeconfig), context=context, namespace=namespace, environment=dict(os.environ)
         )
         async with open_kubernetes(settings) as kubernetes:
             return await _list(kubernetes)
@@ -86,7 +87,7 @@ def _row(decryptor: Decryptor) -> tuple[Text | str, ...]:
         meta.name,
         Text(current.status, style=style),
         str(current.id),
-        (current.revision or "")[:SHORT_REVISION],
+        current.revision[:SHORT_REVISION],
         current.deployed_at or "",
         ready.reason if ready is not None else "",
     )

@@ -158,7 +158,7 @@ async def open_control_plane(settings: ControlPlaneSettings) -> AsyncIterator[Co
 
 
 async def run_control_plane(settings: ControlPlaneSettings, *, announce: Callable[[ControlPlane], None]) -> None:
-    """Run a control plane until SIGINT or SIGTERM, then end it and return.
+    """Run a control plane until SIGINT, SIGTERM or SIGHUP, then end it and return.
 
     Args:
         announce: called once, when it is ready.
@@ -167,7 +167,7 @@ async def run_control_plane(settings: ControlPlaneSettings, *, announce: Callabl
         ControlPlaneError: as `open_control_plane`.
     """
     failure: ControlPlaneError | None = None
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         async with trio.open_nursery() as nursery:
             asked_to_end = trio.CancelScope()
 

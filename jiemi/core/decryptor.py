@@ -215,7 +215,7 @@ class StatusRecord:
     """One deployment."""
 
     id: int = api("Counts the deployments of this Decryptor, from 1; 0 where there was none yet.", minimum=0)
-    revision: str | None = api("The full commit hash that is deployed; null where none is yet.", nullable=True)
+    revision: str = api("The full commit hash that is deployed; empty where none is yet.")
     file_to_decrypt: str = api("The file that was decrypted.", json_name="file_to_decrypt")
     deployed_at: str | None = api(
         "When it was deployed (RFC 3339); null where nothing was yet.", json_name="deployed_at", nullable=True

@@ -178,7 +178,7 @@ REASONS: Mapping[str, ReasonInfo] = {
     "SopsMissing": ReasonInfo(
         Kind.WAITING,
         "Krapao finds no `sops` program.",
-        "Install it (the image has it; `jiemi tools` gets it) or give `--sops PATH`.",
+        "Put it on Krapao's PATH (the image has it) or give `--sops PATH`; `jiemi tools sops` gets one and says where.",
     ),
     "GpgMissing": ReasonInfo(
         Kind.WAITING,

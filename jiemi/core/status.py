@@ -71,7 +71,7 @@ def after_failure(
     """
     old = before.current if before is not None else None
     if old is None or old.id == 0:
-        old = StatusRecord(0, None, file, None, "NotSync")
+        old = StatusRecord(0, "", file, None, "NotSync")
     current = attrs.evolve(old, status="NotSync", error_message=str(failure))
     ready = Condition("Ready", "False", failure.reason, failure.message, rfc3339(now), generation)
     attempted = attempted_revision or (before.last_attempted_revision if before is not None else None)

@@ -260,13 +260,17 @@ class _Clone:
                     ref_prefix=[b"HEAD"],  # the listing that a fetch begins with is not looked at: keep it short
                 )
             with translating(self._location, self._settings.connect_timeout_seconds, meter):
+                with storage():
+                    file.flush()
                 count = self._check(file, wanted, meter)
-                size = file.seek(0, os.SEEK_END)
-                commit()
+                with storage():
+                    size = file.seek(0, os.SEEK_END)
+                    commit()
                 _verify(objects, wanted)
         except BaseException:
             if not file.closed:
-                abort()
+                with contextlib.suppress(OSError):  # closing flushes; the first error is the one to tell
+                    abort()
             raise
         return _Fetched(not haves, count, size)
 

@@ -69,7 +69,7 @@ def test_a_failure_keeps_the_deployment_and_says_why() -> None:
 
 def test_a_failure_before_the_first_deployment_has_id_0() -> None:
     current = _failed(None).current
-    assert (current.id, current.revision, current.deployed_at, current.status) == (0, None, None, "NotSync")
+    assert (current.id, current.revision, current.deployed_at, current.status) == (0, "", None, "NotSync")
     assert _synced(_failed(None), A).current.id == 1
     assert _synced(_failed(None), A).history == ()
 

@@ -64,9 +64,12 @@ def nothing_is_left() -> Iterator[None]:
 
 
 def test_it_ends_with_0_once_the_demo_secret_is_there(tools: dict[str, Path]) -> None:
+    abandoned = MEMORY / f"{MARK}{2**22 + 1}-killed"  # a number that no process has (proc_sys_kernel(5), pid_max)
+    abandoned.mkdir()
     process = _start(tools, "--exit-after-sync")
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
+    assert not abandoned.exists(), "what a killed run left is removed by the next"
     for step in ("tools", "cluster", "CustomResourceDefinition", "demo repository", "Krapao", "Miwen", "Secret"):
         assert f"✓ {step}" in output
     assert "miwen │" in output
@@ -109,12 +112,15 @@ def test_a_pushed_change_follows_as_the_last_lines_say(tools: dict[str, Path]) -
         process.stdout.close()
 
 
-@pytest.mark.parametrize("number", range(6))
+_SIGNALS = [signal.SIGINT] * 5 + [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
+
+
+@pytest.mark.parametrize("number", range(len(_SIGNALS)))
 def test_ctrl_c_at_any_moment_leaves_nothing_behind(tools: dict[str, Path], number: int) -> None:
     process = _start(tools)
     # A different moment in each run of the suite: from the first import to after the sync.
-    time.sleep(random.Random().uniform(0.1, 1.6 * (number + 1)))
-    process.send_signal(signal.SIGINT)
+    time.sleep(random.Random().uniform(0.8, 1.2 * (number + 1)))
+    process.send_signal(_SIGNALS[number])
     output, _ = process.communicate(timeout=30)
     assert process.returncode in (0, 130), output
     assert "Traceback" not in output
