@@ -39,6 +39,9 @@ MAX_BODY_BYTES = 256 * 1024 * 1024
 """The largest request or answer that is carried: each is held in memory once."""
 
 
+_CHUNK_BYTES = 4096
+
+
 class Asked(enum.Enum):
     """What a request asks of git."""
 
@@ -48,6 +51,14 @@ class Asked(enum.Enum):
     FETCH = "fetch"
     PUSH = "push"
     OTHER = "other"
+
+
+class Framing(enum.Enum):
+    """How the end of an answer's body is told (RFC 9112, section 6)."""
+
+    LENGTH = "Content-Length"
+    CHUNKED = "chunked"
+    CLOSE = "the connection's end"
 
 
 @attrs.frozen
@@ -96,6 +107,7 @@ class GitServer:
         root: folder of the bare repositories.
         url: without a slash at its end.
         fault: what goes wrong from now on, or None.
+        framing: how answers end from now on.
         on_asked: called in the connection's thread before each request is answered, or None.
     """
 
@@ -103,6 +115,7 @@ class GitServer:
     url: str
     git: str
     fault: Fault | None = None
+    framing: Framing = Framing.LENGTH
     on_asked: Callable[[Asked], None] | None = None
     _hits: list[Hit] = attrs.field(factory=list)
     _lock: threading.Lock = attrs.field(factory=threading.Lock)
@@ -362,12 +375,25 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response_only(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
+        framing = self.server.git_server.framing if cut is None else Framing.LENGTH
+        if framing is Framing.LENGTH:
+            self.send_header("Content-Length", str(len(body)))
+        elif framing is Framing.CHUNKED:
+            self.send_header("Transfer-Encoding", "chunked")
+        else:
+            self.send_header("Connection", "close")
+            self.close_connection = True
         self.end_headers()
         if cut is not None:
             body = body[:cut]
             self.close_connection = True
-        self.wfile.write(body)
+        if framing is Framing.CHUNKED:
+            for at in range(0, len(body), _CHUNK_BYTES):
+                piece = body[at : at + _CHUNK_BYTES]
+                self.wfile.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+            self.wfile.write(b"0\r\n\r\n")
+        else:
+            self.wfile.write(body)
 
 
 def _what_is_asked(method: str, path: str, query: str, body: bytes) -> tuple[Asked, str]:

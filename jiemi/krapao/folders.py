@@ -92,11 +92,12 @@ def prune_folders(root: Path, in_use: Callable[[str], bool], max_bytes: int, int
                 shutil.rmtree(folder, ignore_errors=True)
                 continue
             size, used = 0, 0.0
-            for at, _, files in os.walk(folder):
-                for name in files:
+            for at, inner, files in os.walk(folder):
+                for name in (*inner, *files):
                     with contextlib.suppress(OSError):
                         status = (Path(at) / name).stat()
-                        size, used = size + status.st_size, max(used, status.st_mtime)
+                        # What it takes on the volume, in blocks of 512 bytes (stat(2)): small files take a whole page.
+                        size, used = size + status.st_blocks * 512, max(used, status.st_mtime)
             found.append((used, folder, size))
     total = sum(size for _, _, size in found)
     for _, folder, size in sorted(found, key=lambda each: each[0]):

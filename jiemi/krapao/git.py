@@ -36,17 +36,18 @@ import trio
 from dulwich.client import GitClient, LocalGitClient
 from dulwich.object_format import SHA1, SHA256, ObjectFormat
 from dulwich.object_store import DiskObjectStore, ObjectStoreGraphWalker
-from dulwich.objects import Blob, Commit, ObjectID, Tree
+from dulwich.objects import Blob, Commit, ObjectID, ShaFile, Tree
 from dulwich.pack import PackIndexer
 from dulwich.refs import Ref as DulwichRef
 
 from jiemi.blocking.calls import Interrupted, Interrupter, run_blocking
+from jiemi.blocking.places import Places
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.folders import generations, prune_folders, publish, remove, revisions, storage, sweep
 from jiemi.krapao.git_port import Advertised, GitStore, Ref
 from jiemi.krapao.git_transport import open_client, translating
 from jiemi.krapao.meter import Meter
-from jiemi.krapao.packs import PackDamaged, check_pack, declared_size
+from jiemi.krapao.packs import MAX_STRUCTURE_BYTES, PackDamaged, check_pack, declared_size
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.urls import Location
 from jiemi.rpc.contract import GitCredentials, is_revision
@@ -69,6 +70,14 @@ class _Folder:
     users: int = 0
 
 
+@attrs.frozen
+class Network:
+    """Places for what waits for git hosts. A listing is small; a fetch takes memory and the volume's time."""
+
+    listings: Places
+    fetches: Places
+
+
 class Clones:
     """All clones of one Krapao."""
 
@@ -76,14 +85,16 @@ class Clones:
         self._settings = settings
         self._root = settings.state_dir / "repositories"
         self._folders: dict[str, _Folder] = {}
-        self._network = trio.CapacityLimiter(settings.git_concurrency)
+        self._network = Network(Places(settings.listing_concurrency), Places(settings.git_concurrency))
         self._readers = trio.CapacityLimiter(4)
         self._pruning = trio.Lock()
 
     @contextlib.asynccontextmanager
     async def open(self, location: Location, credentials: GitCredentials) -> AsyncIterator[GitStore]:
         """One repository with one tenant's credentials. Asks nobody and writes nothing yet."""
-        name = hashlib.sha256(location.url.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        # Of all parts: `git@host:a` (in the home) and `ssh://git@host/a` are two repositories with one url text.
+        parts = (location.scheme.value, location.user, location.authority, location.path)
+        name = hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
         folder = self._folders.setdefault(name, _Folder(self._root / name))
         folder.users += 1
         try:
@@ -114,7 +125,7 @@ class _Clone:
         credentials: GitCredentials,
         settings: KrapaoSettings,
         folder: _Folder,
-        network: trio.CapacityLimiter,
+        network: Network,
         readers: trio.CapacityLimiter,
     ) -> None:
         self._location = location
@@ -131,7 +142,7 @@ class _Clone:
                 listed = client.get_refs(path, ref_prefix=[ref.name]).refs
             return _pick(listed, ref, self._location)
 
-        return await self._on_network(ask, "listing the refs")
+        return await self._on_network(self._network.listings, ask, "listing the refs")
 
     async def fetch(self, wanted: Advertised) -> None:
         if await self._blocking(lambda _: self._find(wanted.revision) is not None):
@@ -140,7 +151,9 @@ class _Clone:
             if await self._blocking(lambda _: self._find(wanted.revision) is not None):
                 return
             began = trio.current_time()
-            fetched = await self._on_network(lambda interrupter: self._fetch(wanted, interrupter), "fetching")
+            fetched = await self._on_network(
+                self._network.fetches, lambda interrupter: self._fetch(wanted, interrupter), "fetching"
+            )
             log.info(
                 "clone" if fetched.whole else "fetch",
                 repository=self._location.url,
@@ -172,9 +185,9 @@ class _Clone:
         ):
             yield opened
 
-    async def _on_network(self, function: Callable[[Interrupter], T], what: str) -> T:
+    async def _on_network(self, places: Places, function: Callable[[Interrupter], T], what: str) -> T:
         seconds = self._settings.git_timeout_seconds
-        async with self._network:
+        async with places.place(self._location.authority):
             try:
                 with trio.fail_after(seconds):
                     return await run_blocking(function, limiter=trio.CapacityLimiter(1))
@@ -368,10 +381,10 @@ def _pick(listed: dict[DulwichRef, ObjectID | None], ref: Ref, location: Locatio
 
 def _verify(objects: DiskObjectStore, wanted: Advertised) -> None:
     """That the commit came, and its tree."""
-    commit = objects[ObjectID(wanted.revision.encode())]
+    commit = _load(objects, ObjectID(wanted.revision.encode()))
     if not isinstance(commit, Commit):
         raise JiemiError("RefNotFound", "the ref names something that is no commit")
-    if not isinstance(objects[commit.tree], Tree):
+    if not isinstance(_load(objects, commit.tree), Tree):
         raise JiemiError("GitProtocolError", "the host sent a commit without its tree")
 
 
@@ -387,14 +400,14 @@ def _split_path(path: str) -> list[bytes]:
 
 
 def _read_file(objects: _Objects, revision: str, parts: list[bytes], path: str, max_bytes: int) -> bytes:
-    commit = objects[ObjectID(revision.encode())]
+    commit = _load(objects, ObjectID(revision.encode()))
     if not isinstance(commit, Commit):
         raise JiemiError("RevisionNotFound", f"revision {revision[:12]} is no commit")
     mode, sha = 0o040000, commit.tree
     for part in parts:
         if mode & 0o170000 != 0o040000:
             raise JiemiError("FileNotFound", f"{path}: not in revision {revision[:12]}: a folder in it is none there")
-        tree = objects[sha]
+        tree = _load(objects, sha)
         if not isinstance(tree, Tree):
             raise LookupError("a tree is no tree")
         try:
@@ -416,7 +429,15 @@ def _read_file(objects: _Objects, revision: str, parts: list[bytes], path: str, 
     return data
 
 
-def _size_in_pack(objects: _Objects, sha: ObjectID) -> int | None:
+def _load(objects: _Objects | DiskObjectStore, sha: ObjectID) -> ShaFile:
+    """A commit or a folder. dulwich takes it apart as it reads it, which takes ten times its size."""
+    size = _size_in_pack(objects, sha)
+    if size is not None and size > MAX_STRUCTURE_BYTES:
+        raise JiemiError("LimitExceeded", f"a folder or commit is larger than {MAX_STRUCTURE_BYTES} bytes")
+    return objects[sha]
+
+
+def _size_in_pack(objects: _Objects | DiskObjectStore, sha: ObjectID) -> int | None:
     """An object's size without unpacking it, where it is in a pack."""
     for pack in objects.packs:
         try:

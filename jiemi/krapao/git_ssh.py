@@ -124,6 +124,10 @@ class _SshClient(TraditionalGitClient):
 
     def _meet_host(self, transport: paramiko.Transport, timeout: float) -> None:
         lines = self._credentials.known_hosts.reveal() if self._credentials.known_hosts is not None else ""
+        if len(lines) > known_hosts.MAX_CHARACTERS:
+            raise JiemiError(
+                "LimitExceeded", f"{_CREDENTIALS}.knownHosts is longer than {known_hosts.MAX_CHARACTERS} characters"
+            )
         known = known_hosts.lookup(
             f"{lines}\n{self._settings.ssh_known_hosts}", self._location.host, self._location.port
         )

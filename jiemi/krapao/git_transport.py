@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import logging
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import IO, Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import urllib3
 from dulwich.client import (
@@ -47,6 +48,9 @@ from jiemi.rpc.contract import GitCredentials
 _CREDENTIALS = "spec.source.repository.credentials"
 _MAX_REDIRECTS = 3
 _BUSY = frozenset({429, 502, 503, 504})
+
+
+logging.getLogger("dulwich").setLevel(logging.CRITICAL)  # it repeats what the host says, as often as that says it
 
 
 @contextlib.contextmanager
@@ -86,7 +90,7 @@ def _http_client(
         "retries": False,
         "timeout": urllib3.Timeout(connect=settings.connect_timeout_seconds, read=settings.connect_timeout_seconds),
         "maxsize": 1,
-        "block": True,
+        "block": False,
         "cert_reqs": "CERT_REQUIRED",
         "ca_certs": str(settings.ca_bundle) if settings.ca_bundle is not None else None,
     }
@@ -120,6 +124,7 @@ class _HttpClient(Urllib3HttpGitClient):
         self._authorization = authorization
         self._pool = pool
         self._meter = meter
+        self._last: urllib3.BaseHTTPResponse | None = None
 
     def _http_request(
         self,
@@ -139,12 +144,16 @@ class _HttpClient(Urllib3HttpGitClient):
         asked = url
         for _ in range(_MAX_REDIRECTS + 1):
             self._check_origin(url)
+            if self._last is not None:
+                # dulwich stops reading at git's own end, before HTTP's; the connection is not to be used again then.
+                self._last.close()
+                self._last.release_conn()
             method = "GET" if data is None else "POST"
             response = self._pool.request(method, url, headers=sent, body=data, preload_content=False, redirect=False)
+            self._last = response
             location = response.headers.get("Location")
             if response.status not in (301, 302, 303, 307, 308) or location is None:
                 break
-            response.drain_conn()
             response.close()
             if data is not None:
                 raise JiemiError("GitProtocolError", f"{self._location.authority} redirects amid git's talk")
@@ -167,10 +176,14 @@ class _HttpClient(Urllib3HttpGitClient):
 
     def _check_origin(self, url: str) -> None:
         """Credentials, and all other trust, are for the host in the spec."""
-        to = urlsplit(url)
-        host = to.hostname or ""
-        port = to.port or {"https": 443, "http": 80}.get(to.scheme, 0)
-        if (to.scheme, host, port) != (self._location.scheme.value, self._location.host, self._location.port):
+        to = urllib3.util.parse_url(url)  # the parser that also connects: another may read another host
+        host = (to.host or "").strip("[]")
+        port = to.port or {"https": 443, "http": 80}.get(to.scheme or "", 0)
+        if "\\" in url or (to.scheme, host, port) != (
+            self._location.scheme.value,
+            self._location.host,
+            self._location.port,
+        ):
             raise JiemiError(
                 "InvalidUrl",
                 f"{self._location.authority} redirects to another scheme, host or port, which is not followed; "

@@ -32,6 +32,14 @@ class HostKeys:
         return frozenset(kind for kind, _ in self.accepted)
 
 
+MAX_CHARACTERS = 64 * 1024
+"""Of known_hosts lines from a Decryptor: some 500 hosts. Comparing them takes time that nothing can end."""
+
+_MAX_PATTERN_CHARACTERS = 300
+_MAX_STARS = 8
+"""A pattern beyond these names no host: a host's name has 253 characters at most."""
+
+
 def lookup(text: str, host: str, port: int) -> HostKeys:
     """The keys of a host among lines of a known_hosts file.
 
@@ -72,6 +80,8 @@ def _matches(patterns: str, name: str) -> bool:
         return _matches_hash(patterns, name)
     matched = False
     for pattern in patterns.lower().split(","):
+        if len(pattern) > _MAX_PATTERN_CHARACTERS or pattern.count("*") > _MAX_STARS:
+            continue
         negated = pattern.startswith("!")
         if _fits(pattern.removeprefix("!"), name):
             if negated:

@@ -29,6 +29,13 @@ class PackDamaged(Exception):
     """The bytes are no pack. The text is safe to show."""
 
 
+MAX_STRUCTURE_BYTES = 8 * 1024 * 1024
+"""The largest commit, folder or tag: a folder of some 200,000 files. Reading one takes many times its size."""
+
+_STRUCTURE = frozenset({1, 2, 4})
+"""Commit, tree and tag, as gitformat-pack(5) numbers them."""
+
+
 class _Reader:
     """Reads a file in chunks, and can give back what was too much."""
 
@@ -104,6 +111,8 @@ def check_pack(
         elif kind not in _PLAIN:
             raise PackDamaged("the pack holds an object of no known kind")
         _check_size(size, max_object_bytes)
+        if kind in _STRUCTURE and size > MAX_STRUCTURE_BYTES:
+            raise JiemiError("LimitExceeded", f"the repository holds a folder larger than {MAX_STRUCTURE_BYTES} bytes")
         head = _unpack_into_nothing(reader, size)
         made = 0
         if kind not in _PLAIN:

@@ -31,7 +31,8 @@ class KrapaoSettings:
         max_pack_bytes: the most that one fetch may bring.
         max_object_bytes: the largest single object in a repository, unpacked; GitHub takes files up to 100 MiB.
         max_unpacked_bytes: the most that one fetch may unpack to.
-        git_concurrency: how many listings and fetches run at once.
+        listing_concurrency: how many listings run at once; half of them at most for one host.
+        git_concurrency: how many fetches run at once; half of them at most for one host.
 
         max_packs: a clone with more packs than this is made anew; each fetch adds one.
         max_clone_bytes: the same, by the clone's size.
@@ -63,6 +64,7 @@ class KrapaoSettings:
     max_pack_bytes: int = 256 * MEBIBYTE
     max_object_bytes: int = 100 * MEBIBYTE
     max_unpacked_bytes: int = 1024 * MEBIBYTE
+    listing_concurrency: int = 32
     git_concurrency: int = 8
 
     max_packs: int = 50

@@ -14,6 +14,7 @@ import attrs
 import structlog
 import trio
 
+from jiemi.blocking.places import Places
 from jiemi.core.decryptor import Decryptor, DecryptorSpec, DecryptorStatus
 from jiemi.core.errors import Failure, JiemiError, Kind
 from jiemi.core.manifests import Manifest, read_manifests
@@ -22,7 +23,6 @@ from jiemi.core.status import after_failure, after_sync, is_current
 from jiemi.miwen.credentials import decryption_keys, git_credentials, require_supported_provider
 from jiemi.miwen.kubernetes_port import Kubernetes
 from jiemi.miwen.open_repository import OpenRepository
-from jiemi.miwen.work_places import WorkPlaces
 from jiemi.rpc.contract import RenderRequest, Repository, Source
 
 _log = structlog.get_logger("jiemi.miwen")
@@ -76,7 +76,7 @@ class Reconciler:
     now: Callable[[], datetime.datetime]
     interval_seconds: float
     deploy_timeout_seconds: float
-    work: WorkPlaces
+    work: Places
 
     async def tick(
         self,

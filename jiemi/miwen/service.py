@@ -13,13 +13,13 @@ import attrs
 import structlog
 import trio
 
+from jiemi.blocking.places import Places
 from jiemi.core.schedule import DEFAULT_INTERVAL_SECONDS
 from jiemi.miwen.decryptor_loop import DecryptorLoop
 from jiemi.miwen.decryptors import Decryptors
 from jiemi.miwen.follow import follow
 from jiemi.miwen.kubernetes_port import Kubernetes
 from jiemi.miwen.reconcile import Reconciler
-from jiemi.miwen.work_places import WorkPlaces
 from jiemi.rpc.contract import Krapao
 
 _log = structlog.get_logger("jiemi.miwen")
@@ -66,7 +66,7 @@ async def run_miwen(
         now,
         settings.interval_seconds,
         settings.deploy_timeout_seconds,
-        WorkPlaces(settings.max_concurrent_deployments),
+        Places(settings.max_concurrent_deployments),
     )
     loop = DecryptorLoop(kubernetes, krapao, reconciler, random)
     async with trio.open_nursery() as nursery:

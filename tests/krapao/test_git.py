@@ -8,10 +8,11 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+import trio.testing
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
-from jiemi.demo.git_server import Asked, Fault, GitServer, serve_git
+from jiemi.demo.git_server import Asked, Fault, Framing, GitServer, serve_git
 from jiemi.krapao.git import Clones
 from jiemi.krapao.git_port import Advertised, Ref
 from jiemi.krapao.settings import KrapaoSettings
@@ -310,8 +311,12 @@ async def test_a_redirect_on_the_same_host_is_followed_and_no_other(
     async with Clones(settings).open(parse_url(git_server.url_of("old.git")), NOBODY) as store:
         git_server.fault = Fault(status=301, location="/r.git/info/refs?service=git-upload-pack")
 
+        requests = 0
+
         def heal(asked: Asked) -> None:  # the answer to the second request is git's own
-            if len(git_server.hits) == 1:
+            nonlocal requests
+            requests += 1
+            if requests == 2:
                 git_server.fault = None
 
         git_server.on_asked = heal
@@ -424,3 +429,68 @@ async def test_clones_that_nobody_has_open_go_when_there_are_too_many_bytes(
         await clones.prune()
         [folder] = (settings.state_dir / "repositories").iterdir()
         assert "/r.git" in (folder / "url").read_text()
+
+
+@pytest.mark.parametrize("framing", Framing)
+async def test_answers_that_end_in_any_way_http_allows_are_read_and_hold_no_place(
+    git_server: GitServer, repository: Path, work, settings: KrapaoSettings, threads_before: None, framing: Framing
+) -> None:
+    git_server.framing = framing
+    revision = work.commit({"a.yaml": "one"})
+    work.push(repository)
+    one_place = Clones(attrs.evolve(settings, listing_concurrency=1, git_concurrency=1))
+    with trio.fail_after(20):
+        for _ in range(3):
+            async with one_place.open(parse_url(git_server.url_of("r.git")), NOBODY) as store:
+                assert (await store.advertised(HEAD)).revision == revision
+                await store.fetch(Advertised(revision, revision))
+                assert await store.read(revision, "a.yaml", max_bytes=10) == b"one"
+
+
+async def test_a_redirect_that_two_parsers_read_differently_takes_no_credentials_along(
+    git_server: GitServer, repository: Path, tmp_path: Path, settings: KrapaoSettings
+) -> None:
+    (tmp_path / "stranger").mkdir()
+    async with serve_git(tmp_path / "stranger") as stranger:
+        there, here = (server.url.removeprefix("http://") for server in (stranger, git_server))
+        location = f"http://{there}\\@{here}/r.git/info/refs?service=git-upload-pack"
+        git_server.fault = Fault(status=302, location=location)
+        credentials = GitCredentials(token=SensitiveText("canary"))
+        async with Clones(settings).open(parse_url(git_server.url_of("r.git")), credentials) as store:
+            await fails("InvalidUrl", store.advertised(HEAD))
+        assert stranger.hits == []
+
+
+async def test_hosts_that_hang_leave_places_to_other_hosts(
+    git_server: GitServer, repository: Path, work, tmp_path: Path, settings: KrapaoSettings
+) -> None:
+    revision = work.commit({"a.yaml": "one"})
+    work.push(repository)
+    (tmp_path / "slow").mkdir()
+    async with serve_git(tmp_path / "slow") as slow:
+        slow.fault = Fault(hang=True)
+        clones = Clones(attrs.evolve(settings, listing_concurrency=4))
+
+        async def hang(number: int) -> None:
+            async with clones.open(parse_url(f"{slow.url}/{number}.git"), NOBODY) as store:
+                await store.advertised(HEAD)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(12):
+                nursery.start_soon(hang, number)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            with trio.fail_after(5):
+                async with clones.open(parse_url(git_server.url_of("r.git")), NOBODY) as store:
+                    assert (await store.advertised(HEAD)).revision == revision
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_host_cannot_write_into_the_log(
+    git_server: GitServer, repository: Path, settings: KrapaoSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    line = b"0" * 40 + b" refs/heads/main unknown-part:canary\n"
+    git_server.fault = Fault(body=(b"%04x" % (len(line) + 4) + line) * 50 + b"0000", asked=frozenset({Asked.LS_REFS}))
+    async with Clones(settings).open(parse_url(git_server.url_of("r.git")), NOBODY) as store:
+        with pytest.raises(JiemiError):
+            await store.advertised(HEAD)
+    assert "canary" not in caplog.text
