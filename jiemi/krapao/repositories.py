@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from jiemi.core.errors import Failure, JiemiError
-from jiemi.krapao.decryption import Decrypter
+from jiemi.krapao.decryption.port import Decrypter
 from jiemi.krapao.git_port import OpenGitStore, Ref
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.urls import Location, parse_url

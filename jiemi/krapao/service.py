@@ -20,11 +20,11 @@ import structlog
 import trio
 
 from jiemi.core.errors import JiemiError
+from jiemi.krapao.decryption.processes import adopt_orphans
+from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.git import Clones
-from jiemi.krapao.processes import adopt_orphans
 from jiemi.krapao.repositories import Repositories
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.krapao.sops import SopsDecrypter
 
 log = structlog.get_logger("jiemi.krapao")
 

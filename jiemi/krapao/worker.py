@@ -23,7 +23,7 @@ import trio
 from jiemi.core.documents import Format, format_of, parse_documents
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes
-from jiemi.krapao.decryption import Decrypter
+from jiemi.krapao.decryption.port import Decrypter
 from jiemi.krapao.flights import Flight, Flights
 from jiemi.krapao.git_port import Advertised, GitStore, Ref
 from jiemi.krapao.settings import KrapaoSettings

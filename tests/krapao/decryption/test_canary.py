@@ -16,13 +16,13 @@ from structlog.testing import capture_logs
 from jiemi.core.documents import Format, parse_documents
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
-from jiemi.krapao.private_folders import require_memory
-from jiemi.krapao.processes import adopt_orphans
+from jiemi.krapao.decryption.private_folders import require_memory
+from jiemi.krapao.decryption.processes import adopt_orphans
+from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.krapao.sops import SopsDecrypter
 from jiemi.rpc.contract import AgeKey, PgpKey
 
-DATA = Path(__file__).parent.parent / "data"
+DATA = Path(__file__).parents[2] / "data"
 CANARY = "canary-4d1f0b7e"
 PLAIN = f"a: {CANARY}\nb: [{CANARY}]\n"
 

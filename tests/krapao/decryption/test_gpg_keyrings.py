@@ -19,14 +19,14 @@ import jiemi
 from jiemi.core.documents import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
-from jiemi.krapao import gpg
-from jiemi.krapao.private_folders import private_folder, remove_abandoned
-from jiemi.krapao.processes import adopt_orphans
+from jiemi.krapao.decryption import gpg
+from jiemi.krapao.decryption.private_folders import private_folder, remove_abandoned
+from jiemi.krapao.decryption.processes import adopt_orphans
+from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.krapao.sops import SopsDecrypter
 from jiemi.rpc.contract import AgeKey, PgpKey
 
-DATA = Path(__file__).parent.parent / "data"
+DATA = Path(__file__).parents[2] / "data"
 FILE = (DATA / "sops-3.9.4" / "all.yaml").read_bytes()
 DEADLINE_SECONDS = 20
 
@@ -122,8 +122,8 @@ KILLED = """
 import sys, trio
 from pathlib import Path
 from jiemi.core.sensitive import SensitiveText
-from jiemi.krapao.gpg import open_keyring
-from jiemi.krapao.processes import Limits
+from jiemi.krapao.decryption.gpg import open_keyring
+from jiemi.krapao.decryption.processes import Limits
 from jiemi.rpc.contract import PgpKey
 
 async def main():

@@ -24,8 +24,8 @@ from pathlib import Path
 import attrs
 
 from jiemi.core.errors import JiemiError
-from jiemi.krapao.private_folders import private_folder, require_memory, write_file
-from jiemi.krapao.processes import Limits, run_program, running
+from jiemi.krapao.decryption.private_folders import private_folder, require_memory, write_file
+from jiemi.krapao.decryption.processes import Limits, run_program, running
 from jiemi.rpc.contract import PgpKey
 
 _FIELD = "provider.pgp.privateKey"

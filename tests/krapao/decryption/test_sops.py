@@ -18,13 +18,13 @@ import trio
 from jiemi.core.documents import Format, parse_documents
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
-from jiemi.krapao import sops as sops_module
-from jiemi.krapao.processes import adopt_orphans
+from jiemi.krapao.decryption import sops as sops_module
+from jiemi.krapao.decryption.processes import adopt_orphans
+from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.krapao.sops import SopsDecrypter
 from jiemi.rpc.contract import AgeKey, PgpKey
 
-DATA = Path(__file__).parent.parent / "data"
+DATA = Path(__file__).parents[2] / "data"
 PLAIN = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: x\nstringData:\n  a: SECRET-VALUE\n"
 
 

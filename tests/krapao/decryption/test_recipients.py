@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
-from jiemi.krapao.recipients import of_file, read_age_keys
+from jiemi.krapao.decryption.recipients import of_file, read_age_keys
 from jiemi.rpc.contract import AgeKey
 
 

@@ -31,10 +31,10 @@ import trio
 from jiemi.core.documents import MAX_NODES, Format, parse_documents
 from jiemi.core.errors import JiemiError, Kind
 from jiemi.core.sensitive import SensitiveBytes
-from jiemi.krapao import recipients
-from jiemi.krapao.gpg import open_keyring, remove_sockets
-from jiemi.krapao.private_folders import private_folder, remove_abandoned, write_file
-from jiemi.krapao.processes import Finished, Limits, run_program
+from jiemi.krapao.decryption import recipients
+from jiemi.krapao.decryption.gpg import open_keyring, remove_sockets
+from jiemi.krapao.decryption.private_folders import private_folder, remove_abandoned, write_file
+from jiemi.krapao.decryption.processes import Finished, Limits, run_program
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import AgeKey, DecryptionKey, PgpKey
 

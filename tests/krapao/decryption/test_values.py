@@ -15,10 +15,10 @@ import pytest
 from jiemi.core.documents import Format, parse_documents
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
-from jiemi.krapao.processes import adopt_orphans
-from jiemi.krapao.recipients import read_age_keys
+from jiemi.krapao.decryption.processes import adopt_orphans
+from jiemi.krapao.decryption.recipients import read_age_keys
+from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.krapao.sops import SopsDecrypter
 from jiemi.rpc.contract import AgeKey
 
 LIKE_NUMBERS = "0123456789abcdefxXoObB+-._eE:"

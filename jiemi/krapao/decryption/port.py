@@ -1,7 +1,6 @@
 """The port to decryption: file bytes and keys in, decrypted bytes or a typed error out.
 
-Today's form is `jiemi.krapao.sops`: one plain run of `sops decrypt`. The form of three processes that share no secret
-(opener, guard, holder; see the design) takes its place behind this port.
+Its form is `jiemi.krapao.decryption.sops`.
 """
 
 from __future__ import annotations

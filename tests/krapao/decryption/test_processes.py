@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from jiemi.core.errors import JiemiError
-from jiemi.krapao.processes import Finished, Limits, adopt_orphans, run_program
+from jiemi.krapao.decryption.processes import Finished, Limits, adopt_orphans, run_program
 
 LIMITS = Limits(seconds=10, cpu_seconds=5, memory_bytes=2**30, output_bytes=1_000_000)
 

@@ -1,0 +1,1 @@
+"""Decryption: what reads a hostile file holds no credential, and what holds a credential never reads a file."""
