@@ -94,16 +94,82 @@ struct RenderRequest {
 }
 
 struct DecryptionKey {
+  # The credentials for one kind of key service. jiemi/rpc/keys.py tells what each field is; each is null where not given.
   union {
-    age @0 :Text;           # age identities, one a line
-    pgp @1 :Text;           # OpenPGP private key, ASCII-armored
+    age @0 :Text;           # age identities, one a line, and OpenSSH private keys
+    pgp @1 :Text;           # OpenPGP private keys, ASCII-armored
+    aws @3 :AwsKey;
+    gcp @4 :GcpKey;
+    azure @5 :AzureKey;
+    vault @6 :VaultKey;
+    huawei @7 :HuaweiKey;
   }
+  pgpPassphrase @2 :Text;
+}
+
+struct AwsKey {
+  keyId @0 :Text;
+  accessKey @1 :Text;
+  sessionToken @2 :Text;
+  region @3 :Text;
+  roleArn @4 :Text;
+  endpoint @5 :Text;
+  stsEndpoint @6 :Text;
+  allowedKeys @7 :List(Text);
+}
+
+struct GcpKey {
+  serviceAccount @0 :Text;
+  accessToken @1 :Text;
+  endpoint @2 :Text;
+  allowedKeys @3 :List(Text);
+}
+
+struct AzureKey {
+  tenantId @0 :Text;
+  clientId @1 :Text;
+  clientSecret @2 :Text;
+  clientCertificate @3 :Text;
+  authorityHost @4 :Text;
+  allowedVaults @5 :List(Text);
+}
+
+struct VaultKey {
+  address @0 :Text;
+  pinnedAddress @1 :Text;
+  token @2 :Text;
+  roleId @3 :Text;
+  secretId @4 :Text;
+  appRoleMount @5 :Text;
+  kubernetesRole @6 :Text;
+  kubernetesToken @7 :Text;
+  kubernetesMount @8 :Text;
+  namespace @9 :Text;
+  caBundle @10 :Text;
+  allowedKeys @11 :List(Text);
+}
+
+struct HuaweiKey {
+  accessKey @0 :Text;
+  secretKey @1 :Text;
+  projectId @2 :Text;
+  allowedKeys @3 :List(Text);
 }
 
 struct Rendered {
   revision @0 :Text;            # the one that was asked for
   documents @1 :List(Data);     # each one JSON text in UTF-8, in the order of the file
   receipt @2 :Receipt;
+  content @3 :Data;             # of a binary file, the file itself; null otherwise
+  encryption @4 :Encryption;
+  vaultAddress @5 :Text;        # the Vault server that was trusted because nothing named one; null otherwise
+}
+
+struct Encryption {
+  # What the file says of its encryption. Public, and as hostile as the file.
+  recipients @0 :List(Text);
+  lastModified @1 :Text;        # RFC 3339; null where the file does not say
+  sopsVersion @2 :Text;         # null where the file does not say
 }
 
 struct HeadResult {

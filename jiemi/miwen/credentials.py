@@ -15,7 +15,8 @@ from jiemi.core.decryptor import CredentialValue, Decryptor, DecryptorSpec
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.miwen.kubernetes_port import Kubernetes
-from jiemi.rpc.contract import AgeKey, DecryptionKey, GitCredentials, PgpKey
+from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.keys import AgeKey, DecryptionKey, PgpKey
 
 _SUPPORTED = ("age", "pgp")
 

@@ -12,23 +12,25 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterator
 from typing import Any
+
+import attrs
 
 from jiemi.core.errors import REASONS, Failure, JiemiError
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.rpc.contract import (
     MAX_DOCUMENTS,
     MAX_RENDERED_BYTES,
-    AgeKey,
-    DecryptionKey,
+    Encryption,
     GitCredentials,
     Head,
-    PgpKey,
     Rendered,
     RenderRequest,
     Source,
     is_revision,
 )
+from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, HuaweiKey, PgpKey, VaultKey
 
 Reader = Any
 Builder = Any
@@ -181,7 +183,7 @@ def write_render_request(builder: Builder, request: RenderRequest) -> None:
     _put_text(builder, "sopsPath", request.sops_path)
     keys = builder.init("keys", len(request.keys))
     for index, key in enumerate(request.keys):
-        _put_text(keys[index], "age" if isinstance(key, AgeKey) else "pgp", key.private_key.reveal())
+        _write_key(keys[index], key)
 
 
 def read_render_request(reader: Reader) -> RenderRequest:
@@ -197,13 +199,84 @@ def read_render_request(reader: Reader) -> RenderRequest:
     )
 
 
+_KEY_CLASSES: dict[str, type[AwsKey | GcpKey | AzureKey | VaultKey | HuaweiKey]] = {
+    each.provider: each for each in (AwsKey, GcpKey, AzureKey, VaultKey, HuaweiKey)
+}
+"""Those whose fields are those of a struct of the same name."""
+
+MAX_PATTERNS = 1_000
+"""The most elements of one list of texts, for the same reason as MAX_KEYS."""
+
+
+def _write_key(builder: Builder, key: DecryptionKey) -> None:
+    if isinstance(key, AgeKey):
+        _put_text(builder, "age", key.private_key.reveal())
+    elif isinstance(key, PgpKey):
+        _put_text(builder, "pgp", key.private_key.reveal())
+        _put_text(builder, "pgpPassphrase", key.passphrase.reveal() if key.passphrase is not None else None)
+    else:
+        struct = builder.init(key.provider)
+        for attribute in attrs.fields(type(key)):
+            value = getattr(key, attribute.name)
+            if isinstance(value, tuple):
+                _put_texts(struct, _camel(attribute.name), value)
+            else:
+                _put_text(struct, _camel(attribute.name), value.reveal() if isinstance(value, SensitiveText) else value)
+
+
 def _read_key(reader: Reader) -> DecryptionKey:
-    match _which(reader):
+    which = _which(reader)
+    match which:
         case "age":
             return AgeKey(SensitiveText(_get_text(reader, "age")))
         case "pgp":
-            return PgpKey(SensitiveText(_get_text(reader, "pgp")))
-    raise JiemiError("ProviderNotSupportedYet", "this Krapao is older than the Miwen that asks; upgrade it")
+            passphrase = _get_optional(reader, "pgpPassphrase")
+            return PgpKey(
+                SensitiveText(_get_text(reader, "pgp")), SensitiveText(passphrase) if passphrase is not None else None
+            )
+    if which not in _KEY_CLASSES:
+        raise JiemiError("ProviderNotSupportedYet", "this Krapao is older than the Miwen that asks; upgrade it")
+    kind, struct = _KEY_CLASSES[which], getattr(reader, which)
+    values: dict[str, Any] = {}
+    for attribute in attrs.fields(kind):
+        field = _camel(attribute.name)
+        if attribute.default == ():
+            values[attribute.name] = _get_texts(struct, field)
+        elif struct._has(field):
+            text = _get_text(struct, field)
+            values[attribute.name] = text if attribute.name in _PUBLIC else SensitiveText(text)
+        elif attribute.default is attrs.NOTHING:
+            raise JiemiError("InvalidSpec", f"{which}.{field} is missing in the request")
+    return kind(**values)
+
+
+_PUBLIC = frozenset({"pinned_address"})
+
+
+def _camel(name: str) -> str:
+    head, *tail = name.split("_")
+    return head + "".join(word.capitalize() for word in tail)
+
+
+def _put_texts(builder: Builder, field: str, values: tuple[str, ...]) -> None:
+    """Set a list of texts. Raises as `_put_text`."""
+    texts = builder.init(field, len(values))
+    for index, value in enumerate(values):
+        try:
+            texts[index] = value
+        except UnicodeEncodeError:
+            raise JiemiError("InvalidSpec", f"{field} holds text that is not valid Unicode") from None
+
+
+def _get_texts(reader: Reader, field: str) -> tuple[str, ...]:
+    """A list of texts. Raises JiemiError: InvalidSpec as `_get_text`; LimitExceeded."""
+    texts = getattr(reader, field)
+    if len(texts) > MAX_PATTERNS:
+        raise JiemiError("LimitExceeded", f"{field} has {len(texts)} elements, of {MAX_PATTERNS} at most")
+    try:
+        return tuple(str(text) for text in texts)
+    except UnicodeDecodeError:
+        raise JiemiError("InvalidSpec", f"{field} came as text that is not UTF-8") from None
 
 
 def request_bytes(request: RenderRequest) -> int:
@@ -216,14 +289,25 @@ def request_bytes(request: RenderRequest) -> int:
         request.revision,
         request.path,
         request.sops_path or "",
-        *(key.private_key.reveal() for key in request.keys),
+        *(text for key in request.keys for text in _texts_of(key)),
     )
     return sum(len(text) for text in texts)
 
 
+def _texts_of(key: DecryptionKey) -> Iterator[str]:
+    for value in attrs.astuple(key, recurse=False):
+        if isinstance(value, SensitiveText):
+            yield value.reveal()
+        elif isinstance(value, tuple):
+            yield from value
+        elif value is not None:
+            yield value
+
+
 def rendered_bytes(rendered: Rendered) -> int:
     """About how many bytes the message for it takes."""
-    return sum(len(document) + DOCUMENT_OVERHEAD_BYTES for document in rendered.documents)
+    content = len(rendered.content) if rendered.content is not None else 0
+    return content + sum(len(document) + DOCUMENT_OVERHEAD_BYTES for document in rendered.documents)
 
 
 def write_render_result(builder: Builder, result: Rendered | Failure, receipt: object = None) -> None:
@@ -236,6 +320,13 @@ def write_render_result(builder: Builder, result: Rendered | Failure, receipt: o
     documents = rendered.init("documents", len(result.documents))
     for index, document in enumerate(result.documents):
         documents[index] = document.reveal()
+    if result.content is not None:
+        rendered.content = result.content.reveal()
+    encryption = rendered.init("encryption")
+    _put_texts(encryption, "recipients", result.encryption.recipients)
+    _put_text(encryption, "lastModified", result.encryption.last_modified)
+    _put_text(encryption, "sopsVersion", result.encryption.sops_version)
+    _put_text(rendered, "vaultAddress", result.vault_address)
     if receipt is not None:
         rendered.receipt = receipt
 
@@ -251,10 +342,21 @@ def read_render_result(reader: Reader) -> Rendered:
             return Rendered(
                 revision=_get_text(rendered, "revision"),
                 documents=tuple(SensitiveBytes(bytes(document)) for document in documents),
+                content=SensitiveBytes(bytes(rendered.content)) if rendered._has("content") else None,
+                encryption=_read_encryption(rendered.encryption),
+                vault_address=_get_optional(rendered, "vaultAddress"),
             )
         case "failure":
             raise JiemiError.of(read_failure(reader.failure))
     raise _unknown_result()
+
+
+def _read_encryption(reader: Reader) -> Encryption:
+    return Encryption(
+        recipients=_get_texts(reader, "recipients"),
+        last_modified=_get_optional(reader, "lastModified"),
+        sops_version=_get_optional(reader, "sopsVersion"),
+    )
 
 
 def _unknown_result() -> JiemiError:

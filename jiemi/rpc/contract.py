@@ -22,6 +22,7 @@ from typing import Protocol
 import attrs
 
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
+from jiemi.rpc.keys import DecryptionKey
 
 DEFAULT_PORT = 50208
 """The first version's port."""
@@ -83,23 +84,6 @@ class GitCredentials:
 
 
 @attrs.frozen
-class AgeKey:
-    """age identities, one a line, as `age-keygen` prints them (comments allowed)."""
-
-    private_key: SensitiveText
-
-
-@attrs.frozen
-class PgpKey:
-    """An OpenPGP private key, ASCII-armored as `gpg --export-secret-keys --armor` prints it."""
-
-    private_key: SensitiveText
-
-
-DecryptionKey = AgeKey | PgpKey
-
-
-@attrs.frozen
 class Head:
     """The newest revision of the followed ref: a full commit hash in lower-case hexadecimal."""
 
@@ -124,17 +108,39 @@ class RenderRequest:
 
 
 @attrs.frozen
+class Encryption:
+    """What a file says of its encryption: public names, which its writer chose.
+
+    Attributes:
+        recipients: of its data key, each with its kind: "age age1…", "AWS KMS arn:aws:kms:…".
+        last_modified: when it was encrypted last (RFC 3339), or None where it does not say.
+        sops_version: the sops release that wrote it, or None.
+    """
+
+    recipients: tuple[str, ...] = ()
+    last_modified: str | None = None
+    sops_version: str | None = None
+
+
+@attrs.frozen
 class Rendered:
     """A decrypted file.
 
     Attributes:
         revision: the one that was asked for.
         documents: each document as one JSON text in UTF-8 (any JSON value), in the order of the file; empty YAML
-            documents are left out.
+            documents are left out. Of a dotenv or INI file one object of texts, or of objects of texts.
+        content: of a binary file, the file itself, and documents is empty; otherwise None.
+        encryption: how the file is encrypted.
+        vault_address: the Vault server that got a token because nothing names one (the spec, an earlier decryption or
+            Krapao's operator); None otherwise.
     """
 
     revision: str
     documents: tuple[SensitiveBytes, ...]
+    content: SensitiveBytes | None = None
+    encryption: Encryption = Encryption()
+    vault_address: str | None = None
 
 
 class Repository(Protocol):

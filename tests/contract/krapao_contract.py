@@ -13,17 +13,8 @@ import pytest
 import trio
 
 from jiemi.core.errors import JiemiError
-from jiemi.rpc.contract import (
-    DecryptionKey,
-    GitCredentials,
-    Head,
-    Krapao,
-    Rendered,
-    RenderRequest,
-    Repository,
-    Source,
-    is_revision,
-)
+from jiemi.rpc.contract import GitCredentials, Head, Krapao, Rendered, RenderRequest, Repository, Source, is_revision
+from jiemi.rpc.keys import DecryptionKey
 
 DEADLINE_SECONDS = 30
 """For what must happen, on a machine that is busy with other things."""

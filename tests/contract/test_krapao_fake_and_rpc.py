@@ -14,7 +14,8 @@ from jiemi.core.sensitive import SensitiveText
 from jiemi.rpc.address import Address, TcpAddress, UnixAddress
 from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.client import connect
-from jiemi.rpc.contract import AgeKey, DecryptionKey, GitCredentials, Krapao
+from jiemi.rpc.contract import GitCredentials, Krapao
+from jiemi.rpc.keys import AgeKey, DecryptionKey
 from jiemi.rpc.server import serve
 
 

@@ -21,16 +21,8 @@ import trio
 
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
-from jiemi.rpc.contract import (
-    AgeKey,
-    DecryptionKey,
-    GitCredentials,
-    Head,
-    Rendered,
-    RenderRequest,
-    Repository,
-    Source,
-)
+from jiemi.rpc.contract import GitCredentials, Head, Rendered, RenderRequest, Repository, Source
+from jiemi.rpc.keys import AgeKey, DecryptionKey
 
 RIGHT_KEY = AgeKey(SensitiveText("AGE-SECRET-KEY-FAKE-RIGHT"))
 """What opens every file of an origin, unless the origin says otherwise."""

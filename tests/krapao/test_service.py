@@ -18,7 +18,8 @@ from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import Asked, Fault, GitServer, serve_git
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import AgeKey, GitCredentials, PgpKey, RenderRequest, Source
+from jiemi.rpc.contract import GitCredentials, RenderRequest, Source
+from jiemi.rpc.keys import AgeKey, PgpKey
 
 DATA = Path(__file__).parent.parent / "data"
 NOBODY = GitCredentials()

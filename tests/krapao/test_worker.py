@@ -18,7 +18,8 @@ from jiemi.krapao.git_port import Advertised, GitStore, Ref
 from jiemi.krapao.repositories import Repositories
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.urls import Location
-from jiemi.rpc.contract import AgeKey, DecryptionKey, GitCredentials, Head, RenderRequest, Source
+from jiemi.rpc.contract import GitCredentials, Head, RenderRequest, Source
+from jiemi.rpc.keys import AgeKey, DecryptionKey
 
 URL = "https://git.example/r.git"
 NOBODY = GitCredentials()

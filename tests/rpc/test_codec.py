@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
+import attrs
 import capnp
 import pytest
 from hypothesis import given
@@ -15,15 +16,8 @@ from hypothesis import strategies as st
 from jiemi.core.errors import REASONS, Failure, JiemiError, Kind
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.rpc import bridge, codec
-from jiemi.rpc.contract import (
-    AgeKey,
-    GitCredentials,
-    Head,
-    PgpKey,
-    Rendered,
-    RenderRequest,
-    Source,
-)
+from jiemi.rpc.contract import Encryption, GitCredentials, Head, Rendered, RenderRequest, Source
+from jiemi.rpc.keys import DecryptionKey
 
 SCHEMA = bridge._load_schema()
 
@@ -35,9 +29,29 @@ SECRETS = st.builds(SensitiveText, TEXT)
 REVISIONS = st.from_regex(r"\A([0-9a-f]{40}|[0-9a-f]{64})\Z")
 SOURCES = st.one_of(st.builds(Source, TEXT), st.builds(Source, TEXT, branch=TEXT), st.builds(Source, TEXT, tag=TEXT))
 CREDENTIALS = st.builds(GitCredentials, *[st.none() | SECRETS] * 4)
-KEYS = st.lists(st.builds(AgeKey, SECRETS) | st.builds(PgpKey, SECRETS), max_size=4).map(tuple)
+TEXTS = st.lists(TEXT, max_size=3).map(tuple)
+
+
+def keys_of(kind: type[Any]) -> st.SearchStrategy[Any]:
+    """Keys of one kind, with every field that it has."""
+    values: dict[str, st.SearchStrategy[Any]] = {}
+    for attribute in attrs.fields(kind):
+        if attribute.default == ():
+            values[attribute.name] = TEXTS
+        elif attribute.default is attrs.NOTHING:
+            values[attribute.name] = SECRETS
+        else:
+            values[attribute.name] = MAYBE_TEXT if attribute.name == "pinned_address" else st.none() | SECRETS
+    return st.builds(kind, **values)
+
+
+KEYS = st.lists(st.one_of(*map(keys_of, get_args(DecryptionKey))), max_size=4).map(tuple)
+ENCRYPTIONS = st.builds(Encryption, TEXTS, MAYBE_TEXT, MAYBE_TEXT)
 REQUESTS = st.builds(RenderRequest, TEXT, TEXT, MAYBE_TEXT, KEYS)
-RENDERED = st.builds(Rendered, REVISIONS, st.lists(st.builds(SensitiveBytes, st.binary()), max_size=4).map(tuple))
+DATA = st.builds(SensitiveBytes, st.binary())
+RENDERED = st.builds(
+    Rendered, REVISIONS, st.lists(DATA, max_size=4).map(tuple), st.none() | DATA, ENCRYPTIONS, MAYBE_TEXT
+)
 FAILURES = st.builds(Failure, st.sampled_from(sorted(REASONS)), TEXT)
 
 
@@ -129,7 +143,7 @@ def newer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     text = (Path(__file__).parents[2] / "schema" / "krapao.capnp").read_text()
     for old, new in (
         ("@0xc3f1a5d2b7e94608", "@0xc3f1a5d2b7e94609"),
-        ("    pgp @1 :Text;", "    pgp @1 :Text;\n    later @2 :Text;"),
+        ("    pgp @1 :Text;", "    pgp @1 :Text;\n    later @8 :Text;"),
         ("    tag @3 :Text;", "    tag @3 :Text;\n    later @4 :Text;"),
         ("    head @0 :Head;\n    failure @1", "    head @0 :Head;\n    later @2 :Text;\n    failure @1"),
         ("    rendered @0 :Rendered;\n", "    rendered @0 :Rendered;\n    later @2 :Text;\n"),
@@ -184,6 +198,14 @@ def test_a_list_of_more_keys_or_documents_than_anyone_has_is_refused() -> None:
         through("RenderRequest", lambda b: b.init("keys", 1_001), codec.read_render_request)
     with pytest.raises(JiemiError, match="LimitExceeded: Krapao gave more than 1000 documents"):
         through("RenderResult", lambda b: b.init("rendered").init("documents", 1_001), codec.read_render_result)
+
+
+def test_a_list_of_more_patterns_than_anyone_has_is_refused() -> None:
+    def fill(builder: Any) -> None:
+        builder.init("keys", 1)[0].init("aws").init("allowedKeys", 1_001)
+
+    with pytest.raises(JiemiError, match="LimitExceeded: allowedKeys has 1001 elements"):
+        through("RenderRequest", fill, codec.read_render_request)
 
 
 def test_the_name_of_an_unknown_reason_is_kept() -> None:

@@ -20,17 +20,8 @@ from jiemi.core.sensitive import SensitiveText
 from jiemi.rpc.address import Address, TcpAddress, UnixAddress
 from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.client import ClientSettings, connect
-from jiemi.rpc.contract import (
-    MAX_DOCUMENTS,
-    MAX_RENDERED_BYTES,
-    MEBIBYTE,
-    AgeKey,
-    GitCredentials,
-    Head,
-    PgpKey,
-    RenderRequest,
-    Source,
-)
+from jiemi.rpc.contract import MAX_DOCUMENTS, MAX_RENDERED_BYTES, MEBIBYTE, GitCredentials, Head, RenderRequest, Source
+from jiemi.rpc.keys import AgeKey, PgpKey
 from jiemi.rpc.server import Limits
 
 NOBODY = GitCredentials()

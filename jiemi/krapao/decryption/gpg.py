@@ -26,7 +26,7 @@ import attrs
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.decryption.private_folders import private_folder, require_memory, write_file
 from jiemi.krapao.decryption.processes import Limits, run_program, running
-from jiemi.rpc.contract import PgpKey
+from jiemi.rpc.keys import PgpKey
 
 _FIELD = "provider.pgp.privateKey"
 _MAX_HOME_CHARACTERS = 107 - len("/S.gpg-agent.browser")

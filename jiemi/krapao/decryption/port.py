@@ -9,7 +9,7 @@ from typing import Protocol
 
 from jiemi.core.documents import Format
 from jiemi.core.sensitive import SensitiveBytes
-from jiemi.rpc.contract import DecryptionKey
+from jiemi.rpc.keys import DecryptionKey
 
 
 class Decrypter(Protocol):

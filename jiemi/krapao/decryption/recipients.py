@@ -14,7 +14,7 @@ import attrs
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from jiemi.core.errors import JiemiError
-from jiemi.rpc.contract import AgeKey
+from jiemi.rpc.keys import AgeKey
 
 _MAX_SHOWN = 5
 _ALPHABET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"

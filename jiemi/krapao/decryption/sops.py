@@ -36,7 +36,7 @@ from jiemi.krapao.decryption.gpg import open_keyring, remove_sockets
 from jiemi.krapao.decryption.private_folders import private_folder, remove_abandoned, write_file
 from jiemi.krapao.decryption.processes import Finished, Limits, run_program
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import AgeKey, DecryptionKey, PgpKey
+from jiemi.rpc.keys import AgeKey, DecryptionKey, PgpKey
 
 log = structlog.get_logger("jiemi.krapao.sops")
 

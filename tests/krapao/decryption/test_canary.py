@@ -20,7 +20,7 @@ from jiemi.krapao.decryption.private_folders import require_memory
 from jiemi.krapao.decryption.processes import adopt_orphans
 from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import AgeKey, PgpKey
+from jiemi.rpc.keys import AgeKey, PgpKey
 
 DATA = Path(__file__).parents[2] / "data"
 CANARY = "canary-4d1f0b7e"

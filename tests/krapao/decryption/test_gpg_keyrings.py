@@ -24,7 +24,7 @@ from jiemi.krapao.decryption.private_folders import private_folder, remove_aband
 from jiemi.krapao.decryption.processes import adopt_orphans
 from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import AgeKey, PgpKey
+from jiemi.rpc.keys import AgeKey, PgpKey
 
 DATA = Path(__file__).parents[2] / "data"
 FILE = (DATA / "sops-3.9.4" / "all.yaml").read_bytes()
@@ -124,7 +124,7 @@ from pathlib import Path
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.decryption.gpg import open_keyring
 from jiemi.krapao.decryption.processes import Limits
-from jiemi.rpc.contract import PgpKey
+from jiemi.rpc.keys import PgpKey
 
 async def main():
     keys = (PgpKey(SensitiveText(sys.stdin.read())),)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.decryption.recipients import of_file, read_age_keys
-from jiemi.rpc.contract import AgeKey
+from jiemi.rpc.keys import AgeKey
 
 
 def test_the_recipient_of_an_identity_is_the_one_that_age_computes() -> None:

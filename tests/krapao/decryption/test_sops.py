@@ -22,7 +22,7 @@ from jiemi.krapao.decryption import sops as sops_module
 from jiemi.krapao.decryption.processes import adopt_orphans
 from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import AgeKey, PgpKey
+from jiemi.rpc.keys import AgeKey, PgpKey
 
 DATA = Path(__file__).parents[2] / "data"
 PLAIN = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: x\nstringData:\n  a: SECRET-VALUE\n"

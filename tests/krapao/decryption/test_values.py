@@ -19,7 +19,7 @@ from jiemi.krapao.decryption.processes import adopt_orphans
 from jiemi.krapao.decryption.recipients import read_age_keys
 from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import AgeKey
+from jiemi.rpc.keys import AgeKey
 
 LIKE_NUMBERS = "0123456789abcdefxXoObB+-._eE:"
 # fmt: off
