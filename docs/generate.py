@@ -1,9 +1,18 @@
-"""Put the generated tables into README.md: `just docs`. A test compares them, so a stale README fails the build."""
+"""Put the generated tables into README.md and docs/: `just docs`. Tests compare them, so a stale one fails the build."""
 
+import sys
 from pathlib import Path
 
-from jiemi.core.reference import with_tables
+from jiemi.core.reference import readme_tables, with_tables
+
+ROOT = Path(__file__).parents[1]
 
 if __name__ == "__main__":
-    readme = Path(__file__).parents[1] / "README.md"
-    readme.write_text(with_tables(readme.read_text()))
+    sys.path.insert(0, str(ROOT / "tests"))
+    from krapao_matrix import matrix_table
+
+    for path, tables in (
+        (ROOT / "README.md", readme_tables()),
+        (ROOT / "docs" / "decryption.md", {"matrix": matrix_table()}),
+    ):
+        path.write_text(with_tables(path.read_text(), tables))

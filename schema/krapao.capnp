@@ -91,6 +91,7 @@ struct RenderRequest {
   path @1 :Text;            # path of the file in the repository, with forward slashes
   sopsPath @2 :Text;        # path of the .sops.yaml, which must exist then; null where not given
   keys @3 :List(DecryptionKey);
+  wholeFile @4 :Bool;       # the decrypted file itself is wanted, not the documents in it
 }
 
 struct DecryptionKey {
@@ -160,7 +161,7 @@ struct Rendered {
   revision @0 :Text;            # the one that was asked for
   documents @1 :List(Data);     # each one JSON text in UTF-8, in the order of the file
   receipt @2 :Receipt;
-  content @3 :Data;             # of a binary file, the file itself; null otherwise
+  content @3 :Data;             # of a binary file, or where it was asked for, the file itself; null otherwise
   encryption @4 :Encryption;
   vaultAddress @5 :Text;        # the Vault server that was trusted because nothing named one; null otherwise
 }

@@ -138,7 +138,7 @@ class Lab:
 
     def encrypt(self, plain: str, *, path: str = "secret.enc.yaml", more: Sequence[str] = ()) -> bytes:
         """A file encrypted for the lab's age key."""
-        form = "json" if path.endswith(".json") else "yaml"
+        form = {".json": "json", ".env": "dotenv", ".ini": "ini"}.get(Path(path).suffix, "yaml")
         done = subprocess.run(
             [
                 *(self.tools["sops"], "encrypt", "--age", str(self.identity.to_public())),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import trio
 
 from jiemi.cli.errors import CommandError
 from jiemi.cli.running import forbid_core_dumps, run_until_signalled
+from jiemi.krapao.decryption.destinations import normal_address
+from jiemi.krapao.decryption.environments import AMBIENT_PROVIDERS, OperatorEnvironment
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.address import parse_address
@@ -28,6 +31,11 @@ def run(
     gpg: Path | None,
     allow_file_urls: bool,
     ssh_known_hosts: Path | None,
+    allow_ambient_identity: str,
+    vault_addresses: Sequence[str],
+    require_vault_address: bool,
+    age_plugins: str,
+    max_holders: int,
 ) -> None:
     """Run Krapao until it is signalled.
 
@@ -50,6 +58,14 @@ def run(
         programs_path=os.environ.get("PATH", os.defpath),
         allow_file_urls=allow_file_urls,
         ssh_known_hosts=known_hosts,
+        operator=OperatorEnvironment.of(os.environ, _ambient_providers(allow_ambient_identity)),
+        vault_addresses=tuple(_vault_address(each, "--allow-vault-address") for each in vault_addresses),
+        own_vault_address=_vault_address(own_vault, "VAULT_ADDR")
+        if (own_vault := os.environ.get("VAULT_ADDR"))
+        else None,
+        require_named_vault=require_vault_address,
+        age_plugins_path=age_plugins,
+        max_holders=max_holders,
     )
 
     async def main() -> None:
@@ -62,6 +78,22 @@ def run(
         run_until_signalled(main)
     except* ListenError as group:
         raise CommandError(f"--listen: {_leaf(group)}") from None
+
+
+def _ambient_providers(text: str) -> frozenset[str]:
+    """Raises CommandError for a provider that has no ambient identity."""
+    names = frozenset(name.strip() for name in text.split(",") if name.strip())
+    for name in sorted(names - set(AMBIENT_PROVIDERS)):
+        raise CommandError(f"--allow-ambient-identity: {name!r} is none of {', '.join(AMBIENT_PROVIDERS)}")
+    return names
+
+
+def _vault_address(text: str, name: str) -> str:
+    """Raises CommandError for what is no server's address."""
+    found = normal_address(text)
+    if found is None:
+        raise CommandError(f"{name}: no http:// or https:// URL of a server")
+    return found
 
 
 def _leaf(error: BaseException) -> BaseException:

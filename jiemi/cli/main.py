@@ -68,6 +68,31 @@ def krapao(
     ssh_known_hosts: Annotated[
         Path | None, typer.Option(help="known_hosts file that vouches for ssh hosts, for everyone.")
     ] = None,
+    allow_ambient_identity: Annotated[
+        str,
+        typer.Option(
+            help="Providers whose Decryptors may use the Pod's own identity where they name no credential: "
+            "any of aws,gcp,azure,vault.",
+            metavar="PROVIDERS",
+            envvar="JIEMI_ALLOW_AMBIENT_IDENTITY",
+        ),
+    ] = "",
+    allow_vault_address: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A Vault server that every Decryptor's token may be sent to; may be repeated.", metavar="URL"
+        ),
+    ] = None,
+    require_vault_address: Annotated[
+        bool,
+        typer.Option(help="Refuse a Vault server that no one names, in place of trusting the first one."),
+    ] = False,
+    age_plugins: Annotated[
+        str, typer.Option(help="Folders with age plugins, separated by colons; without it none is run.", metavar="PATH")
+    ] = "",
+    max_holders: Annotated[
+        int, typer.Option(min=1, help="How many processes may hold credentials at once, of about 40 MiB each.")
+    ] = 16,
     log_format: _LogFormat = LogFormat.JSON,
 ) -> None:
     """Run Krapao, the repository service: clones, syncs, decrypts, serves."""
@@ -83,6 +108,11 @@ def krapao(
             gpg=gpg,
             allow_file_urls=allow_file_urls,
             ssh_known_hosts=ssh_known_hosts,
+            allow_ambient_identity=allow_ambient_identity,
+            vault_addresses=allow_vault_address or [],
+            require_vault_address=require_vault_address,
+            age_plugins=age_plugins,
+            max_holders=max_holders,
         )
 
 

@@ -7,6 +7,7 @@ https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resou
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import Any, get_args, get_origin
 
 import attrs
@@ -104,7 +105,9 @@ def _class_schema(cls: type) -> dict[str, Any]:
     for attribute, hint in api_attributes(cls):
         declared = api_field(attribute)
         inner, _ = without_none(hint)
-        schema = {"description": declared.description, **_type_schema(inner), **declared.bounds}
+        schema = {"description": declared.description, **_type_schema(inner)}
+        for name, bound in declared.bounds.items():
+            schema[name] = {**schema[name], **bound} if name == "items" else bound
         if declared.nullable:
             schema["nullable"] = True
         properties[json_name(attribute)] = schema
@@ -128,6 +131,8 @@ def _type_schema(hint: Any) -> dict[str, Any]:
         return {"type": "boolean"}
     if get_origin(hint) is tuple:
         return {"type": "array", "items": _type_schema(get_args(hint)[0])}
+    if get_origin(hint) is Mapping:
+        return {"type": "object", "additionalProperties": _type_schema(get_args(hint)[1])}
     if attrs.has(hint):
         return _class_schema(hint)
     raise TypeError(f"no schema for {hint!r}")

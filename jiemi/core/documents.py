@@ -59,30 +59,35 @@ class Format(enum.Enum):
 
     YAML = "yaml"
     JSON = "json"
+    DOTENV = "dotenv"
+    INI = "ini"
+    BINARY = "binary"
 
 
 def format_of(path: str) -> Format:
-    """The format that a file's name tells.
-
-    Raises:
-        JiemiError: UnknownFormat.
-    """
+    """The format that a file's name tells, as it does to sops (cmd/sops/formats/formats.go); any other is binary."""
     name = path.rsplit("/", 1)[-1].lower()
-    if name.endswith((".yaml", ".yml")):
-        return Format.YAML
-    if name.endswith(".json"):
-        return Format.JSON
-    raise JiemiError(
-        "UnknownFormat",
-        f"{path} ends in none of .yaml, .yml and .json; this release does not apply dotenv, ini and binary files",
-    )
+    for ending, format in _ENDINGS:
+        if name.endswith(ending):
+            return format
+    return Format.BINARY
+
+
+_ENDINGS = (
+    (".yaml", Format.YAML),
+    (".yml", Format.YAML),
+    (".json", Format.JSON),
+    (".env", Format.DOTENV),
+    (".ini", Format.INI),
+)
 
 
 def parse_documents(data: bytes, format: Format, *, max_documents: int) -> tuple[bytes, ...]:
     """The documents of a file, each as one JSON text in UTF-8 with sorted keys and no spaces.
 
     Args:
-        data: the decrypted file. That of a YAML file may be JSON.
+        data: the decrypted file. That of a YAML file may be JSON, and that of a dotenv or INI file is.
+        format: not that of a binary file, which has no documents.
         max_documents: the most that may be in it, empty ones not counted.
 
     Returns:
@@ -94,7 +99,7 @@ def parse_documents(data: bytes, format: Format, *, max_documents: int) -> tuple
     text = _decode(data)
     if text is None:
         raise JiemiError("UnknownFormat", "the decrypted file is not UTF-8 text")
-    if format is Format.JSON:
+    if format in (Format.JSON, Format.DOTENV, Format.INI):
         return (_to_json(_parse_json(text), 1),)
     if text.startswith("{"):
         with contextlib.suppress(_NotJsonError):

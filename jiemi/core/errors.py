@@ -48,8 +48,8 @@ REASONS: Mapping[str, ReasonInfo] = {
     ),
     "ProviderNotSupportedYet": ReasonInfo(
         Kind.STALLED,
-        "The provider is accepted by the API but this release does not decrypt with it.",
-        "Use `age` or `pgp`, or wait for the release that adds the provider.",
+        "Krapao is of an older release than Miwen, and does not know the provider.",
+        "Bring Krapao to the release of Miwen.",
     ),
     # Credentials
     "SecretNotFound": ReasonInfo(
@@ -152,13 +152,39 @@ REASONS: Mapping[str, ReasonInfo] = {
     "UnknownFormat": ReasonInfo(
         Kind.STALLED,
         "The file's name or content is no format that can be applied.",
-        "Name the file .yaml, .yml or .json and give it that content.",
+        "Name the file .yaml, .yml or .json and give it that content, or give `spec.target`.",
     ),
     # The key
     "KeyMissing": ReasonInfo(
         Kind.STALLED,
         "None of the keys given can open the file's data key.",
         "Give a key for one of the file's recipients, or add yours with `sops updatekeys`.",
+    ),
+    "KeyServiceDenied": ReasonInfo(
+        Kind.STALLED,
+        "A key service (AWS KMS, GCP KMS, Azure Key Vault, Vault, Huawei Cloud KMS) refused the credentials, or "
+        "refused them this key.",
+        "Correct the provider's credentials, or let them use the key (its policy must allow decrypting).",
+    ),
+    "KeyServiceUnreachable": ReasonInfo(
+        Kind.TRANSIENT,
+        "A key service could not be reached, did not answer in time, or asked to be spared.",
+        "Check network policies, proxies and the service's address; it is tried again.",
+    ),
+    "KeyHolderFailed": ReasonInfo(
+        Kind.TRANSIENT,
+        "The process that holds the Decryptor's credentials ended or hung.",
+        "Nothing: it is started anew; if it lasts, look at Krapao's log and its memory limit.",
+    ),
+    "DestinationNotAllowed": ReasonInfo(
+        Kind.STALLED,
+        "The file asks for a server, role or key that neither the Decryptor nor Krapao's operator names.",
+        "If it is meant, add what the message names to the spec; otherwise find out who changed the file.",
+    ),
+    "AmbientIdentityNotAllowed": ReasonInfo(
+        Kind.STALLED,
+        "The provider names no credential, and Krapao lends no identity of its own Pod for it.",
+        "Give credentials in the provider, or start Krapao with `--allow-ambient-identity`.",
     ),
     "KeyInvalid": ReasonInfo(
         Kind.STALLED,

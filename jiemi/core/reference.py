@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jiemi.core.crd import crd
@@ -43,13 +43,18 @@ def reasons_table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def with_tables(text: str) -> str:
+def readme_tables() -> Mapping[str, str]:
+    """The tables of README.md by their names."""
+    return {"api": api_table(), "reasons": reasons_table()}
+
+
+def with_tables(text: str, tables: Mapping[str, str]) -> str:
     """The text with what stands between `<!-- NAME -->` and `<!-- /NAME -->` replaced by the table of that name.
 
     Raises:
         ValueError: a pair of marks is missing.
     """
-    for name, table in (("api", api_table()), ("reasons", reasons_table())):
+    for name, table in tables.items():
         before, opening, rest = text.partition(f"<!-- {name} -->\n")
         _, closing, after = rest.partition(f"<!-- /{name} -->")
         if not opening or not closing:

@@ -11,7 +11,7 @@ import datetime
 
 import attrs
 
-from jiemi.core.decryptor import HISTORY_LIMIT, Condition, DecryptorStatus, StatusRecord
+from jiemi.core.decryptor import HISTORY_LIMIT, Condition, DecryptorStatus, EncryptionStatus, StatusRecord
 from jiemi.core.errors import Failure
 
 SYNCED = "Synced"
@@ -36,10 +36,37 @@ def is_current(status: DecryptorStatus | None, *, generation: int, revision: str
     )
 
 
+VAULT_ADDRESS_TRUSTED = "VaultAddressTrusted"
+"""The condition that tells of a Vault server that gets a token though nothing but a file ever named it."""
+
+
+@attrs.frozen
+class Facts:
+    """What was learnt from a file when it was deployed.
+
+    Attributes:
+        encryption: how it is encrypted.
+        vault_address: the Vault server that is trusted because nothing names one, or None.
+    """
+
+    encryption: EncryptionStatus
+    vault_address: str | None = None
+
+
 def after_sync(
-    before: DecryptorStatus | None, *, generation: int, revision: str, file: str, now: datetime.datetime
+    before: DecryptorStatus | None,
+    *,
+    generation: int,
+    revision: str,
+    file: str,
+    now: datetime.datetime,
+    facts: Facts | None = None,
 ) -> DecryptorStatus:
-    """The status once a revision of a file is applied."""
+    """The status once a revision of a file is applied.
+
+    Args:
+        facts: of the file; None keeps what was known.
+    """
     history = before.history if before is not None else ()
     old = before.current if before is not None else None
     if old is not None and old.id > 0 and (old.revision, old.file_to_decrypt) == (revision, file):
@@ -51,7 +78,23 @@ def after_sync(
             history = (*history, _good(old))[-HISTORY_LIMIT:]
     message = f"{file} of revision {revision[:SHORT_REVISION]} is applied"
     ready = Condition("Ready", "True", SYNCED, message, rfc3339(now), generation)
-    return DecryptorStatus(current, history, _with(before, ready), generation, revision)
+    if facts is None and before is not None and before.encryption is not None:
+        facts = Facts(before.encryption, before.vault_address)
+    conditions = [each for each in _with(before, ready) if each.type != VAULT_ADDRESS_TRUSTED]
+    address = facts.vault_address if facts is not None else None
+    if address is not None:
+        conditions.append(_trusted(before, address, generation, now))
+    encryption = facts.encryption if facts is not None else None
+    return DecryptorStatus(current, history, tuple(conditions), generation, revision, encryption, address)
+
+
+def _trusted(before: DecryptorStatus | None, address: str, generation: int, now: datetime.datetime) -> Condition:
+    message = (
+        f"the token is sent to {address}, as the first file that was decrypted named it, and to no other: "
+        "set spec.provider.vault.address to name it yourself"
+    )
+    made = Condition(VAULT_ADDRESS_TRUSTED, "True", "FirstUse", message, rfc3339(now), generation)
+    return next(each for each in _with(before, made) if each.type == made.type)
 
 
 def after_failure(
@@ -62,12 +105,14 @@ def after_failure(
     failure: Failure,
     attempted_revision: str | None,
     now: datetime.datetime,
+    vault_address: str | None = None,
 ) -> DecryptorStatus:
     """The status after a tick that failed.
 
     Args:
         file: of the spec, or "" where the spec can't be read; shown until there is a deployment.
         attempted_revision: the one that was tried, or None when it is not even known.
+        vault_address: the Vault server that is trusted since the file was decrypted, though what came after failed.
     """
     old = before.current if before is not None else None
     if old is None or old.id == 0:
@@ -76,7 +121,13 @@ def after_failure(
     ready = Condition("Ready", "False", failure.reason, failure.message, rfc3339(now), generation)
     attempted = attempted_revision or (before.last_attempted_revision if before is not None else None)
     history = before.history if before is not None else ()
-    return DecryptorStatus(current, history, _with(before, ready), generation, attempted)
+    encryption = before.encryption if before is not None else None
+    address = vault_address or (before.vault_address if before is not None else None)
+    conditions = _with(before, ready)
+    if address is not None:
+        others = [each for each in conditions if each.type != VAULT_ADDRESS_TRUSTED]
+        conditions = (*others, _trusted(before, address, generation, now))
+    return DecryptorStatus(current, history, conditions, generation, attempted, encryption, address)
 
 
 def _good(record: StatusRecord) -> StatusRecord:

@@ -74,7 +74,11 @@ class Repositories:
             await entry.ready.wait()
             if entry.worker is None:
                 raise JiemiError("KrapaoUnavailable", "Krapao is stopping")
-            yield _Open(entry.worker, ref)
+            opened = _Open(entry.worker, ref, self._decrypter)
+            try:
+                yield opened
+            finally:
+                self._decrypter.own(opened, ())
         finally:
             entry.users -= 1
             if entry.users == 0:
@@ -101,14 +105,16 @@ class Repositories:
 class _Open:
     """A repository that someone has open. The port `Repository`."""
 
-    def __init__(self, worker: Worker, ref: Ref) -> None:
+    def __init__(self, worker: Worker, ref: Ref, decrypter: Decrypter) -> None:
         self._worker = worker
         self._ref = ref
+        self._decrypter = decrypter
 
     async def head(self, *, max_age_seconds: float) -> Head:
         return await self._worker.head(self._ref, max_age_seconds=max_age_seconds)
 
     async def render(self, request: RenderRequest) -> Rendered:
+        self._decrypter.own(self, request.keys)
         return await self._worker.render(self._ref, request)
 
     async def watch(self, on_moved: Callable[[Head], None]) -> None:

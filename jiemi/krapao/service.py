@@ -21,7 +21,7 @@ import trio
 
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.decryption.processes import adopt_orphans
-from jiemi.krapao.decryption.sops import SopsDecrypter
+from jiemi.krapao.decryption.sops import open_decrypter
 from jiemi.krapao.git import Clones
 from jiemi.krapao.repositories import Repositories
 from jiemi.krapao.settings import KrapaoSettings
@@ -45,13 +45,17 @@ async def open_service(settings: KrapaoSettings) -> AsyncIterator[KrapaoService]
     with _volume(settings.state_dir):
         clones = Clones(settings)
         try:
-            async with trio.open_nursery() as nursery:
+            async with open_decrypter(settings) as decrypter, trio.open_nursery() as nursery:
                 nursery.start_soon(_keep_within_bound, clones)
-                yield Repositories(nursery, clones.open, SopsDecrypter(settings), settings)
+                yield Repositories(nursery, clones.open, decrypter, settings)
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
-            if len(group.exceptions) == 1:  # what the caller's own block raised leaves as it was raised
-                raise group.exceptions[0] from None
+            # What the caller's own block raised leaves as it was raised, out of the nurseries here.
+            error: BaseException = group
+            while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+                error = error.exceptions[0]
+            if error is not group:
+                raise error from None
             raise
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import attrs
 
+from jiemi.krapao.decryption.environments import OperatorEnvironment
 from jiemi.rpc.contract import MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_RENDERED_BYTES, MEBIBYTE
 
 
@@ -46,6 +47,16 @@ class KrapaoSettings:
         decrypt_cpu_seconds: processor time that one run may take.
         decrypt_memory_bytes: address space of one run. Go reserves far more than it uses; sops uses about 40 MiB.
         decrypt_concurrency: how many runs there are at once.
+
+        key_service_timeout_seconds: for one data key, with the start of its holder where there is none.
+        max_key_requests: how many data keys one file may ask for. A file for 50 recipients is a large one.
+        max_holders: how many processes hold credentials at once, of about 40 MiB each; those that are unused end first.
+        holder_idle_seconds: how long one is kept after its last use. Starting one takes 20 ms, with pgp 150 ms.
+        operator: proxies, authorities and identities of Krapao's own environment that holders may use.
+        vault_addresses: Vault servers that every Decryptor's token may be sent to.
+        own_vault_address: the server for an identity of Krapao's own; or None.
+        require_named_vault: whether a Vault server that nobody names is refused, the first time too.
+        age_plugins_path: folders with age plugins, separated by colons; "" allows none.
     """
 
     state_dir: Path
@@ -79,3 +90,13 @@ class KrapaoSettings:
     decrypt_cpu_seconds: int = 20
     decrypt_memory_bytes: int = 4 * 1024 * MEBIBYTE
     decrypt_concurrency: int = 4
+
+    key_service_timeout_seconds: float = 20
+    max_key_requests: int = 200
+    max_holders: int = 16
+    holder_idle_seconds: float = 60
+    operator: OperatorEnvironment = OperatorEnvironment()
+    vault_addresses: tuple[str, ...] = ()
+    own_vault_address: str | None = None
+    require_named_vault: bool = False
+    age_plugins_path: str = ""

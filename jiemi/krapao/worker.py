@@ -23,6 +23,7 @@ import trio
 from jiemi.core.documents import Format, format_of, parse_documents
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes
+from jiemi.krapao.decryption.metadata import read_encryption
 from jiemi.krapao.decryption.port import Decrypter
 from jiemi.krapao.flights import Flight, Flights
 from jiemi.krapao.git_port import Advertised, GitStore, Ref
@@ -33,7 +34,9 @@ log = structlog.get_logger("jiemi.krapao")
 
 _FILE_FIELD = "spec.source.fileToDecrypt"
 _SOPS_FIELD = "spec.source.sopsPath"
-_NOT_ABOUT_THE_FILE = frozenset({"SopsMissing", "GpgMissing", "KeyInvalid", "StorageFailed"})
+_NOT_ABOUT_THE_FILE = frozenset(
+    {"SopsMissing", "GpgMissing", "KeyInvalid", "StorageFailed", "AmbientIdentityNotAllowed", "KeyHolderFailed"}
+)
 _MAX_REF_CHARACTERS = 255
 _FORBIDDEN_IN_REF = frozenset(" ~^:?*[\\\x7f")
 
@@ -145,13 +148,16 @@ class Worker:
             await self._read(wanted, request.sops_path, _SOPS_FIELD)
         format = format_of(request.path)
         try:
-            plain = await self._decrypter.decrypt(data, format, request.keys)
-            documents = await trio.to_thread.run_sync(self._parse, plain, format, limiter=self._parsers)
+            decrypted = await self._decrypter.decrypt(data, format, request.keys, whole=request.whole_file)
+            encryption = read_encryption(data)
+            if format is Format.BINARY or request.whole_file:
+                return Rendered(request.revision, (), decrypted.plain, encryption, decrypted.vault_address)
+            documents = await trio.to_thread.run_sync(self._parse, decrypted.plain, format, limiter=self._parsers)
         except JiemiError as error:
             if error.failure.reason in _NOT_ABOUT_THE_FILE:
                 raise
             raise JiemiError(error.failure.reason, f"{request.path}: {error.failure.message}") from error
-        return Rendered(request.revision, documents)
+        return Rendered(request.revision, documents, None, encryption, decrypted.vault_address)
 
     def _parse(self, plain: SensitiveBytes, format: Format) -> tuple[SensitiveBytes, ...]:
         # Not interruptible, but bounded: by max_rendered_bytes and the parser's own limits.

@@ -11,14 +11,15 @@ import binascii
 from collections.abc import Mapping
 from typing import Any
 
-from jiemi.core.decryptor import CredentialValue, Decryptor, DecryptorSpec
+import attrs
+
+from jiemi.core.decryptor import CredentialValue, Decryptor, DecryptorSpec, VaultProvider
 from jiemi.core.errors import JiemiError
+from jiemi.core.fields import json_name
 from jiemi.core.sensitive import SensitiveText
 from jiemi.miwen.kubernetes_port import Kubernetes
 from jiemi.rpc.contract import GitCredentials
-from jiemi.rpc.keys import AgeKey, DecryptionKey, PgpKey
-
-_SUPPORTED = ("age", "pgp")
+from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, HuaweiKey, PgpKey, VaultKey
 
 
 class CredentialReader:
@@ -104,32 +105,58 @@ def _stripped(text: SensitiveText | None) -> SensitiveText | None:
     return None if text is None else SensitiveText(text.reveal().strip())
 
 
-def require_supported_provider(spec: DecryptorSpec) -> None:
-    """Refuse a spec of which this release can use no provider.
-
-    Raises:
-        JiemiError: ProviderNotSupportedYet.
-    """
-    named = spec.provider.named()
-    if not any(name in _SUPPORTED for name in named):
-        fields = ", ".join(f"spec.provider.{name}" for name in named)
-        raise JiemiError(
-            "ProviderNotSupportedYet", f"{fields} is accepted, but this release decrypts with age and pgp only"
-        )
-
-
 async def decryption_keys(
-    decryptor: Decryptor, spec: DecryptorSpec, kubernetes: Kubernetes
+    decryptor: Decryptor, spec: DecryptorSpec, kubernetes: Kubernetes, *, vault_address: str | None
 ) -> tuple[DecryptionKey, ...]:
     """The keys that the providers give.
+
+    Args:
+        vault_address: the Vault server of an earlier decryption (status.vaultAddress), or None.
 
     Raises:
         JiemiError: as `CredentialReader.read`.
     """
     reader = CredentialReader(kubernetes, decryptor.meta.namespace)
+    provider = spec.provider
     keys: list[DecryptionKey] = []
-    if spec.provider.age is not None:
-        keys.append(AgeKey(await reader.read(spec.provider.age.private_key, "spec.provider.age.privateKey")))
-    if spec.provider.pgp is not None:
-        keys.append(PgpKey(await reader.read(spec.provider.pgp.private_key, "spec.provider.pgp.privateKey")))
+    if provider.age is not None:
+        keys.append(AgeKey(await reader.read(provider.age.private_key, "spec.provider.age.privateKey")))
+    if provider.pgp is not None:
+        keys.append(PgpKey(**await _read_fields(reader, provider.pgp, "spec.provider.pgp")))
+    if provider.aws is not None:
+        keys.append(AwsKey(**await _read_fields(reader, provider.aws, "spec.provider.aws")))
+    if provider.azure is not None:
+        keys.append(AzureKey(**await _read_fields(reader, provider.azure, "spec.provider.azure")))
+    if provider.gcp is not None:
+        keys.append(GcpKey(**await _read_fields(reader, provider.gcp, "spec.provider.gcp")))
+    if provider.huawei is not None:
+        keys.append(HuaweiKey(**await _read_fields(reader, provider.huawei, "spec.provider.huawei")))
+    if provider.vault is not None:
+        keys.append(await _vault_key(reader, provider.vault, vault_address))
     return tuple(keys)
+
+
+async def _vault_key(reader: CredentialReader, vault: VaultProvider, pinned: str | None) -> VaultKey:
+    at = "spec.provider.vault"
+    logins: dict[str, Any] = {}
+    if vault.app_role is not None:
+        found = await _read_fields(reader, vault.app_role, f"{at}.appRole")
+        logins |= {"role_id": found["role_id"], "secret_id": found["secret_id"], "app_role_mount": found["mount_path"]}
+    if vault.kubernetes is not None:
+        found = await _read_fields(reader, vault.kubernetes, f"{at}.kubernetes")
+        logins |= {f"kubernetes_{name}": found[name] for name in ("role", "token")}
+        logins["kubernetes_mount"] = found["mount_path"]
+    own = await _read_fields(reader, attrs.evolve(vault, app_role=None, kubernetes=None), at)
+    del own["app_role"], own["kubernetes"]
+    return VaultKey(**own, **logins, pinned_address=pinned)
+
+
+async def _read_fields(reader: CredentialReader, provider: Any, at: str) -> dict[str, Any]:
+    """Each field of a provider by its name: values resolved, all else as it is."""
+    found: dict[str, Any] = {}
+    for attribute in attrs.fields(type(provider)):
+        value = getattr(provider, attribute.name)
+        if isinstance(value, CredentialValue):
+            value = await reader.read(value, f"{at}.{json_name(attribute)}")
+        found[attribute.name] = value
+    return found

@@ -15,12 +15,13 @@ import structlog
 import trio
 
 from jiemi.blocking.places import Places
-from jiemi.core.decryptor import Decryptor, DecryptorSpec, DecryptorStatus
+from jiemi.core.decryptor import Decryptor, DecryptorSpec, DecryptorStatus, EncryptionStatus
 from jiemi.core.errors import Failure, JiemiError, Kind
 from jiemi.core.manifests import Manifest, read_manifests
 from jiemi.core.schedule import head_max_age_seconds
-from jiemi.core.status import after_failure, after_sync, is_current
-from jiemi.miwen.credentials import decryption_keys, git_credentials, require_supported_provider
+from jiemi.core.status import Facts, after_failure, after_sync, is_current
+from jiemi.core.target import require_form, target_manifest, wants_whole_file
+from jiemi.miwen.credentials import decryption_keys, git_credentials
 from jiemi.miwen.kubernetes_port import Kubernetes
 from jiemi.miwen.open_repository import OpenRepository
 from jiemi.rpc.contract import RenderRequest, Repository, Source
@@ -41,10 +42,12 @@ class Progress:
         looked: the revision that the last tick found, or None where it found none.
         deployed: generation and revision that are applied whole; None while that is not certain. A tick that could not
             even ask leaves it alone, so that a host's blip does not cause everything to be decrypted and applied again.
+        learnt: what this loop learnt from the file that it decrypted last; None where it has decrypted none yet.
     """
 
     looked: str | None = None
     deployed: tuple[int, str] | None = None
+    learnt: Facts | None = None
 
 
 @attrs.frozen
@@ -109,6 +112,7 @@ class Reconciler:
             failure=failure,
             attempted_revision=progress.looked,
             now=self.now(),
+            vault_address=progress.learnt.vault_address if progress.learnt is not None else None,
         )
         return Tick(after, failure)
 
@@ -122,7 +126,6 @@ class Reconciler:
         spec = decryptor.spec
         if isinstance(spec, Failure):
             raise JiemiError.of(spec)
-        require_supported_provider(spec)
         generation = decryptor.meta.generation
         repository = repositories.get(generation)
         if repository is None:
@@ -141,7 +144,7 @@ class Reconciler:
             progress.deployed = None
             async with self.work.place(decryptor.meta.namespace):
                 with trio.fail_after(self.deploy_timeout_seconds):
-                    await self._deploy(decryptor, spec, repository, head.revision)
+                    await self._deploy(decryptor, before, spec, repository, head.revision, progress)
             progress.deployed = wanted
         return after_sync(
             before,
@@ -149,14 +152,39 @@ class Reconciler:
             revision=head.revision,
             file=spec.source.file_to_decrypt,
             now=self.now(),
+            facts=progress.learnt,
         )
 
-    async def _deploy(self, decryptor: Decryptor, spec: DecryptorSpec, repository: Repository, revision: str) -> None:
-        keys = await decryption_keys(decryptor, spec, self.kubernetes)
-        path = spec.source.file_to_decrypt
-        request = RenderRequest(revision, path, spec.source.sops_path, keys)
+    async def _deploy(
+        self,
+        decryptor: Decryptor,
+        before: DecryptorStatus | None,
+        spec: DecryptorSpec,
+        repository: Repository,
+        revision: str,
+        progress: Progress,
+    ) -> None:
+        pinned = before.vault_address if before is not None else None
+        keys = await decryption_keys(decryptor, spec, self.kubernetes, vault_address=pinned)
+        path, target = spec.source.file_to_decrypt, spec.target
+        whole = wants_whole_file(target, path)
+        request = RenderRequest(revision, path, spec.source.sops_path, keys, whole_file=whole)
         rendered = await repository.render(request)
-        await self._apply(read_manifests(rendered.documents, path=path), decryptor.meta.namespace)
+        vault = spec.provider.vault
+        names_none = vault is not None and vault.address is None
+        said = rendered.encryption
+        progress.learnt = Facts(
+            EncryptionStatus(said.recipients, said.last_modified, said.sops_version),
+            rendered.vault_address or (pinned if names_none else None),
+        )
+        require_form(target, path)
+        if target is not None:
+            manifests: Sequence[Manifest] = (
+                target_manifest(target, path=path, documents=rendered.documents, content=rendered.content),
+            )
+        else:
+            manifests = read_manifests(rendered.documents, path=path)
+        await self._apply(manifests, decryptor.meta.namespace)
 
     async def _apply(self, manifests: Sequence[Manifest], namespace: str) -> None:
         """Apply each object; one that fails does not keep the others from it."""

@@ -181,6 +181,7 @@ def write_render_request(builder: Builder, request: RenderRequest) -> None:
     _put_text(builder, "revision", request.revision)
     _put_text(builder, "path", request.path)
     _put_text(builder, "sopsPath", request.sops_path)
+    builder.wholeFile = request.whole_file
     keys = builder.init("keys", len(request.keys))
     for index, key in enumerate(request.keys):
         _write_key(keys[index], key)
@@ -196,6 +197,7 @@ def read_render_request(reader: Reader) -> RenderRequest:
         path=_get_text(reader, "path"),
         sops_path=_get_optional(reader, "sopsPath"),
         keys=tuple(_read_key(key) for key in keys),
+        whole_file=bool(reader.wholeFile),
     )
 
 

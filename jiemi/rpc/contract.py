@@ -99,12 +99,14 @@ class RenderRequest:
         path: path of the file in the repository, with forward slashes.
         sops_path: path of the .sops.yaml, which must exist where it is given; or None.
         keys: what may open the file's data key.
+        whole_file: whether the decrypted file itself is wanted, as `Rendered.content`, and not the documents in it.
     """
 
     revision: str
     path: str
     sops_path: str | None = None
     keys: tuple[DecryptionKey, ...] = ()
+    whole_file: bool = False
 
 
 @attrs.frozen
@@ -130,7 +132,8 @@ class Rendered:
         revision: the one that was asked for.
         documents: each document as one JSON text in UTF-8 (any JSON value), in the order of the file; empty YAML
             documents are left out. Of a dotenv or INI file one object of texts, or of objects of texts.
-        content: of a binary file, the file itself, and documents is empty; otherwise None.
+        content: of a binary file, and where the whole file was asked for, the file itself, and documents is empty;
+            otherwise None.
         encryption: how the file is encrypted.
         vault_address: the Vault server that got a token because nothing names one (the spec, an earlier decryption or
             Krapao's operator); None otherwise.

@@ -89,8 +89,12 @@ def test_the_first_versions_object_is_read_whole() -> None:
     [
         ("spec", ..., "must be an object @ spec"),
         ("spec.provider", ..., "required field missing @ spec.provider"),
-        ("spec.provider", {}, "name at least one of age, aws, gcp, pgp, vault @ spec.provider"),
-        ("spec.provider", {"pgp": None}, "name at least one of age, aws, gcp, pgp, vault @ spec.provider"),
+        ("spec.provider", {}, "name at least one of age, aws, azure, gcp, huawei, pgp, vault @ spec.provider"),
+        (
+            "spec.provider",
+            {"pgp": None},
+            "name at least one of age, aws, azure, gcp, huawei, pgp, vault @ spec.provider",
+        ),
         ("spec.source.repository.url", ..., "required field missing @ spec.source.repository.url"),
         ("spec.source.repository.url", 7, "must be a string @ spec.source.repository.url"),
         ("spec.source.fileToDecrypt", None, "must be a string @ spec.source.fileToDecrypt"),

@@ -204,10 +204,10 @@ def test_yaml_is_known_by_its_name(path: str) -> None:
 
 def test_json_is_known_by_its_name_and_others_wait_for_a_later_release() -> None:
     assert format_of("dir.yaml/x.json") is Format.JSON
-    for path in ("x.env", "x.ini", "x", "yaml", "x.yaml/y"):
-        with pytest.raises(JiemiError) as caught:
-            format_of(path)
-        assert caught.value.failure.reason == "UnknownFormat"
+    assert format_of("config/x.ENV") is Format.DOTENV
+    assert format_of("x.ini") is Format.INI
+    for path in ("x", "yaml", "x.yaml/y", "x.pem"):
+        assert format_of(path) is Format.BINARY
 
 
 json_values = st.recursive(

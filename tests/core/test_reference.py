@@ -5,20 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from krapao_matrix import matrix_table
 
-from jiemi.core.reference import with_tables
+from jiemi.core.reference import readme_tables, with_tables
 
 REPOSITORY = Path(__file__).parents[2]
 
 
 def test_the_readmes_tables_are_what_the_code_says() -> None:
     text = (REPOSITORY / "README.md").read_text()
-    assert with_tables(text) == text, "run `just docs`"
+    assert with_tables(text, readme_tables()) == text, "run `just docs`"
 
 
 def test_a_text_without_the_marks_is_refused() -> None:
     with pytest.raises(ValueError, match="marks of the table api"):
-        with_tables("# nothing")
+        with_tables("# nothing", readme_tables())
 
 
 def test_ci_runs_the_readmes_own_test_command() -> None:
@@ -28,3 +29,8 @@ def test_ci_runs_the_readmes_own_test_command() -> None:
     assert len(commands) == 2
     assert commands[1].endswith("just test")
     assert commands[1] in (REPOSITORY / ".ci" / "run").read_text().splitlines()
+
+
+def test_the_table_of_what_each_provider_answers_is_the_one_that_its_tests_hold() -> None:
+    text = (REPOSITORY / "docs" / "decryption.md").read_text()
+    assert with_tables(text, {"matrix": matrix_table()}) == text, "run `just docs`"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from e2e_lab import until
 from ruamel.yaml import YAML
 
 pytestmark = pytest.mark.e2e
@@ -258,6 +259,8 @@ def test_users_roles_let_them_read_or_write_decryptors_but_never_their_status(
     }
     installed.apply(binding).ok()
     user = installed.impersonating(role)
+    # The authorizer learns of a binding by its own watch, a moment after it was answered.
+    until("the binding holds", lambda: user.may("get", "jiemi.cr", "decryptors", namespace))
     for verb in ("get", "list", "watch"):
         assert user.may(verb, "jiemi.cr", "decryptors", namespace)
     for verb in ("create", "update", "patch", "delete"):

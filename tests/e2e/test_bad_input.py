@@ -11,6 +11,7 @@ import json
 import re
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -203,7 +204,7 @@ def test_a_file_that_is_not_encrypted(case: Case) -> None:
 
 
 def test_a_file_of_an_unknown_format(case: Case) -> None:
-    case.repository.commit({"settings.env": b"A=b\n"})
+    case.repository.commit({"settings.env": case.lab.encrypt("A=b\n", path="settings.env")})
     case.apply(lambda spec: spec["source"].update(fileToDecrypt="settings.env"))
     case.fails_with("UnknownFormat", r"settings\.env")
     case.recovers()
@@ -305,9 +306,40 @@ def test_a_credential_that_is_not_there(case: Case, secret: str, key: str, reaso
     case.recovers()
 
 
-def test_a_provider_that_is_not_supported_yet(case: Case) -> None:
+OF_VAULT = """\
+a: ENC[AES256_GCM,data:AAAA,iv:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=,tag:AAAAAAAAAAAAAAAAAAAAAA==,type:str]
+sops:
+    hc_vault:
+        - vault_address: http://127.0.0.1:9
+          engine_path: transit
+          key_name: k
+          created_at: "2024-01-01T00:00:00Z"
+          enc: vault:v1:AAAA
+    lastmodified: "2024-01-01T00:00:00Z"
+    mac: ENC[AES256_GCM,data:AAAA,iv:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=,tag:AAAAAAAAAAAAAAAAAAAAAA==,type:str]
+    version: 3.13.3
+"""
+
+
+def test_an_identity_of_krapaos_own_that_its_operator_does_not_lend(case: Case) -> None:
+    case.repository.commit({"secret.enc.yaml": OF_VAULT.encode()})
     case.apply(lambda spec: spec.update(provider={"vault": {}}))
-    case.fails_with("ProviderNotSupportedYet", r"spec\.provider\.vault")
+    case.fails_with("AmbientIdentityNotAllowed", r"spec\.provider\.vault.*--allow-ambient-identity vault")
+    case.recovers()
+
+
+def test_a_key_service_that_can_not_be_reached(case: Case) -> None:
+    case.repository.commit({"secret.enc.yaml": OF_VAULT.encode()})
+    case.apply(lambda spec: spec.update(provider={"vault": {"token": {"literal": "canary-token"}}}))
+    case.fails_with("KeyServiceUnreachable", r"Vault http://127\.0\.0\.1:9/v1/transit/keys/k")
+    case.recovers()
+
+
+def test_a_server_that_the_decryptor_does_not_name(case: Case) -> None:
+    case.repository.commit({"secret.enc.yaml": OF_VAULT.encode()})
+    vault = {"token": {"literal": "canary-token"}, "address": {"literal": "https://vault.example:8200"}}
+    case.apply(lambda spec: spec.update(provider={"vault": vault}))
+    case.fails_with("DestinationNotAllowed", r"the Vault http://127\.0\.0\.1:9, but spec\.provider\.vault\.address")
     case.recovers()
 
 
@@ -408,7 +440,8 @@ def test_gpg_missing(lab: Lab, pgp_key: str) -> None:
     namespace = lab.namespace("e2e-no-gpg")
     _, address = lab.start_krapao("--gpg", lab.folder / "nothing" / "gpg", name="no-gpg")
     lab.start_miwen(address, namespace, interval="1s")
-    repository = lab.repository({"secret.enc.yaml": lab.encrypt(_secret("no-gpg"))})
+    for_pgp = Path(__file__).parents[1] / "data" / "sops-3.9.4" / "all.yaml"
+    repository = lab.repository({"secret.enc.yaml": for_pgp.read_bytes()})
     provider = {"pgp": {"privateKey": {"literal": pgp_key}}}
     lab.admin.apply(lab.decryptor(namespace, "no-gpg", repository.url, provider=provider)).ok()
     status = lab.until_reason(namespace, "no-gpg", "GpgMissing")

@@ -101,6 +101,7 @@ def test_canaries_are_found_nowhere(lab: Lab, pgp_key: str, tmp_path: Path) -> N
                 ),
                 "broken.yaml": lab.encrypt(_secret("broken", value=PLAIN)).replace(b"data:", b"data:A", 1),
                 "unencrypted.yaml": b"plain: text\n",
+                "pgp.yaml": (Path(__file__).parents[1] / "data" / "sops-3.9.4" / "all.yaml").read_bytes(),
             }
         )
         key = {"age": {"privateKey": {"literal": str(lab.identity)}}}
@@ -115,8 +116,8 @@ def test_canaries_are_found_nowhere(lab: Lab, pgp_key: str, tmp_path: Path) -> N
             "unencrypted": ("unencrypted.yaml", key, "NotEncrypted"),
             "stranger": ("good.yaml", {"age": {"privateKey": {"secretName": "keys", "key": "stranger"}}}, "KeyMissing"),
             "bad-key": ("good.yaml", {"age": {"privateKey": {"secretName": "keys", "key": "bad"}}}, "KeyInvalid"),
-            "bad-pgp": ("good.yaml", {"pgp": {"privateKey": {"literal": BAD_KEY}}}, "KeyInvalid"),
-            "pgp": ("good.yaml", {"pgp": {"privateKey": {"secretName": "keys", "key": "pgp"}}}, "KeyMissing"),
+            "bad-pgp": ("pgp.yaml", {"pgp": {"privateKey": {"literal": BAD_KEY}}}, "KeyInvalid"),
+            "pgp": ("pgp.yaml", {"pgp": {"privateKey": {"secretName": "keys", "key": "pgp"}}}, "KeyMissing"),
         }
         for name, (file, provider, _) in cases.items():
             lab.admin.apply(lab.decryptor(NAMESPACE, name, repository.url, file=file, provider=provider)).ok()

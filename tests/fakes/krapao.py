@@ -21,8 +21,8 @@ import trio
 
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
-from jiemi.rpc.contract import GitCredentials, Head, Rendered, RenderRequest, Repository, Source
-from jiemi.rpc.keys import AgeKey, DecryptionKey
+from jiemi.rpc.contract import Encryption, GitCredentials, Head, Rendered, RenderRequest, Repository, Source
+from jiemi.rpc.keys import AgeKey, DecryptionKey, VaultKey
 
 RIGHT_KEY = AgeKey(SensitiveText("AGE-SECRET-KEY-FAKE-RIGHT"))
 """What opens every file of an origin, unless the origin says otherwise."""
@@ -42,6 +42,8 @@ class FakeOrigin:
         refs: "HEAD", "branch NAME" or "tag NAME" to revision.
         files: revision to path to documents; a Failure in place of the documents is what rendering that file tells.
         keys: any of them opens the files.
+        encryption: what every file says of its encryption.
+        vault_address: the Vault server that every file names; any VaultKey that may go there opens it.
         fail: what the host answers instead of a revision.
         asked: how often the host was asked for a revision.
     """
@@ -50,6 +52,8 @@ class FakeOrigin:
     refs: dict[str, str] = attrs.field(factory=dict)
     files: dict[str, dict[str, Documents | Failure]] = attrs.field(factory=dict)
     keys: tuple[DecryptionKey, ...] = (RIGHT_KEY,)
+    encryption: Encryption = Encryption()
+    vault_address: str | None = None
     fail: Failure | None = None
     asked: int = 0
 
@@ -151,9 +155,21 @@ class FakeKrapao:
         documents = files[request.path]
         if isinstance(documents, Failure):
             raise JiemiError.of(documents)
-        if not any(key in origin.keys for key in request.keys):
+        trusted = None
+        vault = next((key for key in request.keys if isinstance(key, VaultKey)), None)
+        if vault is not None and origin.vault_address is not None:
+            named = vault.address.reveal() if vault.address is not None else vault.pinned_address
+            if named not in (None, origin.vault_address):
+                raise JiemiError("DestinationNotAllowed", f"the file names the Vault {origin.vault_address}")
+            trusted = origin.vault_address if named is None else None
+        elif not any(key in origin.keys for key in request.keys):
             raise JiemiError("KeyMissing", f"none of {len(request.keys)} keys opens {request.path}")
-        return Rendered(request.revision, tuple(SensitiveBytes(json.dumps(each).encode()) for each in documents))
+        if request.whole_file:
+            [text] = documents
+            content = SensitiveBytes(str(text).encode())
+            return Rendered(request.revision, (), content, origin.encryption, trusted)
+        rendered = tuple(SensitiveBytes(json.dumps(each).encode()) for each in documents)
+        return Rendered(request.revision, rendered, None, origin.encryption, trusted)
 
 
 class _FakeRepository:

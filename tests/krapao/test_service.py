@@ -138,7 +138,7 @@ async def test_an_error_keeps_its_reason_through_the_service(
             ("gone.yaml", None, (key,), "FileNotFound"),
             ("s.yaml", ".sops.yaml", (key,), "FileNotFound"),
             ("p.yaml", None, (key,), "NotEncrypted"),
-            ("x.env", None, (key,), "UnknownFormat"),
+            ("x.env", None, (key,), "NotEncrypted"),
             ("n.yaml", None, (key,), "UnknownFormat"),
             ("s.yaml", None, (), "KeyMissing"),
         ):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Hashable
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ import trio.testing
 from jiemi.core.documents import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
+from jiemi.krapao.decryption.port import Decrypted
 from jiemi.krapao.git_port import Advertised, GitStore, Ref
 from jiemi.krapao.repositories import Repositories
 from jiemi.krapao.settings import KrapaoSettings
@@ -83,10 +84,16 @@ class FakeGit:
 class FakeDecrypter:
     def __init__(self) -> None:
         self.runs = 0
+        self.owned: dict[Hashable, tuple[DecryptionKey, ...]] = {}
 
-    async def decrypt(self, data: bytes, format: Format, keys: tuple[DecryptionKey, ...]) -> SensitiveBytes:
+    async def decrypt(
+        self, data: bytes, format: Format, keys: tuple[DecryptionKey, ...], *, whole: bool = False
+    ) -> Decrypted:
         self.runs += 1
-        return SensitiveBytes(data)
+        return Decrypted(SensitiveBytes(data))
+
+    def own(self, owner: Hashable, keys: tuple[DecryptionKey, ...]) -> None:
+        self.owned = {**self.owned, owner: keys}
 
 
 @pytest.fixture
@@ -286,8 +293,8 @@ async def test_what_is_missing_is_named_by_its_field(
         ):
             with pytest.raises(JiemiError, match=field):
                 await repository.render(request)
-        with pytest.raises(JiemiError, match=r"ends in none of \.yaml"):
-            await repository.render(RenderRequest(revision(1), "a.env"))
+        with pytest.raises(JiemiError, match=r"^UnknownFormat: a\.json: the decrypted file is not JSON"):
+            await repository.render(RenderRequest(revision(1), "a.json"))
 
 
 async def test_a_watch_hears_moves_of_its_ref_and_ends_when_cancelled(

@@ -70,8 +70,11 @@ class World:
         return current
 
     def reason(self, name: str = "app") -> str:
-        [ready] = self.status(name)["conditions"]
-        return str(ready["reason"])
+        return str(self.condition("Ready", name)["reason"])
+
+    def condition(self, kind: str, name: str = "app") -> Mapping[str, Any]:
+        """The condition of that type; empty where there is none."""
+        return next((each for each in self.status(name)["conditions"] if each["type"] == kind), {})
 
     def data(self, name: str = "app", namespace: str = "default") -> Mapping[str, str] | None:
         """The values of a Secret in the cluster, decoded."""

@@ -14,10 +14,10 @@ from jiemi.core.errors import JiemiError
 
 async def test_those_that_exist_are_found_page_by_page(world: World, autojump_clock: MockClock) -> None:
     for number in range(1203):
-        world.add(f"d{number}", provider={"vault": {}})
+        world.add(f"d{number}", provider={})
     async with miwen(world):
         assert world.kubernetes.requests.snapshot().of("list", "decryptors") == 3
-        assert world.reason("d1202") == "ProviderNotSupportedYet"
+        assert world.reason("d1202") == "InvalidSpec"
 
 
 async def test_a_watch_that_ends_goes_on_where_it_was(world: World, autojump_clock: MockClock) -> None:

@@ -162,14 +162,6 @@ async def test_an_unreadable_spec_is_told_and_mended(world: World, autojump_cloc
         assert world.reason() == "Synced"
 
 
-async def test_an_unsupported_provider_asks_nobody_anything(world: World, autojump_clock: MockClock) -> None:
-    world.add(provider={"vault": {}})
-    async with miwen(world):
-        assert world.reason() == "ProviderNotSupportedYet"
-        assert "spec.provider.vault" in world.current()["error_message"]
-        assert world.krapao.calls == []
-
-
 async def test_a_secret_that_comes_late_is_waited_for(world: World, autojump_clock: MockClock) -> None:
     world.add(provider={"age": {"privateKey": {"secretName": "key", "key": "age"}}})
     async with miwen(world):

@@ -1,97 +1,152 @@
-"""Who a file is encrypted for and who the keys given are for, as public names, so that an error can put them side
-by side.
+"""age identities: what a key holds, who it is for, and how sops is given it.
 
-Nothing here decides anything. What a file names is searched by pattern, not parsed: a hostile file can make it show
-a wrong recipient, never a secret. What an age identity is for is computed as age does: the X25519 public key of the
-secret one, both in Bech32 (https://age-encryption.org/v1, BIP 173).
+What an X25519 identity is for is computed as age does: the public key of the secret one, both in Bech32
+(https://age-encryption.org/v1, BIP 173). That lets an error put the keys given beside a file's recipients, and spares
+the holder questions that it can't answer.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from pathlib import Path
 
 import attrs
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+    load_ssh_private_key,
+)
 
 from jiemi.core.errors import JiemiError
+from jiemi.krapao.decryption.private_folders import require_memory, write_file
 from jiemi.rpc.keys import AgeKey
 
-_MAX_SHOWN = 5
+_FIELD = "provider.age.privateKey"
 _ALPHABET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _GENERATOR = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
 _MAX_TEXT_CHARACTERS = 100_000
 """Of all identities together, which are one variable: Linux takes 128 KiB (MAX_ARG_STRLEN), enough for 1,300."""
 
 _POST_QUANTUM = re.compile(r"AGE-SECRET-KEY-PQ-1[A-Z0-9]{50,150}")
+_PLUGIN = re.compile(r"AGE-PLUGIN-[A-Z0-9+._-]{1,64}-1[A-Z0-9]{6,4000}")
 _SECRET_PREFIX = "age-secret-key-"  # noqa: S105 - a name, public
-
-_IN_FILE = (
-    (re.compile(rb"\"?recipient\"?:\s*\"?(age1[0-9a-z]{20,100}|ssh-[a-z0-9]+ [A-Za-z0-9+/=]{20,80})"), "age "),
-    (re.compile(rb"\"?fp\"?:\s*[\"']?([0-9A-Fa-f]{16,64})"), "pgp "),
-    (re.compile(rb"\"?arn\"?:\s*\"?(arn:aws[a-z-]*:kms:[A-Za-z0-9:/_-]{1,150})"), "AWS KMS "),
-    (re.compile(rb"\"?resource_id\"?:\s*\"?(projects/[A-Za-z0-9/_.-]{1,200})"), "GCP KMS "),
-    (re.compile(rb"\"?(?:vaultUrl|vault_url)\"?:\s*\"?(https?://[A-Za-z0-9.:/_-]{1,150})"), "Azure Key Vault "),
-    (re.compile(rb"\"?vault_address\"?:\s*\"?(https?://[A-Za-z0-9.:/_-]{1,150})"), "Vault "),
-)
-
-
-def of_file(data: bytes) -> str:
-    """The recipients that a file names, for a message."""
-    # sops writes its block at the end of a file.
-    found = [name + match.decode() for pattern, name in _IN_FILE for match in pattern.findall(data[-256 * 1024 :])]
-    shown = list(dict.fromkeys(found))
-    if not shown:
-        return "none that is known"
-    more = f" and {len(shown) - _MAX_SHOWN} more" if len(shown) > _MAX_SHOWN else ""
-    return ", ".join(shown[:_MAX_SHOWN]) + more
+_PEM_BEGIN = re.compile(r"-----BEGIN ([A-Z ]+)-----")
+_SSH_FILES = ("ssh-key", ".ssh/id_ed25519", ".ssh/id_rsa")
+"""Where sops looks for ssh keys: where a variable says, and twice in the home. Their type may be any."""
 
 
 @attrs.frozen
 class AgeIdentities:
-    """The identities of age keys.
+    """The identities of an age key.
 
     Attributes:
-        text: one a line, for sops.
+        text: those that age itself knows, one a line.
+        ssh_keys: private keys in PEM.
         recipients: who they are for, as far as that can be told.
+        all_known: whether `recipients` names all of them.
     """
 
     text: str = attrs.field(repr=False)
-    recipients: tuple[str, ...]
+    ssh_keys: tuple[str, ...] = attrs.field(default=(), repr=False)
+    recipients: tuple[str, ...] = ()
+    all_known: bool = True
+
+    def environment(self, home: Path) -> Mapping[str, str]:
+        """The variables with which sops finds them. Writes ssh keys into the folder, which must be in memory.
+
+        Raises:
+            JiemiError: StorageFailed.
+        """
+        found = {"SOPS_AGE_KEY": self.text} if self.text else {}
+        if self.ssh_keys:
+            require_memory(home)
+            (home / ".ssh").mkdir(mode=0o700)
+            for name, text in zip(_SSH_FILES, self.ssh_keys, strict=False):
+                write_file(home / name, text)
+            found["SOPS_AGE_SSH_PRIVATE_KEY_FILE"] = str(home / _SSH_FILES[0])
+        return found
+
+    def may_open(self, recipient: str) -> bool:
+        """Whether a file for that recipient might be opened."""
+        return not self.all_known or f"age {' '.join(recipient.split()[:2])}" in self.recipients
 
 
-def read_age_keys(keys: tuple[AgeKey, ...]) -> AgeIdentities:
-    """Read age keys, and refuse what is none.
+def read_age_key(key: AgeKey, *, plugins: bool = False) -> AgeIdentities:
+    """Read an age key, and refuse what is none.
+
+    Args:
+        plugins: whether identities of plugins are taken.
 
     Raises:
         JiemiError: KeyInvalid; LimitExceeded.
     """
     lines: list[str] = []
-    recipients = []
-    for key in keys:
-        before = len(lines)
-        for number, raw in enumerate(key.private_key.reveal().splitlines(), start=1):
-            line = raw.strip()
-            if not line or line.startswith("#"):
-                continue
-            recipients.append(_recipient(line, number))
+    ssh_keys: list[str] = []
+    recipients: list[str | None] = []
+    pem: list[str] = []
+    for number, raw in enumerate(key.private_key.reveal().splitlines(), start=1):
+        line = raw.strip()
+        if pem or _PEM_BEGIN.fullmatch(line):
+            pem.append(line)
+            if line.startswith("-----END "):
+                text = "\n".join(pem) + "\n"
+                recipients.append(_ssh_recipient(text, number - len(pem) + 1))
+                ssh_keys.append(text)
+                pem.clear()
+        elif line and not line.startswith("#"):
+            recipients.append(_recipient(line, number, plugins=plugins))
             lines.append(line)
-        if len(lines) == before:
-            raise JiemiError("KeyInvalid", "provider.age.privateKey holds no line with AGE-SECRET-KEY-1…")
+    if pem:
+        raise JiemiError("KeyInvalid", f"{_FIELD}: a private key in PEM that does not end")
+    if not recipients:
+        raise JiemiError("KeyInvalid", f"{_FIELD} holds no line with AGE-SECRET-KEY-1…")
     text = "\n".join(lines)
     if len(text) > _MAX_TEXT_CHARACTERS:
+        raise JiemiError("LimitExceeded", f"{_FIELD} has more than {_MAX_TEXT_CHARACTERS} characters of identities")
+    if len(ssh_keys) > len(_SSH_FILES):
+        raise JiemiError("LimitExceeded", f"{_FIELD} has more than {len(_SSH_FILES)} ssh keys, which sops can't take")
+    known = [each for each in recipients if each is not None]
+    shown = (*known, *(["age identities of other kinds"] if len(known) < len(recipients) else []))
+    return AgeIdentities(text, tuple(ssh_keys), shown, len(known) == len(recipients))
+
+
+def _ssh_recipient(text: str, number: int) -> str:
+    where = f"{_FIELD}, line {number}:"
+    data = text.encode("utf-8", "replace")
+    load = load_ssh_private_key if "OPENSSH" in text.split("\n", 1)[0] else load_pem_private_key
+    try:
+        found = load(data, password=None)
+    except TypeError:
         raise JiemiError(
-            "LimitExceeded", f"provider.age.privateKey has more than {_MAX_TEXT_CHARACTERS} characters of identities"
-        )
-    return AgeIdentities(text, tuple(recipients))
+            "KeyInvalid", f"{where} an ssh key that is protected by a passphrase, which nobody can be asked for here"
+        ) from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise JiemiError("KeyInvalid", f"{where} a private key in PEM that can't be read") from None
+    if not isinstance(found, Ed25519PrivateKey | RSAPrivateKey):
+        raise JiemiError("KeyInvalid", f"{where} an ssh key of a type that age does not use; it takes ed25519 and RSA")
+    return "age " + found.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
 
 
-def _recipient(line: str, number: int) -> str:
-    where = f"provider.age.privateKey, line {number}:"
+def _recipient(line: str, number: int, *, plugins: bool) -> str | None:
+    """Who a line's identity is for, or None where that can't be told."""
+    where = f"{_FIELD}, line {number}:"
     upper = line.upper()
     if upper.startswith("AGE-PLUGIN-"):
-        raise JiemiError("KeyInvalid", f"{where} an age plugin's identity, which this release does not run")
+        if not plugins:
+            raise JiemiError(
+                "KeyInvalid", f"{where} an age plugin's identity, and this Krapao has none (`--age-plugins DIR`)"
+            )
+        if _PLUGIN.fullmatch(upper) is None:
+            raise JiemiError("KeyInvalid", f"{where} an age plugin's identity that is damaged or not whole")
+        return None
     if _POST_QUANTUM.fullmatch(line):
-        return "age (post-quantum)"
+        return None
     if not upper.startswith("AGE-SECRET-KEY-1"):
         raise JiemiError("KeyInvalid", f"{where} no age identity (AGE-SECRET-KEY-1…) and no comment")
     secret = _decode(line) if line in (upper, line.lower()) else None

@@ -22,13 +22,20 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import attrs
+import trio
 
 from jiemi.core.errors import JiemiError
+from jiemi.core.sensitive import SensitiveText
+from jiemi.krapao.decryption.confinement import LIBRARIES, LOADERS, Confinement, Measures
 from jiemi.krapao.decryption.private_folders import private_folder, require_memory, write_file
-from jiemi.krapao.decryption.processes import Limits, run_program, running
+from jiemi.krapao.decryption.processes import Finished, Limits, Sandbox, run_program, running
 from jiemi.rpc.keys import PgpKey
 
 _FIELD = "provider.pgp.privateKey"
+_PASSPHRASE_FIELD = "provider.pgp.passphrase"  # noqa: S105 - a name, public
+_MAX_LINE_BYTES = 2_000
+GPG_FILES = tuple(map(Path, ("/etc/gnupg", "/usr/lib/gnupg", "/usr/lib/gnupg2", "/usr/libexec", "/usr/share/gnupg")))
+"""What gpg and its agent read and run beside themselves."""
 _MAX_HOME_CHARACTERS = 107 - len("/S.gpg-agent.browser")
 _SOCKET_BASES = ("/run/gnupg", "/run", "/var/run/gnupg", "/var/run")
 _Z_BASE_32 = "ybndrfg8ejkmcpqxot1uwisza345h769"
@@ -50,6 +57,7 @@ trust-model always
 _AGENT_CONF = """\
 disable-scdaemon
 no-allow-external-cache
+allow-preset-passphrase
 no-allow-loopback-pinentry
 pinentry-program /nonexistent/pinentry
 """
@@ -70,9 +78,9 @@ class Keyring:
 
 @contextlib.asynccontextmanager
 async def open_keyring(
-    keys: tuple[PgpKey, ...], *, gpg: Path, runtime_dir: Path, limits: Limits
+    key: PgpKey, *, gpg: Path, runtime_dir: Path, limits: Limits, measures: Measures
 ) -> AsyncIterator[Keyring]:
-    """A keyring with the keys, for as long as the context lasts. Its making has no deadline but the caller's.
+    """A keyring with a key's keys, for as long as the context lasts. Its making has no deadline but the caller's.
 
     Raises:
         JiemiError: KeyInvalid; GpgMissing; StorageFailed; Timeout; LimitExceeded; InternalError.
@@ -83,12 +91,54 @@ async def open_keyring(
             raise JiemiError("StorageFailed", "the path of Krapao's runtime folder is too long for a socket in it")
         _configure(home)
         environment = {"GNUPGHOME": str(home), "HOME": str(home), "PATH": "/nonexistent", "LC_ALL": "C"}
-        async with _agent(gpg, home, environment):
+        sandbox = Sandbox(
+            Confinement(
+                network=False,
+                read_execute=(gpg, gpg.with_name("gpg-agent"), *GPG_FILES, *LOADERS),
+                read=(*GPG_FILES, *LIBRARIES),
+                write=(home,),
+            ),
+            measures,
+        )
+        runner = _Runner(gpg, home, environment, limits, sandbox)
+        async with _agent(runner):
             fingerprints: list[str] = []
-            for key in keys:
-                fingerprints += await _import(key, gpg, home, environment, limits)
-            _require_usable(home)
+            for block in _blocks(key):
+                fingerprints += await _import(block, runner)
+            if _require_usable(home, has_passphrase=key.passphrase is not None) and key.passphrase is not None:
+                await _unlock(key.passphrase, runner)
             yield Keyring(environment, tuple(dict.fromkeys(fingerprints)))
+
+
+@attrs.frozen
+class _Runner:
+    """How gpg's programs are run for one keyring."""
+
+    gpg: Path
+    home: Path
+    environment: dict[str, str]
+    limits: Limits
+    sandbox: Sandbox
+
+    async def run(self, *arguments: str, stdin: bytes, what: str) -> Finished:
+        """Run gpg to its end. Raises JiemiError as `run_program`."""
+        return await run_program(
+            [str(self.gpg), "--homedir", str(self.home), "--batch", *arguments],
+            stdin=stdin,
+            env=self.environment,
+            cwd=self.home,
+            limits=self.limits,
+            sandbox=self.sandbox,
+            what=what,
+            missing="GpgMissing",
+        )
+
+
+def _blocks(key: PgpKey) -> Iterator[str]:
+    """The armored blocks of a key, one after the other; text without one is one that gpg will refuse."""
+    text = key.private_key.reveal().strip() + "\n"
+    blocks = re.split(r"(?<=-----END PGP PRIVATE KEY BLOCK-----)\s+", text)
+    yield from (block for block in blocks if block.strip())
 
 
 @contextlib.contextmanager
@@ -114,29 +164,28 @@ def _configure(home: Path) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _agent(gpg: Path, home: Path, environment: dict[str, str]) -> AsyncIterator[None]:
-    program = gpg.with_name("gpg-agent")
+async def _agent(runner: _Runner) -> AsyncIterator[None]:
+    program = runner.gpg.with_name("gpg-agent")
     if not program.is_file():
-        raise JiemiError("GpgMissing", f"{gpg} is there, but no gpg-agent beside it")
-    argv = [str(program), "--homedir", str(home), "--no-detach", "--daemon"]
-    async with running(argv, env=environment, cwd=home, missing="GpgMissing") as process:
+        raise JiemiError("GpgMissing", f"{runner.gpg} is there, but no gpg-agent beside it")
+    async with running(
+        [str(program), "--homedir", str(runner.home), "--no-detach", "--daemon"],
+        env=runner.environment,
+        cwd=runner.home,
+        limits=runner.limits,
+        sandbox=runner.sandbox,
+        missing="GpgMissing",
+    ) as process:
         if await process.wait() != 0:  # it makes its socket, forks, and leaves
             raise JiemiError("InternalError", f"gpg-agent did not start: it ended with status {process.returncode}")
         yield
 
 
-async def _import(key: PgpKey, gpg: Path, home: Path, environment: dict[str, str], limits: Limits) -> list[str]:
-    text = key.private_key.reveal().strip() + "\n"
-    if "BEGIN PGP PUBLIC KEY BLOCK" in text and "BEGIN PGP PRIVATE KEY BLOCK" not in text:
+async def _import(block: str, runner: _Runner) -> list[str]:
+    if "BEGIN PGP PUBLIC KEY BLOCK" in block and "BEGIN PGP PRIVATE KEY BLOCK" not in block:
         raise JiemiError("KeyInvalid", f"{_FIELD} is a public key; export it with `gpg --export-secret-keys --armor`")
-    finished = await run_program(
-        [str(gpg), "--homedir", str(home), "--batch", "--status-fd", "1", "--import"],
-        stdin=text.encode("utf-8", "replace"),
-        env=environment,
-        cwd=home,
-        limits=limits,
-        what="importing the pgp key",
-        missing="GpgMissing",
+    finished = await runner.run(
+        "--status-fd", "1", "--import", stdin=block.encode("utf-8", "replace"), what="importing the pgp key"
     )
     # GnuPG's doc/DETAILS. The first IMPORT_OK of a private key is for its public part, before the agent gets the other.
     statuses = [
@@ -159,16 +208,61 @@ async def _import(key: PgpKey, gpg: Path, home: Path, environment: dict[str, str
     return found
 
 
-def _require_usable(home: Path) -> None:
+def _require_usable(home: Path, *, has_passphrase: bool) -> bool:
     """Refuse keys that can't be used without asking somebody, which gpg would not say before it decrypts.
 
     gpg-agent keeps one file a key (GnuPG's agent/keyformat.txt), as it came in the import: protected or not.
+
+    Returns:
+        Whether any is protected.
     """
     files = [path.read_bytes() for path in (home / "private-keys-v1.d").glob("*.key")]
     if not any(b"private-key" in each and b"shadowed-private-key" not in each for each in files):
         raise JiemiError("KeyInvalid", f"{_FIELD} holds no secret part, only a stub of a key that is kept elsewhere")
-    if all(b"protected-private-key" in each and _UNPROTECTED.search(each) is None for each in files):
+    locked = [b"protected-private-key" in each and _UNPROTECTED.search(each) is None for each in files]
+    if all(locked) and not has_passphrase:
         raise JiemiError(
             "KeyInvalid",
-            f"{_FIELD} is protected by a passphrase, which nobody can be asked for here; export it without one",
+            f"{_FIELD} is protected by a passphrase, which nobody can be asked for here: give it in "
+            f"{_PASSPHRASE_FIELD}, or export the key without one",
         )
+    return any(locked)
+
+
+async def _unlock(passphrase: SensitiveText, runner: _Runner) -> None:
+    """Give the passphrase to the agent for each key, and see that it is the right one.
+
+    By PRESET_PASSPHRASE of the agent's own protocol (GnuPG's manual, "Agent PRESET_PASSPHRASE"), so that it is on no
+    command line and in no file.
+    """
+    hexadecimal = passphrase.reveal().rstrip("\r\n").encode("utf-8", "replace").hex().upper()
+    stream = await trio.open_unix_socket(runner.home / "S.gpg-agent")
+    async with stream:
+        answers = _Lines(stream)
+        await answers.expect_ok()
+        for path in (runner.home / "private-keys-v1.d").glob("*.key"):
+            await stream.send_all(f"PRESET_PASSPHRASE {path.stem} -1 {hexadecimal}\n".encode())
+            await answers.expect_ok()
+    # Only what needs the secret parts tells whether the passphrase opens them; what comes out is dropped.
+    finished = await runner.run("--export-secret-keys", stdin=b"", what="unlocking the pgp key")
+    if finished.returncode != 0:
+        raise JiemiError("KeyInvalid", f"{_PASSPHRASE_FIELD} is not the passphrase of {_FIELD}")
+
+
+class _Lines:
+    """Lines of the agent's answers (Assuan: https://www.gnupg.org/documentation/manuals/assuan/)."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self._rest = b""
+
+    async def expect_ok(self) -> None:
+        """Raises JiemiError where the next answer is no OK."""
+        while b"\n" not in self._rest:
+            data = await self._stream.receive_some(4096)
+            if not data or len(self._rest) > _MAX_LINE_BYTES:
+                break
+            self._rest += bytes(data)
+        line, _, self._rest = self._rest.partition(b"\n")
+        if not line.startswith(b"OK"):
+            raise JiemiError("InternalError", "gpg-agent took no passphrase: it is of a version that can't be used")

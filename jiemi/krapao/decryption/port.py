@@ -5,25 +5,53 @@ Its form is `jiemi.krapao.decryption.sops`.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Protocol
+
+import attrs
 
 from jiemi.core.documents import Format
 from jiemi.core.sensitive import SensitiveBytes
 from jiemi.rpc.keys import DecryptionKey
 
 
+@attrs.frozen
+class Decrypted:
+    """A file that was opened.
+
+    Attributes:
+        plain: the decrypted file, as `parse_documents` reads it with the file's format; or the file itself.
+        vault_address: the Vault server that got a token because nothing names one; None otherwise.
+    """
+
+    plain: SensitiveBytes
+    vault_address: str | None = None
+
+
 class Decrypter(Protocol):
     """Opens files. May be called from several tasks at once."""
 
-    async def decrypt(self, data: bytes, format: Format, keys: tuple[DecryptionKey, ...]) -> SensitiveBytes:
-        """The decrypted file, as `parse_documents` reads it with that format.
+    async def decrypt(
+        self, data: bytes, format: Format, keys: tuple[DecryptionKey, ...], *, whole: bool = False
+    ) -> Decrypted:
+        """Open a file.
 
         Args:
             data: the encrypted file, which may be hostile.
             keys: what may open it, and nothing else may.
+            whole: whether the file itself is wanted, in its own format.
 
         Raises:
-            JiemiError: NotEncrypted, UnknownFormat, KeyMissing, KeyInvalid, MacMismatch, DecryptionFailed,
+            JiemiError: NotEncrypted, UnknownFormat, KeyMissing, KeyInvalid, KeyServiceDenied, KeyServiceUnreachable,
+                KeyHolderFailed, DestinationNotAllowed, AmbientIdentityNotAllowed, MacMismatch, DecryptionFailed,
                 LimitExceeded, SopsMissing, GpgMissing, StorageFailed, Timeout, InternalError.
+        """
+        ...
+
+    def own(self, owner: Hashable, keys: tuple[DecryptionKey, ...]) -> None:
+        """Note which keys someone uses from now on, so that those that nobody uses any more are not held.
+
+        Args:
+            owner: who; with no keys, it uses none any more.
         """
         ...

@@ -7,6 +7,8 @@ prints is bounded: standard output is a pipe that is read to a limit, standard e
 (memfd_create(2)), which nobody waits for. A grandchild that keeps standard output open holds nobody up, for its group
 is killed before the rest of the output is read; and output is whole, or there is an error.
 
+Each is confined (`jiemi.krapao.decryption.confinement`).
+
 Orphans come to us because `adopt_orphans` makes this process their reaper (in a container it is process 1 anyway).
 """
 
@@ -26,6 +28,7 @@ import attrs
 import trio
 
 from jiemi.core.errors import JiemiError
+from jiemi.krapao.decryption.confinement import Confinement, MeasureFailed, Measures, spawn
 
 _PR_SET_CHILD_SUBREAPER = 36
 """prctl(2), from linux/prctl.h."""
@@ -43,13 +46,13 @@ class Limits:
 
     Attributes:
         seconds: from its start to its end.
-        cpu_seconds: processor time.
+        cpu_seconds: processor time; None for no bound.
         memory_bytes: address space.
         output_bytes: standard output.
     """
 
     seconds: float
-    cpu_seconds: int
+    cpu_seconds: int | None
     memory_bytes: int
     output_bytes: int
 
@@ -74,6 +77,44 @@ def adopt_orphans() -> None:
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
+class Program:
+    """A program that runs: its standard streams, where they are pipes, and its end."""
+
+    def __init__(
+        self,
+        popen: subprocess.Popen[bytes],
+        stdin: trio.lowlevel.FdStream | None,
+        stdout: trio.lowlevel.FdStream | None,
+    ) -> None:
+        self._popen = popen
+        self.pid = popen.pid
+        self.stdin = stdin
+        self.stdout = stdout
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended; negative where a signal ended it; None while it runs."""
+        return self._popen.poll()
+
+    async def wait(self) -> int:
+        """Wait for its end and reap it. Has no deadline but the caller's."""
+        if self._popen.poll() is None:
+            descriptor = os.pidfd_open(self.pid)
+            try:
+                await trio.lowlevel.wait_readable(descriptor)
+            finally:
+                os.close(descriptor)
+        return self._popen.wait()  # at once: it has ended
+
+
+@attrs.frozen
+class Sandbox:
+    """How a program is confined: what it may do, and what this platform has to hold it to that."""
+
+    confinement: Confinement
+    measures: Measures
+
+
 async def run_program(
     argv: Sequence[str],
     *,
@@ -81,8 +122,10 @@ async def run_program(
     env: Mapping[str, str],
     cwd: Path,
     limits: Limits,
+    sandbox: Sandbox,
     what: str,
     missing: str,
+    on_started: Callable[[int], None] | None = None,
 ) -> Finished:
     """Run a program to its end.
 
@@ -91,13 +134,18 @@ async def run_program(
         env: all of its environment.
         what: names the work in messages.
         missing: the reason for which it fails where there is no such program, or it can't be run.
+        on_started: told the process's id, before it gets its input.
 
     Raises:
         JiemiError: Timeout; LimitExceeded: the output's bound; InternalError: no process can be made now; `missing`.
     """
     stderr = os.memfd_create("stderr", os.MFD_CLOEXEC)
     try:
-        async with _started(argv, env=env, cwd=cwd, stderr=stderr, limits=limits, missing=missing) as process:
+        async with _started(
+            argv, env=env, cwd=cwd, pipes=True, stderr=stderr, limits=limits, sandbox=sandbox, missing=missing
+        ) as process:
+            if on_started is not None:
+                on_started(process.pid)
             output = _Output(limits.output_bytes)
             with trio.move_on_after(limits.seconds) as deadline:
                 async with trio.open_nursery() as nursery:
@@ -122,48 +170,89 @@ async def run_program(
 
 @contextlib.asynccontextmanager
 async def running(
-    argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, missing: str
-) -> AsyncIterator[trio.Process]:
+    argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, limits: Limits, sandbox: Sandbox, missing: str
+) -> AsyncIterator[Program]:
     """A helper without input or output; when the context ends, all that is left of its session is killed and reaped.
+
+    Args:
+        limits: those of its memory; of time it has none.
 
     Raises:
         JiemiError: as `run_program`, where it can't be started.
     """
-    async with _started(argv, env=env, cwd=cwd, stderr=None, limits=None, missing=missing) as process:
+    limits = attrs.evolve(limits, cpu_seconds=None)
+    async with _started(
+        argv, env=env, cwd=cwd, pipes=False, stderr=None, limits=limits, sandbox=sandbox, missing=missing
+    ) as process:
         yield process
 
 
 @contextlib.asynccontextmanager
 async def _started(
-    argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, stderr: int | None, limits: Limits | None, missing: str
-) -> AsyncIterator[trio.Process]:
-    with trio.CancelScope(shield=True):  # fork and exec, no more
-        try:
-            process = await trio.lowlevel.open_process(
-                list(argv),
-                stdin=subprocess.PIPE if limits is not None else subprocess.DEVNULL,
-                stdout=subprocess.PIPE if limits is not None else subprocess.DEVNULL,
-                stderr=stderr if stderr is not None else subprocess.DEVNULL,
-                env=dict(env),
-                cwd=str(cwd),
-                start_new_session=True,
-            )
-        except OSError as error:
-            reason = "InternalError" if error.errno in _TRY_AGAIN else missing
-            raise JiemiError(reason, f"Krapao can't run {Path(argv[0]).name}: {error.strerror}") from error
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: Path,
+    pipes: bool,
+    stderr: int | None,
+    limits: Limits,
+    sandbox: Sandbox,
+    missing: str,
+) -> AsyncIterator[Program]:
     try:
-        if limits is not None:
-            _limit(process.pid, limits)
+        process = await _spawn(argv, env=env, cwd=cwd, pipes=pipes, stderr=stderr, sandbox=sandbox)
+    except MeasureFailed as error:
+        raise JiemiError("InternalError", f"Krapao can't confine a process now, as it could before: {error}") from error
+    except OSError as error:
+        reason = "InternalError" if error.errno in _TRY_AGAIN else missing
+        raise JiemiError(reason, f"Krapao can't run {Path(argv[0]).name}: {error.strerror}") from error
+    try:
+        _limit(process.pid, limits)
         yield process
     finally:
         await _end(process)
 
 
+async def _spawn(
+    argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, pipes: bool, stderr: int | None, sandbox: Sandbox
+) -> Program:
+    with contextlib.ExitStack() as ours, contextlib.ExitStack() as childs:
+        stdin = stdout = subprocess.DEVNULL
+        to_child = from_child = -1
+        if pipes:
+            stdin, to_child = os.pipe()
+            childs.callback(os.close, stdin)
+            ours.callback(os.close, to_child)
+            from_child, stdout = os.pipe()
+            childs.callback(os.close, stdout)
+            ours.callback(os.close, from_child)
+        popen = await spawn(
+            argv,
+            env=env,
+            cwd=cwd,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr if stderr is not None else subprocess.DEVNULL,
+            confinement=sandbox.confinement,
+            measures=sandbox.measures,
+        )
+        ours.pop_all()  # they are the streams' from now on
+    if not pipes:
+        return Program(popen, None, None)
+    return Program(popen, trio.lowlevel.FdStream(to_child), trio.lowlevel.FdStream(from_child))
+
+
 def _limit(pid: int, limits: Limits) -> None:
+    """Set the limits of a process. One that has just ended needs none."""
+    with contextlib.suppress(ProcessLookupError):
+        _set_limits(pid, limits)
+
+
+def _set_limits(pid: int, limits: Limits) -> None:
     # The hard limit of this one stays: gpg sets the pair (0, hard) itself when it starts, and gives up if it may not.
     resource.prlimit(pid, resource.RLIMIT_CORE, (0, resource.prlimit(pid, resource.RLIMIT_CORE)[1]))
     for what, value in (
-        (resource.RLIMIT_CPU, limits.cpu_seconds),
+        *(((resource.RLIMIT_CPU, limits.cpu_seconds),) if limits.cpu_seconds is not None else ()),
         (resource.RLIMIT_AS, limits.memory_bytes),
         (resource.RLIMIT_FSIZE, _MAX_FILE_BYTES),
         (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
@@ -212,7 +301,7 @@ async def _feed(stream: trio.abc.SendStream | None, data: bytes) -> None:
             await stream.send_all(data)
 
 
-async def _end(process: trio.Process) -> None:
+async def _end(process: Program) -> None:
     """Kill what is left of the program's session, and reap it."""
     with trio.CancelScope(shield=True, deadline=trio.current_time() + _KILL_SECONDS):  # SIGKILL is not refused
         left = _kill_group(process.pid)

@@ -1,69 +1,54 @@
-"""Decryption by one run of `sops decrypt`: the file on standard input, the keys in an environment made from nothing.
+"""Decryption by three processes, none of which can do harm alone.
 
-sops looks for keys in many places and, as the file says, at key services in the net. Here it finds none: its home
-is an empty folder, no variable that runs a command is set, and it runs in a network namespace of its own where that
-is permitted (unshare(1)). Where it is not, the environment alone shuts the ways out: each cloud library is told of
-an identity that does not exist and of proxies and addresses where nobody listens, and the list of Vault addresses
-allows one that can't be.
+    opener   `sops decrypt`: reads the file on standard input. It holds no credential, has no network and sees no file
+             but its own program; it asks for data keys on a socket
+    guard    (`guard.py`, in this process): sees each request as a structure, and lets through what the Decryptor allows
+    holder   (`holders.py`) `sops keyservice`: has the credentials of one Decryptor in its environment; reads no file
 
 Of a YAML file with one document sops is asked for JSON. Its YAML can't be trusted with texts of several lines: one
 that begins with a tab comes out as null (v3.13.3; stores/yaml drops the error of yaml.v3), and its JSON is read ten
 times as fast. Its JSON in turn leaves out all documents but the first, so what may have several comes as YAML, and is
-checked for values that were lost.
+checked for values that were lost. dotenv and INI files come as JSON too; binary ones as they are.
 
-How sops ended is told by its exit status first (cmd/sops/codes/codes.go of v3.13) and by phrases of its messages
-second. Its messages quote keys' names and pieces of the file, so they are looked at and dropped; none of their text
-goes on.
+How sops ended is told by its exit status first (cmd/sops/codes/codes.go of v3.13), by what the guard knows second, and
+by phrases of its messages third. Its messages quote keys' names and pieces of the file, so they are looked at and
+dropped; none of their text goes on.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
+from collections.abc import AsyncIterator, Hashable
 from pathlib import Path
 from typing import Any
 
+import outcome
 import structlog
 import trio
 
 from jiemi.core.documents import MAX_NODES, Format, parse_documents
-from jiemi.core.errors import JiemiError, Kind
+from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes
-from jiemi.krapao.decryption import recipients
-from jiemi.krapao.decryption.gpg import open_keyring, remove_sockets
+from jiemi.krapao.decryption.confinement import LIBRARIES, LOADERS, Confinement, Measures
+from jiemi.krapao.decryption.confinement_probe import probe
+from jiemi.krapao.decryption.environments import EMPTY_ENVIRONMENT, NO_NETWORK_ENVIRONMENT
+from jiemi.krapao.decryption.gpg import remove_sockets
+from jiemi.krapao.decryption.guard import Guard
+from jiemi.krapao.decryption.holder_start import HolderPrograms
+from jiemi.krapao.decryption.holders import Holders
+from jiemi.krapao.decryption.metadata import read_encryption
+from jiemi.krapao.decryption.port import Decrypted
 from jiemi.krapao.decryption.private_folders import private_folder, remove_abandoned, write_file
-from jiemi.krapao.decryption.processes import Finished, Limits, run_program
+from jiemi.krapao.decryption.processes import Finished, Limits, Sandbox, run_program
+from jiemi.krapao.decryption.verdicts import explain
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.keys import AgeKey, DecryptionKey, PgpKey
+from jiemi.rpc.keys import DecryptionKey
 
 log = structlog.get_logger("jiemi.krapao.sops")
-
-_NOWHERE = "http://0.0.0.0:9"
-"""An address of the discard port on no host: connecting fails at once, and Go does not exempt it from proxies."""
-
-_ENVIRONMENT = {
-    "PATH": "/nonexistent",
-    "LC_ALL": "C",
-    "SOPS_DISABLE_VERSION_CHECK": "1",
-    "GOTRACEBACK": "none",  # a crash prints no stack, which would hold the file
-    # No identity of the machine's own, and no metadata address (169.254.169.254) asked for one
-    "AWS_EC2_METADATA_DISABLED": "true",
-    "AWS_CONFIG_FILE": "/nonexistent/aws",
-    "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent/aws",
-    "AWS_ENDPOINT_URL": _NOWHERE,
-    "AZURE_TOKEN_CREDENTIALS": "EnvironmentCredential",
-    "GOOGLE_APPLICATION_CREDENTIALS": "/nonexistent/gcp",
-    "GCE_METADATA_HOST": "0.0.0.0:9",
-    "SOPS_HC_VAULT_ALLOWLIST": "https://vault.invalid",
-    "VAULT_ADDR": _NOWHERE,
-    # Whatever still goes out goes nowhere
-    "HTTP_PROXY": _NOWHERE,
-    "HTTPS_PROXY": _NOWHERE,
-    "ALL_PROXY": _NOWHERE,
-    "NO_PROXY": "",
-}
 
 _SOPS_CONFIG = """\
 stores:
@@ -94,14 +79,15 @@ _BLOCK_DAMAGED = re.compile(r"parsing time|version string empty|no major\.minor\
 
 
 class SopsDecrypter:
-    """Runs sops once for each file."""
+    """The port `Decrypter` by the real sops. `open_decrypter` makes one."""
 
-    def __init__(self, settings: KrapaoSettings) -> None:
+    def __init__(self, nursery: trio.Nursery, settings: KrapaoSettings) -> None:
         self._settings = settings
+        self._holders = Holders(nursery, settings)
         self._limiter = trio.CapacityLimiter(settings.decrypt_concurrency)
         self._checkers = trio.CapacityLimiter(1)
         self._preparing = trio.Lock()
-        self._isolation: tuple[str, ...] | None = None
+        self._measures: Measures | None = None
         self._limits = Limits(
             seconds=settings.decrypt_timeout_seconds,
             cpu_seconds=settings.decrypt_cpu_seconds,
@@ -109,115 +95,106 @@ class SopsDecrypter:
             output_bytes=settings.max_rendered_bytes,
         )
 
-    async def decrypt(self, data: bytes, format: Format, keys: tuple[DecryptionKey, ...]) -> SensitiveBytes:
-        sops = find_program(self._settings.sops, "sops", self._settings.programs_path)
+    @property
+    def holder_count(self) -> int:
+        """How many processes hold credentials now."""
+        return self._holders.count
+
+    def own(self, owner: Hashable, keys: tuple[DecryptionKey, ...]) -> None:
+        """As `Decrypter.own`."""
+        self._holders.own(owner, keys)
+
+    async def decrypt(
+        self, data: bytes, format: Format, keys: tuple[DecryptionKey, ...], *, whole: bool = False
+    ) -> Decrypted:
+        """As `Decrypter.decrypt`."""
+        settings = self._settings
+        sops = find_program(settings.sops, "sops", settings.programs_path)
         if sops is None:
             raise JiemiError("SopsMissing", "Krapao finds no sops program at the path it was given, or on its path")
-        if not keys:
-            raise JiemiError("KeyMissing", f"no key is given; the file is for: {recipients.of_file(data)}")
-        age = recipients.read_age_keys(tuple(key for key in keys if isinstance(key, AgeKey)))
-        pgp = tuple(key for key in keys if isinstance(key, PgpKey))
-        gpg = find_program(self._settings.gpg, "gpg", self._settings.programs_path)
-        if pgp and gpg is None:
-            raise JiemiError("GpgMissing", "Krapao finds no gpg program, which a pgp key needs")
+        gpg = find_program(settings.gpg, "gpg", settings.programs_path)
         async with self._limiter:  # waited for as long as the caller waits
             seconds = self._limits.seconds
             with trio.move_on_after(seconds):
-                return await self._decrypt(sops, gpg, data, format, age, pgp)
+                measures = await self.measures()
+                output = format if whole else _output_format(data, format)
+                return await self._decrypt(data, format, output, keys, HolderPrograms(sops, gpg, measures))
         raise JiemiError("Timeout", f"decrypting the file took longer than Krapao's limit of {seconds:g} s")
 
-    async def _decrypt(
-        self,
-        sops: Path,
-        gpg: Path | None,
-        data: bytes,
-        format: Format,
-        age: recipients.AgeIdentities,
-        pgp: tuple[PgpKey, ...],
-    ) -> SensitiveBytes:
-        isolation = await self._prepare(sops)
-        environment = dict(_ENVIRONMENT)
-        if age.text:
-            environment["SOPS_AGE_KEY"] = age.text
-        if not pgp or gpg is None:
-            with private_folder(self._settings.runtime_dir) as home:
-                return await self._run(sops, isolation, data, format, home, environment, age.recipients)
-        async with open_keyring(pgp, gpg=gpg, runtime_dir=self._settings.runtime_dir, limits=self._limits) as keyring:
-            environment |= keyring.environment
-            environment["SOPS_GPG_EXEC"] = str(gpg)
-            offered = (*age.recipients, *(f"pgp {each}" for each in keyring.fingerprints))
-            home = Path(keyring.environment["GNUPGHOME"])
-            return await self._run(sops, isolation, data, format, home, environment, offered)
-
-    async def _run(
-        self,
-        sops: Path,
-        isolation: tuple[str, ...],
-        data: bytes,
-        format: Format,
-        home: Path,
-        environment: dict[str, str],
-        offered: tuple[str, ...],
-    ) -> SensitiveBytes:
-        environment["HOME"] = environment["XDG_CONFIG_HOME"] = str(home)
-        write_file(home / ".sops.yaml", _SOPS_CONFIG)
-        output = _output_format(data, format)
-        # Flags before the word `decrypt` are silently ignored.
-        argv = [*isolation, str(sops), "decrypt", "--input-type", format.value, "--output-type", output.value]
-        finished = await run_program(
-            argv,
-            stdin=data,
-            env=environment,
-            cwd=home,
-            limits=self._limits,
-            what="decrypting the file",
-            missing="SopsMissing",
-        )
-        if finished.returncode == 0:
-            plain = finished.stdout
-            if output is Format.YAML and b"null" in plain:
-                await trio.to_thread.run_sync(_require_all_values, data, plain, limiter=self._checkers)
-            elif output is Format.JSON and b"\\ufffd" in plain and _NO_TEXT.search(plain) is not None:
-                raise JiemiError(
-                    "UnknownFormat", "a value of the file is no UTF-8 text: keep it as base64 under `data`"
-                )
-            return SensitiveBytes(plain)
-        raise _explain(finished, data, format, offered)
-
-    async def _prepare(self, sops: Path) -> tuple[str, ...]:
-        """Once: find what to put before a command so that it has no network, and remove what killed runs left."""
+    async def measures(self) -> Measures:
+        """What confines the processes here. The first time, it finds that out and removes what killed runs left."""
         async with self._preparing:
-            if self._isolation is None:
+            if self._measures is None:
                 for folder in remove_abandoned(self._settings.runtime_dir):
                     remove_sockets(folder)
-                self._isolation = await self._probe(sops)
-                log.info("network_isolation", by=" ".join(Path(each).name for each in self._isolation) or "environment")
-            return self._isolation
+                self._measures = await self._probe()
+                log.info("confinement", by=self._measures.describe())
+                if not self._measures.cut_network:
+                    log.warning("no_network_cut", why="openers are kept from the network by their environment only")
+            return self._measures
 
-    async def _probe(self, sops: Path) -> tuple[str, ...]:
-        unshare = find_program(None, "unshare", self._settings.programs_path)
-        if unshare is None:
-            return ()
-        # The user stays the same: as another one gpg would look for its agent elsewhere.
-        for options in (("--net",), ("--user", "--map-current-user", "--net")):
-            with private_folder(self._settings.runtime_dir) as home:
-                try:
-                    finished = await run_program(
-                        [str(unshare), *options, "--", str(sops), "decrypt", "--help"],
-                        stdin=b"",
-                        env={**_ENVIRONMENT, "HOME": str(home)},
-                        cwd=home,
-                        limits=self._limits,
-                        what="trying unshare",
-                        missing="SopsMissing",
-                    )
-                except JiemiError as error:
-                    if error.failure.kind is Kind.TRANSIENT:
-                        raise
-                    continue
-            if finished.returncode == 0:
-                return (str(unshare), *options, "--")
-        return ()
+    async def _probe(self) -> Measures:
+        try:
+            return await probe(folder=self._settings.runtime_dir, programs_path=self._settings.programs_path)
+        except OSError as error:
+            raise JiemiError(
+                "InternalError", f"Krapao can't find out how to confine a process: {error.strerror}"
+            ) from error
+
+    async def _decrypt(
+        self, data: bytes, format: Format, output: Format, keys: tuple[DecryptionKey, ...], programs: HolderPrograms
+    ) -> Decrypted:
+        guard = Guard(keys, self._holders, programs, self._settings)
+        with private_folder(self._settings.runtime_dir) as home:
+            write_file(home / ".sops.yaml", _SOPS_CONFIG)
+            finished = await self._open(data, home, format, output, guard, programs)
+        if finished.returncode != 0:
+            raise _explain(finished, data, format, guard)
+        plain = finished.stdout
+        if output is Format.YAML and b"null" in plain:
+            await trio.to_thread.run_sync(_require_all_values, data, plain, limiter=self._checkers)
+        elif output is Format.JSON and b"\\ufffd" in plain and _NO_TEXT.search(plain) is not None:
+            raise JiemiError("UnknownFormat", "a value of the file is no UTF-8 text: keep it as base64 under `data`")
+        return Decrypted(SensitiveBytes(plain), guard.vault_address)
+
+    async def _open(
+        self, data: bytes, home: Path, format: Format, output: Format, guard: Guard, programs: HolderPrograms
+    ) -> Finished:
+        """Run an opener beside its guard."""
+        socket = home / "g"
+        confinement = Confinement(network=False, read_execute=(programs.sops, *LOADERS), read=(*LIBRARIES, home))
+        async with trio.open_nursery() as nursery:
+            await nursery.start(guard.serve, socket)
+            result = await outcome.acapture(
+                run_program,
+                _opener_arguments(programs.sops, socket, format, output),
+                stdin=data,
+                env={**EMPTY_ENVIRONMENT, **NO_NETWORK_ENVIRONMENT, "HOME": str(home), "XDG_CONFIG_HOME": str(home)},
+                cwd=home,
+                limits=self._limits,
+                sandbox=Sandbox(confinement, programs.measures),
+                what="decrypting the file",
+                missing="SopsMissing",
+                on_started=guard.expect,
+            )
+            nursery.cancel_scope.cancel()
+        return result.unwrap()  # out of the nursery, which would make a group of an error
+
+
+@contextlib.asynccontextmanager
+async def open_decrypter(settings: KrapaoSettings) -> AsyncIterator[SopsDecrypter]:
+    """A decrypter, for as long as the context lasts; then every process of its is ended."""
+    async with trio.open_nursery() as nursery:
+        yield SopsDecrypter(nursery, settings)
+        nursery.cancel_scope.cancel()
+
+
+def _opener_arguments(sops: Path, guard: Path, format: Format, output: Format) -> list[str]:
+    # Flags before the word `decrypt` are silently ignored.
+    return [
+        *(str(sops), "decrypt", "--enable-local-keyservice=false", "--keyservice", f"unix://{guard}"),
+        *("--input-type", format.value, "--output-type", output.value),
+    ]
 
 
 def find_program(given: Path | None, name: str, programs_path: str) -> Path | None:
@@ -230,6 +207,10 @@ def find_program(given: Path | None, name: str, programs_path: str) -> Path | No
 
 
 def _output_format(data: bytes, format: Format) -> Format:
+    if format in (Format.DOTENV, Format.INI):
+        return Format.JSON
+    if format is not Format.YAML:
+        return format
     try:
         data.decode()
     except UnicodeDecodeError:  # yaml.v3 reads UTF-16 too, where document marks look different
@@ -261,22 +242,17 @@ def _nulls_in(value: Any) -> int:
 
 
 def _explain(  # noqa: PLR0911 - a table
-    finished: Finished, data: bytes, format: Format, offered: tuple[str, ...]
+    finished: Finished, data: bytes, format: Format, guard: Guard
 ) -> JiemiError:
     """The reason for which sops ended with an error. No text of its own is in it."""
     status = finished.returncode
     words = " ".join(re.sub(r"[|\s]+", " ", finished.stderr.decode("utf-8", "replace")).split()).lower()
     if status in _NOT_EXECUTED:
         return JiemiError("SopsMissing", "Krapao's sops is there, but is no program that can be run")
-    if words.startswith("unshare: "):
-        return JiemiError("InternalError", "Krapao can't make a network namespace now, though it could before")
     if status < 0 or _OUT_OF_MEMORY.search(words):
         return JiemiError("LimitExceeded", "decrypting the file took more processor time or memory than Krapao's limit")
     if status == _EXIT_NO_KEY:
-        given = ", ".join(offered[:5]) or "none"
-        return JiemiError(
-            "KeyMissing", f"no key given opens the file. It is for: {recipients.of_file(data)}. Given: {given}"
-        )
+        return explain(guard.outcomes, recipients=read_encryption(data).recipients, given=guard.given)
     if status in (_EXIT_MAC_MISMATCH, _EXIT_MAC_NOT_FOUND, _EXIT_DECRYPT_MAC):
         return JiemiError("MacMismatch", "the file's MAC does not match its content: it was changed without sops")
     if status == _EXIT_DECRYPT_TREE:

@@ -49,6 +49,7 @@ def written_since(moment: float, *roots: Path) -> Iterator[bytes]:
 
 
 async def test_no_canary_is_found_outside_of_memory(
+    nursery: trio.Nursery,
     settings: KrapaoSettings,
     sops_path: Path,
     tmp_path: Path,
@@ -80,7 +81,7 @@ async def test_no_canary_is_found_outside_of_memory(
         (pgp_file, (PgpKey(SensitiveText(pgp_text[:-200])),)),
     ]
     began = time.time() - 2  # a file system's clock may be a little behind
-    decrypter = SopsDecrypter(attrs.evolve(settings, sops=sops_path))
+    decrypter = SopsDecrypter(nursery, attrs.evolve(settings, sops=sops_path))
     seen: list[bytes] = []
     told: list[str] = []
 
@@ -91,7 +92,7 @@ async def test_no_canary_is_found_outside_of_memory(
 
     async def run(data: bytes, keys: tuple[AgeKey | PgpKey, ...]) -> None:
         try:
-            plain = await decrypter.decrypt(data, Format.YAML, keys)
+            plain = (await decrypter.decrypt(data, Format.YAML, keys)).plain
             told.append(repr((plain, parse_documents(plain.reveal(), Format.YAML, max_documents=9), keys))[:20])
         except JiemiError as error:
             told.append(f"{error!r} {error.__cause__!r} {error.__context__!r}")
@@ -99,10 +100,10 @@ async def test_no_canary_is_found_outside_of_memory(
     with capture_logs() as logs:
         async with trio.open_nursery() as looking:
             looking.start_soon(look)
-            async with trio.open_nursery() as nursery:
+            async with trio.open_nursery() as running:
                 for _ in range(3):
                     for data, keys in cases:
-                        nursery.start_soon(run, data, keys)
+                        running.start_soon(run, data, keys)
             looking.cancel_scope.cancel()
     assert len(told) == 27
     assert sum("<sensitive>" in each for each in told) == 9

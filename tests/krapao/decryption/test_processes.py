@@ -10,16 +10,23 @@ import pytest
 import trio
 
 from jiemi.core.errors import JiemiError
-from jiemi.krapao.decryption.processes import Finished, Limits, adopt_orphans, run_program
+from jiemi.krapao.decryption.confinement import Confinement, Measures
+from jiemi.krapao.decryption.processes import Finished, Limits, Sandbox, adopt_orphans, run_program
 
 LIMITS = Limits(seconds=10, cpu_seconds=5, memory_bytes=2**30, output_bytes=1_000_000)
+
+
+OPEN = Sandbox(Confinement(network=True, read_execute=()), Measures())
+"""No confinement: it has tests of its own."""
 
 
 async def shell(script: str, tmp_path: Path, *, stdin: bytes = b"", limits: Limits = LIMITS) -> Finished:
     adopt_orphans()
     env = {"PATH": "/usr/bin:/bin"}
     argv = ["/bin/sh", "-c", script]
-    return await run_program(argv, stdin=stdin, env=env, cwd=tmp_path, limits=limits, what="it", missing="SopsMissing")
+    return await run_program(
+        argv, stdin=stdin, env=env, cwd=tmp_path, limits=limits, sandbox=OPEN, what="it", missing="SopsMissing"
+    )
 
 
 def alive(pid: int) -> bool:
@@ -79,4 +86,6 @@ async def test_too_much_output_or_processor_time_ends_it(tmp_path: Path) -> None
     assert finished.returncode < 0
     argv = ["/nonexistent"]
     with pytest.raises(JiemiError, match="GpgMissing: Krapao can't run nonexistent: No such file"):
-        await run_program(argv, stdin=b"", env={}, cwd=tmp_path, limits=LIMITS, what="it", missing="GpgMissing")
+        await run_program(
+            argv, stdin=b"", env={}, cwd=tmp_path, limits=LIMITS, sandbox=OPEN, what="it", missing="GpgMissing"
+        )

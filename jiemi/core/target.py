@@ -1,0 +1,110 @@
+"""A file that holds no Kubernetes objects -> the Secret or ConfigMap that it becomes (`spec.target`).
+
+A dotenv file gives a key for each variable, a YAML or JSON file one for each text on its top; any other file, and any
+file where `spec.target.key` names one, is put whole under one key.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jiemi.core.decryptor import TargetSpec
+from jiemi.core.documents import Format, format_of
+from jiemi.core.errors import JiemiError
+from jiemi.core.manifests import Manifest
+from jiemi.core.sensitive import SensitiveBytes
+
+_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
+"""https://kubernetes.io/docs/concepts/configuration/secret/#restriction-names-data"""
+
+_OF_OBJECTS = (Format.YAML, Format.JSON)
+
+
+def require_form(target: TargetSpec | None, path: str) -> None:
+    """Refuse a file that can hold no Kubernetes objects where no target is given.
+
+    Raises:
+        JiemiError: UnknownFormat.
+    """
+    if target is None and format_of(path) not in _OF_OBJECTS:
+        raise JiemiError(
+            "UnknownFormat",
+            f"{path} ends in none of .yaml, .yml and .json, so it holds no Kubernetes objects: give spec.target to "
+            "make a Secret or ConfigMap of it",
+        )
+
+
+def wants_whole_file(target: TargetSpec | None, path: str) -> bool:
+    """Whether the decrypted file itself is needed, rather than the values in it."""
+    return target is not None and (target.key is not None or format_of(path) in (Format.INI, Format.BINARY))
+
+
+def target_manifest(
+    target: TargetSpec, *, path: str, documents: Sequence[SensitiveBytes], content: SensitiveBytes | None
+) -> Manifest:
+    """The object that a file becomes.
+
+    Args:
+        path: of the file.
+        documents, content: as Krapao rendered them; the content where `wants_whole_file`.
+
+    Raises:
+        JiemiError: UnknownFormat, InvalidSpec.
+    """
+    values = {_key_of(target, path): content.reveal()} if content is not None else _values(documents, path)
+    metadata: dict[str, Any] = {"name": target.name}
+    for name in ("labels", "annotations"):
+        if getattr(target, name):
+            metadata[name] = dict(getattr(target, name))
+    body: dict[str, Any] = {"apiVersion": "v1", "kind": target.kind, "metadata": metadata}
+    if target.kind == "Secret":
+        body["data"] = {key: base64.b64encode(value).decode() for key, value in values.items()}
+        if target.type is not None:
+            body["type"] = target.type
+    else:
+        body |= _config_map(values)
+    return Manifest(body, 1)
+
+
+def _key_of(target: TargetSpec, path: str) -> str:
+    if target.key is not None:
+        return target.key
+    name = path.rsplit("/", 1)[-1]
+    name = name.removesuffix(".enc") if name.endswith(".enc") else name.replace(".enc.", ".")
+    if _KEY.fullmatch(name) is None:
+        raise JiemiError("InvalidSpec", f"{path} has no name that can be a key: give spec.target.key")
+    return name
+
+
+def _values(documents: Sequence[SensitiveBytes], path: str) -> dict[str, bytes]:
+    found = json.loads(documents[0].reveal()) if len(documents) == 1 else None
+    if not isinstance(found, dict):
+        raise JiemiError("UnknownFormat", f"{path} is not one mapping of texts, which spec.target without key needs")
+    values: dict[str, bytes] = {}
+    for key, value in found.items():
+        if _KEY.fullmatch(key) is None:
+            raise JiemiError(
+                "UnknownFormat",
+                f"{path} has a name that can be no key (letters, digits, -, _ and . only): {key[:100]!r}",
+            )
+        if isinstance(value, dict | list) or value is None:
+            raise JiemiError(
+                "UnknownFormat", f"{path}: the value of {key} is no text: give spec.target.key to keep the file whole"
+            )
+        values[key] = (value if isinstance(value, str) else json.dumps(value)).encode()
+    return values
+
+
+def _config_map(values: Mapping[str, bytes]) -> dict[str, Any]:
+    texts: dict[str, str] = {}
+    others: dict[str, str] = {}
+    for key, value in values.items():
+        try:
+            texts[key] = value.decode()
+        except UnicodeDecodeError:
+            others[key] = base64.b64encode(value).decode()
+    return {"data": texts, **({"binaryData": others} if others else {})}

@@ -1,0 +1,422 @@
+"""What a holder's process is started with: the environment that makes `sops keyservice` use one Decryptor's
+credentials.
+
+The environment is made from nothing. Besides the credentials it shuts every other place in which sops and the
+libraries of the key services look for some: the home (an empty folder), ssh keys, agents, commands, and the metadata
+address of clouds. The variables are those of sops v3.13 (docs/index.rst) and of each service's library:
+
+    aws     https://docs.aws.amazon.com/sdkref/latest/guide/environment-variables.html
+    gcp     https://pkg.go.dev/golang.org/x/oauth2/google; GOOGLE_CREDENTIALS is sops's own
+    azure   https://learn.microsoft.com/azure/developer/go/sdk/authentication/credential-chains
+    vault   https://developer.hashicorp.com/vault/docs/commands#configure-environment-variables
+    huawei  https://github.com/huaweicloud/huaweicloud-sdk-go-v3 (README, "Use Environment Variables")
+
+Only a pod's ambient identity is taken from Krapao's own environment, and only where its operator allows that.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from jiemi.core.errors import JiemiError
+from jiemi.core.sensitive import SensitiveText
+from jiemi.krapao.decryption.destinations import normal_address
+from jiemi.rpc.keys import AwsKey, AzureKey, GcpKey, HuaweiKey, VaultKey
+
+CloudKey = AwsKey | GcpKey | AzureKey | VaultKey | HuaweiKey
+
+NOWHERE = "http://0.0.0.0:9"
+"""An address of the discard port on no host: connecting fails at once, and Go does not exempt it from proxies."""
+
+EMPTY_ENVIRONMENT: Mapping[str, str] = {
+    "PATH": "/nonexistent",
+    "LC_ALL": "C",
+    "SOPS_DISABLE_VERSION_CHECK": "1",
+    "GOTRACEBACK": "none",  # a crash prints no stack, which would hold the file
+    # No identity of the machine's own, and no metadata address (169.254.169.254) asked for one
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": "/nonexistent/aws",
+    "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent/aws",
+    "AZURE_TOKEN_CREDENTIALS": "EnvironmentCredential",
+    "GOOGLE_APPLICATION_CREDENTIALS": "/nonexistent/gcp",
+    "GCE_METADATA_HOST": "0.0.0.0:9",
+    "SOPS_HC_VAULT_ALLOWLIST": "https://vault.invalid",
+    "VAULT_ADDR": NOWHERE,
+}
+"""For every process of sops's."""
+
+NO_NETWORK_ENVIRONMENT: Mapping[str, str] = {
+    "AWS_ENDPOINT_URL": NOWHERE,
+    "HTTP_PROXY": NOWHERE,
+    "HTTPS_PROXY": NOWHERE,
+    "ALL_PROXY": NOWHERE,
+    "NO_PROXY": "",
+}
+"""For those that have no business in the net, beside what the platform keeps them from."""
+
+CLIENT_TIMEOUT_SECONDS = 8
+"""How long a key service's library waits for an answer where a variable tells it; less than Krapao's own deadline."""
+
+AMBIENT_PROVIDERS = ("aws", "gcp", "azure", "vault")
+
+_AMBIENT_VARIABLES: Mapping[str, tuple[str, ...]] = {
+    "aws": (
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_ROLE_ARN",
+        "AWS_ROLE_SESSION_NAME",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+        "AWS_REGION",
+        "AWS_DEFAULT_REGION",
+    ),
+    "gcp": ("GOOGLE_APPLICATION_CREDENTIALS", "GCE_METADATA_HOST"),
+    "azure": (
+        "AZURE_TENANT_ID",
+        "AZURE_CLIENT_ID",
+        "AZURE_CLIENT_SECRET",
+        "AZURE_FEDERATED_TOKEN_FILE",
+        "AZURE_AUTHORITY_HOST",
+    ),
+    "vault": ("VAULT_ADDR", "VAULT_TOKEN", "VAULT_NAMESPACE", "VAULT_CACERT"),
+}
+_TOKEN_FILES = (
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "VAULT_CACERT",
+)
+
+_SERVICE_ACCOUNT_FIELDS = (
+    "type",
+    "project_id",
+    "private_key_id",
+    "private_key",
+    "client_email",
+    "client_id",
+    "token_uri",
+    "universe_domain",
+)
+_SIMPLE = re.compile(r"[ -~]{1,4096}")
+
+
+@attrs.frozen
+class Plan:
+    """How a holder of a key service in the net is started.
+
+    Attributes:
+        environment: all of it, but for HOME and the paths of `files`.
+        files: by the variable that names it, a file that is written into the holder's own folder in memory.
+        read: paths of Krapao's own that the holder must be able to read, for an ambient identity.
+    """
+
+    environment: Mapping[str, str] = attrs.field(repr=False)
+    files: Mapping[str, SensitiveText] = attrs.field(factory=dict)
+    read: tuple[str, ...] = ()
+
+
+def plan(key: CloudKey, operator: OperatorEnvironment, *, vault_address: str, vault_token: str) -> Plan:
+    """What the holder of a key is started with.
+
+    Args:
+        operator: what Krapao's own environment gives.
+        vault_address, vault_token: for Vault, the one server and the token for it; otherwise "".
+
+    Raises:
+        JiemiError: KeyInvalid; AmbientIdentityNotAllowed.
+    """
+    match key:
+        case AwsKey():
+            made = _plan_aws(key, operator)
+        case GcpKey():
+            made = _plan_gcp(key, operator)
+        case AzureKey():
+            made = _plan_azure(key, operator)
+        case VaultKey():
+            made = _plan_vault(key, operator, vault_address, vault_token)
+        case HuaweiKey():
+            made = _plan_huawei(key)
+    return attrs.evolve(made, environment={**EMPTY_ENVIRONMENT, **operator.network, **made.environment})
+
+
+@attrs.frozen
+class OperatorEnvironment:
+    """What Krapao's operator gives to the holders of key services in the net.
+
+    Attributes:
+        network: proxies and authorities: HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE, ….
+        ambient: by provider, the variables of the pod's own identity; only providers that may use it are in it.
+    """
+
+    network: Mapping[str, str] = attrs.field(factory=dict)
+    ambient: Mapping[str, Mapping[str, str]] = attrs.field(factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str], allowed: frozenset[str]) -> OperatorEnvironment:
+        """Take what is meant for holders out of Krapao's own environment.
+
+        Args:
+            allowed: the providers whose ambient identity may be used.
+        """
+        names = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "no_proxy", "SSL_CERT_FILE")
+        ambient = {
+            provider: {name: environment[name] for name in _AMBIENT_VARIABLES[provider] if environment.get(name)}
+            for provider in allowed
+        }
+        return cls({name: environment[name] for name in names if environment.get(name)}, ambient)
+
+    def identity(self, provider: str) -> Mapping[str, str]:
+        """The variables of the pod's own identity.
+
+        Raises:
+            JiemiError: AmbientIdentityNotAllowed.
+        """
+        found = self.ambient.get(provider)
+        if found is None:
+            raise JiemiError(
+                "AmbientIdentityNotAllowed",
+                f"spec.provider.{provider} names no credential, and this Krapao lends none of its own (its operator "
+                f"may allow it with --allow-ambient-identity {provider})",
+            )
+        return found
+
+
+def _text(value: SensitiveText, field: str) -> str:
+    """A credential that goes into a variable; without the newline with which a file ends.
+
+    Raises:
+        JiemiError: KeyInvalid.
+    """
+    text = value.reveal().strip()
+    if _SIMPLE.fullmatch(text) is None:
+        raise JiemiError("KeyInvalid", f"provider.{field} is no single line of plain text")
+    return text
+
+
+def _given(provider: str, values: Mapping[str, tuple[str, SensitiveText | None]]) -> dict[str, str]:
+    """Variables by name, each from (field, value) where it is given."""
+    return {name: _text(value, f"{provider}.{field}") for name, (field, value) in values.items() if value is not None}
+
+
+def _url(value: SensitiveText, field: str) -> str:
+    text = _text(value, field)
+    if normal_address(text) is None:
+        raise JiemiError("KeyInvalid", f"provider.{field} is no http:// or https:// URL of a server")
+    return text
+
+
+def _not_with_the_operators(provider: str, **fields: SensitiveText | None) -> None:
+    """Refuse to send an identity that is not the Decryptor's to a server that the Decryptor chooses."""
+    for name, value in fields.items():
+        if value is not None:
+            raise JiemiError(
+                "KeyInvalid",
+                f"provider.{provider}.{name} needs credentials of the Decryptor's own beside it: Krapao's identity "
+                "goes to the service's public address only",
+            )
+
+
+def _ambient_files(variables: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(variables[name] for name in _TOKEN_FILES if name in variables)
+
+
+def _plan_aws(key: AwsKey, operator: OperatorEnvironment) -> Plan:
+    environment: dict[str, str] = {"AWS_MAX_ATTEMPTS": "2", "AWS_RETRY_MODE": "standard"}
+    read: tuple[str, ...] = ()
+    if key.ambient:
+        identity = operator.identity("aws")
+        _not_with_the_operators("aws", endpoint=key.endpoint, stsEndpoint=key.sts_endpoint)
+        environment |= identity
+        environment["AWS_EC2_METADATA_DISABLED"] = "false"
+        read = _ambient_files(identity)
+    elif key.access_key is None:
+        raise JiemiError("KeyInvalid", "provider.aws.keyId needs provider.aws.accessKey beside it")
+    environment |= _given(
+        "aws",
+        {
+            "AWS_ACCESS_KEY_ID": ("keyId", key.key_id),
+            "AWS_SECRET_ACCESS_KEY": ("accessKey", key.access_key),
+            "AWS_SESSION_TOKEN": ("sessionToken", key.session_token),
+            "AWS_REGION": ("region", key.region),
+        },
+    )
+    if key.endpoint is not None:
+        environment["AWS_ENDPOINT_URL_KMS"] = _url(key.endpoint, "aws.endpoint")
+    if key.sts_endpoint is not None:
+        environment["AWS_ENDPOINT_URL_STS"] = _url(key.sts_endpoint, "aws.stsEndpoint")
+    return Plan(environment, read=read)
+
+
+def _plan_gcp(key: GcpKey, operator: OperatorEnvironment) -> Plan:
+    environment: dict[str, str] = {"SOPS_GCP_KMS_CLIENT_TYPE": "rest"}
+    read: tuple[str, ...] = ()
+    if key.endpoint is not None:
+        environment["SOPS_GCP_KMS_ENDPOINT"] = _url(key.endpoint, "gcp.endpoint")
+    if key.service_account is not None:
+        environment["GOOGLE_CREDENTIALS"] = service_account(key.service_account)
+    elif key.access_token is not None:
+        environment["GOOGLE_OAUTH_ACCESS_TOKEN"] = _text(key.access_token, "gcp.accessToken")
+    else:
+        identity = operator.identity("gcp")
+        _not_with_the_operators("gcp", endpoint=key.endpoint)
+        environment |= {"GOOGLE_APPLICATION_CREDENTIALS": "", "GCE_METADATA_HOST": "", **identity}
+        read = _ambient_files(identity)
+    return Plan({name: value for name, value in environment.items() if value}, read=read)
+
+
+def service_account(value: SensitiveText) -> str:
+    """A service account's key file, as one line of JSON with the fields of that kind only.
+
+    The other kinds of credential files that Google's libraries take (`external_account` and its relatives) name files,
+    URLs and programs that would be read with Krapao's own rights.
+
+    Raises:
+        JiemiError: KeyInvalid.
+    """
+    field = "provider.gcp.serviceAccount"
+    found = _json_object(value)
+    if found is None:
+        raise JiemiError("KeyInvalid", f"{field} is no JSON object; give the service account's key file as it is")
+    if found.get("type") != "service_account":
+        raise JiemiError(
+            "KeyInvalid", f"{field} is a credential of another type than service_account, which Krapao does not take"
+        )
+    for name in ("private_key", "client_email"):
+        if not isinstance(found.get(name), str) or not found[name]:
+            raise JiemiError("KeyInvalid", f"{field} has no {name}; give the service account's key file as it is")
+    token_uri = found.get("token_uri", "https://oauth2.googleapis.com/token")
+    if not isinstance(token_uri, str) or normal_address(token_uri) is None:
+        raise JiemiError("KeyInvalid", f"{field}: its token_uri is no URL")
+    kept = {name: found[name] for name in _SERVICE_ACCOUNT_FIELDS if isinstance(found.get(name), str)}
+    return json.dumps({**kept, "token_uri": token_uri})
+
+
+def _json_object(value: SensitiveText) -> dict[str, Any] | None:
+    try:
+        found = json.loads(value.reveal())
+    except (ValueError, RecursionError):  # their texts quote the document
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _plan_azure(key: AzureKey, operator: OperatorEnvironment) -> Plan:
+    files: dict[str, SensitiveText] = {}
+    environment: dict[str, str] = {}
+    read: tuple[str, ...] = ()
+    if key.ambient:
+        identity = operator.identity("azure")
+        _not_with_the_operators("azure", authorityHost=key.authority_host)
+        environment |= identity
+        read = _ambient_files(identity)
+        if "AZURE_FEDERATED_TOKEN_FILE" in identity:
+            environment["AZURE_TOKEN_CREDENTIALS"] = "WorkloadIdentityCredential"  # noqa: S105
+        elif "AZURE_CLIENT_SECRET" not in identity:
+            environment["AZURE_TOKEN_CREDENTIALS"] = "ManagedIdentityCredential"  # noqa: S105
+    elif key.tenant_id is None or key.client_id is None:
+        raise JiemiError("KeyInvalid", "provider.azure needs tenantId and clientId beside the secret or certificate")
+    environment |= _given(
+        "azure",
+        {
+            "AZURE_TENANT_ID": ("tenantId", key.tenant_id),
+            "AZURE_CLIENT_ID": ("clientId", key.client_id),
+            "AZURE_CLIENT_SECRET": ("clientSecret", key.client_secret),
+        },
+    )
+    if key.authority_host is not None:
+        environment["AZURE_AUTHORITY_HOST"] = _url(key.authority_host, "azure.authorityHost")
+    if key.client_certificate is not None:
+        _require_certificate(key.client_certificate)
+        files["AZURE_CLIENT_CERTIFICATE_PATH"] = key.client_certificate
+    return Plan(environment, files, read)
+
+
+def _require_certificate(value: SensitiveText) -> None:
+    data = value.reveal().encode("utf-8", "replace")
+    try:
+        x509.load_pem_x509_certificates(data)
+        serialization.load_pem_private_key(data, password=None)
+    except (ValueError, TypeError):  # TypeError: it has a passphrase
+        pass
+    else:
+        return
+    raise JiemiError(
+        "KeyInvalid",
+        "provider.azure.clientCertificate holds no certificate with its private key, without passphrase (PEM)",
+    )
+
+
+def _plan_vault(key: VaultKey, operator: OperatorEnvironment, address: str, token: str) -> Plan:
+    environment = {
+        "VAULT_TOKEN": token,
+        "VAULT_ADDR": address,
+        "SOPS_HC_VAULT_ALLOWLIST": address,
+        "VAULT_MAX_RETRIES": "1",
+        "VAULT_CLIENT_TIMEOUT": f"{CLIENT_TIMEOUT_SECONDS}s",
+        "VAULT_DISABLE_REDIRECTS": "true",  # a redirect would carry the token along
+    }
+    files: dict[str, SensitiveText] = {}
+    read: tuple[str, ...] = ()
+    if key.ambient:
+        identity = operator.identity("vault")
+        environment |= {name: value for name, value in identity.items() if name not in ("VAULT_TOKEN", "VAULT_ADDR")}
+        read = _ambient_files(identity)
+    environment |= _given("vault", {"VAULT_NAMESPACE": ("namespace", key.namespace)})
+    if key.ca_bundle is not None:
+        require_authorities(key.ca_bundle, "provider.vault.caBundle")
+        files["VAULT_CACERT"] = key.ca_bundle
+    return Plan(environment, files, read)
+
+
+def require_authorities(value: SensitiveText, field: str) -> None:
+    """Refuse what holds no certificate.
+
+    Raises:
+        JiemiError: KeyInvalid.
+    """
+    try:
+        x509.load_pem_x509_certificates(value.reveal().encode("utf-8", "replace"))
+    except ValueError:
+        pass
+    else:
+        return
+    raise JiemiError("KeyInvalid", f"{field} holds no certificate (PEM)")
+
+
+def _plan_huawei(key: HuaweiKey) -> Plan:
+    return Plan(
+        _given(
+            "huawei",
+            {
+                "HUAWEICLOUD_SDK_AK": ("accessKey", key.access_key),
+                "HUAWEICLOUD_SDK_SK": ("secretKey", key.secret_key),
+                "HUAWEICLOUD_SDK_PROJECT_ID": ("projectId", key.project_id),
+            },
+        )
+    )
+
+
+def given_name(key: CloudKey) -> str:
+    """A key's public name, for a message."""
+    if key.provider != "huawei" and isinstance(key, AwsKey | GcpKey | AzureKey | VaultKey) and key.ambient:
+        return f"Krapao's own {key.provider} identity"
+    match key:
+        case AwsKey(role_arn=SensitiveText() as role):
+            return f"AWS role {_text(role, 'aws.roleArn')}"
+        case GcpKey(service_account=SensitiveText() as account):
+            return f"GCP service account {json.loads(service_account(account))['client_email'][:200]}"
+        case AzureKey(client_id=SensitiveText() as client):
+            return f"Azure client {_text(client, 'azure.clientId')}"
+    return {"aws": "an AWS access key", "gcp": "a GCP access token", "vault": "a Vault token"}.get(
+        key.provider, "a Huawei Cloud access key"
+    )

@@ -1,0 +1,224 @@
+"""The guard of one run: sops's key service for an opener, in front of the holders.
+
+    opener ── Decrypt(master key, wrapped data key) ─> judge ─> holder ─> a data key's length? ─> opener
+                                                        └─ refused, counted, with a typed reason
+
+Each run has a socket of its own in its folder, takes one connection on it, and only from the opener's own process. What
+the opener sends was chosen by whoever writes the file; so it is a structure that is compared, made anew and bounded,
+and nothing in it is believed. `Encrypt` never passes.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+import trio
+
+from jiemi.core.errors import Failure, JiemiError
+from jiemi.krapao.decryption import keyservice
+from jiemi.krapao.decryption.age_keys import AgeIdentities, read_age_key
+from jiemi.krapao.decryption.destinations import (
+    Refusal,
+    VaultTrust,
+    is_named,
+    judge,
+    name_of,
+    provider_of,
+)
+from jiemi.krapao.decryption.grpc import (
+    FAILED_PRECONDITION,
+    INVALID_ARGUMENT,
+    PERMISSION_DENIED,
+    RESOURCE_EXHAUSTED,
+    UNIMPLEMENTED,
+    GrpcConnectionError,
+    GrpcStatusError,
+    serve_calls,
+)
+from jiemi.krapao.decryption.holder_start import HolderKey, HolderPrograms
+from jiemi.krapao.decryption.holders import Holders
+from jiemi.krapao.decryption.keyservice import AgeMasterKey, MasterKey, VaultMasterKey
+from jiemi.krapao.decryption.verdicts import Outcome, Verdict, of_status
+from jiemi.krapao.settings import KrapaoSettings
+from jiemi.rpc.keys import AgeKey, DecryptionKey, HuaweiKey, PgpKey, VaultKey
+
+DATA_KEY_BYTES = (32, 33)
+"""sops's data keys are of 32 bytes (sops.go, GenerateDataKey); a part of a divided one has one more (shamir.go)."""
+
+_MAX_CIPHERTEXT_BYTES = 64 * 1024
+_PEER_CREDENTIALS = struct.Struct("iII")
+
+
+class Guard:
+    """Answers an opener's requests, and remembers what became of each.
+
+    Args:
+        keys: of the Decryptor; nothing else opens a file of its.
+    """
+
+    def __init__(
+        self, keys: Sequence[DecryptionKey], holders: Holders, programs: HolderPrograms, settings: KrapaoSettings
+    ) -> None:
+        self._keys = tuple(keys)
+        self._holders = holders
+        self._programs = programs
+        self._settings = settings
+        self._trust = VaultTrust(
+            allowed=settings.vault_addresses,
+            own=settings.own_vault_address,
+            naming_required=settings.require_named_vault,
+        )
+        self._requests = 0
+        self._opener: int | None = None
+        self._names: dict[DecryptionKey, tuple[str, ...]] = {}
+        self.outcomes: list[Outcome] = []
+        self.vault_address: str | None = None
+
+    def expect(self, pid: int) -> None:
+        """Tell which process the opener is, before it can have connected."""
+        self._opener = pid
+
+    async def serve(self, path: Path, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Listen at a path, and answer the opener until it is gone. Has no deadline: the run has, and cancels this."""
+        listener = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with listener:
+            await listener.bind(str(path))
+            listener.listen(1)
+            task_status.started()
+            while True:
+                accepted, _ = await listener.accept()
+                stream = trio.SocketStream(accepted)
+                if self._opener is not None and _peer(stream) == self._opener:
+                    break
+                await trio.aclose_forcefully(stream)
+            path.unlink()  # noqa: ASYNC240 - in memory
+        await serve_calls(stream, self.answer)
+
+    async def answer(self, method: str, message: bytes) -> bytes:
+        """Answer one call.
+
+        Raises:
+            GrpcStatusError: it is not answered; the text is our own, and sops prints it to nobody.
+        """
+        if method != keyservice.DECRYPT:
+            self.outcomes.append(
+                Outcome(
+                    "", "", Verdict.REFUSED, Failure("DestinationNotAllowed", "sops asked for more than a data key")
+                )
+            )
+            raise GrpcStatusError(PERMISSION_DENIED if method == keyservice.ENCRYPT else UNIMPLEMENTED)
+        try:
+            request = keyservice.read_decrypt_request(message)
+        except keyservice.UnreadableError:
+            raise GrpcStatusError(INVALID_ARGUMENT) from None
+        if request.key is None:
+            self.outcomes.append(Outcome("", "a key of an unknown kind", Verdict.NOT_GIVEN))
+            raise GrpcStatusError(FAILED_PRECONDITION, "no key of this kind is given")
+        name, provider = name_of(request.key), provider_of(request.key)
+        self._requests += 1
+        if self._requests > self._settings.max_key_requests or len(request.ciphertext) > _MAX_CIPHERTEXT_BYTES:
+            self.outcomes.append(Outcome(provider, name, Verdict.TOO_MANY))
+            raise GrpcStatusError(RESOURCE_EXHAUSTED)
+        given = [key for key in self._keys if key.provider == provider]
+        if not given:
+            self.outcomes.append(Outcome(provider, name, Verdict.NOT_GIVEN))
+        for key in given:
+            found = await self._ask(key, request.key, request.ciphertext)
+            if isinstance(found, bytes):
+                self.outcomes.append(Outcome(provider, name, Verdict.OPENED))
+                return keyservice.write_decrypt_response(found)
+            self.outcomes.append(attrs.evolve(found, provider=provider, recipient=name))
+        raise GrpcStatusError(FAILED_PRECONDITION, "no key that is given opens it")
+
+    async def _ask(self, key: DecryptionKey, asked: MasterKey, ciphertext: bytes) -> bytes | Outcome:
+        """The data key, or what became of the request."""
+        if not isinstance(key, AgeKey | PgpKey | HuaweiKey) and key.ambient:
+            try:
+                self._settings.operator.identity(key.provider)
+            except JiemiError as error:
+                return Outcome("", "", Verdict.UNUSABLE, error.failure)
+        judged = judge(asked, key, self._trust)
+        if isinstance(judged, Refusal):
+            return Outcome("", "", Verdict.REFUSED, Failure("DestinationNotAllowed", judged.message))
+        named = True
+        address = ""
+        if isinstance(judged, VaultMasterKey) and isinstance(key, VaultKey):
+            address = judged.address
+            named = is_named(address, key, self._trust)
+            if not named:
+                self._trust = attrs.evolve(self._trust, first=address)
+        if isinstance(key, AgeKey) and isinstance(judged, AgeMasterKey):
+            identities = self._identities(key)
+            if isinstance(identities, Outcome):
+                return identities
+            self._names[key] = identities.recipients
+            if not identities.may_open(judged.recipient):
+                return Outcome("", "", Verdict.NOT_OPENED)
+        found = await self._ask_holder(key, HolderKey.of(key, address), judged, ciphertext)
+        if isinstance(found, bytes) and not named:
+            self.vault_address = address
+        return found
+
+    def _identities(self, key: AgeKey) -> AgeIdentities | Outcome:
+        try:
+            return read_age_key(key, plugins=bool(self._settings.age_plugins_path))
+        except JiemiError as error:
+            return Outcome("", "", Verdict.UNUSABLE, error.failure)
+
+    async def _ask_holder(
+        self, key: DecryptionKey, wanted: HolderKey, asked: MasterKey, ciphertext: bytes
+    ) -> bytes | Outcome:
+        message = keyservice.write_decrypt_request(keyservice.DecryptRequest(asked, ciphertext))
+        called = False
+        with trio.move_on_after(self._settings.key_service_timeout_seconds):
+            try:
+                async with self._holders.use(wanted, self._programs) as held:
+                    self._names[key] = held.names
+                    called = True
+                    data_key = keyservice.read_decrypt_response(await held.client.call(keyservice.DECRYPT, message))
+            except JiemiError as error:
+                return Outcome("", "", _VERDICTS.get(error.failure.reason, Verdict.UNUSABLE), error.failure)
+            except GrpcStatusError as error:
+                return Outcome("", "", of_status(wanted.key.provider, error))
+            except (GrpcConnectionError, keyservice.UnreadableError):
+                self._holders.failed(wanted)
+                return Outcome("", "", Verdict.HOLDER_FAILED)
+            # What was wrapped may be no data key, but something else of the same recipient's.
+            return data_key if len(data_key) in DATA_KEY_BYTES else Outcome("", "", Verdict.NOT_OPENED)
+        return self._waited(wanted, called=called)
+
+    def _waited(self, wanted: HolderKey, *, called: bool) -> Outcome:
+        """What it means that no answer came in time."""
+        within = f"within {self._settings.key_service_timeout_seconds:g} s"
+        if not called:
+            failure = Failure("KeyHolderFailed", f"no process to hold the key could be had {within}")
+            return Outcome("", "", Verdict.HOLDER_FAILED, failure)
+        self._holders.failed(wanted)
+        if wanted.key.provider in ("age", "pgp"):
+            failure = Failure("KeyHolderFailed", f"the process that holds the key gave no answer {within}")
+            return Outcome("", "", Verdict.HOLDER_FAILED, failure)
+        failure = Failure("KeyServiceUnreachable", f"a key service gave no answer {within}")
+        return Outcome("", "", Verdict.UNREACHABLE, failure)
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Public names of the keys given; of one that was not asked only its kind."""
+        return tuple(name for key in self._keys for name in self._names.get(key, (f"a key for {key.provider}",)))
+
+
+_VERDICTS = {
+    "KeyServiceUnreachable": Verdict.UNREACHABLE,
+    "KeyServiceDenied": Verdict.DENIED,
+    "KeyHolderFailed": Verdict.HOLDER_FAILED,
+}
+
+
+def _peer(stream: trio.SocketStream) -> int:
+    """The process that is connected (SO_PEERCRED of unix(7))."""
+    data = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS.size)
+    pid: int = _PEER_CREDENTIALS.unpack(data)[0]
+    return pid
