@@ -92,6 +92,7 @@ struct RenderRequest {
   sopsPath @2 :Text;        # path of the .sops.yaml, which must exist then; null where not given
   keys @3 :List(DecryptionKey);
   wholeFile @4 :Bool;       # the decrypted file itself is wanted, not the documents in it
+  allowedRecipients @5 :List(Text);  # patterns of recipients that may be asked for the data key; empty for all
 }
 
 struct DecryptionKey {

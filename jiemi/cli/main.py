@@ -131,6 +131,10 @@ def miwen(
         ),
     ] = "3m",  # type: ignore[assignment] # the parser reads the default too
     alive_file: Annotated[Path | None, typer.Option(help="Touched while Miwen lives, for `jiemi probe miwen`.")] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(help="File of rules: which repositories, files and recipients are for which namespaces."),
+    ] = None,
     log_format: _LogFormat = LogFormat.JSON,
 ) -> None:
     """Run Miwen, the controller: watches Decryptors and keeps their objects applied."""
@@ -145,6 +149,7 @@ def miwen(
             namespace=namespace,
             interval_seconds=interval,
             alive_file=alive_file,
+            policy=policy,
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from jiemi.cli.errors import CommandError
 from jiemi.cli.running import forbid_core_dumps, run_until_signalled
+from jiemi.core.policy import Policy, read_policy
 from jiemi.miwen.kubernetes_real import KubernetesSettings, open_kubernetes
 from jiemi.miwen.service import MiwenSettings, run_miwen
 from jiemi.rpc.address import ANY_HOST, TcpAddress, parse_address
@@ -24,6 +25,7 @@ def run(
     namespace: str | None,
     interval_seconds: float,
     alive_file: Path | None,
+    policy: Path | None,
 ) -> None:
     """Run Miwen until it is signalled."""
     try:
@@ -32,7 +34,11 @@ def run(
             raise ValueError(f"{address} is an address to listen on; name Krapao's host and port")
     except ValueError as error:
         raise CommandError(f"--krapao: {error}") from error
-    settings = MiwenSettings(interval_seconds=interval_seconds, alive_file=alive_file)
+    settings = MiwenSettings(
+        interval_seconds=interval_seconds,
+        alive_file=alive_file,
+        policy=_read_policy(policy) if policy is not None else None,
+    )
     kubernetes_settings = KubernetesSettings(
         kubeconfig=kubeconfig, context=context, namespace=namespace, environment=dict(os.environ)
     )
@@ -52,6 +58,16 @@ def run(
             raise CommandError(f"--alive-file {alive_file} can't be written: {error.strerror}") from error
     forbid_core_dumps()
     run_until_signalled(main)
+
+
+def _read_policy(path: Path) -> Policy:
+    """Raises CommandError: it can't be read, or is no policy. Never goes on without one that was asked for."""
+    try:
+        return read_policy(path.read_text())
+    except OSError as error:
+        raise CommandError(f"--policy {path} can't be read: {error.strerror}") from error
+    except ValueError as error:
+        raise CommandError(f"--policy {path}: {error}") from error
 
 
 def _now() -> datetime.datetime:

@@ -181,6 +181,11 @@ REASONS: Mapping[str, ReasonInfo] = {
         "The file asks for a server, role or key that neither the Decryptor nor Krapao's operator names.",
         "If it is meant, add what the message names to the spec; otherwise find out who changed the file.",
     ),
+    "PolicyDenied": ReasonInfo(
+        Kind.STALLED,
+        "The operator's policy does not allow this repository, file, recipient or namespace here.",
+        "Ask the operator for a rule that allows it (Miwen's `--policy` file).",
+    ),
     "AmbientIdentityNotAllowed": ReasonInfo(
         Kind.STALLED,
         "The provider names no credential, and Krapao lends no identity of its own Pod for it.",

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import attrs
 import cattrs
+from cattrs.cols import homogenous_tuple_structure_factory
 from cattrs.errors import ClassValidationError, IterableValidationError
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
@@ -169,6 +170,16 @@ def _make_converter() -> cattrs.Converter:
     converter.register_structure_hook(SensitiveText, sensitive)
     converter.register_unstructure_hook(SensitiveText, lambda value: value.reveal())
 
+    def list_hook(hint: Any) -> Any:
+        inner = homogenous_tuple_structure_factory(hint, converter)
+
+        def structure_list(value: Any, target: Any) -> Any:
+            if not isinstance(value, list):  # a text would be a list of its characters
+                raise FieldError("must be a list")
+            return inner(value, target)
+
+        return structure_list
+
     def structure_hook(cls: Any) -> Any:
         overrides: dict[str, Any] = {
             attribute.name: override(rename=json_name(attribute)) for attribute in attrs.fields(cls)
@@ -192,6 +203,7 @@ def _make_converter() -> cattrs.Converter:
         }
         return make_dict_unstructure_fn(cls, converter, **overrides)
 
+    converter.register_structure_hook_factory(lambda hint: get_origin(hint) is tuple, list_hook)
     converter.register_structure_hook_factory(attrs.has, structure_hook)
     converter.register_unstructure_hook_factory(attrs.has, unstructure_hook)
     return converter

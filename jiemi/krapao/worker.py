@@ -148,7 +148,13 @@ class Worker:
             await self._read(wanted, request.sops_path, _SOPS_FIELD)
         format = format_of(request.path)
         try:
-            decrypted = await self._decrypter.decrypt(data, format, request.keys, whole=request.whole_file)
+            decrypted = await self._decrypter.decrypt(
+                data,
+                format,
+                request.keys,
+                whole=request.whole_file,
+                allowed_recipients=request.allowed_recipients,
+            )
             encryption = read_encryption(data)
             if format is Format.BINARY or request.whole_file:
                 return Rendered(request.revision, (), decrypted.plain, encryption, decrypted.vault_address)

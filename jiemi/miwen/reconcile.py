@@ -18,6 +18,7 @@ from jiemi.blocking.places import Places
 from jiemi.core.decryptor import Decryptor, DecryptorSpec, DecryptorStatus, EncryptionStatus
 from jiemi.core.errors import Failure, JiemiError, Kind
 from jiemi.core.manifests import Manifest, read_manifests
+from jiemi.core.policy import Policy, PolicyRule, require_namespaces
 from jiemi.core.schedule import head_max_age_seconds
 from jiemi.core.status import Facts, after_failure, after_sync, is_current
 from jiemi.core.target import require_form, target_manifest, wants_whole_file
@@ -73,6 +74,7 @@ class Reconciler:
         interval_seconds: of the loops that tick.
         deploy_timeout_seconds: the longest that reading keys, decrypting and applying may take together, once begun.
         work: bounds how many Decryptors are decrypted and applied at once, and so the memory that takes.
+        policy: the operator's, or None where everything is allowed.
     """
 
     kubernetes: Kubernetes
@@ -80,6 +82,7 @@ class Reconciler:
     interval_seconds: float
     deploy_timeout_seconds: float
     work: Places
+    policy: Policy | None = None
 
     async def tick(
         self,
@@ -126,6 +129,7 @@ class Reconciler:
         spec = decryptor.spec
         if isinstance(spec, Failure):
             raise JiemiError.of(spec)
+        rule = self._rule(decryptor, spec)
         generation = decryptor.meta.generation
         repository = repositories.get(generation)
         if repository is None:
@@ -144,7 +148,7 @@ class Reconciler:
             progress.deployed = None
             async with self.work.place(decryptor.meta.namespace):
                 with trio.fail_after(self.deploy_timeout_seconds):
-                    await self._deploy(decryptor, before, spec, repository, head.revision, progress)
+                    await self._deploy(decryptor, before, spec, repository, head.revision, progress, rule)
             progress.deployed = wanted
         return after_sync(
             before,
@@ -155,6 +159,16 @@ class Reconciler:
             facts=progress.learnt,
         )
 
+    def _rule(self, decryptor: Decryptor, spec: DecryptorSpec) -> PolicyRule | None:
+        """What the operator's policy allows; None where there is none. Raises JiemiError as `Policy.rule_for`."""
+        if self.policy is None:
+            return None
+        return self.policy.rule_for(
+            namespace=decryptor.meta.namespace,
+            url=spec.source.repository.url,
+            path=spec.source.file_to_decrypt,
+        )
+
     async def _deploy(
         self,
         decryptor: Decryptor,
@@ -163,12 +177,16 @@ class Reconciler:
         repository: Repository,
         revision: str,
         progress: Progress,
+        rule: PolicyRule | None,
     ) -> None:
         pinned = before.vault_address if before is not None else None
         keys = await decryption_keys(decryptor, spec, self.kubernetes, vault_address=pinned)
         path, target = spec.source.file_to_decrypt, spec.target
         whole = wants_whole_file(target, path)
-        request = RenderRequest(revision, path, spec.source.sops_path, keys, whole_file=whole)
+        recipients = rule.recipients if rule is not None else ()
+        request = RenderRequest(
+            revision, path, spec.source.sops_path, keys, whole_file=whole, allowed_recipients=recipients
+        )
         rendered = await repository.render(request)
         vault = spec.provider.vault
         names_none = vault is not None and vault.address is None
@@ -184,6 +202,8 @@ class Reconciler:
             )
         else:
             manifests = read_manifests(rendered.documents, path=path)
+        if rule is not None:
+            require_namespaces(rule, manifests, namespace=decryptor.meta.namespace)
         await self._apply(manifests, decryptor.meta.namespace)
 
     async def _apply(self, manifests: Sequence[Manifest], namespace: str) -> None:

@@ -14,6 +14,7 @@ import structlog
 import trio
 
 from jiemi.blocking.places import Places
+from jiemi.core.policy import Policy
 from jiemi.core.schedule import DEFAULT_INTERVAL_SECONDS
 from jiemi.miwen.decryptor_loop import DecryptorLoop
 from jiemi.miwen.decryptors import Decryptors
@@ -38,12 +39,14 @@ class MiwenSettings:
             documents in memory meanwhile (8 MiB at most). One namespace gets at most half of the places.
         deploy_timeout_seconds: the longest that one of them may take.
         alive_file: touched every `ALIVE_INTERVAL_SECONDS` while the event loop runs, or None.
+        policy: the operator's, or None where everything is allowed.
     """
 
     interval_seconds: float = DEFAULT_INTERVAL_SECONDS
     max_concurrent_deployments: int = 8
     deploy_timeout_seconds: float = 300.0
     alive_file: Path | None = None
+    policy: Policy | None = None
 
 
 async def run_miwen(
@@ -67,6 +70,7 @@ async def run_miwen(
         settings.interval_seconds,
         settings.deploy_timeout_seconds,
         Places(settings.max_concurrent_deployments),
+        settings.policy,
     )
     loop = DecryptorLoop(kubernetes, krapao, reconciler, random)
     async with trio.open_nursery() as nursery:

@@ -182,6 +182,7 @@ def write_render_request(builder: Builder, request: RenderRequest) -> None:
     _put_text(builder, "path", request.path)
     _put_text(builder, "sopsPath", request.sops_path)
     builder.wholeFile = request.whole_file
+    _put_texts(builder, "allowedRecipients", request.allowed_recipients)
     keys = builder.init("keys", len(request.keys))
     for index, key in enumerate(request.keys):
         _write_key(keys[index], key)
@@ -198,6 +199,7 @@ def read_render_request(reader: Reader) -> RenderRequest:
         sops_path=_get_optional(reader, "sopsPath"),
         keys=tuple(_read_key(key) for key in keys),
         whole_file=bool(reader.wholeFile),
+        allowed_recipients=_get_texts(reader, "allowedRecipients"),
     )
 
 
@@ -291,6 +293,7 @@ def request_bytes(request: RenderRequest) -> int:
         request.revision,
         request.path,
         request.sops_path or "",
+        *request.allowed_recipients,
         *(text for key in request.keys for text in _texts_of(key)),
     )
     return sum(len(text) for text in texts)

@@ -100,6 +100,7 @@ class RenderRequest:
         sops_path: path of the .sops.yaml, which must exist where it is given; or None.
         keys: what may open the file's data key.
         whole_file: whether the decrypted file itself is wanted, as `Rendered.content`, and not the documents in it.
+        allowed_recipients: patterns of the recipients that may be asked for the data key; empty for all.
     """
 
     revision: str
@@ -107,6 +108,7 @@ class RenderRequest:
     sops_path: str | None = None
     keys: tuple[DecryptionKey, ...] = ()
     whole_file: bool = False
+    allowed_recipients: tuple[str, ...] = ()
 
 
 @attrs.frozen

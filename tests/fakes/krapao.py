@@ -77,6 +77,7 @@ class FakeKrapao:
     Attributes:
         gate: every head and render waits for it first. Set from the start.
         calls: ("head", url) and ("render", url, path), in their order.
+        requests: what was asked to be rendered, in its order.
         opened: how many repositories are open now.
         running: how many heads and renders run now.
         watching: how many watches run now.
@@ -86,6 +87,7 @@ class FakeKrapao:
         self.gate = trio.Event()
         self.gate.set()
         self.calls: list[tuple[str, ...]] = []
+        self.requests: list[RenderRequest] = []
         self.credentials: list[GitCredentials] = []
         self.opened = 0
         self.running = 0
@@ -144,6 +146,7 @@ class FakeKrapao:
         return head
 
     def _render(self, source: Source, request: RenderRequest) -> Rendered:
+        self.requests.append(request)
         origin = self._origin(source)
         if request.revision not in origin.files:
             raise JiemiError("RevisionNotFound", f"{source.url} has no revision {request.revision}")

@@ -87,7 +87,13 @@ class FakeDecrypter:
         self.owned: dict[Hashable, tuple[DecryptionKey, ...]] = {}
 
     async def decrypt(
-        self, data: bytes, format: Format, keys: tuple[DecryptionKey, ...], *, whole: bool = False
+        self,
+        data: bytes,
+        format: Format,
+        keys: tuple[DecryptionKey, ...],
+        *,
+        whole: bool = False,
+        allowed_recipients: tuple[str, ...] = (),
     ) -> Decrypted:
         self.runs += 1
         return Decrypted(SensitiveBytes(data))

@@ -10,6 +10,7 @@ import trio
 from miwen_harness import FILE, INTERVAL, URL, World, miwen, secret, settle
 from trio.testing import MockClock
 
+from jiemi.core.policy import read_policy
 from jiemi.rpc.contract import Encryption
 
 
@@ -171,3 +172,21 @@ async def test_binary_content_stays_whole_in_a_config_map() -> None:
         TargetSpec("x", "ConfigMap"), path="a.bin", documents=(), content=SensitiveBytes(b"\xff\x00")
     )
     assert made.body["binaryData"] == {"a.bin": base64.b64encode(b"\xff\x00").decode()}
+
+
+async def test_a_policy_is_asked_before_the_repository_and_bounds_recipients_and_namespaces(
+    world: World, autojump_clock: MockClock
+) -> None:
+    policy = read_policy(f"rules: [{{namespaces: [default], repositories: ['{URL}'], recipients: [age1one]}}]")
+    world.add()
+    world.add("stranger", "elsewhere")
+    async with miwen(world, policy=policy):
+        assert world.reason() == "Synced"
+        assert world.krapao.requests[-1].allowed_recipients == ("age1one",)
+        [ready] = world.status("stranger", "elsewhere")["conditions"]
+        assert ready["reason"] == "PolicyDenied"
+        assert sum(call[0] == "head" for call in world.krapao.calls) == 1
+        world.origin.commit({FILE: [secret(namespace="kube-system", greeting="two")]})
+        await trio.sleep(INTERVAL + 1)
+        assert world.reason() == "PolicyDenied"
+        assert world.cluster.get("Secret", "kube-system", "app") is None

@@ -47,7 +47,7 @@ def keys_of(kind: type[Any]) -> st.SearchStrategy[Any]:
 
 KEYS = st.lists(st.one_of(*map(keys_of, get_args(DecryptionKey))), max_size=4).map(tuple)
 ENCRYPTIONS = st.builds(Encryption, TEXTS, MAYBE_TEXT, MAYBE_TEXT)
-REQUESTS = st.builds(RenderRequest, TEXT, TEXT, MAYBE_TEXT, KEYS, st.booleans())
+REQUESTS = st.builds(RenderRequest, TEXT, TEXT, MAYBE_TEXT, KEYS, st.booleans(), TEXTS)
 DATA = st.builds(SensitiveBytes, st.binary())
 RENDERED = st.builds(
     Rendered, REVISIONS, st.lists(DATA, max_size=4).map(tuple), st.none() | DATA, ENCRYPTIONS, MAYBE_TEXT

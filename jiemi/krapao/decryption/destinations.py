@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import re
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import attrs
 
+from jiemi.core.patterns import matches
 from jiemi.krapao.decryption.keyservice import (
     AgeMasterKey,
     AwsMasterKey,
@@ -95,6 +96,19 @@ class VaultTrust:
 
 def name_of(key: MasterKey) -> str:
     """A master key's public name with its kind, for a message: "age age1…"; never longer than a line."""
+    kind, name = _kind_and_name(key)
+    shown = "".join(char if " " <= char <= "~" else "?" for char in name[:200])
+    return f"{kind} {_without_userinfo(shown)}"
+
+
+def allowed_by_policy(key: MasterKey, recipients: Sequence[str]) -> Refusal | None:
+    """A refusal where a policy lists recipients and a master key is none of them."""
+    if not recipients or any(matches(_kind_and_name(key)[1], pattern) for pattern in recipients):
+        return None
+    return Refusal(f"the operator's policy does not allow the file's recipient {name_of(key)}")
+
+
+def _kind_and_name(key: MasterKey) -> tuple[str, str]:
     match key:
         case AgeMasterKey():
             kind, name = "age", key.recipient
@@ -110,8 +124,7 @@ def name_of(key: MasterKey) -> str:
             kind, name = "Vault", f"{key.address}/v1/{key.engine_path}/keys/{key.key_name}"
         case HuaweiMasterKey():
             kind, name = "Huawei Cloud KMS", key.key_id
-    shown = "".join(char if " " <= char <= "~" else "?" for char in name[:200])
-    return f"{kind} {_without_userinfo(shown)}"
+    return kind, name
 
 
 def provider_of(key: MasterKey) -> str:
@@ -282,12 +295,6 @@ def _within(name: str, patterns: Iterable[str], field: str) -> Refusal | None:
     if not listed or any(matches(name, pattern) for pattern in listed):
         return None
     return Refusal(f"the file names {_shown(name)}, which {field} does not list")
-
-
-def matches(name: str, pattern: str) -> bool:
-    """Whether a pattern takes a name: `*` stands for any characters but `:` and `/`, and all else for itself."""
-    parts = map(re.escape, pattern.split("*"))
-    return re.fullmatch("[^:/]*".join(parts), name) is not None
 
 
 def _shown(text: str) -> str:

@@ -21,9 +21,11 @@ import trio
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.krapao.decryption import keyservice
 from jiemi.krapao.decryption.age_keys import AgeIdentities, read_age_key
+from jiemi.krapao.decryption.confinement import Measures
 from jiemi.krapao.decryption.destinations import (
     Refusal,
     VaultTrust,
+    allowed_by_policy,
     is_named,
     judge,
     name_of,
@@ -58,15 +60,22 @@ class Guard:
 
     Args:
         keys: of the Decryptor; nothing else opens a file of its.
+        allowed_recipients: patterns of the master keys that may be asked, by the operator's policy; empty for all.
     """
 
     def __init__(
-        self, keys: Sequence[DecryptionKey], holders: Holders, programs: HolderPrograms, settings: KrapaoSettings
+        self,
+        keys: Sequence[DecryptionKey],
+        holders: Holders,
+        programs: HolderPrograms,
+        settings: KrapaoSettings,
+        allowed_recipients: Sequence[str] = (),
     ) -> None:
         self._keys = tuple(keys)
         self._holders = holders
         self._programs = programs
         self._settings = settings
+        self._allowed_recipients = tuple(allowed_recipients)
         self._trust = VaultTrust(
             allowed=settings.vault_addresses,
             own=settings.own_vault_address,
@@ -77,6 +86,11 @@ class Guard:
         self._names: dict[DecryptionKey, tuple[str, ...]] = {}
         self.outcomes: list[Outcome] = []
         self.vault_address: str | None = None
+
+    @property
+    def measures(self) -> Measures:
+        """What confines the processes of this run."""
+        return self._programs.measures
 
     def expect(self, pid: int) -> None:
         """Tell which process the opener is, before it can have connected."""
@@ -123,6 +137,11 @@ class Guard:
         if self._requests > self._settings.max_key_requests or len(request.ciphertext) > _MAX_CIPHERTEXT_BYTES:
             self.outcomes.append(Outcome(provider, name, Verdict.TOO_MANY))
             raise GrpcStatusError(RESOURCE_EXHAUSTED)
+        refused = allowed_by_policy(request.key, self._allowed_recipients)
+        if refused is not None:
+            failure = Failure("PolicyDenied", refused.message)
+            self.outcomes.append(Outcome(provider, name, Verdict.UNUSABLE, failure))
+            raise GrpcStatusError(PERMISSION_DENIED)
         given = [key for key in self._keys if key.provider == provider]
         if not given:
             self.outcomes.append(Outcome(provider, name, Verdict.NOT_GIVEN))

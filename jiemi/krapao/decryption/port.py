@@ -32,7 +32,13 @@ class Decrypter(Protocol):
     """Opens files. May be called from several tasks at once."""
 
     async def decrypt(
-        self, data: bytes, format: Format, keys: tuple[DecryptionKey, ...], *, whole: bool = False
+        self,
+        data: bytes,
+        format: Format,
+        keys: tuple[DecryptionKey, ...],
+        *,
+        whole: bool = False,
+        allowed_recipients: tuple[str, ...] = (),
     ) -> Decrypted:
         """Open a file.
 
@@ -40,6 +46,7 @@ class Decrypter(Protocol):
             data: the encrypted file, which may be hostile.
             keys: what may open it, and nothing else may.
             whole: whether the file itself is wanted, in its own format.
+            allowed_recipients: patterns of the recipients that may be asked for the data key; empty for all.
 
         Raises:
             JiemiError: NotEncrypted, UnknownFormat, KeyMissing, KeyInvalid, KeyServiceDenied, KeyServiceUnreachable,

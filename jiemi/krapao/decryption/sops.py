@@ -105,7 +105,13 @@ class SopsDecrypter:
         self._holders.own(owner, keys)
 
     async def decrypt(
-        self, data: bytes, format: Format, keys: tuple[DecryptionKey, ...], *, whole: bool = False
+        self,
+        data: bytes,
+        format: Format,
+        keys: tuple[DecryptionKey, ...],
+        *,
+        whole: bool = False,
+        allowed_recipients: tuple[str, ...] = (),
     ) -> Decrypted:
         """As `Decrypter.decrypt`."""
         settings = self._settings
@@ -118,7 +124,8 @@ class SopsDecrypter:
             with trio.move_on_after(seconds):
                 measures = await self.measures()
                 output = format if whole else _output_format(data, format)
-                return await self._decrypt(data, format, output, keys, HolderPrograms(sops, gpg, measures))
+                guard = Guard(keys, self._holders, HolderPrograms(sops, gpg, measures), settings, allowed_recipients)
+                return await self._decrypt(data, format, output, sops, guard)
         raise JiemiError("Timeout", f"decrypting the file took longer than Krapao's limit of {seconds:g} s")
 
     async def measures(self) -> Measures:
@@ -141,13 +148,10 @@ class SopsDecrypter:
                 "InternalError", f"Krapao can't find out how to confine a process: {error.strerror}"
             ) from error
 
-    async def _decrypt(
-        self, data: bytes, format: Format, output: Format, keys: tuple[DecryptionKey, ...], programs: HolderPrograms
-    ) -> Decrypted:
-        guard = Guard(keys, self._holders, programs, self._settings)
+    async def _decrypt(self, data: bytes, format: Format, output: Format, sops: Path, guard: Guard) -> Decrypted:
         with private_folder(self._settings.runtime_dir) as home:
             write_file(home / ".sops.yaml", _SOPS_CONFIG)
-            finished = await self._open(data, home, format, output, guard, programs)
+            finished = await self._open(data, home, format, output, sops, guard)
         if finished.returncode != 0:
             raise _explain(finished, data, format, guard)
         plain = finished.stdout
@@ -158,21 +162,21 @@ class SopsDecrypter:
         return Decrypted(SensitiveBytes(plain), guard.vault_address)
 
     async def _open(
-        self, data: bytes, home: Path, format: Format, output: Format, guard: Guard, programs: HolderPrograms
+        self, data: bytes, home: Path, format: Format, output: Format, sops: Path, guard: Guard
     ) -> Finished:
         """Run an opener beside its guard."""
         socket = home / "g"
-        confinement = Confinement(network=False, read_execute=(programs.sops, *LOADERS), read=(*LIBRARIES, home))
+        confinement = Confinement(network=False, read_execute=(sops, *LOADERS), read=(*LIBRARIES, home))
         async with trio.open_nursery() as nursery:
             await nursery.start(guard.serve, socket)
             result = await outcome.acapture(
                 run_program,
-                _opener_arguments(programs.sops, socket, format, output),
+                _opener_arguments(sops, socket, format, output),
                 stdin=data,
                 env={**EMPTY_ENVIRONMENT, **NO_NETWORK_ENVIRONMENT, "HOME": str(home), "XDG_CONFIG_HOME": str(home)},
                 cwd=home,
                 limits=self._limits,
-                sandbox=Sandbox(confinement, programs.measures),
+                sandbox=Sandbox(confinement, guard.measures),
                 what="decrypting the file",
                 missing="SopsMissing",
                 on_started=guard.expect,

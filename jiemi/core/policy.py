@@ -1,0 +1,134 @@
+"""The operator's policy: which repositories, files and recipients may make objects, and in which namespaces.
+
+So ciphertext that is copied into another tenant's repository is not decrypted there, even where the key would open it.
+Without a policy everything is allowed; with one, only what a rule allows. A rule is for the Decryptors of its
+namespaces, and takes a Decryptor whose repository and file it lists. Then only its recipients may be asked for the
+file's data key, and only objects in its `objectNamespaces` may come of it.
+
+    rules:
+      - namespaces: [team-a, "team-a-*"]
+        repositories: ["https://git.example.com/team-a/**"]
+        paths: ["**"]
+        recipients: ["age1…", "arn:aws:kms:*:111122223333:key/*"]
+        objectNamespaces: [team-a]
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from jiemi.core.errors import JiemiError
+from jiemi.core.fields import FieldError, api, structure
+from jiemi.core.manifests import Manifest
+from jiemi.core.patterns import matches
+
+_ALL = ("**",)
+
+
+@attrs.frozen(kw_only=True)
+class PolicyRule:
+    """What is allowed to the Decryptors of some namespaces. Each field is a list of patterns (`jiemi.core.patterns`).
+
+    Attributes:
+        namespaces: whose Decryptors it is for.
+        repositories: URLs, as in spec.source.repository.url.
+        paths: of the encrypted file in the repository.
+        recipients: public names of the master keys that may be asked: an age recipient, a fingerprint, an ARN, a
+            resource id, URL/keys/NAME/VERSION, URL/v1/MOUNT/keys/NAME, REGION:UUID.
+        object_namespaces: of the objects that may be applied; "" stands for objects without one. Empty for the
+            Decryptor's own only.
+    """
+
+    namespaces: tuple[str, ...] = api("")
+    repositories: tuple[str, ...] = api("", default=_ALL)
+    paths: tuple[str, ...] = api("", default=_ALL)
+    recipients: tuple[str, ...] = api("", default=_ALL)
+    object_namespaces: tuple[str, ...] = api("", default=())
+
+
+@attrs.frozen
+class Policy:
+    """All rules. With none, nothing is allowed."""
+
+    rules: tuple[PolicyRule, ...] = api("")
+
+    def rule_for(self, *, namespace: str, url: str, path: str) -> PolicyRule:
+        """The first rule that takes a Decryptor.
+
+        Raises:
+            JiemiError: PolicyDenied.
+        """
+        if not _plain(url):
+            raise JiemiError(
+                "PolicyDenied",
+                "the operator's policy: spec.source.repository.url must be plain: no .., %, ?, # or \\ in it",
+            )
+        for_namespace = [rule for rule in self.rules if _any(namespace, rule.namespaces)]
+        for rule in for_namespace:
+            if _any(url, rule.repositories) and _any(path, rule.paths):
+                return rule
+        what = (
+            f"spec.source.repository.url or spec.source.fileToDecrypt ({path}) is in none of the rules for namespace "
+            f"{namespace}"
+            if for_namespace
+            else f"no rule is for namespace {namespace}"
+        )
+        raise JiemiError("PolicyDenied", f"the operator's policy: {what}")
+
+
+def require_namespaces(rule: PolicyRule, manifests: Iterable[Manifest], *, namespace: str) -> None:
+    """Refuse objects in namespaces that a rule does not allow.
+
+    Args:
+        namespace: the Decryptor's.
+
+    Raises:
+        JiemiError: PolicyDenied, naming the object.
+    """
+    allowed = rule.object_namespaces or (namespace,)
+    for manifest in manifests:
+        named = str(manifest.body["metadata"].get("namespace") or namespace)
+        if not _any(named, allowed):
+            raise JiemiError(
+                "PolicyDenied", f"the operator's policy allows no object in namespace {named}: {manifest.label}"
+            )
+
+
+def read_policy(text: str) -> Policy:
+    """Read a policy file (YAML).
+
+    Raises:
+        ValueError: it is none; the text names the field.
+    """
+    try:
+        value: Any = YAML(typ="safe", pure=True).load(io.StringIO(text))
+    except YAMLError as error:
+        raise ValueError(f"it is not YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(value, dict) or set(value) - {"rules"}:
+        raise ValueError("it must be a mapping with the one field rules")
+    known = {"namespaces", "repositories", "paths", "recipients", "objectNamespaces"}
+    rules = value.get("rules")
+    for index, rule in enumerate(rules if isinstance(rules, list) else ()):
+        unknown = set(rule) - known if isinstance(rule, dict) else ()
+        if unknown:  # a misspelt bound would be no bound
+            raise ValueError(f"unknown field {sorted(map(str, unknown))[0]} @ rules[{index}]")
+    try:
+        return structure(value, Policy, "policy")
+    except FieldError as error:
+        raise ValueError(str(error)) from error
+
+
+def _plain(url: str) -> bool:
+    """Whether a URL means what it looks like: a host may read other forms as another repository's."""
+    return re.search(r"[%?#\\\s]", url) is None and not {".", ".."} & set(re.split(r"[/:]", url))
+
+
+def _any(name: str, patterns: Iterable[str]) -> bool:
+    return any(matches(name, pattern) for pattern in patterns)
