@@ -93,6 +93,9 @@ def krapao(
     max_holders: Annotated[
         int, typer.Option(min=1, help="How many processes may hold credentials at once, of about 40 MiB each.")
     ] = 16,
+    metrics_listen: Annotated[
+        str | None, typer.Option(help="host:port to serve /metrics for Prometheus on; not served without it.")
+    ] = None,
     log_format: _LogFormat = LogFormat.JSON,
 ) -> None:
     """Run Krapao, the repository service: clones, syncs, decrypts, serves."""
@@ -113,6 +116,7 @@ def krapao(
             require_vault_address=require_vault_address,
             age_plugins=age_plugins,
             max_holders=max_holders,
+            metrics_listen=metrics_listen,
         )
 
 
@@ -228,6 +232,21 @@ def status(
 
     with told_to_user():
         run(names or [], namespace=namespace, kubeconfig=kubeconfig, context=context)
+
+
+@app.command()
+def doctor(
+    runtime_dir: Annotated[
+        Path, typer.Option(help="Krapao's directory in memory (tmpfs).", envvar="JIEMI_RUNTIME_DIR")
+    ] = Path("/dev/shm"),  # noqa: S108 - a tmpfs is wanted
+    sops: _Sops = None,
+    gpg: _Gpg = None,
+) -> None:
+    """Say what Krapao finds here: its programs, and what confines the processes that decrypt."""
+    from jiemi.cli.doctor import run
+
+    with told_to_user():
+        run(runtime_dir=runtime_dir, sops=sops, gpg=gpg)
 
 
 probe_app = typer.Typer(help="Health checks, for Kubernetes probes.", no_args_is_help=True)

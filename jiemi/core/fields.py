@@ -156,6 +156,11 @@ def _exact(kind: type, word: str) -> Any:
     return structure_exact
 
 
+def _is_list(hint: Any) -> bool:
+    origin: Any = get_origin(hint)
+    return origin is tuple
+
+
 def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(detailed_validation=True)
     converter.register_structure_hook(str, _exact(str, "a string"))
@@ -203,7 +208,7 @@ def _make_converter() -> cattrs.Converter:
         }
         return make_dict_unstructure_fn(cls, converter, **overrides)
 
-    converter.register_structure_hook_factory(lambda hint: get_origin(hint) is tuple, list_hook)
+    converter.register_structure_hook_factory(_is_list, list_hook)
     converter.register_structure_hook_factory(attrs.has, structure_hook)
     converter.register_unstructure_hook_factory(attrs.has, unstructure_hook)
     return converter

@@ -23,6 +23,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.krapao.decryption.processes import adopt_orphans
 from jiemi.krapao.decryption.sops import open_decrypter
 from jiemi.krapao.git import Clones
+from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.repositories import Repositories
 from jiemi.krapao.settings import KrapaoSettings
 
@@ -35,8 +36,11 @@ KrapaoService = Repositories
 
 
 @contextlib.asynccontextmanager
-async def open_service(settings: KrapaoSettings) -> AsyncIterator[KrapaoService]:
+async def open_service(settings: KrapaoSettings, metrics: KrapaoMetrics | None = None) -> AsyncIterator[KrapaoService]:
     """Run Krapao's service for as long as the context lasts. It can be used as soon as the context is entered.
+
+    Args:
+        metrics: where it counts; its own where nobody reads them.
 
     Raises:
         JiemiError: StorageFailed where the state folder can't be used, or another Krapao uses it.
@@ -45,7 +49,7 @@ async def open_service(settings: KrapaoSettings) -> AsyncIterator[KrapaoService]
     with _volume(settings.state_dir):
         clones = Clones(settings)
         try:
-            async with open_decrypter(settings) as decrypter, trio.open_nursery() as nursery:
+            async with open_decrypter(settings, metrics) as decrypter, trio.open_nursery() as nursery:
                 nursery.start_soon(_keep_within_bound, clones)
                 yield Repositories(nursery, clones.open, decrypter, settings)
                 nursery.cancel_scope.cancel()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -119,6 +121,10 @@ def test_tools_says_where_each_came_from(lab: Lab, tools: dict[str, Path]) -> No
         (["krapao", "--state-dir", "/proc/nothing"], "state folder"),
         (["krapao", "--state-dir", "{folder}/x", "--listen", "tcp:host:many"], "--listen"),
         (["krapao", "--state-dir", "{folder}/x", "--ssh-known-hosts", "/nowhere"], "--ssh-known-hosts /nowhere"),
+        (["krapao", "--state-dir", "{folder}/x", "--allow-ambient-identity", "aws,huawei"], "'huawei' is none of aws"),
+        (["krapao", "--state-dir", "{folder}/x", "--allow-vault-address", "vault:8200"], "--allow-vault-address"),
+        (["krapao", "--state-dir", "{folder}/x", "--metrics-listen", "unix:/x"], "--metrics-listen: give host:port"),
+        (["krapao", "--state-dir", "{folder}/x", "--metrics-listen", "192.0.2.1:1"], "--metrics-listen: can't listen"),
         (["miwen", "--krapao", "nonsense:", "--kubeconfig", "/dev/null"], "--krapao"),
         (["miwen", "--krapao", "unix:/x", "--kubeconfig", "/nowhere"], "/nowhere"),
         (["miwen", "--krapao", "unix:/x", "--interval", "soon"], "is no duration"),
@@ -143,3 +149,45 @@ def test_completion_can_be_shown_for_the_common_shells() -> None:
         done = _run("--show-completion", shell, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
         assert done.returncode == 0, done.stderr
         assert "_JIEMI_COMPLETE" in done.stdout
+
+
+def test_doctor_says_what_confines_the_processes_and_what_is_missing(lab: Lab) -> None:
+    found = _run("doctor", "--sops", lab.tools["sops"], "--runtime-dir", lab.folder)
+    assert found.returncode == 0, found.stderr
+    lines = {line[:20].strip(): line[20:].split(maxsplit=1) for line in found.stdout.splitlines()}
+    assert lines["sops"][0] == "ok"
+    assert "3.13.3" in lines["sops"][1]
+    for measure in ("network of openers", "seccomp", "landlock", "no new privileges", "runtime folder"):
+        assert lines[measure][0] == "ok", found.stdout
+    missing = _run("doctor", "--sops", lab.folder / "nothing", "--runtime-dir", lab.folder)
+    assert missing.returncode == 1
+    assert "missing: sops" in missing.stderr
+
+
+def test_krapao_serves_its_counters_where_it_is_told_to(lab: Lab) -> None:
+    namespace = lab.namespace("e2e-metrics")
+    service, address = lab.start_krapao("--metrics-listen", "127.0.0.1:0", name="metrics")
+    lab.start_miwen(address, namespace)
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "m"}, "stringData": {"k": "v"}}
+    repository = lab.repository()
+    revision = repository.commit({"secret.enc.yaml": lab.encrypt(json.dumps(secret))})
+    lab.admin.apply(lab.decryptor(namespace, "m", repository.url)).ok()
+    lab.until_synced(namespace, "m", revision)
+    port = re.search(r'"address": "tcp:127\.0\.0\.1:(\d+)"', service.log_text())
+    assert port is not None, service.log_text()
+    with urllib.request.urlopen(f"http://127.0.0.1:{port[1]}/metrics", timeout=10) as answer:
+        page = answer.read().decode()
+    assert 'jiemi_key_requests_total{outcome="opened",provider="age"} 1.0' in page
+    assert 'jiemi_decryptions_total{outcome="ok"} 1.0' in page
+    assert "jiemi_key_holders 1.0" in page
+    lab.end_services()
+
+
+def test_a_policy_that_can_not_be_read_keeps_miwen_from_starting(lab: Lab) -> None:
+    policy = lab.folder / "policy.yaml"
+    policy.write_text("rules: [{namespaces: [a], repository: [b]}]")
+    arguments = ("miwen", "--krapao", "unix:/nowhere", "--kubeconfig", lab.kubeconfig, "--policy")
+    done = _run(*arguments, policy)
+    assert done.returncode == 1
+    assert "unknown field repository @ rules[0]" in done.stderr
+    assert "can't be read: No such file" in _run(*arguments, lab.folder / "nothing").stderr

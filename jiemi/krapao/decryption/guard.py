@@ -45,6 +45,7 @@ from jiemi.krapao.decryption.holder_start import HolderKey, HolderPrograms
 from jiemi.krapao.decryption.holders import Holders
 from jiemi.krapao.decryption.keyservice import AgeMasterKey, MasterKey, VaultMasterKey
 from jiemi.krapao.decryption.verdicts import Outcome, Verdict, of_status
+from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.keys import AgeKey, DecryptionKey, HuaweiKey, PgpKey, VaultKey
 
@@ -70,11 +71,13 @@ class Guard:
         programs: HolderPrograms,
         settings: KrapaoSettings,
         allowed_recipients: Sequence[str] = (),
+        metrics: KrapaoMetrics | None = None,
     ) -> None:
         self._keys = tuple(keys)
         self._holders = holders
         self._programs = programs
         self._settings = settings
+        self._metrics = metrics
         self._allowed_recipients = tuple(allowed_recipients)
         self._trust = VaultTrust(
             allowed=settings.vault_addresses,
@@ -119,7 +122,7 @@ class Guard:
             GrpcStatusError: it is not answered; the text is our own, and sops prints it to nobody.
         """
         if method != keyservice.DECRYPT:
-            self.outcomes.append(
+            self._note(
                 Outcome(
                     "", "", Verdict.REFUSED, Failure("DestinationNotAllowed", "sops asked for more than a data key")
                 )
@@ -130,28 +133,33 @@ class Guard:
         except keyservice.UnreadableError:
             raise GrpcStatusError(INVALID_ARGUMENT) from None
         if request.key is None:
-            self.outcomes.append(Outcome("", "a key of an unknown kind", Verdict.NOT_GIVEN))
+            self._note(Outcome("", "a key of an unknown kind", Verdict.NOT_GIVEN))
             raise GrpcStatusError(FAILED_PRECONDITION, "no key of this kind is given")
         name, provider = name_of(request.key), provider_of(request.key)
         self._requests += 1
         if self._requests > self._settings.max_key_requests or len(request.ciphertext) > _MAX_CIPHERTEXT_BYTES:
-            self.outcomes.append(Outcome(provider, name, Verdict.TOO_MANY))
+            self._note(Outcome(provider, name, Verdict.TOO_MANY))
             raise GrpcStatusError(RESOURCE_EXHAUSTED)
         refused = allowed_by_policy(request.key, self._allowed_recipients)
         if refused is not None:
             failure = Failure("PolicyDenied", refused.message)
-            self.outcomes.append(Outcome(provider, name, Verdict.UNUSABLE, failure))
+            self._note(Outcome(provider, name, Verdict.UNUSABLE, failure))
             raise GrpcStatusError(PERMISSION_DENIED)
         given = [key for key in self._keys if key.provider == provider]
         if not given:
-            self.outcomes.append(Outcome(provider, name, Verdict.NOT_GIVEN))
+            self._note(Outcome(provider, name, Verdict.NOT_GIVEN))
         for key in given:
             found = await self._ask(key, request.key, request.ciphertext)
             if isinstance(found, bytes):
-                self.outcomes.append(Outcome(provider, name, Verdict.OPENED))
+                self._note(Outcome(provider, name, Verdict.OPENED))
                 return keyservice.write_decrypt_response(found)
-            self.outcomes.append(attrs.evolve(found, provider=provider, recipient=name))
+            self._note(attrs.evolve(found, provider=provider, recipient=name))
         raise GrpcStatusError(FAILED_PRECONDITION, "no key that is given opens it")
+
+    def _note(self, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
+        if self._metrics is not None:
+            self._metrics.key_request(outcome.provider or "none", outcome.verdict.name.lower())
 
     async def _ask(self, key: DecryptionKey, asked: MasterKey, ciphertext: bytes) -> bytes | Outcome:
         """The data key, or what became of the request."""

@@ -45,6 +45,7 @@ from jiemi.krapao.decryption.port import Decrypted
 from jiemi.krapao.decryption.private_folders import private_folder, remove_abandoned, write_file
 from jiemi.krapao.decryption.processes import Finished, Limits, Sandbox, run_program
 from jiemi.krapao.decryption.verdicts import explain
+from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.keys import DecryptionKey
 
@@ -81,9 +82,11 @@ _BLOCK_DAMAGED = re.compile(r"parsing time|version string empty|no major\.minor\
 class SopsDecrypter:
     """The port `Decrypter` by the real sops. `open_decrypter` makes one."""
 
-    def __init__(self, nursery: trio.Nursery, settings: KrapaoSettings) -> None:
+    def __init__(self, nursery: trio.Nursery, settings: KrapaoSettings, metrics: KrapaoMetrics | None = None) -> None:
         self._settings = settings
+        self._metrics = metrics if metrics is not None else KrapaoMetrics()
         self._holders = Holders(nursery, settings)
+        self._metrics.watch_holders(lambda: self._holders.count)
         self._limiter = trio.CapacityLimiter(settings.decrypt_concurrency)
         self._checkers = trio.CapacityLimiter(1)
         self._preparing = trio.Lock()
@@ -114,6 +117,25 @@ class SopsDecrypter:
         allowed_recipients: tuple[str, ...] = (),
     ) -> Decrypted:
         """As `Decrypter.decrypt`."""
+        outcome_word = "cancelled"
+        try:
+            found = await self._decrypt_counted(data, format, keys, whole, allowed_recipients)
+            outcome_word = "ok"
+        except JiemiError as error:
+            outcome_word = error.failure.reason
+            raise
+        finally:
+            self._metrics.decryption(outcome_word)
+        return found
+
+    async def _decrypt_counted(
+        self,
+        data: bytes,
+        format: Format,
+        keys: tuple[DecryptionKey, ...],
+        whole: bool,
+        allowed_recipients: tuple[str, ...],
+    ) -> Decrypted:
         settings = self._settings
         sops = find_program(settings.sops, "sops", settings.programs_path)
         if sops is None:
@@ -124,7 +146,8 @@ class SopsDecrypter:
             with trio.move_on_after(seconds):
                 measures = await self.measures()
                 output = format if whole else _output_format(data, format)
-                guard = Guard(keys, self._holders, HolderPrograms(sops, gpg, measures), settings, allowed_recipients)
+                programs = HolderPrograms(sops, gpg, measures)
+                guard = Guard(keys, self._holders, programs, settings, allowed_recipients, self._metrics)
                 return await self._decrypt(data, format, output, sops, guard)
         raise JiemiError("Timeout", f"decrypting the file took longer than Krapao's limit of {seconds:g} s")
 
@@ -186,10 +209,12 @@ class SopsDecrypter:
 
 
 @contextlib.asynccontextmanager
-async def open_decrypter(settings: KrapaoSettings) -> AsyncIterator[SopsDecrypter]:
+async def open_decrypter(
+    settings: KrapaoSettings, metrics: KrapaoMetrics | None = None
+) -> AsyncIterator[SopsDecrypter]:
     """A decrypter, for as long as the context lasts; then every process of its is ended."""
     async with trio.open_nursery() as nursery:
-        yield SopsDecrypter(nursery, settings)
+        yield SopsDecrypter(nursery, settings, metrics)
         nursery.cancel_scope.cancel()
 
 

@@ -1,0 +1,145 @@
+"""`jiemi doctor`: what Krapao finds on this machine or in this Pod: its programs, memory, and what confines them.
+
+It tries each for real, as Krapao does at its start, and changes nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import attrs
+import trio
+from rich.table import Table
+from rich.text import Text
+
+from jiemi.cli.console import table_console
+from jiemi.cli.errors import CommandError
+from jiemi.core.errors import JiemiError
+from jiemi.krapao.decryption.confinement import LIBRARIES, LOADERS, MEASURES, Confinement, Measures
+from jiemi.krapao.decryption.confinement_probe import probe
+from jiemi.krapao.decryption.environments import EMPTY_ENVIRONMENT
+from jiemi.krapao.decryption.gpg import GPG_FILES
+from jiemi.krapao.decryption.private_folders import private_folder, require_memory
+from jiemi.krapao.decryption.processes import Limits, Sandbox, adopt_orphans, run_program
+from jiemi.krapao.decryption.sops import find_program
+
+_STYLES = {"ok": "green", "warning": "yellow", "missing": "red"}
+_LIMITS = Limits(seconds=20, cpu_seconds=10, memory_bytes=4 * 1024**3, output_bytes=64 * 1024)
+
+
+@attrs.frozen
+class Finding:
+    """One line: what was looked at, "ok", "warning" or "missing", and a sentence."""
+
+    name: str
+    state: str
+    text: str
+
+
+def run(*, runtime_dir: Path, sops: Path | None, gpg: Path | None) -> None:
+    """Print the findings.
+
+    Raises:
+        CommandError: something that Krapao can't do without is missing.
+    """
+    adopt_orphans()
+    findings = trio.run(_examine, runtime_dir, sops, gpg)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("WHAT", "STATE", "FINDING"):
+        table.add_column(column, no_wrap=column != "FINDING")
+    for finding in findings:
+        table.add_row(finding.name, Text(finding.state, style=_STYLES[finding.state]), Text(finding.text))
+    table_console().print(table)
+    missing = [finding.name for finding in findings if finding.state == "missing"]
+    if missing:
+        raise CommandError(f"missing: {', '.join(missing)}")
+
+
+async def _examine(runtime_dir: Path, sops: Path | None, gpg: Path | None) -> list[Finding]:
+    path = os.environ.get("PATH", os.defpath)
+    memory = _memory(runtime_dir)
+    try:
+        measures = await probe(folder=runtime_dir, programs_path=path)
+    except OSError as error:
+        return [memory, Finding("confinement", "missing", f"can't be tried: {error.strerror}")]
+    found_sops, found_gpg = find_program(sops, "sops", path), find_program(gpg, "gpg", path)
+    return [
+        await _program("sops", found_sops, runtime_dir, measures, "missing", "needed for everything"),
+        await _program("gpg", found_gpg, runtime_dir, measures, "warning", "needed for pgp keys"),
+        memory,
+        _swap(),
+        *_confinement(measures),
+    ]
+
+
+def _memory(runtime_dir: Path) -> Finding:
+    try:
+        require_memory(runtime_dir)
+    except JiemiError as error:
+        return Finding("runtime folder", "warning", error.failure.message)
+    return Finding("runtime folder", "ok", f"{runtime_dir} is in memory")
+
+
+def _swap() -> Finding:
+    try:
+        lines = Path("/proc/swaps").read_text().splitlines()[1:]
+    except OSError:
+        return Finding("swap", "warning", "can't be seen; memory that is swapped is written to a disk")
+    if lines:
+        return Finding("swap", "warning", "is on: memory may be written to a disk; turn it off, or encrypt it")
+    return Finding("swap", "ok", "is off")
+
+
+async def _program(
+    name: str, program: Path | None, runtime_dir: Path, measures: Measures, absent: str, what_for: str
+) -> Finding:
+    if program is None:
+        return Finding(name, absent, f"none on the path, nor where a flag says; {what_for}")
+    if name == "gpg" and not program.with_name("gpg-agent").is_file():
+        return Finding(name, absent, f"{program} has no gpg-agent beside it; {what_for}")
+    try:
+        with private_folder(runtime_dir) as home:
+            finished = await run_program(
+                [str(program), "--version"],
+                stdin=b"",
+                env={**EMPTY_ENVIRONMENT, "HOME": str(home), "GNUPGHOME": str(home)},
+                cwd=home,
+                limits=_LIMITS,
+                sandbox=Sandbox(
+                    Confinement(
+                        network=False,
+                        read_execute=(program, *LOADERS),
+                        read=(*LIBRARIES, *GPG_FILES),
+                        write=(home,),
+                    ),
+                    measures,
+                ),
+                what=f"{name} --version",
+                missing="SopsMissing",
+            )
+    except JiemiError as error:
+        return Finding(name, absent, error.failure.message)
+    version = re.search(rb"\d+\.\d+(\.\d+)?", finished.stdout)
+    if finished.returncode != 0 or version is None:
+        return Finding(name, absent, f"{program} can't be run (status {finished.returncode}); {what_for}")
+    return Finding(name, "ok", f"{version[0].decode()} at {program}")
+
+
+def _confinement(measures: Measures) -> list[Finding]:
+    why = dict(measures.missing)
+    found = [
+        Finding("network of openers", "ok", "is cut: no socket but unix ones")
+        if measures.cut_network
+        else Finding("network of openers", "warning", "is not cut; only their environment keeps them from it")
+    ]
+    for name, words in MEASURES.items():
+        if getattr(measures, name):
+            text = f"Landlock, ABI {measures.landlock}" if name == "landlock" else words
+            found.append(Finding(name.replace("_", " "), "ok", text))
+        else:
+            # Root only, and seccomp cuts the network as well: no reason for worry.
+            state = "ok" if name == "network_namespace" and measures.seccomp else "warning"
+            found.append(Finding(name.replace("_", " "), state, f"not to be had: {why.get(name, 'not asked for')}"))
+    return found
