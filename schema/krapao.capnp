@@ -172,6 +172,8 @@ struct Encryption {
   recipients @0 :List(Text);
   lastModified @1 :Text;        # RFC 3339; null where the file does not say
   sopsVersion @2 :Text;         # null where the file does not say
+  staleRecipients @3 :List(Text);  # those that the repository's .sops.yaml does not name
+  keyExpiresAt @4 :Text;        # of the key that opened it (RFC 3339); null where it does not expire
 }
 
 struct HeadResult {

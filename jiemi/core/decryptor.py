@@ -166,7 +166,7 @@ class HuaweiProvider:
 
     access_key: CredentialValue = api("The access key's id (AK).")
     secret_key: CredentialValue = api("The secret access key (SK).")
-    project_id: CredentialValue | None = _value("The project's id in the keys' region.")
+    project_id: CredentialValue = api("The project's id in the keys' region.")
     allowed_keys: tuple[str, ...] = _patterns(
         "Keys (REGION:UUID) that a file may name; * stands for any characters but : and /. Without it, any key."
     )
@@ -398,6 +398,12 @@ class EncryptionStatus:
     )
     last_modified: str | None = api("When it was encrypted last (RFC 3339).", default=None)
     sops_version: str | None = api("The sops release that wrote it.", default=None)
+    stale_recipients: tuple[str, ...] = api(
+        "Those of them that the repository's .sops.yaml does not name.", default=(), maxItems=64
+    )
+    key_expires_at: str | None = api(
+        "When the first of the keys expires that opened it (RFC 3339); absent where none does.", default=None
+    )
 
 
 @attrs.frozen

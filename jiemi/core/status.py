@@ -8,6 +8,7 @@ the next id, and the one before it goes to the history.
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable, Mapping
 
 import attrs
 
@@ -38,6 +39,11 @@ def is_current(status: DecryptorStatus | None, *, generation: int, revision: str
 
 VAULT_ADDRESS_TRUSTED = "VaultAddressTrusted"
 """The condition that tells of a Vault server that gets a token though nothing but a file ever named it."""
+
+KEY_EXPIRES_SOON = datetime.timedelta(days=30)
+"""How long before a key expires there is a warning."""
+
+_MAX_SHOWN = 5
 
 
 @attrs.frozen
@@ -80,21 +86,65 @@ def after_sync(
     ready = Condition("Ready", "True", SYNCED, message, rfc3339(now), generation)
     if facts is None and before is not None and before.encryption is not None:
         facts = Facts(before.encryption, before.vault_address)
-    conditions = [each for each in _with(before, ready) if each.type != VAULT_ADDRESS_TRUSTED]
-    address = facts.vault_address if facts is not None else None
-    if address is not None:
-        conditions.append(_trusted(before, address, generation, now))
-    encryption = facts.encryption if facts is not None else None
-    return DecryptorStatus(current, history, tuple(conditions), generation, revision, encryption, address)
+    encryption, address = (facts.encryption, facts.vault_address) if facts is not None else (None, None)
+    after = DecryptorStatus(current, history, _with(before, ready), generation, revision, encryption, address)
+    return with_warnings(after, generation=generation, now=now)
 
 
-def _trusted(before: DecryptorStatus | None, address: str, generation: int, now: datetime.datetime) -> Condition:
-    message = (
-        f"the token is sent to {address}, as the first file that was decrypted named it, and to no other: "
+def with_warnings(status: DecryptorStatus, *, generation: int, now: datetime.datetime) -> DecryptorStatus:
+    """The status with the warnings that its facts call for now; an equal one where nothing changes.
+
+    Warnings are conditions that are True while there is something to mend, and absent otherwise.
+    """
+    kept = tuple(each for each in status.conditions if each.type not in _WARNINGS)
+    before = {each.type: each for each in status.conditions}
+    warnings = []
+    for kind, make in _WARNINGS.items():
+        found = make(status, now)
+        if found is not None:
+            since = before[kind].last_transition_time if kind in before else rfc3339(now)
+            warnings.append(Condition(kind, "True", found[0], found[1], since, generation))
+    return attrs.evolve(status, conditions=(*kept, *warnings))
+
+
+def _vault_address_trusted(status: DecryptorStatus, _: datetime.datetime) -> tuple[str, str] | None:
+    if status.vault_address is None:
+        return None
+    return "FirstUse", (
+        f"the token is sent to {status.vault_address}, as the first file that was decrypted named it, and to no other: "
         "set spec.provider.vault.address to name it yourself"
     )
-    made = Condition(VAULT_ADDRESS_TRUSTED, "True", "FirstUse", message, rfc3339(now), generation)
-    return next(each for each in _with(before, made) if each.type == made.type)
+
+
+def _stale_recipients(status: DecryptorStatus, _: datetime.datetime) -> tuple[str, str] | None:
+    stale = status.encryption.stale_recipients if status.encryption is not None else ()
+    if not stale:
+        return None
+    more = f" and {len(stale) - _MAX_SHOWN} more" if len(stale) > _MAX_SHOWN else ""
+    return "NotInSopsConfig", (
+        f"the file is still encrypted for {', '.join(stale[:_MAX_SHOWN])}{more}, which the repository's .sops.yaml "
+        "does not name: run `sops updatekeys` on it, and change its values if the key was lost"
+    )
+
+
+def _key_expiring(status: DecryptorStatus, now: datetime.datetime) -> tuple[str, str] | None:
+    expires = status.encryption.key_expires_at if status.encryption is not None else None
+    if expires is None or rfc3339(now + KEY_EXPIRES_SOON) < expires:
+        return None
+    if expires <= rfc3339(now):
+        return (
+            "Expired",
+            f"the pgp key expired at {expires}: nothing more can be encrypted for it; extend or replace it",
+        )
+    return "Expiring", f"the pgp key expires at {expires}: extend or replace it before then"
+
+
+_WARNINGS: Mapping[str, Callable[[DecryptorStatus, datetime.datetime], tuple[str, str] | None]] = {
+    VAULT_ADDRESS_TRUSTED: _vault_address_trusted,
+    "StaleRecipients": _stale_recipients,
+    "KeyExpiring": _key_expiring,
+}
+"""Type of condition, and what gives its reason and message; None where there is nothing to warn of."""
 
 
 def after_failure(
@@ -123,11 +173,8 @@ def after_failure(
     history = before.history if before is not None else ()
     encryption = before.encryption if before is not None else None
     address = vault_address or (before.vault_address if before is not None else None)
-    conditions = _with(before, ready)
-    if address is not None:
-        others = [each for each in conditions if each.type != VAULT_ADDRESS_TRUSTED]
-        conditions = (*others, _trusted(before, address, generation, now))
-    return DecryptorStatus(current, history, conditions, generation, attempted, encryption, address)
+    after = DecryptorStatus(current, history, _with(before, ready), generation, attempted, encryption, address)
+    return with_warnings(after, generation=generation, now=now)
 
 
 def _good(record: StatusRecord) -> StatusRecord:

@@ -14,21 +14,24 @@ first.
 
 from __future__ import annotations
 
+import datetime
 from collections import OrderedDict
 from collections.abc import Callable
 
+import attrs
 import structlog
 import trio
 
 from jiemi.core.documents import Format, format_of, parse_documents
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes
+from jiemi.core.sops_config import stale_recipients
 from jiemi.krapao.decryption.metadata import read_encryption
 from jiemi.krapao.decryption.port import Decrypter
 from jiemi.krapao.flights import Flight, Flights
 from jiemi.krapao.git_port import Advertised, GitStore, Ref
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import Head, Rendered, RenderRequest, is_revision
+from jiemi.rpc.contract import Encryption, Head, Rendered, RenderRequest, is_revision
 
 log = structlog.get_logger("jiemi.krapao")
 
@@ -38,6 +41,10 @@ _NOT_ABOUT_THE_FILE = frozenset(
     {"SopsMissing", "GpgMissing", "KeyInvalid", "StorageFailed", "AmbientIdentityNotAllowed", "KeyHolderFailed"}
 )
 _MAX_REF_CHARACTERS = 255
+_MAX_CONFIG_DEPTH = 16
+_MAX_CONFIG_BYTES = 64 * 1024
+"""A larger .sops.yaml is not looked into: reading it takes about 1 s a megabyte, and it is for a warning only."""
+
 _FORBIDDEN_IN_REF = frozenset(" ~^:?*[\\\x7f")
 
 
@@ -144,8 +151,7 @@ class Worker:
     async def _render_quietly(self, ref: Ref, request: RenderRequest) -> Rendered:
         wanted = await self._allowed(ref, request.revision)
         data = await self._read(wanted, request.path, _FILE_FIELD)
-        if request.sops_path is not None:
-            await self._read(wanted, request.sops_path, _SOPS_FIELD)
+        config = await self._read_config(wanted, request)
         format = format_of(request.path)
         try:
             decrypted = await self._decrypter.decrypt(
@@ -155,7 +161,7 @@ class Worker:
                 whole=request.whole_file,
                 allowed_recipients=request.allowed_recipients,
             )
-            encryption = read_encryption(data)
+            encryption = _encryption(data, config, decrypted.key_expires_at)
             if format is Format.BINARY or request.whole_file:
                 return Rendered(request.revision, (), decrypted.plain, encryption, decrypted.vault_address)
             documents = await trio.to_thread.run_sync(self._parse, decrypted.plain, format, limiter=self._parsers)
@@ -164,6 +170,23 @@ class Worker:
                 raise
             raise JiemiError(error.failure.reason, f"{request.path}: {error.failure.message}") from error
         return Rendered(request.revision, documents, None, encryption, decrypted.vault_address)
+
+    async def _read_config(self, wanted: Advertised, request: RenderRequest) -> bytes | None:
+        """The .sops.yaml that is named, or the nearest one above the file; None where there is none.
+
+        Raises:
+            JiemiError: as `_read`, where one is named.
+        """
+        if request.sops_path is not None:
+            return await self._read(wanted, request.sops_path, _SOPS_FIELD)
+        folders = request.path.split("/")[:-1]
+        for depth in range(min(len(folders), _MAX_CONFIG_DEPTH), -1, -1):
+            try:
+                return await self._read(wanted, "/".join((*folders[:depth], ".sops.yaml")), _SOPS_FIELD)
+            except JiemiError as error:
+                if error.failure.reason not in ("FileNotFound", "NotAFile", "LimitExceeded"):
+                    raise
+        return None
 
     def _parse(self, plain: SensitiveBytes, format: Format) -> tuple[SensitiveBytes, ...]:
         # Not interruptible, but bounded: by max_rendered_bytes and the parser's own limits.
@@ -202,6 +225,16 @@ class Worker:
     async def _fetch(self, wanted: Advertised) -> None:
         async with self._git:
             await self._store.fetch(wanted)
+
+
+def _encryption(data: bytes, config: bytes | None, key_expires_at: int | None) -> Encryption:
+    found = read_encryption(data)
+    if key_expires_at is not None:
+        moment = datetime.datetime.fromtimestamp(key_expires_at, datetime.UTC)
+        found = attrs.evolve(found, key_expires_at=moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    if config is not None and len(config) <= _MAX_CONFIG_BYTES:
+        found = attrs.evolve(found, stale_recipients=stale_recipients(found.recipients, config))
+    return found
 
 
 def _check_ref(ref: Ref) -> None:

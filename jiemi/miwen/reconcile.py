@@ -20,7 +20,7 @@ from jiemi.core.errors import Failure, JiemiError, Kind
 from jiemi.core.manifests import Manifest, read_manifests
 from jiemi.core.policy import Policy, PolicyRule, require_namespaces
 from jiemi.core.schedule import head_max_age_seconds
-from jiemi.core.status import Facts, after_failure, after_sync, is_current
+from jiemi.core.status import Facts, after_failure, after_sync, is_current, with_warnings
 from jiemi.core.target import require_form, target_manifest, wants_whole_file
 from jiemi.miwen.credentials import decryption_keys, git_credentials
 from jiemi.miwen.kubernetes_port import Kubernetes
@@ -143,7 +143,7 @@ class Reconciler:
         wanted = (generation, head.revision)
         if is_current(before, generation=generation, revision=head.revision):
             progress.deployed = wanted
-            return before
+            return with_warnings(before, generation=generation, now=self.now()) if before is not None else None
         if progress.deployed != wanted:
             progress.deployed = None
             async with self.work.place(decryptor.meta.namespace):
@@ -192,7 +192,9 @@ class Reconciler:
         names_none = vault is not None and vault.address is None
         said = rendered.encryption
         progress.learnt = Facts(
-            EncryptionStatus(said.recipients, said.last_modified, said.sops_version),
+            EncryptionStatus(
+                said.recipients, said.last_modified, said.sops_version, said.stale_recipients, said.key_expires_at
+            ),
             rendered.vault_address or (pinned if names_none else None),
         )
         require_form(target, path)

@@ -331,6 +331,8 @@ def write_render_result(builder: Builder, result: Rendered | Failure, receipt: o
     _put_texts(encryption, "recipients", result.encryption.recipients)
     _put_text(encryption, "lastModified", result.encryption.last_modified)
     _put_text(encryption, "sopsVersion", result.encryption.sops_version)
+    _put_texts(encryption, "staleRecipients", result.encryption.stale_recipients)
+    _put_text(encryption, "keyExpiresAt", result.encryption.key_expires_at)
     _put_text(rendered, "vaultAddress", result.vault_address)
     if receipt is not None:
         rendered.receipt = receipt
@@ -361,6 +363,8 @@ def _read_encryption(reader: Reader) -> Encryption:
         recipients=_get_texts(reader, "recipients"),
         last_modified=_get_optional(reader, "lastModified"),
         sops_version=_get_optional(reader, "sopsVersion"),
+        stale_recipients=_get_texts(reader, "staleRecipients"),
+        key_expires_at=_get_optional(reader, "keyExpiresAt"),
     )
 
 

@@ -119,11 +119,15 @@ class Encryption:
         recipients: of its data key, each with its kind: "age age1…", "AWS KMS arn:aws:kms:…".
         last_modified: when it was encrypted last (RFC 3339), or None where it does not say.
         sops_version: the sops release that wrote it, or None.
+        stale_recipients: those that the repository's .sops.yaml does not name; none where it has none.
+        key_expires_at: when the first of the keys expires that opened it (RFC 3339), or None where none does.
     """
 
     recipients: tuple[str, ...] = ()
     last_modified: str | None = None
     sops_version: str | None = None
+    stale_recipients: tuple[str, ...] = ()
+    key_expires_at: str | None = None
 
 
 @attrs.frozen

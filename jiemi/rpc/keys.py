@@ -159,7 +159,7 @@ class HuaweiKey:
     provider: ClassVar[str] = "huawei"
     access_key: SensitiveText
     secret_key: SensitiveText
-    project_id: SensitiveText | None = None
+    project_id: SensitiveText
     allowed_keys: tuple[str, ...] = ()
 
 

@@ -6,9 +6,9 @@ import datetime
 
 import attrs
 
-from jiemi.core.decryptor import HISTORY_LIMIT, DecryptorStatus
+from jiemi.core.decryptor import HISTORY_LIMIT, DecryptorStatus, EncryptionStatus
 from jiemi.core.errors import Failure
-from jiemi.core.status import after_failure, after_sync, is_current
+from jiemi.core.status import Facts, after_failure, after_sync, is_current, with_warnings
 
 A, B = "a" * 40, "b" * 40
 DENIED = Failure("RepositoryAccessDenied", "git.example refuses the token")
@@ -110,3 +110,21 @@ def test_current_means_that_revision_under_that_spec_and_well() -> None:
     assert not is_current(status, generation=2, revision=B)
     assert not is_current(None, generation=2, revision=A)
     assert not is_current(_failed(attrs.evolve(status, observed_generation=1)), generation=1, revision=A)
+
+
+def test_a_key_that_has_expired_is_told_as_such_and_one_that_was_extended_no_more() -> None:
+    now = datetime.datetime(2026, 11, 25, tzinfo=datetime.UTC)
+
+    def warned(expires: str | None, before: DecryptorStatus | None = None) -> DecryptorStatus:
+        facts = Facts(EncryptionStatus(("pgp A",), key_expires_at=expires))
+        return after_sync(before, generation=1, revision="a" * 40, file="f", now=now, facts=facts)
+
+    def reasons(status: DecryptorStatus) -> dict[str, str]:
+        return {each.type: each.reason for each in status.conditions}
+
+    assert reasons(warned("2026-11-25T00:00:00Z"))["KeyExpiring"] == "Expired"
+    soon = warned("2026-12-25T00:00:00Z")
+    assert reasons(soon)["KeyExpiring"] == "Expiring"
+    assert with_warnings(soon, generation=1, now=now) == soon
+    assert "KeyExpiring" not in reasons(warned("2026-12-26T00:00:00Z", soon))
+    assert "KeyExpiring" not in reasons(warned(None, soon))

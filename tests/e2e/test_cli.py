@@ -98,7 +98,7 @@ def test_the_probe_of_miwen_tells_alive_from_dead(lab: Lab, running: str) -> Non
     os.utime(old, (time.time() - 100, time.time() - 100))
     done = _run("probe", "miwen", "--alive-file", old)
     assert done.returncode == 1
-    assert "touched 100 s ago" in done.stderr
+    assert re.search(r"was touched 10\d s ago", done.stderr)
     assert _run("probe", "miwen", "--alive-file", lab.folder / "none").returncode == 1
 
 

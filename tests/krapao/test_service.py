@@ -125,6 +125,33 @@ async def test_one_state_folder_serves_one_service_at_a_time(real: KrapaoSetting
             pass
 
 
+async def test_what_a_file_says_of_its_encryption_comes_with_it_and_what_sops_yaml_no_longer_names(
+    git_server: GitServer, bare: Path, work, real: KrapaoSettings, encrypt, age_pair, other_age_pair
+) -> None:
+    data = encrypt(SECRET.format("x"), "--age", f"{age_pair.public},{other_age_pair.public}")
+    both, one = (
+        f"creation_rules: [{{age: '{names}'}}]"
+        for names in (f"{age_pair.public},{other_age_pair.public}", age_pair.public)
+    )
+    files: dict[str, bytes | str] = {".sops.yaml": both, "a/b/s.yaml": data, "s.yaml": data, "a/.sops.yaml": one}
+    revision = work.commit({**files, "c/.sops.yaml": "a: [", "c/s.yaml": data})
+    work.push(bare)
+    stale = (f"age {other_age_pair.public}",)
+    key = AgeKey(SensitiveText(age_pair.private))
+    async with open_service(real) as krapao, krapao.open(Source(git_server.url_of("r.git")), NOBODY) as repository:
+        for path, sops_path, expected in (
+            ("s.yaml", None, ()),
+            ("a/b/s.yaml", None, stale),  # the nearest one above the file
+            ("a/b/s.yaml", ".sops.yaml", ()),  # the one that is named
+            ("c/s.yaml", None, ()),  # one that can't be read warns of nobody
+        ):
+            found = (await repository.render(RenderRequest(revision, path, sops_path, (key,)))).encryption
+            assert found.stale_recipients == expected
+            assert set(found.recipients) == {f"age {age_pair.public}", *stale}
+            assert found.sops_version == "3.13.3"
+            assert found.last_modified is not None
+
+
 async def test_an_error_keeps_its_reason_through_the_service(
     git_server: GitServer, bare: Path, work, real: KrapaoSettings, encrypt, age_pair
 ) -> None:

@@ -93,6 +93,7 @@ async def test_what_a_file_says_of_its_encryption_is_in_status(world: World, aut
             "recipients": ["age age1x", "pgp ABCD"],
             "lastModified": "2026-01-01T00:00:00Z",
             "sopsVersion": "3.13.3",
+            "staleRecipients": [],
         }
 
 
@@ -190,3 +191,39 @@ async def test_a_policy_is_asked_before_the_repository_and_bounds_recipients_and
         await trio.sleep(INTERVAL + 1)
         assert world.reason() == "PolicyDenied"
         assert world.cluster.get("Secret", "kube-system", "app") is None
+
+
+async def test_recipients_that_are_stale_are_warned_of_until_they_are_not(
+    world: World, autojump_clock: MockClock
+) -> None:
+    world.origin.encryption = Encryption(("age age1x", "age age1y"), stale_recipients=("age age1y",))
+    world.add()
+    async with miwen(world):
+        condition = world.condition("StaleRecipients")
+        assert (condition["status"], condition["reason"]) == ("True", "NotInSopsConfig")
+        assert "age age1y" in condition["message"]
+        assert world.reason() == "Synced"
+        assert world.status()["encryption"]["staleRecipients"] == ["age age1y"]
+        world.origin.encryption = Encryption(("age age1x",))
+        world.origin.commit({FILE: [secret(greeting="two")]})
+        await trio.sleep(INTERVAL + 1)
+        assert world.condition("StaleRecipients") == {}
+
+
+async def test_a_key_is_warned_of_30_days_before_it_expires_with_one_write(
+    world: World, autojump_clock: MockClock
+) -> None:
+    # The world begins on 2026-11-24 at midnight.
+    world.origin.encryption = Encryption(("pgp A",), key_expires_at="2026-12-24T00:10:00Z")
+    world.add()
+    async with miwen(world):
+        written = world.versions()
+        await trio.sleep(590)
+        assert world.condition("KeyExpiring") == {}
+        assert world.versions() == written
+        await trio.sleep(INTERVAL)
+        assert world.condition("KeyExpiring")["reason"] == "Expiring"
+        assert "2026-12-24" in world.condition("KeyExpiring")["message"]
+        assert world.reason() == "Synced"
+        await trio.sleep(5 * INTERVAL)
+        assert world.versions() == written + 1

@@ -46,7 +46,7 @@ def keys_of(kind: type[Any]) -> st.SearchStrategy[Any]:
 
 
 KEYS = st.lists(st.one_of(*map(keys_of, get_args(DecryptionKey))), max_size=4).map(tuple)
-ENCRYPTIONS = st.builds(Encryption, TEXTS, MAYBE_TEXT, MAYBE_TEXT)
+ENCRYPTIONS = st.builds(Encryption, TEXTS, MAYBE_TEXT, MAYBE_TEXT, TEXTS, MAYBE_TEXT)
 REQUESTS = st.builds(RenderRequest, TEXT, TEXT, MAYBE_TEXT, KEYS, st.booleans(), TEXTS)
 DATA = st.builds(SensitiveBytes, st.binary())
 RENDERED = st.builds(

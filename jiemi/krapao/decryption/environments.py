@@ -98,6 +98,9 @@ _TOKEN_FILES = (
     "VAULT_CACERT",
 )
 
+_HUAWEI_ENDPOINTS = ("HUAWEICLOUD_SDK_REGION_KMS_", "HUAWEICLOUD_SDK_IAM_ENDPOINT")
+"""Where an operator's cloud is not the public one. Its library takes no proxy."""
+
 _SERVICE_ACCOUNT_FIELDS = (
     "type",
     "project_id",
@@ -174,7 +177,9 @@ class OperatorEnvironment:
             provider: {name: environment[name] for name in _AMBIENT_VARIABLES[provider] if environment.get(name)}
             for provider in allowed
         }
-        return cls({name: environment[name] for name in names if environment.get(name)}, ambient)
+        network = {name: environment[name] for name in names if environment.get(name)}
+        network |= {name: value for name, value in environment.items() if name.startswith(_HUAWEI_ENDPOINTS)}
+        return cls(network, ambient)
 
     def identity(self, provider: str) -> Mapping[str, str]:
         """The variables of the pod's own identity.
@@ -394,6 +399,7 @@ def require_authorities(value: SensitiveText, field: str) -> None:
 
 
 def _plan_huawei(key: HuaweiKey) -> Plan:
+    # Without the project's id the library asks for it with the region that the file names, and panics on a failure.
     return Plan(
         _given(
             "huawei",

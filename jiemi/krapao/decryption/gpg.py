@@ -18,7 +18,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import attrs
@@ -70,10 +70,12 @@ class Keyring:
     Attributes:
         environment: what gpg needs in its environment.
         fingerprints: of the secret keys.
+        expires_at: when the first of them expires (seconds since the epoch), or None where none does.
     """
 
     environment: dict[str, str]
     fingerprints: tuple[str, ...]
+    expires_at: int | None = None
 
 
 @contextlib.asynccontextmanager
@@ -106,8 +108,8 @@ async def open_keyring(
             for block in _blocks(key):
                 fingerprints += await _import(block, runner)
             if _require_usable(home, has_passphrase=key.passphrase is not None) and key.passphrase is not None:
-                await _unlock(key.passphrase, runner)
-            yield Keyring(environment, tuple(dict.fromkeys(fingerprints)))
+                await _unlock(key.passphrase, fingerprints, runner)
+            yield Keyring(environment, tuple(dict.fromkeys(fingerprints)), await _expiry(runner))
 
 
 @attrs.frozen
@@ -208,6 +210,17 @@ async def _import(block: str, runner: _Runner) -> list[str]:
     return found
 
 
+async def _expiry(runner: _Runner) -> int | None:
+    """When the first key or subkey expires that can decrypt (GnuPG's doc/DETAILS, fields 7 and 12)."""
+    finished = await runner.run("--with-colons", "--list-keys", stdin=b"", what="listing the pgp keys")
+    found = []
+    for line in finished.stdout.decode("ascii", "replace").splitlines():
+        fields = line.split(":")
+        if fields[0] in ("pub", "sub") and len(fields) > 11 and "e" in fields[11] and fields[6].isdecimal():
+            found.append(int(fields[6]))
+    return min(found, default=None)
+
+
 def _require_usable(home: Path, *, has_passphrase: bool) -> bool:
     """Refuse keys that can't be used without asking somebody, which gpg would not say before it decrypts.
 
@@ -229,7 +242,7 @@ def _require_usable(home: Path, *, has_passphrase: bool) -> bool:
     return any(locked)
 
 
-async def _unlock(passphrase: SensitiveText, runner: _Runner) -> None:
+async def _unlock(passphrase: SensitiveText, fingerprints: Sequence[str], runner: _Runner) -> None:
     """Give the passphrase to the agent for each key, and see that it is the right one.
 
     By PRESET_PASSPHRASE of the agent's own protocol (GnuPG's manual, "Agent PRESET_PASSPHRASE"), so that it is on no
@@ -243,10 +256,14 @@ async def _unlock(passphrase: SensitiveText, runner: _Runner) -> None:
         for path in (runner.home / "private-keys-v1.d").glob("*.key"):
             await stream.send_all(f"PRESET_PASSPHRASE {path.stem} -1 {hexadecimal}\n".encode())
             await answers.expect_ok()
-    # Only what needs the secret parts tells whether the passphrase opens them; what comes out is dropped.
-    finished = await runner.run("--export-secret-keys", stdin=b"", what="unlocking the pgp key")
-    if finished.returncode != 0:
-        raise JiemiError("KeyInvalid", f"{_PASSPHRASE_FIELD} is not the passphrase of {_FIELD}")
+    for fingerprint in fingerprints:
+        # Only using a key tells whether the passphrase opens it.
+        sealed = await runner.run("--encrypt", "--recipient", fingerprint, stdin=b"x", what="trying the pgp key")
+        if sealed.returncode != 0:
+            continue  # it has expired, say: it may open what it was used for, but seals nothing any more
+        opened = await runner.run("--decrypt", stdin=sealed.stdout, what="trying the pgp key")
+        if opened.returncode != 0:
+            raise JiemiError("KeyInvalid", f"{_PASSPHRASE_FIELD} is not the passphrase of {_FIELD}")
 
 
 class _Lines:

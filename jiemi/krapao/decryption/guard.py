@@ -89,6 +89,7 @@ class Guard:
         self._names: dict[DecryptionKey, tuple[str, ...]] = {}
         self.outcomes: list[Outcome] = []
         self.vault_address: str | None = None
+        self.key_expires_at: int | None = None
 
     @property
     def measures(self) -> Measures:
@@ -215,7 +216,11 @@ class Guard:
                 self._holders.failed(wanted)
                 return Outcome("", "", Verdict.HOLDER_FAILED)
             # What was wrapped may be no data key, but something else of the same recipient's.
-            return data_key if len(data_key) in DATA_KEY_BYTES else Outcome("", "", Verdict.NOT_OPENED)
+            if len(data_key) not in DATA_KEY_BYTES:
+                return Outcome("", "", Verdict.NOT_OPENED)
+            if held.expires_at is not None:
+                self.key_expires_at = min(held.expires_at, self.key_expires_at or held.expires_at)
+            return data_key
         return self._waited(wanted, called=called)
 
     def _waited(self, wanted: HolderKey, *, called: bool) -> Outcome:

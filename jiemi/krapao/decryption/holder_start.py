@@ -128,7 +128,7 @@ async def start_holder(
             missing="SopsMissing",
         )
     )
-    return Started(await _connect(socket, process), process, given.until, given.names)
+    return Started(await _connect(socket, process), process, given.until, given.names, given.expires_at)
 
 
 async def _give_pgp(
@@ -156,6 +156,7 @@ async def _give_pgp(
         read_execute=(programs.gpg, *GPG_FILES),
         read=GPG_FILES,
         names=tuple(f"pgp {each}" for each in keyring.fingerprints),
+        expires_at=keyring.expires_at,
     )
 
 
@@ -217,6 +218,7 @@ class _Given:
     network: bool = False
     until: float = math.inf
     names: tuple[str, ...] = ()
+    expires_at: int | None = None
 
 
 @attrs.frozen
@@ -226,12 +228,14 @@ class Started:
     Attributes:
         until: when it must end (trio's clock).
         names: public names of the keys that it holds, for messages.
+        expires_at: when the first of these keys expires (seconds since the epoch), or None.
     """
 
     client: GrpcClient
     process: Program
     until: float
     names: tuple[str, ...]
+    expires_at: int | None
 
 
 async def _connect(socket: Path, process: Program) -> GrpcClient:

@@ -39,10 +39,12 @@ class Held:
     Attributes:
         client: for calls to it.
         names: public names of the keys that it holds.
+        expires_at: when the first of these keys expires (seconds since the epoch), or None.
     """
 
     client: GrpcClient
     names: tuple[str, ...]
+    expires_at: int | None = None
 
 
 @attrs.define(eq=False)
@@ -54,6 +56,7 @@ class _Holder:
     used_at: float = 0
     client: GrpcClient | None = None
     names: tuple[str, ...] = ()
+    expires_at: int | None = None
     failure: Failure | None = None
     retired: bool = False
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
@@ -122,7 +125,7 @@ class Holders:
                 raise JiemiError.of(
                     holder.failure or Failure("KeyHolderFailed", "the process that holds the key ended at its start")
                 )
-            yield Held(holder.client, holder.names)
+            yield Held(holder.client, holder.names, holder.expires_at)
         finally:
             holder.users -= 1
             holder.used_at = trio.current_time()
@@ -204,7 +207,7 @@ class Holders:
             async with trio.open_nursery() as nursery:
                 await nursery.start(started.client.run)
                 nursery.start_soon(self._watch, started, holder, nursery.cancel_scope)
-                holder.client, holder.names = started.client, started.names
+                holder.client, holder.names, holder.expires_at = started.client, started.names, started.expires_at
                 holder.ready.set()
                 await self._until_unwanted(holder, started.until)
                 nursery.cancel_scope.cancel()

@@ -22,10 +22,12 @@ class Decrypted:
     Attributes:
         plain: the decrypted file, as `parse_documents` reads it with the file's format; or the file itself.
         vault_address: the Vault server that got a token because nothing names one; None otherwise.
+        key_expires_at: when the first of the keys expires that opened it (seconds since the epoch), or None.
     """
 
     plain: SensitiveBytes
     vault_address: str | None = None
+    key_expires_at: int | None = None
 
 
 class Decrypter(Protocol):

@@ -182,7 +182,7 @@ class SopsDecrypter:
             await trio.to_thread.run_sync(_require_all_values, data, plain, limiter=self._checkers)
         elif output is Format.JSON and b"\\ufffd" in plain and _NO_TEXT.search(plain) is not None:
             raise JiemiError("UnknownFormat", "a value of the file is no UTF-8 text: keep it as base64 under `data`")
-        return Decrypted(SensitiveBytes(plain), guard.vault_address)
+        return Decrypted(SensitiveBytes(plain), guard.vault_address, guard.key_expires_at)
 
     async def _open(
         self, data: bytes, home: Path, format: Format, output: Format, sops: Path, guard: Guard

@@ -62,13 +62,17 @@ _RULES: Mapping[str, tuple[tuple[Verdict, re.Pattern[str]], ...]] = {
     for name, rules in {
         "aws": (
             # Throttling is answered with status 400, and comes with this frame only.
-            (Verdict.UNREACHABLE, r"exceeded maximum number of attempts|statuscode: (0|5\d\d|429)\b|throttl"),
+            (
+                Verdict.UNREACHABLE,
+                r"exceeded maximum number of attempts|statuscode: (0|5\d\d|429)\b|throttl|use of closed",
+            ),
             (Verdict.NOT_OPENED, r"notfoundexception|incorrectkeyexception|invalidciphertextexception|no valid arn"),
             (Verdict.DENIED, r"statuscode: 4\d\d|failed to refresh|get credentials|failed to retrieve"),
             (Verdict.UNREACHABLE, _NET),
         ),
         "vault": (
-            (Verdict.UNREACHABLE, r"code: (5\d\d|429|472|473)\. errors"),
+            # The last is what a redirect comes to, which is not followed: it would carry the token along.
+            (Verdict.UNREACHABLE, r"code: (5\d\d|429|472|473)\. errors|transit backend is empty"),
             (Verdict.DENIED, r"code: 403\. errors"),
             (Verdict.NOT_OPENED, r"code: 4\d\d\. errors"),
             (Verdict.UNREACHABLE, _NET),
