@@ -67,6 +67,7 @@ def _gpg(home: Path, *arguments: str) -> str:
 def gpg_home() -> Iterator[Path]:
     """A home in which test keys are made."""
     with tempfile.TemporaryDirectory(prefix="gpg-", dir="/dev/shm") as name:
+        (Path(name) / "gpg-agent.conf").write_text("s2k-count 65536\n")  # or each key takes seconds
         yield Path(name)
         subprocess.run(["gpgconf", "--homedir", name, "--kill", "all"], check=True)
 
