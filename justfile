@@ -28,6 +28,10 @@ test *arguments:
 test-fast *arguments:
     @"{{ bin }}/pytest" --quiet tests/core tests/blocking tests/cli tests/miwen tests/rpc "$@"
 
+# Decryption against a Vault or OpenBao of your own: set JIEMI_TEST_VAULT_ADDR and JIEMI_TEST_VAULT_TOKEN
+test-vault *arguments:
+    @"{{ bin }}/pytest" tests/real/real_vault.py "$@"
+
 # Everything that can be checked without running: ruff, mypy, the import directions
 lint:
     @"{{ bin }}/ruff" check .

@@ -46,7 +46,8 @@ class KrapaoSettings:
         decrypt_timeout_seconds: for one run of sops with all that it needs.
         decrypt_cpu_seconds: processor time that one run may take.
         decrypt_memory_bytes: address space of one run. Go reserves far more than it uses; sops uses about 40 MiB.
-        decrypt_concurrency: how many runs there are at once.
+        decrypt_concurrency: how many runs there are at once. As many as Miwen lets come at once, of which one namespace
+            gets half: so nobody's slow key service holds up everybody.
 
         key_service_timeout_seconds: for one data key, with the start of its holder where there is none.
         max_key_requests: how many data keys one file may ask for. A file for 50 recipients is a large one.
@@ -89,7 +90,7 @@ class KrapaoSettings:
     decrypt_timeout_seconds: float = 30
     decrypt_cpu_seconds: int = 20
     decrypt_memory_bytes: int = 4 * 1024 * MEBIBYTE
-    decrypt_concurrency: int = 4
+    decrypt_concurrency: int = 8
 
     key_service_timeout_seconds: float = 20
     max_key_requests: int = 200

@@ -85,7 +85,8 @@ class Guard:
             naming_required=settings.require_named_vault,
         )
         self._requests = 0
-        self._opener: int | None = None
+        self._opener = 0
+        self._expected = trio.Event()
         self._names: dict[DecryptionKey, tuple[str, ...]] = {}
         self.outcomes: list[Outcome] = []
         self.vault_address: str | None = None
@@ -99,6 +100,7 @@ class Guard:
     def expect(self, pid: int) -> None:
         """Tell which process the opener is, before it can have connected."""
         self._opener = pid
+        self._expected.set()
 
     async def serve(self, path: Path, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen at a path, and answer the opener until it is gone. Has no deadline: the run has, and cancels this."""
@@ -110,7 +112,8 @@ class Guard:
             while True:
                 accepted, _ = await listener.accept()
                 stream = trio.SocketStream(accepted)
-                if self._opener is not None and _peer(stream) == self._opener:
+                await self._expected.wait()  # a quick opener may be here before its starter says which it is
+                if _peer(stream) == self._opener:
                     break
                 await trio.aclose_forcefully(stream)
             path.unlink()  # noqa: ASYNC240 - in memory
@@ -235,6 +238,11 @@ class Guard:
             return Outcome("", "", Verdict.HOLDER_FAILED, failure)
         failure = Failure("KeyServiceUnreachable", f"a key service gave no answer {within}")
         return Outcome("", "", Verdict.UNREACHABLE, failure)
+
+    @property
+    def waited_for_others(self) -> bool:
+        """Whether a key service or a holder gave no answer to some request."""
+        return any(each.verdict in (Verdict.UNREACHABLE, Verdict.HOLDER_FAILED) for each in self.outcomes)
 
     @property
     def given(self) -> tuple[str, ...]:

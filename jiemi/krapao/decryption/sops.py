@@ -142,14 +142,17 @@ class SopsDecrypter:
             raise JiemiError("SopsMissing", "Krapao finds no sops program at the path it was given, or on its path")
         gpg = find_program(settings.gpg, "gpg", settings.programs_path)
         async with self._limiter:  # waited for as long as the caller waits
-            seconds = self._limits.seconds
-            with trio.move_on_after(seconds):
-                measures = await self.measures()
+            guard: Guard | None = None
+            with trio.move_on_after(self._limits.seconds):
                 output = format if whole else _output_format(data, format)
-                programs = HolderPrograms(sops, gpg, measures)
+                programs = HolderPrograms(sops, gpg, await self.measures())
                 guard = Guard(keys, self._holders, programs, settings, allowed_recipients, self._metrics)
                 return await self._decrypt(data, format, output, sops, guard)
-        raise JiemiError("Timeout", f"decrypting the file took longer than Krapao's limit of {seconds:g} s")
+        if guard is not None and guard.waited_for_others:
+            raise _no_key(data, guard)
+        raise JiemiError(
+            "Timeout", f"decrypting the file took longer than Krapao's limit of {self._limits.seconds:g} s"
+        )
 
     async def measures(self) -> Measures:
         """What confines the processes here. The first time, it finds that out and removes what killed runs left."""
@@ -270,6 +273,10 @@ def _nulls_in(value: Any) -> int:
     return int(value is None)
 
 
+def _no_key(data: bytes, guard: Guard) -> JiemiError:
+    return explain(guard.outcomes, recipients=read_encryption(data).recipients, given=guard.given)
+
+
 def _explain(  # noqa: PLR0911 - a table
     finished: Finished, data: bytes, format: Format, guard: Guard
 ) -> JiemiError:
@@ -281,7 +288,7 @@ def _explain(  # noqa: PLR0911 - a table
     if status < 0 or _OUT_OF_MEMORY.search(words):
         return JiemiError("LimitExceeded", "decrypting the file took more processor time or memory than Krapao's limit")
     if status == _EXIT_NO_KEY:
-        return explain(guard.outcomes, recipients=read_encryption(data).recipients, given=guard.given)
+        return _no_key(data, guard)
     if status in (_EXIT_MAC_MISMATCH, _EXIT_MAC_NOT_FOUND, _EXIT_DECRYPT_MAC):
         return JiemiError("MacMismatch", "the file's MAC does not match its content: it was changed without sops")
     if status == _EXIT_DECRYPT_TREE:
