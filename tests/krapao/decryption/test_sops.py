@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -113,6 +114,106 @@ async def test_a_wrong_key_is_told_with_recipients_beside_what_was_given(
     message = await fails("KeyMissing", decrypter, other_pgp, pgp(pgp_text))
     assert "Given: pgp 23306C6391D0E22B5F4B45FFFB9A04CF402264B8" in message
     assert age_pair.public in await fails("KeyMissing", decrypter, data)
+
+
+@pytest.mark.parametrize(
+    ("rule", "stays_readable"),
+    [
+        ({"encrypted_regex": "^(a|deep)$"}, "open_text"),
+        ({"unencrypted_regex": "^open$"}, "open_text"),
+        ({"encrypted_suffix": "_secret"}, "open_text"),
+        ({"unencrypted_suffix": "en"}, "open_text"),
+        ({"encrypted_comment_regex": "sops:enc"}, "open_text"),
+        ({"unencrypted_comment_regex": "sops:plain"}, "open_text"),
+        ({"encrypted_regex": "^(a|deep)$", "mac_only_encrypted": True}, "open_text"),
+        ({}, None),
+    ],
+)
+async def test_partly_encrypted_files_open_comments_included(
+    decrypter: SopsDecrypter,
+    sops_path: Path,
+    tmp_path: Path,
+    age_pair,
+    rule: dict[str, object],
+    stays_readable: str | None,
+) -> None:
+    plain = (
+        "# about this file\n# sops:enc\na: SECRET-VALUE\na_secret: SECRET-TOO\n"
+        "# sops:plain\nopen: open_text\ndeep:\n  - x: 1 # one\n  - SECRET-LIST\n"
+    )
+    data = _encrypt_by({"age": age_pair.public, **rule}, plain, sops_path, tmp_path)
+    if stays_readable is not None:
+        assert stays_readable.encode() in data
+    else:
+        assert b"open_text" not in data
+        assert b"about this file" not in data
+    found = (await decrypter.decrypt(data, Format.YAML, (age(age_pair.private),))).plain
+    [document] = parse_documents(found.reveal(), Format.YAML, max_documents=1)
+    assert json.loads(document) == {
+        "a": "SECRET-VALUE",
+        "a_secret": "SECRET-TOO",
+        "open": "open_text",
+        "deep": [{"x": 1}, "SECRET-LIST"],
+    }
+
+
+def _encrypt_by(rule: dict[str, object], plain: str, sops: Path, folder: Path) -> bytes:
+    """A YAML file, encrypted as a rule of a .sops.yaml says."""
+    (folder / ".sops.yaml").write_text(json.dumps({"creation_rules": [rule]}))
+    done = subprocess.run(
+        [
+            *(str(sops), "--config", ".sops.yaml", "encrypt", "--input-type", "yaml", "--output-type", "yaml"),
+            *("--filename-override", "x.yaml"),
+        ],
+        input=plain.encode(),
+        cwd=folder,
+        env={"HOME": str(folder), "SOPS_DISABLE_VERSION_CHECK": "1"},
+        check=False,
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+async def test_the_mac_is_of_what_the_file_says_that_it_is(
+    decrypter: SopsDecrypter, sops_path: Path, tmp_path: Path, encrypt, age_pair
+) -> None:
+    rule = {"age": age_pair.public, "encrypted_regex": "^a$"}
+    for more, reason in (({}, "MacMismatch"), ({"mac_only_encrypted": True}, None)):
+        data = _encrypt_by({**rule, **more}, "a: SECRET-VALUE\nopen: one\n", sops_path, tmp_path)
+        changed = data.replace(b"open: one", b"open: two")
+        assert changed != data
+        if reason is not None:
+            await fails(reason, decrypter, changed, age(age_pair.private))
+            continue
+        plain = (await decrypter.decrypt(changed, Format.YAML, (age(age_pair.private),))).plain
+        assert b"two" in plain.reveal()
+    # The flag can't be switched on afterwards: it is part of what the MAC is made of.
+    data = encrypt("a: SECRET-VALUE\nopen: one\n", "--age", age_pair.public, "--encrypted-regex", "^a$")
+    switched = data.replace(b"open: one", b"open: two").replace(
+        b"    version:", b"    mac_only_encrypted: true\n    version:"
+    )
+    await fails("MacMismatch", decrypter, switched, age(age_pair.private))
+
+
+async def test_key_groups_open_with_enough_of_them_and_not_with_fewer(
+    decrypter: SopsDecrypter, sops_path: Path, tmp_path: Path, age_pair, other_age_pair, pgp_text: str
+) -> None:
+    third = _fresh_pair()
+    groups = [[age_pair.public], [other_age_pair.public], [third[1]]]
+    config = {
+        "creation_rules": [
+            {"shamir_threshold": 2, "key_groups": [{"age": group} for group in groups]},
+        ]
+    }
+    data = _encrypt_by(config["creation_rules"][0], PLAIN, sops_path, tmp_path)
+    assert b"shamir_threshold: 2" in data
+    for keys in ((age_pair.private, third[0]), (other_age_pair.private, age_pair.private)):
+        two = age("\n".join(keys))
+        assert b"SECRET-VALUE" in (await decrypter.decrypt(data, Format.YAML, (two,))).plain.reveal()
+    message = await fails("KeyMissing", decrypter, data, age(age_pair.private))
+    assert f"{age_pair.public} (opened)" in message
+    assert f"{third[1]} (not opened by the key given)" in message
 
 
 async def test_a_changed_file_is_refused(decrypter: SopsDecrypter, encrypt, age_pair) -> None:
@@ -392,6 +493,13 @@ async def test_nothing_is_run_from_the_callers_environment(
     monkeypatch.setenv("SOPS_AGE_KEY", age_pair.private)
     await fails("KeyMissing", decrypter, encrypt(PLAIN, "--age", age_pair.public), age(_fresh()))
     assert not ran.exists()
+
+
+def _fresh_pair() -> tuple[str, str]:
+    import pyrage
+
+    identity = pyrage.x25519.Identity.generate()
+    return str(identity), str(identity.to_public())
 
 
 def _fresh() -> str:
