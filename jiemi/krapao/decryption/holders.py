@@ -78,7 +78,7 @@ class Holders:
         self._holders: dict[HolderKey, _Holder] = {}
         self._all: set[_Holder] = set()
         self._owners: dict[Hashable, frozenset[DecryptionKey]] = {}
-        self._someone_free = trio.Event()
+        self._something_changed = trio.Event()
         self._limits = Limits(
             seconds=settings.key_service_timeout_seconds,
             cpu_seconds=settings.decrypt_cpu_seconds,
@@ -131,7 +131,7 @@ class Holders:
             holder.used_at = trio.current_time()
             holder.changed.set()
             if holder.users == 0:
-                self._someone_free.set()
+                self._tell_waiters()
                 if holder.retired:
                     holder.scope.cancel()
 
@@ -168,8 +168,12 @@ class Holders:
             self._retire(oldest)
             await oldest.ended.wait()
             return
-        self._someone_free = trio.Event()
-        await self._someone_free.wait()
+        await self._something_changed.wait()
+
+    def _tell_waiters(self) -> None:
+        """Wake all who wait for room. Each looks again, and those who come too late wait for the next time."""
+        self._something_changed.set()
+        self._something_changed = trio.Event()
 
     async def _hold(self, holder: _Holder, programs: HolderPrograms) -> None:
         """One holder's life. Its end is the boundary of its faults: whoever uses it is told."""
@@ -191,7 +195,7 @@ class Holders:
             self._all.discard(holder)
             holder.ready.set()
             holder.ended.set()
-            self._someone_free.set()
+            self._tell_waiters()
 
     async def _run(self, holder: _Holder, programs: HolderPrograms) -> None:
         began = trio.current_time()
