@@ -42,7 +42,7 @@ from jiemi.krapao.decryption.grpc import (
     serve_calls,
 )
 from jiemi.krapao.decryption.holder_start import HolderKey, HolderPrograms
-from jiemi.krapao.decryption.holders import Holders
+from jiemi.krapao.decryption.holders import Held, Holders
 from jiemi.krapao.decryption.keyservice import AgeMasterKey, MasterKey, VaultMasterKey
 from jiemi.krapao.decryption.verdicts import Outcome, Verdict, of_status
 from jiemi.krapao.metrics import KrapaoMetrics
@@ -204,19 +204,19 @@ class Guard:
         self, key: DecryptionKey, wanted: HolderKey, asked: MasterKey, ciphertext: bytes
     ) -> bytes | Outcome:
         message = keyservice.write_decrypt_request(keyservice.DecryptRequest(asked, ciphertext))
-        called = False
+        held: Held | None = None
         with trio.move_on_after(self._settings.key_service_timeout_seconds):
             try:
                 async with self._holders.use(wanted, self._programs) as held:
                     self._names[key] = held.names
-                    called = True
                     data_key = keyservice.read_decrypt_response(await held.client.call(keyservice.DECRYPT, message))
             except JiemiError as error:
                 return Outcome("", "", _VERDICTS.get(error.failure.reason, Verdict.UNUSABLE), error.failure)
             except GrpcStatusError as error:
                 return Outcome("", "", of_status(wanted.key.provider, error))
             except (GrpcConnectionError, keyservice.UnreadableError):
-                self._holders.failed(wanted)
+                if held is not None:
+                    held.failed()
                 return Outcome("", "", Verdict.HOLDER_FAILED)
             # What was wrapped may be no data key, but something else of the same recipient's.
             if len(data_key) not in DATA_KEY_BYTES:
@@ -224,7 +224,9 @@ class Guard:
             if held.expires_at is not None:
                 self.key_expires_at = min(held.expires_at, self.key_expires_at or held.expires_at)
             return data_key
-        return self._waited(wanted, called=called)
+        if held is not None:
+            held.failed()
+        return self._waited(wanted, called=held is not None)
 
     def _waited(self, wanted: HolderKey, *, called: bool) -> Outcome:
         """What it means that no answer came in time."""
@@ -232,7 +234,6 @@ class Guard:
         if not called:
             failure = Failure("KeyHolderFailed", f"no process to hold the key could be had {within}")
             return Outcome("", "", Verdict.HOLDER_FAILED, failure)
-        self._holders.failed(wanted)
         if wanted.key.provider in ("age", "pgp"):
             failure = Failure("KeyHolderFailed", f"the process that holds the key gave no answer {within}")
             return Outcome("", "", Verdict.HOLDER_FAILED, failure)

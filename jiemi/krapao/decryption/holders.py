@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable
+from functools import partial
 
 import attrs
 import structlog
@@ -40,11 +41,13 @@ class Held:
         client: for calls to it.
         names: public names of the keys that it holds.
         expires_at: when the first of these keys expires (seconds since the epoch), or None.
+        failed: tells that it does not answer: its present calls may end, and the next use starts another.
     """
 
     client: GrpcClient
     names: tuple[str, ...]
-    expires_at: int | None = None
+    expires_at: int | None
+    failed: Callable[[], None]
 
 
 @attrs.define(eq=False)
@@ -125,7 +128,7 @@ class Holders:
                 raise JiemiError.of(
                     holder.failure or Failure("KeyHolderFailed", "the process that holds the key ended at its start")
                 )
-            yield Held(holder.client, holder.names, holder.expires_at)
+            yield Held(holder.client, holder.names, holder.expires_at, partial(self._retire, holder))
         finally:
             holder.users -= 1
             holder.used_at = trio.current_time()
@@ -134,12 +137,6 @@ class Holders:
                 self._tell_waiters()
                 if holder.retired:
                     holder.scope.cancel()
-
-    def failed(self, wanted: HolderKey) -> None:
-        """Tell that a holder does not answer: its present calls may end, and the next use starts another."""
-        holder = self._holders.get(wanted)
-        if holder is not None:
-            self._retire(holder)
 
     def _retire(self, holder: _Holder) -> None:
         holder.retired = True
@@ -200,13 +197,11 @@ class Holders:
     async def _run(self, holder: _Holder, programs: HolderPrograms) -> None:
         began = trio.current_time()
         async with contextlib.AsyncExitStack() as stack:
-            with trio.fail_after(self._limits.seconds):
-                try:
+            try:
+                with trio.fail_after(self._limits.seconds):
                     started = await start_holder(stack, holder.wanted, programs, self._settings, self._limits)
-                except trio.TooSlowError:
-                    raise JiemiError(
-                        "KeyHolderFailed", "the process that holds the key did not start in time"
-                    ) from None
+            except trio.TooSlowError:
+                raise JiemiError("KeyHolderFailed", "the process that holds the key did not start in time") from None
             _log.debug("holder", provider=holder.wanted.key.provider, ms=round((trio.current_time() - began) * 1000))
             async with trio.open_nursery() as nursery:
                 await nursery.start(started.client.run)
