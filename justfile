@@ -28,6 +28,10 @@ test *arguments:
 test-fast *arguments:
     @"{{ bin }}/pytest" --quiet tests/core tests/blocking tests/cli tests/miwen tests/rpc "$@"
 
+# Fuzz what reads hostile bytes: SECONDS [metadata|guard|documents] [SEED]
+fuzz *arguments:
+    @PYTHONPATH=tests "{{ bin }}/python" -m fuzz.run "$@"
+
 # Decryption against a Vault or OpenBao of your own: set JIEMI_TEST_VAULT_ADDR and JIEMI_TEST_VAULT_TOKEN
 test-vault *arguments:
     @"{{ bin }}/pytest" tests/real/real_vault.py "$@"

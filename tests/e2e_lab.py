@@ -55,7 +55,11 @@ class Service:
 
     def end(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        return self.process.wait(15)
+        try:
+            return self.process.wait(15)
+        finally:
+            self.process.kill()  # does nothing to one that has ended
+            self.process.wait()
 
     def log_text(self) -> str:
         return self.log.read_text(errors="replace")
@@ -266,10 +270,11 @@ class Lab:
         return self.start("miwen", *arguments, *more)
 
     def end_services(self) -> None:
-        for service in reversed(self._services):
-            if service.process.poll() is None:
-                service.end()
-        self._services.clear()
+        with contextlib.ExitStack() as ending:  # one that does not end keeps no other from it
+            for service in self._services:
+                if service.process.poll() is None:
+                    ending.callback(service.end)
+            self._services.clear()
 
     def logs(self) -> str:
         return "\n".join(path.read_text(errors="replace") for path in self.folder.glob("*.log"))

@@ -26,7 +26,7 @@ from jiemi.krapao.decryption.processes import Limits, Sandbox, adopt_orphans, ru
 from jiemi.krapao.decryption.sops import find_program
 
 _STYLES = {"ok": "green", "warning": "yellow", "missing": "red"}
-_LIMITS = Limits(seconds=20, cpu_seconds=10, memory_bytes=4 * 1024**3, output_bytes=64 * 1024)
+_LIMITS = Limits(seconds=20, cpu_seconds=10, memory_bytes=320 * 1024**2, output_bytes=64 * 1024)
 
 
 @attrs.frozen

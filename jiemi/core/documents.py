@@ -157,7 +157,8 @@ def _merge(value: Any) -> Any:
 
 def _parse_json(text: str) -> Any:
     depth = deepest = nodes = 0
-    for token in re.finditer(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]|,', text, re.DOTALL):
+    # A text that is not closed is taken to the end, and never looked at twice.
+    for token in re.finditer(r'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]|,', text, re.DOTALL):
         match token.group()[0]:
             case "[" | "{":
                 depth += 1

@@ -27,6 +27,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -409,7 +410,7 @@ def _read_file(objects: _Objects, revision: str, parts: list[bytes], path: str, 
             raise JiemiError("FileNotFound", f"{path}: not in revision {revision[:12]}: a folder in it is none there")
         tree = _load(objects, sha)
         if not isinstance(tree, Tree):
-            raise LookupError("a tree is no tree")
+            raise _mistaken(tree, sha, path)
         try:
             mode, sha = tree[part]
         except KeyError:
@@ -422,11 +423,20 @@ def _read_file(objects: _Objects, revision: str, parts: list[bytes], path: str, 
         raise JiemiError("LimitExceeded", f"{path}: {size} bytes, more than Krapao's limit of {max_bytes}")
     blob = objects[sha]
     if not isinstance(blob, Blob):
-        raise LookupError("a blob is no blob")
+        raise _mistaken(blob, sha, path)
     data = blob.as_raw_string()
     if len(data) > max_bytes:
         raise JiemiError("LimitExceeded", f"{path}: {len(data)} bytes, more than Krapao's limit of {max_bytes}")
     return data
+
+
+def _mistaken(found: ShaFile, sha: ObjectID, path: str) -> Exception:
+    """Why an object is not what its folder calls it: the folder's writer made it so, or the clone is damaged."""
+    data = found.as_raw_string()
+    algorithm = hashlib.sha256 if len(sha) == 64 else partial(hashlib.sha1, usedforsecurity=False)
+    if algorithm(b"%s %d\0" % (found.type_name, len(data)) + data).hexdigest().encode() == sha:
+        return JiemiError("NotAFile", f"{path}: its folder calls it what it is not")
+    return LookupError("an object is not the one that it is called by")
 
 
 def _load(objects: _Objects | DiskObjectStore, sha: ObjectID) -> ShaFile:

@@ -45,7 +45,7 @@ class KrapaoSettings:
         max_documents: the most documents in a file.
         decrypt_timeout_seconds: for one run of sops with all that it needs.
         decrypt_cpu_seconds: processor time that one run may take.
-        decrypt_memory_bytes: address space of one run. Go reserves far more than it uses; sops uses about 40 MiB.
+        decrypt_memory_bytes: what one process may write to: sops uses about 40 MiB, and 130 MiB for files of 4 MiB.
         decrypt_concurrency: how many runs there are at once. As many as Miwen lets come at once, of which one namespace
             gets half: so nobody's slow key service holds up everybody.
 
@@ -89,7 +89,7 @@ class KrapaoSettings:
     max_documents: int = MAX_DOCUMENTS
     decrypt_timeout_seconds: float = 30
     decrypt_cpu_seconds: int = 20
-    decrypt_memory_bytes: int = 4 * 1024 * MEBIBYTE
+    decrypt_memory_bytes: int = 320 * MEBIBYTE
     decrypt_concurrency: int = 8
 
     key_service_timeout_seconds: float = 20

@@ -97,8 +97,9 @@ class VaultTrust:
 def name_of(key: MasterKey) -> str:
     """A master key's public name with its kind, for a message: "age age1…"; never longer than a line."""
     kind, name = _kind_and_name(key)
-    shown = "".join(char if " " <= char <= "~" else "?" for char in name[:200])
-    return f"{kind} {_without_userinfo(shown)}"
+    if isinstance(key, VaultMasterKey | AzureMasterKey):
+        name = _without_userinfo(name)
+    return f"{kind} {''.join(char if ' ' <= char <= '~' else '?' for char in name[:200])}"
 
 
 def allowed_by_policy(key: MasterKey, recipients: Sequence[str]) -> Refusal | None:
@@ -179,7 +180,7 @@ def _judge_aws(asked: AwsMasterKey, given: AwsKey) -> AwsMasterKey | Refusal:
         return Refusal("the file names an AWS KMS key that is no ARN of one")
     if len(asked.context) > _MAX_CONTEXT_PAIRS:
         return Refusal("the file names an encryption context of more pairs than Krapao takes")
-    role = given.role_arn.reveal() if given.role_arn is not None else ""
+    role = given.role_arn.reveal().strip() if given.role_arn is not None else ""
     if asked.role not in ("", role):
         return Refusal(
             f"the file asks for the role {_shown(asked.role)}, which the spec does not name: if it is meant, put it "
@@ -201,10 +202,13 @@ def _judge_azure(asked: AzureMasterKey, given: AzureKey) -> AzureMasterKey | Ref
     url = asked.vault_url.removesuffix("/")
     if _AZURE_NAME.fullmatch(asked.name) is None or _AZURE_VERSION.fullmatch(asked.version) is None:
         return Refusal("the file names an Azure Key Vault key whose name or version is none")
-    named = tuple(each.removesuffix("/").lower() for each in given.allowed_vaults)
-    if named and url.lower() not in named:
-        return Refusal(f"the file names the Key Vault {_shown(url)}, which {field} does not list")
-    if not named and _AZURE_VAULT.fullmatch(url) is None:
+    if given.allowed_vaults:
+        # What is asked is the URL as the spec spells it.
+        named = {each.removesuffix("/").lower(): each.removesuffix("/") for each in given.allowed_vaults}
+        if not url.isascii() or url.lower() not in named:
+            return Refusal(f"the file names the Key Vault {_shown(url)}, which {field} does not list")
+        return AzureMasterKey(named[url.lower()], asked.name, asked.version)
+    if _AZURE_VAULT.fullmatch(url) is None:
         return Refusal(
             f"the file names {_shown(url)}, which is no host of Azure Key Vault's own: if it is meant, put it into "
             f"{field}"
@@ -298,9 +302,12 @@ def _within(name: str, patterns: Iterable[str], field: str) -> Refusal | None:
 
 
 def _shown(text: str) -> str:
-    return _without_userinfo("".join(char if "!" <= char <= "~" else "?" for char in text[:200]))
+    return "".join(char if "!" <= char <= "~" else "?" for char in _without_userinfo(text)[:200])
 
 
-def _without_userinfo(text: str) -> str:
-    """The text without what stands before an @ in a URL: some put a password there."""
-    return re.sub(r"://[^/@]*@", "://", text)
+def _without_userinfo(url: str) -> str:
+    """A URL without what stands before an @: some put a password there, and it may hold any character."""
+    if "@" not in url:
+        return url
+    scheme, separator, _ = url.partition("://")
+    return (f"{scheme}://" if separator and "@" not in scheme else "") + url.rpartition("@")[2]

@@ -111,6 +111,9 @@ _SERVICE_ACCOUNT_FIELDS = (
     "token_uri",
     "universe_domain",
 )
+_MAX_VARIABLE_CHARACTERS = 64 * 1024
+"""Linux takes 128 KiB for a variable (MAX_ARG_STRLEN); a key file has 3."""
+
 _SIMPLE = re.compile(r"[ -~]{1,4096}")
 
 
@@ -150,7 +153,9 @@ def plan(key: CloudKey, operator: OperatorEnvironment, *, vault_address: str, va
             made = _plan_vault(key, operator, vault_address, vault_token)
         case HuaweiKey():
             made = _plan_huawei(key)
-    return attrs.evolve(made, environment={**EMPTY_ENVIRONMENT, **operator.network, **made.environment})
+    merged = {**EMPTY_ENVIRONMENT, **operator.network, **made.environment}
+    # An empty one takes out what EMPTY_ENVIRONMENT shuts.
+    return attrs.evolve(made, environment={name: value for name, value in merged.items() if value})
 
 
 @attrs.frozen
@@ -162,7 +167,7 @@ class OperatorEnvironment:
         ambient: by provider, the variables of the pod's own identity; only providers that may use it are in it.
     """
 
-    network: Mapping[str, str] = attrs.field(factory=dict)
+    network: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     ambient: Mapping[str, Mapping[str, str]] = attrs.field(factory=dict, repr=False)
 
     @classmethod
@@ -277,7 +282,7 @@ def _plan_gcp(key: GcpKey, operator: OperatorEnvironment) -> Plan:
         _not_with_the_operators("gcp", endpoint=key.endpoint)
         environment |= {"GOOGLE_APPLICATION_CREDENTIALS": "", "GCE_METADATA_HOST": "", **identity}
         read = _ambient_files(identity)
-    return Plan({name: value for name, value in environment.items() if value}, read=read)
+    return Plan(environment, read=read)
 
 
 def service_account(value: SensitiveText) -> str:
@@ -304,7 +309,10 @@ def service_account(value: SensitiveText) -> str:
     if not isinstance(token_uri, str) or normal_address(token_uri) is None:
         raise JiemiError("KeyInvalid", f"{field}: its token_uri is no URL")
     kept = {name: found[name] for name in _SERVICE_ACCOUNT_FIELDS if isinstance(found.get(name), str)}
-    return json.dumps({**kept, "token_uri": token_uri})
+    text = json.dumps({**kept, "token_uri": token_uri})
+    if len(text) > _MAX_VARIABLE_CHARACTERS:
+        raise JiemiError("KeyInvalid", f"{field} is larger than any service account's key file")
+    return text
 
 
 def _json_object(value: SensitiveText) -> dict[str, Any] | None:
@@ -363,7 +371,7 @@ def _require_certificate(value: SensitiveText) -> None:
 
 def _plan_vault(key: VaultKey, operator: OperatorEnvironment, address: str, token: str) -> Plan:
     environment = {
-        "VAULT_TOKEN": token,
+        "VAULT_TOKEN": _text(SensitiveText(token), "vault.token"),
         "VAULT_ADDR": address,
         "SOPS_HC_VAULT_ALLOWLIST": address,
         "VAULT_MAX_RETRIES": "1",

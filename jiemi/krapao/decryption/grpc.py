@@ -34,6 +34,9 @@ MAX_MESSAGE_BYTES = 256 * 1024
 MAX_STREAMS = 16
 """How many calls one connection may have open: sops makes one after the other."""
 
+MAX_HEADER_BYTES = 1024 * 1024
+"""Of one call. A status's text may quote a wrapped data key, each of its bytes in three characters."""
+
 _PREFIX = struct.Struct(">BI")
 _READ_BYTES = 64 * 1024
 _WRITE_SECONDS = 10
@@ -63,6 +66,10 @@ class GrpcStatusError(Exception):
         self.text = text
 
 
+class GrpcTooLargeError(Exception):
+    """The answer is larger than `MAX_MESSAGE_BYTES`. The connection can be used on."""
+
+
 class GrpcConnectionError(Exception):
     """The connection ended, or the other end does not speak gRPC."""
 
@@ -77,6 +84,7 @@ class _Stream:
     headers: dict[str, str] = attrs.field(factory=dict)
     ended: trio.Event = attrs.field(factory=trio.Event)
     reset: bool = False
+    too_large: bool = False
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
 
@@ -88,47 +96,58 @@ class _Connection:
         self.state = h2.connection.H2Connection(
             h2.config.H2Configuration(client_side=client_side, header_encoding="utf-8")
         )
-        self.state.local_settings.update({h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: MAX_STREAMS})
+        codes = h2.settings.SettingCodes
+        self.state.local_settings = h2.settings.Settings(
+            client=client_side,
+            initial_values={codes.MAX_CONCURRENT_STREAMS: MAX_STREAMS, codes.MAX_HEADER_LIST_SIZE: MAX_HEADER_BYTES},
+        )
+        self.state.decoder.max_header_list_size = MAX_HEADER_BYTES
         self._writing = trio.Lock()
-        self._window_grew = trio.Event()
+        self._something_came = trio.Event()
         self.streams: dict[int, _Stream] = {}
         self.closed = False
+        self._too_large = False
 
     async def begin(self) -> None:
         self.state.initiate_connection()
         await self.flush()
 
     async def flush(self) -> None:
-        """Send what h2 has to say. A write that began is not cancelled, for half a frame would end the connection."""
+        """Send what h2 has to say. A write that began is not cancelled, for half a frame would end the connection.
+
+        Raises:
+            GrpcConnectionError: the connection has ended, or ends because nobody reads at its other end.
+        """
         async with self._writing:
-            data = self.state.data_to_send()
-            if not data or self.closed:
-                return
-            with trio.CancelScope(shield=True), trio.move_on_after(_WRITE_SECONDS) as bound:
-                try:
-                    await self._stream.send_all(data)
-                except (trio.BrokenResourceError, trio.ClosedResourceError):
+            data = b"" if self.closed else self.state.data_to_send()
+            if data:
+                with trio.CancelScope(shield=True), trio.move_on_after(_WRITE_SECONDS) as bound:
+                    try:
+                        await self._stream.send_all(data)
+                    except (trio.BrokenResourceError, trio.ClosedResourceError):
+                        self.closed = True
+                if bound.cancelled_caught:
                     self.closed = True
-            if bound.cancelled_caught:
-                self.closed = True
+                if self.closed:
+                    await trio.aclose_forcefully(self._stream)  # whoever reads notices too
         if self.closed:
             raise GrpcConnectionError("the connection ended while something was written")
 
-    async def send_message(self, number: int, message: bytes, *, end_stream: bool) -> None:
+    async def send_message(self, call: _Stream, message: bytes, *, end_stream: bool) -> None:
+        """Send a message, as the other end makes room for it; less where it has answered or gone meanwhile."""
         data = memoryview(_PREFIX.pack(0, len(message)) + message)
-        while True:
-            room = min(self.state.local_flow_control_window(number), self.state.max_outbound_frame_size)
+        while not self.closed and not call.reset and not (end_stream and call.ended.is_set()):
+            room = min(self.state.local_flow_control_window(call.number), self.state.max_outbound_frame_size)
             if room <= 0:
-                self._window_grew = trio.Event()
-                await self._window_grew.wait()  # has no deadline of its own: the call has
+                await self._something_came.wait()  # has no deadline of its own: the call has
                 continue
             part, data = data[:room], data[room:]
-            self.state.send_data(number, bytes(part), end_stream=end_stream and not data)
+            self.state.send_data(call.number, bytes(part), end_stream=end_stream and not data)
             await self.flush()
             if not data:
                 return
 
-    async def receive(self) -> list[Event] | None:
+    async def receive(self) -> list[h2.events.Event] | None:
         """The next events, or None when the connection has ended.
 
         Raises:
@@ -151,44 +170,56 @@ class _Connection:
 
     def take(self, event: Event) -> _Stream | None:
         """Note what an event says of a call; the call, if it has come to its end."""
-        if isinstance(event, h2.events.WindowUpdated | h2.events.RemoteSettingsChanged):
-            self._window_grew.set()
         number: Any = getattr(event, "stream_id", None)
         stream = self.streams.get(number) if number else None
         if isinstance(event, h2.events.DataReceived):
-            self.state.acknowledge_received_data(event.flow_controlled_length or 0, number)
+            with contextlib.suppress(h2.exceptions.ProtocolError):  # it has ended meanwhile
+                self.state.acknowledge_received_data(event.flow_controlled_length or 0, number)
             if stream is not None:
                 stream.body += event.data or b""
                 if len(stream.body) > MAX_MESSAGE_BYTES + _PREFIX.size:
+                    stream.too_large = self._too_large = True
+                    stream.body.clear()
                     self.reset(number, ErrorCodes.ENHANCE_YOUR_CALM)
         elif isinstance(event, h2.events.ResponseReceived | h2.events.TrailersReceived) and stream is not None:
             stream.headers.update((str(name), str(value)) for name, value in event.headers or ())
         elif isinstance(event, h2.events.StreamReset) and stream is not None:
-            stream.reset = True
-            stream.scope.cancel()
-            stream.ended.set()
+            self._forget(stream)
         elif isinstance(event, h2.events.StreamEnded) and stream is not None:
             stream.ended.set()
-            return stream
-        return None
+        self.wake()
+        return stream if isinstance(event, h2.events.StreamEnded) else None
+
+    def take_too_large(self) -> bool:
+        """Whether a message was too large since this was asked last."""
+        found, self._too_large = self._too_large, False
+        return found
+
+    def wake(self) -> None:
+        """Let all who wait for room look again."""
+        self._something_came.set()
+        self._something_came = trio.Event()
+
+    def _forget(self, stream: _Stream) -> None:
+        self.streams.pop(stream.number, None)
+        stream.reset = True
+        stream.scope.cancel()
+        stream.ended.set()
 
     def reset(self, number: int, code: ErrorCodes = ErrorCodes.CANCEL) -> None:
         """End a call early. What is to be sent for it waits for the next flush."""
-        stream = self.streams.pop(number, None)
+        stream = self.streams.get(number)
         if stream is not None:
-            stream.reset = True
-            stream.ended.set()
+            self._forget(stream)
         with contextlib.suppress(h2.exceptions.ProtocolError):  # it has ended by itself
             self.state.reset_stream(number, error_code=code)
 
     def end(self) -> None:
         """All calls end with the connection."""
         self.closed = True
-        for stream in self.streams.values():
-            stream.reset = True
-            stream.scope.cancel()
-            stream.ended.set()
-        self._window_grew.set()
+        for stream in list(self.streams.values()):
+            self._forget(stream)
+        self.wake()
 
 
 def _message(body: bytes | bytearray) -> bytes | None:
@@ -199,13 +230,16 @@ def _message(body: bytes | bytearray) -> bytes | None:
     return bytes(body[_PREFIX.size :]) if not compressed and length == len(body) - _PREFIX.size else None
 
 
-async def serve_calls(stream: trio.abc.Stream, handle: Handle) -> None:
+async def serve_calls(
+    stream: trio.abc.Stream, handle: Handle, *, on_too_large: Callable[[], None] | None = None
+) -> None:
     """Answer the calls of one connection until it ends; closes the stream.
 
     Args:
         stream: a connection that was accepted. Owned by this call from now on.
         handle: called in a task of its own for each call; cancelled when the caller or the connection goes. It answers
             with a message or raises GrpcStatusError; anything else that it raises leaves this function.
+        on_too_large: told of each call that was ended because its message is too large.
     """
     async with stream:
         connection = _Connection(stream, client_side=False)
@@ -215,9 +249,11 @@ async def serve_calls(stream: trio.abc.Stream, handle: Handle) -> None:
                 while (events := await connection.receive()) is not None:
                     for event in events:
                         _take_on_server(connection, event, handle, nursery)
+                        if on_too_large is not None and connection.take_too_large():
+                            on_too_large()
                     await connection.flush()
                 nursery.cancel_scope.cancel()
-        except* GrpcConnectionError:
+        except* (GrpcConnectionError, h2.exceptions.ProtocolError):
             pass  # whoever called learns it from the end of the connection
         finally:
             connection.end()
@@ -236,23 +272,28 @@ def _take_on_server(connection: _Connection, event: Event, handle: Handle, nurse
 
 
 async def _answer(connection: _Connection, call: _Stream, handle: Handle) -> None:
-    number = call.number
     with call.scope:
         message = _message(call.body)
         call.body.clear()
+        headers, answer = _ANSWER_HEADERS, b""
         try:
             if message is None:
                 raise GrpcStatusError(INVALID_ARGUMENT, "the body is not one message without compression")
             answer = await handle(call.path, message)
+            trailers = [("grpc-status", str(OK))]
         except GrpcStatusError as error:
             text = urllib.parse.quote(error.text, safe=" ()[]/:;,.=+'")
-            trailers = [("grpc-status", str(error.code)), ("grpc-message", text)]
-            connection.state.send_headers(number, _ANSWER_HEADERS + trailers, end_stream=True)
-        else:
-            connection.state.send_headers(number, _ANSWER_HEADERS)
-            await connection.send_message(number, answer, end_stream=False)
-            connection.state.send_headers(number, [("grpc-status", str(OK))], end_stream=True)
-        connection.streams.pop(number, None)
+            trailers = [*headers, ("grpc-status", str(error.code)), ("grpc-message", text)]
+            headers = []
+        if call.reset or connection.closed:
+            return  # whoever asked is gone
+        with contextlib.suppress(h2.exceptions.ProtocolError):  # gone just now
+            if headers:
+                connection.state.send_headers(call.number, headers)
+                await connection.send_message(call, answer, end_stream=False)
+            if not call.reset:
+                connection.state.send_headers(call.number, trailers, end_stream=True)
+        connection.streams.pop(call.number, None)
         await connection.flush()
 
 
@@ -265,7 +306,7 @@ class GrpcClient:
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._connection = _Connection(stream, client_side=True)
         self._stream = stream
-        self._begun = trio.Event()
+        self._places = trio.CapacityLimiter(MAX_STREAMS)
 
     @property
     def closed(self) -> bool:
@@ -280,13 +321,15 @@ class GrpcClient:
         connection = self._connection
         try:
             async with self._stream:
-                await connection.begin()
-                task_status.started()
+                try:
+                    await connection.begin()
+                finally:
+                    task_status.started()  # what is wrong is told by the calls
                 while (events := await connection.receive()) is not None:
                     for event in events:
                         connection.take(event)
                     await connection.flush()
-        except GrpcConnectionError:
+        except (GrpcConnectionError, h2.exceptions.ProtocolError):
             pass  # the calls say so
         finally:
             connection.end()
@@ -295,8 +338,12 @@ class GrpcClient:
         """Make a call and wait for its answer; has no deadline but the caller's.
 
         Raises:
-            GrpcStatusError: the answer is a failure. GrpcConnectionError: there is no answer.
+            GrpcStatusError: the answer is a failure. GrpcTooLargeError. GrpcConnectionError: there is no answer.
         """
+        async with self._places:
+            return await self._call(path, message)
+
+    async def _call(self, path: str, message: bytes) -> bytes:
         connection = self._connection
         if connection.closed:
             raise GrpcConnectionError("the connection has ended")
@@ -307,12 +354,12 @@ class GrpcClient:
             raise GrpcConnectionError("the other end takes no further call") from None
         call = connection.streams[number] = _Stream(number)
         try:
-            await connection.send_message(number, message, end_stream=True)
+            await connection.send_message(call, message, end_stream=True)
             await call.ended.wait()
         except h2.exceptions.ProtocolError:
             raise GrpcConnectionError("the other end ended the call early") from None
         finally:
-            if number in connection.streams and not call.ended.is_set() and not connection.closed:
+            if not call.ended.is_set() and not connection.closed:
                 connection.reset(number)
                 with trio.CancelScope(shield=True), contextlib.suppress(GrpcConnectionError):
                     await connection.flush()
@@ -330,6 +377,8 @@ _CALL_HEADERS = [
 
 
 def _read_answer(call: _Stream) -> bytes:
+    if call.too_large:
+        raise GrpcTooLargeError("the answer is larger than any that is expected")
     status = call.headers.get("grpc-status")
     if status is not None and status != str(OK):
         code = int(status) if status.isdecimal() and len(status) < 4 else UNKNOWN

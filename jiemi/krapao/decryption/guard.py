@@ -10,6 +10,7 @@ and nothing in it is believed. `Encrypt` never passes.
 
 from __future__ import annotations
 
+import signal
 import socket
 import struct
 from collections.abc import Sequence
@@ -39,6 +40,7 @@ from jiemi.krapao.decryption.grpc import (
     UNIMPLEMENTED,
     GrpcConnectionError,
     GrpcStatusError,
+    GrpcTooLargeError,
     serve_calls,
 )
 from jiemi.krapao.decryption.holder_start import HolderKey, HolderPrograms
@@ -52,7 +54,10 @@ from jiemi.rpc.keys import AgeKey, DecryptionKey, HuaweiKey, PgpKey, VaultKey
 DATA_KEY_BYTES = (32, 33)
 """sops's data keys are of 32 bytes (sops.go, GenerateDataKey); a part of a divided one has one more (shamir.go)."""
 
-_MAX_CIPHERTEXT_BYTES = 64 * 1024
+_MAX_CIPHERTEXT_BYTES = 16 * 1024
+"""Of a wrapped data key. For a post-quantum age recipient, or an RSA key of 16,384 bits by pgp, it takes 3 KiB."""
+_GO_FATAL = 2
+_END_SECONDS = 2
 _PEER_CREDENTIALS = struct.Struct("iII")
 
 
@@ -111,13 +116,17 @@ class Guard:
             task_status.started()
             while True:
                 accepted, _ = await listener.accept()
-                stream = trio.SocketStream(accepted)
-                await self._expected.wait()  # a quick opener may be here before its starter says which it is
-                if _peer(stream) == self._opener:
-                    break
-                await trio.aclose_forcefully(stream)
-            path.unlink()  # noqa: ASYNC240 - in memory
-        await serve_calls(stream, self.answer)
+                async with trio.SocketStream(accepted) as stream:
+                    await self._expected.wait()  # a quick opener may be here before its starter says which it is
+                    if _peer(stream) != self._opener:
+                        continue
+                    path.unlink()  # noqa: ASYNC240 - in memory
+                    listener.close()
+                    await serve_calls(stream, self.answer, on_too_large=self._refuse_too_large)
+                    return
+
+    def _refuse_too_large(self) -> None:
+        self._note(Outcome("", "a wrapped data key that is too large", Verdict.TOO_MANY))
 
     async def answer(self, method: str, message: bytes) -> bytes:
         """Answer one call.
@@ -200,24 +209,27 @@ class Guard:
         except JiemiError as error:
             return Outcome("", "", Verdict.UNUSABLE, error.failure)
 
-    async def _ask_holder(
+    async def _ask_holder(  # noqa: PLR0911 - a table of how a call can end
         self, key: DecryptionKey, wanted: HolderKey, asked: MasterKey, ciphertext: bytes
     ) -> bytes | Outcome:
         message = keyservice.write_decrypt_request(keyservice.DecryptRequest(asked, ciphertext))
         held: Held | None = None
         with trio.move_on_after(self._settings.key_service_timeout_seconds):
             try:
-                async with self._holders.use(wanted, self._programs) as held:
+                async with self._holders.use(wanted, self._programs) as held, held.turn:
                     self._names[key] = held.names
                     data_key = keyservice.read_decrypt_response(await held.client.call(keyservice.DECRYPT, message))
             except JiemiError as error:
                 return Outcome("", "", _VERDICTS.get(error.failure.reason, Verdict.UNUSABLE), error.failure)
             except GrpcStatusError as error:
                 return Outcome("", "", of_status(wanted.key.provider, error))
+            except GrpcTooLargeError:
+                return Outcome("", "", Verdict.NOT_OPENED)  # what was wrapped is no data key
             except (GrpcConnectionError, keyservice.UnreadableError):
-                if held is not None:
-                    held.failed()
-                return Outcome("", "", Verdict.HOLDER_FAILED)
+                if held is None:
+                    return Outcome("", "", Verdict.HOLDER_FAILED)
+                held.failed()
+                return await self._ended(wanted, held)
             # What was wrapped may be no data key, but something else of the same recipient's.
             if len(data_key) not in DATA_KEY_BYTES:
                 return Outcome("", "", Verdict.NOT_OPENED)
@@ -227,6 +239,19 @@ class Guard:
         if held is not None:
             held.failed()
         return self._waited(wanted, called=held is not None)
+
+    async def _ended(self, wanted: HolderKey, held: Held) -> Outcome:
+        """What it means that a holder's connection ended while it was asked."""
+        with trio.move_on_after(_END_SECONDS):
+            status = await held.wait()
+            # Of Go's runtime where memory is refused, or of a signal where processor time is. age and gpg do nothing
+            # that would end them so but unpack what the file's writer has sealed.
+            if wanted.key.provider in ("age", "pgp") and status in (_GO_FATAL, -signal.SIGXCPU):
+                failure = Failure(
+                    "LimitExceeded", "opening a wrapped data key took more memory or time than Krapao's limit"
+                )
+                return Outcome("", "", Verdict.UNUSABLE, failure)
+        return Outcome("", "", Verdict.HOLDER_FAILED)
 
     def _waited(self, wanted: HolderKey, *, called: bool) -> Outcome:
         """What it means that no answer came in time."""

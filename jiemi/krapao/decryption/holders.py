@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 import attrs
@@ -42,12 +43,17 @@ class Held:
         names: public names of the keys that it holds.
         expires_at: when the first of these keys expires (seconds since the epoch), or None.
         failed: tells that it does not answer: its present calls may end, and the next use starts another.
+        wait: waits for its process's end; gives the status.
+        turn: to be held while it is asked. One of pgp is asked one thing at a time: gpg-agent writes a key's file anew
+            when the key is first used, in its place, and whoever reads it meanwhile finds half of it (GnuPG 2.2.40).
     """
 
     client: GrpcClient
     names: tuple[str, ...]
     expires_at: int | None
     failed: Callable[[], None]
+    wait: Callable[[], Awaitable[int]]
+    turn: AbstractAsyncContextManager[object]
 
 
 @attrs.define(eq=False)
@@ -62,6 +68,9 @@ class _Holder:
     expires_at: int | None = None
     failure: Failure | None = None
     retired: bool = False
+    status: int | None = None
+    turn: trio.Lock = attrs.field(factory=trio.Lock)
+    process_ended: trio.Event = attrs.field(factory=trio.Event)
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     ready: trio.Event = attrs.field(factory=trio.Event)
     changed: trio.Event = attrs.field(factory=trio.Event)
@@ -128,7 +137,9 @@ class Holders:
                 raise JiemiError.of(
                     holder.failure or Failure("KeyHolderFailed", "the process that holds the key ended at its start")
                 )
-            yield Held(holder.client, holder.names, holder.expires_at, partial(self._retire, holder))
+            retire = partial(self._retire, holder)
+            turn = holder.turn if wanted.key.provider == "pgp" else contextlib.nullcontext()
+            yield Held(holder.client, holder.names, holder.expires_at, retire, partial(_wait, holder), turn)
         finally:
             holder.users -= 1
             holder.used_at = trio.current_time()
@@ -213,7 +224,8 @@ class Holders:
 
     async def _watch(self, started: Started, holder: _Holder, scope: trio.CancelScope) -> None:
         """End the holder's task when its process ends. Has no deadline: it lasts as long as the process."""
-        await started.process.wait()
+        holder.status = await started.process.wait()
+        holder.process_ended.set()
         self._retire(holder)
         scope.cancel()
 
@@ -230,3 +242,9 @@ class Holders:
                 return
             with trio.move_on_at(min(idle_at, until)):
                 await holder.changed.wait()
+
+
+async def _wait(holder: _Holder) -> int:
+    await holder.process_ended.wait()
+    assert holder.status is not None  # noqa: S101 - set before the event
+    return holder.status

@@ -20,7 +20,7 @@ _IS = rb"\"?[ \t]*[:=][ \t]*[\"']?"
 _RECIPIENTS = tuple(
     (re.compile(rb"(?:^|[\s\"{,_])" + name + _IS + b"(" + value + b")", re.MULTILINE), kind)
     for name, value, kind in (
-        (rb"recipient", rb"age1[0-9a-z]{20,2500}|ssh-[a-z0-9]+ [A-Za-z0-9+/=]{20,800}", "age "),
+        (rb"recipient", rb"age1[0-9a-z]{20,2500}|ssh-[a-z0-9]{1,32} [A-Za-z0-9+/=]{20,800}", "age "),
         (rb"fp", rb"[0-9A-Fa-f]{16,64}", "pgp "),
         (rb"arn", rb"arn:aws[a-z-]{0,32}:kms:[A-Za-z0-9:/_-]{1,300}", "AWS KMS "),
         (rb"resource_id", rb"projects/[A-Za-z0-9/_.:-]{1,300}", "GCP KMS "),

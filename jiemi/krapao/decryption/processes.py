@@ -36,7 +36,12 @@ _PR_SET_CHILD_SUBREAPER = 36
 _MAX_STDERR_BYTES = 16 * 1024
 _MAX_FILE_BYTES = 16 * 1024 * 1024
 _MAX_OPEN_FILES = 256
+_ADDRESS_SPACE_BYTES = 4 * 1024 * 1024 * 1024
+_OOM_SCORE = 900
+"""Of proc_pid_oom_score_adj(5): where memory ends all the same, a program of ours goes before Krapao does."""
+
 _KILL_SECONDS = 5
+_LOOK_AGAIN_SECONDS = 0.01
 _TRY_AGAIN = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 
 
@@ -47,7 +52,8 @@ class Limits:
     Attributes:
         seconds: from its start to its end.
         cpu_seconds: processor time; None for no bound.
-        memory_bytes: address space.
+        memory_bytes: what it may write to and shares with nobody (RLIMIT_DATA of setrlimit(2)). Its address space, of
+            which Go reserves far more than it uses, is bounded too, by a fixed and larger number.
         output_bytes: standard output.
     """
 
@@ -97,14 +103,21 @@ class Program:
         return self._popen.poll()
 
     async def wait(self) -> int:
-        """Wait for its end and reap it. Has no deadline but the caller's."""
-        if self._popen.poll() is None:
+        """Wait for its end and reap it. Has no deadline but the caller's.
+
+        Never by a wait that blocks: a descriptor of a process can look ready though that runs on. One that was waited
+        for and closed stays with epoll for as long as a fork in another thread still has it open, and its number is
+        the next one's then.
+        """
+        while (status := self._popen.poll()) is None:
             descriptor = os.pidfd_open(self.pid)
             try:
                 await trio.lowlevel.wait_readable(descriptor)
             finally:
                 os.close(descriptor)
-        return self._popen.wait()  # at once: it has ended
+            if self._popen.poll() is None:
+                await trio.sleep(_LOOK_AGAIN_SECONDS)
+        return status
 
 
 @attrs.frozen
@@ -246,6 +259,8 @@ def _limit(pid: int, limits: Limits) -> None:
     """Set the limits of a process. One that has just ended needs none."""
     with contextlib.suppress(ProcessLookupError):
         _set_limits(pid, limits)
+    with contextlib.suppress(OSError):
+        Path(f"/proc/{pid}/oom_score_adj").write_text(str(_OOM_SCORE))
 
 
 def _set_limits(pid: int, limits: Limits) -> None:
@@ -253,7 +268,8 @@ def _set_limits(pid: int, limits: Limits) -> None:
     resource.prlimit(pid, resource.RLIMIT_CORE, (0, resource.prlimit(pid, resource.RLIMIT_CORE)[1]))
     for what, value in (
         *(((resource.RLIMIT_CPU, limits.cpu_seconds),) if limits.cpu_seconds is not None else ()),
-        (resource.RLIMIT_AS, limits.memory_bytes),
+        (resource.RLIMIT_AS, _ADDRESS_SPACE_BYTES),
+        (resource.RLIMIT_DATA, limits.memory_bytes),
         (resource.RLIMIT_FSIZE, _MAX_FILE_BYTES),
         (resource.RLIMIT_NOFILE, _MAX_OPEN_FILES),
     ):

@@ -71,12 +71,14 @@ _MAY_BEGIN_A_DOCUMENT = re.compile(rb"(?:^|[\n\r]|\xc2\x85|\xe2\x80[\xa8\xa9])(?
 _NO_TEXT = re.compile(rb"(?<!\\)(?:\\\\)*\\ufffd")
 """What Go's encoding/json writes for bytes that are no UTF-8. The character itself it writes as it is."""
 
-_OUT_OF_MEMORY = re.compile(r"out of memory|cannot allocate memory|failed to reserve|failed to create new os thread")
+_FATAL = ("fatal error: ", "runtime: ")
 _NOT_ENCRYPTED = re.compile(r"sops metadata not found|no sops metadata")
 _NOT_THE_FORMAT = re.compile(
-    r"^(yaml: |could not unmarshal input data|invalid character|error unmarshal|unexpected end of json)"
+    r"^(yaml: |could not unmarshal input data|invalid character '|error unmarshal|unexpected end of json)"
 )
-_BLOCK_DAMAGED = re.compile(r"parsing time|version string empty|no major\.minor\.patch|sops entry|sops metadata|base64")
+_BLOCK_DAMAGED = re.compile(
+    r"parsing time|version string empty|invalid character\(s\)|no major\.minor\.patch|sops entry|sops metadata|base64"
+)
 
 
 class SopsDecrypter:
@@ -285,7 +287,8 @@ def _explain(  # noqa: PLR0911 - a table
     words = " ".join(re.sub(r"[|\s]+", " ", finished.stderr.decode("utf-8", "replace")).split()).lower()
     if status in _NOT_EXECUTED:
         return JiemiError("SopsMissing", "Krapao's sops is there, but is no program that can be run")
-    if status < 0 or _OUT_OF_MEMORY.search(words):
+    # What Go's runtime says where it gets no memory, no thread, or has no stack left. sops's own words begin otherwise.
+    if status < 0 or words.startswith(_FATAL):
         return JiemiError("LimitExceeded", "decrypting the file took more processor time or memory than Krapao's limit")
     if status == _EXIT_NO_KEY:
         return _no_key(data, guard)
@@ -295,7 +298,7 @@ def _explain(  # noqa: PLR0911 - a table
         return JiemiError("MacMismatch", "a value of the file does not decrypt: it was changed without sops")
     if status == _EXIT_DUMP:
         return JiemiError("UnknownFormat", "the file holds what JSON has no form for, like NaN")
-    if _NOT_ENCRYPTED.search(words):
+    if _NOT_ENCRYPTED.search(words) and "parsing time" not in words:  # which quotes what is no time
         return JiemiError("NotEncrypted", "the file has no sops block: it is not encrypted with sops")
     if _NOT_THE_FORMAT.search(words):
         return JiemiError("UnknownFormat", f"the encrypted file is not {format.value}, as its name says")

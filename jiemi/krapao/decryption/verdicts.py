@@ -52,7 +52,7 @@ class Outcome:
 
 _NET = (
     r"connection refused|connection reset|no such host|server misbehaving|temporary failure in name resolution"
-    r"|network is unreachable|no route to host|i/o timeout|deadline exceeded|proxyconnect|tls: |x509: "
+    r"|network is unreachable|no route to host|i/o timeout|deadline exceeded|proxyconnect tcp|tls: |x509: "
     r"|unexpected eof|: eof\b|broken pipe|operation not permitted"
 )
 """What Go says where a server can't be reached or does not speak TLS as it should."""
@@ -64,10 +64,10 @@ _RULES: Mapping[str, tuple[tuple[Verdict, re.Pattern[str]], ...]] = {
             # Throttling is answered with status 400, and comes with this frame only.
             (
                 Verdict.UNREACHABLE,
-                r"exceeded maximum number of attempts|statuscode: (0|5\d\d|429)\b|throttl|use of closed",
+                r"exceeded maximum number of attempts|statuscode: (0|5\d\d|429)\b|api error throttl|: use of closed",
             ),
-            (Verdict.NOT_OPENED, r"notfoundexception|incorrectkeyexception|invalidciphertextexception|no valid arn"),
-            (Verdict.DENIED, r"statuscode: 4\d\d|failed to refresh|get credentials|failed to retrieve"),
+            (Verdict.NOT_OPENED, r", (notfound|incorrectkey|invalidciphertext)exception:|^no valid arn"),
+            (Verdict.DENIED, r"statuscode: 4\d\d\b|get credentials: |failed to refresh cached credentials"),
             (Verdict.UNREACHABLE, _NET),
         ),
         "vault": (
@@ -86,9 +86,8 @@ _RULES: Mapping[str, tuple[tuple[Verdict, re.Pattern[str]], ...]] = {
         ),
         "azure": (
             (Verdict.UNREACHABLE, r"response 5\d\d\b|response 429\b|error code: (toomanyrequests|serviceunavailable)"),
-            (Verdict.DENIED, r"response 40[13]\b|aadsts|authentication failed|invalid_client|credential.{0,60}failed"),
             (Verdict.UNREACHABLE, _NET),
-            (Verdict.DENIED, r"credential"),
+            (Verdict.DENIED, r"response 40[13]\b|\baadsts\d|failed to acquire a token|: authentication failed"),
         ),
         "huawei": (
             (Verdict.UNREACHABLE, r"\"?status_?code\"?: ?(5\d\d|429)\b"),

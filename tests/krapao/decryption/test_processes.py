@@ -11,7 +11,7 @@ import trio
 
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.decryption.confinement import Confinement, Measures
-from jiemi.krapao.decryption.processes import Finished, Limits, Sandbox, adopt_orphans, run_program
+from jiemi.krapao.decryption.processes import Finished, Limits, Sandbox, adopt_orphans, run_program, running
 
 LIMITS = Limits(seconds=10, cpu_seconds=5, memory_bytes=2**30, output_bytes=1_000_000)
 
@@ -89,3 +89,34 @@ async def test_too_much_output_or_processor_time_ends_it(tmp_path: Path) -> None
         await run_program(
             argv, stdin=b"", env={}, cwd=tmp_path, limits=LIMITS, sandbox=OPEN, what="it", missing="GpgMissing"
         )
+
+
+async def test_waiting_for_a_program_never_stops_the_others_though_its_descriptor_looks_ready_too_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As epoll shows a number of a process that was waited for before, while a fork elsewhere still has it open.
+    looked, ticks = 0, 0
+
+    async def ready_at_once(descriptor: int) -> None:
+        nonlocal looked
+        looked += 1
+        await trio.lowlevel.checkpoint()
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await trio.sleep(0.01)
+            ticks += 1
+
+    monkeypatch.setattr(trio.lowlevel, "wait_readable", ready_at_once)
+    adopt_orphans()
+    argv = ["/bin/sleep", "0.3"]
+    async with (
+        running(argv, env={}, cwd=tmp_path, limits=LIMITS, sandbox=OPEN, missing="SopsMissing") as program,
+        trio.open_nursery() as nursery,
+    ):
+        nursery.start_soon(tick)
+        assert await program.wait() == 0
+        nursery.cancel_scope.cancel()
+    assert looked > 1
+    assert ticks > 3

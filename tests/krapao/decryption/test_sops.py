@@ -15,7 +15,7 @@ import attrs
 import pytest
 import trio
 
-from jiemi.core.documents import Format, parse_documents
+from jiemi.core.documents import Format, format_of, parse_documents
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.decryption import sops as sops_module
@@ -60,15 +60,28 @@ async def fails(reason: str, decrypter: SopsDecrypter, data: bytes, *keys, forma
     return caught.value.failure.message
 
 
-@pytest.mark.parametrize("release", ["sops-3.7.3", "sops-3.9.4"])
+RELEASES = sorted(path.name for path in DATA.glob("sops-*"))
+NAMES = ["all.yaml", "regex.yaml", "multi.yaml", "all.json", "all.env", "all.ini", "all.bin"]
+
+
+def test_there_are_samples_of_seven_years_of_releases() -> None:
+    assert RELEASES == ["sops-3.10.2", "sops-3.11.0", "sops-3.12.2", "sops-3.7.3", "sops-3.8.1", "sops-3.9.4"]
+
+
+@pytest.mark.parametrize(
+    ("release", "name"),
+    [(release, name) for release in RELEASES for name in NAMES if (DATA / release / name).exists()],
+)
 @pytest.mark.parametrize("kind", ["pgp", "age"])
-@pytest.mark.parametrize("name", ["all.yaml", "regex.yaml", "multi.yaml", "all.json"])
 async def test_files_of_older_releases_open(
     decrypter: SopsDecrypter, release: str, kind: str, name: str, pgp_text: str, age_text: str
 ) -> None:
-    format = Format.JSON if name.endswith("json") else Format.YAML
+    format = format_of(name)
     key = pgp(pgp_text) if kind == "pgp" else age(age_text)
     plain = (await decrypter.decrypt((DATA / release / name).read_bytes(), format, (key,))).plain
+    if format is Format.BINARY:
+        assert plain.reveal() == b"correct horse\0\x01\n"
+        return
     documents = [json.loads(one) for one in parse_documents(plain.reveal(), format, max_documents=10)]
     if name == "multi.yaml":
         assert [one["metadata"]["name"] for one in documents] == ["first", "second"]
@@ -84,6 +97,10 @@ async def test_files_of_older_releases_open(
                 "immutable": True,
             }
         ]
+    elif format is Format.DOTENV:
+        assert documents == [{"PASSWORD": "correct horse", "COUNT": "12"}]
+    elif format is Format.INI:
+        assert documents[0]["db"] == {"password": "correct horse", "count": "12"}
     else:
         [one] = documents
         assert one["apiVersion"] == "v1"

@@ -1,0 +1,499 @@
+"""What is fuzzed: for each, inputs to begin with, words of the format, and what must hold of any input.
+
+A target's `check` answers with what became of the input, in a few words: an input whose words are new is worth keeping.
+It raises where something does not hold.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import trio
+import trio.testing
+
+from jiemi.core.documents import Format, parse_documents
+from jiemi.core.errors import REASONS, JiemiError
+from jiemi.core.sensitive import SensitiveText
+from jiemi.krapao.decryption import keyservice
+from jiemi.krapao.decryption.confinement import Measures
+from jiemi.krapao.decryption.destinations import Refusal, VaultTrust, judge, normal_address
+from jiemi.krapao.decryption.environments import OperatorEnvironment
+from jiemi.krapao.decryption.grpc import UNKNOWN, GrpcConnectionError, GrpcStatusError
+from jiemi.krapao.decryption.guard import DATA_KEY_BYTES, Guard
+from jiemi.krapao.decryption.holder_start import HolderKey, HolderPrograms
+from jiemi.krapao.decryption.holders import Held
+from jiemi.krapao.decryption.keyservice import (
+    AgeMasterKey,
+    AwsMasterKey,
+    AzureMasterKey,
+    DecryptRequest,
+    GcpMasterKey,
+    HuaweiMasterKey,
+    PgpMasterKey,
+    VaultMasterKey,
+)
+from jiemi.krapao.decryption.metadata import read_encryption
+from jiemi.krapao.settings import KrapaoSettings
+from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, HuaweiKey, PgpKey, VaultKey
+
+
+@attrs.frozen
+class Target:
+    """One thing that is fuzzed.
+
+    Attributes:
+        check: what became of an input; raises where it broke a rule.
+        begin: inputs to begin with.
+        tokens: words of the format.
+        max_bytes: the longest input.
+        max_seconds: processor time that one input may take.
+    """
+
+    check: Callable[[bytes], str]
+    begin: tuple[bytes, ...]
+    tokens: tuple[bytes, ...]
+    max_bytes: int = 4 * 1024
+    max_seconds: float = 5
+
+
+# The metadata reader
+
+AGE = b"age1" + b"q" * 58
+ARN = "arn:aws:kms:eu-west-1:111122223333:key/a"
+RESOURCE = "projects/p/locations/global/keyRings/r/cryptoKeys/k"
+HUAWEI = "tr-west-1:00000000-0000-0000-0000-000000000000"
+
+_YAML = b"""a: ENC[AES256_GCM,data:x,iv:y,tag:z,type:str]
+sops:
+    age:
+        - recipient: %s
+    pgp:
+        - fp: 23306C6391D0E22B5F4B45FFFB9A04CF402264B8
+    kms:
+        - arn: arn:aws:kms:eu-west-1:111122223333:key/a
+    gcp_kms:
+        - resource_id: projects/p/locations/global/keyRings/r/cryptoKeys/k
+    azure_kv:
+        - vaultUrl: https://v.vault.azure.net
+    hc_vault:
+        - vault_address: https://vault.example:8200
+    hckms:
+        - key_id: tr-west-1:00000000-0000-0000-0000-000000000000
+    lastmodified: "2026-11-25T01:02:03Z"
+    version: 3.13.3
+"""
+
+
+def _check_metadata(data: bytes) -> str:
+    found = read_encryption(data)
+    assert len(found.recipients) <= 50
+    assert len(set(found.recipients)) == len(found.recipients)
+    for each in (*found.recipients, found.last_modified or "-", found.sops_version or "-"):
+        assert each.isascii(), "not printable"
+        assert each.isprintable(), "not printable"
+        assert len(each) <= 2_600, "unbounded"
+        assert "@" not in each, "userinfo"
+    kinds = sorted({each.rsplit(" ", 1)[0][:16] for each in found.recipients})
+    return f"{kinds} {found.last_modified is not None} {found.sops_version is not None}"
+
+
+METADATA = Target(
+    _check_metadata,
+    (
+        _YAML % AGE,
+        b'{"a": 1, "sops": {"age": [{"recipient": "%s"}], "lastmodified": "2026-11-25T01:02:03+01:00", '
+        b'"version": "3.9.0"}}' % AGE,
+        b"A=ENC[x]\nsops_age__list_0__map_recipient=%s\nsops_version=3.13.3\nsops_pgp__list_0__map_fp=%s\n"
+        % (AGE, b"A" * 40),
+        b"[sops]\nage__list_0__map_recipient = ssh-ed25519 %s\nversion = 3.13.3\n" % (b"A" * 68),
+    ),
+    (
+        b"recipient: ",
+        b'"fp":"',
+        b"\narn=",
+        b"resource_id: ",
+        b"vaultUrl: https://",
+        b"vault_url=http://",
+        b"vault_address: ",
+        b"key_id: ",
+        b"lastmodified: ",
+        b"version: 3.1.",
+        b" \t",
+        b"age1",
+        b"ssh-rsa ",
+        b"user:password@",
+        AGE,
+        b"\x1b[31m",
+        "é".encode(),
+    ),
+    max_bytes=64 * 1024,
+)
+
+
+# The document splitter
+
+_FORMATS = tuple(format for format in Format if format is not Format.BINARY)
+
+
+def _check_documents(data: bytes) -> str:
+    format, text = _FORMATS[data[0] % len(_FORMATS)] if data else Format.YAML, data[1:]
+    try:
+        found = parse_documents(text, format, max_documents=20)
+    except JiemiError as error:
+        assert error.__cause__ is None, "an error that carries the parser's"
+        assert error.failure.reason in REASONS
+        words = "".join(char for char in error.failure.message if not char.isdecimal())
+        return f"{format.value} {error.failure.reason} {words}"
+    assert len(found) <= 20
+    for each in found:
+        value = json.loads(each)
+        assert json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() == each
+        # What comes out is read as the same once more, in both formats: nothing is decided by chance.
+        assert parse_documents(each, Format.JSON, max_documents=1) == (each,)
+    return f"{format.value} {len(found)} {sorted({_shape(json.loads(each)) for each in found})}"
+
+
+def _shape(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ",".join(sorted({_shape(each)[:12] for each in value.values()})) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(sorted({_shape(each)[:12] for each in value})) + "]"
+    return type(value).__name__
+
+
+DOCUMENTS = Target(
+    _check_documents,
+    (
+        b"\x00apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData:\n  a: |\n    b\n    c\n---\nb: 'x'\n",
+        b"\x00x: &x {k: v, z: 0}\ny: *x\nm:\n  <<: *x\n  z: 1 # one\n# two\nt: 2020-01-01\nn: 0x1F\n...\n---\n- 1\n",
+        b'\x00%YAML 1.2\n---\n!!map {? a : !!str 1, "b\\u00e9": ~, c: >-\n  x\n  y\n}\n',
+        b'\x00{"<<": [{"a": 1}], "b": [true, null, 1.5e3, "\\ud83d\\ude00"]}',
+        b'\x01{"apiVersion": "v1", "kind": "Secret", "a": [1, -2, 3.5e-7, {"b": "c\\n"}, []]}',
+        b'\x02{"A": "b", "C": "d"}',
+        b'\x03{"section": {"a": "b"}}',
+    ),
+    (
+        b"---\n",
+        b"...\n",
+        b"&a ",
+        b"*a",
+        b"<<: ",
+        b"!!binary ",
+        b"!!float ",
+        b"!<tag:x,2000:y> ",
+        b"? ",
+        b": ",
+        b"- ",
+        b"[",
+        b"]",
+        b"{",
+        b"}",
+        b'"',
+        b"'",
+        b"|2-\n",
+        b">+\n",
+        b"%TAG ! tag:a,1:\n",
+        b"\\UFFFFFFFF",
+        b"\\ud800",
+        b'\\"',
+        b"\t",
+        b"\n  ",
+        b"\r\n",
+        b"0x",
+        b"1e999",
+        b"9" * 30,
+        b".nan",
+        b"\xef\xbb\xbf",
+        b"\xe2\x80\xa8",
+        b"\xc2\x85",
+        b"#",
+        b",",
+    ),
+)
+
+
+# The guard
+
+CANARY = "canary-7f3a"
+SPEC_ROLE = "arn:aws:iam::111122223333:role/spec"
+SPEC_VAULT = "https://vault.example:8200"
+OPERATORS_VAULT = "https://vault.operator.example/prefix"
+PINNED_VAULT = "https://pinned.example"
+CONTEXT = (("a", "b"),)
+
+
+def _age_key() -> AgeKey:
+    import pyrage
+
+    return AgeKey(SensitiveText(str(pyrage.x25519.Identity.generate())))
+
+
+def _secret(name: str) -> SensitiveText:
+    return SensitiveText(f"{CANARY}-{name}")
+
+
+_OPEN: tuple[DecryptionKey, ...] = (
+    _age_key(),
+    PgpKey(_secret("pgp")),
+    AwsKey(key_id=_secret("id"), access_key=_secret("key")),
+    GcpKey(access_token=_secret("gcp")),
+    AzureKey(client_secret=_secret("azure")),
+    VaultKey(token=_secret("vault")),
+    HuaweiKey(access_key=_secret("ak"), secret_key=_secret("sk"), project_id=_secret("p")),
+)
+_NAMED: tuple[DecryptionKey, ...] = (
+    AgeKey(_secret("broken")),
+    AwsKey(key_id=_secret("id"), access_key=_secret("key"), role_arn=SensitiveText(SPEC_ROLE), allowed_keys=(ARN,)),
+    GcpKey(access_token=_secret("gcp"), allowed_keys=("projects/p/locations/*/keyRings/r/cryptoKeys/*",)),
+    AzureKey(client_secret=_secret("azure"), allowed_vaults=("https://v.vault.azure.net",)),
+    VaultKey(token=_secret("vault"), address=SensitiveText(SPEC_VAULT), allowed_keys=("transit/keys/*",)),
+    HuaweiKey(
+        access_key=_secret("ak"), secret_key=_secret("sk"), project_id=_secret("p"), allowed_keys=("tr-west-1:*",)
+    ),
+)
+_AMBIENT: tuple[DecryptionKey, ...] = (AwsKey(), GcpKey(), AzureKey(), VaultKey())
+_PINNED: tuple[DecryptionKey, ...] = (
+    VaultKey(token=_secret("vault"), pinned_address=PINNED_VAULT),
+    VaultKey(token=_secret("other"), allowed_keys=("transit/keys/k",)),
+)
+_SETTINGS = KrapaoSettings(
+    state_dir=Path("/nonexistent"),
+    max_key_requests=4,
+    vault_addresses=(OPERATORS_VAULT,),
+    operator=OperatorEnvironment(ambient={"aws": {}, "vault": {"VAULT_TOKEN": CANARY}}),
+)
+_SCENES: tuple[tuple[tuple[DecryptionKey, ...], KrapaoSettings], ...] = (
+    (_OPEN, _SETTINGS),
+    (_NAMED, _SETTINGS),
+    (_AMBIENT, _SETTINGS),
+    (_PINNED, _SETTINGS),
+    (_OPEN, attrs.evolve(_SETTINGS, require_named_vault=True, vault_addresses=())),
+    ((), _SETTINGS),
+)
+_POLICIES: tuple[tuple[str, ...], ...] = ((), ("arn:aws:kms:*:111122223333:key/a", "https://vault.example:8200/**"))
+_METHODS = (keyservice.DECRYPT, keyservice.DECRYPT, keyservice.DECRYPT, keyservice.ENCRYPT, "/KeyService/Other", "")
+_BETWEEN = b"\xff\xfd\xfe"
+
+
+class _AnyHolders:
+    """Holders that answer anything, and remember what they were asked."""
+
+    def __init__(self, generator: random.Random) -> None:
+        self._generator = generator
+        self.asked: list[tuple[HolderKey, str, bytes]] = []
+
+    @contextlib.asynccontextmanager
+    async def use(self, wanted: HolderKey, programs: HolderPrograms) -> AsyncIterator[Held]:
+        del programs
+        await trio.lowlevel.checkpoint()
+        if self._generator.random() < 0.1:
+            raise JiemiError(self._generator.choice(("KeyHolderFailed", "KeyServiceDenied", "KeyInvalid")), "x")
+        client: Any = _AnyClient(self, wanted, self._generator)
+        yield Held(client, ("a key",), None, lambda: None, _dies, contextlib.nullcontext())
+
+    def failed(self, wanted: HolderKey) -> None:
+        del wanted
+
+
+@attrs.frozen
+class _AnyClient:
+    holders: _AnyHolders
+    wanted: HolderKey
+    generator: random.Random
+
+    async def call(self, path: str, message: bytes) -> bytes:
+        self.holders.asked.append((self.wanted, path, message))
+        match self.generator.randrange(7):
+            case 0:
+                await trio.sleep_forever()
+            case 1:
+                raise GrpcStatusError(UNKNOWN, "StatusCode: 403 " + CANARY)
+            case 2:
+                raise GrpcConnectionError
+            case 3:
+                return self.generator.randbytes(self.generator.randrange(50))
+            case 4:
+                return keyservice.write_decrypt_response(self.generator.randbytes(self.generator.randrange(80)))
+        return keyservice.write_decrypt_response(self.generator.randbytes(self.generator.choice(DATA_KEY_BYTES)))
+
+
+def _check_guard(data: bytes) -> str:
+    scene, luck, method = (*data[:3], 0, 0, 0)[:3]
+    policy, scene = divmod(scene, len(_SCENES))
+    keys, settings = _SCENES[scene]
+    return trio.run(
+        _ask_guard,
+        keys,
+        settings,
+        _POLICIES[policy % len(_POLICIES)],
+        random.Random(luck),
+        _METHODS[method % len(_METHODS)],
+        data[3:].split(_BETWEEN),
+        clock=trio.testing.MockClock(autojump_threshold=0),
+    )
+
+
+async def _ask_guard(
+    keys: tuple[DecryptionKey, ...],
+    settings: KrapaoSettings,
+    policy: tuple[str, ...],
+    generator: random.Random,
+    method: str,
+    messages: list[bytes],
+) -> str:
+    holders = _AnyHolders(generator)
+    programs = HolderPrograms(Path("/nonexistent"), None, Measures())
+    guard = Guard(keys, holders, programs, settings, policy)  # type: ignore[arg-type]
+    told: list[str] = []
+    first: str | None = None
+    for message in messages[:6]:
+        before = len(holders.asked)
+        try:
+            answer = await guard.answer(method, message)
+        except GrpcStatusError as error:
+            assert CANARY not in error.text
+            told.append(str(error.code))
+        else:
+            assert method == keyservice.DECRYPT
+            assert len(keyservice.read_decrypt_response(answer)) in DATA_KEY_BYTES
+            told.append("opened")
+        for wanted, path, asked in holders.asked[before:]:
+            assert method == path == keyservice.DECRYPT, "Encrypt passed"
+            first = _check_forwarded(wanted, message, asked, keys, settings, first)
+            if policy:
+                passed = keyservice.read_decrypt_request(asked).key
+                assert isinstance(passed, AwsMasterKey | VaultMasterKey), "a recipient that the policy does not list"
+                assert "vault.example:8200" in repr(passed) or "111122223333:key/a'" in repr(passed)
+    assert len(holders.asked) <= settings.max_key_requests * max(len(keys), 1)
+    for outcome in guard.outcomes:
+        shown = outcome.recipient + (outcome.failure.message if outcome.failure is not None else "")
+        assert CANARY not in shown, "a credential in a message"
+        assert shown.isprintable(), "not printable"
+        told.append(f"{outcome.provider} {outcome.verdict.value}")
+        told.append(shown.split(",")[0][:60] if outcome.failure is not None else "")
+    return "; ".join(dict.fromkeys(told))[:400]
+
+
+def _check_forwarded(
+    wanted: HolderKey,
+    message: bytes,
+    asked: bytes,
+    keys: tuple[DecryptionKey, ...],
+    settings: KrapaoSettings,
+    first: str | None,
+) -> str | None:
+    """Check one request that went to a holder; returns the Vault that is trusted because nobody names one."""
+    request, passed = keyservice.read_decrypt_request(message), keyservice.read_decrypt_request(asked)
+    assert request.key is not None
+    assert passed.key is not None
+    assert passed.ciphertext == request.ciphertext
+    trust = VaultTrust(settings.vault_addresses, None, settings.require_named_vault, first)
+    givers = [key for key in keys if HolderKey.of(key).key == wanted.key]
+    judged = [judge(request.key, key, trust) for key in givers]
+    assert passed.key in judged, "what was forwarded is not what was judged"
+    assert not any(isinstance(each, Refusal) for each in judged if each == passed.key)
+    match passed.key:
+        case AwsMasterKey():
+            assert passed.key.profile == ""
+            assert passed.key.role in ("", SPEC_ROLE)
+            assert passed.key.arn.split(":")[3].replace("-", "").isalnum(), "a region that is no name"
+        case AzureMasterKey():
+            url = passed.key.vault_url.lower()
+            assert url.startswith("https://")
+            host = url.removeprefix("https://")
+            assert host.replace("-", "").replace(".", "").isalnum()
+            assert host.rsplit(".", 2)[-2:] in (["azure", "net"], ["azure", "cn"], ["usgovcloudapi", "net"])
+        case GcpMasterKey():
+            assert ".." not in passed.key.resource_id.split("/")
+        case VaultMasterKey():
+            address = passed.key.address
+            assert wanted.vault_address == address == normal_address(address)
+            assert not {"..", ".", ""} & set(passed.key.engine_path.split("/"))
+            named = {OPERATORS_VAULT} if settings.vault_addresses else set()
+            for key in givers:
+                assert isinstance(key, VaultKey)
+                if key.ambient:
+                    assert address in named, "Krapao's own token went where its operator did not say"
+                elif key.address is not None:
+                    assert address == SPEC_VAULT, "the token went elsewhere"
+                elif key.pinned_address is not None:
+                    assert address in named | {PINNED_VAULT}
+                elif address not in named:
+                    assert first in (None, address), "a second Vault without a name"
+                    assert not settings.require_named_vault
+                    first = address
+    return first
+
+
+def _write(key: keyservice.MasterKey) -> bytes:
+    return keyservice.write_decrypt_request(DecryptRequest(key, b"wrapped"))
+
+
+_REQUESTS = tuple(
+    map(
+        _write,
+        (
+            AgeMasterKey(AGE.decode()),
+            PgpMasterKey("A" * 40),
+            AwsMasterKey(ARN),
+            AwsMasterKey(ARN, SPEC_ROLE, CONTEXT, "profile"),
+            GcpMasterKey(RESOURCE),
+            AzureMasterKey("https://v.vault.azure.net", "k", "0" * 32),
+            VaultMasterKey(SPEC_VAULT, "transit", "k"),
+            VaultMasterKey(OPERATORS_VAULT, "a/b", "k"),
+            VaultMasterKey(PINNED_VAULT, "transit", "k"),
+            HuaweiMasterKey(HUAWEI),
+        ),
+    )
+)
+
+GUARD = Target(
+    _check_guard,
+    (
+        *(bytes((scene, scene, 0)) + request for request in _REQUESTS for scene in range(len(_SCENES))),
+        bytes((0, 5, 0)) + _BETWEEN.join(_REQUESTS[6:9]),
+        bytes((3, 5, 0)) + _BETWEEN.join(_REQUESTS[6:9]),
+        *(bytes((len(_SCENES), luck, 0)) + request for request in _REQUESTS for luck in range(3)),
+        bytes((0, 5, 3)) + _REQUESTS[0],
+        bytes((0, 5, 4)) + _REQUESTS[0],
+    ),
+    (
+        _BETWEEN,
+        b"@",
+        b"..",
+        b"/../",
+        b"//",
+        b".evil.example",
+        b"https://",
+        b"http://",
+        b":443",
+        b":0",
+        b"#",
+        b"?",
+        b"%2e",
+        b"\\",
+        b"\n",
+        b"\x0a\x05",
+        b"\x12\x00",
+        b"arn:aws:kms:evil.example/",
+        b"[::1]",
+        "é".encode(),
+        SPEC_VAULT.encode(),
+        OPERATORS_VAULT.encode(),
+        SPEC_ROLE.encode(),
+        *_REQUESTS,
+    ),
+    max_bytes=1024,
+)
+
+TARGETS = {"metadata": METADATA, "guard": GUARD, "documents": DOCUMENTS}
+
+
+async def _dies() -> int:
+    return -9
