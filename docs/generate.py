@@ -1,4 +1,4 @@
-"""Put the generated tables into README.md and docs/: `just docs`. Tests compare them, so a stale one fails the build."""
+"""Put the generated tables into README.md and docs/: `just docs`. Tests compare them: a stale one fails the build."""
 
 import sys
 from pathlib import Path
@@ -9,10 +9,12 @@ ROOT = Path(__file__).parents[1]
 
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT / "tests"))
+    from hostile.catalogue import table as hostile_table
     from krapao_matrix import matrix_table
 
     for path, tables in (
         (ROOT / "README.md", readme_tables()),
         (ROOT / "docs" / "decryption.md", {"matrix": matrix_table()}),
+        (ROOT / "docs" / "hostile-repository.md", {"hostile": hostile_table()}),
     ):
         path.write_text(with_tables(path.read_text(), tables))

@@ -1,0 +1,41 @@
+"""All rows, and the table of them in docs/hostile-repository.md."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hostile import cases_answers, cases_bombs, cases_destinations, cases_repositories
+from hostile.case import Case
+from hostile.cases_repositories import TreeCase
+
+CHAPTERS: Sequence[tuple[str, Sequence[Case | TreeCase]]] = (
+    ("Elsewhere: Vault", cases_destinations.VAULT),
+    ("Elsewhere: AWS KMS", cases_destinations.AWS),
+    ("Elsewhere: GCP KMS", cases_destinations.GCP),
+    ("Elsewhere: Azure Key Vault", cases_destinations.AZURE),
+    ("Elsewhere: Huawei Cloud KMS", cases_destinations.HUAWEI),
+    ("Identities that are not the Decryptor's", cases_destinations.IDENTITIES),
+    ("Many requests", cases_destinations.COUNTS),
+    ("Two answers: documents", cases_answers.DOCUMENTS),
+    ("Two answers: YAML", cases_answers.YAML),
+    ("Two answers: bytes", cases_answers.BYTES),
+    ("Two answers: formats", cases_answers.FORMATS),
+    ("Two answers: the MAC and what it covers", cases_answers.MAC),
+    ("Two answers: the block", cases_answers.BLOCK),
+    ("Bombs", cases_bombs.SIZES),
+    ("Wrapped data keys that are none", cases_bombs.WRAPPED),
+    ("The repository", cases_repositories.CASES),
+)
+
+
+def table() -> str:
+    """Every row, in Markdown."""
+    lines = ["| what it tries | what it gets |", "| --- | --- |"]
+    for chapter, cases in CHAPTERS:
+        lines.append(f"| **{chapter}** | |")
+        lines += [f"| {_cell(case.tries)} | {_cell(case.outcome)} |" for case in cases]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text[:1].upper() + text[1:].replace("|", "\\|")

@@ -1,0 +1,94 @@
+"""Each hostile commit gets what its row says, and the next tenant of the same repository is served."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import trio
+from dulwich.repo import Repo
+from hostile.case import OPENS
+from hostile.cases_repositories import CASES, FILE, Objects, TreeCase
+from hostile.lab import Lab
+from hostile.left import Before, contents, require_no_canary, told
+from structlog.testing import capture_logs
+
+from jiemi.core.errors import JiemiError
+from jiemi.demo.git_server import GitServer, serve_git
+from jiemi.krapao.service import open_service
+from jiemi.krapao.settings import KrapaoSettings
+from jiemi.rpc.contract import GitCredentials, RenderRequest, Source
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[GitServer]:
+    root = tmp_path / "repositories"
+    root.mkdir()
+    async with serve_git(root) as server:
+        yield server
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+async def test_a_hostile_commit_gets_what_its_row_says(
+    case: TreeCase, lab: Lab, settings: KrapaoSettings, server: GitServer, tmp_path: Path
+) -> None:
+    server.create("r.git")
+    repo = Repo(str(server.root / "r.git"))
+    objects = Objects(repo)
+    # A branch of the same repository, which another tenant follows.
+    objects.commit(objects.tree((b"s.yaml", FILE, objects.blob(lab.other_file))), b"refs/heads/other")
+    objects.commit(objects.tree(*case.tree(objects, lab)))
+    repo.close()
+    before = Before.now()
+    error: JiemiError | None = None
+    url = server.url_of("r.git")
+    with capture_logs() as logs, trio.fail_after(40):
+        async with open_service(settings) as krapao:
+            async with krapao.open(Source(url, branch="main"), GitCredentials()) as repository:
+                head = await repository.head(max_age_seconds=0)
+                try:
+                    rendered = await repository.render(RenderRequest(head.revision, case.path, None, (lab.age,)))
+                except JiemiError as caught:
+                    error = caught
+            async with krapao.open(Source(url, branch="other"), GitCredentials()) as repository:
+                head = await repository.head(max_age_seconds=0)
+                [document] = (
+                    await repository.render(RenderRequest(head.revision, "s.yaml", None, (lab.other,)))
+                ).documents
+                assert json.loads(document.reveal()) == {"a": "of the next tenant"}
+        await before.require_again()
+    if error is None:
+        assert case.gets == OPENS
+        assert [json.loads(each.reveal()) for each in rendered.documents] == [lab.tree]
+    else:
+        assert (error.failure.reason, case.says in error.failure.message) == (case.gets, True), str(error)
+        assert error.failure.message.isprintable()
+    assert not (tmp_path / "ran").exists()
+    require_no_canary(lab, "an error", [told(error).encode()])
+    require_no_canary(lab, "a log", [repr(logs).encode()])
+    require_no_canary(lab, "a file", contents(tmp_path))
+
+
+async def test_a_mistaken_entry_does_not_cost_the_other_tenants_their_clone(
+    lab: Lab, settings: KrapaoSettings, server: GitServer
+) -> None:
+    server.create("r.git")
+    repo = Repo(str(server.root / "r.git"))
+    objects = Objects(repo)
+    tree = objects.tree((b"s.yaml", FILE, objects.blob(lab.other_file)))
+    objects.commit(objects.tree((b"evil.yaml", FILE, tree), (b"s.yaml", FILE, objects.blob(lab.other_file))))
+    repo.close()
+    async with (
+        open_service(settings) as krapao,
+        krapao.open(Source(server.url_of("r.git"), branch="main"), GitCredentials()) as repository,
+    ):
+        head = await repository.head(max_age_seconds=0)
+        good = RenderRequest(head.revision, "s.yaml", None, (lab.other,))
+        await repository.render(good)
+        server.forget_hits()
+        with pytest.raises(JiemiError):
+            await repository.render(RenderRequest(head.revision, "evil.yaml", None, (lab.age,)))
+        await repository.render(good)
+        assert [hit.asked.name for hit in server.hits if hit.asked.name == "FETCH"] == []
