@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
 from jiemi.core.documents import Format, format_of, parse_documents
 from jiemi.core.errors import JiemiError
@@ -64,15 +67,24 @@ RELEASES = sorted(path.name for path in DATA.glob("sops-*"))
 NAMES = ["all.yaml", "regex.yaml", "multi.yaml", "all.json", "all.env", "all.ini", "all.bin"]
 
 
-def test_there_are_samples_of_seven_years_of_releases() -> None:
-    assert RELEASES == ["sops-3.10.2", "sops-3.11.0", "sops-3.12.2", "sops-3.7.3", "sops-3.8.1", "sops-3.9.4"]
+BEFORE_AGE = ("sops-3.5.0", "sops-3.6.1")
+
+
+def test_there_are_samples_of_the_releases_since_3_5() -> None:
+    versions = sorted(tuple(map(int, release.removeprefix("sops-").split("."))) for release in RELEASES)
+    assert versions == [(3, 5, 0), (3, 6, 1), (3, 7, 3), (3, 8, 1), (3, 9, 4), (3, 10, 2), (3, 11, 0), (3, 12, 2)]
 
 
 @pytest.mark.parametrize(
-    ("release", "name"),
-    [(release, name) for release in RELEASES for name in NAMES if (DATA / release / name).exists()],
+    ("release", "name", "kind"),
+    [
+        (release, name, kind)
+        for release in RELEASES
+        for name in NAMES
+        for kind in ("pgp", "age")
+        if (DATA / release / name).exists() and not (kind == "age" and release in BEFORE_AGE)
+    ],
 )
-@pytest.mark.parametrize("kind", ["pgp", "age"])
 async def test_files_of_older_releases_open(
     decrypter: SopsDecrypter, release: str, kind: str, name: str, pgp_text: str, age_text: str
 ) -> None:
@@ -537,3 +549,33 @@ async def test_a_program_killed_by_a_signal_is_a_limit(
     decrypter._measures = Measures()  # confined, a shell would not even start
     assert "processor time" in await fails("LimitExceeded", decrypter, b"", age(age_pair.private))
     assert sops_module.find_program(tmp_path / "none", "sops", "") is None
+
+
+def _ssh_pair(kind: str) -> tuple[str, str]:
+    """A private key in PEM and the public one, as ssh-keygen writes them."""
+    made = ed25519.Ed25519PrivateKey.generate() if kind == "ed25519" else rsa.generate_private_key(65537, 2048)
+    form = serialization.PrivateFormat.TraditionalOpenSSL if kind == "rsa-pem" else serialization.PrivateFormat.OpenSSH
+    private = made.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
+    public = made.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    return private, public.decode()
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "rsa", "rsa-pem"])
+async def test_an_ssh_key_opens_a_file_that_is_for_it(decrypter: SopsDecrypter, encrypt, age_pair, kind: str) -> None:
+    private, public = _ssh_pair(kind)
+    data = encrypt(PLAIN, "--age", f"{public} someone@somewhere")
+    several = age(f"{age_pair.private}\n{_ssh_pair('ed25519')[0]}{private}")
+    for key in (age(private), several):
+        assert b"SECRET-VALUE" in (await decrypter.decrypt(data, Format.YAML, (key,))).plain.reveal()
+    message = await fails("KeyMissing", decrypter, data, age(_ssh_pair(kind)[0]))
+    assert public[:60] in message
+
+
+async def test_a_post_quantum_identity_opens_a_file_that_is_for_it(decrypter: SopsDecrypter, encrypt, age_pair) -> None:
+    text = (DATA / "age-pq-test-key.txt").read_text()
+    public = re.search(r"age1pq1[0-9a-z]+", text)
+    assert public is not None
+    data = encrypt(PLAIN, "--age", public[0])
+    for key in (age(text), age(f"{age_pair.private}\n{text}")):
+        assert b"SECRET-VALUE" in (await decrypter.decrypt(data, Format.YAML, (key,))).plain.reveal()
+    await fails("KeyMissing", decrypter, data, age(age_pair.private))
