@@ -18,6 +18,7 @@ import hashlib
 import os
 import re
 import shutil
+import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from jiemi.rpc.keys import PgpKey
 _FIELD = "provider.pgp.privateKey"
 _PASSPHRASE_FIELD = "provider.pgp.passphrase"  # noqa: S105 - a name, public
 _MAX_LINE_BYTES = 2_000
+_END_AGENT_SECONDS = 0.5
 GPG_FILES = tuple(map(Path, ("/etc/gnupg", "/usr/lib/gnupg", "/usr/lib/gnupg2", "/usr/libexec", "/usr/share/gnupg")))
 """What gpg and its agent read and run beside themselves."""
 _MAX_HOME_CHARACTERS = 107 - len("/S.gpg-agent.browser")
@@ -160,6 +162,19 @@ def remove_sockets(home: Path) -> None:
     name = "d." + "".join(_Z_BASE_32[digest >> shift & 31] for shift in range(115, -1, -5))
     for base in _SOCKET_BASES:
         shutil.rmtree(Path(base, "user", str(os.getuid()), "gnupg", name), ignore_errors=True)
+
+
+def end_agent(home: Path) -> None:
+    """Tell the agent of a keyring to end, if one is there: one whose Krapao was killed runs on, with the key in it.
+
+    By KILLAGENT of its protocol (GnuPG's manual, "Agent KILLAGENT"). Blocking, for a second at most.
+    """
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(_END_AGENT_SECONDS)
+        connection.connect(str(home / "S.gpg-agent"))
+        connection.recv(_MAX_LINE_BYTES)  # its greeting
+        connection.sendall(b"KILLAGENT\n")
+        connection.recv(_MAX_LINE_BYTES)
 
 
 def _configure(home: Path) -> None:

@@ -12,7 +12,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from jiemi.core.errors import JiemiError
@@ -60,8 +60,12 @@ def _lock(folder: int) -> None:
         raise JiemiError("StorageFailed", f"Krapao's runtime folder: {error.strerror}") from error
 
 
-def remove_abandoned(runtime_dir: Path) -> tuple[Path, ...]:
-    """Remove the folders that a killed process left. Returns their paths."""
+def remove_abandoned(runtime_dir: Path, before: Callable[[Path], None] | None = None) -> tuple[Path, ...]:
+    """Remove the folders that a killed process left. Returns their paths.
+
+    Args:
+        before: called with each, while it is still there.
+    """
     removed = []
     for path in runtime_dir.glob(_PREFIX + "*"):
         with contextlib.suppress(OSError):  # it is in use, or went away, or is another user's
@@ -69,6 +73,8 @@ def remove_abandoned(runtime_dir: Path) -> tuple[Path, ...]:
             try:
                 if os.fstat(folder).st_uid == os.geteuid():
                     fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    if before is not None:
+                        before(path)
                     shutil.rmtree(path)
                     removed.append(path)
             finally:

@@ -36,7 +36,7 @@ from jiemi.core.sensitive import SensitiveBytes
 from jiemi.krapao.decryption.confinement import LIBRARIES, LOADERS, Confinement, Measures
 from jiemi.krapao.decryption.confinement_probe import probe
 from jiemi.krapao.decryption.environments import EMPTY_ENVIRONMENT, NO_NETWORK_ENVIRONMENT
-from jiemi.krapao.decryption.gpg import remove_sockets
+from jiemi.krapao.decryption.gpg import end_agent, remove_sockets
 from jiemi.krapao.decryption.guard import Guard
 from jiemi.krapao.decryption.holder_start import HolderPrograms
 from jiemi.krapao.decryption.holders import Holders
@@ -160,7 +160,7 @@ class SopsDecrypter:
         """What confines the processes here. The first time, it finds that out and removes what killed runs left."""
         async with self._preparing:
             if self._measures is None:
-                for folder in remove_abandoned(self._settings.runtime_dir):
+                for folder in remove_abandoned(self._settings.runtime_dir, end_agent):
                     remove_sockets(folder)
                 self._measures = await self._probe()
                 log.info("confinement", by=self._measures.describe())

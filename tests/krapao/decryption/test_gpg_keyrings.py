@@ -188,7 +188,7 @@ KILLED = """
 import sys, trio
 from pathlib import Path
 from jiemi.core.sensitive import SensitiveText
-from jiemi.krapao.decryption.confinement import Measures
+from jiemi.krapao.decryption.confinement_probe import probe
 from jiemi.krapao.decryption.gpg import open_keyring
 from jiemi.krapao.decryption.processes import Limits
 from jiemi.rpc.keys import PgpKey
@@ -197,7 +197,8 @@ async def main():
     key = PgpKey(SensitiveText(sys.stdin.read()))
     limits = Limits(seconds=20, cpu_seconds=20, memory_bytes=2**32, output_bytes=2**20)
     runtime = Path(sys.argv[1])
-    async with open_keyring(key, gpg=Path(sys.argv[2]), runtime_dir=runtime, limits=limits, measures=Measures()):
+    measures = await probe(folder=Path("/dev/shm"), programs_path="/usr/bin:/bin")
+    async with open_keyring(key, gpg=Path(sys.argv[2]), runtime_dir=runtime, limits=limits, measures=measures):
         print("open", flush=True)
         await trio.sleep_forever()
 
@@ -244,8 +245,9 @@ async def test_the_next_krapao_removes_the_keyring_of_a_killed_one_and_so_ends_i
     home, agent = leave_a_keyring(runtime)
     await decrypter.decrypt(FILE, Format.YAML, (key("pgp-test-key.asc"),))
     assert not home.exists()
+    # The agent is told; that its folder goes it would see only after a minute or two, confined as it is.
     with trio.fail_after(DEADLINE_SECONDS):
-        while processes_that_name(home):  # noqa: ASYNC110 - the agent sees that its folder went
+        while processes_that_name(home):  # noqa: ASYNC110
             await trio.sleep(0.02)
     reap(agent)
 
