@@ -19,7 +19,7 @@ MEBIBYTE = 1024 * 1024
 SMALL: Mapping[str, Any] = {"decrypt_cpu_seconds": 2}
 """The bounds that a bomb is to meet here, so that it costs this machine little."""
 
-PATIENT: Mapping[str, Any] = {"key_service_timeout_seconds": 3}
+PATIENT: Mapping[str, Any] = {"key_service_timeout_seconds": 30}
 
 
 def _small(_: Lab) -> Mapping[str, Any]:

@@ -228,8 +228,9 @@ class Guard:
             except (GrpcConnectionError, keyservice.UnreadableError):
                 if held is None:
                     return Outcome("", "", Verdict.HOLDER_FAILED)
-                held.failed()
-                return await self._ended(wanted, held)
+                ended = await self._ended(wanted, held)
+                held.failed()  # after that: it would end the process in its own way
+                return ended
             # What was wrapped may be no data key, but something else of the same recipient's.
             if len(data_key) not in DATA_KEY_BYTES:
                 return Outcome("", "", Verdict.NOT_OPENED)

@@ -43,7 +43,7 @@ class Held:
         names: public names of the keys that it holds.
         expires_at: when the first of these keys expires (seconds since the epoch), or None.
         failed: tells that it does not answer: its present calls may end, and the next use starts another.
-        wait: waits for its process's end; gives the status.
+        wait: waits for its process's end; gives the status, or None where it was ended by us.
         turn: to be held while it is asked. One of pgp is asked one thing at a time: gpg-agent writes a key's file anew
             when the key is first used, in its place, and whoever reads it meanwhile finds half of it (GnuPG 2.2.40).
     """
@@ -52,7 +52,7 @@ class Held:
     names: tuple[str, ...]
     expires_at: int | None
     failed: Callable[[], None]
-    wait: Callable[[], Awaitable[int]]
+    wait: Callable[[], Awaitable[int | None]]
     turn: AbstractAsyncContextManager[object]
 
 
@@ -202,6 +202,7 @@ class Holders:
                 del self._holders[holder.wanted]
             self._all.discard(holder)
             holder.ready.set()
+            holder.process_ended.set()
             holder.ended.set()
             self._tell_waiters()
 
@@ -244,7 +245,6 @@ class Holders:
                 await holder.changed.wait()
 
 
-async def _wait(holder: _Holder) -> int:
+async def _wait(holder: _Holder) -> int | None:
     await holder.process_ended.wait()
-    assert holder.status is not None  # noqa: S101 - set before the event
     return holder.status
