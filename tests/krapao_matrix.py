@@ -28,12 +28,12 @@ EXPECTED: Mapping[str, Mapping[str, str | None]] = {
 
 
 def matrix_table() -> str:
-    """The table, in Markdown."""
+    """The table, in Markdown: a row for each provider and format."""
     head = f"| provider | format | {' | '.join(OUTCOMES)} |\n| --- | --- |{' --- |' * len(OUTCOMES)}\n"
-    formats = ", ".join(format.value for format in FORMATS)
     return head + "".join(
-        f"| {provider} | {formats} | {' | '.join(_cell(EXPECTED[outcome][provider]) for outcome in OUTCOMES)} |\n"
+        f"| {provider} | {format.value} | {' | '.join(_cell(EXPECTED[outcome][provider]) for outcome in OUTCOMES)} |\n"
         for provider in PROVIDERS
+        for format in FORMATS
     )
 
 
