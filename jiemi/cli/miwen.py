@@ -10,7 +10,7 @@ from pathlib import Path
 from jiemi.cli.errors import CommandError
 from jiemi.cli.running import forbid_core_dumps, run_until_signalled
 from jiemi.core.policy import Policy, read_policy
-from jiemi.miwen.kubernetes_real import KubernetesSettings, open_kubernetes
+from jiemi.miwen.kubernetes.real import KubernetesSettings, open_kubernetes
 from jiemi.miwen.service import MiwenSettings, run_miwen
 from jiemi.rpc.address import ANY_HOST, TcpAddress, parse_address
 from jiemi.rpc.bridge import open_bridge

@@ -13,11 +13,12 @@ from rich.text import Text
 from jiemi.cli.console import table_console
 from jiemi.cli.errors import CommandError
 from jiemi.cli.kubeconfigs import find_kubeconfig
-from jiemi.core.decryptor import Condition, Decryptor, read_decryptor
+from jiemi.core.decryptor import Decryptor, read_decryptor
+from jiemi.core.decryptor_status import Condition
 from jiemi.core.errors import REASONS
 from jiemi.core.status import SHORT_REVISION
-from jiemi.miwen.kubernetes_port import Kubernetes
-from jiemi.miwen.kubernetes_real import KubernetesSettings, open_kubernetes
+from jiemi.miwen.kubernetes.port import Kubernetes
+from jiemi.miwen.kubernetes.real import KubernetesSettings, open_kubernetes
 
 _PAGE_LIMIT = 500
 

@@ -13,7 +13,8 @@ from typing import Any, get_args, get_origin
 import attrs
 from ruamel.yaml import YAML
 
-from jiemi.core.decryptor import GROUP, KIND, PLURAL, VERSION, DecryptorSpec, DecryptorStatus
+from jiemi.core.decryptor import GROUP, KIND, PLURAL, VERSION, DecryptorSpec
+from jiemi.core.decryptor_status import DecryptorStatus
 from jiemi.core.fields import api_attributes, api_field, json_name, without_none
 from jiemi.core.sensitive import SensitiveText
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
-from jiemi.core.decryptor import HISTORY_LIMIT, Condition, DecryptorStatus, EncryptionStatus, StatusRecord
+from jiemi.core.decryptor_status import HISTORY_LIMIT, Condition, DecryptorStatus, EncryptionStatus, StatusRecord
 from jiemi.core.errors import Failure
 
 SYNCED = "Synced"

@@ -13,11 +13,12 @@ from typing import Any
 
 import attrs
 
-from jiemi.core.decryptor import CredentialValue, Decryptor, DecryptorSpec, VaultProvider
+from jiemi.core.decryptor import Decryptor, DecryptorSpec
 from jiemi.core.errors import JiemiError
 from jiemi.core.fields import json_name
+from jiemi.core.provider import CredentialValue, VaultProvider
 from jiemi.core.sensitive import SensitiveText
-from jiemi.miwen.kubernetes_port import Kubernetes
+from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.rpc.contract import GitCredentials
 from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, HuaweiKey, PgpKey, VaultKey
 

@@ -12,11 +12,12 @@ import attrs
 import structlog
 import trio
 
-from jiemi.core.decryptor import Decryptor, DecryptorStatus
+from jiemi.core.decryptor import Decryptor
+from jiemi.core.decryptor_status import DecryptorStatus
 from jiemi.core.errors import Failure, JiemiError, Kind
 from jiemi.core.fields import unstructure
 from jiemi.core.schedule import next_delay_seconds
-from jiemi.miwen.kubernetes_port import Kubernetes
+from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.open_repository import OpenRepository
 from jiemi.miwen.reconcile import Progress, Reconciler, Tick
 from jiemi.rpc.contract import Head, Krapao

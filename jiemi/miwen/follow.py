@@ -28,7 +28,7 @@ from jiemi.core.watch import (
     parse_event,
 )
 from jiemi.miwen.decryptors import Decryptors
-from jiemi.miwen.kubernetes_port import JsonObject, Kubernetes
+from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes
 
 PAGE_LIMIT = 500
 """Objects a page; the page size of kubectl."""

@@ -15,7 +15,8 @@ import structlog
 import trio
 
 from jiemi.blocking.places import Places
-from jiemi.core.decryptor import Decryptor, DecryptorSpec, DecryptorStatus, EncryptionStatus
+from jiemi.core.decryptor import Decryptor, DecryptorSpec
+from jiemi.core.decryptor_status import DecryptorStatus, EncryptionStatus
 from jiemi.core.errors import Failure, JiemiError, Kind
 from jiemi.core.manifests import Manifest, read_manifests
 from jiemi.core.policy import Policy, PolicyRule, require_namespaces
@@ -23,7 +24,7 @@ from jiemi.core.schedule import head_max_age_seconds
 from jiemi.core.status import Facts, after_failure, after_sync, is_current, with_warnings
 from jiemi.core.target import require_form, target_manifest, wants_whole_file
 from jiemi.miwen.credentials import decryption_keys, git_credentials
-from jiemi.miwen.kubernetes_port import Kubernetes
+from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.open_repository import OpenRepository
 from jiemi.rpc.contract import RenderRequest, Repository, Source
 

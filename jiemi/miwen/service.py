@@ -19,7 +19,7 @@ from jiemi.core.schedule import DEFAULT_INTERVAL_SECONDS
 from jiemi.miwen.decryptor_loop import DecryptorLoop
 from jiemi.miwen.decryptors import Decryptors
 from jiemi.miwen.follow import follow
-from jiemi.miwen.kubernetes_port import Kubernetes
+from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.reconcile import Reconciler
 from jiemi.rpc.contract import Krapao
 

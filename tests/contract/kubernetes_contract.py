@@ -18,8 +18,8 @@ import trio
 from jiemi.core.decryptor import API_VERSION, KIND
 from jiemi.core.errors import JiemiError
 from jiemi.core.watch import Bookmark, Change, Event, Expired, LineSplitter, parse_event
-from jiemi.miwen.kubernetes_counts import RequestCounter
-from jiemi.miwen.kubernetes_port import JsonObject, Kubernetes
+from jiemi.miwen.kubernetes.counts import RequestCounter
+from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes
 
 DEADLINE_SECONDS = 30
 """For what must happen, on a machine that is busy with other things."""

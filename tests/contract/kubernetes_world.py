@@ -16,10 +16,10 @@ from ruamel.yaml import YAML
 from jiemi.core.crd import crd
 from jiemi.core.decryptor import API_VERSION, GROUP, KIND, PLURAL
 from jiemi.core.errors import JiemiError
-from jiemi.miwen.kubernetes_discovery import Resource
-from jiemi.miwen.kubernetes_http import Answer, KubernetesHttp, Request
-from jiemi.miwen.kubernetes_port import JsonObject, Kubernetes
-from jiemi.miwen.kubernetes_real import KubernetesSettings, RealKubernetes, open_http, open_kubernetes
+from jiemi.miwen.kubernetes.discovery import Resource
+from jiemi.miwen.kubernetes.http import Answer, KubernetesHttp, Request
+from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes
+from jiemi.miwen.kubernetes.real import KubernetesSettings, RealKubernetes, open_http, open_kubernetes
 
 DEADLINE_SECONDS = 30
 

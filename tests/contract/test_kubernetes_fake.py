@@ -14,7 +14,7 @@ from fakes.kubernetes import FakeKubernetes
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.watch import Bookmark, Expired, WatchFailed
-from jiemi.miwen.kubernetes_port import JsonObject, Kubernetes
+from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes
 
 
 class _FakeWorld:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.decryptor import Decryptor, DecryptorSpec, DecryptorStatus, credential_values, read_decryptor
+from jiemi.core.decryptor import Decryptor, DecryptorSpec, credential_values, read_decryptor
+from jiemi.core.decryptor_status import DecryptorStatus
 from jiemi.core.errors import Failure
 from jiemi.core.fields import FieldError, structure, unstructure
 from jiemi.core.sensitive import SensitiveText

@@ -6,7 +6,7 @@ import datetime
 
 import attrs
 
-from jiemi.core.decryptor import HISTORY_LIMIT, DecryptorStatus, EncryptionStatus
+from jiemi.core.decryptor_status import HISTORY_LIMIT, DecryptorStatus, EncryptionStatus
 from jiemi.core.errors import Failure
 from jiemi.core.status import Facts, after_failure, after_sync, is_current, with_warnings
 

@@ -15,7 +15,8 @@ import pyrage
 import pytest
 from ruamel.yaml import YAML
 
-from jiemi.core.decryptor import PROVIDERS, DecryptorSpec, credential_values, read_decryptor
+from jiemi.core.decryptor import DecryptorSpec, credential_values, read_decryptor
+from jiemi.core.provider import PROVIDERS
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 DEMO = EXAMPLES / "demo"

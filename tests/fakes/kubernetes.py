@@ -21,11 +21,11 @@ import trio
 
 from jiemi.core.decryptor import API_VERSION, GROUP, KIND, PLURAL
 from jiemi.core.errors import JiemiError
-from jiemi.miwen import kubernetes_errors as errors
-from jiemi.miwen.kubernetes_counts import RequestCounter
-from jiemi.miwen.kubernetes_discovery import Resource, Target, is_path_part, target
-from jiemi.miwen.kubernetes_errors import Cause, Refusal
-from jiemi.miwen.kubernetes_port import JsonObject, Page
+from jiemi.miwen.kubernetes import errors
+from jiemi.miwen.kubernetes.counts import RequestCounter
+from jiemi.miwen.kubernetes.discovery import Resource, Target, is_path_part, target
+from jiemi.miwen.kubernetes.errors import Cause, Refusal
+from jiemi.miwen.kubernetes.port import JsonObject, Page
 
 BOOKMARK_SECONDS = 60.0
 """How often the real API server sends a bookmark."""

@@ -1,6 +1,6 @@
 """What Miwen asks of Kubernetes: a port of few, narrow methods.
 
-It has two forms with one contract suite (tests/contract): `jiemi.miwen.kubernetes_real`, the only module that imports
+It has two forms with one contract suite (tests/contract): `jiemi.miwen.kubernetes.real`, the only module that imports
 the kubernetes client, and the fake of the tests. Both raise `JiemiError` and nothing else (but trio's own Cancelled,
 which ends the request), with the reasons named at each method; every method may raise ClusterUnavailable, and each
 request has a deadline.

@@ -24,9 +24,9 @@ from contract.tcp_proxy import TcpProxy, open_tcp_proxy
 
 from jiemi.controlplane.control_plane import ControlPlane, ControlPlaneError, ControlPlaneSettings, open_control_plane
 from jiemi.core.errors import JiemiError
-from jiemi.miwen.kubernetes_access import in_cluster
-from jiemi.miwen.kubernetes_port import Kubernetes
-from jiemi.miwen.kubernetes_real import KubernetesSettings, open_kubernetes
+from jiemi.miwen.kubernetes.access import in_cluster
+from jiemi.miwen.kubernetes.port import Kubernetes
+from jiemi.miwen.kubernetes.real import KubernetesSettings, open_kubernetes
 
 pytestmark = pytest.mark.e2e
 
@@ -432,7 +432,7 @@ async def test_a_pod_s_service_account_is_used_where_no_kubeconfig_is_given(
     (mounted / "token").write_text(await world.admin.token(world.namespace, account))
     (mounted / "ca.crt").write_bytes(base64.b64decode(cluster["certificate-authority-data"]))
     monkeypatch.setattr(
-        "jiemi.miwen.kubernetes_real.in_cluster", lambda environment: in_cluster(environment, directory=mounted)
+        "jiemi.miwen.kubernetes.real.in_cluster", lambda environment: in_cluster(environment, directory=mounted)
     )
     server = urlsplit(cluster["server"])
     settings = KubernetesSettings(

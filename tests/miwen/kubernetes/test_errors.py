@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.miwen.kubernetes_discovery import Resource
-from jiemi.miwen.kubernetes_errors import Cause, Refusal, apply_failure, read_refusal, safe_field
+from jiemi.miwen.kubernetes.discovery import Resource
+from jiemi.miwen.kubernetes.errors import Cause, Refusal, apply_failure, read_refusal, safe_field
 
 SECRETS = Resource("v1", "Secret", "secrets", namespaced=True)
 CANARY = "canary-5f1e9c"

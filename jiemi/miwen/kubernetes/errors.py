@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 
 from jiemi.core.errors import JiemiError
-from jiemi.miwen.kubernetes_discovery import Resource
+from jiemi.miwen.kubernetes.discovery import Resource
 
 MAX_FIELDS = 10
 """How many fields a message names."""

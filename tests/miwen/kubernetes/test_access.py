@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
-from jiemi.miwen.kubernetes_access import (
+from jiemi.miwen.kubernetes.access import (
     PLUGIN_AGAIN_SECONDS,
     TOKEN_FILE_SECONDS,
     Access,

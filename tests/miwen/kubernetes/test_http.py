@@ -16,7 +16,7 @@ import trio
 from contract.kubernetes_contract import secret
 
 from jiemi.core.errors import JiemiError
-from jiemi.miwen.kubernetes_real import KubernetesSettings, RealKubernetes, open_kubernetes
+from jiemi.miwen.kubernetes.real import KubernetesSettings, RealKubernetes, open_kubernetes
 
 CANARY = "canary-5f1e9c"
 CUT = b"[cut here]"

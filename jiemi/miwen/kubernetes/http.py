@@ -37,9 +37,9 @@ from jiemi.blocking.calls import Interrupter, run_blocking
 from jiemi.blocking.http import resume
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
-from jiemi.miwen.kubernetes_access import Access
-from jiemi.miwen.kubernetes_counts import RequestCounter
-from jiemi.miwen.kubernetes_errors import Refusal, read_refusal
+from jiemi.miwen.kubernetes.access import Access
+from jiemi.miwen.kubernetes.counts import RequestCounter
+from jiemi.miwen.kubernetes.errors import Refusal, read_refusal
 
 MAX_PAUSE_SECONDS = 5.0
 """The longest Retry-After that a request waits for; a longer one is an error, and the caller backs off."""

@@ -1,8 +1,8 @@
 """The Kubernetes port, for real: the only module that imports the kubernetes client.
 
 The client loads the cluster's entry and gives the connection pool (TLS, proxy). Requests are made on it as method,
-path and body (`kubernetes_http`): the client's models and its Watch class cost more than they give here. What an answer
-means is told by `kubernetes_errors`, where a manifest goes by `kubernetes_discovery`.
+path and body (`http`): the client's models and its Watch class cost more than they give here. What an answer
+means is told by `errors`, where a manifest goes by `discovery`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from urllib3.exceptions import HTTPError
 from jiemi.blocking.http import close_pool, make_interruptible
 from jiemi.core.decryptor import API_VERSION, GROUP, KIND, PLURAL
 from jiemi.core.errors import JiemiError
-from jiemi.miwen import kubernetes_errors as errors
-from jiemi.miwen.kubernetes_access import Access, from_kubeconfig, in_cluster
-from jiemi.miwen.kubernetes_counts import RequestCounter
-from jiemi.miwen.kubernetes_discovery import (
+from jiemi.miwen.kubernetes import errors
+from jiemi.miwen.kubernetes.access import Access, from_kubeconfig, in_cluster
+from jiemi.miwen.kubernetes.counts import RequestCounter
+from jiemi.miwen.kubernetes.discovery import (
     Discovery,
     Resource,
     is_path_part,
@@ -37,9 +37,9 @@ from jiemi.miwen.kubernetes_discovery import (
     target,
     version_path,
 )
-from jiemi.miwen.kubernetes_errors import Refusal
-from jiemi.miwen.kubernetes_http import Answer, KubernetesHttp, Request
-from jiemi.miwen.kubernetes_port import FIELD_MANAGER, JsonObject, Page
+from jiemi.miwen.kubernetes.errors import Refusal
+from jiemi.miwen.kubernetes.http import Answer, KubernetesHttp, Request
+from jiemi.miwen.kubernetes.port import FIELD_MANAGER, JsonObject, Page
 
 _APPLY = "application/apply-patch+yaml"
 _JSON_PATCH = "application/json-patch+json"

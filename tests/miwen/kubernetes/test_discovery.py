@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jiemi.core.errors import JiemiError
-from jiemi.miwen.kubernetes_discovery import (
+from jiemi.miwen.kubernetes.discovery import (
     MAX_GROUPS,
     REFRESH_SECONDS,
     Discovery,
