@@ -5,7 +5,7 @@
 # (its source and git credentials go in once), and who holds a Repository may read that repository. Releasing a capability
 # ends what it stands for; so does the end of the connection.
 #
-#     bootstrap -> Krapao.openSession -> Session.openRepository -> Repository.head / render / watch
+#     bootstrap -> Krapao.openSession -> Session.openRepository -> Repository.head / files / render / watch
 #
 # Opening never fails by itself, so each step may be pipelined on the one before: open + head is one round trip.
 #
@@ -45,6 +45,9 @@ interface Repository {
 
   watch @2 (watcher :Watcher) -> (subscription :Subscription);
   # Tells the watcher when the followed ref is seen to move, until the subscription is released.
+
+  files @3 (request :FilesRequest) -> (result :FilesResult);
+  # Which files of one revision match. Decrypts nothing.
 }
 
 interface Watcher {
@@ -71,6 +74,7 @@ struct Source {
     head @1 :Void;          # the repository's HEAD
     branch @2 :Text;        # short name
     tag @3 :Text;           # short name
+    commit @4 :Text;        # full commit hash: this one, whatever moves
   }
 }
 
@@ -86,6 +90,12 @@ struct Head {
   revision @0 :Text;        # full commit hash, 40 or 64 lower-case hexadecimal digits
 }
 
+struct FilesRequest {
+  revision @0 :Text;        # full commit hash; exactly this one is looked at
+  patterns @1 :List(Text);  # paths and globs; jiemi/core/globs.py tells what they mean
+  exclude @2 :List(Text);   # globs of files that are left out of what globs match
+}
+
 struct RenderRequest {
   revision @0 :Text;        # full commit hash; exactly this one is read
   path @1 :Text;            # path of the file in the repository, with forward slashes
@@ -93,6 +103,7 @@ struct RenderRequest {
   keys @3 :List(DecryptionKey);
   wholeFile @4 :Bool;       # the decrypted file itself is wanted, not the documents in it
   allowedRecipients @5 :List(Text);  # patterns of recipients that may be asked for the data key; empty for all
+  allowPlain @6 :Bool;      # a file without SOPS metadata is taken as it is
 }
 
 struct DecryptionKey {
@@ -158,6 +169,18 @@ struct HuaweiKey {
   allowedKeys @3 :List(Text);
 }
 
+struct Files {
+  revision @0 :Text;            # the one that was asked for
+  entries @1 :List(FileEntry);  # by path, each once
+  receipt @2 :Receipt;
+}
+
+struct FileEntry {
+  path @0 :Text;
+  blob @1 :Text;                # git's hash of the file as it is in the repository: 40 or 64 lower-case hexadecimal digits
+  config @2 :Text;              # likewise of the nearest .sops.yaml above it; null where there is none
+}
+
 struct Rendered {
   revision @0 :Text;            # the one that was asked for
   documents @1 :List(Data);     # each one JSON text in UTF-8, in the order of the file
@@ -165,6 +188,7 @@ struct Rendered {
   content @3 :Data;             # of a binary file, or where it was asked for, the file itself; null otherwise
   encryption @4 :Encryption;
   vaultAddress @5 :Text;        # the Vault server that was trusted because nothing named one; null otherwise
+  encrypted @6 :Bool = true;    # false where allowPlain let a plain file through
 }
 
 struct Encryption {
@@ -179,6 +203,13 @@ struct Encryption {
 struct HeadResult {
   union {
     head @0 :Head;
+    failure @1 :Failure;
+  }
+}
+
+struct FilesResult {
+  union {
+    files @0 :Files;
     failure @1 :Failure;
   }
 }

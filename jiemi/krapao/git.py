@@ -26,8 +26,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,27 +36,29 @@ import trio
 from dulwich.client import GitClient, LocalGitClient
 from dulwich.object_format import SHA1, SHA256, ObjectFormat
 from dulwich.object_store import DiskObjectStore, ObjectStoreGraphWalker
-from dulwich.objects import Blob, Commit, ObjectID, ShaFile, Tree
+from dulwich.objects import ObjectID
 from dulwich.pack import PackIndexer
 from dulwich.refs import Ref as DulwichRef
 
 from jiemi.blocking.calls import Interrupted, Interrupter, run_blocking
 from jiemi.blocking.places import Places
 from jiemi.core.errors import JiemiError
+from jiemi.core.globs import is_glob
 from jiemi.krapao.folders import generations, prune_folders, publish, remove, revisions, storage, sweep
 from jiemi.krapao.git_port import Advertised, GitStore, Ref
 from jiemi.krapao.git_transport import open_client, translating
 from jiemi.krapao.meter import Meter
-from jiemi.krapao.packs import MAX_STRUCTURE_BYTES, PackDamaged, check_pack, declared_size
+from jiemi.krapao.packs import PackDamaged, check_pack, declared_size
+from jiemi.krapao.revision import is_tree, match_files, read_file, tree_of
 from jiemi.krapao.settings import KrapaoSettings
+from jiemi.krapao.trees import Parts, split_path
 from jiemi.krapao.urls import Location
-from jiemi.rpc.contract import GitCredentials, is_revision
+from jiemi.rpc.contract import MAX_FILES, FileEntry, FilesRequest, GitCredentials, is_revision
 
 T = TypeVar("T")
 
 _MAX_HAVES = 16
 _PEELED = b"^{}"
-_REGULAR = (0o100644, 0o100755, 0o100664)
 
 log = structlog.get_logger("jiemi.krapao.git")
 
@@ -88,6 +89,7 @@ class Clones:
         self._folders: dict[str, _Folder] = {}
         self._network = Network(Places(settings.listing_concurrency), Places(settings.git_concurrency))
         self._readers = trio.CapacityLimiter(4)
+        self._searches = Places(4)
         self._pruning = trio.Lock()
 
     @contextlib.asynccontextmanager
@@ -99,7 +101,7 @@ class Clones:
         folder = self._folders.setdefault(name, _Folder(self._root / name))
         folder.users += 1
         try:
-            yield _Clone(location, credentials, self._settings, folder, self._network, self._readers)
+            yield _Clone(location, credentials, self._settings, folder, self._network, self._readers, self._searches)
         finally:
             folder.users -= 1
             if folder.users == 0:
@@ -128,6 +130,7 @@ class _Clone:
         folder: _Folder,
         network: Network,
         readers: trio.CapacityLimiter,
+        searches: Places,
     ) -> None:
         self._location = location
         self._credentials = credentials
@@ -135,12 +138,15 @@ class _Clone:
         self._folder = folder
         self._network = network
         self._readers = readers
+        self._searches = searches
 
     async def advertised(self, ref: Ref) -> Advertised:
         def ask(interrupter: Interrupter) -> Advertised:
             meter = Meter(interrupter, self._settings.max_refs_bytes, f"{self._location.authority}: its list of refs")
             with self._client(meter) as (client, path):
                 listed = client.get_refs(path, ref_prefix=[ref.name]).refs
+            if ref.commit is not None:
+                return Advertised(ref.commit, ref.commit)
             return _pick(listed, ref, self._location)
 
         return await self._on_network(self._network.listings, ask, "listing the refs")
@@ -164,10 +170,28 @@ class _Clone:
                 duration_ms=round((trio.current_time() - began) * 1000),
             )
 
+    async def files(self, request: FilesRequest, *, max_bytes: int) -> tuple[FileEntry, ...]:
+        def find(interrupter: Interrupter) -> tuple[FileEntry, ...]:
+            return self._match(request, max_bytes, interrupter)
+
+        if not any(map(is_glob, request.patterns)):
+            return await self._undamaged(lambda: self._blocking(find))
+        seconds = self._settings.search_timeout_seconds
+        async with self._searches.place(self._folder.path.name):
+            try:
+                with trio.fail_after(seconds):
+                    return await self._undamaged(lambda: run_blocking(find, limiter=trio.CapacityLimiter(1)))
+            except trio.TooSlowError as error:
+                raise JiemiError("Timeout", f"looking through the folders took longer than {seconds:g} s") from error
+
     async def read(self, revision: str, path: str, *, max_bytes: int) -> bytes:
-        parts = _split_path(path)
+        parts = split_path(path)
+        return await self._undamaged(lambda: self._blocking(lambda _: self._read(revision, parts, path, max_bytes)))
+
+    async def _undamaged(self, read: Callable[[], Awaitable[T]]) -> T:
+        """What `read` gives. A clone that turns out to be damaged is removed."""
         try:
-            return await self._blocking(lambda _: self._read(revision, parts, path, max_bytes))
+            return await read()
         except _Damaged as error:
             damaged = error.generation
             async with self._folder.lock:
@@ -300,14 +324,35 @@ class _Clone:
         except PackDamaged as error:
             raise JiemiError("GitProtocolError", f"{self._location.authority} sent a damaged pack: {error}") from error
 
-    def _read(self, revision: str, parts: list[bytes], path: str, max_bytes: int) -> bytes:
+    def _read(self, revision: str, parts: Parts, path: str, max_bytes: int) -> bytes:
+        with self._opened(revision) as objects:
+            return read_file(objects, revision, parts, path, max_bytes=max_bytes)
+
+    def _match(self, request: FilesRequest, max_bytes: int, interrupter: Interrupter) -> tuple[FileEntry, ...]:
+        with self._opened(request.revision) as objects:
+            return match_files(
+                objects,
+                request,
+                max_config_bytes=max_bytes,
+                max_entries=self._settings.max_tree_entries,
+                max_files=MAX_FILES,
+                check=Meter(interrupter, 0, "").check,
+            )
+
+    @contextlib.contextmanager
+    def _opened(self, revision: str) -> Iterator[_Objects]:
+        """The objects that a revision is among.
+
+        Raises:
+            JiemiError: RevisionNotFound. _Damaged.
+        """
         generation = self._find(revision)
         if generation is None:
             raise JiemiError("RevisionNotFound", f"revision {revision[:12]} is not in Krapao's clone")
         format = SHA256 if len(revision) == 64 else SHA1
         try:
             with contextlib.closing(_Objects(generation / "objects", object_format=format)) as objects:
-                return _read_file(objects, revision, parts, path, max_bytes)
+                yield objects
         except (JiemiError, Interrupted):
             raise
         except Exception as error:
@@ -333,12 +378,26 @@ class _Damaged(Exception):
 
 
 class _Objects(DiskObjectStore):
-    """dulwich's store of packs, whose indexing a cancellation ends."""
+    """dulwich's store of packs, whose indexing a cancellation ends, as `jiemi.krapao.revision` reads it."""
 
     check: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(self, path: Path, *, object_format: ObjectFormat) -> None:
         super().__init__(str(path), object_format=object_format, fsync_object_files=True)
+
+    def raw(self, sha: str) -> tuple[int, bytes]:
+        return self.get_raw(ObjectID(sha.encode()))
+
+    def size(self, sha: str) -> int | None:
+        name = ObjectID(sha.encode())
+        for pack in self.packs:
+            try:
+                offset = pack.index.object_offset(name)
+            except KeyError:
+                continue
+            with Path(os.fsdecode(pack.data.path)).open("rb") as file:
+                return declared_size(file, offset, hash_bytes=len(sha) // 2)
+        return None
 
     def _index_pack(self, indexer: PackIndexer, num_objects: int, progress: object = None) -> object:  # type: ignore[override]
         return super()._index_pack(indexer, num_objects, progress=lambda _: self.check())
@@ -380,80 +439,10 @@ def _pick(listed: dict[DulwichRef, ObjectID | None], ref: Ref, location: Locatio
     return found
 
 
-def _verify(objects: DiskObjectStore, wanted: Advertised) -> None:
+def _verify(objects: _Objects, wanted: Advertised) -> None:
     """That the commit came, and its tree."""
-    commit = _load(objects, ObjectID(wanted.revision.encode()))
-    if not isinstance(commit, Commit):
+    tree = tree_of(objects, wanted.revision)
+    if tree is None:
         raise JiemiError("RefNotFound", "the ref names something that is no commit")
-    if not isinstance(_load(objects, commit.tree), Tree):
+    if not is_tree(objects, tree):
         raise JiemiError("GitProtocolError", "the host sent a commit without its tree")
-
-
-def _split_path(path: str) -> list[bytes]:
-    if "\0" in path or "\\" in path or any("\ud800" <= char <= "\udfff" for char in path):
-        raise JiemiError("FileNotFound", "the path holds a backslash, a NUL or half a character; write it with / only")
-    if path.startswith("/"):
-        raise JiemiError("FileNotFound", f"{path}: begins with /, but paths count from the repository's root")
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    if ".." in parts or not parts:
-        raise JiemiError("FileNotFound", f"{path or 'the path'}: leads out of the repository, or is empty")
-    return [part.encode() for part in parts]
-
-
-def _read_file(objects: _Objects, revision: str, parts: list[bytes], path: str, max_bytes: int) -> bytes:
-    commit = _load(objects, ObjectID(revision.encode()))
-    if not isinstance(commit, Commit):
-        raise JiemiError("RevisionNotFound", f"revision {revision[:12]} is no commit")
-    mode, sha = 0o040000, commit.tree
-    for part in parts:
-        if mode & 0o170000 != 0o040000:
-            raise JiemiError("FileNotFound", f"{path}: not in revision {revision[:12]}: a folder in it is none there")
-        tree = _load(objects, sha)
-        if not isinstance(tree, Tree):
-            raise _mistaken(tree, sha, path)
-        try:
-            mode, sha = tree[part]
-        except KeyError:
-            raise JiemiError("FileNotFound", f"{path}: not in revision {revision[:12]}") from None
-    if mode not in _REGULAR:
-        kinds = {0o040000: "a directory", 0o120000: "a symbolic link", 0o160000: "a submodule"}
-        raise JiemiError("NotAFile", f"{path}: {kinds.get(mode & 0o170000, 'no regular file')}")
-    size = _size_in_pack(objects, sha)
-    if size is not None and size > max_bytes:
-        raise JiemiError("LimitExceeded", f"{path}: {size} bytes, more than Krapao's limit of {max_bytes}")
-    blob = objects[sha]
-    if not isinstance(blob, Blob):
-        raise _mistaken(blob, sha, path)
-    data = blob.as_raw_string()
-    if len(data) > max_bytes:
-        raise JiemiError("LimitExceeded", f"{path}: {len(data)} bytes, more than Krapao's limit of {max_bytes}")
-    return data
-
-
-def _mistaken(found: ShaFile, sha: ObjectID, path: str) -> Exception:
-    """Why an object is not what its folder calls it: the folder's writer made it so, or the clone is damaged."""
-    data = found.as_raw_string()
-    algorithm = hashlib.sha256 if len(sha) == 64 else partial(hashlib.sha1, usedforsecurity=False)
-    if algorithm(b"%s %d\0" % (found.type_name, len(data)) + data).hexdigest().encode() == sha:
-        return JiemiError("NotAFile", f"{path}: its folder calls it what it is not")
-    return LookupError("an object is not the one that it is called by")
-
-
-def _load(objects: _Objects | DiskObjectStore, sha: ObjectID) -> ShaFile:
-    """A commit or a folder. dulwich takes it apart as it reads it, which takes ten times its size."""
-    size = _size_in_pack(objects, sha)
-    if size is not None and size > MAX_STRUCTURE_BYTES:
-        raise JiemiError("LimitExceeded", f"a folder or commit is larger than {MAX_STRUCTURE_BYTES} bytes")
-    return objects[sha]
-
-
-def _size_in_pack(objects: _Objects | DiskObjectStore, sha: ObjectID) -> int | None:
-    """An object's size without unpacking it, where it is in a pack."""
-    for pack in objects.packs:
-        try:
-            offset = pack.index.object_offset(sha)
-        except KeyError:
-            continue
-        with Path(os.fsdecode(pack.data.path)).open("rb") as file:
-            return declared_size(file, offset, hash_bytes=len(sha) // 2)
-    return None

@@ -13,19 +13,20 @@ from typing import Protocol
 import attrs
 
 from jiemi.krapao.urls import Location
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.contract import FileEntry, FilesRequest, GitCredentials
 
 
 @attrs.frozen
 class Ref:
-    """What is followed: a branch, a tag, or with neither the repository's HEAD."""
+    """What is followed: a branch, a tag, or the repository's HEAD. Or one commit, which nothing moves."""
 
     branch: str | None = None
     tag: str | None = None
+    commit: str | None = None
 
     @property
     def name(self) -> bytes:
-        """The ref's full name."""
+        """The full name of the ref that is asked about. For a commit any will do."""
         if self.branch is not None:
             return b"refs/heads/" + self.branch.encode("utf-8", "replace")
         if self.tag is not None:
@@ -33,6 +34,8 @@ class Ref:
         return b"HEAD"
 
     def __str__(self) -> str:
+        if self.commit is not None:
+            return f"commit {self.commit[:12]}"
         if self.branch is not None:
             return f"branch {self.branch}"
         return f"tag {self.tag}" if self.tag is not None else "HEAD"
@@ -57,6 +60,9 @@ class GitStore(Protocol):
     async def advertised(self, ref: Ref) -> Advertised:
         """Ask the host which revision the ref names now. One listing.
 
+        For a commit it proves no more than that the host lets these credentials in: that it has the commit shows when
+        it is fetched.
+
         Raises:
             JiemiError: those of `Repository.head`.
         """
@@ -67,6 +73,17 @@ class GitStore(Protocol):
 
         Raises:
             JiemiError: those of `Repository.head`; RevisionNotFound, LimitExceeded.
+        """
+        ...
+
+    async def files(self, request: FilesRequest, *, max_bytes: int) -> tuple[FileEntry, ...]:
+        """Which files of a revision that is here match, in the order of their paths.
+
+        Args:
+            max_bytes: a larger .sops.yaml is passed over, as where one is read.
+
+        Raises:
+            JiemiError: RevisionNotFound, FileNotFound, NotAFile, LimitExceeded, StorageFailed, Timeout.
         """
         ...
 

@@ -26,6 +26,7 @@ from urllib.parse import urljoin
 
 import urllib3
 from dulwich.client import (
+    FetchPackResult,
     GitClient,
     LocalGitClient,
     LsRemoteResult,
@@ -34,6 +35,7 @@ from dulwich.client import (
     default_user_agent_string,
 )
 from dulwich.errors import GitProtocolError, HangupException, NotGitRepository
+from dulwich.objects import ObjectID
 from dulwich.protocol import PEELED_TAG_SUFFIX, Protocol
 from dulwich.refs import Ref
 
@@ -252,7 +254,25 @@ class _TcpClient(TCPGitClient):
 
 
 class _LocalClient(LocalGitClient):
-    """dulwich's client for a repository on this machine, which says what annotated tags name, as a server does."""
+    """dulwich's client for a repository on this machine, which says what a server says: what annotated tags name, and
+    that an object is not there."""
+
+    def fetch_pack(
+        self,
+        path: str | bytes,
+        determine_wants: Callable[..., list[ObjectID]],
+        *rest: Any,
+        **options: Any,
+    ) -> FetchPackResult:
+        def wants_that_are_there(refs: Mapping[Ref, ObjectID], depth: int | None = None) -> list[ObjectID]:
+            wants = determine_wants(refs, depth)
+            with self._open_repo(path) as repo:
+                hex_length = repo.object_format.hex_length
+                if not all(len(want) == hex_length and want in repo.object_store for want in wants):
+                    raise GitProtocolError("not our ref")
+            return wants
+
+        return super().fetch_pack(path, wants_that_are_there, *rest, **options)
 
     def get_refs(
         self, path: str | bytes, protocol_version: int | None = None, ref_prefix: Sequence[bytes] | None = None
@@ -270,7 +290,8 @@ class _LocalClient(LocalGitClient):
 
 _NOT_FOUND = ("not found", "not exported", "does not appear to be a git repository", "does not exist", "no such")
 _DENIED = ("permission denied", "access denied", "authentication", "could not read from remote", "forbidden")
-_NO_REVISION = ("not our ref", "unadvertised object", "no such object", "upload-pack: not")
+_NO_REVISION = ("not our ref", "unadvertised object", "no such object", "upload-pack: not", " not valid")
+"""Of git, and of JGit ("want … not valid")."""
 
 
 @contextlib.contextmanager

@@ -21,7 +21,16 @@ from jiemi.krapao.git_port import OpenGitStore, Ref
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.urls import Location, parse_url
 from jiemi.krapao.worker import Worker
-from jiemi.rpc.contract import GitCredentials, Head, Rendered, RenderRequest, Repository, Source
+from jiemi.rpc.contract import (
+    Files,
+    FilesRequest,
+    GitCredentials,
+    Head,
+    Rendered,
+    RenderRequest,
+    Repository,
+    Source,
+)
 
 _END_SECONDS = 10
 
@@ -58,7 +67,7 @@ class Repositories:
     @contextlib.asynccontextmanager
     async def open(self, source: Source, credentials: GitCredentials) -> AsyncIterator[Repository]:
         """As `Krapao.open` of the contract."""
-        ref = Ref(source.branch, source.tag)
+        ref = Ref(source.branch, source.tag, source.commit)
         try:
             location = parse_url(source.url, allow_file=self._settings.allow_file_urls)
         except JiemiError as error:
@@ -113,6 +122,9 @@ class _Open:
     async def head(self, *, max_age_seconds: float) -> Head:
         return await self._worker.head(self._ref, max_age_seconds=max_age_seconds)
 
+    async def files(self, request: FilesRequest) -> Files:
+        return await self._worker.files(self._ref, request)
+
     async def render(self, request: RenderRequest) -> Rendered:
         self._decrypter.own(self, request.keys)
         return await self._worker.render(self._ref, request)
@@ -128,6 +140,9 @@ class _Refused:
         self._failure = failure
 
     async def head(self, *, max_age_seconds: float) -> Head:
+        raise JiemiError.of(self._failure)
+
+    async def files(self, request: FilesRequest) -> Files:
         raise JiemiError.of(self._failure)
 
     async def render(self, request: RenderRequest) -> Rendered:

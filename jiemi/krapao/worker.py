@@ -7,16 +7,18 @@ reading and decrypting run beside the git work.
 How old an answer is counts from the moment that its listing began. So `max_age_seconds=0` is never given what a
 listing that had begun before may have read already: it waits for the next one, which all who come meanwhile share.
 
-A revision is rendered only if a listing of this very worker has named it: a clone that other credentials fetched is
+A revision is looked at only if a listing of this very worker has named it: a clone that other credentials fetched is
 no way around the host's permission. A worker that does not know the revision (Krapao was restarted) asks the host
-first.
+first. A commit that is pinned is named by no listing, so there the permission is the one to list the repository at
+all, and any listing proves it.
 """
 
 from __future__ import annotations
 
 import datetime
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import attrs
 import structlog
@@ -30,18 +32,24 @@ from jiemi.krapao.decryption.metadata import read_encryption
 from jiemi.krapao.decryption.port import Decrypter
 from jiemi.krapao.flights import Flight, Flights
 from jiemi.krapao.git_port import Advertised, GitStore, Ref
+from jiemi.krapao.plain import read_plain
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import Encryption, Head, Rendered, RenderRequest, is_revision
+from jiemi.krapao.trees import CONFIG, MAX_CONFIG_DEPTH
+from jiemi.rpc.contract import Encryption, Files, FilesRequest, Head, Rendered, RenderRequest, is_revision
+
+T = TypeVar("T")
 
 log = structlog.get_logger("jiemi.krapao")
 
-_FILE_FIELD = "spec.source.fileToDecrypt"
+_FILE_FIELD = "spec.source.fileToDecrypt or files"
+_GLOBS_FIELD = "spec.source.files"
+_COMMIT_FIELD = "spec.source.repository.ref.commit"
 _SOPS_FIELD = "spec.source.sopsPath"
+_NEITHER = "it is neither encrypted nor plain: it has no SOPS metadata that sops can find, or is no UTF-8 text"
 _NOT_ABOUT_THE_FILE = frozenset(
     {"SopsMissing", "GpgMissing", "KeyInvalid", "StorageFailed", "AmbientIdentityNotAllowed", "KeyHolderFailed"}
 )
 _MAX_REF_CHARACTERS = 255
-_MAX_CONFIG_DEPTH = 16
 _MAX_CONFIG_BYTES = 64 * 1024
 """A larger .sops.yaml is not looked into: reading it takes about 1 s a megabyte, and it is for a warning only."""
 
@@ -68,26 +76,33 @@ class Worker:
         self._flights = Flights(nursery)
         self._git = trio.Lock()
         self._answers: dict[Ref, tuple[Advertised, float]] = {}
+        self._let_in_at: float | None = None
         self._known: OrderedDict[str, Advertised] = OrderedDict()
         self._watchers: dict[Ref, list[Callable[[Head], None]]] = {}
 
     async def head(self, ref: Ref, *, max_age_seconds: float) -> Head:
         """As `Repository.head` of the contract."""
         _check_ref(ref)
+        if ref.commit is not None:
+            await self._let_in(ref, max_age_seconds)
+            self._know(Advertised(ref.commit, ref.commit))
+            return Head(ref.commit)
         answer = self._answers.get(ref)
         # An answer of this very moment may be older than a push of this very moment: 0 always asks.
         if answer is not None and max_age_seconds > 0 and trio.current_time() - answer[1] <= max_age_seconds:
             return Head(answer[0].revision)
-
-        def young_enough(flight: Flight) -> bool:
-            return flight.began_at is None or 0 < max_age_seconds >= trio.current_time() - flight.began_at
-
-        found = await self._flights.share(("head", ref), lambda flight: self._list(ref, flight), may_join=young_enough)
+        found = await self._flights.share(
+            ("head", ref), lambda flight: self._list(ref, flight), may_join=_is_young_enough(max_age_seconds)
+        )
         return Head(found.revision)
+
+    async def files(self, ref: Ref, request: FilesRequest) -> Files:
+        """As `Repository.files` of the contract; `ref` as for `render`."""
+        return await self._flights.share(("files", ref.commit, request), lambda _: self._files(ref, request))
 
     async def render(self, ref: Ref, request: RenderRequest) -> Rendered:
         """As `Repository.render` of the contract; `ref` is asked about where the revision is not known."""
-        return await self._flights.share(("render", request), lambda _: self._render(ref, request))
+        return await self._flights.share(("render", ref.commit, request), lambda _: self._render(ref, request))
 
     async def watch(self, ref: Ref, on_moved: Callable[[Head], None]) -> None:
         """As `Repository.watch` of the contract."""
@@ -100,7 +115,18 @@ class Worker:
             if not watchers and self._watchers.get(ref) is watchers:
                 del self._watchers[ref]
 
-    async def _list(self, ref: Ref, flight: Flight) -> Advertised:
+    async def _let_in(self, ref: Ref, max_age_seconds: float) -> None:
+        """Have the host let these credentials in, or have had it do so not long ago."""
+        at = self._let_in_at
+        if at is not None and max_age_seconds > 0 and trio.current_time() - at <= max_age_seconds:
+            return
+        # One listing for all commits that are asked for at once.
+        await self._flights.share(
+            "let in", lambda flight: self._ask(ref, flight), may_join=_is_young_enough(max_age_seconds)
+        )
+
+    async def _ask(self, ref: Ref, flight: Flight) -> tuple[Advertised, float]:
+        """What the host says, and when it began to be asked."""
         async with self._git:
             began = flight.began_at = trio.current_time()
             try:
@@ -110,21 +136,55 @@ class Worker:
                     "listing_failed", ref=str(ref), reason=error.failure.reason, message=error.failure.message
                 )
                 raise
+        self._let_in_at = began
+        return found, began
+
+    def _know(self, found: Advertised) -> None:
+        self._known[found.revision] = found
+        self._known.move_to_end(found.revision)
+        while len(self._known) > self._settings.max_revisions:
+            self._known.popitem(last=False)
+
+    async def _list(self, ref: Ref, flight: Flight) -> Advertised:
+        found, began = await self._ask(ref, flight)
         before = self._answers.get(ref)
         self._answers.pop(ref, None)
         self._answers[ref] = (found, began)
         while len(self._answers) > self._settings.max_revisions:
             del self._answers[next(iter(self._answers))]
-        self._known[found.revision] = found
-        self._known.move_to_end(found.revision)
-        while len(self._known) > self._settings.max_revisions:
-            self._known.popitem(last=False)
+        self._know(found)
         if before is None or before[0].revision != found.revision:
             self._log.info("moved", ref=str(ref), revision=found.revision, first=before is None)
         if before is not None and before[0].revision != found.revision:
             for on_moved in list(self._watchers.get(ref, ())):
                 on_moved(Head(found.revision))
         return found
+
+    async def _files(self, ref: Ref, request: FilesRequest) -> Files:
+        began = trio.current_time()
+        try:
+            wanted = await self._allowed(ref, request.revision)
+            entries = await self._at(
+                ref, wanted, lambda: self._store.files(request, max_bytes=self._settings.max_file_bytes)
+            )
+        except JiemiError as error:
+            failure = error.failure
+            self._log.warning(
+                "files_failed", revision=request.revision[:64], reason=failure.reason, message=failure.message
+            )
+            if failure.reason in ("FileNotFound", "NotAFile"):
+                raise JiemiError(failure.reason, f"{_FILE_FIELD}: {failure.message}") from error
+            if failure.reason == "LimitExceeded":
+                raise JiemiError(failure.reason, f"{_GLOBS_FIELD}: {failure.message}") from error
+            raise
+        self._log.debug(
+            "files",
+            revision=request.revision,
+            patterns=len(request.patterns),
+            files=len(entries),
+            duration_ms=round((trio.current_time() - began) * 1000),
+        )
+        return Files(request.revision, entries)
 
     async def _render(self, ref: Ref, request: RenderRequest) -> Rendered:
         began = trio.current_time()
@@ -144,15 +204,31 @@ class Worker:
             revision=request.revision,
             path=request.path,
             documents=len(rendered.documents),
+            encrypted=rendered.encrypted,
             duration_ms=round((trio.current_time() - began) * 1000),
         )
         return rendered
 
     async def _render_quietly(self, ref: Ref, request: RenderRequest) -> Rendered:
         wanted = await self._allowed(ref, request.revision)
-        data = await self._read(wanted, request.path, _FILE_FIELD)
-        config = await self._read_config(wanted, request)
+        data = await self._read(ref, wanted, request.path, _FILE_FIELD)
+        config = await self._read_config(ref, wanted, request)
+        try:
+            return await self._open(data, config, request)
+        except JiemiError as error:
+            if error.failure.reason in _NOT_ABOUT_THE_FILE:
+                raise
+            raise JiemiError(error.failure.reason, f"{request.path}: {error.failure.message}") from error
+
+    async def _open(self, data: bytes, config: bytes | None, request: RenderRequest) -> Rendered:
+        """What a file comes to, plain or decrypted."""
         format = format_of(request.path)
+        whole = request.whole_file or format is Format.BINARY
+        if request.allow_plain:
+            plain = await trio.to_thread.run_sync(self._read_plain, data, format, whole, limiter=self._parsers)
+            if plain is not None:
+                content = SensitiveBytes(data) if whole else None
+                return Rendered(request.revision, plain, content, encrypted=False)
         try:
             decrypted = await self._decrypter.decrypt(
                 data,
@@ -161,36 +237,43 @@ class Worker:
                 whole=request.whole_file,
                 allowed_recipients=request.allowed_recipients,
             )
-            encryption = _encryption(data, config, decrypted.key_expires_at)
-            if format is Format.BINARY or request.whole_file:
-                return Rendered(request.revision, (), decrypted.plain, encryption, decrypted.vault_address)
-            documents = await trio.to_thread.run_sync(self._parse, decrypted.plain, format, limiter=self._parsers)
         except JiemiError as error:
-            if error.failure.reason in _NOT_ABOUT_THE_FILE:
-                raise
-            raise JiemiError(error.failure.reason, f"{request.path}: {error.failure.message}") from error
+            if request.allow_plain and error.failure.reason == "NotEncrypted":
+                raise JiemiError("NotEncrypted", _NEITHER) from error
+            raise
+        encryption = _encryption(data, config, decrypted.key_expires_at)
+        if whole:
+            return Rendered(request.revision, (), decrypted.plain, encryption, decrypted.vault_address)
+        documents = await trio.to_thread.run_sync(self._parse, decrypted.plain, format, limiter=self._parsers)
         return Rendered(request.revision, documents, None, encryption, decrypted.vault_address)
 
-    async def _read_config(self, wanted: Advertised, request: RenderRequest) -> bytes | None:
+    async def _read_config(self, ref: Ref, wanted: Advertised, request: RenderRequest) -> bytes | None:
         """The .sops.yaml that is named, or the nearest one above the file; None where there is none.
 
         Raises:
             JiemiError: as `_read`, where one is named.
         """
         if request.sops_path is not None:
-            return await self._read(wanted, request.sops_path, _SOPS_FIELD)
+            return await self._read(ref, wanted, request.sops_path, _SOPS_FIELD)
         folders = request.path.split("/")[:-1]
-        for depth in range(min(len(folders), _MAX_CONFIG_DEPTH), -1, -1):
+        for depth in range(min(len(folders), MAX_CONFIG_DEPTH), -1, -1):
             try:
-                return await self._read(wanted, "/".join((*folders[:depth], ".sops.yaml")), _SOPS_FIELD)
+                return await self._read(ref, wanted, "/".join((*folders[:depth], CONFIG)), _SOPS_FIELD)
             except JiemiError as error:
                 if error.failure.reason not in ("FileNotFound", "NotAFile", "LimitExceeded"):
                     raise
         return None
 
+    # Not interruptible, but bounded: by max_file_bytes, max_rendered_bytes and the parser's own limits.
+
+    def _read_plain(self, data: bytes, format: Format, whole: bool) -> tuple[SensitiveBytes, ...] | None:
+        found = read_plain(data, format, whole=whole, max_documents=self._settings.max_documents)
+        return self._bounded(found) if found is not None else None
+
     def _parse(self, plain: SensitiveBytes, format: Format) -> tuple[SensitiveBytes, ...]:
-        # Not interruptible, but bounded: by max_rendered_bytes and the parser's own limits.
-        found = parse_documents(plain.reveal(), format, max_documents=self._settings.max_documents)
+        return self._bounded(parse_documents(plain.reveal(), format, max_documents=self._settings.max_documents))
+
+    def _bounded(self, found: tuple[bytes, ...]) -> tuple[SensitiveBytes, ...]:
         if sum(len(each) for each in found) > self._settings.max_rendered_bytes:
             limit = self._settings.max_rendered_bytes
             raise JiemiError("LimitExceeded", f"the documents are larger than Krapao's limit of {limit} bytes")
@@ -207,20 +290,29 @@ class Worker:
             raise JiemiError("RevisionNotFound", f"the host has not named revision {revision[:12]} for the {ref}")
         return known
 
-    async def _read(self, wanted: Advertised, path: str, field: str) -> bytes:
+    async def _read(self, ref: Ref, wanted: Advertised, path: str, field: str) -> bytes:
         limit = self._settings.max_file_bytes
         try:
-            try:
-                return await self._store.read(wanted.revision, path, max_bytes=limit)
-            except JiemiError as error:
-                if error.failure.reason != "RevisionNotFound":
-                    raise
-            await self._flights.share(("fetch", wanted.revision), lambda _: self._fetch(wanted))
-            return await self._store.read(wanted.revision, path, max_bytes=limit)
+            return await self._at(ref, wanted, lambda: self._store.read(wanted.revision, path, max_bytes=limit))
         except JiemiError as error:
             if error.failure.reason in ("FileNotFound", "NotAFile"):
                 raise JiemiError(error.failure.reason, f"{field}: {error.failure.message}") from error
             raise
+
+    async def _at(self, ref: Ref, wanted: Advertised, read: Callable[[], Awaitable[T]]) -> T:
+        """What `read` finds in a revision, which is fetched where it is not here."""
+        try:
+            return await read()
+        except JiemiError as error:
+            if error.failure.reason != "RevisionNotFound":
+                raise
+        try:
+            await self._flights.share(("fetch", wanted.revision), lambda _: self._fetch(wanted))
+        except JiemiError as error:
+            if ref.commit != wanted.revision or error.failure.reason not in ("RevisionNotFound", "RefNotFound"):
+                raise
+            raise _commit_not_found(ref.commit, error) from error
+        return await read()
 
     async def _fetch(self, wanted: Advertised) -> None:
         async with self._git:
@@ -237,8 +329,24 @@ def _encryption(data: bytes, config: bytes | None, key_expires_at: int | None) -
     return found
 
 
+def _is_young_enough(max_age_seconds: float) -> Callable[[Flight], bool]:
+    """Whether a listing that is under way will do for one who asks now."""
+    return lambda flight: flight.began_at is None or 0 < max_age_seconds >= trio.current_time() - flight.began_at
+
+
+def _commit_not_found(commit: str, error: JiemiError) -> JiemiError:
+    why = (
+        "it is not in the repository, or the host gives only tips of branches"
+        if error.failure.reason == "RevisionNotFound"
+        else "it is a tag, a folder or a file"
+    )
+    return JiemiError("RefNotFound", f"{_COMMIT_FIELD}: the host does not give commit {commit}: {why}")
+
+
 def _check_ref(ref: Ref) -> None:
     """Refuse what git-check-ref-format(1) does not take as a name; such a ref can't be."""
+    if ref.commit is not None and not is_revision(ref.commit):
+        raise JiemiError("RefNotFound", f"{_COMMIT_FIELD} is no full commit hash")
     name = ref.branch if ref.branch is not None else ref.tag
     if name is None:
         return

@@ -40,6 +40,7 @@ from jiemi.rpc.capability import (
     BridgeError,
     PeerFaultError,
     PeerLostError,
+    PeerTooOldError,
     Remote,
     Target,
     served_class,
@@ -400,6 +401,8 @@ def _made_anew(error: Exception) -> Exception:
         return type(error)(*error.args)
     if isinstance(error, capnp.KjException) and error.type == "DISCONNECTED":
         return PeerLostError("the connection ended")
+    if isinstance(error, capnp.KjException) and error.type == "UNIMPLEMENTED":
+        return PeerTooOldError("the peer does not know the method")
     _log.error("a call over the RPC failed", error=where(error))
     return PeerFaultError(f"the call failed ({type(error).__name__})")
 

@@ -35,6 +35,10 @@ class PeerFaultError(BridgeError):
     """The peer, or this end, did what the protocol does not allow."""
 
 
+class PeerTooOldError(BridgeError):
+    """The peer does not know the method."""
+
+
 class MessageTooLargeError(BridgeError):
     """The message was not sent: it is larger than the peer takes."""
 

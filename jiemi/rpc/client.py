@@ -26,10 +26,20 @@ from jiemi.rpc.capability import (
     BridgeError,
     MessageTooLargeError,
     PeerLostError,
+    PeerTooOldError,
     Remote,
     request,
 )
-from jiemi.rpc.contract import GitCredentials, Head, Rendered, RenderRequest, Repository, Source
+from jiemi.rpc.contract import (
+    Files,
+    FilesRequest,
+    GitCredentials,
+    Head,
+    Rendered,
+    RenderRequest,
+    Repository,
+    Source,
+)
 from jiemi.rpc.sockets import detach, open_connection
 
 T = TypeVar("T")
@@ -46,6 +56,7 @@ class ClientSettings:
         connect_timeout_seconds: for one attempt to connect and open a session.
         wait_for_connection_seconds: how long a call waits where there is no connection.
         head_timeout_seconds: for one `head`, the waiting included.
+        files_timeout_seconds: for one `files`, likewise.
         render_timeout_seconds: for one `render`, likewise.
         backoff_first_seconds: the longest wait after the first attempt that failed; doubled after each more.
         backoff_most_seconds: the longest wait after many.
@@ -54,6 +65,7 @@ class ClientSettings:
     connect_timeout_seconds: float = 5
     wait_for_connection_seconds: float = 2
     head_timeout_seconds: float = 60
+    files_timeout_seconds: float = 120
     render_timeout_seconds: float = 120
     backoff_first_seconds: float = 0.1
     backoff_most_seconds: float = 10
@@ -271,6 +283,19 @@ class _Repository:
                     lambda answer: codec.read_head_result(answer.result),
                 )
 
+    async def files(self, request: FilesRequest) -> Files:
+        with (
+            self._translated_errors(),
+            _deadline("tell which files match", self._client.settings.files_timeout_seconds),
+        ):
+            connection = await self._client.connected()
+            with connection.scope():
+                return await self._on(connection).call(
+                    "files",
+                    lambda call: codec.write_files_request(call.request, request),
+                    lambda answer: codec.read_files_result(answer.result),
+                )
+
     async def render(self, request: RenderRequest) -> Rendered:
         with self._translated_errors(), _deadline("decrypt the file", self._client.settings.render_timeout_seconds):
             connection = await self._client.connected()
@@ -324,7 +349,11 @@ class _Repository:
         except PeerLostError as error:
             raise self._client.lost() from error
         except MessageTooLargeError as error:
-            raise JiemiError("LimitExceeded", f"the credentials and keys are too large: {error}") from error
+            raise JiemiError("LimitExceeded", f"the credentials, keys or patterns are too large: {error}") from error
+        except PeerTooOldError as error:
+            raise JiemiError(
+                "ProviderNotSupportedYet", "Krapao is of an older release than Miwen and does not know this: upgrade it"
+            ) from error
         except BridgeError as error:
             raise JiemiError("InternalError", f"the call to Krapao failed: {error}") from error
 

@@ -21,8 +21,12 @@ from jiemi.core.errors import REASONS, Failure, JiemiError
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.rpc.contract import (
     MAX_DOCUMENTS,
+    MAX_FILES,
     MAX_RENDERED_BYTES,
     Encryption,
+    FileEntry,
+    Files,
+    FilesRequest,
     GitCredentials,
     Head,
     Rendered,
@@ -40,6 +44,9 @@ PROTOCOL_VERSION = 1
 
 DOCUMENT_OVERHEAD_BYTES = 16
 """A list element's pointer and the padding to whole words, at most (https://capnproto.org/encoding.html)."""
+
+_ENTRY_OVERHEAD_BYTES = 48
+"""A file's three pointers, and the padding of three texts to whole words, at most."""
 
 MAX_RENDERED_MESSAGE_BYTES = MAX_RENDERED_BYTES + MAX_DOCUMENTS * DOCUMENT_OVERHEAD_BYTES
 """The most that the documents of one answer take in a message."""
@@ -100,6 +107,7 @@ def write_source(builder: Builder, source: Source) -> None:
     _put_text(builder, "url", source.url)
     _put_text(builder.ref, "branch", source.branch)
     _put_text(builder.ref, "tag", source.tag)
+    _put_text(builder.ref, "commit", source.commit)
 
 
 def read_source(reader: Reader) -> Source:
@@ -112,6 +120,8 @@ def read_source(reader: Reader) -> Source:
             return Source(url, branch=_get_text(ref, "branch"))
         case "tag":
             return Source(url, tag=_get_text(ref, "tag"))
+        case "commit":
+            return Source(url, commit=_get_text(ref, "commit"))
     raise JiemiError("InvalidSpec", "this Krapao does not know the kind of ref that is asked for; upgrade it")
 
 
@@ -174,6 +184,74 @@ def read_head_result(reader: Reader) -> Head:
     raise _unknown_result()
 
 
+# files
+
+
+def write_files_request(builder: Builder, request: FilesRequest) -> None:
+    _put_text(builder, "revision", request.revision)
+    _put_texts(builder, "patterns", request.patterns)
+    _put_texts(builder, "exclude", request.exclude)
+
+
+def read_files_request(reader: Reader) -> FilesRequest:
+    """Raises JiemiError LimitExceeded for too many patterns."""
+    return FilesRequest(
+        revision=_get_text(reader, "revision"),
+        patterns=_get_texts(reader, "patterns"),
+        exclude=_get_texts(reader, "exclude"),
+    )
+
+
+def files_request_bytes(request: FilesRequest) -> int:
+    """About how many bytes the request holds."""
+    return sum(len(text) + DOCUMENT_OVERHEAD_BYTES for text in (*request.patterns, *request.exclude))
+
+
+def files_bytes(files: Files) -> int:
+    """About how many bytes the message for it takes."""
+    return sum(
+        len(each.path.encode("utf-8", "replace")) + len(each.blob) + len(each.config or "") + _ENTRY_OVERHEAD_BYTES
+        for each in files.entries
+    )
+
+
+def write_files_result(builder: Builder, result: Files | Failure, receipt: object = None) -> None:
+    """As `write_render_result`."""
+    if isinstance(result, Failure):
+        write_failure(builder.init("failure"), result)
+        return
+    files = builder.init("files")
+    _put_text(files, "revision", result.revision)
+    entries = files.init("entries", len(result.entries))
+    for entry, each in zip(entries, result.entries, strict=True):
+        _put_text(entry, "path", each.path)
+        _put_text(entry, "blob", each.blob)
+        _put_text(entry, "config", each.config)
+    if receipt is not None:
+        files.receipt = receipt
+
+
+def read_files_result(reader: Reader) -> Files:
+    """Raises the JiemiError that the result holds."""
+    match _which(reader):
+        case "files":
+            files = reader.files
+            entries = files.entries
+            if len(entries) > MAX_FILES:
+                raise JiemiError("LimitExceeded", f"Krapao gave more than {MAX_FILES} files")
+            return Files(_get_text(files, "revision"), tuple(_read_entry(each) for each in entries))
+        case "failure":
+            raise JiemiError.of(read_failure(reader.failure))
+    raise _unknown_result()
+
+
+def _read_entry(reader: Reader) -> FileEntry:
+    blob, config = _get_text(reader, "blob"), _get_optional(reader, "config")
+    if not is_revision(blob) or (config is not None and not is_revision(config)):
+        raise JiemiError("InternalError", "Krapao told a file's hash that is none")
+    return FileEntry(_get_text(reader, "path"), blob, config)
+
+
 # render
 
 
@@ -182,6 +260,7 @@ def write_render_request(builder: Builder, request: RenderRequest) -> None:
     _put_text(builder, "path", request.path)
     _put_text(builder, "sopsPath", request.sops_path)
     builder.wholeFile = request.whole_file
+    builder.allowPlain = request.allow_plain
     _put_texts(builder, "allowedRecipients", request.allowed_recipients)
     keys = builder.init("keys", len(request.keys))
     for index, key in enumerate(request.keys):
@@ -200,6 +279,7 @@ def read_render_request(reader: Reader) -> RenderRequest:
         keys=tuple(_read_key(key) for key in keys),
         whole_file=bool(reader.wholeFile),
         allowed_recipients=_get_texts(reader, "allowedRecipients"),
+        allow_plain=bool(reader.allowPlain),
     )
 
 
@@ -334,6 +414,7 @@ def write_render_result(builder: Builder, result: Rendered | Failure, receipt: o
     _put_texts(encryption, "staleRecipients", result.encryption.stale_recipients)
     _put_text(encryption, "keyExpiresAt", result.encryption.key_expires_at)
     _put_text(rendered, "vaultAddress", result.vault_address)
+    rendered.encrypted = result.encrypted
     if receipt is not None:
         rendered.receipt = receipt
 
@@ -352,6 +433,7 @@ def read_render_result(reader: Reader) -> Rendered:
                 content=SensitiveBytes(bytes(rendered.content)) if rendered._has("content") else None,
                 encryption=_read_encryption(rendered.encryption),
                 vault_address=_get_optional(rendered, "vaultAddress"),
+                encrypted=bool(rendered.encrypted),
             )
         case "failure":
             raise JiemiError.of(read_failure(reader.failure))

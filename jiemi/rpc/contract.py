@@ -39,6 +39,9 @@ MAX_RENDERED_BYTES = 8 * MEBIBYTE
 MAX_DOCUMENTS = 1_000
 """The most documents in one file."""
 
+MAX_FILES = 1_000
+"""The most files that one Decryptor's patterns may match."""
+
 _REVISION = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -55,15 +58,17 @@ class Source:
         url: as in spec.source.repository.url; holds no credential.
         branch: short name of the branch to follow, or None.
         tag: short name of the tag to follow, or None. With neither, the repository's HEAD is followed.
+        commit: full hash of the one commit that is wanted, whatever moves; or None. Neither branch nor tag then.
     """
 
     url: str
     branch: str | None = None
     tag: str | None = None
+    commit: str | None = None
 
     def __attrs_post_init__(self) -> None:
-        if self.branch is not None and self.tag is not None:
-            raise ValueError("a source follows a branch or a tag, not both")
+        if sum(each is not None for each in (self.branch, self.tag, self.commit)) > 1:
+            raise ValueError("a source follows a branch or a tag, or is one commit")
 
 
 @attrs.frozen
@@ -91,6 +96,44 @@ class Head:
 
 
 @attrs.frozen
+class FilesRequest:
+    """Which files of one revision are asked for.
+
+    Attributes:
+        revision: full commit hash.
+        patterns: paths and globs (`jiemi.core.globs`). A file that matches several is one file.
+        exclude: globs of files that are left out of what globs match; a path in `patterns` is never left out.
+    """
+
+    revision: str
+    patterns: tuple[str, ...]
+    exclude: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class FileEntry:
+    """A file of a revision.
+
+    Attributes:
+        path: its path in the repository.
+        blob: git's hash of its content as it is in the repository (so of the ciphertext, where it is encrypted).
+        config: git's hash of the nearest .sops.yaml above it, or None. Decrypting warns of what that one says.
+    """
+
+    path: str
+    blob: str
+    config: str | None = None
+
+
+@attrs.frozen
+class Files:
+    """The files that match, ordered by path, each once."""
+
+    revision: str
+    entries: tuple[FileEntry, ...]
+
+
+@attrs.frozen
 class RenderRequest:
     """One file to decrypt, of one revision.
 
@@ -101,6 +144,8 @@ class RenderRequest:
         keys: what may open the file's data key.
         whole_file: whether the decrypted file itself is wanted, as `Rendered.content`, and not the documents in it.
         allowed_recipients: patterns of the recipients that may be asked for the data key; empty for all.
+        allow_plain: whether a file without SOPS metadata is taken as it is, rather than refused as NotEncrypted. One
+            that holds encrypted values all the same is always refused.
     """
 
     revision: str
@@ -109,6 +154,7 @@ class RenderRequest:
     keys: tuple[DecryptionKey, ...] = ()
     whole_file: bool = False
     allowed_recipients: tuple[str, ...] = ()
+    allow_plain: bool = False
 
 
 @attrs.frozen
@@ -143,6 +189,7 @@ class Rendered:
         encryption: how the file is encrypted.
         vault_address: the Vault server that got a token because nothing names one (the spec, an earlier decryption or
             Krapao's operator); None otherwise.
+        encrypted: whether the file was; False only where `allow_plain` let a plain one through.
     """
 
     revision: str
@@ -150,6 +197,7 @@ class Rendered:
     content: SensitiveBytes | None = None
     encryption: Encryption = Encryption()
     vault_address: str | None = None
+    encrypted: bool = True
 
 
 class Repository(Protocol):
@@ -165,6 +213,15 @@ class Repository(Protocol):
             JiemiError: InvalidUrl, SchemeNotAllowed, HostUnreachable, RepositoryNotFound, RepositoryAccessDenied,
                 HostKeyUnknown, TlsVerificationFailed, RefNotFound, GitProtocolError, StorageFailed, Timeout,
                 KrapaoUnavailable.
+        """
+        ...
+
+    async def files(self, request: FilesRequest) -> Files:
+        """The files of one revision that match. Decrypts nothing.
+
+        Raises:
+            JiemiError: those of `head`; RevisionNotFound; FileNotFound and NotAFile for a pattern that is a plain path
+                (a glob leaves out what is no regular file, and may match nothing); LimitExceeded.
         """
         ...
 

@@ -19,7 +19,7 @@ import trio
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.rpc.bridge import Bridge
 from jiemi.rpc.capability import where
-from jiemi.rpc.contract import Head, Rendered, RenderRequest, Repository
+from jiemi.rpc.contract import Files, FilesRequest, Head, Rendered, RenderRequest, Repository
 
 _log = structlog.get_logger("jiemi.rpc")
 
@@ -77,6 +77,9 @@ class Refused:
     failure: Failure
 
     async def head(self, *, max_age_seconds: float) -> Head:
+        raise JiemiError.of(self.failure)
+
+    async def files(self, request: FilesRequest) -> Files:
         raise JiemiError.of(self.failure)
 
     async def render(self, request: RenderRequest) -> Rendered:

@@ -27,8 +27,11 @@ from jiemi.rpc.bridge import Bridge
 from jiemi.rpc.capability import BridgeError, PeerLostError, Remote, where
 from jiemi.rpc.contract import (
     MAX_DOCUMENTS,
+    MAX_FILES,
     MAX_RENDERED_BYTES,
     MEBIBYTE,
+    Files,
+    FilesRequest,
     Head,
     Krapao,
     Rendered,
@@ -210,6 +213,19 @@ class _Repository:
 
         codec.write_head_result(call.results.result, await self._answer(call, read))
 
+    async def files(self, call: Any) -> None:
+        def read(params: Any) -> tuple[Callable[[], Awaitable[tuple[Files, Permit]]], int]:
+            request = codec.read_files_request(params.request)
+            return lambda: self._files(request), codec.files_request_bytes(request)
+
+        answer = await self._answer(call, read)
+        if isinstance(answer, Failure):
+            codec.write_files_result(call.results.result, answer)
+        else:
+            files, permit = answer
+            receipt = self._bridge.serve("Receipt", _Receipt(permit))
+            codec.write_files_result(call.results.result, files, receipt)
+
     async def render(self, call: Any) -> None:
         def read(params: Any) -> tuple[Callable[[], Awaitable[tuple[Rendered, Permit]]], int]:
             request = codec.read_render_request(params.request)
@@ -228,6 +244,14 @@ class _Repository:
         holder = self._holder
         cancel = self._bridge.spawn(holder.start_soon, lambda: _watch(holder.repository, watcher))
         call.results.subscription = self._bridge.serve("Subscription", _Subscription(cancel))
+
+    async def _files(self, request: FilesRequest) -> tuple[Files, Permit]:
+        """In trio's thread."""
+        files = await self._holder.repository.files(request)
+        size = codec.files_bytes(files)
+        if len(files.entries) > MAX_FILES or size > codec.MAX_RENDERED_MESSAGE_BYTES:
+            raise JiemiError("LimitExceeded", f"more files match than the {MAX_FILES} that one answer may hold")
+        return files, await self._connection.answers.acquire(size)
 
     async def _render(self, request: RenderRequest) -> tuple[Rendered, Permit]:
         """In trio's thread."""

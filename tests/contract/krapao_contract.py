@@ -13,13 +13,29 @@ import pytest
 import trio
 
 from jiemi.core.errors import JiemiError
-from jiemi.rpc.contract import GitCredentials, Head, Krapao, Rendered, RenderRequest, Repository, Source, is_revision
+from jiemi.rpc.contract import (
+    MAX_FILES,
+    Encryption,
+    Files,
+    FilesRequest,
+    GitCredentials,
+    Head,
+    Krapao,
+    Rendered,
+    RenderRequest,
+    Repository,
+    Source,
+    is_revision,
+)
 from jiemi.rpc.keys import DecryptionKey
 
 DEADLINE_SECONDS = 30
 """For what must happen, on a machine that is busy with other things."""
 
 FILE = "app/secret.enc.yaml"
+
+Contents = Mapping[str, Sequence[object]]
+"""Documents by path."""
 
 
 class World(Protocol):
@@ -43,11 +59,12 @@ class World(Protocol):
     wrong_keys: tuple[DecryptionKey, ...]
     sops_path: str
 
-    async def commit(self, files: Mapping[str, Sequence[object]], *, branch: str | None = None) -> str:
+    async def commit(self, files: Contents, *, branch: str | None = None, plain: Contents | None = None) -> str:
         """Commit files that decrypt to these documents, beside those there are. Returns the revision.
 
         Args:
             branch: None for main, which HEAD is.
+            plain: files that are not encrypted.
         """
         ...
 
@@ -64,6 +81,15 @@ async def render(
 ) -> Rendered:
     with trio.fail_after(DEADLINE_SECONDS):
         return await repository.render(RenderRequest(revision, path, sops_path, world.keys))
+
+
+async def files(repository: Repository, revision: str, *patterns: str, exclude: tuple[str, ...] = ()) -> Files:
+    with trio.fail_after(DEADLINE_SECONDS):
+        return await repository.files(FilesRequest(revision, patterns, exclude))
+
+
+def paths(found: Files) -> list[str]:
+    return [entry.path for entry in found.entries]
 
 
 def documents(rendered: Rendered) -> list[object]:
@@ -153,6 +179,126 @@ class KrapaoContract:
                 with pytest.raises(JiemiError) as caught, trio.fail_after(DEADLINE_SECONDS):
                     await repository.render(request)
                 assert caught.value.failure.reason == reason, request
+
+    async def test_globs_and_paths_give_the_files_that_match_in_order_each_once(self, world: World) -> None:
+        content = {
+            name: [{"a": name}]
+            for name in ("app/b.enc.yaml", "app/web/a.enc.yaml", "app/web/deep/c.enc.yaml", "top.yaml")
+        }
+        revision = await world.commit(content, plain={"app/README.md": ["x"], "vendor/app/d.enc.yaml": []})
+        async with world.krapao.open(Source(world.url), world.credentials) as repository:
+            await head(repository)
+            for patterns, exclude, expected in (
+                (("top.yaml",), (), ["top.yaml"]),
+                (("./app//b.enc.yaml",), (), ["app/b.enc.yaml"]),
+                (("app/*",), (), ["app/README.md", "app/b.enc.yaml"]),
+                (("app/*.yaml", "**/a.*", "app/b.enc.yaml"), (), ["app/b.enc.yaml", "app/web/a.enc.yaml"]),
+                (("**/*.enc.yaml",), ("vendor", "deep/"), ["app/b.enc.yaml", "app/web/a.enc.yaml"]),
+                (("app/**",), ("*.md", "/app/web/deep"), ["app/b.enc.yaml", "app/web/a.enc.yaml"]),
+                (("vendor/app/d.enc.yaml", "app/**"), ("*.yaml", "*.md"), ["vendor/app/d.enc.yaml"]),
+                (("none/**", "*.json"), (), []),
+                (("**/" + world.sops_path,), (), []),
+                ((), (), []),
+            ):
+                found = await files(repository, revision, *patterns, exclude=exclude)
+                assert (found.revision, paths(found)) == (revision, expected), patterns
+
+    async def test_a_files_hash_is_the_same_as_long_as_the_file_is(self, world: World) -> None:
+        first = await world.commit({"a.yaml": [{"a": 1}], "b.yaml": [{"b": 1}]})
+        async with world.krapao.open(Source(world.url), world.credentials) as repository:
+            await head(repository)
+            before = await files(repository, first, "*.yaml")
+            second = await world.commit({"b.yaml": [{"b": 2}]})
+            await head(repository)
+            after = await files(repository, second, "*.yaml")
+            assert await files(repository, first, "*.yaml") == before
+            [config] = (await files(repository, first, world.sops_path)).entries
+        assert [entry.path for entry in after.entries] == ["a.yaml", "b.yaml"]
+        assert before.entries[0] == after.entries[0]
+        assert before.entries[1].blob != after.entries[1].blob
+        assert {entry.config for entry in before.entries + after.entries} == {config.blob}
+        for entry in before.entries:
+            assert is_revision(entry.blob)
+
+    async def test_a_path_that_is_no_file_is_told_and_a_glob_that_takes_none_is_not(self, world: World) -> None:
+        revision = await world.commit({FILE: [{"a": 1}]})
+        async with world.krapao.open(Source(world.url), world.credentials) as repository:
+            await head(repository)
+            for asked, pattern, reason in (
+                (revision, "gone.yaml", "FileNotFound"),
+                (revision, "app", "NotAFile"),
+                ("0" * 40, "**", "RevisionNotFound"),
+            ):
+                with pytest.raises(JiemiError) as caught:
+                    await files(repository, asked, "app/**", pattern)
+                assert caught.value.failure.reason == reason, pattern
+                if reason != "RevisionNotFound":
+                    assert "files" in caught.value.failure.message
+                    assert pattern in caught.value.failure.message
+            with pytest.raises(JiemiError, match=r"app/\*\*"):
+                await files(repository, revision, "app/")
+
+    async def test_more_files_than_the_limit_are_refused(self, world: World) -> None:
+        revision = await world.commit({}, plain={f"many/{n}.yaml": [] for n in range(MAX_FILES + 1)})
+        async with world.krapao.open(Source(world.url), world.credentials) as repository:
+            await head(repository)
+            with pytest.raises(JiemiError) as caught:
+                await files(repository, revision, "many/*")
+            assert caught.value.failure.reason == "LimitExceeded"
+            assert "spec.source.files" in caught.value.failure.message
+            assert len((await files(repository, revision, "many/*", exclude=("7.yaml",))).entries) == MAX_FILES
+
+    async def test_a_commit_that_is_pinned_stays_whatever_moves(self, world: World) -> None:
+        first = await world.commit({FILE: [{"a": 1}]})
+        other = await world.commit({FILE: [{"a": 2}]}, branch="other")
+        newest = await world.commit({FILE: [{"a": 3}]})
+        for pinned, content in ((first, 1), (other, 2), (newest, 3)):
+            async with world.krapao.open(Source(world.url, commit=pinned), world.credentials) as repository:
+                for max_age_seconds in (0, 60):
+                    assert await head(repository, max_age_seconds) == pinned
+                assert paths(await files(repository, pinned, "app/*")) == [FILE]
+                assert documents(await render(world, repository, pinned)) == [{"a": content}]
+        async with world.krapao.open(Source(world.url, commit=first), world.credentials) as repository:
+            # Without a head before it, too.
+            assert documents(await render(world, repository, first)) == [{"a": 1}]
+
+    async def test_a_commit_that_is_pinned_and_not_there_is_told(self, world: World) -> None:
+        await world.commit({FILE: [{"a": 1}]})
+        gone = "0123456789" * 4
+        async with world.krapao.open(Source(world.url, commit=gone), world.credentials) as repository:
+            assert await head(repository) == gone  # which proves that the repository may be read, and no more
+            with pytest.raises(JiemiError) as caught:
+                await files(repository, gone, FILE)
+            assert (caught.value.failure.reason, gone in caught.value.failure.message) == ("RefNotFound", True)
+            with pytest.raises(JiemiError) as caught:
+                await render(world, repository, gone)
+            assert caught.value.failure.reason == "RefNotFound"
+        async with world.krapao.open(Source(world.url, commit="main"), world.credentials) as repository:
+            with pytest.raises(JiemiError) as caught:
+                await head(repository)
+            assert caught.value.failure.reason == "RefNotFound"
+        async with world.krapao.open(Source(world.missing_url, commit=gone), world.credentials) as repository:
+            with pytest.raises(JiemiError) as caught:
+                await head(repository)
+            assert caught.value.failure.reason in {"RepositoryNotFound", "RepositoryAccessDenied"}
+
+    async def test_a_plain_file_is_taken_only_where_that_is_allowed(self, world: World) -> None:
+        content = [{"kind": "ConfigMap", "data": {"ключ": "значение"}}, {"kind": "Secret"}]
+        revision = await world.commit({FILE: content}, plain={"plain.yaml": content})
+        async with world.krapao.open(Source(world.url), world.credentials) as repository:
+            await head(repository)
+            for path, keys, encrypted in ((FILE, world.keys, True), ("plain.yaml", (), False)):
+                with trio.fail_after(DEADLINE_SECONDS):
+                    rendered = await repository.render(RenderRequest(revision, path, None, keys, allow_plain=True))
+                assert documents(rendered) == content
+                assert rendered.encrypted is encrypted
+            assert rendered.encryption == Encryption()
+            with pytest.raises(JiemiError) as caught:
+                await render(world, repository, revision, "plain.yaml")
+            assert caught.value.failure.reason == "NotEncrypted"
+            with pytest.raises(JiemiError) as caught:
+                await repository.render(RenderRequest(revision, FILE, None, world.wrong_keys, allow_plain=True))
+            assert caught.value.failure.reason == "KeyMissing"
 
     async def test_many_tasks_may_use_one_repository(self, world: World) -> None:
         revision = await world.commit({FILE: [{"a": 1}]})

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import trio
-from contract.krapao_contract import KrapaoContract
-from fakes.krapao import RIGHT_KEY, SOPS_PATH, FakeKrapao
+from contract.krapao_contract import Contents, KrapaoContract
+from fakes.krapao import RIGHT_KEY, SOPS_PATH, FakeKrapao, Plain
 
 from jiemi.core.sensitive import SensitiveText
 from jiemi.rpc.address import Address, TcpAddress, UnixAddress
@@ -31,8 +31,9 @@ class _FakeWorld:
         self.krapao = krapao
         self._origin = fake.add_origin(self.url)
 
-    async def commit(self, files: Mapping[str, Sequence[object]], *, branch: str | None = None) -> str:
-        return self._origin.commit(files, branch=branch)
+    async def commit(self, files: Contents, *, branch: str | None = None, plain: Contents | None = None) -> str:
+        not_encrypted = {path: Plain(documents) for path, documents in (plain or {}).items()}
+        return self._origin.commit({**files, **not_encrypted}, branch=branch)
 
     async def tag(self, name: str, revision: str) -> None:
         self._origin.tag(name, revision)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pyrage
 import pytest
 import trio
-from contract.krapao_contract import KrapaoContract
+from contract.krapao_contract import Contents, KrapaoContract
 
 from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import git_environment, serve_git
@@ -47,19 +47,23 @@ class _World:
         self._git("init", "--quiet", "--initial-branch=main", str(work))
         (work / ".sops.yaml").write_text(f"creation_rules:\n- age: {self._recipient}\n")
 
-    async def commit(self, files: Mapping[str, Sequence[object]], *, branch: str | None = None) -> str:
-        return await trio.to_thread.run_sync(self._commit, files, branch)
+    async def commit(self, files: Contents, *, branch: str | None = None, plain: Contents | None = None) -> str:
+        return await trio.to_thread.run_sync(self._commit, files, branch, plain or {})
 
     async def tag(self, name: str, revision: str) -> None:
         self._git("push", "--quiet", str(self._bare), f"{revision}:refs/tags/{name}")
 
-    def _commit(self, files: Mapping[str, Sequence[object]], branch: str | None) -> str:
+    def _write(self, name: str, content: bytes) -> None:
+        path = self._work / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+    def _commit(self, files: Contents, branch: str | None, plain: Contents) -> str:
         if branch is not None:
             self._git("checkout", "--quiet", "-B", branch)
+        for name, content in plain.items():
+            self._write(name, _yaml(content))
         for name, content in files.items():
-            path = self._work / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            plain = "---\n".join(json.dumps(each, ensure_ascii=False) + "\n" for each in content)
             run = [
                 str(self._sops),
                 "encrypt",
@@ -72,7 +76,8 @@ class _World:
             ]
             run += ["--filename-override", "x.yaml"]
             env = {"HOME": str(self._work), "SOPS_DISABLE_VERSION_CHECK": "1"}
-            path.write_bytes(subprocess.run(run, input=plain.encode(), env=env, check=True, capture_output=True).stdout)
+            done = subprocess.run(run, input=_yaml(content), env=env, check=True, capture_output=True)
+            self._write(name, done.stdout)
         self._git("add", "--all")
         self._git("commit", "--quiet", "-m", "x")
         self._git("push", "--quiet", "--force", str(self._bare), f"HEAD:refs/heads/{branch or 'main'}")
@@ -89,6 +94,10 @@ class _World:
         return subprocess.run(
             [GIT, *arguments], cwd=cwd, env=env, check=True, capture_output=True, text=True
         ).stdout.strip()
+
+
+def _yaml(documents: Sequence[object]) -> bytes:
+    return "---\n".join(json.dumps(each, ensure_ascii=False) + "\n" for each in documents).encode()
 
 
 class _OverGit(KrapaoContract):

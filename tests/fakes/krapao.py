@@ -6,7 +6,7 @@
     async with krapao.open(Source(origin.url), GitCredentials()) as repository: ...
 
 `origin.fail = Failure(...)` makes the host fail, `krapao.gate` holds every call until it is set, and `krapao.calls`
-tells what was asked.
+tells what was asked. A file in `Plain(...)` is not encrypted; `origin.commit({}, remove=["old.yaml"])` takes one out.
 """
 
 from __future__ import annotations
@@ -14,14 +14,28 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 
 import attrs
 import trio
 
 from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.globs import is_excluded, is_glob, matches_path
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
-from jiemi.rpc.contract import Encryption, GitCredentials, Head, Rendered, RenderRequest, Repository, Source
+from jiemi.rpc.contract import (
+    MAX_FILES,
+    Encryption,
+    FileEntry,
+    Files,
+    FilesRequest,
+    GitCredentials,
+    Head,
+    Rendered,
+    RenderRequest,
+    Repository,
+    Source,
+    is_revision,
+)
 from jiemi.rpc.keys import AgeKey, DecryptionKey, VaultKey
 
 RIGHT_KEY = AgeKey(SensitiveText("AGE-SECRET-KEY-FAKE-RIGHT"))
@@ -30,7 +44,23 @@ RIGHT_KEY = AgeKey(SensitiveText("AGE-SECRET-KEY-FAKE-RIGHT"))
 SOPS_PATH = ".sops.yaml"
 """A file that every commit has."""
 
+_FIELD = "spec.source.fileToDecrypt or files"
+
 Documents = Sequence[object]
+
+
+@attrs.frozen
+class Plain:
+    """A file that is not encrypted."""
+
+    documents: Documents
+
+
+Content = Documents | Plain | Failure
+
+
+def _hash(*parts: object) -> str:
+    return hashlib.sha1(repr(parts).encode(), usedforsecurity=False).hexdigest()
 
 
 @attrs.define
@@ -40,7 +70,9 @@ class FakeOrigin:
     Attributes:
         url: where it is.
         refs: "HEAD", "branch NAME" or "tag NAME" to revision.
-        files: revision to path to documents; a Failure in place of the documents is what rendering that file tells.
+        files: revision to path to documents; in `Plain` where the file is not encrypted. A Failure in their place is
+            what rendering that file tells.
+        config: the hash that every file has as that of its .sops.yaml; or None.
         keys: any of them opens the files.
         encryption: what every file says of its encryption.
         vault_address: the Vault server that every file names; any VaultKey that may go there opens it.
@@ -50,17 +82,24 @@ class FakeOrigin:
 
     url: str
     refs: dict[str, str] = attrs.field(factory=dict)
-    files: dict[str, dict[str, Documents | Failure]] = attrs.field(factory=dict)
+    files: dict[str, dict[str, Content]] = attrs.field(factory=dict)
+    config: str | None = _hash(SOPS_PATH)
     keys: tuple[DecryptionKey, ...] = (RIGHT_KEY,)
     encryption: Encryption = Encryption()
     vault_address: str | None = None
     fail: Failure | None = None
     asked: int = 0
 
-    def commit(self, files: Mapping[str, Documents | Failure], *, branch: str | None = None) -> str:
-        """A new commit of these files, on HEAD and the branch main or on another branch. Returns its revision."""
+    def commit(self, files: Mapping[str, Content], *, branch: str | None = None, remove: Collection[str] = ()) -> str:
+        """A new commit of these files, on HEAD and the branch main or on another branch. Returns its revision.
+
+        Args:
+            files: beside those of the commit before.
+            remove: paths of the commit before that this one has no more.
+        """
         parent = self.refs.get(f"branch {branch}" if branch else "HEAD")
         everything = {**(self.files[parent] if parent else {}), **files}
+        everything = {path: content for path, content in everything.items() if path not in remove}
         revision = hashlib.sha1(f"{self.url} {len(self.files)}".encode(), usedforsecurity=False).hexdigest()
         self.files[revision] = everything
         for ref in (f"branch {branch}",) if branch else ("HEAD", "branch main"):
@@ -70,16 +109,25 @@ class FakeOrigin:
     def tag(self, name: str, revision: str) -> None:
         self.refs[f"tag {name}"] = revision
 
+    def entry(self, revision: str, path: str) -> FileEntry:
+        """A file of a revision. Its blob's hash is the same as long as its content is."""
+        if path == SOPS_PATH and path not in self.files[revision]:
+            return FileEntry(path, _hash(SOPS_PATH), self.config)
+        content = self.files[revision][path]
+        shown = json.dumps(attrs.astuple(content) if isinstance(content, Plain) else content, default=repr)
+        return FileEntry(path, _hash(path, isinstance(content, Plain), shown), self.config)
+
 
 class FakeKrapao:
     """See the module.
 
     Attributes:
-        gate: every head and render waits for it first. Set from the start.
-        calls: ("head", url) and ("render", url, path), in their order.
+        gate: every head, files and render waits for it first. Set from the start.
+        calls: ("head", url), ("files", url) and ("render", url, path), in their order.
         requests: what was asked to be rendered, in its order.
+        files_requests: which files were asked for, in its order.
         opened: how many repositories are open now.
-        running: how many heads and renders run now.
+        running: how many heads, files and renders run now.
         watching: how many watches run now.
     """
 
@@ -88,6 +136,7 @@ class FakeKrapao:
         self.gate.set()
         self.calls: list[tuple[str, ...]] = []
         self.requests: list[RenderRequest] = []
+        self.files_requests: list[FilesRequest] = []
         self.credentials: list[GitCredentials] = []
         self.opened = 0
         self.running = 0
@@ -134,6 +183,12 @@ class FakeKrapao:
         origin.asked += 1
         if origin.fail is not None:
             raise JiemiError.of(origin.fail)
+        if source.commit is not None:
+            # The host is asked whether it lets the tenant in; that it has the commit shows when it is fetched.
+            if not is_revision(source.commit):
+                raise JiemiError("RefNotFound", "spec.source.repository.ref.commit is no full commit hash")
+            self._seen[source] = (source.commit, now)
+            return Head(source.commit)
         ref = f"branch {source.branch}" if source.branch else f"tag {source.tag}" if source.tag else "HEAD"
         if ref not in origin.refs:
             raise JiemiError("RefNotFound", f"{source.url} has no {ref}")
@@ -145,12 +200,27 @@ class FakeKrapao:
                 on_moved(head)
         return head
 
+    def _revision(self, source: Source, revision: str) -> tuple[FakeOrigin, dict[str, Content]]:
+        origin = self._origin(source)
+        if revision not in origin.files:
+            reason = "RefNotFound" if revision == source.commit else "RevisionNotFound"
+            raise JiemiError(reason, f"{source.url} has no revision {revision}")
+        return origin, origin.files[revision]
+
+    def _files(self, source: Source, request: FilesRequest) -> Files:
+        self.files_requests.append(request)
+        origin, files = self._revision(source, request.revision)
+        found: dict[str, FileEntry] = {}
+        for pattern in request.patterns:
+            for path in _matching(files, pattern, request.exclude):
+                found[path] = origin.entry(request.revision, path)
+        if len(found) > MAX_FILES:
+            raise JiemiError("LimitExceeded", f"spec.source.files: {len(found)} files match, of {MAX_FILES} at most")
+        return Files(request.revision, tuple(found[path] for path in sorted(found)))
+
     def _render(self, source: Source, request: RenderRequest) -> Rendered:
         self.requests.append(request)
-        origin = self._origin(source)
-        if request.revision not in origin.files:
-            raise JiemiError("RevisionNotFound", f"{source.url} has no revision {request.revision}")
-        files = origin.files[request.revision]
+        origin, files = self._revision(source, request.revision)
         if request.sops_path is not None and request.sops_path not in {*files, SOPS_PATH}:
             raise JiemiError("FileNotFound", f"there is no file {request.sops_path}")
         if request.path not in files:
@@ -158,6 +228,10 @@ class FakeKrapao:
         documents = files[request.path]
         if isinstance(documents, Failure):
             raise JiemiError.of(documents)
+        if isinstance(documents, Plain):
+            if not request.allow_plain:
+                raise JiemiError("NotEncrypted", f"{request.path}: the file has no sops block")
+            return _rendered(request, documents.documents, Encryption(), None, encrypted=False)
         trusted = None
         vault = next((key for key in request.keys if isinstance(key, VaultKey)), None)
         if vault is not None and origin.vault_address is not None:
@@ -167,12 +241,35 @@ class FakeKrapao:
             trusted = origin.vault_address if named is None else None
         elif not any(key in origin.keys for key in request.keys):
             raise JiemiError("KeyMissing", f"none of {len(request.keys)} keys opens {request.path}")
-        if request.whole_file:
-            [text] = documents
-            content = SensitiveBytes(str(text).encode())
-            return Rendered(request.revision, (), content, origin.encryption, trusted)
-        rendered = tuple(SensitiveBytes(json.dumps(each).encode()) for each in documents)
-        return Rendered(request.revision, rendered, None, origin.encryption, trusted)
+        return _rendered(request, documents, origin.encryption, trusted, encrypted=True)
+
+
+def _rendered(
+    request: RenderRequest, documents: Documents, encryption: Encryption, trusted: str | None, *, encrypted: bool
+) -> Rendered:
+    if request.whole_file:
+        [text] = documents
+        content = SensitiveBytes(str(text).encode())
+        return Rendered(request.revision, (), content, encryption, trusted, encrypted)
+    rendered = tuple(SensitiveBytes(json.dumps(each).encode()) for each in documents)
+    return Rendered(request.revision, rendered, None, encryption, trusted, encrypted)
+
+
+def _matching(files: Collection[str], pattern: str, exclude: Sequence[str]) -> Iterator[str]:
+    """The paths that a pattern takes."""
+    if is_glob(pattern):
+        for path in files:
+            config = path.rsplit("/", 1)[-1] == SOPS_PATH
+            if matches_path(path, pattern) and not config and not is_excluded(path, exclude):
+                yield path
+        return
+    path = "/".join(part for part in pattern.split("/") if part not in ("", "."))
+    if path in files or path == SOPS_PATH:
+        yield path
+    elif any(each.startswith(f"{path}/") for each in files):
+        raise JiemiError("NotAFile", f"{_FIELD}: {path}: a directory: write {path}/** for the files in it")
+    else:
+        raise JiemiError("FileNotFound", f"{_FIELD}: there is no file {path}")
 
 
 class _FakeRepository:
@@ -183,6 +280,10 @@ class _FakeRepository:
     async def head(self, *, max_age_seconds: float) -> Head:
         async with self._krapao._call("head", self._source.url):
             return self._krapao._head(self._source, max_age_seconds)
+
+    async def files(self, request: FilesRequest) -> Files:
+        async with self._krapao._call("files", self._source.url):
+            return self._krapao._files(self._source, request)
 
     async def render(self, request: RenderRequest) -> Rendered:
         async with self._krapao._call("render", self._source.url, request.path):

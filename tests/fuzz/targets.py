@@ -19,6 +19,7 @@ import trio.testing
 
 from jiemi.core.documents import Format, parse_documents
 from jiemi.core.errors import REASONS, JiemiError
+from jiemi.core.globs import is_excluded, matches_path
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.decryption import keyservice
 from jiemi.krapao.decryption.confinement import Measures
@@ -40,6 +41,7 @@ from jiemi.krapao.decryption.keyservice import (
 )
 from jiemi.krapao.decryption.metadata import read_encryption
 from jiemi.krapao.settings import KrapaoSettings
+from jiemi.krapao.trees import Trees, split_path
 from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, HuaweiKey, PgpKey, VaultKey
 
 
@@ -492,7 +494,145 @@ GUARD = Target(
     max_bytes=1024,
 )
 
-TARGETS = {"metadata": METADATA, "guard": GUARD, "documents": DOCUMENTS}
+
+# Globs
+
+
+def _check_globs(data: bytes) -> str:
+    path, _, glob = data.decode("utf-8", "replace").partition("\0")
+    names, parts = path.split("/"), [part for part in glob.split("/") if part not in ("", ".")]
+    taken, excluded = matches_path(path, glob), is_excluded(path, [glob])
+    assert taken == (_naive(names, parts) and not glob.endswith("/"))
+    below = ["**", *parts] if parts and "/" not in glob.rstrip("/") else parts
+    ends = range(1, len(names) if glob.endswith("/") else len(names) + 1)
+    assert excluded == any(_naive(names[:end], below) for end in ends)
+    assert not taken or excluded, "what is taken is left out by the same glob"
+    shape = "/".join("**" if part == "**" else "*" * min(part.count("*"), 3) or "a" for part in parts[:6])
+    return f"{taken} {excluded} {min(len(names), 6)} {shape}"
+
+
+def _naive(names: list[str], parts: list[str]) -> bool:
+    """The rules as they are told: which parts may have been used up after each name."""
+
+    def with_none_used(places: set[int]) -> set[int]:
+        for place in range(len(parts) - 1):
+            if place in places and parts[place] == "**":
+                places.add(place + 1)
+        return places
+
+    reached = with_none_used({0})
+    for name in names:
+        after: set[int] = set()
+        for place in reached:
+            if place < len(parts) and parts[place] == "**":
+                after |= {place, place + 1}
+            elif place < len(parts) and _naive_part(name, parts[place]):
+                after.add(place + 1)
+        reached = with_none_used(after)
+    return len(parts) in reached and bool(names)
+
+
+def _naive_part(name: str, part: str) -> bool:
+    reached = {0}
+    for piece in part:
+        if piece == "*":
+            reached = set(range(min(reached, default=len(name) + 1), len(name) + 1))
+        else:
+            reached = {place + 1 for place in reached if name[place : place + 1] == piece}
+    return len(name) in reached
+
+
+GLOBS = Target(
+    _check_globs,
+    (
+        b"apps/a/b/x.enc.yaml\0apps/**/*.enc.yaml",
+        b"apps/x.enc.yaml\0**/*.enc.*",
+        b"vendor/a/b\0vendor/",
+        b"a/README.md\0*.md",
+        b"a/b\0./a//**",
+        b"aXbXc/d\0a*b*c/*",
+        b"a/a/a/a\0**/a/**/a",
+        b"x\0/x",
+    ),
+    (b"**/", b"/**", b"*", b"/", b"./", b"//", b"\0", b"a", b"a*", b"*a", "ж".encode(), b"\xff"),
+    max_bytes=400,
+)
+
+
+# Trees
+
+_MAX_ENTRIES = 2_000
+
+
+def _check_trees(data: bytes) -> str:
+    """Trees that refer to one another by the first byte of a hash, in circles too."""
+    raws = data.split(_BETWEEN)
+    kinds: set[str] = set()
+
+    def load(sha: str) -> bytes | None:
+        number = int(sha[:2], 16)
+        return None if number == 0xEE else raws[number % len(raws)]
+
+    root = "00" * 20
+    for globs, exclude in ((("**",), ()), (("*/*", "**/a*"), ("b", "*.md", "a/b/"))):
+        try:
+            found = Trees(root, load).search(globs, exclude, max_entries=_MAX_ENTRIES, max_files=50)
+        except JiemiError as error:
+            assert error.failure.reason in ("LimitExceeded", "NotAFile")
+            kinds.add("".join(char for char in error.failure.message[-60:] if char.isalpha() or char == " "))
+            continue
+        for path in found:
+            name = path.rpartition("/")[2]
+            assert name not in ("", ".", "..", ".git", ".sops.yaml")
+            assert not {"..", ".git", ""} & set(path.split("/"))
+            assert any(matches_path(path, glob) for glob in globs)
+            assert not is_excluded(path, exclude)
+        # What a search finds is what is read under that path.
+        assert Trees(root, load).look_up({path: split_path(path) for path in found}, root) == found
+        configs = {file.config is not None for file in found.values()}
+        kinds.add(f"{min(len(found), 6)} {max((path.count('/') for path in found), default=0)} {sorted(configs)}")
+    return "; ".join(sorted(kinds))
+
+
+def _entry(mode: bytes, name: bytes, first: int = 1) -> bytes:
+    return mode + b" " + name + b"\0" + bytes([first]) + b"x" * 19
+
+
+TREES = Target(
+    _check_trees,
+    (
+        _entry(b"100644", b"a"),
+        _entry(b"100644", b"a.md") + _entry(b"100755", b"b") + _entry(b"100664", b"c"),
+        _entry(b"40000", b"a", 1) + _BETWEEN + _entry(b"100644", b"x") + _entry(b"100644", b".sops.yaml"),
+        _entry(b"40000", b"a", 1) + _BETWEEN + _entry(b"40000", b"b", 2) + _BETWEEN + _entry(b"100644", b"ax"),
+        _entry(b"40000", b"a", 0),
+        _entry(b"40000", b"a", 0xEE) + _entry(b"120000", b"b") + _entry(b"160000", b"c"),
+        _entry(b"100644", b"..") + _entry(b"100644", b".git") + _entry(b"100644", b"a/b") + _entry(b"100644", b"\xff"),
+        _entry(b"100644", b"a") * 2 + _entry(b"40000", b"a"),
+        b"".join(_entry(b"100644", b"%d" % number) for number in range(60)),
+    ),
+    (
+        _BETWEEN,
+        b"\0",
+        b" ",
+        b"100644 ",
+        b"40000 ",
+        b"040000 ",
+        b"120000 ",
+        b"/",
+        b"\\",
+        b"..",
+        b".git",
+        _entry(b"100644", b"a"),
+        _entry(b"40000", b"a", 1),
+        _entry(b"40000", b"b", 2),
+        _entry(b"40000", b"c", 0),
+        _entry(b"100644", b".sops.yaml", 3),
+    ),
+    max_bytes=2_000,
+)
+
+TARGETS = {"metadata": METADATA, "guard": GUARD, "documents": DOCUMENTS, "globs": GLOBS, "trees": TREES}
 
 
 async def _dies() -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import stat
+import zlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import attrs
 from dulwich.objects import Blob, Commit, ObjectID, ShaFile, Tree
@@ -35,6 +38,15 @@ class Objects:
         raw = b"".join(b"%o %s\0" % (mode, name) + bytes.fromhex(sha.decode()) for name, mode, sha in entries)
         return self.add(Tree.from_string(raw))
 
+    def raw_tree(self, raw: bytes) -> ObjectID:
+        """A tree of these bytes, which need not be a tree's."""
+        data = b"tree %d\0" % len(raw) + raw
+        name = hashlib.sha1(data, usedforsecurity=False).hexdigest()
+        path = Path(self.repo.path) / "objects" / name[:2] / name[2:]
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(zlib.compress(data))
+        return ObjectID(name.encode())
+
     def commit(self, tree: ObjectID, ref: bytes = b"refs/heads/main") -> ObjectID:
         commit = Commit()
         commit.tree = tree
@@ -56,6 +68,8 @@ class TreeCase:
     Attributes:
         tree: the entries of the root.
         path: what the Decryptor's `fileToDecrypt` names.
+        allow_plain: whether it lets files be plain.
+        plain: the documents of a file that is taken as a plain one; None for the tenant's Secret, decrypted.
         others as those of `Case`.
     """
 
@@ -63,6 +77,8 @@ class TreeCase:
     tries: str
     tree: Callable[[Objects, Lab], Entries]
     path: str = "s.yaml"
+    allow_plain: bool = False
+    plain: Sequence[object] | None = None
     gets: str = attrs.field()
     so: str = ""
     says: str = ""

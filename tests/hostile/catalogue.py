@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hostile import cases_answers, cases_bombs, cases_destinations, cases_repositories
+from hostile import cases_answers, cases_bombs, cases_destinations, cases_globs, cases_plain, cases_repositories
 from hostile.case import Case
+from hostile.cases_globs import GlobCase
 from hostile.cases_repositories import TreeCase
 
-CHAPTERS: Sequence[tuple[str, Sequence[Case | TreeCase]]] = (
+CHAPTERS: Sequence[tuple[str, Sequence[Case | TreeCase | GlobCase]]] = (
     ("Elsewhere: Vault", cases_destinations.VAULT),
     ("Elsewhere: AWS KMS", cases_destinations.AWS),
     ("Elsewhere: GCP KMS", cases_destinations.GCP),
@@ -25,6 +26,8 @@ CHAPTERS: Sequence[tuple[str, Sequence[Case | TreeCase]]] = (
     ("Bombs", cases_bombs.SIZES),
     ("Wrapped data keys that are none", cases_bombs.WRAPPED),
     ("The repository", cases_repositories.CASES),
+    ("The repository: globs", cases_globs.CASES),
+    ("Files that are not encrypted, where they are allowed", cases_plain.CASES),
 )
 
 

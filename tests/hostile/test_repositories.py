@@ -10,6 +10,9 @@ import pytest
 import trio
 from dulwich.repo import Repo
 from hostile.case import OPENS
+from hostile.cases_globs import CASES as GLOB_CASES
+from hostile.cases_globs import GlobCase
+from hostile.cases_plain import CASES as PLAIN_CASES
 from hostile.cases_repositories import CASES, FILE, Objects, TreeCase
 from hostile.lab import Lab
 from hostile.left import Before, contents, require_no_canary, told
@@ -19,7 +22,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.demo.git_server import GitServer, serve_git
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import GitCredentials, RenderRequest, Source
+from jiemi.rpc.contract import Files, FilesRequest, GitCredentials, RenderRequest, Source
 
 
 @pytest.fixture
@@ -30,7 +33,7 @@ async def server(tmp_path: Path) -> AsyncIterator[GitServer]:
         yield server
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*CASES, *PLAIN_CASES], ids=lambda case: case.name)
 async def test_a_hostile_commit_gets_what_its_row_says(
     case: TreeCase, lab: Lab, settings: KrapaoSettings, server: GitServer, tmp_path: Path
 ) -> None:
@@ -49,7 +52,9 @@ async def test_a_hostile_commit_gets_what_its_row_says(
             async with krapao.open(Source(url, branch="main"), GitCredentials()) as repository:
                 head = await repository.head(max_age_seconds=0)
                 try:
-                    rendered = await repository.render(RenderRequest(head.revision, case.path, None, (lab.age,)))
+                    rendered = await repository.render(
+                        RenderRequest(head.revision, case.path, None, (lab.age,), allow_plain=case.allow_plain)
+                    )
                 except JiemiError as caught:
                     error = caught
             async with krapao.open(Source(url, branch="other"), GitCredentials()) as repository:
@@ -61,7 +66,9 @@ async def test_a_hostile_commit_gets_what_its_row_says(
         await before.require_again()
     if error is None:
         assert case.gets == OPENS
-        assert [json.loads(each.reveal()) for each in rendered.documents] == [lab.tree]
+        assert rendered.encrypted == (case.plain is None)
+        expected = [lab.tree] if case.plain is None else case.plain
+        assert [json.loads(each.reveal()) for each in rendered.documents] == expected
     else:
         assert (error.failure.reason, case.says in error.failure.message) == (case.gets, True), str(error)
         assert error.failure.message.isprintable()
@@ -69,6 +76,48 @@ async def test_a_hostile_commit_gets_what_its_row_says(
     require_no_canary(lab, "an error", [told(error).encode()])
     require_no_canary(lab, "a log", [repr(logs).encode()])
     require_no_canary(lab, "a file", contents(tmp_path))
+
+
+@pytest.mark.parametrize("case", GLOB_CASES, ids=lambda case: case.name)
+async def test_globs_find_in_a_hostile_commit_what_their_row_says(
+    case: GlobCase, lab: Lab, settings: KrapaoSettings, server: GitServer, tmp_path: Path
+) -> None:
+    server.create("r.git")
+    repo = Repo(str(server.root / "r.git"))
+    objects = Objects(repo)
+    good = (b"good.yaml", FILE, objects.blob(lab.other_file))
+    objects.commit(objects.tree(good), b"refs/heads/other")
+    objects.commit(objects.tree(*case.tree(objects, lab), good))
+    repo.close()
+    before = Before.now()
+    found: Files | None = None
+    error: JiemiError | None = None
+    url = server.url_of("r.git")
+    with capture_logs() as logs, trio.fail_after(40):
+        async with open_service(settings) as krapao:
+            async with krapao.open(Source(url, branch="main"), GitCredentials()) as repository:
+                head = await repository.head(max_age_seconds=0)
+                try:
+                    found = await repository.files(
+                        FilesRequest(head.revision, tuple(case.patterns), tuple(case.exclude))
+                    )
+                    # What is found is what is read under that path.
+                    paths = tuple(entry.path for entry in found.entries)
+                    assert await repository.files(FilesRequest(head.revision, paths)) == found
+                except JiemiError as caught:
+                    error = caught
+            async with krapao.open(Source(url, branch="other"), GitCredentials()) as repository:
+                head = await repository.head(max_age_seconds=0)
+                for pattern in ("**", "good.yaml"):
+                    assert len((await repository.files(FilesRequest(head.revision, (pattern,)))).entries) == 1
+        await before.require_again()
+    if error is None:
+        assert found is not None
+        assert (case.gets, [entry.path for entry in found.entries]) == (OPENS, list(case.finds))
+    else:
+        assert (error.failure.reason, case.says in error.failure.message) == (case.gets, True), str(error)
+        assert error.failure.message.isprintable()
+    require_no_canary(lab, "a log", [repr(logs).encode(), told(error).encode()])
 
 
 async def test_a_mistaken_entry_does_not_cost_the_other_tenants_their_clone(

@@ -24,12 +24,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
-from jiemi.demo.git_server import git_environment
+from jiemi.demo.git_server import GitServer, git_environment
 from jiemi.krapao.git import Clones
-from jiemi.krapao.git_port import Ref
+from jiemi.krapao.git_port import Advertised, Ref
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.urls import parse_url
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.contract import FilesRequest, GitCredentials
 
 GIT = shutil.which("git") or "git"
 NOBODY = GitCredentials()
@@ -54,6 +54,41 @@ async def follow(settings: KrapaoSettings, url: str, credentials: GitCredentials
                 found = await store.advertised(ref)
                 await store.fetch(found)
                 assert await store.read(found.revision, "x", max_bytes=10) == content.encode()
+
+
+async def pin(settings: KrapaoSettings, url: str, credentials: GitCredentials, work, bare: Path) -> None:  # type: ignore[no-untyped-def]
+    """Fetch commits by their hashes, wherever they are, and be told of what is none."""
+    async with Clones(settings).open(parse_url(url, allow_file=True), credentials) as store:
+
+        async def fetch(name: str) -> str:
+            wanted = await store.advertised(Ref(commit=name))
+            assert wanted == Advertised(name, name)
+            await store.fetch(wanted)
+            return (await store.read(name, "x", max_bytes=10)).decode()
+
+        async def refuses(name: str) -> str:
+            with pytest.raises(JiemiError) as caught:
+                await fetch(name)
+            return caught.value.failure.reason
+
+        assert await refuses("1" * 40) == "RevisionNotFound"  # of an empty repository
+        first = work.commit({"x": "one"})
+        work.git("checkout", "--quiet", "-b", "other")
+        other = work.commit({"x": "other"})
+        work.git("checkout", "--quiet", "main")
+        work.commit({"x": "two"})
+        work.git("tag", "-a", "v1", "-m", "tag")
+        work.push(bare, "main", "other", "v1")
+        assert [await fetch(first), await fetch(other)] == ["one", "other"]
+        for named in ("v1", "v1^{tree}", "v1:x"):
+            assert await refuses(work.git("rev-parse", named)) == "RefNotFound"
+        for gone in ("1" * 40, "2" * 64):
+            assert await refuses(gone) == "RevisionNotFound"
+        # Its HEAD names a branch that is not there.
+        work.git("--git-dir", str(bare), "symbolic-ref", "HEAD", "refs/heads/nowhere")
+        newest = work.commit({"x": "three"})
+        work.push(bare)
+        assert [await fetch(newest), await fetch(first)] == ["three", "one"]
 
 
 # ssh
@@ -189,6 +224,31 @@ async def test_a_repository_is_followed_over_ssh(
     assert set(server.commands) == {b"git-upload-pack '/r.git'"}
 
 
+async def test_a_commit_is_pinned_over_ssh(
+    ssh: tuple[str, SshServer], work, settings: KrapaoSettings, threads_before: None
+) -> None:
+    where, server = ssh
+    credentials = GitCredentials(ssh=SensitiveText(CLIENT_KEY), known_hosts=known(where))
+    await pin(settings, f"ssh://{where}/r.git", credentials, work, server.root / "r.git")
+
+
+async def test_a_host_of_the_old_protocol_gives_tips_of_branches_and_says_so_of_other_commits(
+    ssh: tuple[str, SshServer], work, settings: KrapaoSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, server = ssh
+    monkeypatch.setattr(SshServer, "check_channel_env_request", lambda *_: False)
+    first = work.commit({"x": "one"})
+    second = work.commit({"x": "two"})
+    work.push(server.root / "r.git")
+    credentials = GitCredentials(ssh=SensitiveText(CLIENT_KEY), known_hosts=known(where))
+    async with Clones(settings).open(parse_url(f"ssh://{where}/r.git"), credentials) as store:
+        await store.fetch(await store.advertised(Ref(commit=second)))
+        with pytest.raises(JiemiError, match=r"RevisionNotFound: .* no longer gives out the revision"):
+            await store.fetch(await store.advertised(Ref(commit=first)))
+        assert await store.read(second, "x", max_bytes=10) == b"two"
+    assert server.env == {}
+
+
 @pytest.mark.parametrize(
     ("kind", "form"),
     [
@@ -306,6 +366,11 @@ async def test_a_repository_is_followed_over_git(git_daemon: tuple[str, Path], w
     await fails("RepositoryNotFound", settings, f"{url}/gone.git")
 
 
+async def test_a_commit_is_pinned_over_git(git_daemon: tuple[str, Path], work, settings: KrapaoSettings) -> None:
+    url, root = git_daemon
+    await pin(settings, f"{url}/r.git", NOBODY, work, root / "r.git")
+
+
 async def test_a_silent_git_host_is_left_when_cancelled_or_late(settings: KrapaoSettings) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"git://127.0.0.1:{server.getsockname()[1]}/r.git"
@@ -328,6 +393,17 @@ async def test_a_file_url_is_followed_where_it_is_allowed_and_refused_elsewhere(
     await fails("SchemeNotAllowed", settings, f"file://{bare}")
 
 
+async def test_a_commit_is_pinned_in_a_file_url(work, settings: KrapaoSettings, tmp_path: Path) -> None:
+    bare = tmp_path / "bare.git"
+    work.git("init", "--quiet", "--bare", "--initial-branch=main", str(bare))
+    await pin(attrs.evolve(settings, allow_file_urls=True), f"file://{bare}", NOBODY, work, bare)
+
+
+async def test_a_commit_is_pinned_over_http(git_server: GitServer, work, settings: KrapaoSettings) -> None:
+    url = git_server.create("r.git")
+    await pin(settings, url, NOBODY, work, git_server.root / "r.git")
+
+
 async def test_a_sha256_repository_is_followed_too(settings: KrapaoSettings, tmp_path: Path, work) -> None:
     sha256 = type(work)(tmp_path / "work256", "sha256")
     revision = sha256.commit({"x": "one"})
@@ -339,6 +415,10 @@ async def test_a_sha256_repository_is_followed_too(settings: KrapaoSettings, tmp
     ) as store:
         await store.fetch(await store.advertised(Ref()))
         assert await store.read(revision, "x", max_bytes=10) == b"one"
+        assert await store.advertised(Ref(commit=revision)) == Advertised(revision, revision)
+        for pattern in ("x", "*"):
+            [entry] = await store.files(FilesRequest(revision, (pattern,)), max_bytes=10)
+            assert (entry.path, entry.blob) == ("x", sha256.git("rev-parse", "HEAD:x"))
 
 
 # https

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Hashable
 from pathlib import Path
 
 import pytest
+import structlog.testing
 import trio
 import trio.lowlevel
 import trio.testing
@@ -19,7 +20,7 @@ from jiemi.krapao.git_port import Advertised, GitStore, Ref
 from jiemi.krapao.repositories import Repositories
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.urls import Location
-from jiemi.rpc.contract import GitCredentials, Head, RenderRequest, Source
+from jiemi.rpc.contract import FileEntry, Files, FilesRequest, GitCredentials, Head, RenderRequest, Source
 from jiemi.rpc.keys import AgeKey, DecryptionKey
 
 URL = "https://git.example/r.git"
@@ -41,6 +42,9 @@ class FakeGit:
         self.running = 0
         self.most_running = 0
         self.failure: Exception | None = None
+        self.fetch_failure: JiemiError | None = None
+        self.files_failure: JiemiError | None = None
+        self.searches = 0
         self.opened = 0
 
     @contextlib.asynccontextmanager
@@ -64,13 +68,24 @@ class FakeGit:
             await trio.sleep(1)
             if self.failure is not None:
                 raise self.failure
-            return Advertised(found, found)
+            return Advertised(found, found) if ref.commit is None else Advertised(ref.commit, ref.commit)
 
     async def fetch(self, wanted: Advertised) -> None:
         async with self._work():
             self.fetches.append(wanted.revision)
             await trio.sleep(1)
+            if self.fetch_failure is not None:
+                raise self.fetch_failure
             self.stored.add(wanted.revision)
+
+    async def files(self, request: FilesRequest, *, max_bytes: int) -> tuple[FileEntry, ...]:
+        self.searches += 1
+        await trio.lowlevel.checkpoint()
+        if request.revision not in self.stored:
+            raise JiemiError("RevisionNotFound", "not here")
+        if self.files_failure is not None:
+            raise self.files_failure
+        return tuple(FileEntry(pattern, revision(7)) for pattern in request.patterns)
 
     async def read(self, revision: str, path: str, *, max_bytes: int) -> bytes:
         await trio.lowlevel.checkpoint()
@@ -78,12 +93,15 @@ class FakeGit:
             raise JiemiError("RevisionNotFound", "not here")
         if path == "gone.yaml":
             raise JiemiError("FileNotFound", f"{path}: gone")
+        if path.startswith("sops"):
+            return b"sops:\n  mac: ENC[AES256_GCM,data:x]\n"
         return f"at: {revision}\n".encode()
 
 
 class FakeDecrypter:
     def __init__(self) -> None:
         self.runs = 0
+        self.failure: JiemiError | None = None
         self.owned: dict[Hashable, tuple[DecryptionKey, ...]] = {}
 
     async def decrypt(
@@ -96,6 +114,8 @@ class FakeDecrypter:
         allowed_recipients: tuple[str, ...] = (),
     ) -> Decrypted:
         self.runs += 1
+        if self.failure is not None:
+            raise self.failure
         return Decrypted(SensitiveBytes(data))
 
     def own(self, owner: Hashable, keys: tuple[DecryptionKey, ...]) -> None:
@@ -253,6 +273,185 @@ async def test_the_revision_that_was_asked_for_is_read_whatever_arrives_meanwhil
         assert [one.reveal() for one in rendered.documents] == [f'{{"at":{int(revision(1))}}}'.encode()]
 
 
+async def test_one_fetch_and_one_search_serve_all_who_ask_for_the_same_files(
+    krapao: Repositories, git: FakeGit, autojump_clock: trio.testing.MockClock
+) -> None:
+    answers: list[Files] = []
+
+    async def ask(repository, request: FilesRequest) -> None:  # type: ignore[no-untyped-def]
+        answers.append(await repository.files(request))
+
+    async with krapao.open(Source(URL), NOBODY) as repository:
+        await repository.head(max_age_seconds=0)
+        requests = [FilesRequest(revision(1), ("a", "b")), FilesRequest(revision(1), ("a", "b"), ("c",))]
+        async with trio.open_nursery() as nursery:
+            for request in requests * 10:
+                nursery.start_soon(ask, repository, request)
+        assert git.fetches == [revision(1)]
+        assert git.searches == 2 * 2  # once more after the fetch
+        assert answers == [Files(revision(1), (FileEntry("a", revision(7)), FileEntry("b", revision(7))))] * 20
+
+
+async def test_files_of_a_revision_that_the_host_has_not_named_are_not_told(
+    krapao: Repositories, git: FakeGit, autojump_clock: trio.testing.MockClock
+) -> None:
+    git.stored.add(revision(9))  # another tenant's fetch
+    async with krapao.open(Source(URL), NOBODY) as repository:
+        for wanted in (revision(9), "main", "../x"):
+            with pytest.raises(JiemiError) as caught:
+                await repository.files(FilesRequest(wanted, ("**",)))
+            assert caught.value.failure.reason == "RevisionNotFound"
+        assert git.searches == 0
+
+
+async def test_what_is_wrong_with_files_is_told_with_its_field(
+    krapao: Repositories, git: FakeGit, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with krapao.open(Source(URL), NOBODY) as repository:
+        for reason, told in (
+            ("FileNotFound", "spec.source.fileToDecrypt or files: x"),
+            ("NotAFile", "spec.source.fileToDecrypt or files: x"),
+            ("LimitExceeded", "spec.source.files: x"),
+            ("Timeout", "x"),
+        ):
+            git.files_failure = JiemiError(reason, "x")
+            with pytest.raises(JiemiError) as caught:
+                await repository.files(FilesRequest(revision(1), ("x",)))
+            assert (caught.value.failure.reason, caught.value.failure.message) == (reason, told)
+
+
+async def test_what_was_found_is_logged_by_its_number_only(
+    krapao: Repositories, git: FakeGit, autojump_clock: trio.testing.MockClock
+) -> None:
+    with structlog.testing.capture_logs() as logs:
+        async with krapao.open(Source(URL), NOBODY) as repository:
+            await repository.files(FilesRequest(revision(1), ("a", "b")))
+    [line] = [each for each in logs if each["event"] == "files"]
+    assert (line["log_level"], line["patterns"], line["files"], line["duration_ms"]) == ("debug", 2, 2, 2_000)
+
+
+async def test_all_commits_that_are_pinned_share_the_listings_that_let_them_in(
+    krapao: Repositories, git: FakeGit, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def ask(number: int, max_age_seconds: float) -> None:
+        async with krapao.open(Source(URL, commit=revision(number)), NOBODY) as repository:
+            assert await repository.head(max_age_seconds=max_age_seconds) == Head(revision(number))
+            await trio.sleep(100)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(100, 150):
+            nursery.start_soon(ask, number, 60)
+        await trio.sleep(30)
+        assert git.listings == 1
+        nursery.start_soon(ask, 200, 60)  # let in not long ago
+        nursery.start_soon(ask, 201, 60)
+        await trio.sleep(1)
+        assert git.listings == 1
+        for number in range(300, 310):
+            nursery.start_soon(ask, number, 0)  # asks now, once for all of them
+        await trio.sleep(5)
+        assert git.listings == 2
+        nursery.start_soon(ask, 400, 4)  # which is too long ago
+        await trio.sleep(2)
+        assert git.listings == 3
+    assert krapao.worker_count == 0
+
+
+async def test_a_listing_for_a_branch_lets_a_commit_in_too_and_a_refused_one_does_not(
+    krapao: Repositories, git: FakeGit, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with (
+        krapao.open(Source(URL), NOBODY) as branch,
+        krapao.open(Source(URL, commit=revision(5)), NOBODY) as pinned,
+    ):
+        git.failure = JiemiError("RepositoryAccessDenied", "no")
+        for repository in (branch, pinned):
+            with pytest.raises(JiemiError, match="RepositoryAccessDenied"):
+                await repository.head(max_age_seconds=60)
+        with pytest.raises(JiemiError, match="RepositoryAccessDenied"):
+            await pinned.files(FilesRequest(revision(5), ("x",)))
+        git.failure = None
+        await branch.head(max_age_seconds=60)
+        listings = git.listings
+        assert await pinned.head(max_age_seconds=60) == Head(revision(5))
+        assert (await pinned.files(FilesRequest(revision(5), ("x",)))).revision == revision(5)
+        assert git.listings == listings
+        git.head = revision(2)
+        assert await pinned.head(max_age_seconds=0) == Head(revision(5))
+
+
+async def test_a_pinned_commit_that_the_host_does_not_give_is_told_so_and_another_revision_is_not(
+    krapao: Repositories, git: FakeGit, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with (
+        krapao.open(Source(URL), NOBODY) as branch,
+        krapao.open(Source(URL, commit=revision(1)), NOBODY) as pinned,
+    ):
+        for failed, why in (
+            ("RevisionNotFound", "it is not in the repository, or the host gives only tips of branches"),
+            ("RefNotFound", "it is a tag, a folder or a file"),
+        ):
+            git.fetch_failure = JiemiError(failed, "x")
+            told = f"spec.source.repository.ref.commit: the host does not give commit {revision(1)}: {why}"
+            for call in (
+                lambda: pinned.files(FilesRequest(revision(1), ("x",))),
+                lambda: pinned.render(RenderRequest(revision(1), "x")),
+            ):
+                with pytest.raises(JiemiError) as caught:
+                    await call()
+                assert (caught.value.failure.reason, caught.value.failure.message) == ("RefNotFound", told)
+            with pytest.raises(JiemiError) as caught:
+                await branch.files(FilesRequest(revision(1), ("x",)))
+            assert caught.value.failure.reason == failed
+        with pytest.raises(JiemiError, match="RevisionNotFound"):
+            await pinned.files(FilesRequest(revision(8), ("x",)))
+
+
+async def test_a_watch_of_a_pinned_commit_hears_nothing(
+    krapao: Repositories, git: FakeGit, autojump_clock: trio.testing.MockClock
+) -> None:
+    heard: list[Head] = []
+    async with krapao.open(Source(URL, commit=revision(1)), NOBODY) as pinned, trio.open_nursery() as nursery:
+        nursery.start_soon(pinned.watch, heard.append)
+        for number in range(3):
+            git.head = revision(number)
+            await pinned.head(max_age_seconds=0)
+        nursery.cancel_scope.cancel()
+    assert heard == []
+
+
+async def test_a_plain_file_where_that_is_allowed_never_meets_the_decrypter(
+    krapao: Repositories, git: FakeGit, decrypter: FakeDecrypter, autojump_clock: trio.testing.MockClock
+) -> None:
+    async with krapao.open(Source(URL), NOBODY) as repository:
+        rendered = await repository.render(RenderRequest(revision(1), "a.yaml", allow_plain=True))
+        assert [one.reveal() for one in rendered.documents] == [f'{{"at":{int(revision(1))}}}'.encode()]
+        for path, whole in (("a.yaml", True), ("a.ini", True), ("a.bin", False)):
+            request = RenderRequest(revision(1), path, whole_file=whole, allow_plain=True)
+            whole_file = await repository.render(request)
+            assert whole_file.content is not None
+            assert (whole_file.content.reveal(), whole_file.documents) == (f"at: {revision(1)}\n".encode(), ())
+            assert not whole_file.encrypted
+        assert decrypter.runs == 0
+        with pytest.raises(JiemiError, match=r"FileNotFound: spec\.source\.sopsPath"):
+            await repository.render(RenderRequest(revision(1), "a.yaml", "gone.yaml", allow_plain=True))
+        with pytest.raises(JiemiError, match=r"UnknownFormat: a\.ini: a plain INI file"):
+            await repository.render(RenderRequest(revision(1), "a.ini", allow_plain=True))
+        assert (await repository.render(RenderRequest(revision(1), "a.yaml"))).encrypted
+        assert decrypter.runs == 1
+
+
+async def test_a_file_that_only_looks_encrypted_is_told_so_where_plain_ones_are_allowed(
+    krapao: Repositories, git: FakeGit, decrypter: FakeDecrypter, autojump_clock: trio.testing.MockClock
+) -> None:
+    decrypter.failure = JiemiError("NotEncrypted", "the file has no sops block")
+    async with krapao.open(Source(URL), NOBODY) as repository:
+        with pytest.raises(JiemiError, match=r"NotEncrypted: sops\.yaml: it is neither encrypted nor plain"):
+            await repository.render(RenderRequest(revision(1), "sops.yaml", allow_plain=True))
+        with pytest.raises(JiemiError, match=r"NotEncrypted: a\.yaml: the file has no sops block"):
+            await repository.render(RenderRequest(revision(1), "a.yaml"))
+
+
 async def test_a_revision_that_the_host_has_not_named_to_these_credentials_is_not_rendered(
     krapao: Repositories, git: FakeGit, autojump_clock: trio.testing.MockClock
 ) -> None:
@@ -294,7 +493,7 @@ async def test_what_is_missing_is_named_by_its_field(
 ) -> None:
     async with krapao.open(Source(URL), NOBODY) as repository:
         for request, field in (
-            (RenderRequest(revision(1), "gone.yaml"), "spec.source.fileToDecrypt"),
+            (RenderRequest(revision(1), "gone.yaml"), "spec.source.fileToDecrypt or files: gone.yaml"),
             (RenderRequest(revision(1), "a.yaml", "gone.yaml"), "spec.source.sopsPath"),
         ):
             with pytest.raises(JiemiError, match=field):
@@ -373,6 +572,11 @@ async def test_equal_urls_and_credentials_share_a_worker_and_others_do_not(
         (Source(URL, branch="a\nb"), "RefNotFound"),
         (Source(URL, tag="../x"), "RefNotFound"),
         (Source(URL, tag=""), "RefNotFound"),
+        (Source(URL, commit=""), "RefNotFound"),
+        (Source(URL, commit="main"), "RefNotFound"),
+        (Source(URL, commit="A" * 40), "RefNotFound"),
+        (Source(URL, commit="a" * 39), "RefNotFound"),
+        (Source(URL, commit="a" * 40 + "\n"), "RefNotFound"),
     ],
 )
 async def test_a_source_that_can_not_be_is_told_by_the_first_question(
@@ -384,6 +588,9 @@ async def test_a_source_that_can_not_be_is_told_by_the_first_question(
                 await repository.head(max_age_seconds=0)
             assert caught.value.failure.reason == reason
             assert "SECRET" not in str(caught.value)
+            with pytest.raises(JiemiError) as caught:
+                await repository.files(FilesRequest(revision(1), ("x",)))
+            assert caught.value.failure.reason == reason
         with trio.move_on_after(0.01):
             await repository.watch(lambda _: None)
     assert git.listings == 0

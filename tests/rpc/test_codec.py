@@ -16,7 +16,17 @@ from hypothesis import strategies as st
 from jiemi.core.errors import REASONS, Failure, JiemiError, Kind
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.rpc import bridge, codec
-from jiemi.rpc.contract import Encryption, GitCredentials, Head, Rendered, RenderRequest, Source
+from jiemi.rpc.contract import (
+    Encryption,
+    FileEntry,
+    Files,
+    FilesRequest,
+    GitCredentials,
+    Head,
+    Rendered,
+    RenderRequest,
+    Source,
+)
 from jiemi.rpc.keys import DecryptionKey
 
 SCHEMA = bridge._load_schema()
@@ -27,7 +37,12 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 MAYBE_TEXT = st.none() | TEXT
 SECRETS = st.builds(SensitiveText, TEXT)
 REVISIONS = st.from_regex(r"\A([0-9a-f]{40}|[0-9a-f]{64})\Z")
-SOURCES = st.one_of(st.builds(Source, TEXT), st.builds(Source, TEXT, branch=TEXT), st.builds(Source, TEXT, tag=TEXT))
+SOURCES = st.one_of(
+    st.builds(Source, TEXT),
+    st.builds(Source, TEXT, branch=TEXT),
+    st.builds(Source, TEXT, tag=TEXT),
+    st.builds(Source, TEXT, commit=TEXT),
+)
 CREDENTIALS = st.builds(GitCredentials, *[st.none() | SECRETS] * 4)
 TEXTS = st.lists(TEXT, max_size=3).map(tuple)
 
@@ -47,10 +62,14 @@ def keys_of(kind: type[Any]) -> st.SearchStrategy[Any]:
 
 KEYS = st.lists(st.one_of(*map(keys_of, get_args(DecryptionKey))), max_size=4).map(tuple)
 ENCRYPTIONS = st.builds(Encryption, TEXTS, MAYBE_TEXT, MAYBE_TEXT, TEXTS, MAYBE_TEXT)
-REQUESTS = st.builds(RenderRequest, TEXT, TEXT, MAYBE_TEXT, KEYS, st.booleans(), TEXTS)
+REQUESTS = st.builds(RenderRequest, TEXT, TEXT, MAYBE_TEXT, KEYS, st.booleans(), TEXTS, st.booleans())
+FILES_REQUESTS = st.builds(FilesRequest, TEXT, TEXTS, TEXTS)
+FILES = st.builds(
+    Files, TEXT, st.lists(st.builds(FileEntry, TEXT, REVISIONS, st.none() | REVISIONS), max_size=4).map(tuple)
+)
 DATA = st.builds(SensitiveBytes, st.binary())
 RENDERED = st.builds(
-    Rendered, REVISIONS, st.lists(DATA, max_size=4).map(tuple), st.none() | DATA, ENCRYPTIONS, MAYBE_TEXT
+    Rendered, REVISIONS, st.lists(DATA, max_size=4).map(tuple), st.none() | DATA, ENCRYPTIONS, MAYBE_TEXT, st.booleans()
 )
 FAILURES = st.builds(Failure, st.sampled_from(sorted(REASONS)), TEXT)
 
@@ -80,6 +99,24 @@ def test_a_request_comes_back(request: RenderRequest) -> None:
     assert back == request
 
 
+@given(FILES_REQUESTS)
+def test_a_request_for_files_comes_back(request: FilesRequest) -> None:
+    back = through("FilesRequest", lambda b: codec.write_files_request(b, request), codec.read_files_request)
+    assert back == request
+    assert codec.files_request_bytes(request) >= sum(map(len, request.patterns + request.exclude))
+
+
+@given(FILES)
+def test_files_come_back_and_take_no_more_room_than_is_counted(files: Files) -> None:
+    back = through("FilesResult", lambda b: codec.write_files_result(b, files), codec.read_files_result)
+    assert back == files
+    empty = SCHEMA.FilesResult.new_message()
+    codec.write_files_result(empty, attrs.evolve(files, entries=()))
+    full = SCHEMA.FilesResult.new_message()
+    codec.write_files_result(full, files)
+    assert (full.total_size.word_count - empty.total_size.word_count) * 8 <= codec.files_bytes(files) + 8
+
+
 @given(RENDERED)
 def test_rendered_documents_come_back(rendered: Rendered) -> None:
     back = through("RenderResult", lambda b: codec.write_render_result(b, rendered), codec.read_render_result)
@@ -100,6 +137,9 @@ def test_a_failure_comes_back_as_an_error(failure: Failure) -> None:
     assert caught.value.failure == failure
     with pytest.raises(JiemiError) as caught:
         through("RenderResult", lambda b: codec.write_render_result(b, failure), codec.read_render_result)
+    assert caught.value.failure == failure
+    with pytest.raises(JiemiError) as caught:
+        through("FilesResult", lambda b: codec.write_files_result(b, failure), codec.read_files_result)
     assert caught.value.failure == failure
 
 
@@ -144,7 +184,8 @@ def newer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     for old, new in (
         ("@0xc3f1a5d2b7e94608", "@0xc3f1a5d2b7e94609"),
         ("    pgp @1 :Text;", "    pgp @1 :Text;\n    later @8 :Text;"),
-        ("    tag @3 :Text;", "    tag @3 :Text;\n    later @4 :Text;"),
+        ("    commit @4 :Text;", "    commit @4 :Text;\n    later @5 :Text;"),
+        ("    files @0 :Files;\n", "    files @0 :Files;\n    later @2 :Text;\n"),
         ("    head @0 :Head;\n    failure @1", "    head @0 :Head;\n    later @2 :Text;\n    failure @1"),
         ("    rendered @0 :Rendered;\n", "    rendered @0 :Rendered;\n    later @2 :Text;\n"),
         ("  stalled @2;", "  stalled @2;\n  later @3;"),
@@ -161,6 +202,7 @@ def newer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     [
         ("HeadResult", lambda b: setattr(b, "later", "x"), codec.read_head_result, "InternalError"),
         ("RenderResult", lambda b: setattr(b, "later", "x"), codec.read_render_result, "InternalError"),
+        ("FilesResult", lambda b: setattr(b, "later", "x"), codec.read_files_result, "InternalError"),
         ("Source", lambda b: setattr(b.ref, "later", "x"), codec.read_source, "InvalidSpec"),
         (
             "RenderRequest",
@@ -198,6 +240,8 @@ def test_a_list_of_more_keys_or_documents_than_anyone_has_is_refused() -> None:
         through("RenderRequest", lambda b: b.init("keys", 1_001), codec.read_render_request)
     with pytest.raises(JiemiError, match="LimitExceeded: Krapao gave more than 1000 documents"):
         through("RenderResult", lambda b: b.init("rendered").init("documents", 1_001), codec.read_render_result)
+    with pytest.raises(JiemiError, match="LimitExceeded: Krapao gave more than 1000 files"):
+        through("FilesResult", lambda b: b.init("files").init("entries", 1_001), codec.read_files_result)
 
 
 def test_a_list_of_more_patterns_than_anyone_has_is_refused() -> None:
@@ -206,6 +250,24 @@ def test_a_list_of_more_patterns_than_anyone_has_is_refused() -> None:
 
     with pytest.raises(JiemiError, match="LimitExceeded: allowedKeys has 1001 elements"):
         through("RenderRequest", fill, codec.read_render_request)
+    for field in ("patterns", "exclude"):
+        with pytest.raises(JiemiError, match=f"LimitExceeded: {field} has 1001 elements"):
+            through("FilesRequest", lambda b, field=field: b.init(field, 1_001), codec.read_files_request)
+
+
+@pytest.mark.parametrize(("blob", "config"), [("", None), ("a" * 40, ""), ("A" * 40, None), ("a" * 41, None)])
+def test_a_hash_of_a_file_that_is_none_is_refused(blob: str, config: str | None) -> None:
+    files = Files("a" * 40, (FileEntry("x", blob, config),))
+    with pytest.raises(JiemiError, match="InternalError: Krapao told a file's hash that is none"):
+        through("FilesResult", lambda b: codec.write_files_result(b, files), codec.read_files_result)
+
+
+def test_what_an_older_peer_leaves_out_means_what_it_means_there() -> None:
+    # A default in the schema must be what a peer does that does not know the field.
+    rendered = through("RenderResult", lambda b: b.init("rendered"), codec.read_render_result)
+    assert rendered.encrypted
+    request = through("RenderRequest", lambda _: None, codec.read_render_request)
+    assert not request.allow_plain
 
 
 def test_the_name_of_an_unknown_reason_is_kept() -> None:
@@ -219,6 +281,11 @@ def test_any_bytes_read_as_a_result_are_a_value_or_a_typed_failure(garbage: byte
     try:
         with SCHEMA.RenderResult.from_bytes(garbage + bytes(-len(garbage) % 8)) as reader:
             codec.read_render_result(reader)
+    except (JiemiError, capnp.KjException):
+        pass
+    try:
+        with SCHEMA.FilesResult.from_bytes(garbage + bytes(-len(garbage) % 8)) as reader:
+            codec.read_files_result(reader)
     except (JiemiError, capnp.KjException):
         pass
 

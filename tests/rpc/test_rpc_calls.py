@@ -6,9 +6,11 @@ import gc
 import json
 import os
 import random
+import re
 from collections import Counter
 from pathlib import Path
 
+import capnp
 import pytest
 import structlog
 import trio
@@ -20,9 +22,21 @@ from jiemi.core.sensitive import SensitiveText
 from jiemi.rpc.address import Address, TcpAddress, UnixAddress
 from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.client import ClientSettings, connect
-from jiemi.rpc.contract import MAX_DOCUMENTS, MAX_RENDERED_BYTES, MEBIBYTE, GitCredentials, Head, RenderRequest, Source
+from jiemi.rpc.contract import (
+    MAX_DOCUMENTS,
+    MAX_FILES,
+    MAX_RENDERED_BYTES,
+    MEBIBYTE,
+    FileEntry,
+    Files,
+    FilesRequest,
+    GitCredentials,
+    Head,
+    RenderRequest,
+    Source,
+)
 from jiemi.rpc.keys import AgeKey, PgpKey
-from jiemi.rpc.server import Limits
+from jiemi.rpc.server import Limits, serve
 
 NOBODY = GitCredentials()
 
@@ -73,6 +87,43 @@ async def test_credentials_keys_and_paths_arrive_as_they_were_given(tmp_path: Pa
             rendered = await repository.render(asked)
     assert it.fake.credentials == [everything]
     assert [json.loads(document.reveal()) for document in rendered.documents] == [{"a": "б"}]
+
+
+async def test_patterns_and_the_commit_that_is_pinned_arrive_as_they_were_given(tmp_path: Path) -> None:
+    async with pair(tmp_path) as it:
+        revision = it.origin.commit({"каталог/f.yaml": [{"a": "б"}], "каталог/g.yaml": []})
+        it.origin.commit({"каталог/f.yaml": []})
+        async with it.client.open(Source(URL, commit=revision), NOBODY) as repository:
+            assert await repository.head(max_age_seconds=0) == Head(revision)
+            asked = FilesRequest(revision, ("каталог/*.yaml", "каталог/f.yaml"), ("g.yaml",))
+            files = await repository.files(asked)
+    assert it.fake.files_requests == [asked]
+    assert files == Files(revision, (it.origin.entry(revision, "каталог/f.yaml"),))
+
+
+async def test_a_krapao_of_an_older_release_is_told_from_a_fault(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "schema" / "krapao.capnp").read_text()
+    older = re.sub(r"\n  files @3 .*?;\n", "\n", text)
+    assert older != text
+    (tmp_path / "older.capnp").write_text(older)
+    fake = FakeKrapao()
+    revision = fake.add_origin(URL).commit({"f.yaml": []})
+    async with open_bridge() as bridge:
+        # A parser of its own: in one, an interface has one form.
+        bridge._schema = capnp.SchemaParser().load(str(tmp_path / "older.capnp"))
+        async with trio.open_nursery() as nursery:
+            address = UnixAddress(str(tmp_path / "older.sock"))
+            await nursery.start(lambda **kw: serve(fake, address, bridge=bridge, **kw))
+            async with (
+                open_bridge() as newer,
+                connect(address, bridge=newer) as client,
+                client.open(SOURCE, NOBODY) as repository,
+            ):
+                for _ in range(2):  # the connection outlives it
+                    with pytest.raises(JiemiError, match=r"^ProviderNotSupportedYet: Krapao is of an older release"):
+                        await repository.files(FilesRequest(revision, ("**",)))
+                    assert await repository.head(max_age_seconds=0) == Head(revision)
+            nursery.cancel_scope.cancel()
 
 
 class _Faulty(FakeKrapao):
@@ -206,7 +257,7 @@ async def test_a_client_that_goes_away_ends_all_its_work(tmp_path: Path) -> None
 
 
 async def test_a_call_that_takes_too_long_is_a_timeout_and_ends_in_krapao(tmp_path: Path) -> None:
-    settings = ClientSettings(head_timeout_seconds=0.05, render_timeout_seconds=0.05)
+    settings = ClientSettings(head_timeout_seconds=0.05, render_timeout_seconds=0.05, files_timeout_seconds=0.05)
     async with pair(tmp_path, settings=settings) as it, it.client.open(SOURCE, NOBODY) as repository:
         it.origin.commit({"f.yaml": []})
         it.fake.gate = trio.Event()
@@ -214,6 +265,8 @@ async def test_a_call_that_takes_too_long_is_a_timeout_and_ends_in_krapao(tmp_pa
             await repository.head(max_age_seconds=0)
         with pytest.raises(JiemiError, match=r"Timeout: Krapao did not decrypt the file within 0\.05 s"):
             await repository.render(request("0" * 40))
+        with pytest.raises(JiemiError, match=r"Timeout: Krapao did not tell which files match within 0\.05 s"):
+            await repository.files(FilesRequest("0" * 40, ("**",)))
         await until(lambda: it.fake.running == 0, "the end of the work")
 
 
@@ -239,6 +292,8 @@ async def test_a_request_that_is_too_large_is_not_sent_and_hurts_no_one(tmp_path
                 await repository.head(max_age_seconds=0)
         with pytest.raises(JiemiError, match=r"LimitExceeded: .*render is larger than"):
             await other.render(RenderRequest(revision, "f.yaml", None, (AgeKey(large),)))
+        with pytest.raises(JiemiError, match=r"LimitExceeded: .*files is larger than"):
+            await other.files(FilesRequest(revision, (large.reveal(),)))
         assert (await other.head(max_age_seconds=0)).revision == revision
         assert it.client._connection is connection
 
@@ -260,6 +315,30 @@ async def test_the_largest_answer_is_taken_and_a_larger_one_is_a_typed_failure(t
             with pytest.raises(JiemiError, match=f"LimitExceeded: {path} decrypts to more than"):
                 await repository.render(request(revision, path))
         assert it.client._connection is connection
+
+
+class _ManyFiles(FakeKrapao):
+    """Tells of as many files as it is asked for, each with the longest path."""
+
+    def _files(self, source: Source, request: FilesRequest) -> Files:
+        count = int(request.patterns[0])
+        path = "x" * 4_090
+        return Files(request.revision, tuple(FileEntry(f"{path}{n:05}", "a" * 64, "b" * 64) for n in range(count)))
+
+
+async def test_the_largest_number_of_files_is_taken_and_a_larger_one_is_a_typed_failure(tmp_path: Path) -> None:
+    krapao = _ManyFiles()
+    async with (
+        running(tmp_path, krapao, limits=Limits(bytes_in_flight=6 * MEBIBYTE)) as server,
+        connect(server.address, bridge=server.bridge) as client,
+        client.open(SOURCE, NOBODY) as repository,
+    ):
+        with trio.fail_after(DEADLINE_SECONDS):
+            for _ in range(5):  # what was taken counts no more
+                files = await repository.files(FilesRequest("a" * 40, (str(MAX_FILES),)))
+                assert len(files.entries) == MAX_FILES
+            with pytest.raises(JiemiError, match="LimitExceeded: more files match than"):
+                await repository.files(FilesRequest("a" * 40, (str(MAX_FILES + 1),)))
 
 
 async def test_answers_beyond_the_bytes_in_flight_wait_for_their_turn(tmp_path: Path) -> None:
@@ -315,6 +394,8 @@ async def test_repositories_beyond_the_limit_are_told_so_until_one_is_released(t
                 await b.head(max_age_seconds=0)
                 with pytest.raises(JiemiError, match="LimitExceeded: the connection has 2 repositories open"):
                     await c.head(max_age_seconds=0)
+                with pytest.raises(JiemiError, match="LimitExceeded: the connection has 2 repositories open"):
+                    await c.files(FilesRequest("0" * 40, ("**",)))
                 with pytest.raises(JiemiError, match="LimitExceeded"):
                     await c.watch(lambda _: None)
             await until(lambda: it.fake.opened == 1)
@@ -414,6 +495,7 @@ async def test_no_object_of_capnps_waits_for_the_garbage_collector(tmp_path: Pat
                 async with it.client.open(SOURCE, NOBODY) as repository, trio.open_nursery() as nursery:
                     nursery.start_soon(repository.watch, lambda _: None)
                     await repository.render(request(revision))
+                    await repository.files(FilesRequest(revision, ("**",)))
                     with pytest.raises(JiemiError):
                         await repository.render(request(revision, "gone.yaml"))
                     it.fake.gate = trio.Event()

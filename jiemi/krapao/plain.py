@@ -1,0 +1,151 @@
+"""Files without SOPS metadata, where the Decryptor allows them: told from encrypted ones, and read as they are.
+
+What must not happen is that a ciphertext is applied as if it were the text: a file whose metadata was lost in a merge,
+say. So a file is plain only if nothing in it looks like sops's work. Where its top has `sops` (in a form that sops
+itself would look at) and anything is encrypted, it is sops that decides what it is; where it has only one of the two,
+it is refused. Both are looked for in the values as they are read, so no way to escape a letter hides them, and where
+the file can't be read, in its bytes.
+
+A plain dotenv file is read as sops reads it (stores/dotenv/store.go of v3.13): a line is `NAME=VALUE`, `\\n` in a value
+is a line's end, `#` begins a comment, and nothing is quoted or trimmed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from jiemi.core.documents import Format, parse_documents
+from jiemi.core.errors import JiemiError
+
+ENCRYPTED = "ENC[AES256_GCM,data:"
+"""What each value begins with that sops has encrypted (aes/cipher.go)."""
+
+_ENCRYPTED_COMMENT = re.compile(rb"#[ \t]*ENC\[AES256_GCM,data:")
+_ENCRYPTED_SOMEWHERE = re.compile(rb"(?:^|[\s=:;#,>|\"'`({\[])ENC\[AES256_GCM,data:", re.MULTILINE)
+"""At the beginning of anything that can be a value, in a format that is not taken apart here."""
+
+_SOPS_AT_TOP = re.compile(rb"^sops:\s", re.MULTILINE)
+_SOPS_KEY = re.compile(rb"(?:^|[\s{,])[\"']?sops[\"']?\s*:", re.MULTILINE)
+_SOPS_SECTION = re.compile(rb"^[ \t]*\[[ \t]*sops[ \t]*\]", re.MULTILINE)
+_SOPS_VARIABLE = re.compile(rb"^sops_", re.MULTILINE)
+
+
+def read_plain(data: bytes, format: Format, *, whole: bool, max_documents: int) -> tuple[bytes, ...] | None:
+    """The documents of a plain file, as `parse_documents` gives them; none where the file itself is wanted.
+
+    Args:
+        whole: whether the file itself is wanted. Then it need not be of its format.
+
+    Returns:
+        None where the file may be encrypted, and sops is to be asked.
+
+    Raises:
+        JiemiError: NotEncrypted where it is neither plain nor encrypted; UnknownFormat, LimitExceeded.
+    """
+    match format:
+        case Format.YAML | Format.JSON:
+            return _read_tree(data, format, whole, max_documents)
+        case Format.DOTENV:
+            return _read_dotenv(data, whole, max_documents)
+        case Format.INI:
+            may_be_encrypted = _SOPS_SECTION.search(data) is not None
+        case Format.BINARY:
+            may_be_encrypted = _is_binary_of_sops(data)
+    if may_be_encrypted:
+        _refuse_unless(_ENCRYPTED_SOMEWHERE.search(data) is not None)
+        return None
+    _refuse_where(_ENCRYPTED_SOMEWHERE.search(data) is not None)
+    if format is Format.INI and not whole:
+        raise JiemiError("UnknownFormat", "a plain INI file can only be put whole under one key")
+    return ()
+
+
+def _read_tree(data: bytes, format: Format, whole: bool, max_documents: int) -> tuple[bytes, ...] | None:
+    if format is Format.YAML and _SOPS_AT_TOP.search(data) is not None and ENCRYPTED.encode() in data:
+        return None  # as sops writes it; the parser takes a second for a megabyte
+    try:
+        found = parse_documents(data, format, max_documents=max_documents)
+    except JiemiError as error:
+        failure = error.failure
+    else:
+        values = [json.loads(each) for each in found]
+        encrypted = any(map(_holds_encrypted, values)) or _ENCRYPTED_COMMENT.search(data) is not None
+        if any(isinstance(value, dict) and "sops" in value for value in values):
+            _refuse_unless(encrypted)
+            return None
+        _refuse_where(encrypted)
+        return () if whole else found
+    # Sops reads what is not read here: UTF-16, say.
+    if _SOPS_KEY.search(data) is not None or _no_utf8(data):
+        return None
+    _refuse_where(_ENCRYPTED_SOMEWHERE.search(data) is not None)
+    if whole:
+        return ()
+    raise JiemiError(failure.reason, failure.message.replace("the decrypted file", "the file"))
+
+
+def _read_dotenv(data: bytes, whole: bool, max_documents: int) -> tuple[bytes, ...] | None:
+    if _SOPS_VARIABLE.search(data) is not None:
+        _refuse_unless(_ENCRYPTED_SOMEWHERE.search(data) is not None)
+        return None
+    found: dict[str, str] = {}
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if not line:
+            continue
+        _refuse_where(_ENCRYPTED_COMMENT.match(line) is not None)
+        name, equals, value = line.partition(b"=")
+        _refuse_where(bool(equals) and value.lstrip(b" \t\"'").startswith(ENCRYPTED.encode()))
+        if whole or line.startswith(b"#"):
+            continue
+        if not equals:
+            raise JiemiError("UnknownFormat", f"line {number} of the file is neither NAME=VALUE nor a comment")
+        if _no_utf8(line):
+            raise JiemiError("UnknownFormat", f"line {number} of the file is not UTF-8 text")
+        if name.decode() in found:
+            raise JiemiError("UnknownFormat", f"line {number} of the file gives a name for the second time")
+        found[name.decode()] = value.decode().replace("\\n", "\n")
+    if whole:
+        return ()
+    return parse_documents(json.dumps(found).encode(), Format.DOTENV, max_documents=max_documents)
+
+
+def _is_binary_of_sops(data: bytes) -> bool:
+    """Whether a file is what sops makes of a binary one: JSON with `data` and `sops`."""
+    if not data.lstrip().startswith(b"{"):
+        return False
+    try:
+        [found] = parse_documents(data, Format.JSON, max_documents=1)
+    except JiemiError:
+        return _SOPS_KEY.search(data) is not None
+    return "sops" in json.loads(found)
+
+
+def _holds_encrypted(value: Any) -> bool:
+    """Not deeper than the parser lets it be."""
+    if isinstance(value, dict):
+        return any(map(_holds_encrypted, value.values()))
+    if isinstance(value, list):
+        return any(map(_holds_encrypted, value))
+    return isinstance(value, str) and value.lstrip().startswith(ENCRYPTED)
+
+
+def _refuse_where(holds_encrypted: bool) -> None:
+    if holds_encrypted:
+        raise JiemiError("NotEncrypted", "it has encrypted values but no SOPS metadata: encrypt it again")
+
+
+def _refuse_unless(holds_encrypted: bool) -> None:
+    if not holds_encrypted:
+        raise JiemiError(
+            "NotEncrypted", "it has `sops` at its top, but nothing in it is encrypted: encrypt it, or take that out"
+        )
+
+
+def _no_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
