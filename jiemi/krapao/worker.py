@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 log = structlog.get_logger("jiemi.krapao")
 
-_FILE_FIELD = "spec.source.fileToDecrypt or files"
+_FILE_FIELD = "spec.source.fileToDecrypt"
 _GLOBS_FIELD = "spec.source.files"
 _COMMIT_FIELD = "spec.source.repository.ref.commit"
 _SOPS_FIELD = "spec.source.sopsPath"

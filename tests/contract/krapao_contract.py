@@ -233,7 +233,7 @@ class KrapaoContract:
                     await files(repository, asked, "app/**", pattern)
                 assert caught.value.failure.reason == reason, pattern
                 if reason != "RevisionNotFound":
-                    assert "files" in caught.value.failure.message
+                    assert "spec.source.fileToDecrypt" in caught.value.failure.message
                     assert pattern in caught.value.failure.message
             with pytest.raises(JiemiError, match=r"app/\*\*"):
                 await files(repository, revision, "app/")

@@ -128,6 +128,11 @@ def test_the_text_of_a_circle_is_bounded(cycle: list[Key]) -> None:
     assert len(describe_cycle(cycle)) <= 760
 
 
+def test_a_name_is_cut_only_where_it_is_too_long() -> None:
+    assert describe_cycle([("a", "x" * 98)]) == "a/" + "x" * 98
+    assert describe_cycle([("a", "x" * 99)]) == "a/" + "x" * 97 + "…"
+
+
 def test_the_longest_names_and_circles_stay_within_the_bound() -> None:
     text = describe_cycle([("n" * 63, "x" * 253)] * 100_000)
     assert len(text) <= 760

@@ -44,7 +44,7 @@ RIGHT_KEY = AgeKey(SensitiveText("AGE-SECRET-KEY-FAKE-RIGHT"))
 SOPS_PATH = ".sops.yaml"
 """A file that every commit has."""
 
-_FIELD = "spec.source.fileToDecrypt or files"
+_FIELD = "spec.source.fileToDecrypt"
 
 Documents = Sequence[object]
 

@@ -309,8 +309,8 @@ async def test_what_is_wrong_with_files_is_told_with_its_field(
 ) -> None:
     async with krapao.open(Source(URL), NOBODY) as repository:
         for reason, told in (
-            ("FileNotFound", "spec.source.fileToDecrypt or files: x"),
-            ("NotAFile", "spec.source.fileToDecrypt or files: x"),
+            ("FileNotFound", "spec.source.fileToDecrypt: x"),
+            ("NotAFile", "spec.source.fileToDecrypt: x"),
             ("LimitExceeded", "spec.source.files: x"),
             ("Timeout", "x"),
         ):
@@ -493,7 +493,7 @@ async def test_what_is_missing_is_named_by_its_field(
 ) -> None:
     async with krapao.open(Source(URL), NOBODY) as repository:
         for request, field in (
-            (RenderRequest(revision(1), "gone.yaml"), "spec.source.fileToDecrypt or files: gone.yaml"),
+            (RenderRequest(revision(1), "gone.yaml"), "spec.source.fileToDecrypt: gone.yaml"),
             (RenderRequest(revision(1), "a.yaml", "gone.yaml"), "spec.source.sopsPath"),
         ):
             with pytest.raises(JiemiError, match=field):
