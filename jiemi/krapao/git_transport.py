@@ -243,7 +243,14 @@ class _TcpClient(TCPGitClient):
         )
         self._stack.enter_context(calls.interruptible_socket(interrupter, sock))
         stream = self._stack.enter_context(sock.makefile("rb"))
-        proto = Protocol(lambda size: self._meter.count(stream.read(size)), sock.sendall)
+
+        def write(data: bytes) -> None:
+            # A host that refuses says why and closes, while we may still be writing. The reads that follow tell: they
+            # give what it said, or that it said nothing.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                sock.sendall(data)
+
+        proto = Protocol(lambda size: self._meter.count(stream.read(size)), write)
         raw = path if isinstance(path, bytes) else path.encode()
         self.protocol_version = 2
         proto.send_cmd(b"git-" + cmd, raw, b"host=" + self._location.authority.encode() + b"\0\0version=2\0")
