@@ -98,7 +98,7 @@ def parse_documents(data: bytes, format: Format, *, max_documents: int) -> tuple
     """
     text = _decode(data)
     if text is None:
-        raise JiemiError("UnknownFormat", "the decrypted file is not UTF-8 text")
+        raise JiemiError("UnknownFormat", "its content is not UTF-8 text")
     if format in (Format.JSON, Format.DOTENV, Format.INI):
         return (_to_json(_parse_json(text), 1),)
     if text.startswith("{"):
@@ -183,7 +183,7 @@ def _parse_json(text: str) -> Any:
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
     # Out of the handler, so that the error does not carry json's, which holds the document.
-    raise _NotJsonError("UnknownFormat", f"the decrypted file is not JSON: {where}")
+    raise _NotJsonError("UnknownFormat", f"its content is not JSON: {where}")
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -423,4 +423,4 @@ def _events(text: str) -> Iterator[Any]:
         where = "an escape or a directive that YAML has not"
     else:
         return
-    raise JiemiError("UnknownFormat", f"the decrypted file is not YAML: {where}")
+    raise JiemiError("UnknownFormat", f"its content is not YAML: {where}")

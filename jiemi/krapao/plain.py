@@ -83,7 +83,7 @@ def _read_tree(data: bytes, format: Format, whole: bool, max_documents: int) -> 
     _refuse_where(_ENCRYPTED_SOMEWHERE.search(data) is not None)
     if whole:
         return ()
-    raise JiemiError(failure.reason, failure.message.replace("the decrypted file", "the file"))
+    raise JiemiError.of(failure)
 
 
 def _read_dotenv(data: bytes, whole: bool, max_documents: int) -> tuple[bytes, ...] | None:

@@ -101,7 +101,7 @@ class FilesRequest:
 
     Attributes:
         revision: full commit hash.
-        patterns: paths and globs (`jiemi.core.globs`). A file that matches several is one file.
+        patterns: paths and globs (`jiemi.core.globs`), at most 1,000. A file that matches several is one file.
         exclude: globs of files that are left out of what globs match; a path in `patterns` is never left out.
     """
 
@@ -117,7 +117,8 @@ class FileEntry:
     Attributes:
         path: its path in the repository.
         blob: git's hash of its content as it is in the repository (so of the ciphertext, where it is encrypted).
-        config: git's hash of the nearest .sops.yaml above it, or None. Decrypting warns of what that one says.
+        config: git's hash of the nearest .sops.yaml above it, or None. Decrypting warns of what that one says, but
+            where `RenderRequest.sops_path` names another: ask for that one as a plain path.
     """
 
     path: str
@@ -204,7 +205,8 @@ class Repository(Protocol):
     """A repository that is open. Methods may be called from several tasks at once."""
 
     async def head(self, *, max_age_seconds: float) -> Head:
-        """The newest revision of the followed ref.
+        """The newest revision of the followed ref. Of a source that is one commit it is that one, and all that is
+        proven is that the host lets these credentials in: one that it does not have is told by `files` and `render`.
 
         Args:
             max_age_seconds: an answer that the host gave at most so long ago will do; 0 asks the host now.

@@ -218,26 +218,14 @@ class _Repository:
             request = codec.read_files_request(params.request)
             return lambda: self._files(request), codec.files_request_bytes(request)
 
-        answer = await self._answer(call, read)
-        if isinstance(answer, Failure):
-            codec.write_files_result(call.results.result, answer)
-        else:
-            files, permit = answer
-            receipt = self._bridge.serve("Receipt", _Receipt(permit))
-            codec.write_files_result(call.results.result, files, receipt)
+        await self._answer_with_receipt(call, read, codec.write_files_result)
 
     async def render(self, call: Any) -> None:
         def read(params: Any) -> tuple[Callable[[], Awaitable[tuple[Rendered, Permit]]], int]:
             request = codec.read_render_request(params.request)
             return lambda: self._render(request), codec.request_bytes(request)
 
-        answer = await self._answer(call, read)
-        if isinstance(answer, Failure):
-            codec.write_render_result(call.results.result, answer)
-        else:
-            rendered, permit = answer
-            receipt = self._bridge.serve("Receipt", _Receipt(permit))
-            codec.write_render_result(call.results.result, rendered, receipt)
+        await self._answer_with_receipt(call, read, codec.write_render_result)
 
     async def watch(self, call: Any) -> None:
         watcher = self._bridge.hold(call.params.watcher)
@@ -263,6 +251,20 @@ class _Repository:
                 f"{request.path} decrypts to more than {MAX_RENDERED_BYTES} bytes or {MAX_DOCUMENTS} documents",
             )
         return rendered, await self._connection.answers.acquire(size)
+
+    async def _answer_with_receipt(
+        self,
+        call: Any,
+        read: Callable[[Any], tuple[Callable[[], Awaitable[tuple[T, Permit]]], int]],
+        write: Callable[[Any, T | Failure, object], None],
+    ) -> None:
+        """As `_answer`, and write what came of it, with a receipt: until it is released, the answer's bytes count."""
+        answer = await self._answer(call, read)
+        if isinstance(answer, Failure):
+            write(call.results.result, answer, None)
+        else:
+            value, permit = answer
+            write(call.results.result, value, self._bridge.serve("Receipt", _Receipt(permit)))
 
     async def _answer(self, call: Any, read: Callable[[Any], tuple[Callable[[], Awaitable[T]], int]]) -> T | Failure:
         """Do the work on the trio side, and make a Failure of what goes wrong.

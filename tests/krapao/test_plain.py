@@ -75,9 +75,9 @@ def test_a_file_that_is_wanted_whole_need_not_be_of_its_format(data: bytes | str
 @pytest.mark.parametrize(
     ("data", "format", "why"),
     [
-        ("a: [", Format.YAML, "UnknownFormat: the file is not YAML: line 1"),
+        ("a: [", Format.YAML, "UnknownFormat: its content is not YAML: line 1"),
         ("a: 1\na: 2\n", Format.YAML, "UnknownFormat: document 1, line 2: the same key twice"),
-        ("{", Format.JSON, "UnknownFormat: the file is not JSON: line 1"),
+        ("{", Format.JSON, "UnknownFormat: its content is not JSON: line 1"),
         (b"{\xff}", Format.BINARY, ""),
         ("---\n" * 5 + "a\n---\n" * 11, Format.YAML, "LimitExceeded: the file has more than 10 documents"),
         ("A=1\nB\n", Format.DOTENV, "UnknownFormat: line 2 of the file is neither"),

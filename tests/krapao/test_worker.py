@@ -498,7 +498,7 @@ async def test_what_is_missing_is_named_by_its_field(
         ):
             with pytest.raises(JiemiError, match=field):
                 await repository.render(request)
-        with pytest.raises(JiemiError, match=r"^UnknownFormat: a\.json: the decrypted file is not JSON"):
+        with pytest.raises(JiemiError, match=r"^UnknownFormat: a\.json: its content is not JSON"):
             await repository.render(RenderRequest(revision(1), "a.json"))
 
 
