@@ -182,21 +182,27 @@ async def test_a_thousand_decryptions_with_pgp_leave_nothing_and_take_no_more_me
 
 def _pgp_cases(sops: Path) -> list[tuple[str, PgpKey, bytes]]:
     """Keys with a file for each."""
+    others = frozenset(_agents())
     cases = []
     for number in range(KEYRINGS):
         name = f"key-{number}"
         key = new_pgp_key(name)
         with open_pgp_recipient(key) as service:
             cases.append((name, key, service.encrypt(sops, f"a: {name}\n".encode(), "yaml")))
-    until("the agents that made the keys are gone", _reap_agents)
+    until("the agents that made the keys are gone", lambda: _reaped(frozenset(_agents()) - others))
     return cases
 
 
-def _reap_agents() -> bool:
-    """Reap the agents of keyrings that this process made itself, and adopts; whether none is left."""
-    agents = [child for child in _children(os.getpid()) if child.name == b"gpg-agent"]
+def _agents() -> list[int]:
+    """The gpg-agents that this process has as children: it adopts those of keyrings that it, or another suite's
+    laboratory that lasts as long as the process, made itself."""
+    return [child.pid for child in _children(os.getpid()) if child.name == b"gpg-agent"]
+
+
+def _reaped(agents: frozenset[int]) -> bool:
+    """Reap those agents that have ended; whether there was none."""
     for agent in agents:
-        os.waitpid(agent.pid, os.WNOHANG)
+        os.waitpid(agent, os.WNOHANG)
     return not agents
 
 
