@@ -20,6 +20,7 @@ from dulwich.protocol import Protocol
 from jiemi.blocking import calls
 from jiemi.core.errors import JiemiError
 from jiemi.krapao import known_hosts
+from jiemi.krapao.git_transport import write_though_closed
 from jiemi.krapao.meter import Meter
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.urls import Location
@@ -100,7 +101,7 @@ class _SshClient(TraditionalGitClient):
         channel = self._open_channel()
         channel.exec_command(command)
         stream = channel.makefile("rb")
-        proto = Protocol(lambda size: self._meter.count(bytes(stream.read(size))), channel.sendall)
+        proto = Protocol(lambda size: self._meter.count(bytes(stream.read(size))), write_though_closed(channel.sendall))
         # Nothing is read before `done` is sent, so nothing needs to know whether there is something to read.
         return proto, lambda: False, cast(IO[bytes], _Stderr(channel))
 

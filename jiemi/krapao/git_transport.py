@@ -215,6 +215,24 @@ class _HttpClient(Urllib3HttpGitClient):
 # git://
 
 
+def write_though_closed(send: Callable[[bytes], None]) -> Callable[[bytes], None]:
+    """A way to write to a host that may have closed.
+
+    One that refuses says why and closes, while we may still be writing. The reads that follow tell: they give what it
+    said, or that it said nothing.
+    """
+
+    def write(data: bytes) -> None:
+        try:
+            send(data)
+        except TimeoutError:
+            raise
+        except OSError:
+            pass
+
+    return write
+
+
 class _TcpClient(TCPGitClient):
     """git:// over a connection that can be interrupted."""
 
@@ -243,14 +261,7 @@ class _TcpClient(TCPGitClient):
         )
         self._stack.enter_context(calls.interruptible_socket(interrupter, sock))
         stream = self._stack.enter_context(sock.makefile("rb"))
-
-        def write(data: bytes) -> None:
-            # A host that refuses says why and closes, while we may still be writing. The reads that follow tell: they
-            # give what it said, or that it said nothing.
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-                sock.sendall(data)
-
-        proto = Protocol(lambda size: self._meter.count(stream.read(size)), write)
+        proto = Protocol(lambda size: self._meter.count(stream.read(size)), write_though_closed(sock.sendall))
         raw = path if isinstance(path, bytes) else path.encode()
         self.protocol_version = 2
         proto.send_cmd(b"git-" + cmd, raw, b"host=" + self._location.authority.encode() + b"\0\0version=2\0")

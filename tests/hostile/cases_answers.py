@@ -314,7 +314,7 @@ def _dotenv(lab: Lab, old: str = "", new: str = "", more: str = "") -> bytes:
     )
     text = "\n".join(lines) + "\n"
     assert old in text
-    return (text.replace(old, new) + more).encode()
+    return (text.replace(old, new, 1) + more).encode()
 
 
 def _ini(lab: Lab, more: str) -> bytes:

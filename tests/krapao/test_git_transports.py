@@ -28,7 +28,7 @@ from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import GitServer, git_environment
 from jiemi.krapao.git import Clones
 from jiemi.krapao.git_port import Advertised, Ref
-from jiemi.krapao.git_transport import _TcpClient
+from jiemi.krapao.git_transport import _TcpClient, write_though_closed
 from jiemi.krapao.meter import Meter
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.urls import parse_url
@@ -390,6 +390,14 @@ async def test_what_a_git_host_said_is_read_though_it_closed_while_it_was_writte
 
         with trio.fail_after(10):
             assert await run_blocking(talk, limiter=trio.CapacityLimiter(1)) == b"ERR not our ref"
+
+
+def test_a_host_that_takes_too_long_to_be_written_to_is_not_taken_for_one_that_closed() -> None:
+    def send(data: bytes) -> None:
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        write_though_closed(send)(b"x")
 
 
 async def test_a_silent_git_host_is_left_when_cancelled_or_late(settings: KrapaoSettings) -> None:
