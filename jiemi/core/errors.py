@@ -48,8 +48,23 @@ REASONS: Mapping[str, ReasonInfo] = {
     ),
     "ProviderNotSupportedYet": ReasonInfo(
         Kind.STALLED,
-        "Krapao is of an older release than Miwen, and does not know the provider.",
+        "Krapao is of an older release than Miwen, and does not know the provider, or what else the spec asks for.",
         "Bring Krapao to the release of Miwen.",
+    ),
+    "DependencyNotReady": ReasonInfo(
+        Kind.WAITING,
+        "A Decryptor that `dependsOn` names is not ready, or does not exist.",
+        "Nothing, if it is coming: this one goes on as soon as it is ready. Otherwise look at that Decryptor.",
+    ),
+    "DependencyCycle": ReasonInfo(
+        Kind.STALLED,
+        "Decryptors depend on one another in a circle, so none of them can be the first.",
+        "Take one of the names out of `dependsOn`; the message shows the circle.",
+    ),
+    "CrossNamespaceDenied": ReasonInfo(
+        Kind.STALLED,
+        "The Decryptor names something outside its own namespace, and Miwen runs with `--no-cross-namespace`.",
+        "Keep to the Decryptor's namespace, or ask the operator.",
     ),
     # Credentials
     "SecretNotFound": ReasonInfo(
@@ -110,7 +125,7 @@ REASONS: Mapping[str, ReasonInfo] = {
     ),
     "RefNotFound": ReasonInfo(
         Kind.STALLED,
-        "The repository has no such branch or tag (or is empty).",
+        "The repository has no such branch, tag or commit (or is empty), or its host does not give that commit.",
         "Correct `repository.ref`, or push the branch again.",
     ),
     "RevisionNotFound": ReasonInfo(
@@ -131,7 +146,7 @@ REASONS: Mapping[str, ReasonInfo] = {
     # The file
     "FileNotFound": ReasonInfo(
         Kind.STALLED,
-        "The revision has no file at `fileToDecrypt` (or at `sopsPath`).",
+        "The revision has no file at `fileToDecrypt`, at a plain path of `files`, or at `sopsPath`.",
         "Correct the path, or commit the file.",
     ),
     "NotAFile": ReasonInfo(
@@ -222,6 +237,21 @@ REASONS: Mapping[str, ReasonInfo] = {
         "A document in the file lacks apiVersion, kind or metadata.name, or is no mapping.",
         "Correct the document that the message numbers.",
     ),
+    "DuplicateObject": ReasonInfo(
+        Kind.STALLED,
+        "Two documents of the Decryptor's files describe the same object (or two files give the same key of a target).",
+        "Take one of the two out, or out of `files` by `exclude`.",
+    ),
+    "NothingToApply": ReasonInfo(
+        Kind.STALLED,
+        "The files hold no object, or `files` matches no file.",
+        "Correct `files` and `exclude`, or set `allowEmpty: true` if it is meant; nothing is deleted until then.",
+    ),
+    "ObjectClaimed": ReasonInfo(
+        Kind.STALLED,
+        "Another Decryptor has applied the object already.",
+        "Let one of the two describe it. To hand it over, take it out of the first one's files (with `prune: false`).",
+    ),
     "KindUnknown": ReasonInfo(
         Kind.WAITING,
         "The cluster serves no such kind.",
@@ -241,6 +271,61 @@ REASONS: Mapping[str, ReasonInfo] = {
         Kind.STALLED,
         "The API server found the object invalid.",
         "Correct the object's fields that the message names.",
+    ),
+    "FieldImmutable": ReasonInfo(
+        Kind.STALLED,
+        "A field of the live object differs from git and can't be changed any more.",
+        "Put the old value back, or set `force: true` to have the object deleted and made anew.",
+    ),
+    "FieldConflict": ReasonInfo(
+        Kind.STALLED,
+        "Another field manager owns the field with another value, and `conflictPolicy` is Refuse.",
+        "Take the field out of one of the two, or set `conflictPolicy: TakeOver`.",
+    ),
+    "AdmissionDenied": ReasonInfo(
+        Kind.STALLED,
+        "An admission policy or webhook of the cluster refuses the object.",
+        "Ask what the policy that the message names wants, and change the object.",
+    ),
+    "QuotaExceeded": ReasonInfo(
+        Kind.WAITING,
+        "A resource quota of the namespace is used up.",
+        "Make room or raise the quota; it is tried again.",
+    ),
+    "ReadForbidden": ReasonInfo(
+        Kind.STALLED,
+        "Miwen (or the Decryptor's ServiceAccount) has no right to read the object.",
+        "Grant `get` on the kind that the message names.",
+    ),
+    "DeleteForbidden": ReasonInfo(
+        Kind.STALLED,
+        "Miwen (or the Decryptor's ServiceAccount) has no right to delete the object.",
+        "Grant `delete` on the kind that the message names.",
+    ),
+    "WatchForbidden": ReasonInfo(
+        Kind.STALLED,
+        "Miwen may not list and watch a kind that it applies, so drift of it is not seen.",
+        "Grant `list` and `watch` on the kind that the message names to Miwen's ServiceAccount.",
+    ),
+    "EventForbidden": ReasonInfo(
+        Kind.STALLED,
+        "Miwen may not create Events.",
+        "Grant `create` on events of API group events.k8s.io to Miwen's ServiceAccount (deploy/rbac.yaml does).",
+    ),
+    "ImpersonationForbidden": ReasonInfo(
+        Kind.STALLED,
+        "Miwen may not act as the ServiceAccount that `serviceAccountName` (or `--default-service-account`) names.",
+        "Grant `impersonate` on that ServiceAccount to Miwen's ServiceAccount.",
+    ),
+    "ObjectsNotReady": ReasonInfo(
+        Kind.WAITING,
+        "The objects are applied, but not all of them became ready within `timeout`.",
+        "Look at the objects that the message names; Ready follows when they do.",
+    ),
+    "ObjectsFailed": ReasonInfo(
+        Kind.STALLED,
+        "An object that was applied says that it failed.",
+        "Look at the object that the message names.",
     ),
     "ApplyConflict": ReasonInfo(
         Kind.TRANSIENT,
@@ -287,7 +372,7 @@ REASONS: Mapping[str, ReasonInfo] = {
 """Every reason there is. A reason that is not here can't be raised."""
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """The text with control characters made spaces, cut to the limit."""
     line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     if len(line) <= MESSAGE_LIMIT_CHARACTERS:
@@ -305,7 +390,7 @@ class Failure:
     """
 
     reason: str = attrs.field(validator=attrs.validators.in_(REASONS))
-    message: str = attrs.field(converter=_one_line)
+    message: str = attrs.field(converter=one_line)
 
     @property
     def kind(self) -> Kind:

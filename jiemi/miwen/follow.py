@@ -1,37 +1,20 @@
-"""Follow the Decryptors of the cluster: list them in pages, watch from there on, resume where the watch ended.
-
-Three concerns, one function each: `follow` decides between listing and watching, `_list` reads pages, `_watch` reads
-one watch. A watch that ends is opened again at the last version seen; 410 Gone means list again; so does a watch that
-makes no sense. Nothing is removed but by a DELETED event or a list that was read whole.
-"""
+"""Follow the Decryptors of the cluster: a reflector (`jiemi.miwen.reflector`) reads them, their tasks are told."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Set
+from contextlib import AbstractAsyncContextManager
 
 import structlog
 import trio
 
 from jiemi.core.decryptor import Decryptor, read_decryptor
-from jiemi.core.errors import JiemiError
+from jiemi.core.errors import Failure
 from jiemi.core.fields import FieldError
 from jiemi.core.schedule import watch_retry_seconds
-from jiemi.core.watch import (
-    Bookmark,
-    Change,
-    ChangeType,
-    Expired,
-    LineSplitter,
-    MalformedWatch,
-    WatchFailed,
-    parse_event,
-)
-from jiemi.miwen.decryptors import Decryptors
-from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes
-
-PAGE_LIMIT = 500
-"""Objects a page; the page size of kubectl."""
+from jiemi.miwen.decryptors import Decryptors, Key
+from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes, Page
+from jiemi.miwen.reflector import reflect
 
 _log = structlog.get_logger("jiemi.miwen")
 
@@ -44,89 +27,50 @@ async def follow(
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Keep the tasks in step with the objects, until cancelled. Started once the first list was read whole."""
-    version: str | None = None
-    listed = -math.inf
-    failures = 0
-    while True:
-        seen = _Seen()
-        try:
-            if version is None:
-                version = await _list(kubernetes, decryptors)
-                task_status.started()
-                task_status = trio.TASK_STATUS_IGNORED
-                listed = trio.current_time()
-            began = trio.current_time()
-            version = await _watch(kubernetes, decryptors, version, seen)
-            # Go on at once, or list at once where the version was too old; but one that ends as soon as it begins,
-            # again and again, must not make this a busy loop.
-            if trio.current_time() - (began if version is not None else listed) >= 1:
-                failures = 0
-                continue
-            failures += 1
-        except JiemiError as error:
-            # What was seen is not asked for again: old states would be taken for new ones.
-            version = None if error.failure.reason == "WatchExpired" else seen.version or version
-            failures += 1
-            _log.warning("watch-interrupted", reason=error.failure.reason, message=error.failure.message)
-        await trio.sleep(watch_retry_seconds(failures, random=random()))
+    await reflect(
+        _DecryptorListWatch(kubernetes),
+        _DecryptorSink(decryptors),
+        name="decryptors",
+        retry_seconds=lambda failures: watch_retry_seconds(failures, random=random()),
+        task_status=task_status,
+    )
 
 
-class _Seen:
-    """The newest version of a watch, also where the watch ends with an error."""
+class _DecryptorListWatch:
+    def __init__(self, kubernetes: Kubernetes) -> None:
+        self._kubernetes = kubernetes
 
-    version: str | None = None
+    async def list(self, *, limit: int, continue_token: str | None) -> Page:
+        return await self._kubernetes.list_decryptors(limit=limit, continue_token=continue_token)
 
-
-async def _list(kubernetes: Kubernetes, decryptors: Decryptors) -> str:
-    """Read all pages; returns the version to watch from."""
-    seen = []
-    token: str | None = None
-    while True:
-        page = await kubernetes.list_decryptors(limit=PAGE_LIMIT, continue_token=token)
-        for obj in page.items:
-            decryptor = _read(obj)
-            if decryptor is not None:
-                seen.append(decryptor.meta.key)
-                decryptors.put(decryptor)
-        token = page.continue_token
-        if token is None:
-            decryptors.keep_only(seen)
-            _log.info("listed", decryptors=len(seen), resource_version=page.resource_version)
-            return page.resource_version
+    def watch(self, *, resource_version: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        return self._kubernetes.watch_decryptors(resource_version=resource_version)
 
 
-async def _watch(kubernetes: Kubernetes, decryptors: Decryptors, version: str, seen: _Seen) -> str | None:
-    """Read one watch to its end; returns the version to go on from, or None to list again."""
-    lines = LineSplitter()
-    async with kubernetes.watch_decryptors(resource_version=version) as chunks:
-        async for chunk in chunks:
-            try:
-                events = [parse_event(line) for line in lines.feed(chunk)]
-            except MalformedWatch as error:
-                _log.warning("watch-malformed", message=str(error))
-                return None
-            for event in events:
-                if isinstance(event, Expired):
-                    return None
-                if isinstance(event, WatchFailed):
-                    # It may be the version that the server can't serve.
-                    _log.warning("watch-failed", code=event.code)
-                    return None
-                if isinstance(event, Change):
-                    _take(decryptors, event)
-                if isinstance(event, Change | Bookmark):
-                    version = seen.version = event.resource_version
-    return version
+class _DecryptorSink:
+    def __init__(self, decryptors: Decryptors) -> None:
+        self._decryptors = decryptors
 
+    def put(self, obj: JsonObject) -> Key | None:
+        decryptor = _read(obj)
+        if decryptor is None:
+            return None
+        self._decryptors.put(decryptor)
+        return decryptor.meta.key
 
-def _take(decryptors: Decryptors, change: Change) -> None:
-    decryptor = _read(change.object)
-    if decryptor is None:
-        return
-    if change.type is ChangeType.DELETED:
-        decryptors.remove(decryptor.meta.key)
-    else:
-        decryptors.put(decryptor)
+    def remove(self, obj: JsonObject) -> None:
+        decryptor = _read(obj)
+        if decryptor is not None:
+            self._decryptors.remove(decryptor.meta.key)
+
+    def keep_only(self, keys: Set[Key]) -> None:
+        self._decryptors.keep_only(keys)
+
+    def watching(self) -> None:
+        """Nobody waits for it."""
+
+    def interrupted(self, failure: Failure, failures_in_a_row: int) -> None:
+        _log.warning("watch-interrupted", reason=failure.reason, message=failure.message)
 
 
 def _read(obj: JsonObject) -> Decryptor | None:

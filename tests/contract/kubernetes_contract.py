@@ -1,148 +1,38 @@
-"""What every form of the Kubernetes port does. One suite for the fake and for the real form on a real API server.
+"""What every form of the Kubernetes port does. Suites for the fake and for the real form on a real API server.
 
-A test module subclasses `KubernetesContract` (its name beginning with Test) and gives a fixture `world`.
+This one is of Decryptors, Secrets, Events and of what an apply does; `kubernetes_objects_contract` is of objects of any
+kind, `kubernetes_accounts_contract` of what is done as an account, `kubernetes_metadata_contract` of lists and watches
+of metadata. A test module subclasses each (its name beginning with Test) and gives a fixture `world`.
 """
 
 from __future__ import annotations
 
-import base64
 import json
-from collections import deque
-from collections.abc import AsyncIterator, Collection, Mapping
-from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 import trio
+from contract.kubernetes_parts import (
+    CANARY,
+    DEADLINE_SECONDS,
+    Events,
+    World,
+    decryptor,
+    denied,
+    encoded,
+    event,
+    failure_of,
+    refused,
+    secret,
+    status,
+    version_now,
+)
 
 from jiemi.core.decryptor import API_VERSION, KIND
 from jiemi.core.errors import JiemiError
-from jiemi.core.watch import Bookmark, Change, Event, Expired, LineSplitter, parse_event
-from jiemi.miwen.kubernetes.counts import RequestCounter
-from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes
-
-DEADLINE_SECONDS = 30
-"""For what must happen, on a machine that is busy with other things."""
-
-CANARY = "canary-5f1e9c"
-"""Part of every secret value here; no error may show it."""
-
-
-class CountingKubernetes(Kubernetes, Protocol):
-    requests: RequestCounter
-
-
-class World(Protocol):
-    """A cluster, and the port that is tested.
-
-    Attributes:
-        kubernetes: looks at `namespace` alone, with all rights.
-        namespace: a new one.
-    """
-
-    kubernetes: CountingKubernetes
-    namespace: str
-
-    async def put(self, obj: JsonObject) -> Mapping[str, Any]:
-        """Create an object, or replace it (its status stays), as an administrator."""
-        ...
-
-    async def delete(self, api_version: str, kind: str, namespace: str, name: str) -> None: ...
-
-    async def get(self, api_version: str, kind: str, namespace: str | None, name: str) -> Mapping[str, Any]: ...
-
-    def limited(self, rights: Collection[tuple[str, str]]) -> AbstractAsyncContextManager[Kubernetes]:
-        """The port with these rights only, pairs of verb and resource, and the watch of `namespace`."""
-        ...
-
-    def short_watch(self) -> AbstractAsyncContextManager[Kubernetes]:
-        """The port with a watch timeout of 3 seconds."""
-        ...
-
-
-def decryptor(world: World, name: str, file: str = "secret.enc.yaml") -> dict[str, Any]:
-    return {
-        "apiVersion": API_VERSION,
-        "kind": KIND,
-        "metadata": {"name": name, "namespace": world.namespace},
-        "spec": {
-            "provider": {"age": {"privateKey": {"secretName": "age", "key": "key"}}},
-            "source": {"repository": {"url": "https://git.example/app.git"}, "fileToDecrypt": file},
-        },
-    }
-
-
-def status(number: int, **more: Any) -> dict[str, Any]:
-    current = {
-        "id": number,
-        "revision": "a" * 40,
-        "file_to_decrypt": "secret.enc.yaml",
-        "deployed_at": "2026-11-24T03:00:00Z",
-        "status": "Sync",
-        "error_message": None,
-    }
-    return {"current": current, "history": [], **more}
-
-
-def secret(name: str, namespace: str | None = None, **fields: Any) -> dict[str, Any]:
-    metadata = {"name": name} | ({"namespace": namespace} if namespace else {})
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, **fields}
-
-
-def encoded(text: str) -> str:
-    return base64.b64encode(text.encode()).decode()
-
-
-class Events:
-    """Reads a watch."""
-
-    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
-        self._chunks = chunks
-        self._lines = LineSplitter()
-        self._ready: deque[Event] = deque()
-
-    async def next(self) -> Event | None:
-        """The next event; None at the end."""
-        while not self._ready:
-            chunk = await anext(self._chunks, None)
-            if chunk is None:
-                return None
-            self._ready += [parse_event(line) for line in self._lines.feed(chunk)]
-        return self._ready.popleft()
-
-    async def rest(self) -> list[Event]:
-        """The events up to the end."""
-        found: list[Event] = []
-        while (event := await self.next()) is not None:
-            found.append(event)
-        return found
-
-    async def changes(self, number: int) -> list[tuple[str, str]]:
-        """The next changes: type and name."""
-        taken: list[tuple[str, str]] = []
-        with trio.fail_after(DEADLINE_SECONDS):
-            while len(taken) < number:
-                event = await self.next()
-                assert event is not None, "the watch ended"
-                if isinstance(event, Change):
-                    taken.append((event.type.value, event.object["metadata"]["name"]))
-        return taken
-
-
-async def version_now(kubernetes: Kubernetes) -> str:
-    return (await kubernetes.list_decryptors(limit=1, continue_token=None)).resource_version
-
-
-async def refused(kubernetes: Kubernetes, manifest: JsonObject, reason: str, *, namespace: str) -> str:
-    """Apply what can't be applied; returns the message."""
-    with pytest.raises(JiemiError) as caught:
-        await kubernetes.apply(manifest, default_namespace=namespace)
-    message = caught.value.failure.message
-    assert caught.value.failure.reason == reason, message
-    assert CANARY not in str(caught.value)
-    assert CANARY not in repr(caught.value)
-    assert encoded(CANARY) not in str(caught.value)
-    return message
+from jiemi.core.watch import Bookmark, Change, Expired
+from jiemi.miwen.kubernetes.port import JsonObject
 
 
 class KubernetesContract:
@@ -243,42 +133,39 @@ class KubernetesContract:
 
     async def test_apply_creates_and_returns_metadata_only(self, world: World) -> None:
         manifest = secret("made", stringData={"password": CANARY})
-        result = await world.kubernetes.apply(manifest, default_namespace=world.namespace)
+        result = await world.kubernetes.objects(None).apply(manifest, default_namespace=world.namespace)
         live = await world.get("v1", "Secret", world.namespace, "made")
         assert live["data"] == {"password": encoded(CANARY)}
-        assert result == {
-            "name": "made",
-            "namespace": world.namespace,
-            "uid": live["metadata"]["uid"],
-            "resourceVersion": live["metadata"]["resourceVersion"],
-        }
+        assert result == live["metadata"]
         assert world.kubernetes.requests.snapshot().of("apply", "secrets") == 1
 
     async def test_apply_of_the_same_again_changes_nothing(self, world: World) -> None:
         manifest = secret("made", data={"password": encoded(CANARY)})
-        first = await world.kubernetes.apply(manifest, default_namespace=world.namespace)
-        assert await world.kubernetes.apply(manifest, default_namespace=world.namespace) == first
+        first = await world.kubernetes.objects(None).apply(manifest, default_namespace=world.namespace)
+        assert await world.kubernetes.objects(None).apply(manifest, default_namespace=world.namespace) == first
 
     async def test_apply_removes_fields_that_it_gave_before_and_keeps_those_of_others(self, world: World) -> None:
         await world.put(secret("shared", world.namespace, data={"theirs": encoded("t"), "taken": encoded("old")}))
-        await world.kubernetes.apply(
+        await world.kubernetes.objects(None).apply(
             secret("shared", data={"a": encoded("1"), "b": encoded("2"), "taken": encoded("new")}),
             default_namespace=world.namespace,
         )
-        await world.kubernetes.apply(
+        await world.kubernetes.objects(None).apply(
             secret("shared", data={"b": encoded("3"), "taken": encoded("new")}), default_namespace=world.namespace
         )
         live = await world.get("v1", "Secret", world.namespace, "shared")
         assert live["data"] == {"theirs": encoded("t"), "b": encoded("3"), "taken": encoded("new")}
 
     async def test_a_manifest_s_own_namespace_comes_before_the_default(self, world: World) -> None:
-        result = await world.kubernetes.apply(secret("made", world.namespace), default_namespace="default")
+        result = await world.kubernetes.objects(None).apply(
+            secret("made", world.namespace), default_namespace="default"
+        )
         assert result["namespace"] == world.namespace
 
     async def test_a_kind_of_the_whole_cluster_gets_no_namespace(self, world: World) -> None:
         name = f"{world.namespace}-made"
         manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "namespace": "default"}}
-        result = await world.kubernetes.apply(manifest, default_namespace=world.namespace)
+        result = await world.kubernetes.objects(None).apply(manifest, default_namespace=world.namespace)
         assert (result["name"], result.get("namespace")) == (name, None)
 
     @pytest.mark.parametrize(
@@ -323,13 +210,6 @@ class KubernetesContract:
         message = await refused(world.kubernetes, secret(name), "ApplyRejected", namespace=world.namespace)
         assert "metadata.name" in message
 
-    async def test_an_immutable_secret_is_not_changed(self, world: World) -> None:
-        first = secret("fixed", immutable=True, data={"password": encoded("old")})
-        await world.kubernetes.apply(first, default_namespace=world.namespace)
-        second = secret("fixed", immutable=True, data={"password": encoded(CANARY)})
-        message = await refused(world.kubernetes, second, "ApplyRejected", namespace=world.namespace)
-        assert "data (FieldValueForbidden)" in message
-
     async def test_status_is_replaced_as_a_whole_and_nothing_else(self, world: World) -> None:
         made = await world.put(decryptor(world, "one"))
         uid = made["metadata"]["uid"]
@@ -358,6 +238,104 @@ class KubernetesContract:
         uid = made["metadata"]["uid"]
         assert await world.kubernetes.patch_status(world.namespace, "one", status(1), uid=uid) is None
 
+    async def test_one_decryptor_is_read(self, world: World) -> None:
+        await world.put(decryptor(world, "one"))
+        live = await world.get(API_VERSION, KIND, world.namespace, "one")
+        assert await world.kubernetes.get_decryptor(world.namespace, "one") == live
+        for name in ("two", "..", "a/b", ""):
+            assert await world.kubernetes.get_decryptor(world.namespace, name) is None
+
+    async def test_finalizers_are_set_and_taken_off(self, world: World) -> None:
+        made = await world.put(decryptor(world, "one"))
+        uid = made["metadata"]["uid"]
+
+        async def write(finalizers: list[str], now: Mapping[str, Any]) -> JsonObject | None:
+            version = now["metadata"]["resourceVersion"]
+            return await world.kubernetes.set_finalizers(
+                world.namespace, "one", finalizers, uid=uid, resource_version=version
+            )
+
+        with_two = await write(["tests.example/a", "tests.example/b"], made)
+        assert with_two is not None
+        assert with_two["metadata"]["finalizers"] == ["tests.example/a", "tests.example/b"]
+        assert with_two["spec"] == made["spec"]
+        assert with_two["metadata"]["generation"] == 1
+        without = await write([], with_two)
+        assert without is not None
+        assert "finalizers" not in without["metadata"]
+        assert await world.get(API_VERSION, KIND, world.namespace, "one") == without
+        # In a state that is past, nothing is written.
+        reason, message = await failure_of(write(["tests.example/c"], with_two))
+        assert reason == "ApplyConflict"
+        assert f"Decryptor {world.namespace}/one" in message
+        assert await world.get(API_VERSION, KIND, world.namespace, "one") == without
+        counts = world.kubernetes.requests.snapshot()
+        assert (counts.of("patch", "decryptors"), counts.writes) == (3, 3)
+
+    async def test_an_object_that_is_being_deleted_is_gone_with_its_last_finalizer(self, world: World) -> None:
+        kubernetes, namespace = world.kubernetes, world.namespace
+        new = decryptor(world, "one")
+        new["metadata"]["finalizers"] = ["tests.example/a", "tests.example/b"]
+        await world.put(new)
+        await world.delete(API_VERSION, KIND, namespace, "one")
+        doomed = await kubernetes.get_decryptor(namespace, "one")
+        assert doomed is not None
+        metadata = doomed["metadata"]
+        assert "deletionTimestamp" in metadata
+        assert metadata["generation"] == 2
+        state = {"uid": metadata["uid"], "resource_version": metadata["resourceVersion"]}
+        # None can be added any more.
+        more = [*metadata["finalizers"], "tests.example/c"]
+        reason, _ = await failure_of(kubernetes.set_finalizers(namespace, "one", more, **state))
+        assert reason == "ApplyConflict"
+        left = await kubernetes.set_finalizers(namespace, "one", ["tests.example/b"], **state)
+        assert left is not None
+        state["resource_version"] = left["metadata"]["resourceVersion"]
+        assert await kubernetes.set_finalizers(namespace, "one", [], **state) is None
+        assert not await world.exists(API_VERSION, KIND, namespace, "one")
+        assert await kubernetes.set_finalizers(namespace, "one", [], **state) is None
+
+    async def test_the_finalizers_of_another_object_of_that_name_are_left_alone(self, world: World) -> None:
+        made = await world.put(decryptor(world, "one"))
+        version = made["metadata"]["resourceVersion"]
+        other = "00000000-0000-0000-0000-000000000000"
+        finalizers = ["tests.example/a"]
+        set_finalizers = world.kubernetes.set_finalizers
+        assert await set_finalizers(world.namespace, "one", finalizers, uid=other, resource_version=version) is None
+        assert "finalizers" not in (await world.get(API_VERSION, KIND, world.namespace, "one"))["metadata"]
+
+    async def test_an_event_is_created_once(self, world: World) -> None:
+        for note in ("first", "again"):
+            await world.kubernetes.create_event(world.namespace, event(world, "e", note=note))
+        live = await world.get("events.k8s.io/v1", "Event", world.namespace, "e")
+        assert (live["note"], live["reason"], live["regarding"]["name"]) == ("first", "Applied", "one")
+        counts = world.kubernetes.requests.snapshot()
+        assert (counts.of("create", "events"), counts.writes) == (2, 2)
+
+    async def test_an_event_needs_a_namespace_that_stays(self, world: World) -> None:
+        missing, doomed = f"{world.namespace}-not", await world.doomed_namespace()
+        for namespace in (missing, doomed):
+            reason, message = await failure_of(world.kubernetes.create_event(namespace, event(world, "e")))
+            assert reason == "NamespaceNotFound"
+            assert namespace in message
+
+    @pytest.mark.parametrize(
+        ("field", "value", "named"),
+        [
+            ("eventTime", None, "eventTime (FieldValueRequired)"),
+            ("action", "", "action (FieldValueRequired)"),
+            ("type", f"{CANARY}", "type (FieldValueInvalid)"),
+            ("note", CANARY * 100, "message (FieldValueInvalid)"),
+        ],
+    )
+    async def test_an_event_that_is_wrong_is_rejected(self, world: World, field: str, value: Any, named: str) -> None:
+        reason, message = await failure_of(
+            world.kubernetes.create_event(world.namespace, event(world, "e", **{field: value}))
+        )
+        assert reason == "ApplyRejected"
+        assert named in message
+        assert f"Event {world.namespace}/e" in message
+
     async def test_a_right_that_is_missing_is_named(self, world: World) -> None:
         made = await world.put(decryptor(world, "one"))
         uid = made["metadata"]["uid"]
@@ -380,24 +358,41 @@ class KubernetesContract:
                 await kubernetes.patch_status(world.namespace, "one", status(1), uid=uid)
             assert caught.value.failure.reason == "ListForbidden"
             assert "`patch` on decryptors/status of API group jiemi.cr" in str(caught.value)
+            version = made["metadata"]["resourceVersion"]
+            doing = kubernetes.set_finalizers(world.namespace, "one", [], uid=uid, resource_version=version)
+            assert "`patch` on decryptors of API group jiemi.cr" in await denied(doing, "ListForbidden")
+            doing = kubernetes.get_decryptor(world.namespace, "one")
+            assert "`get` on decryptors of API group jiemi.cr" in await denied(doing, "ListForbidden")
+            message = await denied(kubernetes.create_event(world.namespace, event(world, "e")), "EventForbidden")
+            assert f"`create` on events of API group events.k8s.io in namespace {world.namespace}" in message
             manifest = secret("made", stringData={"password": CANARY})
             message = await refused(kubernetes, manifest, "ApplyForbidden", namespace=world.namespace)
             # It may patch Secrets, but not create them, and this one is not there.
             assert "`create` and `patch` on secrets of the core API group" in message
             assert world.namespace in message
-            await kubernetes.apply(secret("there", data={"a": encoded("1")}), default_namespace=world.namespace)
+            await kubernetes.objects(None).apply(
+                secret("there", data={"a": encoded("1")}), default_namespace=world.namespace
+            )
 
     async def test_rights_that_suffice_suffice(self, world: World) -> None:
         made = await world.put(decryptor(world, "one"))
-        rights = {("list", "decryptors"), ("watch", "decryptors"), ("patch", "decryptors/status"), ("get", "secrets")}
-        async with world.limited(rights | {("create", "secrets"), ("patch", "secrets")}) as kubernetes:
+        rights = {(verb, "decryptors") for verb in ("get", "list", "watch", "patch")}
+        rights |= {(verb, "secrets") for verb in ("get", "create", "patch")}
+        async with world.limited(rights | {("patch", "decryptors/status"), ("create", "events")}) as kubernetes:
             version = await version_now(kubernetes)
-            await kubernetes.apply(secret("made"), default_namespace=world.namespace)
+            await kubernetes.objects(None).apply(secret("made"), default_namespace=world.namespace)
             assert (await kubernetes.get_secret(world.namespace, "made"))["kind"] == "Secret"
             async with kubernetes.watch_decryptors(resource_version=version) as chunks:
                 uid = made["metadata"]["uid"]
                 assert await kubernetes.patch_status(world.namespace, "one", status(1), uid=uid) is not None
                 assert await Events(chunks).changes(1) == [("MODIFIED", "one")]
+            live = await kubernetes.get_decryptor(world.namespace, "one")
+            assert live is not None
+            now = live["metadata"]["resourceVersion"]
+            assert await kubernetes.set_finalizers(
+                world.namespace, "one", ["tests.example/a"], uid=uid, resource_version=now
+            )
+            await kubernetes.create_event(world.namespace, event(world, "e"))
 
     async def test_many_at_once_get_their_own_answers(self, world: World) -> None:
         for number in range(10):

@@ -14,20 +14,21 @@ import trio
 from ruamel.yaml import YAML
 
 from jiemi.core.crd import crd
-from jiemi.core.decryptor import API_VERSION, GROUP, KIND, PLURAL
+from jiemi.core.decryptor import API_VERSION, GROUP, PLURAL
 from jiemi.core.errors import JiemiError
-from jiemi.miwen.kubernetes.discovery import Resource
+from jiemi.miwen.kubernetes.discovery import Discovery, Resource, parse_resources, version_path
 from jiemi.miwen.kubernetes.http import Answer, KubernetesHttp, Request
-from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes
+from jiemi.miwen.kubernetes.port import Account, JsonObject, Kubernetes
 from jiemi.miwen.kubernetes.real import KubernetesSettings, RealKubernetes, open_http, open_kubernetes
 
 DEADLINE_SECONDS = 30
 
-_KINDS = {
-    ("v1", "Secret"): "secrets",
-    ("v1", "ConfigMap"): "configmaps",
-    (API_VERSION, KIND): PLURAL,
-}
+_RBAC = "/apis/rbac.authorization.k8s.io/v1"
+_ADMISSION = "/apis/admissionregistration.k8s.io/v1"
+_GROUPS = {PLURAL: GROUP, "events": "events.k8s.io", "roles": "rbac.authorization.k8s.io"}
+"""API groups of the resources that rights name; the core group for others."""
+
+_MERGE_PATCH = "application/merge-patch+json"
 
 
 class Admin:
@@ -35,6 +36,7 @@ class Admin:
 
     def __init__(self, http: KubernetesHttp) -> None:
         self.http = http
+        self._discovery = Discovery(self._fetch_kinds)
 
     async def send(self, method: str, path: str, body: object = None, content_type: str = "application/json") -> Answer:
         """Any request; its answer may be a refusal."""
@@ -47,23 +49,33 @@ class Admin:
         assert answer.good, (method, path, answer.status, answer.body)
         return json.loads(answer.body)
 
-    async def put(self, obj: JsonObject) -> Mapping[str, Any]:
+    async def put(self, obj: JsonObject, manager: str = "tests") -> Mapping[str, Any]:
         """Create or replace an object, as another field manager than Miwen."""
-        key = (obj["apiVersion"], obj["kind"])
-        resource = Resource(*key, _KINDS[key], namespaced=True)
-        path = resource.path(obj["metadata"]["namespace"], obj["metadata"]["name"])
+        metadata = obj["metadata"]
+        path = await self._path(obj["apiVersion"], obj["kind"], metadata.get("namespace"), metadata["name"])
         collection = path.rpartition("/")[0]
         old = await self.send("GET", path)
         if old.status == 404:
-            return await self.must("POST", f"{collection}?fieldManager=tests", obj)
+            return await self.must("POST", f"{collection}?fieldManager={manager}", obj)
         version = json.loads(old.body)["metadata"]["resourceVersion"]
-        return await self.must("PUT", path, {**obj, "metadata": {**obj["metadata"], "resourceVersion": version}})
+        new = {**obj, "metadata": {**metadata, "resourceVersion": version}}
+        return await self.must("PUT", f"{path}?fieldManager={manager}", new)
+
+    async def edit(
+        self, api_version: str, kind: str, namespace: str | None, name: str, changes: JsonObject, manager: str = "tests"
+    ) -> Mapping[str, Any]:
+        """Change fields of an object by a JSON merge patch, as another field manager than Miwen."""
+        path = await self._path(api_version, kind, namespace, name)
+        return await self.must("PATCH", f"{path}?fieldManager={manager}", changes, _MERGE_PATCH)
 
     async def get(self, api_version: str, kind: str, namespace: str | None, name: str) -> Mapping[str, Any]:
-        return await self.must("GET", self._path(api_version, kind, namespace, name))
+        return await self.must("GET", await self._path(api_version, kind, namespace, name))
 
-    async def delete(self, api_version: str, kind: str, namespace: str, name: str) -> None:
-        await self.must("DELETE", self._path(api_version, kind, namespace, name))
+    async def exists(self, api_version: str, kind: str, namespace: str | None, name: str) -> bool:
+        return (await self.send("GET", await self._path(api_version, kind, namespace, name))).good
+
+    async def delete(self, api_version: str, kind: str, namespace: str | None, name: str) -> None:
+        await self.must("DELETE", await self._path(api_version, kind, namespace, name))
 
     async def new_namespace(self) -> str:
         """A namespace that no other test has."""
@@ -88,10 +100,10 @@ class Admin:
     async def account(self, namespace: str, rights: Collection[tuple[str, str]]) -> str:
         """A ServiceAccount that has these rights in its namespace; returns its name."""
         name = f"a{uuid.uuid4().hex[:12]}"
-        rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
+        rbac = f"{_RBAC}/namespaces/{namespace}"
         await self.must("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts", {"metadata": {"name": name}})
         rules = [
-            {"apiGroups": [GROUP if resource.startswith(PLURAL) else ""], "resources": [resource], "verbs": [verb]}
+            {"apiGroups": [_group_of(resource)], "resources": [resource], "verbs": [verb]}
             for verb, resource in sorted(rights)
         ]
         await self.must("POST", f"{rbac}/roles", {"metadata": {"name": name}, "rules": rules})
@@ -114,7 +126,7 @@ class Admin:
         attributes = {
             "namespace": namespace,
             "verb": verb,
-            "group": GROUP if plural == PLURAL else "",
+            "group": _group_of(resource),
             "resource": plural,
             "subresource": subresource,
         }
@@ -124,9 +136,37 @@ class Admin:
         while not (await self.must("POST", path, review))["status"]["allowed"]:  # noqa: ASYNC110
             await trio.sleep(0.02)
 
-    def _path(self, api_version: str, kind: str, namespace: str | None, name: str) -> str:
-        plural = _KINDS[api_version, kind]
-        return Resource(api_version, kind, plural, namespaced=True).path(namespace, name)
+    async def policy(self, name: str, policy: JsonObject) -> None:
+        """Install a ValidatingAdmissionPolicy with its binding (to be removed with `remove_policy`)."""
+        await self.must(
+            "POST", f"{_ADMISSION}/validatingadmissionpolicies", {"metadata": {"name": name}, "spec": policy}
+        )
+        binding = {"metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Deny"]}}
+        await self.must("POST", f"{_ADMISSION}/validatingadmissionpolicybindings", binding)
+
+    async def remove_policy(self, name: str) -> None:
+        await self.send("DELETE", f"{_ADMISSION}/validatingadmissionpolicybindings/{name}")
+        await self.send("DELETE", f"{_ADMISSION}/validatingadmissionpolicies/{name}")
+
+    async def quota(self, namespace: str, name: str, hard: Mapping[str, str]) -> None:
+        """A ResourceQuota of which nothing is used yet. The controller that counts does not run here."""
+        path = f"/api/v1/namespaces/{namespace}/resourcequotas"
+        made = await self.must("POST", path, {"metadata": {"name": name}, "spec": {"hard": hard}})
+        counted = {"hard": hard, "used": dict.fromkeys(hard, "0")}
+        await self.must("PUT", f"{path}/{name}/status", {**made, "status": counted})
+
+    async def _fetch_kinds(self, api_version: str) -> Mapping[str, Resource]:
+        answer = await self.send("GET", version_path(api_version))
+        return parse_resources(api_version, json.loads(answer.body)) if answer.good else {}
+
+    async def _path(self, api_version: str, kind: str, namespace: str | None, name: str) -> str:
+        resource = await self._discovery.find(api_version, kind)
+        assert resource is not None, (api_version, kind)
+        return resource.path(namespace, name)
+
+
+def _group_of(resource: str) -> str:
+    return _GROUPS.get(resource.partition("/")[0], "")
 
 
 @attrs.define
@@ -139,17 +179,76 @@ class RealWorld:
     kubeconfig: Path
     directory: Path
 
-    async def put(self, obj: JsonObject) -> Mapping[str, Any]:
-        return await self.admin.put(obj)
+    async def put(self, obj: JsonObject, *, manager: str = "tests") -> Mapping[str, Any]:
+        return await self.admin.put(obj, manager)
 
-    async def delete(self, api_version: str, kind: str, namespace: str, name: str) -> None:
+    async def edit(
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str | None,
+        name: str,
+        changes: JsonObject,
+        *,
+        manager: str = "tests",
+    ) -> Mapping[str, Any]:
+        return await self.admin.edit(api_version, kind, namespace, name, changes, manager)
+
+    async def delete(self, api_version: str, kind: str, namespace: str | None, name: str) -> None:
         await self.admin.delete(api_version, kind, namespace, name)
 
     async def get(self, api_version: str, kind: str, namespace: str | None, name: str) -> Mapping[str, Any]:
         return await self.admin.get(api_version, kind, namespace, name)
 
+    async def exists(self, api_version: str, kind: str, namespace: str | None, name: str) -> bool:
+        return await self.admin.exists(api_version, kind, namespace, name)
+
+    async def doomed_namespace(self) -> str:
+        name = await self.admin.new_namespace()
+        # Nothing finalizes namespaces here, so it stays in deletion.
+        await self.admin.delete("v1", "Namespace", None, name)
+        return name
+
     @asynccontextmanager
-    async def limited(self, rights: Collection[tuple[str, str]]) -> AsyncIterator[Kubernetes]:
+    async def policy(self, reason: str = "Invalid") -> AsyncIterator[str]:
+        name = f"{self.namespace}-policy"
+        here = {"matchLabels": {"kubernetes.io/metadata.name": self.namespace}}
+        rule = {"apiGroups": [""], "apiVersions": ["v1"], "resources": ["secrets"]}
+        operations = ["CREATE", "UPDATE", "DELETE"]
+        policy = {
+            "matchConstraints": {"resourceRules": [{**rule, "operations": operations}], "namespaceSelector": here},
+            "validations": [
+                {
+                    "reason": reason,
+                    "expression": "request.operation == 'DELETE'"
+                    " ? !has(oldObject.data) || !('kept' in oldObject.data)"
+                    " : !has(object.data) || !('banned' in object.data)",
+                    "messageExpression": "'this value: ' + (request.operation == 'DELETE' ? string(oldObject.data.kept)"
+                    " : string(object.data.banned))",
+                }
+            ],
+        }
+        await self.admin.policy(name, policy)
+        try:
+            path = f"/api/v1/namespaces/{self.namespace}/secrets?dryRun=All"
+            probe = {"metadata": {"name": "probe"}, "data": {"banned": ""}}
+            with trio.fail_after(DEADLINE_SECONDS):
+                # The API server takes a moment to read the policy.
+                while (await self.admin.send("POST", path, probe)).good:  # noqa: ASYNC110
+                    await trio.sleep(0.05)
+            yield name
+        finally:
+            with trio.CancelScope(shield=True), trio.move_on_after(DEADLINE_SECONDS):
+                await self.admin.remove_policy(name)
+
+    async def quota(self, name: str, hard: Mapping[str, str]) -> None:
+        await self.admin.quota(self.namespace, name, hard)
+
+    async def account(self, rights: Collection[tuple[str, str]]) -> Account:
+        return Account(self.namespace, await self.admin.account(self.namespace, rights))
+
+    @asynccontextmanager
+    async def limited(self, rights: Collection[tuple[str, str]]) -> AsyncIterator[RealKubernetes]:
         account = await self.admin.account(self.namespace, rights)
         token = await self.admin.token(self.namespace, account)
         path = write_kubeconfig(self.directory / account, self.kubeconfig, {"token": token})

@@ -9,12 +9,16 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from contract.kubernetes_contract import Events, KubernetesContract, decryptor, version_now
+from contract.kubernetes_accounts_contract import KubernetesAccountsContract
+from contract.kubernetes_contract import KubernetesContract
+from contract.kubernetes_metadata_contract import KubernetesMetadataContract
+from contract.kubernetes_objects_contract import KubernetesObjectsContract
+from contract.kubernetes_parts import Events, decryptor, version_now
 from fakes.kubernetes import FakeKubernetes
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.watch import Bookmark, Expired, WatchFailed
-from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes
+from jiemi.miwen.kubernetes.port import Account, JsonObject, Kubernetes
 
 
 class _FakeWorld:
@@ -25,10 +29,22 @@ class _FakeWorld:
         self.cluster = self.kubernetes.cluster
         self.cluster.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}})
 
-    async def put(self, obj: JsonObject) -> Mapping[str, Any]:
-        return self.cluster.put(obj)
+    async def put(self, obj: JsonObject, *, manager: str = "tests") -> Mapping[str, Any]:
+        return self.cluster.put(obj, manager)
 
-    async def delete(self, api_version: str, kind: str, namespace: str, name: str) -> None:
+    async def edit(
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str | None,
+        name: str,
+        changes: JsonObject,
+        *,
+        manager: str = "tests",
+    ) -> Mapping[str, Any]:
+        return self.cluster.edit(kind, namespace, name, api_version=api_version, manager=manager, **changes)
+
+    async def delete(self, api_version: str, kind: str, namespace: str | None, name: str) -> None:
         self.cluster.delete(kind, namespace, name, api_version=api_version)
 
     async def get(self, api_version: str, kind: str, namespace: str | None, name: str) -> Mapping[str, Any]:
@@ -36,8 +52,36 @@ class _FakeWorld:
         assert found is not None
         return found
 
+    async def exists(self, api_version: str, kind: str, namespace: str | None, name: str) -> bool:
+        return self.cluster.get(kind, namespace, name, api_version=api_version) is not None
+
+    async def doomed_namespace(self) -> str:
+        metadata = {"name": "doomed", "finalizers": ["tests.example/stays"]}
+        self.cluster.put({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        self.cluster.delete("Namespace", None, "doomed")
+        return "doomed"
+
     @asynccontextmanager
-    async def limited(self, rights: Collection[tuple[str, str]]) -> AsyncIterator[Kubernetes]:
+    async def policy(self) -> AsyncIterator[str]:
+        def refuses(operation: str, obj: JsonObject) -> bool:
+            key = "kept" if operation == "DELETE" else "banned"
+            return obj["kind"] == "Secret" and key in (obj.get("data") or {})
+
+        self.cluster.policies["policy"] = refuses
+        yield "policy"
+        del self.cluster.policies["policy"]
+
+    async def quota(self, name: str, hard: Mapping[str, str]) -> None:
+        metadata = {"name": name, "namespace": self.namespace}
+        self.cluster.put({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": {"hard": hard}})
+
+    async def account(self, rights: Collection[tuple[str, str]]) -> Account:
+        account = Account(self.namespace, f"account{len(self.cluster.account_rights)}")
+        self.cluster.account_rights[f"{account.namespace}/{account.name}"] = set(rights)
+        return account
+
+    @asynccontextmanager
+    async def limited(self, rights: Collection[tuple[str, str]]) -> AsyncIterator[FakeKubernetes]:
         yield FakeKubernetes(self.cluster, namespace=self.namespace, rights=rights)
 
     @asynccontextmanager
@@ -51,6 +95,18 @@ def world() -> _FakeWorld:
 
 
 class TestFakeKubernetes(KubernetesContract):
+    pass
+
+
+class TestFakeAccounts(KubernetesAccountsContract):
+    pass
+
+
+class TestFakeMetadata(KubernetesMetadataContract):
+    pass
+
+
+class TestFakeObjects(KubernetesObjectsContract):
     pass
 
 

@@ -6,7 +6,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from contract.kubernetes_accounts_contract import KubernetesAccountsContract
 from contract.kubernetes_contract import KubernetesContract
+from contract.kubernetes_metadata_contract import KubernetesMetadataContract
+from contract.kubernetes_objects_contract import KubernetesObjectsContract
 from contract.kubernetes_world import RealWorld, open_world
 
 pytestmark = pytest.mark.e2e
@@ -19,4 +22,16 @@ async def world(control_plane: Path, tmp_path: Path) -> AsyncIterator[RealWorld]
 
 
 class TestRealKubernetes(KubernetesContract):
+    pass
+
+
+class TestRealAccounts(KubernetesAccountsContract):
+    pass
+
+
+class TestRealMetadata(KubernetesMetadataContract):
+    pass
+
+
+class TestRealObjects(KubernetesObjectsContract):
     pass

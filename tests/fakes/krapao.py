@@ -221,7 +221,7 @@ class FakeKrapao:
     def _render(self, source: Source, request: RenderRequest) -> Rendered:
         self.requests.append(request)
         origin, files = self._revision(source, request.revision)
-        if request.sops_path is not None and request.sops_path not in {*files, SOPS_PATH}:
+        if request.sops_path is not None and _in_tree(request.sops_path) not in {*files, SOPS_PATH}:
             raise JiemiError("FileNotFound", f"there is no file {request.sops_path}")
         if request.path not in files:
             raise JiemiError("FileNotFound", f"there is no file {request.path}")
@@ -263,13 +263,17 @@ def _matching(files: Collection[str], pattern: str, exclude: Sequence[str]) -> I
             if matches_path(path, pattern) and not config and not is_excluded(path, exclude):
                 yield path
         return
-    path = "/".join(part for part in pattern.split("/") if part not in ("", "."))
+    path = _in_tree(pattern)
     if path in files or path == SOPS_PATH:
         yield path
     elif any(each.startswith(f"{path}/") for each in files):
         raise JiemiError("NotAFile", f"{_FIELD}: {path}: a directory: write {path}/** for the files in it")
     else:
         raise JiemiError("FileNotFound", f"{_FIELD}: there is no file {path}")
+
+
+def _in_tree(path: str) -> str:
+    return "/".join(part for part in path.split("/") if part not in ("", "."))
 
 
 class _FakeRepository:

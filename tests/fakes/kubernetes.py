@@ -6,137 +6,74 @@ faults and counts of its own. Times are trio's, so a virtual clock works.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import copy
 import json
-import re
-import uuid
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
+import attrs
 import trio
+from fakes.kubernetes_cluster import FakeCluster, Happened, Key, Refused
 
 from jiemi.core.decryptor import API_VERSION, GROUP, KIND, PLURAL
 from jiemi.core.errors import JiemiError
+from jiemi.core.objects import ObjectRef
 from jiemi.miwen.kubernetes import errors
 from jiemi.miwen.kubernetes.counts import RequestCounter
-from jiemi.miwen.kubernetes.discovery import Resource, Target, is_path_part, target
-from jiemi.miwen.kubernetes.errors import Cause, Refusal
-from jiemi.miwen.kubernetes.port import JsonObject, Page
+from jiemi.miwen.kubernetes.discovery import Discovery, Resource, is_path_part, label, target
+from jiemi.miwen.kubernetes.errors import Act, Cause, Refusal
+from jiemi.miwen.kubernetes.port import Account, JsonObject, Page
+
+__all__ = ["BOOKMARK_SECONDS", "FakeCluster", "FakeKubernetes", "FakeObjects"]
 
 BOOKMARK_SECONDS = 60.0
 """How often the real API server sends a bookmark."""
 
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-
-Key = tuple[str, str, str | None, str]
+_DECRYPTORS = Resource(API_VERSION, KIND, PLURAL, namespaced=True)
 
 
-class FakeCluster:
-    """What an API server knows. The namespace `default` is there from the beginning."""
+@attrs.frozen
+class _Selection:
+    """What a list or watch is of.
 
-    def __init__(self) -> None:
-        self.version = 100
-        self.kinds: dict[tuple[str, str], Resource] = {}
-        self.objects: dict[Key, dict[str, Any]] = {}
-        self.applied: dict[Key, JsonObject] = {}
-        self.events: list[tuple[int, str, dict[str, Any]]] = []
-        self.oldest = self.version
-        self.news = trio.Event()
-        self.watches = 0
-        for api_version, kind, plural, namespaced in (
-            ("v1", "Namespace", "namespaces", False),
-            ("v1", "Secret", "secrets", True),
-            ("v1", "ConfigMap", "configmaps", True),
-            (API_VERSION, KIND, PLURAL, True),
-        ):
-            self.add_kind(api_version, kind, plural, namespaced=namespaced)
-        self.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}})
+    Attributes:
+        namespace: None for all, or for a kind that has none.
+        label_selector: requirements of the forms `key` and `key=value`, with commas between.
+        field_selector: of the forms `field=value` and `field!=value`.
+        metadata_only: whether PartialObjectMetadata is shown.
+    """
 
-    def add_kind(self, api_version: str, kind: str, plural: str, *, namespaced: bool) -> None:
-        """Serve another kind, as a CustomResourceDefinition makes the real one do."""
-        self.kinds[api_version, kind] = Resource(api_version, kind, plural, namespaced)
+    resource: Resource
+    namespace: str | None
+    label_selector: str = ""
+    field_selector: str = ""
+    metadata_only: bool = False
 
-    def remove_kind(self, api_version: str, kind: str) -> None:
-        """Serve a kind no more."""
-        del self.kinds[api_version, kind]
+    def has(self, obj: JsonObject | None) -> bool:
+        if obj is None or (obj["apiVersion"], obj["kind"]) != (self.resource.api_version, self.resource.kind):
+            return False
+        metadata = obj["metadata"]
+        labels = metadata.get("labels") or {}
+        for requirement in filter(None, self.label_selector.split(",")):
+            key, equals, value = requirement.partition("=")
+            if key not in labels or (equals and labels[key] != value):
+                return False
+        for requirement in filter(None, self.field_selector.split(",")):
+            path, _, value = requirement.partition("=")
+            found: Any = obj
+            for part in path.removesuffix("!").split("."):
+                found = (found or {}).get(part)
+            if (found == value) is path.endswith("!"):
+                return False
+        return self.namespace in {None, metadata.get("namespace")}
 
-    def put(self, obj: JsonObject) -> dict[str, Any]:
-        """Create an object or replace it, as anyone but Miwen would; its status stays where none is given."""
-        key = _key(obj)
-        made = copy.deepcopy(dict(obj))
-        old = self.objects.get(key)
-        if old is not None and "status" in old:
-            made.setdefault("status", copy.deepcopy(old["status"]))
-        return copy.deepcopy(self._store(key, made))
-
-    def get(self, kind: str, namespace: str | None, name: str, *, api_version: str = "v1") -> dict[str, Any] | None:
-        """An object as it is now."""
-        return copy.deepcopy(self.objects.get((api_version, kind, namespace, name)))
-
-    def delete(self, kind: str, namespace: str | None, name: str, *, api_version: str = "v1") -> None:
-        """Take an object away."""
-        key = (api_version, kind, namespace, name)
-        gone = self.objects.pop(key)
-        self.applied.pop(key, None)
-        self.version += 1
-        gone["metadata"]["resourceVersion"] = str(self.version)
-        self._tell("DELETED", gone)
-
-    def compact(self) -> None:
-        """Forget what happened until now, as etcd does after some minutes: older versions and pages are gone (410)."""
-        self.version += 1
-        self.oldest = self.version
-
-    def end_watches(self) -> None:
-        """End all watches, as an API server that restarts does."""
-        self._tell("END", {})
-
-    def fail_watches(self, code: int) -> None:
-        """Say an error in all watches, which ends them."""
-        self._tell("ERROR", {"kind": "Status", "status": "Failure", "code": code})
-
-    def apply(self, to: Target, resource: Resource) -> dict[str, Any]:
-        """Server-side apply by Miwen's field manager. Lists are replaced whole; fields that Miwen gave before and
-        gives no more are removed, though another may own them too."""
-        key = (resource.api_version, resource.kind, to.namespace, to.name)
-        live = copy.deepcopy(self.objects.get(key, {}))
-        body = _stored_form(to.body)
-        _remove(live, self.applied.get(key, {}), body)
-        _merge(live, body)
-        self.applied[key] = body
-        return self._store(key, live)
-
-    def set_status(self, key: Key, status: JsonObject) -> dict[str, Any]:
-        return self._store(key, {**copy.deepcopy(self.objects[key]), "status": copy.deepcopy(dict(status))})
-
-    def _store(self, key: Key, obj: dict[str, Any]) -> dict[str, Any]:
-        old = self.objects.get(key)
-        metadata = obj["metadata"] = dict(obj["metadata"])
-        server_set = {"uid", "resourceVersion", "generation"}
-        if old is None:
-            metadata |= {"uid": str(uuid.uuid4()), "generation": 1}
-        else:
-            metadata |= {field: old["metadata"][field] for field in server_set}
-            if obj == old:
-                return old
-            if obj.get("spec") != old.get("spec"):
-                metadata["generation"] += 1
-        self.version += 1
-        metadata["resourceVersion"] = str(self.version)
-        self.objects[key] = obj
-        self._tell("ADDED" if old is None else "MODIFIED", obj)
-        return obj
-
-    def _tell(self, change: str, obj: dict[str, Any]) -> None:
-        if change not in {"END", "ERROR"} and (obj["apiVersion"], obj["kind"]) != (API_VERSION, KIND):
-            return
-        self.events.append((self.version, change, copy.deepcopy(obj)))
-        self.news.set()
-        self.news = trio.Event()
+    def shown(self, obj: JsonObject) -> JsonObject:
+        if not self.metadata_only:
+            return copy.deepcopy(obj)
+        partial = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}
+        return {**partial, "metadata": copy.deepcopy(obj["metadata"])}
 
 
 class FakeKubernetes:
@@ -152,7 +89,7 @@ class FakeKubernetes:
         cluster: what it talks to.
         requests: counts as the real form does.
         silent: while it is True, nothing arrives on watches.
-        delays: seconds that each call of a method takes, by the method's name.
+        delays: seconds that each call of a method takes, by the method's name (also of `Objects`).
     """
 
     def __init__(
@@ -169,6 +106,7 @@ class FakeKubernetes:
         self.silent = False
         self.delays: dict[str, float] = {}
         self.denied: set[tuple[str, str]] = set()
+        self.discovery = Discovery(self._fetch_kinds)
         self._namespace = namespace
         self._rights = rights
         self._watch_timeout = watch_timeout_seconds
@@ -176,21 +114,73 @@ class FakeKubernetes:
         self._faults: defaultdict[str, deque[JiemiError]] = defaultdict(deque)
 
     def fail_next(self, method: str, *failures: JiemiError) -> None:
-        """Let the next calls of a method fail, one failure each."""
-        assert hasattr(self, method)
+        """Let the next calls of a method (also of `Objects`, as whoever) fail, one failure each."""
+        assert hasattr(self, method) or hasattr(FakeObjects, method)
         self._faults[method] += failures
 
     def deny(self, verb: str, resource: str) -> None:
-        """Take a right away."""
+        """Take a right away; ("impersonate", "serviceaccounts") is the one to act as accounts."""
         self.denied.add((verb, resource))
 
+    # --- lists and watches
+
     async def list_decryptors(self, *, limit: int, continue_token: str | None) -> Page:
-        await self._begin("list_decryptors", "list", PLURAL)
-        self._require_list("list", "listing the Decryptors")
-        found = sorted(
-            (obj for obj in self.cluster.objects.values() if self._seen(obj)),
-            key=lambda obj: (obj["metadata"]["namespace"], obj["metadata"]["name"]),
-        )
+        doing = "listing the Decryptors"
+        await self.begin("list_decryptors", "list", PLURAL)
+        self._require_decryptors("list", doing)
+        return self._page(_Selection(_DECRYPTORS, self._namespace), doing, limit, continue_token)
+
+    @asynccontextmanager
+    async def watch_decryptors(self, *, resource_version: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        doing = "watching the Decryptors"
+        await self.begin("watch_decryptors", "watch", PLURAL)
+        self._require_decryptors("watch", doing)
+        async with self._watching(_Selection(_DECRYPTORS, self._namespace), doing, resource_version) as chunks:
+            yield chunks
+
+    async def list_metadata(
+        self, resource: Resource, *, label_selector: str, field_selector: str, limit: int, continue_token: str | None
+    ) -> Page:
+        doing = f"listing {resource.plural}"
+        await self.begin("list_metadata", "list", resource.plural)
+        selection = self._selection(resource, label_selector, field_selector)
+        self._require_collection("list", selection, doing)
+        return self._page(selection, doing, limit, continue_token)
+
+    @asynccontextmanager
+    async def watch_metadata(
+        self, resource: Resource, *, label_selector: str, field_selector: str, resource_version: str
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        doing = f"watching {resource.plural}"
+        await self.begin("watch_metadata", "watch", resource.plural)
+        selection = self._selection(resource, label_selector, field_selector)
+        self._require_collection("watch", selection, doing)
+        async with self._watching(selection, doing, resource_version) as chunks:
+            yield chunks
+
+    def _selection(self, resource: Resource, label_selector: str, field_selector: str) -> _Selection:
+        namespace = self._namespace if resource.namespaced else None
+        return _Selection(resource, namespace, label_selector, field_selector, metadata_only=True)
+
+    def _require_decryptors(self, verb: str, doing: str) -> None:
+        if KIND not in self.cluster.served(API_VERSION):
+            raise JiemiError("ListForbidden", f"{doing}: the CRD {PLURAL}.{GROUP} is not installed; apply deploy/")
+        self._require(verb, PLURAL, doing)
+
+    def _require_collection(self, verb: str, selection: _Selection, doing: str) -> None:
+        resource = selection.resource
+        if self.cluster.served(resource.api_version).get(resource.kind) != resource:
+            self.discovery.forget(resource.api_version)
+            raise errors.kind_unknown(resource.api_version, resource.kind)
+        if not self.may(verb, resource.plural):
+            act = Act(doing, resource.plural, resource, selection.namespace)
+            raise errors.access_failure(_no_right(verb, resource), act, "WatchForbidden", "`list` and `watch`")
+
+    def _page(self, selection: _Selection, doing: str, limit: int, continue_token: str | None) -> Page:
+        def place(obj: JsonObject) -> list[str]:
+            return [obj["metadata"].get("namespace") or "", obj["metadata"]["name"]]
+
+        found = sorted((obj for obj in self.cluster.objects.values() if selection.has(obj)), key=place)
         after: list[str] = []
         version = self.cluster.version
         if continue_token is not None:
@@ -199,30 +189,29 @@ class FakeKubernetes:
             except ValueError:
                 version = -1
             if version < self.cluster.oldest:
-                raise JiemiError("WatchExpired", "listing the Decryptors: too old")
+                raise JiemiError("WatchExpired", f"{doing}: too old")
         # A real one shows the later pages as they were when the first was read. This one shows what is there now, which
         # the watch that starts at the first page's version says again.
-        rest = [obj for obj in found if [obj["metadata"]["namespace"], obj["metadata"]["name"]] > after]
+        rest = [obj for obj in found if place(obj) > after]
         page = rest[:limit]
-        token = None
-        if len(rest) > limit:
-            token = json.dumps([version, page[-1]["metadata"]["namespace"], page[-1]["metadata"]["name"]])
-        return Page(tuple(copy.deepcopy(page)), str(version), token)
+        token = json.dumps([version, *place(page[-1])]) if len(rest) > limit else None
+        return Page(tuple(selection.shown(obj) for obj in page), str(version), token)
 
     @asynccontextmanager
-    async def watch_decryptors(self, *, resource_version: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        await self._begin("watch_decryptors", "watch", PLURAL)
-        self._require_list("watch", "watching the Decryptors")
+    async def _watching(
+        self, selection: _Selection, doing: str, resource_version: str
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
         self.cluster.watches += 1
         try:
-            async with aclosing(
-                self._watch(int(resource_version), trio.current_time(), len(self.cluster.events))
-            ) as chunks:
+            began, old = trio.current_time(), len(self.cluster.events)
+            async with aclosing(self._watch(selection, doing, int(resource_version), began, old)) as chunks:
                 yield chunks
         finally:
             self.cluster.watches -= 1
 
-    async def _watch(self, version: int, began: float, old: int) -> AsyncGenerator[bytes, None]:
+    async def _watch(
+        self, selection: _Selection, doing: str, version: int, began: float, old: int
+    ) -> AsyncGenerator[bytes, None]:
         """The bytes; what ended watches before the first `old` events were told is not for this one."""
         await trio.lowlevel.checkpoint()
         if version < self.cluster.oldest:
@@ -231,24 +220,23 @@ class FakeKubernetes:
             return
         last = began
         end = began + self._watch_timeout
-        place = next((i for i, each in enumerate(self.cluster.events) if each[0] > version), old)
+        place = next((i for i, each in enumerate(self.cluster.events) if each.version > version), old)
         while True:
             news = self.cluster.news
             if self.silent:
                 await trio.sleep_until(last + self._watch_silence)
-                problem = f"watching the Decryptors: nothing came for {self._watch_silence:g} s"
-                raise JiemiError("ClusterUnavailable", problem)
+                raise JiemiError("ClusterUnavailable", f"{doing}: nothing came for {self._watch_silence:g} s")
             while place < len(self.cluster.events):
-                _, change, obj = self.cluster.events[place]
+                happened = self.cluster.events[place]
                 place += 1
-                if change == "END" and place > old:
+                if happened.change == "END" and place > old:
                     return
-                if change == "ERROR" and place > old:
-                    yield _line(change, obj)
+                if happened.change == "ERROR" and place > old:
+                    yield _line(happened.change, happened.obj)
                     return
-                if change not in {"END", "ERROR"} and self._seen(obj):
+                if happened.change not in {"END", "ERROR"} and (line := _told(selection, happened)):
                     last = trio.current_time()
-                    yield _line(change, obj)
+                    yield line
             now = trio.current_time()
             if now >= end:
                 return
@@ -256,15 +244,28 @@ class FakeKubernetes:
                 await news.wait()
             if scope.cancelled_caught and not self.silent:
                 last = trio.current_time()
+                kind, api_version = selection.resource.kind, selection.resource.api_version
                 metadata = {"resourceVersion": str(self.cluster.version)}
-                yield _line("BOOKMARK", {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata})
+                bookmark = {"kind": kind, "apiVersion": api_version, "metadata": metadata}
+                yield _line("BOOKMARK", selection.shown(bookmark))
+
+    # --- objects
+
+    def objects(self, account: Account | None) -> FakeObjects:
+        return FakeObjects(self, account)
+
+    async def _fetch_kinds(self, api_version: str) -> Mapping[str, Resource]:
+        await self.begin("resource", "get", "discovery")
+        return self.cluster.served(api_version)
+
+    # --- Secrets, Decryptors, Events
 
     async def get_secret(self, namespace: str, name: str) -> JsonObject:
         label = f"Secret {namespace}/{name}"
         if not is_path_part(namespace) or not is_path_part(name):
             raise JiemiError("SecretNotFound", f"{label}: no Secret can have that name")
-        await self._begin("get_secret", "get", "secrets")
-        if not self._may("get", "secrets"):
+        await self.begin("get_secret", "get", "secrets")
+        if not self.may("get", "secrets"):
             raise errors.forbidden(
                 "SecretForbidden",
                 f"reading {label}",
@@ -278,126 +279,242 @@ class FakeKubernetes:
             raise JiemiError("SecretNotFound", f"there is no {label}")
         return secret
 
-    async def apply(self, manifest: JsonObject, *, default_namespace: str) -> JsonObject:
-        api_version, kind = str(manifest["apiVersion"]), str(manifest["kind"])
-        resource = self.cluster.kinds.get((api_version, kind))
-        if resource is None:
-            await self._begin("apply", "get", "discovery")
-            raise errors.kind_unknown(api_version, kind)
-        to = target(manifest, resource, default_namespace=default_namespace)
-        await self._begin("apply", "apply", resource.plural)
-        refusal = self._refusal(to, resource)
-        if refusal is not None:
-            raise errors.apply_failure(refusal, resource, to.namespace, to.label)
-        metadata = self.cluster.apply(to, resource)["metadata"]
-        return {
-            field: metadata[field] for field in ("name", "namespace", "uid", "resourceVersion") if field in metadata
-        }
-
     async def patch_status(self, namespace: str, name: str, status: JsonObject, *, uid: str) -> JsonObject | None:
-        await self._begin("patch_status", "patch", f"{PLURAL}/status")
-        if not self._may("patch", f"{PLURAL}/status"):
-            raise errors.forbidden(
-                "ListForbidden",
-                f"writing the status of Decryptor {namespace}/{name}",
-                verbs="`patch`",
-                resource=f"{PLURAL}/status",
-                group=GROUP,
-                namespace=self._namespace,
-            )
+        await self.begin("patch_status", "patch", f"{PLURAL}/status")
+        self._require("patch", f"{PLURAL}/status", f"writing the status of Decryptor {namespace}/{name}")
         key = (API_VERSION, KIND, namespace, name)
         live = self.cluster.objects.get(key)
         if live is None or live["metadata"]["uid"] != uid:
             return None
         return copy.deepcopy(self.cluster.set_status(key, status))
 
-    async def _begin(self, method: str, verb: str, resource: str) -> None:
+    async def set_finalizers(
+        self, namespace: str, name: str, finalizers: Sequence[str], *, uid: str, resource_version: str
+    ) -> JsonObject | None:
+        await self.begin("set_finalizers", "patch", PLURAL)
+        self._require("patch", PLURAL, f"writing the finalizers of Decryptor {namespace}/{name}")
+        key = (API_VERSION, KIND, namespace, name)
+        live = self.cluster.objects.get(key)
+        if live is None or live["metadata"]["uid"] != uid:
+            return None
+        obj = copy.deepcopy(live)
+        old = obj["metadata"].pop("finalizers", [])
+        if finalizers:
+            obj["metadata"]["finalizers"] = list(finalizers)
+        doomed = "deletionTimestamp" in obj["metadata"]
+        if obj["metadata"]["resourceVersion"] != resource_version or (doomed and not set(finalizers) <= set(old)):
+            raise errors.changed(f"Decryptor {namespace}/{name}")
+        made = self.cluster.replace(key, obj)
+        return copy.deepcopy(made) if key in self.cluster.objects else None
+
+    async def get_decryptor(self, namespace: str, name: str) -> JsonObject | None:
+        await self.begin("get_decryptor", "get", PLURAL)
+        self._require("get", PLURAL, f"reading Decryptor {namespace}/{name}")
+        return self.cluster.get(KIND, namespace, name, api_version=API_VERSION)
+
+    async def create_event(self, namespace: str, event: JsonObject) -> None:
+        name = event["metadata"]["name"]
+        await self.begin("create_event", "create", "events")
+        resource = Resource("events.k8s.io/v1", "Event", "events", namespaced=True)
+        act = Act("creating an Event", label("Event", namespace, name), resource, namespace)
+        if not self.may("create", "events"):
+            raise errors.access_failure(_no_right("create", resource), act, "EventForbidden", "`create`")
+        required = ("eventTime", "reportingController", "reportingInstance", "action", "reason", "type")
+        wrong = [Cause("FieldValueRequired", field) for field in required if not event.get(field)]
+        if event.get("type", "Normal") not in {"Normal", "Warning"}:
+            wrong.append(Cause("FieldValueInvalid", "type"))
+        if len(event.get("note", "")) > 1024:
+            wrong.append(Cause("FieldValueInvalid", "message"))
+        try:
+            self.cluster.require_namespace(namespace)
+            if wrong:
+                raise Refused(Refusal(422, "Invalid", of_name=name, causes=tuple(wrong)))
+            metadata = {**event["metadata"], "namespace": namespace}
+            made = {"apiVersion": resource.api_version, "kind": resource.kind, **event, "metadata": metadata}
+            self.cluster.create((resource.api_version, resource.kind, namespace, name), copy.deepcopy(made))
+        except Refused as refused:
+            if refused.refusal.reason != "AlreadyExists":
+                raise errors.apply_failure(refused.refusal, act) from None
+
+    # ---
+
+    async def begin(self, method: str, verb: str, resource: str) -> None:
+        """Count a request, take its time, and fail where a test wants it."""
         self.requests.add(verb, resource)
         await trio.sleep(self.delays.get(method, 0))
         if self._faults[method]:
             raise self._faults[method].popleft()
 
-    def _may(self, verb: str, resource: str) -> bool:
+    def may(self, verb: str, resource: str, account: Account | None = None) -> bool:
+        """Whether Miwen, or the account, has a right."""
+        if account is not None:
+            rights = self.cluster.account_rights.get(f"{account.namespace}/{account.name}")
+            return rights is None or (verb, resource) in rights
         return (verb, resource) not in self.denied and (self._rights is None or (verb, resource) in self._rights)
 
-    def _require_list(self, verb: str, doing: str) -> None:
-        if (API_VERSION, KIND) not in self.cluster.kinds:
-            raise JiemiError("ListForbidden", f"{doing}: the CRD {PLURAL}.{GROUP} is not installed; apply deploy/")
-        if not self._may(verb, PLURAL):
+    def _require(self, verb: str, resource: str, doing: str) -> None:
+        if not self.may(verb, resource):
             raise errors.forbidden(
-                "ListForbidden", doing, verbs=f"`{verb}`", resource=PLURAL, group=GROUP, namespace=self._namespace
+                "ListForbidden", doing, verbs=f"`{verb}`", resource=resource, group=GROUP, namespace=self._namespace
             )
 
-    def _seen(self, obj: JsonObject) -> bool:
-        return (obj["apiVersion"], obj["kind"]) == (API_VERSION, KIND) and self._namespace in {
-            None,
-            obj["metadata"]["namespace"],
-        }
 
-    def _refusal(self, to: Target, resource: Resource) -> Refusal | None:
-        """What the API server would not take, of all that it would not."""
-        live = self.cluster.objects.get((resource.api_version, resource.kind, to.namespace, to.name))
-        for verb in ("patch",) if live is not None else ("patch", "create"):
-            if not self._may(verb, resource.plural):
-                message = f'{resource.plural} is forbidden: User "x" cannot {verb} resource "{resource.plural}"'
-                return Refusal(403, "Forbidden", message=message)
-        if to.namespace is not None and self.cluster.get("Namespace", None, to.namespace) is None:
-            return Refusal(404, "NotFound", of_kind="namespaces", of_name=to.namespace)
-        return _invalid(to, live)
+class FakeObjects:
+    """The port's Objects. Made by `FakeKubernetes.objects`."""
 
+    def __init__(self, kubernetes: FakeKubernetes, account: Account | None) -> None:
+        self._kubernetes = kubernetes
+        self._cluster = kubernetes.cluster
+        self._account = account
 
-def _invalid(to: Target, live: JsonObject | None) -> Refusal | None:
-    if to.kind in {"Secret", "ConfigMap"}:
-        for field in ("data", "stringData"):
-            for key, value in (to.body.get(field) or {}).items():
-                if not isinstance(value, str):
-                    fault = f".{field}.{key}: expected string, got &value.valueUnstructured{{Value:{value}}}"
-                    message = f"failed to create typed patch object (/{to.name}; /v1, Kind={to.kind}): {fault}"
-                    return Refusal(500, message=message)
-    if to.kind == "Secret":
+    async def resource(self, api_version: str, kind: str, *, fresh: bool = False) -> Resource | None:
+        return await self._kubernetes.discovery.find(api_version, kind, fresh=fresh)
+
+    async def apply(self, manifest: JsonObject, *, default_namespace: str, take_over: bool = True) -> JsonObject:
+        obj = await self._apply("apply", manifest, default_namespace, take_over)
+        return copy.deepcopy(dict(obj["metadata"]))
+
+    async def dry_run(self, manifest: JsonObject, *, default_namespace: str, take_over: bool = True) -> JsonObject:
+        return await self._apply("dry_run", manifest, default_namespace, take_over)
+
+    async def _apply(self, method: str, manifest: JsonObject, default_namespace: str, take_over: bool) -> JsonObject:
+        api_version, kind = str(manifest["apiVersion"]), str(manifest["kind"])
+        resource = await self.resource(api_version, kind)
+        if resource is None:
+            raise errors.kind_unknown(api_version, kind)
+        to = target(manifest, resource, default_namespace=default_namespace)
+        doing = "applying" if method == "apply" else "trying"
+        act = Act(f"{doing} {to.label}", to.label, resource, to.namespace, self._account)
+        await self._kubernetes.begin(method, method.replace("_", "-"), resource.plural)
+        key = (api_version, kind, to.namespace, to.name)
         try:
-            for value in (to.body.get("data") or {}).values():
-                base64.b64decode(value, validate=True)
-        except binascii.Error:
-            return Refusal(500, message="failed to convert new object: illegal base64 data at input byte 6")
-    if _NAME.fullmatch(to.name) is None:
-        return Refusal(422, "Invalid", causes=(Cause("FieldValueInvalid", "metadata.name"),))
-    if live is not None and live.get("immutable") and _stored_form(to.body).get("data") != live.get("data"):
-        return Refusal(422, "Invalid", causes=(Cause("FieldValueForbidden", "data"),))
-    return None
+            if self._cluster.served(api_version).get(kind) != resource:
+                raise Refused(Refusal(404))
+            verbs = ("patch",) if key in self._cluster.objects else ("patch", "create")
+            self._require(resource, *verbs)
+            return copy.deepcopy(self._cluster.apply(to, resource, take_over=take_over, dry_run=method == "dry_run"))
+        except Refused as refused:
+            failure = errors.apply_failure(refused.refusal, act)
+            if failure.failure.reason == "KindUnknown":
+                self._kubernetes.discovery.forget(api_version)
+            raise failure from None
+
+    async def get(self, ref: ObjectRef) -> JsonObject | None:
+        found = await self._find("get", "get", ref)
+        return copy.deepcopy(found)
+
+    async def get_metadata(self, ref: ObjectRef) -> JsonObject | None:
+        found = await self._find("get_metadata", "get-metadata", ref)
+        return None if found is None else copy.deepcopy(dict(found["metadata"]))
+
+    async def _find(self, method: str, counted: str, ref: ObjectRef) -> JsonObject | None:
+        place = await self._place(ref)
+        if place is None:
+            return None
+        resource, key, act = place
+        await self._kubernetes.begin(method, counted, resource.plural)
+        try:
+            self._require(resource, "get")
+        except Refused as refused:
+            act = attrs.evolve(act, doing=f"reading {ref.label}")
+            raise errors.access_failure(refused.refusal, act, "ReadForbidden", "`get`") from None
+        return self._cluster.get(key[1], key[2], key[3], api_version=key[0])
+
+    async def delete(self, ref: ObjectRef, *, uid: str, resource_version: str | None = None) -> bool:
+        place = await self._place(ref)
+        if place is None:
+            return False
+        resource, key, act = place
+        act = attrs.evolve(act, doing=f"deleting {ref.label}")
+        await self._kubernetes.begin("delete", "delete", resource.plural)
+        try:
+            self._require(resource, "delete")
+            live = self._cluster.objects.get(key)
+            if live is None:
+                return False
+            version = live["metadata"]["resourceVersion"]
+            if live["metadata"]["uid"] != uid or resource_version not in {None, version}:
+                await self.get_metadata(ref)  # as the real one, which can't tell the two apart without it
+                if live["metadata"]["uid"] != uid:
+                    return False
+                raise errors.changed(ref.label)
+            self._cluster.remove(key)
+        except Refused as refused:
+            raise errors.access_failure(refused.refusal, act, "DeleteForbidden", "`delete`") from None
+        return True
+
+    async def remove_fields(
+        self, ref: ObjectRef, paths: Sequence[tuple[str, ...]], *, resource_version: str
+    ) -> JsonObject:
+        place = await self._place(ref)
+        if place is None:
+            raise errors.changed(ref.label)
+        resource, key, act = place
+        act = attrs.evolve(act, doing=f"removing fields of {ref.label}")
+        await self._kubernetes.begin("remove_fields", "remove-fields", resource.plural)
+        try:
+            self._require(resource, "patch")
+            live = self._cluster.objects.get(key)
+            if live is None:
+                raise errors.changed(ref.label)
+            if live["metadata"]["resourceVersion"] != resource_version:
+                await self.get_metadata(ref)
+                raise errors.changed(ref.label)
+            obj = copy.deepcopy(live)
+            for path in paths:
+                holder: Any = obj
+                for part in path[:-1]:
+                    holder = holder.get(part) if isinstance(holder, dict) else None
+                if not isinstance(holder, dict) or path[-1] not in holder:
+                    await self.get_metadata(ref)
+                    raise errors.no_such_field(ref.label)
+                del holder[path[-1]]
+            return copy.deepcopy(self._cluster.replace(key, obj)["metadata"])
+        except Refused as refused:
+            raise errors.apply_failure(refused.refusal, act) from None
+
+    async def _place(self, ref: ObjectRef) -> tuple[Resource, Key, Act] | None:
+        """Where an object is; None where there can be none."""
+        resource = await self.resource(ref.api_version, ref.kind)
+        if resource is None or not is_path_part(ref.name) or (resource.namespaced and not is_path_part(ref.namespace)):
+            return None
+        namespace = ref.namespace if resource.namespaced else None
+        key = (ref.api_version, ref.kind, namespace, ref.name)
+        return resource, key, Act(ref.label, ref.label, resource, namespace, self._account)
+
+    def _require(self, resource: Resource, *verbs: str) -> None:
+        """Refuse what the account, or Miwen, may not do."""
+        account = self._account
+        if account is not None and not account.is_possible:
+            raise JiemiError("ImpersonationForbidden", "no ServiceAccount can have the name that is given")
+        if account is not None and not self._kubernetes.may("impersonate", "serviceaccounts"):
+            message = (
+                f'serviceaccounts "{account.name}" is forbidden: User "x" cannot impersonate resource "serviceaccounts"'
+            )
+            raise Refused(Refusal(403, "Forbidden", message=message))
+        for verb in verbs:
+            if not self._kubernetes.may(verb, resource.plural, account):
+                raise Refused(_no_right(verb, resource))
 
 
-def _key(obj: JsonObject) -> Key:
-    return obj["apiVersion"], obj["kind"], obj["metadata"].get("namespace"), obj["metadata"]["name"]
+def _no_right(verb: str, resource: Resource) -> Refusal:
+    message = f'{resource.plural} is forbidden: User "x" cannot {verb} resource "{resource.plural}"'
+    return Refusal(403, "Forbidden", message=message)
+
+
+def _told(selection: _Selection, happened: Happened) -> bytes | None:
+    """What a watch says of a change: of an object that enters the selection ADDED, of one that leaves it DELETED."""
+    was = selection.has(happened.before)
+    is_now = happened.change != "DELETED" and selection.has(happened.obj)
+    if is_now:
+        return _line("MODIFIED" if was else "ADDED", selection.shown(happened.obj))
+    if not was or happened.before is None:
+        return None
+    # The real one shows the object as it was while it was selected, with the version of the change.
+    gone = copy.deepcopy(happened.before)
+    gone["metadata"]["resourceVersion"] = str(happened.version)
+    return _line("DELETED", selection.shown(gone))
 
 
 def _line(change: str, obj: JsonObject) -> bytes:
     return json.dumps({"type": change, "object": obj}).encode() + b"\n"
-
-
-def _stored_form(body: JsonObject) -> dict[str, Any]:
-    """A Secret's stringData becomes data when it is written."""
-    stored = copy.deepcopy(dict(body))
-    if stored["kind"] == "Secret" and stored.get("stringData"):
-        texts = stored.pop("stringData")
-        encoded = {key: base64.b64encode(text.encode()).decode() for key, text in texts.items()}
-        stored["data"] = {**stored.get("data", {}), **encoded}
-    return stored
-
-
-def _remove(live: dict[str, Any], before: JsonObject, now: JsonObject) -> None:
-    for key, value in before.items():
-        if isinstance(value, dict) and isinstance(live.get(key), dict):
-            _remove(live[key], value, now[key] if isinstance(now.get(key), dict) else {})
-            if key not in now and not live[key]:
-                del live[key]
-        elif key not in now:
-            live.pop(key, None)
-
-
-def _merge(live: dict[str, Any], now: JsonObject) -> None:
-    for key, value in now.items():
-        if isinstance(value, dict) and isinstance(live.get(key), dict):
-            _merge(live[key], value)
-        else:
-            live[key] = copy.deepcopy(value)

@@ -9,6 +9,7 @@ import trio
 from miwen_harness import INTERVAL, URL, World, miwen, settle
 from trio.testing import MockClock
 
+from jiemi.core.decryptor import API_VERSION, KIND
 from jiemi.core.errors import JiemiError
 
 
@@ -66,6 +67,32 @@ async def test_a_list_that_fails_is_tried_again_and_removes_nothing(world: World
         assert world.krapao.opened == 1
         await trio.sleep(60)
         assert world.krapao.opened == 1
+
+
+async def test_a_list_with_something_unreadable_on_it_removes_nothing(world: World, autojump_clock: MockClock) -> None:
+    world.add("stays")
+    world.add("goes")
+    async with miwen(world):
+        strange = world.cluster.objects[API_VERSION, KIND, "default", "stays"]["metadata"]
+        uid, strange["uid"] = strange["uid"], None
+        del world.cluster.objects[API_VERSION, KIND, "default", "goes"]
+        world.cluster.fail_watches(410)
+        await trio.sleep(10)
+        assert world.krapao.opened == 2
+        strange["uid"] = uid
+        world.cluster.fail_watches(410)
+        await trio.sleep(10)
+        assert world.krapao.opened == 1
+
+
+async def test_watches_that_fall_silent_again_and_again_are_each_taken_up_soon(
+    world: World, autojump_clock: MockClock
+) -> None:
+    async with miwen(world):
+        world.kubernetes.silent = True
+        world.cluster.end_watches()
+        await trio.sleep(3400)  # ten times 330 s and a second or two
+        assert world.kubernetes.requests.snapshot().of("watch", "decryptors") >= 11
 
 
 async def test_without_the_right_to_list_it_waits_for_it(world: World, autojump_clock: MockClock) -> None:

@@ -9,7 +9,8 @@ from types import MappingProxyType
 
 import attrs
 
-WRITING_VERBS = frozenset({"apply", "patch"})
+WRITING_VERBS = frozenset({"apply", "create", "delete", "patch", "remove-fields"})
+"""What may change something. "dry-run" may not."""
 
 
 @attrs.frozen
@@ -18,8 +19,8 @@ class RequestCounts:
 
     Attributes:
         requests: number of requests by (verb, resource), each try counted: ("list", "decryptors"),
-            ("watch", "decryptors"), ("get", "secrets"), ("get", "discovery"), ("apply", "configmaps"),
-            ("patch", "decryptors/status").
+            ("watch", "decryptors"), ("get", "secrets"), ("get-metadata", "secrets"), ("get", "discovery"),
+            ("apply", "configmaps"), ("patch", "decryptors/status").
     """
 
     requests: Mapping[tuple[str, str], int] = MappingProxyType({})

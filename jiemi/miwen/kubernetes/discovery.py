@@ -7,6 +7,7 @@ https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -49,8 +50,12 @@ class Resource:
 
     def path(self, namespace: str | None, name: str) -> str:
         """The path of one object. The parts must have passed `is_path_part`."""
+        return f"{self.collection_path(namespace)}/{quote(name, safe='')}"
+
+    def collection_path(self, namespace: str | None) -> str:
+        """The path of the objects of a namespace; None: of all."""
         scope = f"/namespaces/{quote(namespace, safe='')}" if self.namespaced and namespace else ""
-        return f"{version_path(self.api_version)}{scope}/{quote(self.plural, safe='')}/{quote(name, safe='')}"
+        return f"{version_path(self.api_version)}{scope}/{quote(self.plural, safe='')}"
 
 
 def is_api_version(text: str) -> bool:
@@ -114,7 +119,9 @@ def label(kind: str, namespace: str | None, name: str) -> str:
 def target(manifest: Mapping[str, Any], resource: Resource, *, default_namespace: str) -> Target:
     """Where the manifest goes, given what the cluster says of its kind.
 
-    A namespace that a manifest of a cluster-wide kind has (kustomize may put one on everything) is left out.
+    A namespace that a manifest of a cluster-wide kind has (kustomize may put one on everything) is left out. A Secret's
+    `stringData` goes as `data`, which is where it ends up: applied as it is, the API server would own `stringData` for
+    us, and neither remove what is no longer given nor tell us that another changes it (tried with 1.37).
 
     Raises:
         JiemiError: ApplyRejected, the name or namespace can't be one.
@@ -130,7 +137,22 @@ def target(manifest: Mapping[str, Any], resource: Resource, *, default_namespace
         if part is not None and not (isinstance(part, str) and is_path_part(part)):
             what = label(resource.kind, namespace, str(name))
             raise JiemiError("ApplyRejected", f"{what}: {field} is no name that an object can have")
-    return Target(resource.kind, namespace, name, {**manifest, "metadata": metadata})
+    return Target(resource.kind, namespace, name, {**_stored_form(manifest, resource), "metadata": metadata})
+
+
+def _stored_form(manifest: Mapping[str, Any], resource: Resource) -> Mapping[str, Any]:
+    """A Secret with its `stringData` as `data`; one that has no right form is left to the API server to reject."""
+    texts, data = manifest.get("stringData"), manifest.get("data") or {}
+    if (resource.api_version, resource.kind) != ("v1", "Secret") or not isinstance(texts, Mapping):
+        return manifest
+    if not isinstance(data, Mapping) or not all(isinstance(text, str) for text in texts.values()):
+        return manifest
+    try:
+        encoded = {key: base64.b64encode(text.encode()).decode() for key, text in texts.items()}
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return manifest
+    rest = {field: value for field, value in manifest.items() if field != "stringData"}
+    return {**rest, "data": {**data, **encoded}} if encoded else rest
 
 
 class Discovery:
@@ -144,8 +166,11 @@ class Discovery:
         self._fetch = fetch
         self._groups: dict[str, _Group] = {}
 
-    async def find(self, api_version: str, kind: str) -> Resource | None:
+    async def find(self, api_version: str, kind: str, *, fresh: bool = False) -> Resource | None:
         """The kind, or None when the cluster does not serve it.
+
+        Args:
+            fresh: ask now, whatever is known. Those that ask while another waits for its turn share the answer.
 
         Raises:
             Whatever `fetch` raises.
@@ -157,10 +182,13 @@ class Discovery:
             if len(self._groups) >= MAX_GROUPS:
                 self._groups.clear()
             group = self._groups[api_version] = _Group()
-        if kind not in group.kinds:
+        if fresh or kind not in group.kinds:
+            begun = group.begun
             async with group.lock:
-                if kind not in group.kinds and trio.current_time() >= group.fetch_again_at:
+                if group.ended <= begun if fresh else kind not in group.kinds and group.may_ask:
+                    group.begun = number = group.begun + 1
                     group.kinds = await self._fetch(api_version)
+                    group.ended = number
                     group.fetch_again_at = trio.current_time() + REFRESH_SECONDS
         return group.kinds.get(kind)
 
@@ -172,7 +200,20 @@ class Discovery:
 
 
 class _Group:
+    """What is known of an apiVersion.
+
+    Attributes:
+        begun, ended: the number of the question that began last, and of the one whose answer `kinds` is.
+    """
+
     def __init__(self) -> None:
         self.lock = trio.Lock()
         self.kinds: Mapping[str, Resource] = {}
         self.fetch_again_at = float("-inf")
+        self.begun = 0
+        self.ended = 0
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether enough time has passed since the last question."""
+        return trio.current_time() >= self.fetch_again_at

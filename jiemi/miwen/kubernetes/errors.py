@@ -2,9 +2,10 @@
 
 A refusal is a Status object with a code, a reason, a message and the causes by field:
 https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/
-Its *message* quotes values: `.stringData.password: expected string, got &value.valueUnstructured{Value:12345678}`. So
-it is read here, to tell one refusal from another where the code and reason don't, and never shown. What is shown is
-what we asked for, words of a fixed set, and the paths of fields, without what could be a value in them.
+Its *messages* quote values: `.stringData.password: expected string, got &value.valueUnstructured{Value:12345678}`. So
+they are read here, to tell one refusal from another where the code and reason don't, and never shown. What is shown is
+what we asked for, words of a fixed set, the paths of fields without what could be a value in them, and names (of a
+policy, a webhook, a quota, a field manager) that stand where the API server writes a name and have the form of one.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import attrs
 
 from jiemi.core.errors import JiemiError
 from jiemi.miwen.kubernetes.discovery import Resource
+from jiemi.miwen.kubernetes.port import Account
 
 MAX_FIELDS = 10
 """How many fields a message names."""
@@ -29,15 +31,46 @@ _TYPED_PATCH = "failed to create typed patch object"
 _CONVERSION = "failed to convert new object"
 _TYPED_FIELD = re.compile(r"(?:\): |\n\s*)\.?([^\s:]{1,300}): (expected [a-z]+|field not declared in schema)")
 _TOO_LARGE = "etcdserver: request is too large"
-_RBAC = re.compile(r' cannot (create|patch|get|list|watch) resource "')
+
+# Messages are matched from their beginning: what follows may be text of a policy, of a webhook, or of the object.
+_NAME = r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?"
+_OF_OBJECT = r'[^\s"]{1,300}(?: "[^"]*")? is forbidden: '
+_RBAC = re.compile(_OF_OBJECT + r'User "[^"]*" cannot [a-z]+ resource "')
+# 1.36 and later say `cannot impersonate-on:serviceaccount:get resource "secrets"` where no right of either sort is
+# there, and before them `cannot impersonate resource "serviceaccounts"`.
+# https://kubernetes.io/docs/reference/access-authn-authz/user-impersonation/
+_IMPERSONATION = re.compile(_OF_OBJECT + r'User "[^"]*" cannot impersonate[-:a-z]* resource "')
+_ESCALATION = re.compile(_OF_OBJECT + r'user "[^"]*" \(groups=[^)]*\) is attempting to grant RBAC permissions')
+_POLICY = re.compile(rf"(?:{_OF_OBJECT})?ValidatingAdmissionPolicy '({_NAME})' with binding '({_NAME})' denied request")
+_WEBHOOK = re.compile(rf'admission webhook "({_NAME})" denied the request')
+_WEBHOOK_FAILED = re.compile(rf'Internal error occurred: failed calling webhook "({_NAME})"')
+_QUOTA = re.compile(rf"{_OF_OBJECT}exceeded quota: ({_NAME}), requested: ")
+_QUOTA_LIMITED = re.compile(r", limited: ([-A-Za-z0-9./_=,]{1,2000})$")
+_MANAGER = re.compile(r'conflict with "([A-Za-z0-9][-_./A-Za-z0-9]{0,63})"')
+_IMMUTABLE = re.compile(
+    r"""
+      (?s:.*):\ (?:
+        field\ is\ immutable(?:\ when\ `immutable`\ is\ set)?
+        | may\ not\ change\ once\ set             # clusterIPs of a Service
+        | may\ not\ be\ changed\ in\ an\ update\. # the value of a PriorityClass
+      )
+    | # A difference of the two follows.
+      Forbidden:\ (?:
+        spec(?:\.[A-Za-z]+)?\ is\ immutable\ after\ creation     # PersistentVolumeClaim, PersistentVolume
+        | (?:pod\ updates\ may\ not\ change|updates\ to\ statefulset\ spec\ for)\ fields\ other\ than\b
+      )(?s:.*)
+    """,
+    re.VERBOSE,
+)
 
 
 @attrs.frozen
 class Cause:
-    """One field that is wrong, and in which way ("FieldValueInvalid")."""
+    """One field that is wrong, and in which way ("FieldValueInvalid"). The message is as secret as the refusal's."""
 
     reason: str
     field: str
+    message: str = attrs.field(default="", repr=False)
 
 
 @attrs.frozen
@@ -59,6 +92,38 @@ class Refusal:
     causes: tuple[Cause, ...] = ()
     message: str = attrs.field(default="", repr=False)
 
+    @property
+    def by_admission(self) -> bool:
+        """Whether a policy or webhook refuses. It chooses the code as it likes, even 401."""
+        return any(rule.match(self.message) for rule in (_POLICY, _WEBHOOK))
+
+    @property
+    def of_patch(self) -> bool:
+        """Whether a JSON patch does not fit the object as it is: a `test` failed, or what it removes is not there.
+
+        An object that is refused for what it would be has the same code, but is named, with its fields.
+        """
+        return self.code == 422 and not self.causes and not self.of_name and not self.by_admission
+
+
+@attrs.frozen
+class Act:
+    """What was asked for, for messages.
+
+    Attributes:
+        doing: "applying Secret default/app".
+        label: the object's kind and name; for a collection, its plural.
+        resource: the kind.
+        namespace: where; None for a kind that has none, or for all.
+        account: who asked; None is Miwen.
+    """
+
+    doing: str
+    label: str
+    resource: Resource
+    namespace: str | None
+    account: Account | None = None
+
 
 def read_refusal(code: int, body: bytes) -> Refusal:
     """The refusal in an answer; one that is no Status object is told by its code alone."""
@@ -77,7 +142,7 @@ def read_refusal(code: int, body: bytes) -> Refusal:
         of_kind=_text(details.get("kind")),
         of_name=_text(details.get("name")),
         causes=tuple(
-            Cause(_word(cause.get("reason")), _text(cause.get("field")))
+            Cause(_word(cause.get("reason")), _text(cause.get("field")), _text(cause.get("message")))
             for cause in (causes if isinstance(causes, list) else ())
             if isinstance(cause, dict)
         ),
@@ -106,39 +171,67 @@ def answered(refusal: Refusal) -> str:
 
 def unavailable(doing: str, refusal: Refusal) -> JiemiError:
     """For a refusal that says nothing of what was asked for: overload, a fault of the server, a wrong address."""
+    webhook = _WEBHOOK_FAILED.match(refusal.message)
+    if webhook is not None:
+        return JiemiError("ClusterUnavailable", f"{doing}: the API server got no answer of its webhook {webhook[1]}")
     return JiemiError("ClusterUnavailable", f"{doing}: the API server answered {answered(refusal)}")
 
 
-def forbidden(reason: str, doing: str, *, verbs: str, resource: str, group: str, namespace: str | None) -> JiemiError:
-    """For a right that is missing, with what to grant."""
+def forbidden(
+    reason: str,
+    doing: str,
+    *,
+    verbs: str,
+    resource: str,
+    group: str,
+    namespace: str | None,
+    account: Account | None = None,
+) -> JiemiError:
+    """For a right that is missing, with what to grant, and to whom."""
     where = f"in namespace {namespace}" if namespace else "in all namespaces (a ClusterRoleBinding)"
     of_group = f"API group {group}" if group else "the core API group"
-    return JiemiError(reason, f"{doing}: not allowed. Grant {verbs} on {resource} of {of_group} {where}")
+    whom = f"to {account} " if account is not None else ""
+    return JiemiError(reason, f"{doing}: not allowed. Grant {verbs} on {resource} of {of_group} {whom}{where}")
 
 
-def apply_failure(  # noqa: PLR0911 - a table, read from the top
-    refusal: Refusal, resource: Resource, namespace: str | None, label: str
-) -> JiemiError:
-    """What a refused server-side apply means.
+def kind_unknown(api_version: str, kind: str) -> JiemiError:
+    """The cluster does not serve the kind. Both are from the file, whose apiVersion and kind are no secrets."""
+    return JiemiError("KindUnknown", f"the cluster serves no kind {kind[:100]} of {api_version[:100]}")
 
-    Args:
-        refusal: the answer.
-        resource: the object's kind.
-        namespace: the object's, or None where its kind has none.
-        label: the object's kind and name, for messages.
-    """
+
+def changed(label: str) -> JiemiError:
+    """The object is not in the state that was meant."""
+    return JiemiError("ApplyConflict", f"{label} was changed by another at the same moment")
+
+
+def no_such_field(label: str) -> JiemiError:
+    """A field that is to be removed is not in the object, though the object is in the state that was meant."""
+    return JiemiError("ApplyRejected", f"{label} has no such field to remove")
+
+
+def apply_failure(refusal: Refusal, act: Act) -> JiemiError:  # noqa: PLR0911 - a table, read from the top
+    """What a refused server-side apply means, or another refused change of an object."""
+    if (failure := _not_of_the_object(refusal, act)) is not None:
+        return failure
+    label = act.label
     if refusal.code == 403:
-        return _apply_forbidden(refusal, resource, namespace, label)
+        return _apply_forbidden(refusal, act)
     if refusal.code == 404:
         if refusal.of_kind == "namespaces":
-            return JiemiError("NamespaceNotFound", f"there is no namespace {namespace}, where {label} belongs")
-        return kind_unknown(resource.api_version, resource.kind)
+            return JiemiError("NamespaceNotFound", f"there is no namespace {act.namespace}, where {label} belongs")
+        return kind_unknown(act.resource.api_version, act.resource.kind)
     if refusal.code == 409:
-        return JiemiError("ApplyConflict", f"{label} was changed by another at the same moment")
+        owned = [_conflict_text(cause) for cause in refusal.causes if cause.reason == "FieldManagerConflict"]
+        if not owned:
+            return changed(act.label)
+        return JiemiError("FieldConflict", f"{label}: others own fields with other values{_listed(owned)}")
     if refusal.code == 413 or _TOO_LARGE in refusal.message:
         return JiemiError("ApplyRejected", f"{label} is larger than the API server takes ({answered(refusal)})")
+    fields = [_cause_text(cause) for cause in refusal.causes]
+    if refusal.code == 422 and fields and all(_IMMUTABLE.fullmatch(cause.message) for cause in refusal.causes):
+        return JiemiError("FieldImmutable", f"{label} has fields that can't be changed any more{_listed(fields)}")
     if refusal.code in {400, 405, 406, 415, 422}:
-        return _rejected(refusal, label, [_cause_text(cause) for cause in refusal.causes])
+        return _rejected(refusal, label, fields)
     # Faults of the object that the API server answers as if they were its own (500 and no reason).
     if refusal.message.startswith(_TYPED_PATCH):
         found = _TYPED_FIELD.findall(refusal.message)
@@ -147,28 +240,68 @@ def apply_failure(  # noqa: PLR0911 - a table, read from the top
         hint = " (each value under data must be base64; plain text belongs under stringData)"
         base64 = hint if "illegal base64" in refusal.message else ""
         return JiemiError("ApplyRejected", f"the API server can't read {label}: a value has the wrong form{base64}")
-    return unavailable(f"applying {label}", refusal)
+    return unavailable(act.doing, refusal)
 
 
-def kind_unknown(api_version: str, kind: str) -> JiemiError:
-    """The cluster does not serve the kind. Both are from the file, whose apiVersion and kind are no secrets."""
-    return JiemiError("KindUnknown", f"the cluster serves no kind {kind[:100]} of {api_version[:100]}")
+def access_failure(refusal: Refusal, act: Act, reason: str, verbs: str) -> JiemiError:
+    """What a refused read, list, watch or deletion means.
+
+    Args:
+        reason: for a right that is missing: "ReadForbidden".
+        verbs: the rights that it needs: "`get`".
+    """
+    if (failure := _not_of_the_object(refusal, act)) is not None:
+        return failure
+    if refusal.code == 403:
+        return _grant(reason, act, verbs)
+    return unavailable(act.doing, refusal)
 
 
-def _apply_forbidden(refusal: Refusal, resource: Resource, namespace: str | None, label: str) -> JiemiError:
+def _not_of_the_object(refusal: Refusal, act: Act) -> JiemiError | None:
+    """Refusals that any object may meet, told by their messages: their codes are those of others too."""
+    message = refusal.message
+    if refusal.code == 403 and act.account is not None and _IMPERSONATION.match(message):
+        account = act.account
+        grant = f"Grant `impersonate` on serviceaccounts {account.name} in namespace {account.namespace}"
+        problem = f"{act.doing} as {account}: not allowed. {grant} to Miwen's ServiceAccount"
+        return JiemiError("ImpersonationForbidden", problem)
+    if (policy := _POLICY.match(message)) is not None:
+        by = f"ValidatingAdmissionPolicy {policy[1]} (binding {policy[2]})"
+        return JiemiError("AdmissionDenied", f"{act.doing}: {by} refuses it")
+    if (webhook := _WEBHOOK.match(message)) is not None:
+        return JiemiError("AdmissionDenied", f"{act.doing}: admission webhook {webhook[1]} refuses it")
+    if refusal.code == 403 and (quota := _QUOTA.match(message)) is not None:
+        limited = _QUOTA_LIMITED.search(message)
+        resources = [each.partition("=")[0] for each in limited[1].split(",")] if limited is not None else []
+        where = f"quota {quota[1]} of namespace {act.namespace}"
+        return JiemiError("QuotaExceeded", f"{act.doing}: {where} is used up{_listed(resources)}")
+    return None
+
+
+def _apply_forbidden(refusal: Refusal, act: Act) -> JiemiError:
     if any(cause.reason == "NamespaceTerminating" for cause in refusal.causes):
-        return JiemiError("NamespaceNotFound", f"namespace {namespace}, where {label} belongs, is being deleted")
-    if _RBAC.search(refusal.message):
-        return forbidden(
-            "ApplyForbidden",
-            f"applying {label}",
-            verbs="`create` and `patch`",
-            resource=resource.plural,
-            group=resource.group,
-            namespace=namespace,
-        )
+        problem = f"namespace {act.namespace}, where {act.label} belongs, is being deleted"
+        return JiemiError("NamespaceNotFound", problem)
+    if _RBAC.match(refusal.message):
+        return _grant("ApplyForbidden", act, "`create` and `patch`")
+    if _ESCALATION.match(refusal.message):
+        who = act.account or "Miwen's ServiceAccount"
+        problem = f"{act.label} gives rights that {who} does not have. Grant it these, or `escalate` and `bind`"
+        return JiemiError("ApplyForbidden", problem)
     fields = _listed(_cause_text(cause) for cause in refusal.causes)
-    return JiemiError("ApplyForbidden", f"an admission rule or a quota of the cluster forbids {label}{fields}")
+    return JiemiError("ApplyForbidden", f"an admission rule or a quota of the cluster forbids {act.label}{fields}")
+
+
+def _grant(reason: str, act: Act, verbs: str) -> JiemiError:
+    return forbidden(
+        reason,
+        act.doing,
+        verbs=verbs,
+        resource=act.resource.plural,
+        group=act.resource.group,
+        namespace=act.namespace,
+        account=act.account,
+    )
 
 
 def _rejected(refusal: Refusal, label: str, fields: Iterable[str]) -> JiemiError:
@@ -179,6 +312,12 @@ def _rejected(refusal: Refusal, label: str, fields: Iterable[str]) -> JiemiError
 def _cause_text(cause: Cause) -> str:
     field = safe_field(cause.field) or "the object as a whole"
     return f"{field} ({cause.reason})" if cause.reason else field
+
+
+def _conflict_text(cause: Cause) -> str:
+    # Any client chooses its name as it likes.
+    manager = _MANAGER.match(cause.message)
+    return f"{safe_field(cause.field) or 'a field'} (owned by {manager[1] if manager else 'another manager'})"
 
 
 def _listed(fields: Iterable[str]) -> str:

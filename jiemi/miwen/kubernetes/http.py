@@ -5,7 +5,8 @@ it got its place among those that run at once.
 
 A request is tried once more in three cases: the connection broke (an API server that restarts closes idle ones; all
 requests here may safely arrive twice), the token was refused and there is another now, and the API server asked for a
-short pause (Retry-After). Whatever else happens, the loops above try again in their own time.
+short pause (Retry-After). The answer says when an earlier try may have been carried out. Whatever else happens, the
+loops above try again in their own time.
 
 A stream is pulled: nobody reads while nobody asks for the next chunk. So TCP itself holds a fast server back, and
 between chunks there is no thread, no buffer and no task. A stream never takes a place from the requests.
@@ -14,10 +15,12 @@ between chunks there is no thread, no buffer and no task. A stream never takes a
 from __future__ import annotations
 
 import contextlib
+import json
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import urlencode
 
 import attrs
@@ -39,7 +42,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.miwen.kubernetes.access import Access
 from jiemi.miwen.kubernetes.counts import RequestCounter
-from jiemi.miwen.kubernetes.errors import Refusal, read_refusal
+from jiemi.miwen.kubernetes.errors import Refusal, read_refusal, unavailable
 
 MAX_PAUSE_SECONDS = 5.0
 """The longest Retry-After that a request waits for; a longer one is an error, and the caller backs off."""
@@ -51,7 +54,13 @@ JSON = "application/json"
 
 @attrs.frozen
 class Request:
-    """One request; `verb` and `resource` are for the counts, `doing` is for messages."""
+    """One request.
+
+    Attributes:
+        verb, resource: for the counts.
+        doing: for messages.
+        impersonate: the user to act as; None: as who we are.
+    """
 
     verb: str
     resource: str
@@ -62,15 +71,21 @@ class Request:
     body: bytes | None = attrs.field(default=None, repr=False)
     content_type: str | None = None
     accept: str = JSON
+    impersonate: str | None = None
 
 
 @attrs.frozen
 class Answer:
-    """What came back; the body may hold Secrets."""
+    """What came back; the body may hold Secrets.
+
+    Attributes:
+        tried_before: an earlier try of the request may have been carried out: its connection broke, or it met a fault.
+    """
 
     status: int
     retry_after_seconds: float | None
     body: bytes = attrs.field(repr=False)
+    tried_before: bool = False
 
     @property
     def good(self) -> bool:
@@ -122,6 +137,26 @@ class KubernetesHttp:
         """
         return await self._send(request, None)
 
+    def object_in(self, answer: Answer, doing: str) -> dict[str, Any]:
+        """The JSON object that was answered.
+
+        Raises:
+            JiemiError: ClusterUnavailable, it is a refusal or something else.
+        """
+        if not answer.good:
+            raise unavailable(doing, answer.refusal)
+        try:
+            value = json.loads(answer.body)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            raise self.no_kubernetes(doing)
+        return value
+
+    def no_kubernetes(self, doing: str) -> JiemiError:
+        """For an answer that makes no sense."""
+        return JiemiError("ClusterUnavailable", f"{doing}: {self.server} did not answer as a Kubernetes API does")
+
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[Answer | AsyncIterator[bytes]]:
         """Send a request whose answer has no end.
@@ -156,7 +191,7 @@ class KubernetesHttp:
         answer = await self._try(request, token, keep)
         if answer is not None:
             pause = answer.retry_after_seconds
-            if answer.status == HTTPStatus.UNAUTHORIZED:
+            if _is_unauthorized(answer):
                 renewed = await self._tokens.get(refused=token)
                 if renewed is None or renewed == token:
                     raise self._not_accepted(request)
@@ -165,12 +200,13 @@ class KubernetesHttp:
                 return answer
             else:
                 await trio.sleep(pause)
+        carried_out = answer is None or not _is_unauthorized(answer)
         answer = await self._try(request, token, keep)
         if answer is None:
             raise JiemiError("ClusterUnavailable", f"{request.doing}: {self.server} ended the connection")
-        if answer.status == HTTPStatus.UNAUTHORIZED:
+        if _is_unauthorized(answer):
             raise self._not_accepted(request)
-        return answer
+        return attrs.evolve(answer, tried_before=carried_out)
 
     def _not_accepted(self, request: Request) -> JiemiError:
         problem = f"{request.doing}: {self.server} does not accept the credentials of {self._origin} (401)"
@@ -209,6 +245,8 @@ class KubernetesHttp:
             headers["Content-Type"] = request.content_type
         if token is not None:
             headers["Authorization"] = f"Bearer {token.reveal()}"
+        if request.impersonate is not None:
+            headers["Impersonate-User"] = request.impersonate
         query = f"?{urlencode(request.query)}" if request.query else ""
         response = self._pool.request(
             request.method,
@@ -255,6 +293,11 @@ class KubernetesHttp:
             if not chunk:
                 return
             yield chunk
+
+
+def _is_unauthorized(answer: Answer) -> bool:
+    """Whether the token was refused; an admission policy may answer with the same code."""
+    return answer.status == HTTPStatus.UNAUTHORIZED and not answer.refusal.by_admission
 
 
 def _seconds(retry_after: str | None) -> float | None:

@@ -10,21 +10,29 @@ Objects are plain JSON values (`Mapping[str, Any]`) as the API server sends them
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 import attrs
+
+from jiemi.core.objects import ObjectRef
+from jiemi.miwen.kubernetes.discovery import Resource
 
 JsonObject = Mapping[str, Any]
 
 FIELD_MANAGER = "jiemi"
 """Who owns the fields that Miwen applies (managedFields)."""
 
+# https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
+_NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
+_ACCOUNT = re.compile(r"[a-z0-9](?:[-.a-z0-9]{0,251}[a-z0-9])?")
+
 
 @attrs.frozen
 class Page:
-    """Some of the Decryptors.
+    """Some of the objects of a collection.
 
     Attributes:
         items: the objects.
@@ -35,6 +43,124 @@ class Page:
     items: tuple[JsonObject, ...]
     resource_version: str
     continue_token: str | None
+
+
+@attrs.frozen
+class Account:
+    """A ServiceAccount that requests are made as (impersonation).
+
+    https://kubernetes.io/docs/reference/access-authn-authz/authentication/#user-impersonation
+    """
+
+    namespace: str
+    name: str
+
+    @property
+    def user(self) -> str:
+        """Its user name; the API server adds the groups of ServiceAccounts by itself."""
+        return f"system:serviceaccount:{self.namespace}:{self.name}"
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether a ServiceAccount can have these names, so that they are of one and of no other user."""
+        return _NAMESPACE.fullmatch(self.namespace) is not None and _ACCOUNT.fullmatch(self.name) is not None
+
+    def __str__(self) -> str:
+        return f"ServiceAccount {self.namespace}/{self.name}"
+
+
+class Objects(Protocol):
+    """Objects of any kind, read and written as one user.
+
+    Each method but `resource` may also raise ImpersonationForbidden: Miwen may not act as that account. Where a right
+    is missing, the message names who needs it (the account, or Miwen) and what to grant.
+    """
+
+    async def resource(self, api_version: str, kind: str, *, fresh: bool = False) -> Resource | None:
+        """Where the objects of a kind are, or None when the cluster does not serve it.
+
+        What is known is kept; a kind that is not known is asked for again, but at most once in some seconds.
+
+        Args:
+            fresh: ask now, whatever is known; for a kind that a CustomResourceDefinition has just made.
+        """
+        ...
+
+    async def apply(self, manifest: JsonObject, *, default_namespace: str, take_over: bool = True) -> JsonObject:
+        """Server-side apply of one object.
+
+        Args:
+            manifest: a whole object (apiVersion, kind, metadata.name).
+            default_namespace: for a namespaced kind whose manifest names none.
+            take_over: take over fields that others own with another value; False refuses instead.
+
+        Returns:
+            The object's metadata after it, managedFields included (no data: it may be a Secret).
+
+        Raises:
+            JiemiError: KindUnknown, NamespaceNotFound, ApplyForbidden, AdmissionDenied, QuotaExceeded, ApplyRejected,
+                FieldImmutable, FieldConflict (names the fields and the managers that own them), ApplyConflict. Their
+                messages name the object and, for a rejection, the fields, but quote no value: the API server's own
+                text may hold one.
+        """
+        ...
+
+    async def dry_run(self, manifest: JsonObject, *, default_namespace: str, take_over: bool = True) -> JsonObject:
+        """What `apply` would do, without doing it: the whole object as it would be.
+
+        Raises:
+            JiemiError: as `apply`.
+        """
+        ...
+
+    async def get(self, ref: ObjectRef) -> JsonObject | None:
+        """The whole object, or None where there is none (or the cluster does not serve its kind).
+
+        Raises:
+            JiemiError: ReadForbidden.
+        """
+        ...
+
+    async def get_metadata(self, ref: ObjectRef) -> JsonObject | None:
+        """The object's metadata, or None where there is none (or the cluster does not serve its kind).
+
+        Raises:
+            JiemiError: ReadForbidden.
+        """
+        ...
+
+    async def delete(self, ref: ObjectRef, *, uid: str, resource_version: str | None = None) -> bool:
+        """Delete an object, what it owns with it (in the background).
+
+        Args:
+            uid: of the object that is meant; another of that name stays.
+            resource_version: of the state that is meant; None: whatever state it is in.
+
+        Returns:
+            Whether the object that is meant was there.
+
+        Raises:
+            JiemiError: DeleteForbidden; AdmissionDenied; ApplyConflict, it is in another state; ReadForbidden, it may
+                be, which can't be told without reading it.
+        """
+        ...
+
+    async def remove_fields(
+        self, ref: ObjectRef, paths: Sequence[tuple[str, ...]], *, resource_version: str
+    ) -> JsonObject:
+        """Remove fields that others added, each given as its path: ("data", "password").
+
+        Args:
+            resource_version: of the state in which they were seen.
+
+        Returns:
+            The object's metadata after it.
+
+        Raises:
+            JiemiError: ApplyForbidden, AdmissionDenied, ApplyRejected (also where one of the fields is not there: then
+                all stay), FieldImmutable; ApplyConflict, it is in another state or gone; ReadForbidden, as `delete`.
+        """
+        ...
 
 
 class Kubernetes(Protocol):
@@ -60,28 +186,43 @@ class Kubernetes(Protocol):
         """
         ...
 
+    async def list_metadata(
+        self, resource: Resource, *, label_selector: str, field_selector: str, limit: int, continue_token: str | None
+    ) -> Page:
+        """One page of the metadata of a kind's objects, in the namespaces that Miwen looks at (for a kind that has
+        none: of all). The items are PartialObjectMetadata: apiVersion, kind and metadata, no data.
+
+        Args:
+            resource: the kind.
+            label_selector, field_selector: which objects; "" for all.
+
+        Raises:
+            JiemiError: WatchExpired as `list_decryptors`; WatchForbidden when a right is missing; KindUnknown when the
+                cluster serves the kind no more.
+        """
+        ...
+
+    def watch_metadata(
+        self, resource: Resource, *, label_selector: str, field_selector: str, resource_version: str
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """The bytes of one watch of what `list_metadata` lists; as `watch_decryptors` else.
+
+        An object that no longer has the label is told as DELETED.
+
+        Raises:
+            JiemiError: WatchExpired, WatchForbidden, KindUnknown.
+        """
+        ...
+
+    def objects(self, account: Account | None) -> Objects:
+        """Objects of any kind as that ServiceAccount, or as Miwen itself for None. Costs nothing."""
+        ...
+
     async def get_secret(self, namespace: str, name: str) -> JsonObject:
         """One Secret, with its base64 `data`.
 
         Raises:
             JiemiError: SecretNotFound, SecretForbidden.
-        """
-        ...
-
-    async def apply(self, manifest: JsonObject, *, default_namespace: str) -> JsonObject:
-        """Server-side apply of one object, taking over fields that others own.
-
-        Args:
-            manifest: a whole object (apiVersion, kind, metadata.name).
-            default_namespace: for a namespaced kind whose manifest names none.
-
-        Returns:
-            The object's metadata after it (no data: it may be a Secret): name, namespace, uid, resourceVersion.
-
-        Raises:
-            JiemiError: KindUnknown, NamespaceNotFound, ApplyForbidden, ApplyRejected, ApplyConflict. Their messages
-                name the object and, for a rejection, the fields, but quote no value: the API server's own text may
-                hold one.
         """
         ...
 
@@ -92,7 +233,39 @@ class Kubernetes(Protocol):
             The object after it, or None when it is gone (or another of that name took its place).
 
         Raises:
-            JiemiError: ListForbidden when the right to `patch decryptors/status` is missing; ApplyRejected when the
-                CRD that is installed does not allow the status; ApplyConflict.
+            JiemiError: ListForbidden when the right to `patch decryptors/status` is missing; AdmissionDenied;
+                ApplyRejected when the CRD that is installed does not allow the status; ApplyConflict.
+        """
+        ...
+
+    async def set_finalizers(
+        self, namespace: str, name: str, finalizers: Sequence[str], *, uid: str, resource_version: str
+    ) -> JsonObject | None:
+        """Replace the finalizers of a Decryptor, if it is still the object of that uid in that state.
+
+        Returns:
+            The object after it, or None when it is gone: also when its last finalizer was taken off and it was being
+            deleted.
+
+        Raises:
+            JiemiError: ListForbidden when the right to `patch decryptors` is missing; AdmissionDenied; ApplyRejected,
+                what is given can be no finalizers; ApplyConflict, it is in another state: read it again.
+        """
+        ...
+
+    async def get_decryptor(self, namespace: str, name: str) -> JsonObject | None:
+        """One Decryptor as it is now, or None.
+
+        Raises:
+            JiemiError: ListForbidden.
+        """
+        ...
+
+    async def create_event(self, namespace: str, event: JsonObject) -> None:
+        """Create an Event (events.k8s.io/v1) in a namespace; one of that name that is there already will do.
+
+        Raises:
+            JiemiError: EventForbidden; AdmissionDenied; QuotaExceeded; NamespaceNotFound, the namespace is gone or is
+                being deleted; ApplyRejected.
         """
         ...

@@ -2,15 +2,16 @@
 
 The client loads the cluster's entry and gives the connection pool (TLS, proxy). Requests are made on it as method,
 path and body (`http`): the client's models and its Watch class cost more than they give here. What an answer
-means is told by `errors`, where a manifest goes by `discovery`.
+means is told by `errors`, where a manifest goes by `discovery`. Here are the Decryptors and what goes with them;
+objects of any kind are in `real_objects`, lists and watches in `real_lists`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -29,26 +30,20 @@ from jiemi.core.errors import JiemiError
 from jiemi.miwen.kubernetes import errors
 from jiemi.miwen.kubernetes.access import Access, from_kubeconfig, in_cluster
 from jiemi.miwen.kubernetes.counts import RequestCounter
-from jiemi.miwen.kubernetes.discovery import (
-    Discovery,
-    Resource,
-    is_path_part,
-    parse_resources,
-    target,
-    version_path,
-)
-from jiemi.miwen.kubernetes.errors import Refusal
-from jiemi.miwen.kubernetes.http import Answer, KubernetesHttp, Request
-from jiemi.miwen.kubernetes.port import FIELD_MANAGER, JsonObject, Page
+from jiemi.miwen.kubernetes.discovery import Discovery, Resource, is_path_part, label, parse_resources, version_path
+from jiemi.miwen.kubernetes.errors import Act, Refusal
+from jiemi.miwen.kubernetes.http import JSON, Answer, KubernetesHttp, Request
+from jiemi.miwen.kubernetes.port import FIELD_MANAGER, Account, JsonObject, Page
+from jiemi.miwen.kubernetes.real_lists import Collection, Lists
+from jiemi.miwen.kubernetes.real_objects import JSON_PATCH, METADATA_ONLY, RealObjects, must_be
 
-_APPLY = "application/apply-patch+yaml"
-_JSON_PATCH = "application/json-patch+json"
-_METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, application/json"
 _STATUS = f"{PLURAL}/status"
+_FINALIZERS = "metadata.finalizers"
 _WATCHES = 4
 """How many watches the pool leaves places for; with more of them it may drop a connection that could be kept."""
 _SECRETS = Resource("v1", "Secret", "secrets", namespaced=True)
 _DECRYPTORS = Resource(API_VERSION, KIND, PLURAL, namespaced=True)
+_EVENTS = Resource("events.k8s.io/v1", "Event", "events", namespaced=True)
 
 
 @attrs.frozen
@@ -148,173 +143,205 @@ class RealKubernetes:
         self.requests: RequestCounter = http.requests
         self._http = http
         self._namespace = settings.namespace
-        self._watch_timeout_seconds = settings.watch_timeout_seconds
+        self._lists = Lists(http, watch_timeout_seconds=settings.watch_timeout_seconds)
         self._discovery = Discovery(self._fetch_kinds)
+
+    # --- lists and watches
 
     async def list_decryptors(self, *, limit: int, continue_token: str | None) -> Page:
         """See the port."""
-        query = {"limit": str(limit)} | ({"continue": continue_token} if continue_token else {})
-        doing = "listing the Decryptors"
-        answer = await self._http.send(Request("list", PLURAL, doing, "GET", self._decryptors_path(), query))
-        if not answer.good:
-            raise self._list_failure(answer.refusal, doing, "list", from_token=continue_token is not None)
-        listed = self._object(answer, doing)
-        metadata, items = listed.get("metadata"), listed.get("items") or []
-        version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
-        if not isinstance(metadata, dict) or not isinstance(version, str) or not isinstance(items, list):
-            raise self._no_kubernetes(doing)
-        return Page(tuple(item for item in items if isinstance(item, dict)), version, metadata.get("continue") or None)
+        return await self._lists.page(self._decryptors(), limit=limit, continue_token=continue_token)
 
-    @asynccontextmanager
-    async def watch_decryptors(self, *, resource_version: str) -> AsyncIterator[AsyncIterator[bytes]]:
+    def watch_decryptors(self, *, resource_version: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """See the port."""
-        query = {
-            "watch": "true",
-            "resourceVersion": resource_version,
-            "allowWatchBookmarks": "true",
-            "timeoutSeconds": str(max(1, int(self._watch_timeout_seconds))),
-        }
-        doing = "watching the Decryptors"
-        request = Request("watch", PLURAL, doing, "GET", self._decryptors_path(), query)
-        async with self._http.stream(request) as opened:
-            if isinstance(opened, Answer):
-                raise self._list_failure(opened.refusal, doing, "watch", from_token=True)
-            yield opened
+        return self._lists.watch(self._decryptors(), resource_version=resource_version)
 
-    async def get_secret(self, namespace: str, name: str) -> JsonObject:
+    async def list_metadata(
+        self, resource: Resource, *, label_selector: str, field_selector: str, limit: int, continue_token: str | None
+    ) -> Page:
         """See the port."""
-        label = f"Secret {namespace}/{name}"
-        if not is_path_part(namespace) or not is_path_part(name):
-            raise JiemiError("SecretNotFound", f"{label}: no Secret can have that name")
-        doing = f"reading {label}"
-        answer = await self._http.send(Request("get", "secrets", doing, "GET", _SECRETS.path(namespace, name)))
-        if answer.status == HTTPStatus.NOT_FOUND:
-            raise JiemiError("SecretNotFound", f"there is no {label}")
-        if answer.status == HTTPStatus.FORBIDDEN:
-            raise errors.forbidden(
-                "SecretForbidden", doing, verbs="`get`", resource="secrets", group="", namespace=namespace
-            )
-        return self._object(answer, doing)
+        selected = self._metadata_of(resource, label_selector, field_selector)
+        return await self._lists.page(selected, limit=limit, continue_token=continue_token)
 
-    async def apply(self, manifest: JsonObject, *, default_namespace: str) -> JsonObject:
+    def watch_metadata(
+        self, resource: Resource, *, label_selector: str, field_selector: str, resource_version: str
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """See the port."""
-        api_version, kind = str(manifest["apiVersion"]), str(manifest["kind"])
-        resource = await self._discovery.find(api_version, kind)
-        if resource is None:
-            raise errors.kind_unknown(api_version, kind)
-        to = target(manifest, resource, default_namespace=default_namespace)
-        answer = await self._http.send(
-            Request(
-                verb="apply",
-                resource=resource.plural,
-                doing=f"applying {to.label}",
-                method="PATCH",
-                path=resource.path(to.namespace, to.name),
-                query={"fieldManager": FIELD_MANAGER, "force": "true"},
-                body=json.dumps(to.body, separators=(",", ":")).encode(),
-                content_type=_APPLY,
-                accept=_METADATA_ONLY,
-            )
+        selected = self._metadata_of(resource, label_selector, field_selector)
+        return self._lists.watch(selected, resource_version=resource_version)
+
+    def _decryptors(self) -> Collection:
+        namespace = self._looked_at("ListForbidden")
+
+        def failure(refusal: Refusal, doing: str, verb: str) -> JiemiError:
+            if refusal.code == HTTPStatus.FORBIDDEN:
+                return self._forbidden(doing, verb, PLURAL)
+            if refusal.code == HTTPStatus.NOT_FOUND:
+                return JiemiError("ListForbidden", f"{doing}: the CRD {PLURAL}.{GROUP} is not installed; apply deploy/")
+            return errors.unavailable(doing, refusal)
+
+        return Collection(_DECRYPTORS, namespace, "the Decryptors", failure)
+
+    def _metadata_of(self, resource: Resource, label_selector: str, field_selector: str) -> Collection:
+        namespace = self._looked_at("WatchForbidden") if resource.namespaced else None
+
+        def failure(refusal: Refusal, doing: str, _: str) -> JiemiError:
+            if refusal.code == HTTPStatus.NOT_FOUND:
+                self._discovery.forget(resource.api_version)
+                return errors.kind_unknown(resource.api_version, resource.kind)
+            act = Act(doing, resource.plural, resource, namespace)
+            return errors.access_failure(refusal, act, "WatchForbidden", "`list` and `watch`")
+
+        return Collection(
+            resource, namespace, resource.plural, failure, label_selector, field_selector, metadata_only=True
         )
-        if not answer.good:
-            failure = errors.apply_failure(answer.refusal, resource, to.namespace, to.label)
-            if failure.failure.reason == "KindUnknown":
-                self._discovery.forget(api_version)
-            raise failure
-        metadata = self._object(answer, f"applying {to.label}").get("metadata")
-        metadata = metadata if isinstance(metadata, dict) else {}
-        wanted = ("name", "namespace", "uid", "resourceVersion")
-        return {field: metadata[field] for field in wanted if field in metadata}
 
-    async def patch_status(self, namespace: str, name: str, status: JsonObject, *, uid: str) -> JsonObject | None:
+    def _looked_at(self, reason: str) -> str | None:
+        """The namespace that is looked at; None: all."""
+        if self._namespace is not None and not is_path_part(self._namespace):
+            raise JiemiError(reason, "no namespace can have the name that --namespace gives")
+        return self._namespace
+
+    # --- objects
+
+    def objects(self, account: Account | None) -> RealObjects:
         """See the port."""
-        label = f"Decryptor {namespace}/{name}"
-        doing = f"writing the status of {label}"
-        # Not a merge patch: it keeps fields that are no longer given, and the API server ignores a uid in the body of
-        # one for a custom resource's status (tried with 1.37). `add` replaces what is there (RFC 6902, 4.1).
-        patch = [
-            {"op": "test", "path": "/metadata/uid", "value": uid},
-            {"op": "add", "path": "/status", "value": dict(status)},
-        ]
-        answer = await self._http.send(
-            Request(
-                "patch",
-                _STATUS,
-                doing,
-                "PATCH",
-                f"{_DECRYPTORS.path(namespace, name)}/status",
-                {"fieldManager": FIELD_MANAGER},
-                json.dumps(patch).encode(),
-                _JSON_PATCH,
-            )
-        )
-        refusal = answer.refusal
-        if answer.status == HTTPStatus.NOT_FOUND:
-            return None
-        if answer.status == HTTPStatus.FORBIDDEN:
-            raise errors.forbidden(
-                "ListForbidden",
-                doing,
-                verbs="`patch`",
-                resource=_STATUS,
-                group=GROUP,
-                namespace=self._namespace,
-            )
-        if answer.status == HTTPStatus.UNPROCESSABLE_ENTITY and not refusal.causes and not refusal.of_name:
-            # The `test` failed. An invalid status is refused with the same code, but its object and fields are named.
-            return None
-        if answer.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}:
-            fields = ", ".join(errors.safe_field(cause.field) or "status" for cause in refusal.causes)
-            raise JiemiError(
-                "ApplyRejected",
-                f"{doing}: the CustomResourceDefinition does not allow it ({fields}); apply this release's CRD",
-            )
-        if answer.status == HTTPStatus.CONFLICT:
-            raise JiemiError("ApplyConflict", f"{label} was changed by another at the same moment")
-        return self._object(answer, doing)
-
-    def _decryptors_path(self) -> str:
-        namespace = self._namespace
-        if namespace is None:
-            return f"{version_path(API_VERSION)}/{PLURAL}"
-        if not is_path_part(namespace):
-            raise JiemiError("ListForbidden", "no namespace can have the name that --namespace gives")
-        return f"{version_path(API_VERSION)}/namespaces/{namespace}/{PLURAL}"
-
-    def _list_failure(self, refusal: Refusal, doing: str, verb: str, *, from_token: bool) -> JiemiError:
-        if refusal.code == HTTPStatus.FORBIDDEN:
-            namespace = self._namespace
-            return errors.forbidden(
-                "ListForbidden", doing, verbs=f"`{verb}`", resource=PLURAL, group=GROUP, namespace=namespace
-            )
-        if refusal.code == HTTPStatus.NOT_FOUND:
-            return JiemiError("ListForbidden", f"{doing}: the CRD {PLURAL}.{GROUP} is not installed; apply deploy/")
-        newer = any(cause.reason == "ResourceVersionTooLarge" for cause in refusal.causes)
-        # A token or version that the server can't read, or that is ahead of it (its data was put back to a backup), is
-        # as useless as one that is too old.
-        useless = from_token and (newer or refusal.code == HTTPStatus.BAD_REQUEST)
-        if refusal.code == HTTPStatus.GONE or useless:
-            return JiemiError("WatchExpired", f"{doing}: the API server no longer has the changes since then")
-        return errors.unavailable(doing, refusal)
+        return RealObjects(self._http, self._discovery, account)
 
     async def _fetch_kinds(self, api_version: str) -> Mapping[str, Resource]:
         doing = f"asking for the kinds of {api_version}"
         answer = await self._http.send(Request("get", "discovery", doing, "GET", version_path(api_version)))
         if answer.status == HTTPStatus.NOT_FOUND:
             return {}
-        return parse_resources(api_version, self._object(answer, doing))
+        return parse_resources(api_version, self._http.object_in(answer, doing))
 
-    def _object(self, answer: Answer, doing: str) -> dict[str, Any]:
-        """The object in an answer; whatever it is else, is an error."""
+    # --- Secrets, Decryptors, Events
+
+    async def get_secret(self, namespace: str, name: str) -> JsonObject:
+        """See the port."""
+        what = label("Secret", namespace, name)
+        if not is_path_part(namespace) or not is_path_part(name):
+            raise JiemiError("SecretNotFound", f"{what}: no Secret can have that name")
+        doing = f"reading {what}"
+        answer = await self._http.send(Request("get", "secrets", doing, "GET", _SECRETS.path(namespace, name)))
+        if answer.status == HTTPStatus.NOT_FOUND:
+            raise JiemiError("SecretNotFound", f"there is no {what}")
+        if answer.status == HTTPStatus.FORBIDDEN:
+            raise errors.forbidden(
+                "SecretForbidden", doing, verbs="`get`", resource="secrets", group="", namespace=namespace
+            )
+        return self._http.object_in(answer, doing)
+
+    async def get_decryptor(self, namespace: str, name: str) -> JsonObject | None:
+        """See the port."""
+        if not is_path_part(namespace) or not is_path_part(name):
+            return None
+        doing = f"reading {label(KIND, namespace, name)}"
+        answer = await self._http.send(Request("get", PLURAL, doing, "GET", _DECRYPTORS.path(namespace, name)))
+        if answer.status == HTTPStatus.NOT_FOUND:
+            return None
+        if answer.status == HTTPStatus.FORBIDDEN:
+            raise self._forbidden(doing, "get", PLURAL)
+        return self._http.object_in(answer, doing)
+
+    async def patch_status(self, namespace: str, name: str, status: JsonObject, *, uid: str) -> JsonObject | None:
+        """See the port."""
+        act = _act("writing the status of", namespace, name)
+        # Not a merge patch: it keeps fields that are no longer given, and the API server ignores a uid in the body of
+        # one for a custom resource's status (tried with 1.37). `add` replaces what is there (RFC 6902, 4.1).
+        patch = [must_be("metadata", "uid", value=uid), {"op": "add", "path": "/status", "value": dict(status)}]
+        answer = await self._patch(act, _STATUS, f"{_DECRYPTORS.path(namespace, name)}/status", patch)
+        if answer is None or not answer.good:
+            return None
+        return self._http.object_in(answer, act.doing)
+
+    async def set_finalizers(
+        self, namespace: str, name: str, finalizers: Sequence[str], *, uid: str, resource_version: str
+    ) -> JsonObject | None:
+        """See the port."""
+        act = _act("writing the finalizers of", namespace, name)
+        patch = [
+            must_be("metadata", "uid", value=uid),
+            must_be("metadata", "resourceVersion", value=resource_version),
+            {"op": "add", "path": "/metadata/finalizers", "value": list(finalizers)},
+        ]
+        answer = await self._patch(act, PLURAL, _DECRYPTORS.path(namespace, name), patch)
+        if answer is None:
+            return None
         if not answer.good:
-            raise errors.unavailable(doing, answer.refusal)
-        try:
-            value = json.loads(answer.body)
-        except (ValueError, RecursionError):
-            value = None
-        if not isinstance(value, dict):
-            raise self._no_kubernetes(doing)
-        return value
+            live = await self.get_decryptor(namespace, name)
+            if live is None or live["metadata"]["uid"] != uid:
+                return None
+            raise errors.changed(act.label)
+        made = self._http.object_in(answer, act.doing)
+        # The last finalizer of an object that is being deleted: it is answered once more, and is gone.
+        gone = not finalizers and "deletionTimestamp" in made["metadata"]
+        return None if gone else made
 
-    def _no_kubernetes(self, doing: str) -> JiemiError:
-        return JiemiError("ClusterUnavailable", f"{doing}: {self._http.server} did not answer as a Kubernetes API does")
+    async def create_event(self, namespace: str, event: JsonObject) -> None:
+        """See the port."""
+        name = event["metadata"]["name"]
+        act = Act("creating an Event", label("Event", namespace, name), _EVENTS, namespace)
+        metadata = {**event["metadata"], "namespace": namespace}
+        made = {"apiVersion": _EVENTS.api_version, "kind": _EVENTS.kind, **event, "metadata": metadata}
+        answer = await self._http.send(
+            Request(
+                "create",
+                _EVENTS.plural,
+                act.doing,
+                "POST",
+                _EVENTS.collection_path(namespace),
+                {"fieldManager": FIELD_MANAGER},
+                json.dumps(made).encode(),
+                JSON,
+                METADATA_ONLY,
+            )
+        )
+        refusal = answer.refusal
+        if answer.good or (refusal.code == HTTPStatus.CONFLICT and refusal.reason == "AlreadyExists"):
+            return
+        failure = errors.apply_failure(refusal, act)
+        if failure.failure.reason == "ApplyForbidden":
+            failure = errors.access_failure(refusal, act, "EventForbidden", "`create`")
+        raise failure
+
+    async def _patch(self, act: Act, resource: str, path: str, patch: list[dict[str, Any]]) -> Answer | None:
+        """A JSON patch of a Decryptor: what was answered, or None when there is none.
+
+        Of the refusals, only one is returned: that the patch does not fit the object (`Refusal.of_patch`).
+        """
+        query, body = {"fieldManager": FIELD_MANAGER}, json.dumps(patch).encode()
+        answer = await self._http.send(Request("patch", resource, act.doing, "PATCH", path, query, body, JSON_PATCH))
+        if answer.good:
+            return answer
+        refusal = answer.refusal
+        if refusal.by_admission:
+            raise errors.apply_failure(refusal, act)
+        if refusal.of_patch:
+            return answer
+        if refusal.code == HTTPStatus.NOT_FOUND:
+            return None
+        if refusal.code == HTTPStatus.FORBIDDEN:
+            raise self._forbidden(act.doing, "patch", resource)
+        # No finalizer can be added to what is being deleted: who asks for that does not know it yet.
+        too_late = any(cause.field == _FINALIZERS and cause.reason == "FieldValueForbidden" for cause in refusal.causes)
+        if refusal.code == HTTPStatus.CONFLICT or too_late:
+            raise errors.changed(act.label)
+        if refusal.code in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}:
+            fields = ", ".join(errors.safe_field(cause.field) or "status" for cause in refusal.causes)
+            problem = (
+                f"{act.doing}: the CustomResourceDefinition does not allow it ({fields}); apply this release's CRD"
+            )
+            raise JiemiError("ApplyRejected", problem)
+        raise errors.unavailable(act.doing, refusal)
+
+    def _forbidden(self, doing: str, verb: str, resource: str) -> JiemiError:
+        """Miwen itself lacks a right that it always needs."""
+        return errors.forbidden(
+            "ListForbidden", doing, verbs=f"`{verb}`", resource=resource, group=GROUP, namespace=self._namespace
+        )
+
+
+def _act(doing: str, namespace: str, name: str) -> Act:
+    what = label(KIND, namespace, name)
+    return Act(f"{doing} {what}", what, _DECRYPTORS, namespace)

@@ -9,17 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jiemi.miwen.kubernetes.discovery import Resource
-from jiemi.miwen.kubernetes.errors import Cause, Refusal, apply_failure, read_refusal, safe_field
+from jiemi.miwen.kubernetes.errors import Act, Cause, Refusal, apply_failure, read_refusal, safe_field
 
 SECRETS = Resource("v1", "Secret", "secrets", namespaced=True)
 CANARY = "canary-5f1e9c"
+ACT = Act("applying Secret team/made", "Secret team/made", SECRETS, "team")
 
 
 @pytest.mark.parametrize(
     ("refusal", "reason", "part"),
     [
         (Refusal(400, "BadRequest", message=CANARY), "ApplyRejected", "names no field"),
-        (Refusal(403, "Forbidden", message=f'User "{CANARY}" cannot patch resource "x"'), "ApplyForbidden", "Grant"),
+        (
+            Refusal(403, "Forbidden", message=f'x is forbidden: User "{CANARY}" cannot patch resource "x"'),
+            "ApplyForbidden",
+            "Grant",
+        ),
         (Refusal(403, "Forbidden", message=CANARY), "ApplyForbidden", "admission rule or a quota"),
         (Refusal(403, causes=(Cause("NamespaceTerminating", "x"),)), "NamespaceNotFound", "being deleted"),
         (Refusal(404, "NotFound", of_kind="namespaces"), "NamespaceNotFound", "no namespace team"),
@@ -36,7 +41,7 @@ CANARY = "canary-5f1e9c"
     ],
 )
 def test_each_refusal_of_an_apply_has_its_reason(refusal: Refusal, reason: str, part: str) -> None:
-    failure = apply_failure(refusal, SECRETS, "team", "Secret team/made").failure
+    failure = apply_failure(refusal, ACT).failure
     assert failure.reason == reason
     assert part in failure.message
     assert CANARY not in failure.message
@@ -50,7 +55,7 @@ def test_the_fields_of_a_typed_patch_are_named_without_their_values() -> None:
         "  .dataa: field not declared in schema\n"
         f'  .list[key="{CANARY}"].x: expected numeric (int or float), got {CANARY}\n'
     )
-    failure = apply_failure(Refusal(500, message=message), SECRETS, "team", "Secret team/made").failure
+    failure = apply_failure(Refusal(500, message=message), ACT).failure
     assert failure.message.endswith(
         ": stringData.a (expected string), dataa (field not declared in schema), list… (expected numeric)"
     )
@@ -58,7 +63,7 @@ def test_the_fields_of_a_typed_patch_are_named_without_their_values() -> None:
 
 def test_a_long_list_of_fields_is_cut_and_repetitions_are_left_out() -> None:
     causes = tuple(Cause("FieldValueRequired", f"spec.f{number // 2}") for number in range(30))
-    message = apply_failure(Refusal(422, causes=causes), SECRETS, "team", "Secret team/made").failure.message
+    message = apply_failure(Refusal(422, causes=causes), ACT).failure.message
     assert message.endswith("spec.f9 (FieldValueRequired) and 5 more")
 
 
@@ -101,7 +106,7 @@ def test_any_status_object_gives_an_error_that_can_be_shown(details: object) -> 
     status = {"kind": "Status", "reason": "Invalid", "message": CANARY, "details": details}
     for code in (400, 401, 403, 404, 409, 422, 429, 500):
         refusal = read_refusal(code, json.dumps(status).encode())
-        assert CANARY not in apply_failure(refusal, SECRETS, None, "Secret team/made").failure.message
+        assert CANARY not in apply_failure(refusal, ACT).failure.message
 
 
 @given(st.text())

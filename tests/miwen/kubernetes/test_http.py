@@ -2,110 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import socket
-import threading
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
-import attrs
 import pytest
 import trio
-from contract.kubernetes_contract import secret
+from contract.kubernetes_parts import secret
+from fakes.kubernetes_server import CANARY, CUT, ScriptedServer, refusal, settings_for
 
 from jiemi.core.errors import JiemiError
-from jiemi.miwen.kubernetes.real import KubernetesSettings, RealKubernetes, open_kubernetes
+from jiemi.miwen.kubernetes.real import RealKubernetes, open_kubernetes
 
-CANARY = "canary-5f1e9c"
-CUT = b"[cut here]"
 LIST = {"kind": "DecryptorList", "metadata": {"resourceVersion": "7"}, "items": []}
-
-
-class Server:
-    """Answers each request with the next of `answers`, as raw bytes.
-
-    After one that ends with `CUT`, and in place of None, it closes the connection.
-    """
-
-    def __init__(self) -> None:
-        self.answers: list[bytes | None] = []
-        self.seen: list[str] = []
-        self.bodies: list[bytes] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._open: list[socket.socket] = []
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
-
-    def say(self, status: int, body: object = None, **headers: str) -> None:
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(data)}"]
-        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-        self.answers.append("\r\n".join(lines).encode() + b"\r\n\r\n" + data)
-
-    def stop(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        for sock in self._open:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-        for thread in list(self._threads):
-            thread.join(10)
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                sock, _ = self._listener.accept()
-                self._open.append(sock)
-                thread = threading.Thread(target=self._serve, args=(sock,))
-                self._threads.append(thread)
-                thread.start()
-
-    def _serve(self, sock: socket.socket) -> None:
-        with sock, sock.makefile("rb") as file, contextlib.suppress(OSError):
-            while first := file.readline():
-                length = 0
-                while (line := file.readline().strip()) != b"":
-                    name, _, value = line.partition(b":")
-                    length = int(value) if name.lower() == b"content-length" else length
-                self.bodies.append(file.read(length))
-                self.seen.append(first.decode().rpartition(" ")[0])
-                answer = self.answers.pop(0) if self.answers else b""
-                sock.sendall(answer or b"")
-                if answer is None or answer.endswith(CUT):
-                    return
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
-def settings_for(server: Server, tmp_path: Path, **more: Any) -> KubernetesSettings:
-    path = tmp_path / "kubeconfig"
-    path.write_text(
-        json.dumps(
-            {
-                "current-context": "it",
-                "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
-                "clusters": [{"name": "it", "cluster": {"server": f"http://127.0.0.1:{server.port}"}}],
-                "users": [{"name": "it", "user": {"token": CANARY}}],
-            }
-        )
-    )
-    return attrs.evolve(KubernetesSettings(kubeconfig=path, request_timeout_seconds=10), **more)
-
-
-@pytest.fixture
-async def kubernetes(server: Server, tmp_path: Path) -> AsyncIterator[RealKubernetes]:
-    async with open_kubernetes(settings_for(server, tmp_path)) as kubernetes:
-        yield kubernetes
 
 
 async def failure_of(kubernetes: RealKubernetes, *, token: str | None = None) -> str:
@@ -116,11 +24,7 @@ async def failure_of(kubernetes: RealKubernetes, *, token: str | None = None) ->
     return str(caught.value)
 
 
-def refusal(reason: str = "", **details: Any) -> dict[str, Any]:
-    return {"kind": "Status", "status": "Failure", "message": CANARY, "reason": reason, "details": details}
-
-
-async def test_a_list_is_asked_for_by_path_and_query(server: Server, kubernetes: RealKubernetes) -> None:
+async def test_a_list_is_asked_for_by_path_and_query(server: ScriptedServer, kubernetes: RealKubernetes) -> None:
     server.say(200, LIST | {"metadata": {"resourceVersion": "7", "continue": "next page"}})
     page = await kubernetes.list_decryptors(limit=5, continue_token="a&b")
     assert (page.items, page.resource_version, page.continue_token) == ((), "7", "next page")
@@ -129,7 +33,7 @@ async def test_a_list_is_asked_for_by_path_and_query(server: Server, kubernetes:
 
 @pytest.mark.parametrize("status", [429, 503, 504])
 async def test_a_short_pause_that_the_server_asks_for_is_made(
-    server: Server, kubernetes: RealKubernetes, status: int
+    server: ScriptedServer, kubernetes: RealKubernetes, status: int
 ) -> None:
     server.say(status, refusal(), Retry_After="1")
     server.say(200, LIST)
@@ -139,7 +43,7 @@ async def test_a_short_pause_that_the_server_asks_for_is_made(
     assert kubernetes.requests.snapshot().of("list", "decryptors") == 2
 
 
-async def test_a_pause_is_asked_for_once(server: Server, kubernetes: RealKubernetes) -> None:
+async def test_a_pause_is_asked_for_once(server: ScriptedServer, kubernetes: RealKubernetes) -> None:
     for _ in range(2):
         server.say(429, refusal("TooManyRequests"), Retry_After="0")
     assert "429 TooManyRequests" in await failure_of(kubernetes)
@@ -148,7 +52,7 @@ async def test_a_pause_is_asked_for_once(server: Server, kubernetes: RealKuberne
 
 @pytest.mark.parametrize("header", [{"Retry_After": "3600"}, {"Retry_After": "Fri, 01 Jan 2100 00:00:00 GMT"}, {}])
 async def test_a_long_pause_is_the_caller_s_to_make(
-    server: Server, kubernetes: RealKubernetes, header: dict[str, str]
+    server: ScriptedServer, kubernetes: RealKubernetes, header: dict[str, str]
 ) -> None:
     server.say(503, refusal(), **header)
     assert "ClusterUnavailable" in await failure_of(kubernetes)
@@ -176,19 +80,19 @@ async def test_a_long_pause_is_the_caller_s_to_make(
     ],
 )
 async def test_each_answer_to_a_list_has_its_reason(
-    server: Server, kubernetes: RealKubernetes, status: int, body: object, token: str | None, reason: str
+    server: ScriptedServer, kubernetes: RealKubernetes, status: int, body: object, token: str | None, reason: str
 ) -> None:
     server.say(status, body)
     assert (await failure_of(kubernetes, token=token)).startswith(reason)
 
 
-async def test_a_redirect_does_not_take_the_token_elsewhere(server: Server, kubernetes: RealKubernetes) -> None:
+async def test_a_redirect_does_not_take_the_token_elsewhere(server: ScriptedServer, kubernetes: RealKubernetes) -> None:
     server.say(307, b"", Location=f"http://127.0.0.1:{server.port}/elsewhere")
     assert "307" in await failure_of(kubernetes)
     assert len(server.seen) == 1
 
 
-async def test_a_connection_that_breaks_is_tried_once_more(server: Server, kubernetes: RealKubernetes) -> None:
+async def test_a_connection_that_breaks_is_tried_once_more(server: ScriptedServer, kubernetes: RealKubernetes) -> None:
     server.answers = [None]
     server.say(200, LIST)
     assert (await kubernetes.list_decryptors(limit=5, continue_token=None)).items == ()
@@ -197,23 +101,26 @@ async def test_a_connection_that_breaks_is_tried_once_more(server: Server, kuber
     assert len(server.seen) == 4
 
 
-async def test_an_answer_that_drips_ends_at_the_deadline(server: Server, tmp_path: Path) -> None:
+async def test_an_answer_that_drips_ends_at_the_deadline(server: ScriptedServer, tmp_path: Path) -> None:
     server.answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"]
     async with open_kubernetes(settings_for(server, tmp_path, request_timeout_seconds=0.2)) as kubernetes:
         assert "did not answer within 0.2 s" in await failure_of(kubernetes)
 
 
-async def test_what_is_no_http_is_said(server: Server, kubernetes: RealKubernetes) -> None:
+async def test_what_is_no_http_is_said(server: ScriptedServer, kubernetes: RealKubernetes) -> None:
     server.answers = [b"SSH-2.0-OpenSSH_9.0\r\n\r\n"] * 2
     assert "ClusterUnavailable" in await failure_of(kubernetes)
 
 
-async def test_an_apply_whose_connection_breaks_is_sent_again_whole(server: Server, kubernetes: RealKubernetes) -> None:
+async def test_an_apply_whose_connection_breaks_is_sent_again_whole(
+    server: ScriptedServer, kubernetes: RealKubernetes
+) -> None:
     server.say(200, {"resources": [{"name": "secrets", "kind": "Secret", "namespaced": True}]})
     server.answers.append(None)
     server.say(201, {"metadata": {"name": "made", "resourceVersion": "8"}})
     manifest = secret("made", stringData={"a": "b"})
-    assert await kubernetes.apply(manifest, default_namespace="team") == {"name": "made", "resourceVersion": "8"}
+    applied = await kubernetes.objects(None).apply(manifest, default_namespace="team")
+    assert applied == {"name": "made", "resourceVersion": "8"}
     path = "/api/v1/namespaces/team/secrets/made?fieldManager=jiemi&force=true"
     assert server.seen == ["GET /api/v1", f"PATCH {path}", f"PATCH {path}"]
     assert server.bodies[1] == server.bodies[2]
@@ -224,13 +131,15 @@ async def test_an_apply_whose_connection_breaks_is_sent_again_whole(server: Serv
     ("status", "body", "reason"),
     [
         (409, refusal("Conflict"), "ApplyConflict"),
+        (409, refusal("Conflict", policy=True), "AdmissionDenied"),
+        (401, refusal("Unauthorized", policy=True), "AdmissionDenied"),
         (422, refusal("Invalid", name="one", causes=[{"field": "status.current.id"}]), "ApplyRejected"),
         (403, refusal("Forbidden"), "ListForbidden"),
         (500, refusal("InternalError"), "ClusterUnavailable"),
     ],
 )
 async def test_each_refusal_of_a_status_has_its_reason(
-    server: Server, kubernetes: RealKubernetes, status: int, body: object, reason: str
+    server: ScriptedServer, kubernetes: RealKubernetes, status: int, body: object, reason: str
 ) -> None:
     server.say(status, body)
     with pytest.raises(JiemiError) as caught:
@@ -239,7 +148,7 @@ async def test_each_refusal_of_a_status_has_its_reason(
     assert CANARY not in str(caught.value)
 
 
-async def test_a_proxy_is_used_where_the_environment_names_one(server: Server, tmp_path: Path) -> None:
+async def test_a_proxy_is_used_where_the_environment_names_one(server: ScriptedServer, tmp_path: Path) -> None:
     through = {"HTTP_PROXY": f"http://127.0.0.1:{server.port}"}
     settings = settings_for(server, tmp_path, environment=through)
     assert settings.kubeconfig is not None

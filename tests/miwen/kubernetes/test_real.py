@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import attrs
 import pytest
 import trio
-from contract.kubernetes_contract import CANARY, Events, encoded, refused, secret
+from contract.kubernetes_parts import CANARY, Events, denied, encoded, refused, secret
 from contract.kubernetes_world import RealWorld, cluster_of, open_world, reason_of, write_kubeconfig
 from contract.tcp_proxy import TcpProxy, open_tcp_proxy
 
@@ -107,55 +107,29 @@ async def test_an_object_that_etcd_can_not_take_is_rejected_not_retried(world: R
     assert "larger than the API server takes" in message
 
 
-async def test_an_admission_rule_s_denial_does_not_show_the_value_that_it_quotes(world: RealWorld) -> None:
-    admission = "/apis/admissionregistration.k8s.io/v1"
-    name = f"{world.namespace}-policy"
-    only_here = {"matchLabels": {"kubernetes.io/metadata.name": world.namespace}}
-    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["secrets"]}
-    policy = {
-        "metadata": {"name": name},
-        "spec": {
-            "matchConstraints": {"resourceRules": [rule], "namespaceSelector": only_here},
-            "validations": [
-                {
-                    "expression": "!has(object.data) || !('banned' in object.data)",
-                    "messageExpression": "'banned value ' + string(object.data.banned)",
-                    "reason": "Forbidden",
-                }
-            ],
-        },
+@pytest.mark.parametrize("reason", ["Forbidden", "Invalid", "RequestEntityTooLarge"])
+async def test_a_policy_s_denial_is_one_whatever_code_it_chooses_and_shows_no_value(
+    world: RealWorld, reason: str
+) -> None:
+    objects = world.kubernetes.objects(None)
+    async with world.policy(reason) as name:
+        doing = objects.apply(secret("made", stringData={"banned": CANARY}), default_namespace=world.namespace)
+        message = await denied(doing, "AdmissionDenied")
+        assert f"ValidatingAdmissionPolicy {name}" in message
+        await objects.apply(secret("made"), default_namespace=world.namespace)
+
+
+async def test_rights_that_an_account_has_not_can_not_be_given(world: RealWorld) -> None:
+    account = await world.account({("create", "roles"), ("patch", "roles")})
+    manifest = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": {"name": "more"},
+        "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}],
     }
-    binding = {"metadata": {"name": name}, "spec": {"policyName": name, "validationActions": ["Deny"]}}
-    await world.admin.must("POST", f"{admission}/validatingadmissionpolicies", policy)
-    await world.admin.must("POST", f"{admission}/validatingadmissionpolicybindings", binding)
-    try:
-        manifest = secret("made", stringData={"banned": CANARY})
-        with trio.fail_after(DEADLINE_SECONDS):
-            while True:
-                try:
-                    await world.kubernetes.apply(manifest, default_namespace=world.namespace)
-                except JiemiError as error:
-                    failure = error.failure
-                    break
-                # The API server takes a moment to read the policy.
-                await world.admin.delete("v1", "Secret", world.namespace, "made")
-                await trio.sleep(0.05)
-        assert failure.reason == "ApplyForbidden"
-        assert "admission rule" in failure.message
-        assert CANARY not in failure.message
-    finally:
-        with trio.CancelScope(shield=True):
-            await world.admin.send("DELETE", f"{admission}/validatingadmissionpolicybindings/{name}")
-            await world.admin.send("DELETE", f"{admission}/validatingadmissionpolicies/{name}")
-
-
-async def test_a_namespace_that_is_being_deleted_is_waited_for(world: RealWorld) -> None:
-    # Nothing finalizes namespaces here, so it stays in deletion.
-    doomed = await world.admin.new_namespace()
-    await world.admin.must("DELETE", f"/api/v1/namespaces/{doomed}")
-    manifest = secret("made", doomed, stringData={"password": CANARY})
-    message = await refused(world.kubernetes, manifest, "NamespaceNotFound", namespace="default")
-    assert "being deleted" in message
+    doing = world.kubernetes.objects(account).apply(manifest, default_namespace=world.namespace)
+    message = await denied(doing, "ApplyForbidden")
+    assert f"gives rights that {account} does not have" in message
 
 
 # --- discovery
@@ -188,7 +162,7 @@ async def test_a_kind_that_was_taken_away_is_noticed(world: RealWorld) -> None:
     )
     await until_served(world, f"/apis/{group}/v1/things")
     thing = {"apiVersion": f"{group}/v1", "kind": "Thing", "metadata": {"name": "x", "namespace": "ignored"}}
-    result = await world.kubernetes.apply(thing, default_namespace="default")
+    result = await world.kubernetes.objects(None).apply(thing, default_namespace="default")
     assert result.get("namespace") is None
     await world.admin.must("DELETE", f"{crds}/things.{group}")
     await until_served(world, f"/apis/{group}/v1/things", served=False)

@@ -1,0 +1,236 @@
+"""Objects of any kind on a real API server, read and written as one user.
+
+A request says what it is about by a path, which discovery tells, and by preconditions: the uid or the version of the
+object that is meant. A refused precondition says only that something did not fit (a JSON patch not even that much), so
+the object's metadata is read again to tell what.
+
+A write may arrive twice (`http`). An apply may; a JSON patch that tests the version is refused the second time, and the
+caller reads the object again; a deletion whose object is gone at the second try is taken for its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from jiemi.core.errors import JiemiError
+from jiemi.core.objects import ObjectRef
+from jiemi.miwen.kubernetes import errors
+from jiemi.miwen.kubernetes.discovery import Discovery, Resource, is_path_part, target
+from jiemi.miwen.kubernetes.errors import Act
+from jiemi.miwen.kubernetes.http import JSON, Answer, KubernetesHttp, Request
+from jiemi.miwen.kubernetes.port import FIELD_MANAGER, Account, JsonObject
+
+JSON_PATCH = "application/json-patch+json"
+METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, application/json"
+"""Not all that is served can give it: an aggregated API may answer with the whole object."""
+
+_APPLY = "application/apply-patch+yaml"
+
+
+class RealObjects:
+    """The port `Objects`, for real. Made by `RealKubernetes.objects`.
+
+    Args:
+        http: the way to the API server.
+        discovery: what is known of kinds; it is asked for as Miwen, whoever the account is.
+        account: who reads and writes; None is Miwen.
+    """
+
+    def __init__(self, http: KubernetesHttp, discovery: Discovery, account: Account | None) -> None:
+        self._http = http
+        self._discovery = discovery
+        self._account = account
+
+    async def resource(self, api_version: str, kind: str, *, fresh: bool = False) -> Resource | None:
+        """See the port."""
+        return await self._discovery.find(api_version, kind, fresh=fresh)
+
+    async def apply(self, manifest: JsonObject, *, default_namespace: str, take_over: bool = True) -> JsonObject:
+        """See the port."""
+        applied = await self._apply("apply", manifest, default_namespace, take_over)
+        return _metadata(applied)
+
+    async def dry_run(self, manifest: JsonObject, *, default_namespace: str, take_over: bool = True) -> JsonObject:
+        """See the port."""
+        return await self._apply("dry-run", manifest, default_namespace, take_over)
+
+    async def get(self, ref: ObjectRef) -> JsonObject | None:
+        """See the port."""
+        return await self._read("get", ref, JSON)
+
+    async def get_metadata(self, ref: ObjectRef) -> JsonObject | None:
+        """See the port."""
+        found = await self._read("get-metadata", ref, METADATA_ONLY)
+        return None if found is None else _metadata(found)
+
+    async def delete(self, ref: ObjectRef, *, uid: str, resource_version: str | None = None) -> bool:
+        """See the port."""
+        place = await self._place(ref, "deleting")
+        if place is None:
+            return False
+        act, path = place
+        preconditions = {"uid": uid} | ({"resourceVersion": resource_version} if resource_version is not None else {})
+        # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/delete-options/
+        options = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+            "preconditions": preconditions,
+        }
+        answer = await self._send(act, "delete", "DELETE", path, body=options, content_type=JSON, accept=METADATA_ONLY)
+        if answer.good:
+            return True
+        refusal = answer.refusal
+        if refusal.code == HTTPStatus.NOT_FOUND and not refusal.by_admission:
+            self._notice_missing(act, answer)
+            return answer.tried_before
+        if refusal.code != HTTPStatus.CONFLICT or refusal.by_admission:
+            raise errors.access_failure(refusal, act, "DeleteForbidden", "`delete`")
+        live = await self.get_metadata(ref)
+        if live is None or live.get("uid") != uid:
+            return answer.tried_before
+        if answer.tried_before and "deletionTimestamp" in live:
+            return True
+        raise errors.changed(act.label)
+
+    async def remove_fields(
+        self, ref: ObjectRef, paths: Sequence[tuple[str, ...]], *, resource_version: str
+    ) -> JsonObject:
+        """See the port."""
+        place = await self._place(ref, "removing fields of")
+        if place is None:
+            raise errors.changed(ref.label)
+        act, path = place
+        patch = [must_be("metadata", "resourceVersion", value=resource_version)]
+        patch += [{"op": "remove", "path": pointer(*parts)} for parts in paths]
+        answer = await self._send(
+            act,
+            "remove-fields",
+            "PATCH",
+            path,
+            {"fieldManager": FIELD_MANAGER},
+            body=patch,
+            content_type=JSON_PATCH,
+            accept=METADATA_ONLY,
+        )
+        if answer.good:
+            return _metadata(self._http.object_in(answer, act.doing))
+        refusal = answer.refusal
+        if refusal.code == HTTPStatus.NOT_FOUND and not refusal.by_admission:
+            self._notice_missing(act, answer)
+            raise errors.changed(act.label)
+        if not refusal.of_patch:
+            raise errors.apply_failure(refusal, act)
+        live = await self.get_metadata(ref)
+        if live is None or live.get("resourceVersion") != resource_version:
+            raise errors.changed(act.label)
+        raise errors.no_such_field(act.label)
+
+    # ---
+
+    async def _apply(self, verb: str, manifest: JsonObject, default_namespace: str, take_over: bool) -> dict[str, Any]:
+        """Apply for real or not; returns what is answered: metadata for the one, the whole object for the other."""
+        dry = verb == "dry-run"
+        api_version, kind = str(manifest["apiVersion"]), str(manifest["kind"])
+        resource = await self.resource(api_version, kind)
+        if resource is None:
+            raise errors.kind_unknown(api_version, kind)
+        to = target(manifest, resource, default_namespace=default_namespace)
+        doing = "trying" if dry else "applying"
+        act = Act(f"{doing} {to.label}", to.label, resource, to.namespace, self._account)
+        query = {"fieldManager": FIELD_MANAGER, "force": "true" if take_over else "false"}
+        answer = await self._send(
+            act,
+            verb,
+            "PATCH",
+            resource.path(to.namespace, to.name),
+            query | ({"dryRun": "All"} if dry else {}),
+            body=to.body,
+            content_type=_APPLY,
+            accept=JSON if dry else METADATA_ONLY,
+        )
+        if not answer.good:
+            failure = errors.apply_failure(answer.refusal, act)
+            if failure.failure.reason == "KindUnknown":
+                self._discovery.forget(api_version)
+            raise failure
+        return self._http.object_in(answer, act.doing)
+
+    async def _read(self, verb: str, ref: ObjectRef, accept: str) -> dict[str, Any] | None:
+        place = await self._place(ref, "reading")
+        if place is None:
+            return None
+        act, path = place
+        answer = await self._send(act, verb, "GET", path, accept=accept)
+        if answer.good:
+            return self._http.object_in(answer, act.doing)
+        if answer.status == HTTPStatus.NOT_FOUND:
+            self._notice_missing(act, answer)
+            return None
+        raise errors.access_failure(answer.refusal, act, "ReadForbidden", "`get`")
+
+    async def _place(self, ref: ObjectRef, doing: str) -> tuple[Act, str] | None:
+        """What is done with an object, and its path; None where there can be none."""
+        resource = await self.resource(ref.api_version, ref.kind)
+        if resource is None or not is_path_part(ref.name) or (resource.namespaced and not is_path_part(ref.namespace)):
+            return None
+        namespace = ref.namespace if resource.namespaced else None
+        act = Act(f"{doing} {ref.label}", ref.label, resource, namespace, self._account)
+        return act, resource.path(namespace, ref.name)
+
+    async def _send(
+        self,
+        act: Act,
+        verb: str,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        body: object = None,
+        content_type: str | None = None,
+        accept: str,
+    ) -> Answer:
+        """Send a request as the account."""
+        account = self._account
+        if account is not None and not account.is_possible:
+            # What it names may be no header, or another user than a ServiceAccount.
+            raise JiemiError(
+                "ImpersonationForbidden", f"{act.doing}: no ServiceAccount can have the name that is given"
+            )
+        return await self._http.send(
+            Request(
+                verb=verb,
+                resource=act.resource.plural,
+                doing=act.doing,
+                method=method,
+                path=path,
+                query=query or {},
+                body=None if body is None else json.dumps(body, separators=(",", ":")).encode(),
+                content_type=content_type,
+                accept=accept,
+                impersonate=None if account is None else account.user,
+            )
+        )
+
+    def _notice_missing(self, act: Act, answer: Answer) -> None:
+        """A 404 that names no object is of a kind that is not served any more."""
+        if not answer.refusal.of_name:
+            self._discovery.forget(act.resource.api_version)
+
+
+def pointer(*parts: str) -> str:
+    """A JSON pointer (RFC 6901)."""
+    return "".join(f"/{part.replace('~', '~0').replace('/', '~1')}" for part in parts)
+
+
+def must_be(*parts: str, value: object) -> dict[str, Any]:
+    """The operation of a JSON patch that lets the whole fail where a field has another value (RFC 6902)."""
+    return {"op": "test", "path": pointer(*parts), "value": value}
+
+
+def _metadata(obj: JsonObject) -> dict[str, Any]:
+    metadata = obj.get("metadata")
+    return metadata if isinstance(metadata, dict) else {}
