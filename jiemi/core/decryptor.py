@@ -9,6 +9,7 @@ status to write to, so its spec is then the Failure that says what is wrong.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -16,6 +17,7 @@ from typing import Any, ClassVar
 import attrs
 
 from jiemi.core.decryptor_status import DecryptorStatus
+from jiemi.core.durations import DURATION_PATTERN, duration_seconds
 from jiemi.core.errors import Failure
 from jiemi.core.fields import FieldError, Rule, api, json_name, structure
 from jiemi.core.provider import CredentialValue, Provider
@@ -27,6 +29,17 @@ KIND = "Decryptor"
 PLURAL = "decryptors"
 
 _NO_ITEMS: Mapping[str, str] = MappingProxyType({})
+
+_MAX_DESCRIBED = 4096
+"""Characters of the files' description in status; a path is never cut."""
+
+_MAX_ANNOTATION = 1_000
+
+FINALIZER = f"{GROUP}/cleanup"
+"""Keeps a Decryptor that is deleted until its objects are (deletionPolicy: Delete)."""
+
+RECONCILE_AT = f"{GROUP}/reconcile-at"
+"""An annotation of the Decryptor: another value of it makes Miwen deploy again now."""
 
 
 @attrs.frozen
@@ -55,10 +68,17 @@ class RepositoryRef:
 
     branch: str | None = api("Name of the branch to follow.", default=None, minLength=1, maxLength=255)
     tag: str | None = api("Name of the tag to follow.", default=None, minLength=1, maxLength=255)
+    commit: str | None = api(
+        "Full hash of a commit. It is deployed, and branch and tag are not followed, until this is taken out again.",
+        default=None,
+        pattern="^([0-9a-f]{40}|[0-9a-f]{64})$",
+    )
 
     def __attrs_post_init__(self) -> None:
         if self.branch is not None and self.tag is not None:
             raise FieldError("branch contradicts tag: give one or the other")
+        if self.commit is not None and re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", self.commit) is None:
+            raise FieldError("must be a full commit hash in lower case @ commit")
 
 
 @attrs.frozen
@@ -80,14 +100,35 @@ class Repository:
 
 @attrs.frozen
 class SourceSpec:
-    """Where the encrypted file is."""
+    """Where the files are. At least one of fileToDecrypt and files is given."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "(has(self.fileToDecrypt) && dyn(self.fileToDecrypt) != null) || (has(self.files) && size(self.files) > 0)",
+            "give fileToDecrypt or files",
+        ),
+    )
 
     repository: Repository = api("The git repository.")
-    file_to_decrypt: str = api(
+    file_to_decrypt: str | None = api(
         "Path of the encrypted file in the repository. Its ending tells sops's format: .yaml, .yml, .json, .env, .ini; "
         "any other is binary. Without target it must hold Kubernetes objects.",
+        default=None,
         minLength=1,
         maxLength=4096,
+    )
+    files: tuple[str, ...] = api(
+        "Paths and globs of files, beside or in place of fileToDecrypt; files that are not encrypted are applied too. "
+        "* stands for any characters but /, a folder ** for any number of folders: apps/**/*.enc.yaml.",
+        default=(),
+        maxItems=100,
+        items={"minLength": 1, "maxLength": 1024},
+    )
+    exclude: tuple[str, ...] = api(
+        "Globs of files and folders that the globs of files leave out; one without / is for any folder: *.md, charts/.",
+        default=(),
+        maxItems=100,
+        items={"minLength": 1, "maxLength": 1024},
     )
     sops_path: str | None = api(
         "Path of the .sops.yaml in the repository. Decrypting does not need it; where it is named it must exist.",
@@ -95,6 +136,17 @@ class SourceSpec:
         nullable=True,
         maxLength=4096,
     )
+
+    def __attrs_post_init__(self) -> None:
+        if self.file_to_decrypt is None and not self.files:
+            raise FieldError("give fileToDecrypt or files")
+
+    @property
+    def described(self) -> str:
+        """The files in a few words: the path of fileToDecrypt, or the globs."""
+        named = ((self.file_to_decrypt,) if self.file_to_decrypt is not None else ()) + self.files
+        text = ", ".join(named)
+        return text if len(text) <= _MAX_DESCRIBED else f"{text[: _MAX_DESCRIBED - 1]}…"
 
 
 @attrs.frozen
@@ -121,26 +173,140 @@ class TargetSpec:
 
 
 @attrs.frozen
+class CommonMetadata:
+    """What is put on every object, over what its manifest says."""
+
+    labels: Mapping[str, str] = api("Labels of every object.", default=_NO_ITEMS, maxProperties=64)
+    annotations: Mapping[str, str] = api("Annotations of every object.", default=_NO_ITEMS, maxProperties=64)
+
+
+@attrs.frozen
+class Dependency:
+    """A Decryptor that must be ready first."""
+
+    name: str = api("Its name.", minLength=1, maxLength=253)
+    namespace: str | None = api("Its namespace; without it, this Decryptor's.", default=None, maxLength=63)
+
+
+def _one_of(description: str, *values: str) -> Any:
+    """A text out of a few; the first is the default."""
+    return api(f"{description} {values[0]} without it.", default=values[0], enum=list(values))
+
+
+def _duration(description: str) -> Any:
+    """An optional duration."""
+    return api(f"{description} For example 90s, 10m, 1h30m.", default=None, maxLength=32, pattern=DURATION_PATTERN)
+
+
+@attrs.frozen
 class DecryptorSpec:
     """What is to be decrypted and applied."""
 
     provider: Provider = api("What opens the file's data key.")
-    source: SourceSpec = api("Where the encrypted file is.")
+    source: SourceSpec = api("Where the files are.")
     target: TargetSpec | None = api(
-        "Put the file into a Secret or ConfigMap, in place of applying the objects in it.", default=None, nullable=True
+        "Put what fileToDecrypt holds, and files that hold no Kubernetes objects, into a Secret or ConfigMap.",
+        default=None,
+        nullable=True,
     )
+    target_namespace: str | None = api(
+        "Namespace of every object that has one, whatever its manifest says.", default=None, minLength=1, maxLength=63
+    )
+    common_metadata: CommonMetadata | None = api("Labels and annotations of every object.", default=None)
+    apply_policy: str = _one_of(
+        "BestEffort applies every object that can be; Atomic asks the API server about all first (a dry run) and "
+        "applies none where one is refused.",
+        "BestEffort",
+        "Atomic",
+    )
+    conflict_policy: str = _one_of(
+        "What happens with fields that another field manager owns with another value: TakeOver, or Refuse the object.",
+        "TakeOver",
+        "Refuse",
+    )
+    force: bool = api("Delete and make anew objects whose immutable fields differ.", default=False)
+    prune: bool = api(
+        "Delete objects that were applied and are in the repository no more, but those annotated "
+        "jiemi.cr/prune: disabled.",
+        default=False,
+    )
+    allow_empty: bool = api(
+        "Whether no object at all is a state that may be followed (with prune: everything is deleted).", default=False
+    )
+    deletion_policy: str = _one_of(
+        "What becomes of the objects when the Decryptor is deleted: they stay (Orphan), or are deleted.",
+        "Orphan",
+        "Delete",
+    )
+    drift_policy: str = _one_of(
+        "What happens when another changes or deletes an object: it is applied again (Correct), or only told (Report).",
+        "Correct",
+        "Report",
+    )
+    mode: str = _one_of(
+        "Apply follows the repository; DryRun only computes what an apply would do, into status.plan.",
+        "Apply",
+        "DryRun",
+    )
+    wait: bool = api("Be ready only when the applied objects are, within timeout.", default=False)
+    service_account_name: str | None = api(
+        "ServiceAccount in the Decryptor's namespace that everything is applied and deleted as.",
+        default=None,
+        minLength=1,
+        maxLength=253,
+    )
+    depends_on: tuple[Dependency, ...] = api("Decryptors that must be ready first.", default=(), maxItems=50)
+    suspend: bool = api("Do nothing while this is true.", default=False)
+    interval: str | None = _duration("How often the repository is looked at; Miwen's --interval without it.")
+    retry_interval: str | None = _duration("How soon a failure is tried again; growing pauses without it.")
+    timeout: str | None = _duration("The longest that decrypting and applying may take; 5m without it.")
+
+    def __attrs_post_init__(self) -> None:
+        for name, value, allowed in (
+            ("applyPolicy", self.apply_policy, ("BestEffort", "Atomic")),
+            ("conflictPolicy", self.conflict_policy, ("TakeOver", "Refuse")),
+            ("deletionPolicy", self.deletion_policy, ("Orphan", "Delete")),
+            ("driftPolicy", self.drift_policy, ("Correct", "Report")),
+            ("mode", self.mode, ("Apply", "DryRun")),
+        ):
+            if value not in allowed:
+                raise FieldError(f"must be {' or '.join(allowed)} @ {name}")
+        for name, text in (
+            ("interval", self.interval),
+            ("retryInterval", self.retry_interval),
+            ("timeout", self.timeout),
+        ):
+            if text is not None:
+                try:
+                    seconds = duration_seconds(text)
+                except ValueError:
+                    raise FieldError(f"must be a duration such as 90s, 10m or 1h30m @ {name}") from None
+                if seconds < 1:
+                    raise FieldError(f"must be 1s at least @ {name}")
 
 
 @attrs.frozen
 class ObjectMeta:
-    """Which object it is, and which state of it."""
+    """Which object it is, and which state of it.
+
+    Attributes:
+        deleting_since: when its deletion was asked for (RFC 3339), or None.
+        finalizers: what keeps it from being deleted.
+        reconcile_at: the annotation `RECONCILE_AT`, or None.
+    """
 
     namespace: str
     name: str
     uid: str
     generation: int
     resource_version: str
-    deleting: bool
+    deleting_since: str | None = None
+    finalizers: tuple[str, ...] = ()
+    reconcile_at: str | None = None
+
+    @property
+    def deleting(self) -> bool:
+        return self.deleting_since is not None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -185,7 +351,19 @@ def _read_meta(value: Any) -> ObjectMeta:
     if not all(isinstance(text, str) and text for text in texts) or not isinstance(generation, int):
         raise FieldError("namespace, name, uid, resourceVersion and generation are needed @ metadata")
     namespace, name, uid, resource_version = (str(text) for text in texts)
-    return ObjectMeta(namespace, name, uid, generation, resource_version, value.get("deletionTimestamp") is not None)
+    deleting, finalizers = value.get("deletionTimestamp"), value.get("finalizers")
+    annotations = value.get("annotations")
+    reconcile_at = annotations.get(RECONCILE_AT) if isinstance(annotations, Mapping) else None
+    return ObjectMeta(
+        namespace,
+        name,
+        uid,
+        generation,
+        resource_version,
+        None if deleting is None else str(deleting),
+        tuple(str(each) for each in finalizers) if isinstance(finalizers, list) else (),
+        str(reconcile_at)[:_MAX_ANNOTATION] if reconcile_at is not None else None,
+    )
 
 
 def _read_status(value: Any) -> DecryptorStatus | None:

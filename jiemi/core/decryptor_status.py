@@ -9,6 +9,16 @@ from jiemi.core.fields import api
 HISTORY_LIMIT = 10
 """The most entries of status.history, as in the first version."""
 
+MAX_INVENTORY = 2_000
+"""The most objects of one Decryptor, and the most files. An entry of both takes some 250 bytes, and an object in etcd
+is at most 1.5 MiB (etcd's --max-request-bytes)."""
+
+MAX_FAILED_OBJECTS = 20
+"""The most objects whose failures status tells one by one."""
+
+MAX_PLANNED = 200
+"""The most objects that a plan tells one by one."""
+
 
 @attrs.frozen
 class StatusRecord:
@@ -59,6 +69,83 @@ class EncryptionStatus:
 
 
 @attrs.frozen
+class FileStatus:
+    """A file that is deployed whole."""
+
+    path: str = api("Its path in the repository.")
+    blob: str = api("git's hash of the file as it is in the repository; empty where it is not deployed whole.")
+    config: str | None = api("git's hash of the .sops.yaml that is for it.", default=None)
+
+
+@attrs.frozen
+class InventoryEntry:
+    """An object that was applied."""
+
+    api_version: str = api("Its apiVersion.")
+    kind: str = api("Its kind.")
+    name: str = api("Its name.")
+    namespace: str | None = api("Its namespace, where it has one.", default=None)
+    file: str = api("The file that describes it; empty while none does, for another file can't be read.", default="")
+    fields: int | None = api(
+        "How many of its fields are Jiemi's: fewer later on means that another changed it.", default=None, minimum=0
+    )
+    kept_keys: tuple[str, ...] = api(
+        "Keys of a Secret that were another's when Jiemi took it over, and so are left alone.", default=()
+    )
+
+
+@attrs.frozen
+class ObjectFailure:
+    """An object that was not applied or not deleted."""
+
+    kind: str = api("Its kind.")
+    name: str = api("Its name.")
+    reason: str = api("Why, in one word.")
+    message: str = api("Why, in a sentence; never a secret's value.")
+    namespace: str | None = api("Its namespace, where it has one.", default=None)
+    file: str = api("The file that describes it.", default="")
+
+
+@attrs.frozen
+class SecretVersion:
+    """A Secret that the spec names, as it was when it was used."""
+
+    name: str = api("Its name.")
+    resource_version: str = api("Its resourceVersion.")
+
+
+@attrs.frozen
+class PlannedObject:
+    """What an apply would do to an object."""
+
+    action: str = api("Create, Change, Prune, or Refused where it could not be applied.")
+    kind: str = api("Its kind.")
+    name: str = api("Its name.")
+    namespace: str | None = api("Its namespace, where it has one.", default=None)
+    file: str = api("The file that describes it.", default="")
+    added: tuple[str, ...] = api("Names of fields or keys that it would get.", default=())
+    changed: tuple[str, ...] = api("Names of fields or keys that would get another value.", default=())
+    removed: tuple[str, ...] = api("Names of fields or keys that it would lose.", default=())
+    more: int | None = api("How many further names there are.", default=None)
+    message: str | None = api("Why it could not be applied.", default=None)
+
+
+@attrs.frozen
+class PlanStatus:
+    """What mode: DryRun computed."""
+
+    revision: str = api("The full commit hash that it is about.")
+    created: int = api("How many objects would be created.", minimum=0)
+    changed: int = api("How many would be changed.", minimum=0)
+    pruned: int = api("How many would be deleted.", minimum=0)
+    unchanged: int = api("How many are as they should be.", minimum=0)
+    objects: tuple[PlannedObject, ...] = api(
+        "The objects that something would happen to, the first ones.", default=(), maxItems=MAX_PLANNED
+    )
+    more: int | None = api("How many further objects there are.", default=None)
+
+
+@attrs.frozen
 class DecryptorStatus:
     """What Miwen says of a Decryptor."""
 
@@ -79,3 +166,17 @@ class DecryptorStatus:
         "spec.provider.vault.address names none.",
         default=None,
     )
+    last_handled_reconcile_at: str | None = api(
+        "The annotation jiemi.cr/reconcile-at that was acted upon last.", default=None
+    )
+    inventory: tuple[InventoryEntry, ...] = api(
+        "The objects that were applied (or are just about to be).", default=(), maxItems=MAX_INVENTORY
+    )
+    failed_objects: tuple[ObjectFailure, ...] = api(
+        "Objects that could not be applied or deleted, the first ones.", default=(), maxItems=MAX_FAILED_OBJECTS
+    )
+    files: tuple[FileStatus, ...] = api("The files that are deployed.", default=(), maxItems=MAX_INVENTORY)
+    credentials: tuple[SecretVersion, ...] = api(
+        "The Secrets that the spec names, as they were used last.", default=(), maxItems=100
+    )
+    plan: PlanStatus | None = api("What mode: DryRun found that an apply would do.", default=None)

@@ -116,7 +116,8 @@ def structure(value: Any, cls: type[T], at: str) -> T:
 
 
 def unstructure(value: Any) -> Any:
-    """The JSON form of an API class; fields that are None are left out unless they are nullable."""
+    """The JSON form of an API class; fields that are None or an empty list by default are left out
+    unless they are nullable."""
     return _CONVERTER.unstructure(value)
 
 
@@ -136,7 +137,8 @@ def _describe(error: BaseException, at: str) -> str:
     if isinstance(error, KeyError):
         return f"required field missing @ {at}"
     if isinstance(error, FieldError):
-        return f"{error} @ {at}"
+        what, _, field = str(error).partition(" @ ")  # a class may name the one of its fields that is wrong
+        return f"{what} @ {at}.{field}" if field else f"{what} @ {at}"
     return f"the value does not have the form that the field wants @ {at}"
 
 
@@ -202,7 +204,7 @@ def _make_converter() -> cattrs.Converter:
         overrides: dict[str, Any] = {
             attribute.name: override(
                 rename=json_name(attribute),
-                omit_if_default=not api_field(attribute).nullable and attribute.default is None,
+                omit_if_default=not api_field(attribute).nullable and attribute.default in (None, ()),
             )
             for attribute in attrs.fields(cls)
         }

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
 
-from jiemi.core.errors import JiemiError
+from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.objects import group_of
 from jiemi.core.sensitive import SensitiveBytes
 
-_FIRST = ("Namespace", "CustomResourceDefinition", "ServiceAccount", "ClusterRole", "Role")
-"""Kinds that others in the same file may need, in the order in which they are applied; the rest keeps the file's
-order."""
+STAGES: tuple[frozenset[str], ...] = (
+    frozenset({"Namespace", "CustomResourceDefinition"}),
+    frozenset({"ServiceAccount", "ClusterRole", "Role"}),
+    frozenset({"ClusterRoleBinding", "RoleBinding"}),
+    frozenset({"Secret", "ConfigMap"}),
+)
+"""Kinds that others may need, in the order in which they are applied. What is in none of them comes last."""
 
 _SERVER_SET = (
     "creationTimestamp",
@@ -35,10 +41,30 @@ class Manifest:
     Attributes:
         body: the whole object; sensitive, so it is not in the repr.
         document: number of its document in the file, from 1, for messages.
+        file: path of the file.
     """
 
     body: Mapping[str, Any] = attrs.field(repr=False)
     document: int
+    file: str = ""
+
+    @property
+    def api_version(self) -> str:
+        return str(self.body["apiVersion"])
+
+    @property
+    def kind(self) -> str:
+        return str(self.body["kind"])
+
+    @property
+    def group_kind(self) -> tuple[str, str]:
+        """Its API group ("" is the core group) and kind."""
+        return group_of(self.api_version), self.kind
+
+    @property
+    def stage(self) -> int:
+        """When it is applied: an index of `STAGES`, or one more."""
+        return next((index for index, kinds in enumerate(STAGES) if self.kind in kinds), len(STAGES))
 
     @property
     def label(self) -> str:
@@ -49,8 +75,10 @@ class Manifest:
         return f"{self.body['kind']} {name}"
 
 
-def read_manifests(documents: Iterable[SensitiveBytes], *, path: str) -> tuple[Manifest, ...]:
-    """The objects of a file, in the order in which they are to be applied.
+def read_manifests(
+    documents: Iterable[SensitiveBytes], *, path: str
+) -> tuple[tuple[Manifest, ...], tuple[Failure, ...]]:
+    """The objects of a file, in the order of the file, and what is wrong with the documents that hold none.
 
     A `List` (as `kubectl get -o yaml` prints several objects) stands for its items.
 
@@ -58,20 +86,89 @@ def read_manifests(documents: Iterable[SensitiveBytes], *, path: str) -> tuple[M
         documents: JSON texts, as Krapao renders them.
         path: of the file, for messages.
 
-    Raises:
-        JiemiError: NotAKubernetesObject, naming the document.
+    Returns:
+        The objects, and a NotAKubernetesObject for each other document that names it.
     """
     manifests: list[Manifest] = []
+    failures: list[Failure] = []
     for number, document in enumerate(documents, start=1):
         where = f"document {number} of {path}"
-        manifests += [Manifest(body, number) for body in _objects(json.loads(document.reveal()), where)]
-    if not manifests:
-        raise JiemiError("NotAKubernetesObject", f"{path} holds no document at all")
-    return tuple(sorted(manifests, key=lambda manifest: _rank(manifest.body["kind"])))
+        try:
+            manifests += [Manifest(body, number, path) for body in _objects(json.loads(document.reveal()), where)]
+        except JiemiError as error:
+            failures.append(error.failure)
+    return tuple(manifests), tuple(failures)
 
 
-def _rank(kind: str) -> int:
-    return _FIRST.index(kind) if kind in _FIRST else len(_FIRST)
+def look_like_objects(documents: Iterable[SensitiveBytes]) -> bool:
+    """Whether the documents of a file mean to be Kubernetes objects: each names an apiVersion and a kind."""
+    found = [json.loads(document.reveal()) for document in documents]
+    return bool(found) and all(isinstance(each, dict) and "apiVersion" in each and "kind" in each for each in found)
+
+
+def with_encoded_data(manifest: Manifest) -> Manifest:
+    """A Secret with its `stringData` as `data`, and any other manifest as it is.
+
+    The API server keeps what is applied as stringData under that name among the owned fields, and not under data
+    (tried with 1.37). So nobody's change of such a value would ever show there.
+    """
+    body = manifest.body
+    texts, data = body.get("stringData"), body.get("data")
+    if (manifest.api_version, manifest.kind) != ("v1", "Secret") or not isinstance(texts, Mapping):
+        return manifest
+    if not isinstance(data, Mapping | None) or not all(isinstance(text, str) for text in texts.values()):
+        return manifest  # the API server says what is wrong with it
+    try:
+        encoded = {key: base64.b64encode(text.encode()).decode() for key, text in texts.items()}
+    except UnicodeEncodeError:
+        return manifest
+    rest = {name: value for name, value in body.items() if name != "stringData"}
+    return attrs.evolve(manifest, body={**rest, "data": {**(data or {}), **encoded}})
+
+
+def adjusted(
+    manifest: Manifest, *, namespace: str | None, labels: Mapping[str, str], annotations: Mapping[str, str]
+) -> Manifest:
+    """The manifest with another namespace (None leaves its own) and with these labels and annotations.
+
+    Raises:
+        JiemiError: NotAKubernetesObject: its own labels or annotations are no mapping.
+    """
+    metadata = dict(manifest.body["metadata"])
+    if namespace is not None:
+        metadata["namespace"] = namespace
+    for field, more in (("labels", labels), ("annotations", annotations)):
+        own = metadata.get(field) or {}
+        if not isinstance(own, Mapping):
+            raise JiemiError("NotAKubernetesObject", f"{manifest.label}: metadata.{field} is no mapping")
+        if own or more:
+            metadata[field] = {**own, **more}
+    return attrs.evolve(manifest, body={**manifest.body, "metadata": metadata})
+
+
+@attrs.frozen
+class MadeKind:
+    """A kind that a CustomResourceDefinition makes."""
+
+    group: str
+    kind: str
+    namespaced: bool
+    versions: tuple[str, ...]
+
+
+def made_kind(manifest: Manifest) -> MadeKind | None:
+    """The kind that a CustomResourceDefinition makes, with the versions that are served; None for another manifest."""
+    spec = manifest.body.get("spec")
+    names = spec.get("names") if isinstance(spec, Mapping) else None
+    if manifest.kind != "CustomResourceDefinition" or not isinstance(spec, Mapping) or not isinstance(names, Mapping):
+        return None
+    versions = spec.get("versions")
+    served = tuple(
+        str(version.get("name"))
+        for version in (versions if isinstance(versions, list) else ())
+        if isinstance(version, Mapping) and version.get("served") is True
+    )
+    return MadeKind(str(spec.get("group")), str(names.get("kind")), spec.get("scope") != "Cluster", served)
 
 
 def _objects(value: Any, where: str) -> Iterator[Mapping[str, Any]]:

@@ -26,7 +26,7 @@ from ruamel.yaml.error import YAMLError
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.fields import FieldError, api, structure
-from jiemi.core.manifests import Manifest
+from jiemi.core.objects import ObjectRef
 from jiemi.core.patterns import matches
 
 _ALL = ("**",)
@@ -42,8 +42,8 @@ class PolicyRule:
         paths: of the encrypted file in the repository.
         recipients: public names of the master keys that may be asked: an age recipient, a fingerprint, an ARN, a
             resource id, URL/keys/NAME/VERSION, URL/v1/MOUNT/keys/NAME, REGION:UUID.
-        object_namespaces: of the objects that may be applied; "" stands for objects without one. Empty for the
-            Decryptor's own only.
+        object_namespaces: of the objects that may be applied; "" stands for objects without one, which no star does.
+            Empty for the Decryptor's own only.
     """
 
     namespaces: tuple[str, ...] = api("")
@@ -59,46 +59,64 @@ class Policy:
 
     rules: tuple[PolicyRule, ...] = api("")
 
+    def require_repository(self, *, namespace: str, url: str) -> None:
+        """Refuse a repository that no rule of the namespace takes, whatever the file.
+
+        Raises:
+            JiemiError: PolicyDenied.
+        """
+        _require_plain(url)
+        for_namespace = self._for(namespace)
+        if not any(_any(url, rule.repositories) for rule in for_namespace):
+            raise _denied("spec.source.repository.url is in none of the rules", namespace)
+
     def rule_for(self, *, namespace: str, url: str, path: str) -> PolicyRule:
         """The first rule that takes a Decryptor.
 
         Raises:
             JiemiError: PolicyDenied.
         """
-        if not _plain(url):
-            raise JiemiError(
-                "PolicyDenied",
-                "the operator's policy: spec.source.repository.url must be plain: no .., %, ?, # or \\ in it",
-            )
-        for_namespace = [rule for rule in self.rules if _any(namespace, rule.namespaces)]
-        for rule in for_namespace:
+        _require_plain(url)
+        for rule in self._for(namespace):
             if _any(url, rule.repositories) and _any(path, rule.paths):
                 return rule
-        what = (
-            f"spec.source.repository.url or spec.source.fileToDecrypt ({path}) is in none of the rules for namespace "
-            f"{namespace}"
-            if for_namespace
-            else f"no rule is for namespace {namespace}"
+        raise _denied(f"spec.source.repository.url or the file {path} is in none of the rules", namespace)
+
+    def _for(self, namespace: str) -> list[PolicyRule]:
+        """Raises JiemiError: PolicyDenied: there are none."""
+        rules = [rule for rule in self.rules if _any(namespace, rule.namespaces)]
+        if not rules:
+            raise JiemiError("PolicyDenied", f"the operator's policy: no rule is for namespace {namespace}")
+        return rules
+
+
+def _denied(what: str, namespace: str) -> JiemiError:
+    return JiemiError("PolicyDenied", f"the operator's policy: {what} for namespace {namespace}")
+
+
+def _require_plain(url: str) -> None:
+    if not _plain(url):
+        raise JiemiError(
+            "PolicyDenied",
+            "the operator's policy: spec.source.repository.url must be plain: no .., %, ?, # or \\ in it",
         )
-        raise JiemiError("PolicyDenied", f"the operator's policy: {what}")
 
 
-def require_namespaces(rule: PolicyRule, manifests: Iterable[Manifest], *, namespace: str) -> None:
-    """Refuse objects in namespaces that a rule does not allow.
+def require_namespace(rule: PolicyRule, ref: ObjectRef, *, namespace: str) -> None:
+    """Refuse an object in a namespace that a rule does not allow, or in none.
 
     Args:
+        ref: the object; its namespace is "" where its kind has none.
         namespace: the Decryptor's.
 
     Raises:
         JiemiError: PolicyDenied, naming the object.
     """
     allowed = rule.object_namespaces or (namespace,)
-    for manifest in manifests:
-        named = str(manifest.body["metadata"].get("namespace") or namespace)
-        if not _any(named, allowed):
-            raise JiemiError(
-                "PolicyDenied", f"the operator's policy allows no object in namespace {named}: {manifest.label}"
-            )
+    # A * is for namespaces: who allows any of them has not yet allowed a ClusterRoleBinding.
+    if not (_any(ref.namespace, allowed) if ref.namespace else "" in allowed):
+        where = f"in namespace {ref.namespace}" if ref.namespace else "without a namespace"
+        raise JiemiError("PolicyDenied", f"the operator's policy allows no object {where}: {ref.label}")
 
 
 def read_policy(text: str) -> Policy:

@@ -18,7 +18,14 @@ _FIRST_RETRY_SECONDS = {Kind.TRANSIENT: 2.0, Kind.WAITING: 3.0}
 nothing but a change by the user helps, and most changes wake the loop by themselves."""
 
 
-def next_delay_seconds(interval_seconds: float, *, failed: Kind | None, failures_in_a_row: int, random: float) -> float:
+def next_delay_seconds(
+    interval_seconds: float,
+    *,
+    failed: Kind | None,
+    failures_in_a_row: int,
+    random: float,
+    retry_seconds: float | None = None,
+) -> float:
     """How long to wait after a tick.
 
     Args:
@@ -26,9 +33,13 @@ def next_delay_seconds(interval_seconds: float, *, failed: Kind | None, failures
         failed: the kind of the tick's failure, or None.
         failures_in_a_row: how many ticks failed, this one included.
         random: a number in [0, 1).
+        retry_seconds: the Decryptor's retry interval, where it has one: failures that may pass by themselves are then
+            tried again that often, without growing pauses.
     """
     delay = interval_seconds
-    if failed in _FIRST_RETRY_SECONDS:
+    if failed in _FIRST_RETRY_SECONDS and retry_seconds is not None:
+        delay = retry_seconds
+    elif failed in _FIRST_RETRY_SECONDS:
         # The exponent is bounded so that a fault of weeks does not overflow a float.
         doubled = _FIRST_RETRY_SECONDS[failed] * 2.0 ** min(max(failures_in_a_row - 1, 0), 30)
         delay = min(interval_seconds, doubled)

@@ -8,15 +8,29 @@ the next id, and the one before it goes to the history.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import attrs
 
-from jiemi.core.decryptor_status import HISTORY_LIMIT, Condition, DecryptorStatus, EncryptionStatus, StatusRecord
-from jiemi.core.errors import Failure
+from jiemi.core.decryptor_status import (
+    HISTORY_LIMIT,
+    Condition,
+    DecryptorStatus,
+    EncryptionStatus,
+    PlanStatus,
+    StatusRecord,
+)
+from jiemi.core.errors import Failure, Kind
 
 SYNCED = "Synced"
 """Reason of the Ready condition while the cluster follows the repository."""
+
+PLANNED = "Planned"
+"""Reason of the Ready condition while mode: DryRun has its plan."""
+
+RECONCILING, STALLED, SUSPENDED, DRIFTED = "Reconciling", "Stalled", "Suspended", "Drifted"
+"""Types of conditions that are True or absent. The first two are kstatus's, for what a tool may wait for:
+https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md"""
 
 SHORT_REVISION = 12
 """Characters of a revision in a message; git's own abbreviation for large repositories."""
@@ -27,13 +41,22 @@ def rfc3339(moment: datetime.datetime) -> str:
     return moment.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def is_current(status: DecryptorStatus | None, *, generation: int, revision: str) -> bool:
-    """Whether that revision, under that spec, is what the status says is deployed and well."""
+def blank(file: str) -> DecryptorStatus:
+    """The status of a Decryptor of which nothing is known yet."""
+    return DecryptorStatus(StatusRecord(0, "", file, None, "NotSync"))
+
+
+def condition(status: DecryptorStatus | None, kind: str) -> Condition | None:
+    """The condition of that type."""
+    conditions = status.conditions if status is not None else ()
+    return next((each for each in conditions if each.type == kind), None)
+
+
+def is_ready(status: DecryptorStatus | None, generation: int) -> bool:
+    """Whether the status says that this generation of the spec is ready (kstatus: and observed)."""
+    ready = condition(status, "Ready")
     return (
-        status is not None
-        and status.observed_generation == generation
-        and status.current.status == "Sync"
-        and status.current.revision == revision
+        status is not None and status.observed_generation == generation and ready is not None and ready.status == "True"
     )
 
 
@@ -44,6 +67,9 @@ KEY_EXPIRES_SOON = datetime.timedelta(days=30)
 """How long before a key expires there is a warning."""
 
 _MAX_SHOWN = 5
+
+_MAX_MESSAGE = 1_000
+"""Characters of a condition's message."""
 
 
 @attrs.frozen
@@ -59,36 +85,138 @@ class Facts:
     vault_address: str | None = None
 
 
+def is_settled(status: DecryptorStatus | None) -> bool:
+    """Whether what the status says is deployed is certain: no deployment was under way when it was written."""
+    return (
+        status is not None
+        and is_ready(status, status.observed_generation or 0)
+        and condition(status, RECONCILING) is None
+    )
+
+
 def after_sync(
-    before: DecryptorStatus | None,
+    before: DecryptorStatus,
     *,
     generation: int,
     revision: str,
     file: str,
     now: datetime.datetime,
-    facts: Facts | None = None,
 ) -> DecryptorStatus:
-    """The status once a revision of a file is applied.
+    """The status once a revision is applied.
 
     Args:
-        facts: of the file; None keeps what was known.
+        before: with what the deployment learnt in it (`with_facts`, files, inventory).
+        file: the file, or what describes the files.
     """
-    history = before.history if before is not None else ()
-    old = before.current if before is not None else None
-    if old is not None and old.id > 0 and (old.revision, old.file_to_decrypt) == (revision, file):
+    history = before.history
+    old = before.current
+    if old.id > 0 and (old.revision, old.file_to_decrypt) == (revision, file):
         current = _good(old)
     else:
-        number = old.id + 1 if old is not None else 1
-        current = StatusRecord(number, revision, file, rfc3339(now), "Sync")
-        if old is not None and old.id > 0:
+        current = StatusRecord(old.id + 1, revision, file, rfc3339(now), "Sync")
+        if old.id > 0:
             history = (*history, _good(old))[-HISTORY_LIMIT:]
-    message = f"{file} of revision {revision[:SHORT_REVISION]} is applied"
+    message = f"{_what(before, file)} of revision {revision[:SHORT_REVISION]} {_verb(before)} applied"
     ready = Condition("Ready", "True", SYNCED, message, rfc3339(now), generation)
-    if facts is None and before is not None and before.encryption is not None:
-        facts = Facts(before.encryption, before.vault_address)
-    encryption, address = (facts.encryption, facts.vault_address) if facts is not None else (None, None)
-    after = DecryptorStatus(current, history, _with(before, ready), generation, revision, encryption, address)
+    after = attrs.evolve(
+        before,
+        current=current,
+        history=history,
+        conditions=_with(before, ready, without=(RECONCILING, STALLED, SUSPENDED)),
+        observed_generation=generation,
+        last_attempted_revision=revision,
+        failed_objects=(),
+        plan=None,
+    )
     return with_warnings(after, generation=generation, now=now)
+
+
+def _what(status: DecryptorStatus, file: str) -> str:
+    return file if len(status.files) <= 1 else f"{len(status.files)} files ({len(status.inventory)} objects)"
+
+
+def _verb(status: DecryptorStatus) -> str:
+    return "is" if len(status.files) <= 1 else "are"
+
+
+def after_plan(
+    before: DecryptorStatus, plan: PlanStatus, *, generation: int, now: datetime.datetime
+) -> DecryptorStatus:
+    """The status once mode: DryRun has computed what an apply would do; what is deployed stays as it was."""
+    counts = ", ".join(
+        f"{number} {what}"
+        for number, what in (
+            (plan.created, "to create"),
+            (plan.changed, "to change"),
+            (plan.pruned, "to delete"),
+            (plan.unchanged, "unchanged"),
+        )
+    )
+    message = f"dry run of revision {plan.revision[:SHORT_REVISION]}: {counts}; nothing is applied (spec.mode)"
+    ready = Condition("Ready", "True", PLANNED, message, rfc3339(now), generation)
+    after = attrs.evolve(
+        before,
+        current=attrs.evolve(before.current, error_message=None),
+        conditions=_with(before, ready, without=(RECONCILING, STALLED, SUSPENDED, DRIFTED)),
+        observed_generation=generation,
+        last_attempted_revision=plan.revision,
+        failed_objects=(),
+        plan=plan,
+    )
+    return with_warnings(after, generation=generation, now=now)
+
+
+def while_reconciling(
+    before: DecryptorStatus, message: str, *, generation: int, now: datetime.datetime
+) -> DecryptorStatus:
+    """The status in the middle of a deployment. `observed_generation` is not yet that of the new spec: what was said
+    of the old one still stands."""
+    ready = condition(before, "Ready") or Condition(
+        "Ready", "Unknown", RECONCILING, "the first deployment is under way", rfc3339(now), generation
+    )
+    under_way = Condition(RECONCILING, "True", "Deploying", message, rfc3339(now), generation)
+    first = attrs.evolve(before, conditions=_with(before, ready, without=(STALLED, SUSPENDED)))
+    return attrs.evolve(first, conditions=_with(first, under_way))
+
+
+def while_waiting(before: DecryptorStatus, message: str, *, generation: int, now: datetime.datetime) -> DecryptorStatus:
+    """The status when all is applied, and the objects are not ready yet (spec.wait)."""
+    ready = Condition("Ready", "Unknown", "ObjectsNotReady", message, rfc3339(now), generation)
+    under_way = Condition(RECONCILING, "True", "WaitingForObjects", message, rfc3339(now), generation)
+    first = attrs.evolve(before, conditions=_with(before, ready, without=(STALLED, SUSPENDED)))
+    return attrs.evolve(first, conditions=_with(first, under_way))
+
+
+def while_suspended(before: DecryptorStatus, *, generation: int, now: datetime.datetime) -> DecryptorStatus:
+    """The status while spec.suspend is set: what was said, and that nothing is done.
+
+    `observed_generation` is this spec's all the same: there is nothing to wait for.
+    """
+    ready = condition(before, "Ready") or Condition(
+        "Ready", "Unknown", SUSPENDED, "nothing was deployed yet, and spec.suspend is true", rfc3339(now), generation
+    )
+    message = "nothing is looked at or applied until spec.suspend is taken away"
+    suspended = Condition(SUSPENDED, "True", "SpecSuspend", message, rfc3339(now), generation)
+    first = attrs.evolve(before, conditions=_with(before, ready, without=(RECONCILING, STALLED)))
+    return attrs.evolve(first, conditions=_with(first, suspended), observed_generation=generation)
+
+
+def with_drift(
+    before: DecryptorStatus, found: tuple[str, str, str] | None, *, generation: int, now: datetime.datetime
+) -> DecryptorStatus:
+    """The status with its Drifted condition: its status, reason and message; absent for None."""
+    if found is None:
+        return attrs.evolve(before, conditions=tuple(each for each in before.conditions if each.type != DRIFTED))
+    status, reason, message = found
+    drifted = Condition(DRIFTED, status, reason, message[:_MAX_MESSAGE], rfc3339(now), generation)
+    return attrs.evolve(before, conditions=_with(before, drifted))
+
+
+def with_facts(before: DecryptorStatus, facts: Facts | None) -> DecryptorStatus:
+    """The status with what was learnt from the files."""
+    if facts is None:
+        return before
+    return attrs.evolve(before, encryption=facts.encryption, vault_address=facts.vault_address)
 
 
 def with_warnings(status: DecryptorStatus, *, generation: int, now: datetime.datetime) -> DecryptorStatus:
@@ -96,15 +224,15 @@ def with_warnings(status: DecryptorStatus, *, generation: int, now: datetime.dat
 
     Warnings are conditions that are True while there is something to mend, and absent otherwise.
     """
-    kept = tuple(each for each in status.conditions if each.type not in _WARNINGS)
-    before = {each.type: each for each in status.conditions}
-    warnings = []
     for kind, make in _WARNINGS.items():
         found = make(status, now)
         if found is not None:
-            since = before[kind].last_transition_time if kind in before else rfc3339(now)
-            warnings.append(Condition(kind, "True", found[0], found[1], since, generation))
-    return attrs.evolve(status, conditions=(*kept, *warnings))
+            warning = Condition(kind, "True", found[0], found[1], rfc3339(now), generation)
+            conditions = _with(status, warning)
+        else:
+            conditions = tuple(each for each in status.conditions if each.type != kind)
+        status = attrs.evolve(status, conditions=conditions)
+    return status
 
 
 def _vault_address_trusted(status: DecryptorStatus, _: datetime.datetime) -> tuple[str, str] | None:
@@ -148,32 +276,36 @@ _WARNINGS: Mapping[str, Callable[[DecryptorStatus, datetime.datetime], tuple[str
 
 
 def after_failure(
-    before: DecryptorStatus | None,
+    before: DecryptorStatus,
     *,
     generation: int,
-    file: str,
     failure: Failure,
     attempted_revision: str | None,
     now: datetime.datetime,
-    vault_address: str | None = None,
 ) -> DecryptorStatus:
     """The status after a tick that failed.
 
     Args:
-        file: of the spec, or "" where the spec can't be read; shown until there is a deployment.
+        before: with what is known all the same: the objects that were applied, those that failed.
         attempted_revision: the one that was tried, or None when it is not even known.
-        vault_address: the Vault server that is trusted since the file was decrypted, though what came after failed.
     """
-    old = before.current if before is not None else None
-    if old is None or old.id == 0:
-        old = StatusRecord(0, "", file, None, "NotSync")
-    current = attrs.evolve(old, status="NotSync", error_message=str(failure))
+    current = attrs.evolve(before.current, status="NotSync", error_message=str(failure))
     ready = Condition("Ready", "False", failure.reason, failure.message, rfc3339(now), generation)
-    attempted = attempted_revision or (before.last_attempted_revision if before is not None else None)
-    history = before.history if before is not None else ()
-    encryption = before.encryption if before is not None else None
-    address = vault_address or (before.vault_address if before is not None else None)
-    after = DecryptorStatus(current, history, _with(before, ready), generation, attempted, encryption, address)
+    # kstatus calls an object failed that is Stalled, and in progress while it is Reconciling. What can pass by itself
+    # is tried again, so it is the latter.
+    if failure.kind is Kind.STALLED:
+        more = Condition(STALLED, "True", failure.reason, failure.message, rfc3339(now), generation)
+    else:
+        more = Condition(RECONCILING, "True", "ProgressingWithRetry", failure.message, rfc3339(now), generation)
+    others = tuple(kind for kind in (RECONCILING, STALLED, SUSPENDED) if kind != more.type)
+    first = attrs.evolve(before, conditions=_with(before, ready, without=others))
+    after = attrs.evolve(
+        first,
+        current=current,
+        conditions=_with(first, more),
+        observed_generation=generation,
+        last_attempted_revision=attempted_revision or before.last_attempted_revision,
+    )
     return with_warnings(after, generation=generation, now=now)
 
 
@@ -182,12 +314,17 @@ def _good(record: StatusRecord) -> StatusRecord:
     return attrs.evolve(record, status="Sync", error_message=None)
 
 
-def _with(before: DecryptorStatus | None, condition: Condition) -> tuple[Condition, ...]:
+def _with(before: DecryptorStatus, new: Condition, *, without: Collection[str] = ()) -> tuple[Condition, ...]:
     """The conditions with this one in its place; its time is kept while its status stays."""
-    others: list[Condition] = []
-    for old in before.conditions if before is not None else ():
-        if old.type != condition.type:
-            others.append(old)
-        elif old.status == condition.status:
-            condition = attrs.evolve(condition, last_transition_time=old.last_transition_time)
-    return (*others, condition)
+    conditions: list[Condition] = []
+    found = False
+    for old in before.conditions:
+        if old.type in without:
+            continue
+        if old.type != new.type:
+            conditions.append(old)
+            continue
+        found = True
+        since = old.last_transition_time if old.status == new.status else new.last_transition_time
+        conditions.append(attrs.evolve(new, last_transition_time=since))
+    return tuple(conditions) if found else (*conditions, new)

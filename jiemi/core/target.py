@@ -30,7 +30,7 @@ def require_form(target: TargetSpec | None, path: str) -> None:
     Raises:
         JiemiError: UnknownFormat.
     """
-    if target is None and format_of(path) not in _OF_OBJECTS:
+    if target is None and not may_hold_objects(path):
         raise JiemiError(
             "UnknownFormat",
             f"{path} ends in none of .yaml, .yml and .json, so it holds no Kubernetes objects: give spec.target to "
@@ -38,15 +38,20 @@ def require_form(target: TargetSpec | None, path: str) -> None:
         )
 
 
+def may_hold_objects(path: str) -> bool:
+    """Whether a file's format is one that Kubernetes objects are written in."""
+    return format_of(path) in _OF_OBJECTS
+
+
 def wants_whole_file(target: TargetSpec | None, path: str) -> bool:
     """Whether the decrypted file itself is needed, rather than the values in it."""
     return target is not None and (target.key is not None or format_of(path) in (Format.INI, Format.BINARY))
 
 
-def target_manifest(
+def target_values(
     target: TargetSpec, *, path: str, documents: Sequence[SensitiveBytes], content: SensitiveBytes | None
-) -> Manifest:
-    """The object that a file becomes.
+) -> dict[str, SensitiveBytes]:
+    """The keys that a file gives a target, with their values.
 
     Args:
         path: of the file.
@@ -55,7 +60,29 @@ def target_manifest(
     Raises:
         JiemiError: UnknownFormat, InvalidSpec.
     """
-    values = {_key_of(target, path): content.reveal()} if content is not None else _values(documents, path)
+    if content is not None:
+        return {_key_of(target, path): content}
+    return {key: SensitiveBytes(value) for key, value in _values(documents, path).items()}
+
+
+def target_manifest(target: TargetSpec, files: Mapping[str, Mapping[str, SensitiveBytes]]) -> Manifest:
+    """The object that files become.
+
+    Args:
+        files: the keys and values of each file (`target_values`), by its path.
+
+    Raises:
+        JiemiError: DuplicateObject, naming the files that both give a key.
+    """
+    values: dict[str, bytes] = {}
+    given: dict[str, str] = {}
+    for path, keys in files.items():
+        for key, value in keys.items():
+            if key in given:
+                raise JiemiError(
+                    "DuplicateObject", f"{given[key]} and {path} both give the key {key} of {target.kind} {target.name}"
+                )
+            given[key], values[key] = path, value.reveal()
     metadata: dict[str, Any] = {"name": target.name}
     for name in ("labels", "annotations"):
         if getattr(target, name):
@@ -67,7 +94,7 @@ def target_manifest(
             body["type"] = target.type
     else:
         body |= _config_map(values)
-    return Manifest(body, 1)
+    return Manifest(body, 1, next(iter(files), ""))
 
 
 def _key_of(target: TargetSpec, path: str) -> str:

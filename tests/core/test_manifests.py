@@ -1,7 +1,8 @@
-"""Documents become ordered manifests, and what is no object is named by its number."""
+"""Documents become manifests, and what is no object is named by its number and keeps none of the others back."""
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -10,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jiemi.core.errors import JiemiError
-from jiemi.core.manifests import read_manifests
+from jiemi.core.manifests import (
+    STAGES,
+    MadeKind,
+    Manifest,
+    adjusted,
+    look_like_objects,
+    made_kind,
+    read_manifests,
+    with_encoded_data,
+)
 from jiemi.core.sensitive import SensitiveBytes
 
 
@@ -22,78 +32,289 @@ def _object(kind: str, name: str, **more: Any) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, **more}
 
 
-def test_namespaces_and_definitions_come_first_and_the_rest_keeps_its_order() -> None:
-    documents = _documents(
-        _object("Secret", "z"),
-        _object("Role", "r"),
-        _object("ConfigMap", "a"),
-        _object("CustomResourceDefinition", "d"),
-        _object("Namespace", "n"),
-    )
-    labels = [manifest.label for manifest in read_manifests(documents, path="f")]
-    assert labels == ["Namespace n", "CustomResourceDefinition d", "Role r", "Secret z", "ConfigMap a"]
+def _read(*values: Any) -> tuple[Manifest, ...]:
+    manifests, failures = read_manifests(_documents(*values), path="f")
+    assert failures == ()
+    return manifests
+
+
+def _secret(**more: Any) -> Manifest:
+    return Manifest(_object("Secret", "a", **more), 1, "f")
+
+
+def test_manifests_keep_the_order_of_the_file_and_their_stages_bring_first_what_others_need() -> None:
+    kinds = [
+        *("Deployment", "Secret", "RoleBinding", "Role", "ConfigMap", "ClusterRoleBinding"),
+        *("CustomResourceDefinition", "Tab", "Namespace", "ServiceAccount"),
+    ]
+    manifests = _read(*(_object(kind, "x") for kind in kinds))
+    assert [manifest.kind for manifest in manifests] == kinds
+    assert [manifest.kind for manifest in sorted(manifests, key=lambda manifest: manifest.stage)] == [
+        *("CustomResourceDefinition", "Namespace"),
+        *("Role", "ServiceAccount"),
+        *("RoleBinding", "ClusterRoleBinding"),
+        *("Secret", "ConfigMap"),
+        *("Deployment", "Tab"),
+    ]
+
+
+def test_no_kind_is_in_two_stages() -> None:
+    kinds = [kind for stage in STAGES for kind in stage]
+    assert len(kinds) == len(set(kinds))
+    assert all(Manifest(_object(kind, "x"), 1).stage == index for index, stage in enumerate(STAGES) for kind in stage)
+    assert Manifest(_object("RoleBindings", "x"), 1).stage == len(STAGES)
 
 
 def test_a_list_stands_for_its_items() -> None:
     listed = {"apiVersion": "v1", "kind": "List", "items": [_object("Secret", "a"), _object("Secret", "b")]}
-    manifests = read_manifests(_documents(_object("Secret", "c"), listed), path="f")
-    assert [(manifest.label, manifest.document) for manifest in manifests] == [
+    assert [(manifest.label, manifest.document) for manifest in _read(_object("Secret", "c"), listed)] == [
         ("Secret c", 1),
         ("Secret a", 2),
         ("Secret b", 2),
     ]
+    deep = {"apiVersion": "v1", "kind": "List", "items": [listed, {"apiVersion": "v1", "kind": "SecretList"} | listed]}
+    assert len(_read(deep)) == 4
+    assert _read({"apiVersion": "v1", "kind": "SecretList", "items": []}) == ()
 
 
 def test_what_only_the_server_sets_is_left_out() -> None:
     metadata = {"name": "a", "uid": "u", "resourceVersion": "1", "managedFields": [], "labels": {"x": "y"}}
-    [manifest] = read_manifests(_documents(_object("Secret", "a", status={}) | {"metadata": metadata}), path="f")
+    [manifest] = _read(_object("Secret", "a", status={}) | {"metadata": metadata})
     assert manifest.body == {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a", "labels": {"x": "y"}}}
+
+
+def test_a_manifest_tells_its_file_group_and_label() -> None:
+    value = _object("Deployment", "web") | {"apiVersion": "apps/v1", "metadata": {"name": "web", "namespace": "a"}}
+    [manifest] = _read(value)
+    assert (manifest.file, manifest.api_version, manifest.group_kind) == ("f", "apps/v1", ("apps", "Deployment"))
+    assert manifest.label == "Deployment a/web"
+    assert _secret().group_kind == ("", "Secret")
+    assert _secret().label == "Secret a"
 
 
 @pytest.mark.parametrize(
     ("value", "message"),
     [
         ([1], "document 2 of f.yaml is no mapping"),
+        (None, "document 2 of f.yaml is no mapping"),
         ({"kind": "Secret"}, "document 2 of f.yaml has no apiVersion"),
         ({"apiVersion": "v1", "kind": ""}, "document 2 of f.yaml has no kind"),
+        ({"apiVersion": "v1", "kind": ["Secret"]}, "document 2 of f.yaml has no kind"),
         ({"apiVersion": "v1", "kind": "Secret"}, "document 2 of f.yaml has no metadata.name"),
         ({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": 5}}, "has no metadata.name"),
+        ({"apiVersion": "v1", "kind": "Secret", "metadata": {"generateName": "a-"}}, "has no metadata.name"),
         (_object("Secret", "a") | {"metadata": {"name": "a", "namespace": 1}}, "metadata.namespace of document 2"),
+        (_object("Secret", "a") | {"metadata": {"name": "a", "namespace": None}}, "metadata.namespace of document 2"),
         ({"apiVersion": "v1", "kind": "List", "items": [{}]}, "document 2 of f.yaml, items[0] has no apiVersion"),
     ],
 )
-def test_what_is_no_object_is_named(value: Any, message: str) -> None:
-    with pytest.raises(JiemiError) as caught:
-        read_manifests(_documents(_object("Secret", "a"), value), path="f.yaml")
-    assert caught.value.failure.reason == "NotAKubernetesObject"
-    assert message in caught.value.failure.message
+def test_what_is_no_object_is_named_and_keeps_none_of_the_others_back(value: Any, message: str) -> None:
+    documents = _documents(_object("Secret", "a"), value, _object("Secret", "b"))
+    manifests, failures = read_manifests(documents, path="f.yaml")
+    assert [(manifest.label, manifest.document) for manifest in manifests] == [("Secret a", 1), ("Secret b", 3)]
+    [failure] = failures
+    assert failure.reason == "NotAKubernetesObject"
+    assert message in failure.message
 
 
-def test_a_file_without_documents_is_refused_rather_than_taken_for_done() -> None:
-    with pytest.raises(JiemiError, match="holds no document"):
-        read_manifests([], path="f")
+def test_broken_documents_are_told_one_by_one() -> None:
+    manifests, failures = read_manifests(_documents(1, _object("Secret", "a"), {}, []), path="f")
+    assert [manifest.label for manifest in manifests] == ["Secret a"]
+    assert [failure.message for failure in failures] == [
+        "document 1 of f is no mapping",
+        "document 3 of f has no apiVersion",
+        "document 4 of f is no mapping",
+    ]
+
+
+def test_a_file_without_documents_has_no_objects() -> None:
+    # Whether that may be is not for here to say.
+    assert read_manifests([], path="f") == ((), ())
 
 
 def test_the_body_is_not_in_the_repr() -> None:
-    [manifest] = read_manifests(_documents(_object("Secret", "a", stringData={"k": "canary"})), path="f")
+    [manifest] = _read(_object("Secret", "a", stringData={"k": "canary"}))
     assert "canary" not in repr(manifest)
+    assert "canary" not in repr(adjusted(with_encoded_data(manifest), namespace="x", labels={}, annotations={}))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([], False),
+        ([_object("Secret", "a")], True),
+        ([_object("Secret", "a"), _object("Secret", "b")], True),
+        ([{"apiVersion": None, "kind": 7}], True),  # it means to be one: what is wrong with it is told
+        ([{"apiVersion": "v1"}], False),
+        ([{"kind": "x"}], False),
+        ([{"user": "me"}], False),
+        ([_object("Secret", "a"), {"user": "me"}], False),
+        (["apiVersion kind"], False),
+        ([["apiVersion", "kind"]], False),
+        ([None], False),
+    ],
+)
+def test_documents_look_like_objects_where_each_names_a_version_and_a_kind(values: list[Any], expected: bool) -> None:
+    assert look_like_objects(_documents(*values)) is expected
+
+
+# --- stringData
+
+
+def test_string_data_is_encoded_and_goes_before_data_as_on_the_api_server() -> None:
+    before = _secret(stringData={"a": "new", "u": "ü"}, data={"a": "b2xk", "b": "eA=="}, type="Opaque")
+    assert with_encoded_data(before).body == _object(
+        "Secret", "a", type="Opaque", data={"a": "bmV3", "u": "w7w=", "b": "eA=="}
+    )
+    assert (with_encoded_data(before).document, with_encoded_data(before).file) == (1, "f")
+    assert before.body["stringData"] == {"a": "new", "u": "ü"}
+
+
+@pytest.mark.parametrize("data", [{}, {"data": None}, {"data": {}}])
+def test_string_data_needs_no_data(data: dict[str, Any]) -> None:
+    assert with_encoded_data(_secret(stringData={"a": ""}, **data)).body == _object("Secret", "a", data={"a": ""})
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        _secret(data={"a": "eA=="}),
+        _secret(),
+        _secret(stringData=None),
+        _secret(stringData="text"),
+        _secret(stringData={"a": 1}),
+        _secret(stringData={"a": None, "b": "x"}),
+        _secret(stringData={"a": "x"}, data="text"),
+        _secret(stringData={"a": "x"}, data=["y"]),
+        _secret(stringData={"a": "\ud800"}),
+        Manifest(_object("ConfigMap", "a", stringData={"a": "x"}), 1),
+        Manifest(_object("Secret", "a", stringData={"a": "x"}) | {"apiVersion": "example.com/v1"}, 1),
+    ],
+)
+def test_what_has_no_string_data_to_encode_is_left_as_it_is(manifest: Manifest) -> None:
+    assert with_encoded_data(manifest) is manifest
+
+
+@given(st.dictionaries(st.text(max_size=3), st.text(st.characters(codec="utf-8"), max_size=9)))
+def test_what_is_encoded_is_what_was_said(texts: dict[str, str]) -> None:
+    body = with_encoded_data(_secret(stringData=texts)).body
+    assert "stringData" not in body
+    assert {key: base64.b64decode(value, validate=True).decode() for key, value in body["data"].items()} == texts
+
+
+# --- adjusted
+
+
+def _adjusted(metadata: dict[str, Any], **more: Any) -> Any:
+    manifest = Manifest(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a", **metadata}, "data": {}}, 3, "f"
+    )
+    found = adjusted(manifest, **({"namespace": None, "labels": {}, "annotations": {}} | more))
+    assert (found.document, found.file, found.body["data"]) == (3, "f", {})
+    assert manifest.body["metadata"] == {"name": "a", **metadata}
+    return {name: value for name, value in found.body["metadata"].items() if name != "name"}
+
+
+def test_the_namespace_is_replaced_where_one_is_given() -> None:
+    assert _adjusted({}) == {}
+    assert _adjusted({"namespace": "own"}) == {"namespace": "own"}
+    assert _adjusted({"namespace": "own"}, namespace="given") == {"namespace": "given"}
+    assert _adjusted({}, namespace="given") == {"namespace": "given"}
+
+
+@pytest.mark.parametrize("field", ["labels", "annotations"])
+def test_labels_and_annotations_that_are_given_go_over_the_manifests_own(field: str) -> None:
+    assert _adjusted({field: {"a": "own", "b": "own"}}, **{field: {"b": "given", "c": "given"}}) == {
+        field: {"a": "own", "b": "given", "c": "given"}
+    }
+    assert _adjusted({}, **{field: {"a": "given"}}) == {field: {"a": "given"}}
+    assert _adjusted({field: None}, **{field: {"a": "given"}}) == {field: {"a": "given"}}
+    assert _adjusted({field: {"a": "own"}}) == {field: {"a": "own"}}
+
+
+@pytest.mark.parametrize("field", ["labels", "annotations"])
+@pytest.mark.parametrize("own", [["a"], "a=b", 7, True])
+def test_labels_and_annotations_that_are_no_mapping_are_named(field: str, own: Any) -> None:
+    with pytest.raises(JiemiError, match=f"NotAKubernetesObject: Secret a: metadata.{field} is no mapping"):
+        _adjusted({field: own})
+
+
+# --- kinds that are made
+
+
+def _definition(**more: Any) -> Manifest:
+    versions = [{"name": "v1", "served": True}, {"name": "v2", "served": True}, {"name": "v0", "served": False}]
+    spec = {"group": "example.com", "names": {"kind": "Tab"}, "scope": "Namespaced", "versions": versions} | more
+    return Manifest(_object("CustomResourceDefinition", "tabs.example.com", spec=spec), 1)
+
+
+def test_a_definition_makes_a_kind_in_the_versions_that_are_served() -> None:
+    assert made_kind(_definition()) == MadeKind("example.com", "Tab", True, ("v1", "v2"))
+    assert made_kind(_definition(scope="Cluster")) == MadeKind("example.com", "Tab", False, ("v1", "v2"))
+
+
+@pytest.mark.parametrize("versions", [None, {}, "v1", [], ["v1"], [{"name": "v1"}], [{"name": "v1", "served": "true"}]])
+def test_versions_that_are_not_served_are_none(versions: Any) -> None:
+    assert made_kind(_definition(versions=versions)) == MadeKind("example.com", "Tab", True, ())
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        _secret(spec={"group": "example.com", "names": {"kind": "Tab"}}),
+        _definition(names=None),
+        _definition(names=["Tab"]),
+        Manifest(_object("CustomResourceDefinition", "x"), 1),
+        Manifest(_object("CustomResourceDefinition", "x", spec=[]), 1),
+    ],
+)
+def test_other_manifests_make_no_kind(manifest: Manifest) -> None:
+    assert made_kind(manifest) is None
+
+
+# --- whatever stands there
 
 
 _JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.sampled_from(["Secret", "List", "v1"]),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["apiVersion", "kind", "metadata", "name", "items", "namespace"]), inner)
+        | st.dictionaries(
+            st.sampled_from(
+                ["apiVersion", "kind", "metadata", "name", "items", "namespace", "labels", "stringData", "data", "spec"]
+            ),
+            inner,
+        )
     ),
     max_leaves=12,
 )
 
 
-@given(st.lists(_JSON, max_size=3))
-def test_any_documents_give_manifests_or_the_typed_error(values: list[Any]) -> None:
-    try:
-        manifests = read_manifests(_documents(*values), path="f")
-    except JiemiError as error:
-        assert error.failure.reason == "NotAKubernetesObject"
-    else:
-        assert all(isinstance(manifest.body["metadata"]["name"], str) for manifest in manifests)
+@given(
+    st.lists(
+        _JSON
+        | st.fixed_dictionaries({}, optional=dict.fromkeys(["spec", "data", "stringData"], _JSON)).map(
+            lambda more: _object("Secret", "a", **more)
+        ),
+        max_size=4,
+    )
+)
+def test_each_document_gives_its_objects_or_the_typed_failure(values: list[Any]) -> None:
+    manifests, failures = read_manifests(_documents(*values), path="f")
+    assert {failure.reason for failure in failures} <= {"NotAKubernetesObject"}
+    assert all(" of f" in failure.message for failure in failures)
+    told = {manifest.document for manifest in manifests}
+    assert len(failures) + len(told) <= len(values)
+    for number, value in enumerate(values, start=1):
+        [alone, wrong] = read_manifests(_documents(value), path="f")
+        assert [manifest.body for manifest in manifests if manifest.document == number] == [
+            manifest.body for manifest in alone
+        ]
+        assert not (alone and wrong)
+    for manifest in manifests:
+        assert isinstance(manifest.body["metadata"]["name"], str)
+        made_kind(manifest)
+        try:
+            adjusted(with_encoded_data(manifest), namespace="x", labels={"a": "b"}, annotations={})
+        except JiemiError as error:
+            assert error.failure.reason == "NotAKubernetesObject"

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jiemi.core.errors import JiemiError
-from jiemi.core.manifests import Manifest
+from jiemi.core.objects import ObjectRef
 from jiemi.core.patterns import matches
-from jiemi.core.policy import PolicyRule, read_policy, require_namespaces
+from jiemi.core.policy import Policy, PolicyRule, read_policy, require_namespace
 
 POLICY = read_policy("""
 rules:
@@ -61,18 +61,97 @@ def test_what_no_rule_takes_is_denied(namespace: str, url: str, path: str, says:
     assert says in found
 
 
-def manifest(namespace: str | None) -> Manifest:
-    metadata = {"name": "x", **({"namespace": namespace} if namespace is not None else {})}
-    return Manifest({"apiVersion": "v1", "kind": "Secret", "metadata": metadata}, 1)
+def asked(namespace: str, url: str, policy: Policy = POLICY) -> str | None:
+    """What is said where nothing is known of the file yet."""
+    try:
+        policy.require_repository(namespace=namespace, url=url)
+    except JiemiError as error:
+        assert error.failure.reason == "PolicyDenied"
+        return error.failure.message
+    return None
+
+
+def test_a_repository_is_let_through_where_some_file_of_it_may_be() -> None:
+    assert asked("team-a", URL) is None
+    assert asked("team-a-web", URL) is None
+    assert asked("team-a", "git@git.example.com:team-a/app.git") is None
+
+
+@pytest.mark.parametrize(
+    ("namespace", "url", "says"),
+    [
+        ("team-b", URL, "no rule is for namespace team-b"),
+        ("team-a", "https://git.example.com/team-b/app.git", "spec.source.repository.url is in none of the rules"),
+        ("team-a-web", "git@git.example.com:team-a/app.git", "spec.source.repository.url is in none of the rules"),
+        ("team-a", "https://git.example.com/team-a/../team-b/app.git", "must be plain"),
+        ("team-b", "https://git.example.com/team-a/x\n", "must be plain"),
+        ("team-a", "https://git.example.com/team-a/#x", "must be plain"),
+    ],
+)
+def test_a_repository_of_which_no_file_may_be_used_is_not_even_asked(namespace: str, url: str, says: str) -> None:
+    found = asked(namespace, url)
+    assert found is not None
+    assert says in found
+
+
+@given(
+    st.sampled_from(["team-a", "team-a-web", "team-b"]),
+    st.sampled_from([URL, "git@git.example.com:team-a/app.git", "https://git.example.com/team-b/x", f"{URL}/../x"]),
+    st.sampled_from(["production/a.yaml", "staging/a.yaml", "x"]),
+)
+def test_no_file_is_taken_of_a_repository_that_is_not_let_through(namespace: str, url: str, path: str) -> None:
+    if isinstance(taken(namespace, url, path), PolicyRule):
+        assert asked(namespace, url) is None
+
+
+def test_the_first_rule_that_takes_a_file_is_its_rule() -> None:
+    policy = read_policy("rules: [{namespaces: [a], paths: [x]}, {namespaces: [a]}, {namespaces: ['*']}]")
+    for namespace, path, expected in (("a", "x", 0), ("a", "y", 1), ("b", "x", 2)):
+        assert policy.rule_for(namespace=namespace, url=URL, path=path) is policy.rules[expected]
+
+
+def allows(rule: PolicyRule, namespace: str, *, own: str = "team-a") -> bool:
+    ref = ObjectRef("v1", "Secret" if namespace else "Namespace", namespace, "x")
+    try:
+        require_namespace(rule, ref, namespace=own)
+    except JiemiError as error:
+        where = f"in namespace {namespace}" if namespace else "without a namespace"
+        assert error.failure.reason == "PolicyDenied"
+        assert error.failure.message == f"the operator's policy allows no object {where}: {ref.label}"
+        return False
+    return True
 
 
 def test_objects_stay_in_the_namespaces_of_the_rule_or_the_decryptors_own() -> None:
     own, shared = POLICY.rules
-    require_namespaces(own, [manifest(None), manifest("team-a")], namespace="team-a")
-    require_namespaces(shared, [manifest("shared"), manifest(None)], namespace="team-a")
-    for rule, namespace in ((own, "shared"), (own, "kube-system"), (shared, "team-b")):
-        with pytest.raises(JiemiError, match=f"PolicyDenied: .*no object in namespace {namespace}"):
-            require_namespaces(rule, [manifest("team-a"), manifest(namespace)], namespace="team-a")
+    assert allows(own, "team-a")
+    assert not allows(own, "team-a-web")
+    assert allows(own, "team-a-web", own="team-a-web")
+    assert allows(shared, "team-a")
+    assert allows(shared, "shared")
+    for rule, namespace in ((own, "shared"), (own, "kube-system"), (shared, "team-b"), (shared, "shared2")):
+        assert not allows(rule, namespace)
+
+
+@pytest.mark.parametrize(
+    ("namespaces", "cluster_wide", "team_a"),
+    [
+        ((), False, True),
+        (("team-a",), False, True),
+        (("",), True, False),
+        (("", "team-*"), True, True),
+        (("*",), False, True),
+        (("**",), False, True),
+        (("***",), False, True),
+        (("team-b",), False, False),
+    ],
+)
+def test_objects_without_a_namespace_are_allowed_by_name_only_and_by_no_star(
+    namespaces: tuple[str, ...], cluster_wide: bool, team_a: bool
+) -> None:
+    rule = PolicyRule(namespaces=("**",), object_namespaces=namespaces)
+    assert allows(rule, "") is cluster_wide
+    assert allows(rule, "team-a") is team_a
 
 
 @pytest.mark.parametrize(
@@ -84,6 +163,11 @@ def test_objects_stay_in_the_namespaces_of_the_rule_or_the_decryptors_own() -> N
         ("rules: [{namespaces: a}]", r"@ policy\.rules\[0\]\.namespaces"),
         ("rules: [{namespaces: [a], repository: [x]}]", r"unknown field repository @ rules\[0\]"),
         ("rules: [{namespaces: [7]}]", "must be a string"),
+        (
+            "rules: [{namespaces: [a], objectNamespaces: team-a}]",
+            r"must be a list @ policy\.rules\[0\]\.objectNamespaces",
+        ),
+        ("rules: [{namespaces: [a], objectNamespaces: [~]}]", r"@ policy\.rules\[0\]\.objectNamespaces\[0\]"),
         ("rule: []", "one field rules"),
         ("{", "not YAML"),
     ],
@@ -94,8 +178,10 @@ def test_a_file_that_is_no_policy_is_refused_with_its_place(text: str, says: str
 
 
 def test_a_policy_without_rules_allows_nothing() -> None:
+    nothing = read_policy("rules: []")
     with pytest.raises(JiemiError, match="no rule is for namespace a"):
-        read_policy("rules: []").rule_for(namespace="a", url=URL, path="x")
+        nothing.rule_for(namespace="a", url=URL, path="x")
+    assert asked("a", URL, nothing) == "the operator's policy: no rule is for namespace a"
 
 
 def test_a_star_stays_within_a_part_of_a_name_and_two_do_not() -> None:

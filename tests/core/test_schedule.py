@@ -29,6 +29,32 @@ def test_failures_back_off_by_kind_up_to_the_interval(kind: Kind | None, failure
     assert next_delay_seconds(180, failed=kind, failures_in_a_row=failures, random=MIDDLE) == expected
 
 
+@pytest.mark.parametrize(
+    ("kind", "failures", "expected"),
+    [
+        (None, 0, 180),
+        (Kind.STALLED, 1, 180),
+        (Kind.TRANSIENT, 1, 45),
+        (Kind.TRANSIENT, 50, 45),
+        (Kind.WAITING, 1, 45),
+        (Kind.WAITING, 5000, 45),
+    ],
+)
+def test_with_a_retry_interval_what_may_pass_is_tried_again_that_often_without_growing_pauses(
+    kind: Kind | None, failures: int, expected: float
+) -> None:
+    delay = next_delay_seconds(180, failed=kind, failures_in_a_row=failures, random=MIDDLE, retry_seconds=45)
+    assert delay == expected
+
+
+def test_a_retry_interval_may_be_longer_than_the_interval_and_has_jitter_too() -> None:
+    def delay(random: float) -> float:
+        return next_delay_seconds(60, failed=Kind.WAITING, failures_in_a_row=1, random=random, retry_seconds=100)
+
+    assert (delay(0), delay(MIDDLE)) == (90, 100)
+    assert 109 < delay(0.9999) < 110
+
+
 @given(st.floats(0.01, 1e6), st.floats(0, 1, exclude_max=True))
 def test_jitter_stays_within_a_tenth(interval: float, random: float) -> None:
     delay = next_delay_seconds(interval, failed=None, failures_in_a_row=0, random=random)

@@ -1,48 +1,143 @@
-"""What status says after each outcome."""
+"""What status says after each outcome, and that nothing in it moves without a reason."""
 
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
 
 import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from jiemi.core.decryptor_status import HISTORY_LIMIT, DecryptorStatus, EncryptionStatus
-from jiemi.core.errors import Failure
-from jiemi.core.status import Facts, after_failure, after_sync, is_current, with_warnings
+from jiemi.core.decryptor_status import (
+    HISTORY_LIMIT,
+    Condition,
+    DecryptorStatus,
+    EncryptionStatus,
+    FileStatus,
+    InventoryEntry,
+    ObjectFailure,
+    PlanStatus,
+)
+from jiemi.core.errors import REASONS, Failure, Kind
+from jiemi.core.fields import structure, unstructure
+from jiemi.core.status import (
+    Facts,
+    after_failure,
+    after_plan,
+    after_sync,
+    blank,
+    condition,
+    is_ready,
+    is_settled,
+    rfc3339,
+    while_reconciling,
+    while_suspended,
+    while_waiting,
+    with_drift,
+    with_facts,
+    with_warnings,
+)
 
 A, B = "a" * 40, "b" * 40
+BLANK = blank("f.yaml")
 DENIED = Failure("RepositoryAccessDenied", "git.example refuses the token")
+UNREACHABLE = Failure("HostUnreachable", "no route")
+NOT_READY = Failure("DependencyNotReady", "Decryptor a/b is not ready")
+PLAN = PlanStatus(B, created=1, changed=2, pruned=0, unchanged=7)
+DRIFT = ("True", "Reported", "Secret default/app was changed by field manager kubectl-edit")
 
 
 def _at(minute: int) -> datetime.datetime:
     return datetime.datetime(2026, 11, 24, 3, minute, 0, 999, tzinfo=datetime.UTC)
 
 
-def _synced(before: DecryptorStatus | None, revision: str, minute: int = 0, generation: int = 1) -> DecryptorStatus:
-    return after_sync(before, generation=generation, revision=revision, file="f.yaml", now=_at(minute))
+def _time(minute: int) -> str:
+    return f"2026-11-24T03:{minute:02}:00Z"
 
 
-def _failed(before: DecryptorStatus | None, failure: Failure = DENIED, minute: int = 0) -> DecryptorStatus:
-    return after_failure(before, generation=1, file="f.yaml", failure=failure, attempted_revision=None, now=_at(minute))
+def _synced(
+    before: DecryptorStatus, revision: str, minute: int = 0, generation: int = 1, file: str = "f.yaml"
+) -> DecryptorStatus:
+    return after_sync(before, generation=generation, revision=revision, file=file, now=_at(minute))
+
+
+def _failed(
+    before: DecryptorStatus,
+    failure: Failure = DENIED,
+    minute: int = 0,
+    generation: int = 1,
+    attempted: str | None = None,
+) -> DecryptorStatus:
+    return after_failure(before, generation=generation, failure=failure, attempted_revision=attempted, now=_at(minute))
+
+
+def _planned(before: DecryptorStatus, minute: int = 0, generation: int = 1, plan: PlanStatus = PLAN) -> DecryptorStatus:
+    return after_plan(before, plan, generation=generation, now=_at(minute))
+
+
+def _reconciling(before: DecryptorStatus, minute: int = 0, generation: int = 1) -> DecryptorStatus:
+    return while_reconciling(before, "3 objects are being applied", generation=generation, now=_at(minute))
+
+
+def _waiting(before: DecryptorStatus, minute: int = 0, generation: int = 1) -> DecryptorStatus:
+    return while_waiting(before, "Deployment default/x: 0 of 1", generation=generation, now=_at(minute))
+
+
+def _suspended(before: DecryptorStatus, minute: int = 0, generation: int = 1) -> DecryptorStatus:
+    return while_suspended(before, generation=generation, now=_at(minute))
+
+
+def _drifted(before: DecryptorStatus, found: tuple[str, str, str] | None = DRIFT, minute: int = 0) -> DecryptorStatus:
+    return with_drift(before, found, generation=1, now=_at(minute))
+
+
+def _types(status: DecryptorStatus) -> dict[str, str]:
+    """The conditions as "True Synced"."""
+    assert len({each.type for each in status.conditions}) == len(status.conditions)
+    return {each.type: f"{each.status} {each.reason}" for each in status.conditions}
+
+
+def _since(status: DecryptorStatus, kind: str) -> str:
+    found = condition(status, kind)
+    assert found is not None
+    return found.last_transition_time
+
+
+# --- deployments
+
+
+def test_nothing_is_known_of_a_new_decryptor() -> None:
+    assert (BLANK.current.id, BLANK.current.revision, BLANK.current.deployed_at) == (0, "", None)
+    assert (BLANK.current.status, BLANK.current.file_to_decrypt, BLANK.conditions) == ("NotSync", "f.yaml", ())
+    assert BLANK.observed_generation is None
 
 
 def test_the_first_deployment_has_id_1_and_no_history() -> None:
-    status = _synced(None, A)
+    status = _synced(BLANK, A)
     assert (status.current.id, status.current.revision, status.current.status) == (1, A, "Sync")
     assert status.current.deployed_at == "2026-11-24T03:00:00Z"
     assert status.history == ()
     [ready] = status.conditions
     assert (ready.type, ready.status, ready.reason, ready.observed_generation) == ("Ready", "True", "Synced", 1)
+    assert (status.observed_generation, status.last_attempted_revision) == (1, A)
 
 
 def test_a_new_revision_counts_and_sends_the_old_one_to_the_history() -> None:
-    status = _synced(_synced(None, A), B, 1)
+    status = _synced(_synced(BLANK, A), B, 1)
     assert (status.current.id, status.current.revision) == (2, B)
     assert [(record.id, record.revision, record.status) for record in status.history] == [(1, A, "Sync")]
 
 
+def test_other_files_of_the_same_revision_are_another_deployment() -> None:
+    status = _synced(_synced(BLANK, A), A, 1, file="other.yaml")
+    assert (status.current.id, status.current.file_to_decrypt) == (2, "other.yaml")
+    assert [record.file_to_decrypt for record in status.history] == ["f.yaml"]
+
+
 def test_the_history_keeps_the_newest_ten() -> None:
-    status = _synced(None, A)
+    status = _synced(BLANK, A)
     for number in range(15):
         status = _synced(status, (B, A)[number % 2], number + 1)
     assert status.current.id == 16
@@ -50,81 +145,384 @@ def test_the_history_keeps_the_newest_ten() -> None:
 
 
 def test_going_back_to_an_older_revision_is_a_deployment_too() -> None:
-    status = _synced(_synced(_synced(None, A), B), A)
+    status = _synced(_synced(_synced(BLANK, A), B), A)
     assert (status.current.id, status.current.revision) == (3, A)
 
 
-def test_a_failure_keeps_the_deployment_and_says_why() -> None:
-    status = _failed(_synced(None, A), minute=5)
-    assert (status.current.id, status.current.revision, status.current.status) == (1, A, "NotSync")
-    assert status.current.deployed_at == "2026-11-24T03:00:00Z"
-    assert status.current.error_message == "RepositoryAccessDenied: git.example refuses the token"
-    [ready] = status.conditions
-    assert (ready.status, ready.reason, ready.last_transition_time) == (
-        "False",
-        "RepositoryAccessDenied",
-        "2026-11-24T03:05:00Z",
-    )
-
-
-def test_a_failure_before_the_first_deployment_has_id_0() -> None:
-    current = _failed(None).current
-    assert (current.id, current.revision, current.deployed_at, current.status) == (0, "", None, "NotSync")
-    assert _synced(_failed(None), A).current.id == 1
-    assert _synced(_failed(None), A).history == ()
-
-
-def test_the_same_failure_again_changes_nothing() -> None:
-    once = _failed(_synced(None, A), minute=1)
-    assert _failed(once, minute=2) == once
-
-
-def test_another_failure_keeps_the_time_since_when_it_is_not_ready() -> None:
-    status = _failed(_failed(None, minute=1), Failure("HostUnreachable", "no route"), minute=2)
-    [ready] = status.conditions
-    assert (ready.reason, ready.last_transition_time) == ("HostUnreachable", "2026-11-24T03:01:00Z")
-
-
 def test_recovery_at_the_same_revision_is_no_new_deployment() -> None:
-    deployed = _synced(None, A)
+    deployed = _synced(BLANK, A)
     recovered = _synced(_failed(deployed, minute=1), A, 2)
     assert recovered.current == deployed.current
     assert recovered.history == ()
 
 
 def test_a_failed_deployment_in_between_leaves_the_history_good() -> None:
-    status = _synced(_failed(_synced(None, A)), B, 3)
+    status = _synced(_failed(_synced(BLANK, A)), B, 3)
     assert [(record.id, record.status, record.error_message) for record in status.history] == [(1, "Sync", None)]
 
 
+def test_the_same_deployment_again_changes_nothing() -> None:
+    once = _synced(BLANK, A, 1)
+    assert _synced(once, A, 2) == once
+
+
+def test_a_deployment_forgets_what_was_refused_and_planned_and_keeps_what_was_learnt() -> None:
+    learnt = attrs.evolve(
+        BLANK,
+        files=(FileStatus("f.yaml", "1"),),
+        inventory=(InventoryEntry("v1", "Secret", "x"),),
+        failed_objects=(ObjectFailure("Secret", "x", "ApplyRejected", "…"),),
+        plan=PLAN,
+        vault_address="https://vault.example",
+        last_handled_reconcile_at="now",
+    )
+    status = _synced(learnt, A)
+    assert (status.failed_objects, status.plan) == ((), None)
+    for name in ("files", "inventory", "vault_address", "last_handled_reconcile_at"):
+        assert getattr(status, name) == getattr(learnt, name)
+
+
+@pytest.mark.parametrize(
+    ("files", "text"),
+    [
+        (0, "apps/** of revision aaaaaaaaaaaa is applied"),
+        (1, "apps/** of revision aaaaaaaaaaaa is applied"),
+        (2, "2 files (3 objects) of revision aaaaaaaaaaaa are applied"),
+    ],
+)
+def test_the_message_counts_where_there_are_several_files(files: int, text: str) -> None:
+    before = attrs.evolve(
+        BLANK,
+        files=tuple(FileStatus(f"{number}", "1") for number in range(files)),
+        inventory=tuple(InventoryEntry("v1", "Secret", f"{number}") for number in range(3)),
+    )
+    ready = condition(_synced(before, A, file="apps/**"), "Ready")
+    assert ready is not None
+    assert ready.message == text
+
+
+# --- failures
+
+
+def test_a_failure_keeps_the_deployment_and_says_why() -> None:
+    status = _failed(_synced(BLANK, A), minute=5)
+    assert (status.current.id, status.current.revision, status.current.status) == (1, A, "NotSync")
+    assert status.current.deployed_at == "2026-11-24T03:00:00Z"
+    assert status.current.error_message == "RepositoryAccessDenied: git.example refuses the token"
+    ready = condition(status, "Ready")
+    assert ready == Condition("Ready", "False", DENIED.reason, DENIED.message, _time(5), 1)
+
+
+def test_a_failure_before_the_first_deployment_has_id_0() -> None:
+    current = _failed(BLANK).current
+    assert (current.id, current.revision, current.deployed_at, current.status) == (0, "", None, "NotSync")
+    assert _synced(_failed(BLANK), A).current.id == 1
+    assert _synced(_failed(BLANK), A).history == ()
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_by_kstatus_a_failure_is_stalled_where_the_user_must_act_and_in_progress_where_it_may_pass(reason: str) -> None:
+    failure = Failure(reason, "why")
+    other = UNREACHABLE if failure.kind is Kind.STALLED else DENIED
+    for before in (BLANK, _synced(BLANK, A), _failed(BLANK, other), _reconciling(BLANK), _suspended(BLANK)):
+        found = _types(_failed(before, failure))
+        if failure.kind is Kind.STALLED:
+            assert found == {"Ready": f"False {reason}", "Stalled": f"True {reason}"}
+        else:
+            assert found == {"Ready": f"False {reason}", "Reconciling": "True ProgressingWithRetry"}
+
+
+def test_what_helps_to_wait_for_a_failure_is_told_with_its_message() -> None:
+    for failure, kind in ((DENIED, "Stalled"), (UNREACHABLE, "Reconciling"), (NOT_READY, "Reconciling")):
+        found = condition(_failed(BLANK, failure, 5, generation=3), kind)
+        assert found is not None
+        assert (found.message, found.observed_generation) == (failure.message, 3)
+
+
+@pytest.mark.parametrize("failure", [DENIED, UNREACHABLE, NOT_READY])
+def test_the_same_failure_again_changes_nothing(failure: Failure) -> None:
+    once = _failed(_synced(BLANK, A), failure, minute=1, attempted=B)
+    assert _failed(once, failure, minute=2, attempted=B) == once
+    assert _failed(once, failure, minute=2) == once
+
+
+def test_another_failure_keeps_the_time_since_when_it_is_not_ready() -> None:
+    status = _failed(_failed(BLANK, minute=1), UNREACHABLE, minute=2)
+    assert _since(status, "Ready") == _time(1)
+    assert _since(status, "Reconciling") == _time(2)
+    again = _failed(status, Failure("Timeout", "30 s"), minute=3)
+    assert (_since(again, "Ready"), _since(again, "Reconciling")) == (_time(1), _time(2))
+    assert _since(_synced(again, A, 4), "Ready") == _time(4)
+
+
 def test_the_attempted_revision_is_kept_until_another_is_tried() -> None:
-    tried = after_failure(_synced(None, A), generation=1, file="f", failure=DENIED, attempted_revision=B, now=_at(1))
+    tried = _failed(_synced(BLANK, A), attempted=B)
     assert tried.last_attempted_revision == B
     assert _failed(tried).last_attempted_revision == B
+    assert _failed(tried, attempted=A).last_attempted_revision == A
 
 
-def test_current_means_that_revision_under_that_spec_and_well() -> None:
-    status = _synced(None, A, generation=2)
-    assert is_current(status, generation=2, revision=A)
-    assert not is_current(status, generation=3, revision=A)
-    assert not is_current(status, generation=2, revision=B)
-    assert not is_current(None, generation=2, revision=A)
-    assert not is_current(_failed(attrs.evolve(status, observed_generation=1)), generation=1, revision=A)
+def test_a_failure_is_about_the_spec_that_failed() -> None:
+    status = _failed(_synced(BLANK, A), generation=2)
+    assert status.observed_generation == 2
+    assert {each.observed_generation for each in status.conditions} == {2}
+
+
+# --- plans
+
+
+def test_a_plan_leaves_the_deployment_as_it_was() -> None:
+    deployed = attrs.evolve(_synced(BLANK, A), inventory=(InventoryEntry("v1", "Secret", "x"),))
+    status = _planned(deployed, 5, generation=2)
+    assert (status.current, status.history, status.inventory) == (deployed.current, (), deployed.inventory)
+    assert (status.plan, status.last_attempted_revision, status.observed_generation) == (PLAN, B, 2)
+    ready = condition(status, "Ready")
+    assert ready is not None
+    assert (ready.status, ready.reason) == ("True", "Planned")
+    assert ready.message == (
+        "dry run of revision bbbbbbbbbbbb: 1 to create, 2 to change, 0 to delete, 7 unchanged; "
+        "nothing is applied (spec.mode)"
+    )
+    assert _planned(status, 6, generation=2) == status
+
+
+def test_a_plan_says_nothing_of_failures_before_it() -> None:
+    for failure in (DENIED, UNREACHABLE):
+        failed = attrs.evolve(
+            _drifted(_failed(_synced(BLANK, A), failure)),
+            failed_objects=(ObjectFailure("Secret", "x", "ApplyRejected", "…"),),
+        )
+        status = _planned(failed)
+        assert _types(status) == {"Ready": "True Planned"}
+        assert status.failed_objects == ()
+        assert status.current.error_message is None
+        assert status.current.status == "NotSync"  # nobody applied anything since
+
+
+def test_a_failure_keeps_the_plan_that_was_made() -> None:
+    assert _failed(_planned(BLANK)).plan == PLAN
+
+
+# --- while something is under way
+
+
+def test_a_first_deployment_under_way_is_not_ready_yet() -> None:
+    assert _types(_reconciling(BLANK)) == {"Ready": "Unknown Reconciling", "Reconciling": "True Deploying"}
+
+
+def test_a_deployment_under_way_leaves_standing_what_was_said() -> None:
+    deployed = _synced(BLANK, A)
+    status = _reconciling(deployed, 5, generation=2)
+    assert condition(status, "Ready") == condition(deployed, "Ready")
+    assert status.observed_generation == 1  # kstatus: in progress until it is the spec's
+    assert (status.current, status.last_attempted_revision) == (deployed.current, A)
+    found = condition(status, "Reconciling")
+    assert found == Condition("Reconciling", "True", "Deploying", "3 objects are being applied", _time(5), 2)
+    assert _types(_reconciling(_failed(deployed))) == {
+        "Ready": "False RepositoryAccessDenied",
+        "Reconciling": "True Deploying",
+    }
+    assert _types(_reconciling(_suspended(deployed))) == {"Ready": "True Synced", "Reconciling": "True Deploying"}
+
+
+def test_objects_that_are_waited_for_are_not_ready() -> None:
+    deployed = _synced(BLANK, A)
+    status = _waiting(deployed, 5)
+    assert _types(status) == {"Ready": "Unknown ObjectsNotReady", "Reconciling": "True WaitingForObjects"}
+    assert (status.current, status.observed_generation) == (deployed.current, 1)
+    assert _since(status, "Ready") == _time(5)
+    assert _waiting(status, 6) == status
+    assert _types(_waiting(_suspended(_failed(BLANK)))) == _types(status)
+
+
+def test_what_has_ended_is_under_way_no_more() -> None:
+    for under_way in (_reconciling(BLANK), _waiting(_synced(BLANK, A)), _suspended(BLANK), _failed(BLANK)):
+        assert _types(_synced(under_way, A)) == {"Ready": "True Synced"}
+        assert _types(_planned(under_way)) == {"Ready": "True Planned"}
+
+
+def test_one_who_is_suspended_says_so_and_what_was_said() -> None:
+    for before in (_synced(BLANK, A), _failed(_synced(BLANK, A)), _failed(BLANK, UNREACHABLE), _planned(BLANK)):
+        status = _suspended(before, 5, generation=2)
+        assert condition(status, "Ready") == condition(before, "Ready")
+        assert set(_types(status)) == {"Ready", "Suspended"}
+        assert (status.current, status.observed_generation) == (before.current, 2)
+        assert _suspended(status, 6, generation=2) == status
+    assert _types(_suspended(BLANK)) == {"Ready": "Unknown Suspended", "Suspended": "True SpecSuspend"}
+    assert _types(_failed(_suspended(BLANK))) == _types(_failed(BLANK))
+
+
+# --- drift
+
+
+def test_drift_is_a_condition_of_its_own() -> None:
+    deployed = _synced(BLANK, A)
+    status = _drifted(deployed, minute=5)
+    assert _types(status) == {"Ready": "True Synced", "Drifted": "True Reported"}
+    assert attrs.evolve(status, conditions=deployed.conditions) == deployed
+    assert _drifted(status, minute=6) == status
+    assert _drifted(status, None) == deployed
+    assert _drifted(deployed, None) == deployed
+
+
+def test_drift_that_may_be_there_is_unknown_since_then() -> None:
+    status = _drifted(_drifted(BLANK, minute=5), ("True", "Fighting", "again"), minute=6)
+    assert (_types(status)["Drifted"], _since(status, "Drifted")) == ("True Fighting", _time(5))
+    status = _drifted(status, ("Unknown", "WatchForbidden", "may not watch"), minute=7)
+    assert (_types(status)["Drifted"], _since(status, "Drifted")) == ("Unknown WatchForbidden", _time(7))
+
+
+def test_a_long_tale_of_drift_is_cut() -> None:
+    found = condition(_drifted(BLANK, ("True", "Reported", "x" * 5_000)), "Drifted")
+    assert found is not None
+    assert found.message == "x" * 1_000
+
+
+def test_drift_stays_told_whatever_comes_of_a_tick() -> None:
+    drifted = _drifted(_synced(BLANK, A))
+    for after in (_synced(drifted, B), _failed(drifted), _reconciling(drifted), _waiting(drifted), _suspended(drifted)):
+        assert _types(after)["Drifted"] == "True Reported"
+    assert "Drifted" not in _types(_planned(drifted))  # it is in the plan
+
+
+# --- what is read from a status
+
+
+def test_ready_means_of_this_spec() -> None:
+    status = _synced(BLANK, A, generation=2)
+    assert is_ready(status, 2)
+    assert not is_ready(status, 1)
+    assert not is_ready(status, 3)
+    assert not is_ready(None, 2)
+    assert not is_ready(BLANK, 0)
+    assert not is_ready(_failed(status, generation=2), 2)
+    assert not is_ready(_waiting(status, generation=2), 2)
+    assert not is_ready(_reconciling(status, generation=3), 3)
+    assert is_ready(_planned(status, generation=2), 2)
+    assert is_ready(_drifted(status), 2)
+
+
+def test_settled_means_that_no_deployment_was_under_way() -> None:
+    status = _synced(BLANK, A, generation=2)
+    assert is_settled(status)
+    assert is_settled(_drifted(status))
+    assert not is_settled(None)
+    assert not is_settled(BLANK)
+    for unsure in (_reconciling(status), _waiting(status), _failed(status), _failed(status, UNREACHABLE)):
+        assert not is_settled(unsure)
+        assert is_settled(_synced(unsure, A))
+    # Another release wrote it, and no generation.
+    assert not is_settled(attrs.evolve(status, observed_generation=None))
+
+
+def test_a_condition_is_found_by_its_type() -> None:
+    assert condition(None, "Ready") is None
+    assert condition(BLANK, "Ready") is None
+    assert condition(_failed(BLANK), "Suspended") is None
+
+
+# --- warnings and facts
+
+
+def _warned(expires: str | None, before: DecryptorStatus = BLANK, minute: int = 0) -> DecryptorStatus:
+    facts = Facts(EncryptionStatus(("pgp A",), key_expires_at=expires))
+    return _synced(with_facts(before, facts), A, minute)
 
 
 def test_a_key_that_has_expired_is_told_as_such_and_one_that_was_extended_no_more() -> None:
-    now = datetime.datetime(2026, 11, 25, tzinfo=datetime.UTC)
+    assert _types(_warned("2026-11-24T03:00:00Z"))["KeyExpiring"] == "True Expired"
+    assert _types(_warned("2026-11-24T03:00:01Z"))["KeyExpiring"] == "True Expiring"
+    soon = _warned("2026-12-24T03:00:00Z")
+    assert _types(soon)["KeyExpiring"] == "True Expiring"
+    assert with_warnings(soon, generation=1, now=_at(0)) == soon
+    assert "KeyExpiring" not in _types(_warned("2026-12-24T03:00:01Z", soon))
+    assert "KeyExpiring" not in _types(_warned(None, soon))
 
-    def warned(expires: str | None, before: DecryptorStatus | None = None) -> DecryptorStatus:
-        facts = Facts(EncryptionStatus(("pgp A",), key_expires_at=expires))
-        return after_sync(before, generation=1, revision="a" * 40, file="f", now=now, facts=facts)
 
-    def reasons(status: DecryptorStatus) -> dict[str, str]:
-        return {each.type: each.reason for each in status.conditions}
+def test_a_warning_is_told_as_of_when_it_was_first_given() -> None:
+    soon = _warned("2026-11-24T03:30:00Z", minute=1)
+    assert _since(_warned("2026-11-24T03:30:00Z", soon, 45), "KeyExpiring") == _time(1)
 
-    assert reasons(warned("2026-11-25T00:00:00Z"))["KeyExpiring"] == "Expired"
-    soon = warned("2026-12-25T00:00:00Z")
-    assert reasons(soon)["KeyExpiring"] == "Expiring"
-    assert with_warnings(soon, generation=1, now=now) == soon
-    assert "KeyExpiring" not in reasons(warned("2026-12-26T00:00:00Z", soon))
-    assert "KeyExpiring" not in reasons(warned(None, soon))
+
+def test_recipients_that_the_config_does_not_name_are_told_the_first_ones() -> None:
+    names = tuple(f"age age1{number}" for number in range(7))
+    facts = Facts(EncryptionStatus(names, stale_recipients=names))
+    found = condition(_synced(with_facts(BLANK, facts), A), "StaleRecipients")
+    assert found is not None
+    assert "age age14 and 2 more," in found.message
+    assert "age age15" not in found.message
+
+
+def test_a_vault_that_nothing_names_is_told() -> None:
+    learnt = with_facts(BLANK, Facts(EncryptionStatus(), "https://vault.example"))
+    assert learnt.vault_address == "https://vault.example"
+    assert _types(_synced(learnt, A))["VaultAddressTrusted"] == "True FirstUse"
+    assert _types(_failed(learnt))["VaultAddressTrusted"] == "True FirstUse"
+    named = with_facts(_synced(learnt, A), Facts(EncryptionStatus()))
+    assert _types(_synced(named, A)) == {"Ready": "True Synced"}
+    assert with_facts(learnt, None) is learnt
+
+
+def test_warnings_that_stay_the_same_move_nothing_around_them() -> None:
+    soon = _warned("2026-11-24T04:00:00Z")
+    for status in (_drifted(soon), _suspended(soon), _reconciling(soon)):
+        assert with_warnings(status, generation=1, now=_at(5)) == status
+
+
+# --- for all of them
+
+
+Step = Callable[[DecryptorStatus, int], DecryptorStatus]
+_STEPS: dict[str, Step] = {
+    "sync a": lambda status, minute: _synced(status, A, minute),
+    "sync b": lambda status, minute: _synced(status, B, minute),
+    "denied": lambda status, minute: _failed(status, DENIED, minute),
+    "unreachable": lambda status, minute: _failed(status, UNREACHABLE, minute, attempted=B),
+    "plan": _planned,
+    "reconciling": _reconciling,
+    "waiting": _waiting,
+    "suspended": _suspended,
+    "drifted": lambda status, minute: _drifted(status, DRIFT, minute),
+    "blind": lambda status, minute: _drifted(status, ("Unknown", "WatchForbidden", "…"), minute),
+    "undrifted": lambda status, minute: _drifted(status, None, minute),
+    "stale": lambda status, _: with_facts(status, Facts(EncryptionStatus(("age a",), stale_recipients=("age a",)))),
+}
+
+
+@given(st.lists(st.sampled_from(sorted(_STEPS)), max_size=12))
+def test_whatever_happens_a_time_moves_only_with_its_status_and_what_happens_twice_changes_nothing(
+    names: list[str],
+) -> None:
+    status = BLANK
+    for minute, name in enumerate(names, start=1):
+        after = _STEPS[name](status, minute)
+        types = _types(after)
+        for new in after.conditions:
+            old = condition(status, new.type)
+            if old is not None and old.status == new.status:
+                assert new.last_transition_time == old.last_transition_time
+            else:
+                assert new.last_transition_time == _time(minute)
+        # kstatus: at most one of them is told
+        assert len({"Reconciling", "Stalled", "Suspended"} & set(types)) <= 1
+        assert all(types[kind].startswith("True") for kind in ("Reconciling", "Stalled", "Suspended") if kind in types)
+        assert not (types.get("Ready", "").startswith("True") and "Stalled" in types)
+        assert (after.current.error_message is not None) <= (after.current.status == "NotSync")
+        assert [record.id for record in after.history] == list(
+            range(max(1, after.current.id - HISTORY_LIMIT), after.current.id)
+        )
+        assert all(record.status == "Sync" for record in after.history)
+        assert _STEPS[name](after, minute + 1) == after
+        assert structure(unstructure(after), DecryptorStatus, "status") == after
+        status = after
+
+
+@given(
+    st.datetimes(datetime.datetime(1970, 1, 2), datetime.datetime(2999, 1, 1), timezones=st.timezones()),
+)
+def test_times_are_in_utc_with_seconds(moment: datetime.datetime) -> None:
+    text = rfc3339(moment)
+    read = datetime.datetime.fromisoformat(text)
+    assert text.endswith("Z")
+    assert read.utcoffset() == datetime.timedelta(0)
+    assert datetime.timedelta(0) <= moment - read < datetime.timedelta(seconds=1)

@@ -1,0 +1,120 @@
+"""Whether an object is still as it was applied, told from its metadata alone.
+
+Three things are drift: a field of ours that another changed or took out, a key that another added to a Secret, and an
+object that is gone. Fields of others are no drift: they stay theirs. A Secret's keys are an exception, since what is in
+one is what a workload is given; those that were there when Jiemi took the object over stay all the same.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from jiemi.core.decryptor_status import InventoryEntry
+from jiemi.core.ownership import Ownership, ownership
+
+
+class DriftKind(enum.Enum):
+    CHANGED = "changed"
+    ADDED = "got keys"
+    DELETED = "deleted"
+
+
+@attrs.frozen
+class Observation:
+    """An object as a watch showed it.
+
+    Attributes:
+        resource_version: of that state.
+        owned: whose its fields were; None where the object was deleted.
+        deleting: whether its deletion was asked for.
+        before: the other managers (`Ownership.others`) when it was seen last as it should be; None where it never was.
+    """
+
+    resource_version: str
+    owned: Ownership | None
+    deleting: bool = False
+    before: Mapping[str, str] | None = attrs.field(default=None, eq=False)
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, Any], *, deleted: bool = False) -> Observation:
+        """What metadata shows."""
+        version = metadata.get("resourceVersion")
+        return cls(
+            version if isinstance(version, str) else "",
+            None if deleted else ownership(metadata),
+            metadata.get("deletionTimestamp") is not None,
+        )
+
+
+@attrs.frozen
+class Drift:
+    """What happened to an object.
+
+    Attributes:
+        kind: what.
+        manager: who did it, as far as the API server keeps it; None where it does not.
+        keys: the names of the keys that were added.
+        resource_version: of the state in which it was seen; "" where the object is gone.
+    """
+
+    kind: DriftKind
+    manager: str | None = None
+    keys: tuple[str, ...] = ()
+    resource_version: str = attrs.field(default="", eq=False)
+
+    def __str__(self) -> str:
+        if self.kind is DriftKind.DELETED:
+            return "was deleted (the API server does not keep by whom)"
+        who = f"field manager {self.manager}" if self.manager is not None else "a client that owns none of its fields"
+        if self.kind is DriftKind.ADDED:
+            return f"got the keys {', '.join(self.keys)} from {who}"
+        return f"was changed by {who}"
+
+
+def drift_of(entry: InventoryEntry, seen: Observation) -> Drift | None:
+    """How an object differs from what was applied; None where it does not, or where that can't be told."""
+    if entry.fields is None:
+        return None  # it is not known to have been applied
+    if seen.owned is None:
+        return Drift(DriftKind.DELETED)
+    if seen.deleting:
+        return None
+    owned = seen.owned
+    added = strange_keys(entry, owned)
+    if owned.fields < entry.fields or owned.overwritten:
+        by = next(iter(owned.overwritten.values()), None) or owned.last_writer(seen.before)
+        return Drift(DriftKind.CHANGED, by, tuple(added), seen.resource_version)
+    if added:
+        return Drift(DriftKind.ADDED, next(iter(added.values())), tuple(added), seen.resource_version)
+    return None
+
+
+def strange_keys(entry: InventoryEntry, owned: Ownership) -> Mapping[str, str]:
+    """Keys that others added to a Secret since it was taken over, each with its manager; none for other kinds."""
+    if (entry.api_version, entry.kind) != ("v1", "Secret"):
+        return {}
+    return {key: manager for key, manager in owned.foreign_keys.items() if key not in entry.kept_keys}
+
+
+def is_outdated(seen: Observation, applied: str) -> bool:
+    """Whether an observation is of no interest once an object was applied as that resourceVersion.
+
+    They are decimal numbers that grow (https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions,
+    KEP-5504); of what is none, only equality is believed. An object that vanished unseen is told with the version that
+    was seen last, so for a deletion only an earlier one is outdated.
+    """
+    version = seen.resource_version
+    if not (version.isdecimal() and applied.isdecimal()):
+        return version == applied and seen.owned is not None
+    return int(version) < int(applied) or (version == applied and seen.owned is not None)
+
+
+def is_newer(version: str, *, than: str) -> bool:
+    """Whether a resourceVersion is of a later state; of what is no number, whether it is of another."""
+    if version.isdecimal() and than.isdecimal():
+        return int(version) > int(than)
+    return version != than
