@@ -1,7 +1,7 @@
 """Counters for Prometheus, and the page that shows them: `GET /metrics` on a port of its own.
 
-https://prometheus.io/docs/instrumenting/exposition_formats/. The page holds numbers and fixed words only: no name, URL
-or text that a tenant or a repository chose is ever a label, so it leaks nothing and stays small.
+https://prometheus.io/docs/instrumenting/exposition_formats/. The page holds numbers, fixed words and, in Miwen, names
+of Decryptors and commit hashes: no URL and nothing out of a repository is ever a label.
 """
 
 from __future__ import annotations

@@ -10,6 +10,9 @@ import trio
 
 from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.metrics import serve_metrics
+from jiemi.miwen.events import EventCounts
+from jiemi.miwen.kubernetes.counts import RequestCounter
+from jiemi.miwen.metrics import Followed, MiwenMetrics
 
 
 @pytest.fixture
@@ -70,3 +73,35 @@ async def test_garbage_ends_its_own_connection_only(port: int, garbage: bytes) -
                 except trio.BrokenResourceError:
                     pass
     assert b"200" in await ask(port, get("/metrics"))
+
+
+async def test_miwens_page_tells_of_each_decryptor_and_forgets_one_that_is_gone(nursery: trio.Nursery) -> None:
+    counter = RequestCounter()
+    metrics = MiwenMetrics(requests=counter.snapshot, events=lambda: EventCounts(written=2))
+    port = await nursery.start(partial(serve_metrics, metrics.registry, "127.0.0.1", 0))
+    counter.add("apply", "secrets")
+    metrics.tick("ok")
+    metrics.tick("MacMismatch")
+    metrics.deployed()
+    metrics.corrected(2)
+    metrics.follow(("shop", "app"), Followed("a" * 40, "b" * 40, ready=True, objects=3, drifted=1))
+    metrics.follow(("shop", "old"), Followed("", "", ready=False, objects=0, drifted=0))
+    metrics.follow(("shop", "old"), None)
+    page = (await ask(port, get("/metrics"))).decode()
+    named = 'name="app",namespace="shop"'
+    for line in (
+        'jiemi_ticks_total{outcome="MacMismatch"} 1.0',
+        "jiemi_deployments_total 1.0",
+        "jiemi_drift_corrections_total 2.0",
+        f"jiemi_decryptor_ready{{{named}}} 1.0",
+        f"jiemi_decryptor_objects{{{named}}} 3.0",
+        f"jiemi_decryptor_drifted_objects{{{named}}} 1.0",
+        f'jiemi_decryptor_revision_info{{deployed="{"a" * 40}",{named},seen="{"b" * 40}"}} 1.0',
+        'jiemi_kubernetes_requests_total{resource="secrets",verb="apply"} 1.0',
+        'jiemi_events_total{outcome="written"} 2.0',
+    ):
+        assert line in page
+    assert "old" not in page
+    # A revision that is another leaves no sample of the one before.
+    metrics.follow(("shop", "app"), Followed("b" * 40, "b" * 40, ready=True, objects=3, drifted=0))
+    assert "a" * 40 not in (await ask(port, get("/metrics"))).decode()

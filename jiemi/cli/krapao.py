@@ -11,14 +11,14 @@ import structlog
 import trio
 
 from jiemi.cli.errors import CommandError
+from jiemi.cli.metrics import metrics_address_of, start_metrics
 from jiemi.cli.running import forbid_core_dumps, run_until_signalled
 from jiemi.krapao.decryption.destinations import normal_address
 from jiemi.krapao.decryption.environments import AMBIENT_PROVIDERS, OperatorEnvironment
 from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.metrics import serve_metrics
-from jiemi.rpc.address import ANY_HOST, TcpAddress, parse_address
+from jiemi.rpc.address import parse_address
 from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.server import serve
 from jiemi.rpc.sockets import ListenError
@@ -49,7 +49,7 @@ def run(
         address = parse_address(listen)
     except ValueError as error:
         raise CommandError(f"--listen: {error}") from error
-    metrics_address = _metrics_address(metrics_listen) if metrics_listen is not None else None
+    metrics_address = metrics_address_of(metrics_listen) if metrics_listen is not None else None
     try:
         known_hosts = ssh_known_hosts.read_text() if ssh_known_hosts is not None else ""
     except (OSError, UnicodeDecodeError) as error:
@@ -76,7 +76,7 @@ def run(
         metrics = KrapaoMetrics()
         async with open_bridge() as bridge, open_service(settings, metrics) as krapao, trio.open_nursery() as nursery:
             if metrics_address is not None:
-                await _start_metrics(nursery, metrics, metrics_address)
+                await start_metrics(nursery, metrics.registry, metrics_address, service="krapao")
             bound = await nursery.start(partial(serve, krapao, address, bridge=bridge))
             structlog.get_logger("jiemi.krapao").info("serving", address=str(bound))
 
@@ -87,26 +87,6 @@ def run(
         raise CommandError(f"--listen: {_leaf(group)}") from None
     except* CommandError as group:
         raise _leaf(group) from None
-
-
-def _metrics_address(text: str) -> TcpAddress:
-    """Raises CommandError for what is no TCP address."""
-    try:
-        address = parse_address(text)
-    except ValueError as error:
-        raise CommandError(f"--metrics-listen: {error}") from error
-    if not isinstance(address, TcpAddress):
-        raise CommandError("--metrics-listen: give host:port")
-    return address
-
-
-async def _start_metrics(nursery: trio.Nursery, metrics: KrapaoMetrics, address: TcpAddress) -> None:
-    host = None if address.host == ANY_HOST else address.host
-    try:
-        port = await nursery.start(serve_metrics, metrics.registry, host, address.port)
-    except OSError as error:
-        raise CommandError(f"--metrics-listen: can't listen on {address}: {error.strerror}") from error
-    structlog.get_logger("jiemi.krapao").info("metrics", address=f"tcp:{address.host}:{port}", path="/metrics")
 
 
 def _ambient_providers(text: str) -> frozenset[str]:

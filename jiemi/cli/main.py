@@ -139,6 +139,21 @@ def miwen(
         Path | None,
         typer.Option(help="File of rules: which repositories, files and recipients are for which namespaces."),
     ] = None,
+    default_service_account: Annotated[
+        str | None,
+        typer.Option(
+            help="ServiceAccount of a Decryptor's namespace that its objects are applied as where its spec names none."
+        ),
+    ] = None,
+    no_cross_namespace: Annotated[
+        bool,
+        typer.Option(
+            "--no-cross-namespace", help="Refuse objects and dependencies outside a Decryptor's own namespace."
+        ),
+    ] = False,
+    metrics_listen: Annotated[
+        str | None, typer.Option(help="host:port to serve /metrics for Prometheus on; not served without it.")
+    ] = None,
     log_format: _LogFormat = LogFormat.JSON,
 ) -> None:
     """Run Miwen, the controller: watches Decryptors and keeps their objects applied."""
@@ -154,6 +169,9 @@ def miwen(
             interval_seconds=interval,
             alive_file=alive_file,
             policy=policy,
+            default_service_account=default_service_account,
+            no_cross_namespace=no_cross_namespace,
+            metrics_listen=metrics_listen,
         )
 
 

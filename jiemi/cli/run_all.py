@@ -300,7 +300,7 @@ async def _apply(kubernetes: Kubernetes, manifest: JsonObject) -> None:
                 await _try_apply(kubernetes, manifest)
                 return
             await trio.sleep(_POLL_SECONDS)
-    await kubernetes.apply(manifest, default_namespace=NAMESPACE)
+    await kubernetes.objects(None).apply(manifest, default_namespace=NAMESPACE)
 
 
 class _NotYet(Exception):
@@ -309,7 +309,7 @@ class _NotYet(Exception):
 
 async def _try_apply(kubernetes: Kubernetes, manifest: JsonObject) -> None:
     try:
-        await kubernetes.apply(manifest, default_namespace=NAMESPACE)
+        await kubernetes.objects(None).apply(manifest, default_namespace=NAMESPACE)
     except JiemiError as error:
         if error.failure.reason in ("KindUnknown", "NamespaceNotFound", "ClusterUnavailable"):
             raise _NotYet(str(error)) from error

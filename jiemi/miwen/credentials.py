@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import attrs
@@ -29,11 +29,13 @@ class CredentialReader:
     Args:
         kubernetes: where the Secrets are.
         namespace: the Decryptor's; no other is ever read.
+        versions: gets the resourceVersion of each Secret that is read, by its name.
     """
 
-    def __init__(self, kubernetes: Kubernetes, namespace: str) -> None:
+    def __init__(self, kubernetes: Kubernetes, namespace: str, versions: MutableMapping[str, str]) -> None:
         self._kubernetes = kubernetes
         self._namespace = namespace
+        self._versions = versions
         self._secrets: dict[str, Mapping[str, Any]] = {}
 
     async def read(self, value: CredentialValue, at: str) -> SensitiveText:
@@ -70,16 +72,26 @@ class CredentialReader:
 
     async def _read_secret(self, name: str, at: str) -> Mapping[str, Any]:
         try:
-            return await self._kubernetes.get_secret(self._namespace, name)
+            secret = await self._kubernetes.get_secret(self._namespace, name)
         except JiemiError as error:
             if error.failure.reason != "SecretNotFound":
                 raise
             message = f"there is no Secret {self._namespace}/{name}, which {at}.secretName names"
             raise JiemiError("SecretNotFound", message) from error
+        metadata = secret.get("metadata")
+        version = metadata.get("resourceVersion") if isinstance(metadata, Mapping) else None
+        if isinstance(version, str):
+            self._versions[name] = version
+        return secret
 
 
-async def git_credentials(decryptor: Decryptor, spec: DecryptorSpec, kubernetes: Kubernetes) -> GitCredentials:
+async def git_credentials(
+    decryptor: Decryptor, spec: DecryptorSpec, kubernetes: Kubernetes, versions: MutableMapping[str, str]
+) -> GitCredentials:
     """What the repository's host asks for.
+
+    Args:
+        versions: as of `CredentialReader`.
 
     Raises:
         JiemiError: as `CredentialReader.read`.
@@ -87,7 +99,7 @@ async def git_credentials(decryptor: Decryptor, spec: DecryptorSpec, kubernetes:
     credentials = spec.source.repository.credentials
     if credentials is None:
         return GitCredentials()
-    reader = CredentialReader(kubernetes, decryptor.meta.namespace)
+    reader = CredentialReader(kubernetes, decryptor.meta.namespace, versions)
     at = "spec.source.repository.credentials"
 
     async def read(value: CredentialValue | None, name: str) -> SensitiveText | None:
@@ -107,17 +119,23 @@ def _stripped(text: SensitiveText | None) -> SensitiveText | None:
 
 
 async def decryption_keys(
-    decryptor: Decryptor, spec: DecryptorSpec, kubernetes: Kubernetes, *, vault_address: str | None
+    decryptor: Decryptor,
+    spec: DecryptorSpec,
+    kubernetes: Kubernetes,
+    versions: MutableMapping[str, str],
+    *,
+    vault_address: str | None,
 ) -> tuple[DecryptionKey, ...]:
     """The keys that the providers give.
 
     Args:
+        versions: as of `CredentialReader`.
         vault_address: the Vault server of an earlier decryption (status.vaultAddress), or None.
 
     Raises:
         JiemiError: as `CredentialReader.read`.
     """
-    reader = CredentialReader(kubernetes, decryptor.meta.namespace)
+    reader = CredentialReader(kubernetes, decryptor.meta.namespace, versions)
     provider = spec.provider
     keys: list[DecryptionKey] = []
     if provider.age is not None:

@@ -1,7 +1,8 @@
 """The loop of one Decryptor.
 
-It ticks when it starts, when the spec changes, when its repository moves, and every interval. What it is to follow is
-in a slot that holds the latest value only: ten changes during one tick cause one more tick, with the last of them.
+It ticks when it starts, when the spec or a Secret that it names changes, when its repository moves, when one of its
+objects drifts, and every interval. What it is to follow is in a slot that holds the latest value only: ten changes
+during one tick cause one more tick, with the last of them.
 """
 
 from __future__ import annotations
@@ -12,52 +13,30 @@ import attrs
 import structlog
 import trio
 
-from jiemi.core.decryptor import Decryptor
+from jiemi.core.decryptor import Decryptor, DecryptorSpec
 from jiemi.core.decryptor_status import DecryptorStatus
+from jiemi.core.drift import Observation
+from jiemi.core.durations import duration_seconds
 from jiemi.core.errors import Failure, JiemiError, Kind
 from jiemi.core.fields import unstructure
+from jiemi.core.inventory import by_key
 from jiemi.core.schedule import next_delay_seconds
+from jiemi.core.status import PLANNED, blank, condition, is_ready, is_settled
+from jiemi.miwen.events import EventRecorder
+from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import Kubernetes
+from jiemi.miwen.metrics import Followed, MiwenMetrics
+from jiemi.miwen.object_watch import NotSynced
 from jiemi.miwen.open_repository import OpenRepository
-from jiemi.miwen.reconcile import Progress, Reconciler, Tick
+from jiemi.miwen.reconcile import Reconciler
+from jiemi.miwen.slot import Slot
+from jiemi.miwen.turn import ObjectGone, Progress, Tick, Turn
 from jiemi.rpc.contract import Head, Krapao
 
+BLIND_SECONDS = 30.0
+"""How often a kind that can't be watched is asked about again."""
+
 _log = structlog.get_logger("jiemi.miwen")
-
-
-class Slot:
-    """The latest state of one Decryptor, and a wake-up for its loop."""
-
-    def __init__(self, decryptor: Decryptor) -> None:
-        self._latest = decryptor
-        self._woken = trio.Event()
-
-    @property
-    def latest(self) -> Decryptor:
-        return self._latest
-
-    def put(self, decryptor: Decryptor) -> None:
-        """Take the newer state. Only a change of the spec wakes the loop: its own status writes come back here too."""
-        if decryptor.meta.generation < self._latest.meta.generation:
-            return  # an older state that was told again
-        changed = decryptor.meta.generation != self._latest.meta.generation
-        self._latest = decryptor
-        if changed:
-            self.wake()
-
-    def wake(self) -> None:
-        """Let the loop tick now, or once more after the tick that runs."""
-        self._woken.set()
-
-    def begin_tick(self) -> Decryptor:
-        """The state to tick with; wake-ups from here on are for the next tick."""
-        self._woken = trio.Event()
-        return self._latest
-
-    async def wait(self, seconds: float) -> None:
-        """Until woken, at most so long."""
-        with trio.move_on_after(seconds):
-            await self._woken.wait()
 
 
 @attrs.frozen
@@ -68,18 +47,34 @@ class DecryptorLoop:
         kubernetes: where status is written.
         krapao: where repositories are opened.
         reconciler: what a tick does.
+        events: what tells users.
+        metrics: what tells operators.
         random: gives a number in [0, 1), for jitter.
     """
 
     kubernetes: Kubernetes
     krapao: Krapao
     reconciler: Reconciler
+    events: EventRecorder
+    metrics: MiwenMetrics
     random: Callable[[], float]
 
     async def run(self, slot: Slot) -> None:
         """Follow one Decryptor until cancelled."""
-        status = slot.latest.status
-        progress = Progress()
+        registry = self.reconciler.registry
+        await registry.complete.wait()
+        try:
+            with registry.following(slot):
+                async with trio.open_nursery() as nursery:
+                    await self._run(slot, nursery)
+        finally:
+            self.metrics.follow(slot.latest.meta.key, None)
+
+    async def _run(self, slot: Slot, nursery: trio.Nursery) -> None:
+        written = slot.latest.status
+        progress = _progress(slot.latest)
+        status = written or blank(_file(slot.latest))
+        slot.set_inventory(by_key(status.inventory))
         news = _News()
 
         def on_moved(head: Head) -> None:
@@ -88,51 +83,199 @@ class DecryptorLoop:
             if not news.ticking and head.revision != progress.looked:
                 slot.wake()
 
-        async with trio.open_nursery() as nursery:
-            repositories = OpenRepository(self.krapao, nursery, on_moved=on_moved, random=self.random)
-            failures = 0
-            said: Failure | None = None
-            while True:
-                decryptor = slot.begin_tick()
-                news.begin_tick()
-                tick = await self.reconciler.tick(decryptor, status, repositories, progress)
-                if news.end_tick() not in (None, progress.looked):
-                    slot.wake()
-                said = _tell(decryptor, tick, before=status, said=said)
-                written = await self._write(decryptor, tick.status, status)
-                failure = written if isinstance(written, Failure) else tick.failure
-                if written is None:
-                    status = tick.status
-                failures = failures + 1 if failure is not None else 0
-                await slot.wait(
-                    next_delay_seconds(
-                        self.reconciler.interval_seconds,
-                        failed=failure.kind if failure is not None else None,
-                        failures_in_a_row=failures,
-                        random=self.random(),
-                    )
-                )
+        repositories = OpenRepository(self.krapao, nursery, on_moved=on_moved, random=self.random)
+        compared: set[Resource] = set()
+        failures = 0
+        told, said = written, _said(written)
+        while True:
+            decryptor = slot.begin_tick()
+            news.begin_tick()
+            writer = _Writer(self.kubernetes, decryptor, written)
+            tick = await self.reconciler.tick(Turn(decryptor, status, repositories, progress, slot, writer.write))
+            slot.end_tick()
+            if news.end_tick() not in (None, progress.looked):
+                slot.wake()
+            self._tell(decryptor, tick, before=told, said=said)
+            if tick.decided and tick.status is not None:
+                told, said = tick.status, tick.failure
+            unwritten = await self._write(writer, tick.status)
+            written = writer.written
+            status = tick.status or status
+            failure = unwritten or tick.failure
+            self._count(slot, progress, status, failure)
+            failures = failures + 1 if failure is not None else 0
+            for resource in progress.watching - compared:
+                nursery.start_soon(self._compare, slot, progress, resource)
+            compared |= progress.watching
+            await slot.wait(self._delay(decryptor, tick, failure, failures))
 
-    async def _write(
-        self, decryptor: Decryptor, after: DecryptorStatus | None, before: DecryptorStatus | None
-    ) -> _Gone | Failure | None:
-        """Write the status if it changed."""
-        if after is None or after == before:
-            return None
-        meta = decryptor.meta
+    def _count(self, slot: Slot, progress: Progress, status: DecryptorStatus, failure: Failure | None) -> None:
+        meta = slot.latest.meta
+        followed = Followed(
+            deployed=status.current.revision,
+            seen=progress.looked or (status.last_attempted_revision or ""),
+            ready=is_ready(status, meta.generation),
+            objects=len(status.inventory),
+            drifted=len(progress.drifted),
+        )
+        self.metrics.follow(meta.key, followed)
+        self.metrics.tick(failure.reason if failure is not None else "ok")
+
+    def _delay(self, decryptor: Decryptor, tick: Tick, failure: Failure | None, failures: int) -> float:
+        retry = decryptor.spec.retry_interval if isinstance(decryptor.spec, DecryptorSpec) else None
+        delay = next_delay_seconds(
+            self.reconciler.interval_of(decryptor),
+            failed=failure.kind if failure is not None else None,
+            failures_in_a_row=failures,
+            random=self.random(),
+            retry_seconds=duration_seconds(retry) if retry is not None else None,
+        )
+        return delay if tick.again_seconds is None else min(delay, tick.again_seconds)
+
+    async def _compare(self, slot: Slot, progress: Progress, resource: Resource) -> None:
+        """Once a kind is watched, look for objects that were deleted while nobody watched."""
+        blind = False
+        while not await self.reconciler.watches.synced(resource):
+            if not blind:
+                blind = True
+                slot.wake()  # the status tells why
+            await trio.sleep(BLIND_SECONDS)
+        if blind:
+            slot.wake()
+        for key in slot.inventory:
+            if (key.group, key.kind) != (resource.group, resource.kind):
+                continue
+            try:
+                version = self.reconciler.watches.version_of(key.group, key.kind, key.namespace, key.name)
+            except NotSynced:
+                return
+            if version is None:
+                slot.see(key, Observation("", None))
+        progress.watched = True
+
+    async def _write(self, writer: _Writer, status: DecryptorStatus | None) -> Failure | None:
+        """Write the status if it changed. Returns why it could not be."""
+        meta = writer.decryptor.meta
         try:
-            found = await self.kubernetes.patch_status(meta.namespace, meta.name, unstructure(after), uid=meta.uid)
+            if status is not None:
+                await writer.write(status)
         except JiemiError as error:
             _log.warning("status-not-written", namespace=meta.namespace, name=meta.name, failure=str(error))
             return error.failure
+        except ObjectGone:
+            # The watch ends this loop if that is so; until it does, it goes on.
+            _log.info("object-gone", namespace=meta.namespace, name=meta.name)
         except Exception:  # noqa: BLE001 - the boundary of this Decryptor, as in the tick
             _log.exception("status-crashed", namespace=meta.namespace, name=meta.name)
             return Failure("InternalError", "Miwen's log tells more at this time")
-        if found is None:
-            # The watch ends this loop if that is so; until it does, it goes on.
-            _log.info("object-gone", namespace=meta.namespace, name=meta.name)
-            return _GONE
         return None
+
+    def _tell(self, decryptor: Decryptor, tick: Tick, *, before: DecryptorStatus | None, said: Failure | None) -> None:
+        """Log and tell in Events what is new: a deployment, another failure than the last, a recovery."""
+        meta = decryptor.meta
+        log = _log.bind(namespace=meta.namespace, name=meta.name)
+        for note in tick.notes:
+            log.info("event", reason=note.reason, message=note.text)
+            if (note.reason, note.action) == ("Drifted", "Correct"):
+                self.metrics.corrected(1)
+            self.events.record(
+                meta,
+                type=note.type,
+                reason=note.reason,
+                action=note.action,
+                note=note.text,
+                related=note.related,
+                transition=note.transition,
+            )
+        if tick.status is None or not tick.decided:
+            return
+        if tick.failure is not None:
+            if tick.failure != said:
+                level = log.error if tick.failure.kind is Kind.STALLED else log.warning
+                level("not-in-sync", reason=tick.failure.reason, message=tick.failure.message)
+                self.events.record(
+                    meta,
+                    type="Warning",
+                    reason=tick.failure.reason,
+                    action="Reconcile",
+                    note=tick.failure.message,
+                    transition=said is None,
+                )
+            return
+        ready = condition(tick.status, "Ready")
+        text = ready.message if ready is not None else ""
+        current = tick.status.current
+        if ready is not None and ready.reason == PLANNED:
+            if before is None or before.plan != tick.status.plan:
+                log.info("planned", message=text)
+                self.events.record(meta, type="Normal", reason=PLANNED, action="DryRun", note=text)
+        elif ready is not None and ready.status == "True" and _is_new(before, tick.status):
+            self.metrics.deployed()
+            log.info("in-sync", id=current.id, revision=current.revision, file=current.file_to_decrypt)
+            self.events.record(meta, type="Normal", reason="Applied", action="Apply", note=text)
+        if said is not None:
+            log.info("recovered")
+            self.events.record(meta, type="Normal", reason="Recovered", action="Reconcile", note=text, transition=True)
+
+
+def _progress(decryptor: Decryptor) -> Progress:
+    """What the status of an earlier Miwen tells."""
+    status = decryptor.status
+    progress = Progress()
+    if status is None:
+        return progress
+    progress.versions = {each.name: each.resource_version for each in status.credentials}
+    empty_is_meant = isinstance(decryptor.spec, DecryptorSpec) and decryptor.spec.allow_empty
+    # A Miwen before this status's fields told no files.
+    if is_settled(status) and (status.files or empty_is_meant):
+        progress.generation = status.observed_generation
+    return progress
+
+
+def _said(status: DecryptorStatus | None) -> Failure | None:
+    """The failure that a status tells."""
+    ready = condition(status, "Ready")
+    if ready is None or ready.status != "False":
+        return None
+    try:
+        return Failure(ready.reason, ready.message)
+    except ValueError:
+        return None  # a reason of another release
+
+
+def _is_new(before: DecryptorStatus | None, after: DecryptorStatus) -> bool:
+    """Whether another deployment, or the same of another spec, is told."""
+    if before is None:
+        return True
+    return (before.current.id, before.observed_generation) != (after.current.id, after.observed_generation)
+
+
+def _file(decryptor: Decryptor) -> str:
+    return decryptor.spec.source.described if isinstance(decryptor.spec, DecryptorSpec) else ""
+
+
+class _Writer:
+    """Writes the status of a Decryptor where it changed.
+
+    Attributes:
+        decryptor: whose.
+        written: what was written last, by whomever.
+    """
+
+    def __init__(self, kubernetes: Kubernetes, decryptor: Decryptor, written: DecryptorStatus | None) -> None:
+        self.decryptor = decryptor
+        self.written = written
+        self._kubernetes = kubernetes
+
+    async def write(self, status: DecryptorStatus) -> None:
+        """Raises JiemiError, ObjectGone."""
+        if status == self.written:
+            return
+        meta = self.decryptor.meta
+        found = await self._kubernetes.patch_status(meta.namespace, meta.name, unstructure(status), uid=meta.uid)
+        if found is None:
+            raise ObjectGone
+        self.written = status
 
 
 class _News:
@@ -148,25 +291,3 @@ class _News:
         """The newest revision that was told during the tick, or None."""
         self.ticking = False
         return self.revision
-
-
-class _Gone:
-    pass
-
-
-_GONE = _Gone()
-
-
-def _tell(decryptor: Decryptor, tick: Tick, *, before: DecryptorStatus | None, said: Failure | None) -> Failure | None:
-    """Log what is new: a deployment, a failure that is another than the last, a recovery. Returns the failure."""
-    log = _log.bind(namespace=decryptor.meta.namespace, name=decryptor.meta.name)
-    if tick.failure is not None:
-        if tick.failure != said:
-            level = log.error if tick.failure.kind is Kind.STALLED else log.warning
-            level("not-in-sync", reason=tick.failure.reason, message=tick.failure.message)
-    elif tick.status != before and tick.status is not None:
-        current = tick.status.current
-        log.info("in-sync", id=current.id, revision=current.revision, file=current.file_to_decrypt)
-    elif said is not None:
-        log.info("recovered")
-    return tick.failure

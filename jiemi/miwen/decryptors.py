@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable, Iterable
 
 import trio
 
-from jiemi.core.decryptor import Decryptor
-from jiemi.miwen.decryptor_loop import Slot
+from jiemi.core.decryptor import FINALIZER, Decryptor
+from jiemi.miwen.registry import Registry
+from jiemi.miwen.slot import Slot
 
 Key = tuple[str, str]
 
@@ -22,11 +23,13 @@ class Decryptors:
     Args:
         nursery: owns the tasks.
         run: the loop of one Decryptor.
+        registry: is told of all of them.
     """
 
-    def __init__(self, nursery: trio.Nursery, run: Callable[[Slot], Awaitable[None]]) -> None:
+    def __init__(self, nursery: trio.Nursery, run: Callable[[Slot], Awaitable[None]], registry: Registry) -> None:
         self._nursery = nursery
         self._run = run
+        self._registry = registry
         self._entries: dict[Key, _Entry] = {}
 
     def keys(self) -> frozenset[Key]:
@@ -35,9 +38,10 @@ class Decryptors:
 
     def put(self, decryptor: Decryptor) -> None:
         """An object is there, new or changed."""
-        if decryptor.meta.deleting:
+        if decryptor.meta.deleting and FINALIZER not in decryptor.meta.finalizers:
             self.remove(decryptor.meta.key)
             return
+        self._registry.put(decryptor)
         entry = self._entries.get(decryptor.meta.key)
         if entry is None:
             entry = self._entries[decryptor.meta.key] = _Entry(Slot(decryptor))
@@ -50,6 +54,7 @@ class Decryptors:
 
     def remove(self, key: Key) -> None:
         """The object is gone."""
+        self._registry.remove(key)
         entry = self._entries.get(key)
         if entry is not None:
             entry.next = None
@@ -57,9 +62,10 @@ class Decryptors:
             entry.scope.cancel()
 
     def keep_only(self, keys: Iterable[Key]) -> None:
-        """A whole list was read: what is not in it is gone."""
+        """A whole list was read: what is not in it is gone, and what is in it is all there is."""
         for key in self.keys() - frozenset(keys):
             self.remove(key)
+        self._registry.complete.set()
 
     async def _supervise(self, key: Key, entry: _Entry) -> None:
         try:

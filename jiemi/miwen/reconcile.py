@@ -1,14 +1,16 @@
-"""One tick: compare the repository's revision with the one in status, and make the cluster follow.
+"""One tick: find out what there is to do for a Decryptor, and do it.
 
-    spec -> repository -> head -> (unchanged: end) -> keys -> render -> manifests -> apply each -> new status
+    spec -> allowed -> repository -> head -> files -> (nothing new: end) -> dependencies -> deployment -> readiness
 
-It writes nothing to the API server but the objects; the caller writes the status that comes back, if it is another.
+What it came to is the status that the caller writes, if it is another than before. In the middle of a deployment the
+tick writes one itself (`jiemi.miwen.deploy`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 import structlog
@@ -16,17 +18,37 @@ import trio
 
 from jiemi.blocking.places import Places
 from jiemi.core.decryptor import Decryptor, DecryptorSpec
-from jiemi.core.decryptor_status import DecryptorStatus, EncryptionStatus
-from jiemi.core.errors import Failure, JiemiError, Kind
-from jiemi.core.manifests import Manifest, read_manifests
-from jiemi.core.policy import Policy, PolicyRule, require_namespaces
+from jiemi.core.decryptor_status import DecryptorStatus, FileStatus
+from jiemi.core.drift import Drift, is_newer
+from jiemi.core.durations import duration_seconds
+from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.objects import ObjectKey
+from jiemi.core.policy import Policy, PolicyRule
+from jiemi.core.references import git_secret_names, key_secret_names, secret_names
 from jiemi.core.schedule import head_max_age_seconds
-from jiemi.core.status import Facts, after_failure, after_sync, is_current, with_warnings
-from jiemi.core.target import require_form, target_manifest, wants_whole_file
-from jiemi.miwen.credentials import decryption_keys, git_credentials
-from jiemi.miwen.kubernetes.port import Kubernetes
-from jiemi.miwen.open_repository import OpenRepository
-from jiemi.rpc.contract import RenderRequest, Repository, Source
+from jiemi.core.status import (
+    SUSPENDED,
+    after_failure,
+    after_plan,
+    after_sync,
+    condition,
+    is_ready,
+    while_suspended,
+    while_waiting,
+    with_warnings,
+)
+from jiemi.miwen import drifting
+from jiemi.miwen.apply import Superseded
+from jiemi.miwen.cleanup import Cleanup, set_finalizer
+from jiemi.miwen.credentials import git_credentials
+from jiemi.miwen.deploy import Bounds, Deployment, credentials_of
+from jiemi.miwen.files import Todo, require_some, source_of, todo, wanted_files
+from jiemi.miwen.kubernetes.port import Account, Kubernetes
+from jiemi.miwen.object_watch import SECRETS, NotSynced, ObjectWatches
+from jiemi.miwen.registry import Registry, depends_on
+from jiemi.miwen.turn import ObjectGone, Tick, Turn
+from jiemi.miwen.wait import Waiter
+from jiemi.rpc.contract import Repository
 
 _log = structlog.get_logger("jiemi.miwen")
 
@@ -35,34 +57,44 @@ _REOPEN = frozenset(
 )
 """After these, the Secrets are read again: the credentials that the repository was opened with may be old."""
 
+_NOT_READY = frozenset({"ObjectsNotReady", "ObjectsFailed"})
+"""After these, everything is applied all the same."""
 
-@attrs.define
-class Progress:
-    """What a loop remembers from tick to tick.
-
-    Attributes:
-        looked: the revision that the last tick found, or None where it found none.
-        deployed: generation and revision that are applied whole; None while that is not certain. A tick that could not
-            even ask leaves it alone, so that a host's blip does not cause everything to be decrypted and applied again.
-        learnt: what this loop learnt from the file that it decrypted last; None where it has decrypted none yet.
-    """
-
-    looked: str | None = None
-    deployed: tuple[int, str] | None = None
-    learnt: Facts | None = None
+_CLEANUP_AGAIN_SECONDS = 5.0
+"""How soon objects of a deleted Decryptor are tried again."""
 
 
 @attrs.frozen
-class Tick:
-    """What a tick came to.
+class Tenancy:
+    """What the operator of a cluster sets for all Decryptors.
 
     Attributes:
-        status: what status should be now.
-        failure: what went wrong, or None.
+        default_service_account: of the Decryptor's namespace; what is applied is applied as it where the spec names
+            none. None: as Miwen itself.
+        own_namespace_only: whether a Decryptor may name nothing outside its namespace.
+        limited: whether Miwen sees one namespace's Decryptors only.
     """
 
-    status: DecryptorStatus | None
-    failure: Failure | None
+    default_service_account: str | None = None
+    own_namespace_only: bool = False
+    limited: bool = False
+
+    def account(self, decryptor: Decryptor, spec: DecryptorSpec) -> Account | None:
+        """As whom a Decryptor's objects are written."""
+        name = spec.service_account_name or self.default_service_account
+        return Account(decryptor.meta.namespace, name) if name is not None else None
+
+    def require_allowed(self, decryptor: Decryptor, spec: DecryptorSpec) -> None:
+        """Raises JiemiError: CrossNamespaceDenied."""
+        if not self.own_namespace_only:
+            return
+        own = decryptor.meta.namespace
+        if spec.target_namespace not in (None, own):
+            raise JiemiError("CrossNamespaceDenied", f"spec.targetNamespace must be {own}")
+        others = [each for each in depends_on(decryptor) if each[0] != own]
+        if others:
+            namespace, name = others[0]
+            raise JiemiError("CrossNamespaceDenied", f"spec.dependsOn names {namespace}/{name}, outside {own}")
 
 
 @attrs.frozen
@@ -71,172 +103,394 @@ class Reconciler:
 
     Attributes:
         kubernetes: where objects are applied and Secrets are read.
+        registry: what is known of all Decryptors.
+        watches: of the objects and the Secrets.
         now: the wall clock, for timestamps in status.
-        interval_seconds: of the loops that tick.
-        deploy_timeout_seconds: the longest that reading keys, decrypting and applying may take together, once begun.
+        interval_seconds: of Decryptors that set none.
+        deploy_timeout_seconds: the longest that reading keys, decrypting and applying may take together, once begun,
+            where the Decryptor sets none.
         work: bounds how many Decryptors are decrypted and applied at once, and so the memory that takes.
         policy: the operator's, or None where everything is allowed.
+        tenancy: the operator's.
     """
 
     kubernetes: Kubernetes
+    registry: Registry
+    watches: ObjectWatches
     now: Callable[[], datetime.datetime]
     interval_seconds: float
     deploy_timeout_seconds: float
     work: Places
     policy: Policy | None = None
+    tenancy: Tenancy = Tenancy()
 
-    async def tick(
-        self,
-        decryptor: Decryptor,
-        before: DecryptorStatus | None,
-        repositories: OpenRepository,
-        progress: Progress,
-    ) -> Tick:
+    def interval_of(self, decryptor: Decryptor) -> float:
+        """How often a Decryptor's repository is looked at, in seconds."""
+        return _seconds(decryptor, "interval") or self.interval_seconds
+
+    async def tick(self, turn: Turn) -> Tick:
         """One tick of one Decryptor; a failure is a value here, and the last good objects stay."""
+        progress, meta = turn.progress, turn.decryptor.meta
         progress.looked = None
+        again: float | None = None
         try:
-            status = await self._follow(decryptor, before, repositories, progress)
+            await self._follow(turn)
+        except ObjectGone:
+            return Tick(None, None)
+        except Superseded:
+            # The slot knows why; the next tick begins at once.
+            return Tick(turn.known, None, tuple(turn.notes), decided=False)
         except trio.TooSlowError:
-            limit = f"{self.deploy_timeout_seconds:g} s"
+            limit = f"{self._timeout(turn.decryptor):g} s"
             failure = Failure("Timeout", f"decrypting and applying was not done within {limit}")
         except JiemiError as error:
             failure = error.failure
         except Exception:  # noqa: BLE001 - the boundary of this Decryptor: its fault must not take the others down
-            _log.exception("tick-crashed", namespace=decryptor.meta.namespace, name=decryptor.meta.name)
+            _log.exception("tick-crashed", namespace=meta.namespace, name=meta.name)
             failure = Failure("InternalError", "Miwen's log tells more at this time")
         else:
-            return Tick(status, None)
+            suspended = condition(turn.known, SUSPENDED) is not None
+            return Tick(turn.known, None, tuple(turn.notes), drifting.again_seconds(turn), decided=not suspended)
         if failure.reason in _REOPEN:
-            await repositories.close()
-        spec = decryptor.spec
-        after = after_failure(
-            before,
-            generation=decryptor.meta.generation,
-            file=spec.source.file_to_decrypt if isinstance(spec, DecryptorSpec) else "",
+            await turn.repositories.close()
+        turn.known = after_failure(
+            turn.known,
+            generation=turn.generation,
             failure=failure,
             attempted_revision=progress.looked,
             now=self.now(),
-            vault_address=progress.learnt.vault_address if progress.learnt is not None else None,
         )
-        return Tick(after, failure)
+        again = _CLEANUP_AGAIN_SECONDS if meta.deleting else drifting.again_seconds(turn)
+        return Tick(turn.known, failure, tuple(turn.notes), again)
 
-    async def _follow(
-        self,
-        decryptor: Decryptor,
-        before: DecryptorStatus | None,
-        repositories: OpenRepository,
-        progress: Progress,
-    ) -> DecryptorStatus | None:
-        spec = decryptor.spec
+    async def _follow(self, turn: Turn) -> None:
+        decryptor, spec = turn.decryptor, turn.decryptor.spec
+        known_spec = spec if isinstance(spec, DecryptorSpec) else None
+        if decryptor.meta.deleting:
+            account = self.tenancy.account(decryptor, known_spec) if known_spec is not None else None
+            with trio.fail_after(self._timeout(decryptor)):
+                await Cleanup(self.kubernetes, self.kubernetes.objects(account), self.now).run(turn, known_spec)
+            return
         if isinstance(spec, Failure):
             raise JiemiError.of(spec)
-        rule = self._rule(decryptor, spec)
-        generation = decryptor.meta.generation
-        repository = repositories.get(generation)
-        if repository is None:
-            credentials = await git_credentials(decryptor, spec, self.kubernetes)
-            repository = await repositories.open(source_of(spec), credentials, generation=generation)
-        # Who changed the spec may have pushed just before. Those who ask at the same moment share Krapao's question.
-        asks_now = before is None or before.observed_generation != generation or _is_stale(before)
-        max_age = 0.0 if asks_now else head_max_age_seconds(self.interval_seconds)
-        head = await repository.head(max_age_seconds=max_age)
-        progress.looked = head.revision
-        wanted = (generation, head.revision)
-        if is_current(before, generation=generation, revision=head.revision):
-            progress.deployed = wanted
-            return with_warnings(before, generation=generation, now=self.now()) if before is not None else None
-        if progress.deployed != wanted:
-            progress.deployed = None
-            async with self.work.place(decryptor.meta.namespace):
-                with trio.fail_after(self.deploy_timeout_seconds):
-                    await self._deploy(decryptor, before, spec, repository, head.revision, progress, rule)
-            progress.deployed = wanted
-        return after_sync(
-            before,
-            generation=generation,
-            revision=head.revision,
-            file=spec.source.file_to_decrypt,
-            now=self.now(),
-            facts=progress.learnt,
-        )
+        if spec.suspend:
+            self._suspend(turn)
+            return
+        self.tenancy.require_allowed(decryptor, spec)
+        if self.policy is not None:
+            self.policy.require_repository(namespace=decryptor.meta.namespace, url=spec.source.repository.url)
+        await set_finalizer(turn, self.kubernetes, wanted=spec.deletion_policy == "Delete")
+        await self._reconcile(turn, spec)
 
-    def _rule(self, decryptor: Decryptor, spec: DecryptorSpec) -> PolicyRule | None:
-        """What the operator's policy allows; None where there is none. Raises JiemiError as `Policy.rule_for`."""
+    def _suspend(self, turn: Turn) -> None:
+        if condition(turn.known, SUSPENDED) is None:
+            turn.note(
+                "Normal",
+                "Suspended",
+                "Suspend",
+                "spec.suspend is set: nothing is looked at or applied",
+                transition=True,
+            )
+        turn.known = while_suspended(turn.known, generation=turn.generation, now=self.now())
+
+    async def _reconcile(self, turn: Turn, spec: DecryptorSpec) -> None:
+        decryptor, progress = turn.decryptor, turn.progress
+        if condition(turn.known, SUSPENDED) is not None:
+            turn.note("Normal", "Resumed", "Resume", "spec.suspend is taken away", transition=True)
+        if secret_names(spec):
+            self.watches.want(SECRETS)
+        reconcile_at = decryptor.meta.reconcile_at
+        asked = reconcile_at is not None and reconcile_at != turn.known.last_handled_reconcile_at
+        git_changed = self._have_changed(turn, git_secret_names(spec))
+        keys_changed = self._have_changed(turn, key_secret_names(spec))
+        if git_changed:
+            await turn.repositories.close()
+        if git_changed or keys_changed or asked:
+            progress.failed.clear()
+        if spec.mode == "DryRun":
+            turn.slot.take_seen()
+            drifted: Mapping[ObjectKey, Drift] = {}
+        else:
+            drifted = await drifting.find_drift(turn, spec, self.kubernetes.objects(None))
+        repository = await self._repository(turn, spec)
+        revision = await self._head(turn, repository, now=asked or git_changed, any_will_do=bool(drifted))
+        if asked:
+            turn.known = attrs.evolve(turn.known, last_handled_reconcile_at=reconcile_at)
+        if spec.mode == "DryRun":
+            await self._plan(turn, spec, repository, revision, again=asked or keys_changed)
+            return
+        everything = progress.generation != turn.generation or asked or keys_changed
+        if everything:
+            progress.generation = None  # until it is done, however often it fails
+        files = await self._files(turn, spec, repository, revision, everything=everything)
+        work = self._todo(turn, spec, files, everything=everything, drifted=drifted)
+        if everything or drifted or progress.unpruned or not work.nothing:
+            await self._deploy_and_look_after(turn, spec, repository, revision, work, drifted)
+        else:
+            self._refresh(turn, spec)
+            await self._look_after_objects(turn, spec)
+        if spec.wait:
+            await self._wait(turn, spec)
+
+    async def _deploy_and_look_after(
+        self,
+        turn: Turn,
+        spec: DecryptorSpec,
+        repository: Repository,
+        revision: str,
+        work: Todo,
+        drifted: Mapping[ObjectKey, Drift],
+    ) -> None:
+        """Deploy; what is applied, though something else is not, is looked after all the same."""
+        try:
+            require_some(work, spec)
+            await self._deploy(turn, spec, repository, revision, work, drifted)
+        except (JiemiError, trio.TooSlowError):
+            with contextlib.suppress(JiemiError):
+                await self._look_after_objects(turn, spec)
+            raise
+        await self._look_after_objects(turn, spec)
+
+    # --- what there is to do
+
+    async def _repository(self, turn: Turn, spec: DecryptorSpec) -> Repository:
+        repository = turn.repositories.get(turn.generation)
+        if repository is not None:
+            return repository
+        credentials = await git_credentials(turn.decryptor, spec, self.kubernetes, turn.progress.versions)
+        return await turn.repositories.open(source_of(spec), credentials, generation=turn.generation)
+
+    async def _head(self, turn: Turn, repository: Repository, *, now: bool, any_will_do: bool) -> str:
+        """The revision to follow.
+
+        Args:
+            now: whether the host is to be asked.
+            any_will_do: whether the last answer is as good: what is to be done does not depend on what is new.
+        """
+        progress, known, interval = turn.progress, turn.known, self.interval_of(turn.decryptor)
+        last = progress.head
+        if (
+            last is not None
+            and last[0] == turn.generation == progress.generation
+            and any_will_do
+            and not (now or last[2] + interval < trio.current_time())
+        ):
+            progress.looked = last[1]
+            return last[1]
+        # Who changed the spec may have pushed just before. Those who ask at once share Krapao's question.
+        stale = any(each.reason == "RevisionNotFound" for each in known.conditions)
+        now = now or stale or known.observed_generation != turn.generation
+        head = await repository.head(max_age_seconds=0.0 if now else head_max_age_seconds(interval))
+        progress.looked = head.revision
+        progress.head = turn.generation, head.revision, trio.current_time()
+        return head.revision
+
+    def _have_changed(self, turn: Turn, names: Iterable[str]) -> bool:
+        """Whether a Secret is another than it was when it was read. Those that can't be watched count as unchanged."""
+        changed = False
+        for name in names:
+            try:
+                now = self.watches.version_of("", "Secret", turn.decryptor.meta.namespace, name)
+            except NotSynced:
+                return False
+            if now is not None:
+                turn.progress.watched_secrets.add(name)
+            read = turn.progress.versions.get(name)
+            if read is not None and (now is not None or name in turn.progress.watched_secrets):
+                changed |= now is None or is_newer(now, than=read)
+        return changed
+
+    async def _look_after_objects(self, turn: Turn, spec: DecryptorSpec) -> None:
+        """See that the kinds of the objects are watched, and tell what differs."""
+        for api_version, kind in {(entry.api_version, entry.kind) for entry in turn.known.inventory}:
+            resource = await self.kubernetes.objects(None).resource(api_version, kind)
+            if resource is not None and resource not in turn.progress.watching:
+                self.watches.want(resource)
+                turn.progress.watching.add(resource)
+        drifting.tell_in_status(turn, spec, self.now(), blind=self._blind(turn))
+
+    def _blind(self, turn: Turn) -> Failure | None:
+        """Why changes of some objects are not seen, where that lasts."""
+        failures = [self.watches.failure(resource) for resource in sorted(turn.progress.watching, key=str)]
+        return next((each for each in failures if each is not None and each.reason == "WatchForbidden"), None)
+
+    async def _files(
+        self, turn: Turn, spec: DecryptorSpec, repository: Repository, revision: str, *, everything: bool
+    ) -> tuple[FileStatus, ...]:
+        """The files of a revision; what is known of them already is not asked for again."""
+        known, progress = turn.known, turn.progress
+        if not everything and known.current.revision == revision and is_ready(known, turn.generation):
+            return known.files
+        if progress.listed is None or progress.listed[:2] != (revision, turn.generation):
+            files = await wanted_files(repository, revision, spec.source)
+            progress.listed = revision, turn.generation, files
+        return progress.listed[2]
+
+    def _todo(
+        self,
+        turn: Turn,
+        spec: DecryptorSpec,
+        files: tuple[FileStatus, ...],
+        *,
+        everything: bool,
+        drifted: Mapping[ObjectKey, Drift],
+    ) -> Todo:
+        progress, inventory = turn.progress, turn.slot.inventory
+        again = {inventory[key].file for key in drifted if key in inventory}
+        progress.failed = {file: failure for file, failure in progress.failed.items() if file in files}
+        work = todo(files, turn.known.files, everything=everything, again=again, failed=progress.failed)
+        if spec.target is not None and not everything and (work.render or work.left):
+            # Its keys come from several files.
+            work = todo(files, turn.known.files, everything=True, again=again, failed=progress.failed)
+        return work
+
+    def _rules(self, decryptor: Decryptor, spec: DecryptorSpec, files: Iterable[FileStatus]) -> dict[str, PolicyRule]:
+        """What the operator's policy allows each file. Raises JiemiError as `Policy.rule_for`."""
         if self.policy is None:
-            return None
-        return self.policy.rule_for(
-            namespace=decryptor.meta.namespace,
-            url=spec.source.repository.url,
-            path=spec.source.file_to_decrypt,
+            return {}
+        namespace, url = decryptor.meta.namespace, spec.source.repository.url
+        return {file.path: self.policy.rule_for(namespace=namespace, url=url, path=file.path) for file in files}
+
+    # --- what is done
+
+    def _deployment(
+        self,
+        turn: Turn,
+        spec: DecryptorSpec,
+        repository: Repository,
+        revision: str,
+        work: Todo,
+        drifted: Iterable[ObjectKey] = (),
+    ) -> Deployment:
+        decryptor = turn.decryptor
+        return Deployment(
+            kubernetes=self.kubernetes,
+            registry=self.registry,
+            account=self.tenancy.account(decryptor, spec),
+            bounds=Bounds(
+                rules=self._rules(decryptor, spec, work.files),
+                own_namespace_only=self.tenancy.own_namespace_only,
+                asks_whose=self.tenancy.limited,
+            ),
+            now=self.now,
+            turn=turn,
+            spec=spec,
+            repository=repository,
+            revision=revision,
+            todo=work,
+            drifted=frozenset(drifted),
         )
 
     async def _deploy(
         self,
-        decryptor: Decryptor,
-        before: DecryptorStatus | None,
+        turn: Turn,
         spec: DecryptorSpec,
         repository: Repository,
         revision: str,
-        progress: Progress,
-        rule: PolicyRule | None,
+        work: Todo,
+        drifted: Mapping[ObjectKey, Drift],
     ) -> None:
-        pinned = before.vault_address if before is not None else None
-        keys = await decryption_keys(decryptor, spec, self.kubernetes, vault_address=pinned)
-        path, target = spec.source.file_to_decrypt, spec.target
-        whole = wants_whole_file(target, path)
-        recipients = rule.recipients if rule is not None else ()
-        request = RenderRequest(
-            revision, path, spec.source.sops_path, keys, whole_file=whole, allowed_recipients=recipients
-        )
-        rendered = await repository.render(request)
-        vault = spec.provider.vault
-        names_none = vault is not None and vault.address is None
-        said = rendered.encryption
-        progress.learnt = Facts(
-            EncryptionStatus(
-                said.recipients, said.last_modified, said.sops_version, said.stale_recipients, said.key_expires_at
-            ),
-            rendered.vault_address or (pinned if names_none else None),
-        )
-        require_form(target, path)
-        if target is not None:
-            manifests: Sequence[Manifest] = (
-                target_manifest(target, path=path, documents=rendered.documents, content=rendered.content),
+        before = turn.known
+        is_new = work.everything or work.files != before.files
+        blocked = self.registry.blocked(turn.decryptor) if is_new else None
+        if blocked is not None:
+            raise JiemiError.of(blocked)
+        deployment = self._deployment(turn, spec, repository, revision, work, drifted)
+        try:
+            async with self.work.place(turn.decryptor.meta.namespace):
+                with trio.fail_after(self._timeout(turn.decryptor)):
+                    await deployment.run()
+        finally:
+            drifting.tell_corrected(turn, drifted)
+        if is_new:
+            turn.progress.waiting_since = None
+            turn.known = after_sync(
+                turn.known, generation=turn.generation, revision=revision, file=spec.source.described, now=self.now()
             )
         else:
-            manifests = read_manifests(rendered.documents, path=path)
-        if rule is not None:
-            require_namespaces(rule, manifests, namespace=decryptor.meta.namespace)
-        await self._apply(manifests, decryptor.meta.namespace)
+            self._refresh(turn, spec)
 
-    async def _apply(self, manifests: Sequence[Manifest], namespace: str) -> None:
-        """Apply each object; one that fails does not keep the others from it."""
-        failures: list[Failure] = []
-        for manifest in manifests:
-            try:
-                await self.kubernetes.apply(manifest.body, default_namespace=namespace)
-            except JiemiError as error:
-                failures.append(error.failure)
-                if error.failure.reason == "ClusterUnavailable":
-                    break  # the others would wait as long, one after the other
-        if failures:
-            # What can be tried again soon decides when it is tried again.
-            first = min(failures, key=lambda failure: failure.kind is Kind.STALLED)
-            counted = (
-                f"{len(failures)} of {len(manifests)} objects were not applied, the first: "
-                if len(manifests) > 1
-                else ""
-            )
-            raise JiemiError(first.reason, counted + first.message)
+    def _refresh(self, turn: Turn, spec: DecryptorSpec) -> None:
+        """All is deployed: say so again, if something else was said meanwhile."""
+        known, now = attrs.evolve(turn.known, credentials=credentials_of(spec, turn.progress.versions)), self.now()
+        ready = condition(known, "Ready")
+        awaited = spec.wait and ready is not None and ready.reason in _NOT_READY
+        if not is_ready(known, turn.generation) and not awaited:
+            known = self._as_synced(turn, known)
+        turn.known = with_warnings(known, generation=turn.generation, now=now)
+
+    def _as_synced(self, turn: Turn, known: DecryptorStatus) -> DecryptorStatus:
+        current = known.current
+        return after_sync(
+            known,
+            generation=turn.generation,
+            revision=current.revision,
+            file=current.file_to_decrypt,
+            now=self.now(),
+        )
+
+    async def _plan(
+        self, turn: Turn, spec: DecryptorSpec, repository: Repository, revision: str, *, again: bool
+    ) -> None:
+        """Compute what an apply would do, unless that is known."""
+        known, progress = turn.known, turn.progress
+        is_planned = is_ready(known, turn.generation) and known.plan is not None and not again
+        if is_planned and known.plan is not None and known.plan.revision == revision:
+            return
+        files = await wanted_files(repository, revision, spec.source)
+        if is_planned and progress.planned == (turn.generation, files):
+            return
+        work = todo(files, (), everything=True, again=(), failed={})
+        require_some(work, spec)
+        deployment = self._deployment(turn, spec, repository, revision, work)
+        async with self.work.place(turn.decryptor.meta.namespace):
+            with trio.fail_after(self._timeout(turn.decryptor)):
+                await deployment.plan()
+        progress.planned = turn.generation, files
+        progress.generation = None
+        plan = turn.known.plan
+        if plan is not None:
+            turn.known = after_plan(turn.known, plan, generation=turn.generation, now=self.now())
+
+    async def _wait(self, turn: Turn, spec: DecryptorSpec) -> None:
+        """Wait for the objects themselves. What is already known to be ready is only looked at."""
+        progress, decryptor = turn.progress, turn.decryptor
+        objects = self.kubernetes.objects(self.tenancy.account(decryptor, spec))
+        waiter = Waiter(objects, self.now, lambda: turn.slot.woken)
+        failure = await waiter.until_ready(turn.known.inventory, seconds=0)
+        if failure is not None and failure.reason == "ObjectsNotReady":
+            failure = await self._wait_on(turn, waiter, failure)
+        if failure is not None:
+            raise JiemiError.of(failure)
+        progress.waiting_since = None
+        if not is_ready(turn.known, turn.generation):
+            turn.known = self._as_synced(turn, turn.known)
+
+    async def _wait_on(self, turn: Turn, waiter: Waiter, failure: Failure) -> Failure | None:
+        """Wait as long as the timeout leaves, saying so.
+
+        Raises:
+            Superseded: there is something newer to do. The time goes on counting.
+        """
+        progress = turn.progress
+        if progress.waiting_since is None:
+            progress.waiting_since = trio.current_time()
+        left = progress.waiting_since + self._timeout(turn.decryptor) - trio.current_time()
+        if left <= 0:
+            return failure
+        turn.known = while_waiting(turn.known, failure.message, generation=turn.generation, now=self.now())
+        await turn.write(turn.known)
+        # What others do to the objects is told from here on.
+        turn.slot.end_tick()
+        found = await waiter.until_ready(turn.known.inventory, seconds=left)
+        if found is not None and found.reason == "ObjectsNotReady" and turn.slot.woken:
+            raise Superseded
+        return found
+
+    def _timeout(self, decryptor: Decryptor) -> float:
+        return _seconds(decryptor, "timeout") or self.deploy_timeout_seconds
 
 
-def _is_stale(status: DecryptorStatus) -> bool:
-    """Whether the last answer about the head is known to be of no use."""
-    return any(condition.reason == "RevisionNotFound" for condition in status.conditions)
-
-
-def source_of(spec: DecryptorSpec) -> Source:
-    """The repository and ref that a spec follows."""
-    repository = spec.source.repository
-    ref = repository.ref
-    return Source(repository.url, ref.branch if ref else None, ref.tag if ref else None)
+def _seconds(decryptor: Decryptor, field: str) -> float | None:
+    text = getattr(decryptor.spec, field, None)
+    return duration_seconds(text) if isinstance(text, str) else None

@@ -1,6 +1,9 @@
 """Miwen, whole: follow the Decryptors, run their loops, show that it lives.
 
 follow (list, watch) -> Decryptors (a task each) -> DecryptorLoop (ticks) -> Reconciler -> Krapao, Kubernetes
+
+What ticks of different Decryptors share is the registry (whose an object is, who depends on whom) and the watches of
+objects and Secrets, which wake the loops.
 """
 
 from __future__ import annotations
@@ -14,13 +17,19 @@ import structlog
 import trio
 
 from jiemi.blocking.places import Places
+from jiemi.core.objects import ObjectKey
 from jiemi.core.policy import Policy
 from jiemi.core.schedule import DEFAULT_INTERVAL_SECONDS
 from jiemi.miwen.decryptor_loop import DecryptorLoop
 from jiemi.miwen.decryptors import Decryptors
+from jiemi.miwen.events import EventRecorder
 from jiemi.miwen.follow import follow
-from jiemi.miwen.kubernetes.port import Kubernetes
-from jiemi.miwen.reconcile import Reconciler
+from jiemi.miwen.kubernetes.discovery import Resource
+from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes
+from jiemi.miwen.metrics import MiwenMetrics
+from jiemi.miwen.object_watch import ObjectWatches
+from jiemi.miwen.reconcile import Reconciler, Tenancy
+from jiemi.miwen.registry import Registry
 from jiemi.rpc.contract import Krapao
 
 _log = structlog.get_logger("jiemi.miwen")
@@ -36,10 +45,12 @@ class MiwenSettings:
     Attributes:
         interval_seconds: how often each Decryptor asks for the newest revision.
         max_concurrent_deployments: how many Decryptors are decrypted and applied at once. Each holds its decrypted
-            documents in memory meanwhile (8 MiB at most). One namespace gets at most half of the places.
+            documents in memory meanwhile (32 MiB at most). One namespace gets at most half of the places.
         deploy_timeout_seconds: the longest that one of them may take.
         alive_file: touched every `ALIVE_INTERVAL_SECONDS` while the event loop runs, or None.
         policy: the operator's, or None where everything is allowed.
+        tenancy: the operator's other bounds.
+        instance: who reports Events: a name of this process, for example the pod's.
     """
 
     interval_seconds: float = DEFAULT_INTERVAL_SECONDS
@@ -47,6 +58,8 @@ class MiwenSettings:
     deploy_timeout_seconds: float = 300.0
     alive_file: Path | None = None
     policy: Policy | None = None
+    tenancy: Tenancy = Tenancy()
+    instance: str = "miwen"
 
 
 async def run_miwen(
@@ -56,6 +69,7 @@ async def run_miwen(
     *,
     now: Callable[[], datetime.datetime],
     random: Callable[[], float],
+    metrics: MiwenMetrics | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run until cancelled. Started once every Decryptor that exists has its task.
@@ -63,20 +77,37 @@ async def run_miwen(
     Args:
         now: the wall clock.
         random: gives a number in [0, 1), for jitter.
+        metrics: what is counted into; None: into nothing that anyone sees.
     """
-    reconciler = Reconciler(
-        kubernetes,
-        now,
-        settings.interval_seconds,
-        settings.deploy_timeout_seconds,
-        Places(settings.max_concurrent_deployments),
-        settings.policy,
-    )
-    loop = DecryptorLoop(kubernetes, krapao, reconciler, random)
+    metrics = metrics if metrics is not None else MiwenMetrics()
+    registry = Registry()
+
+    def on_change(resource: Resource, metadata: JsonObject, *, deleted: bool) -> None:
+        key = ObjectKey(resource.group, resource.kind, metadata.get("namespace") or "", metadata["name"])
+        if (key.group, key.kind) == ("", "Secret"):
+            registry.secret_changed(key.namespace, key.name)
+        registry.see(key, metadata, deleted=deleted)
+
     async with trio.open_nursery() as nursery:
         if settings.alive_file is not None:
             nursery.start_soon(_show_life, trio.Path(settings.alive_file))
-        decryptors = Decryptors(nursery, loop.run)
+        events = EventRecorder(kubernetes, now=now, instance=settings.instance, random=random)
+        metrics.events = lambda: events.counts
+        await nursery.start(lambda task_status: events.run(task_status=task_status))
+        watches = ObjectWatches(kubernetes, nursery, on_change, random=random)
+        reconciler = Reconciler(
+            kubernetes,
+            registry,
+            watches,
+            now,
+            settings.interval_seconds,
+            settings.deploy_timeout_seconds,
+            Places(settings.max_concurrent_deployments),
+            settings.policy,
+            settings.tenancy,
+        )
+        loop = DecryptorLoop(kubernetes, krapao, reconciler, events, metrics, random)
+        decryptors = Decryptors(nursery, loop.run, registry)
         await nursery.start(lambda task_status: follow(kubernetes, decryptors, random=random, task_status=task_status))
         task_status.started()
 

@@ -39,7 +39,12 @@ class World:
     origin: FakeOrigin
 
     def add(self, name: str = "app", namespace: str = "default", **spec: Any) -> None:
-        """A Decryptor with the right key as a literal, where nothing else is said."""
+        """A Decryptor with the right key as a literal, where nothing else is said.
+
+        One that is not called app puts the file into a Secret of its own name: two of them can't have one object.
+        """
+        if name != "app" and not {"source", "target"} & set(spec):
+            spec["target"] = {"name": name, "key": "file"}
         source = {"repository": {"url": URL}, "fileToDecrypt": FILE}
         provider = {"age": {"privateKey": {"literal": RIGHT_KEY.private_key.reveal()}}}
         self.cluster.put(

@@ -363,15 +363,17 @@ async def test_a_deployment_that_was_cut_is_done_again_though_the_revision_goes_
 async def test_the_first_object_that_the_api_server_does_not_answer_for_ends_the_attempt(
     world: World, autojump_clock: MockClock
 ) -> None:
-    world.origin.commit({FILE: [secret("a", k="1"), secret("b", k="2"), secret("c", k="3")]})
+    world.origin.commit({FILE: [secret(f"s{number}", k="1") for number in range(20)]})
     world.kubernetes.fail_next("apply", JiemiError("ClusterUnavailable", "no answer"))
     world.add()
     async with miwen(world):
-        assert world.data("b") is None
+        # As many as are under way at once.
+        assert world.kubernetes.requests.snapshot().of("apply", "secrets") <= 4
+        assert world.data("s19") is None
         assert world.reason() == "ClusterUnavailable"
         await trio.sleep(3)
         assert world.reason() == "Synced"
-        assert world.data("c") == {"k": "3"}
+        assert world.data("s19") == {"k": "1"}
 
 
 async def test_a_status_write_that_finds_nothing_is_tried_again(world: World, autojump_clock: MockClock) -> None:

@@ -41,7 +41,8 @@ async def test_a_dotenv_file_becomes_a_secret_with_a_key_for_each_variable(
         made = world.cluster.get("Secret", "default", "settings")
         assert made is not None
         assert made["type"] == "example/x"
-        assert made["metadata"]["labels"] == {"a": "b"}
+        labels = {"jiemi.cr/decryptor-name": "app", "jiemi.cr/decryptor-namespace": "default"}
+        assert made["metadata"]["labels"] == {"a": "b", **labels}
         assert made["metadata"]["annotations"] == {"c": "d"}
 
 
@@ -93,7 +94,6 @@ async def test_what_a_file_says_of_its_encryption_is_in_status(world: World, aut
             "recipients": ["age age1x", "pgp ABCD"],
             "lastModified": "2026-01-01T00:00:00Z",
             "sopsVersion": "3.13.3",
-            "staleRecipients": [],
         }
 
 
@@ -167,11 +167,11 @@ async def test_a_vault_is_kept_from_the_first_decryption_on_though_nothing_could
 async def test_binary_content_stays_whole_in_a_config_map() -> None:
     from jiemi.core.decryptor import TargetSpec
     from jiemi.core.sensitive import SensitiveBytes
-    from jiemi.core.target import target_manifest
+    from jiemi.core.target import target_manifest, target_values
 
-    made = target_manifest(
-        TargetSpec("x", "ConfigMap"), path="a.bin", documents=(), content=SensitiveBytes(b"\xff\x00")
-    )
+    target = TargetSpec("x", "ConfigMap")
+    values = target_values(target, path="a.bin", documents=(), content=SensitiveBytes(b"\xff\x00"))
+    made = target_manifest(target, {"a.bin": values})
     assert made.body["binaryData"] == {"a.bin": base64.b64encode(b"\xff\x00").decode()}
 
 
@@ -184,8 +184,8 @@ async def test_a_policy_is_asked_before_the_repository_and_bounds_recipients_and
     async with miwen(world, policy=policy):
         assert world.reason() == "Synced"
         assert world.krapao.requests[-1].allowed_recipients == ("age1one",)
-        [ready] = world.status("stranger", "elsewhere")["conditions"]
-        assert ready["reason"] == "PolicyDenied"
+        told = world.status("stranger", "elsewhere")["conditions"]
+        assert [each["reason"] for each in told] == ["PolicyDenied", "PolicyDenied"]
         assert sum(call[0] == "head" for call in world.krapao.calls) == 1
         world.origin.commit({FILE: [secret(namespace="kube-system", greeting="two")]})
         await trio.sleep(INTERVAL + 1)

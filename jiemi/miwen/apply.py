@@ -1,0 +1,325 @@
+"""Objects that are described -> objects in the cluster.
+
+    manifests -> resolved (their kinds and namespaces are known) -> admitted (`admit`) -> applied in stages
+
+What others need is applied first (`STAGES`): namespaces and definitions of kinds, which are waited for until they are
+served; then ServiceAccounts and roles; then Secrets and ConfigMaps; then the rest. One object that fails keeps none of
+the others from being applied, but with applyPolicy: Atomic, where the API server is asked about all of them first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import attrs
+import trio
+
+from jiemi.core.decryptor import DecryptorSpec
+from jiemi.core.decryptor_status import InventoryEntry
+from jiemi.core.drift import strange_keys
+from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.inventory import PRUNE_ANNOTATION, applied_entry
+from jiemi.core.manifests import STAGES, MadeKind, Manifest, adjusted, made_kind, with_encoded_data
+from jiemi.core.objects import ObjectKey, ObjectRef, Owner
+from jiemi.core.ownership import ownership
+from jiemi.core.readiness import State, readiness
+from jiemi.miwen.kubernetes import errors
+from jiemi.miwen.kubernetes.discovery import Resource
+from jiemi.miwen.kubernetes.port import JsonObject, Objects
+from jiemi.miwen.parallel import for_each
+
+SERVED_SECONDS = 60.0
+"""How long a CustomResourceDefinition may take until its kind is served. A tick's own deadline may be sooner."""
+
+GONE_SECONDS = 30.0
+"""How long an object that is made anew may take to be gone first."""
+
+_POLL_SECONDS = 0.2
+
+_TRIES = 3
+"""How often an object is tried that is refused only because of the moment."""
+
+_AT_ONCE = 4
+"""How many objects of one stage are applied at once, where their order can't matter."""
+
+_NEVER_REPLACED = frozenset({"Namespace", "CustomResourceDefinition", "PersistentVolume", "PersistentVolumeClaim"})
+"""Kinds that are not deleted to be made anew: everything in them would go with them."""
+
+
+class Superseded(Exception):
+    """What is being applied is no longer wanted: the spec changed, or the Decryptor is being deleted."""
+
+
+@attrs.frozen
+class Resolved:
+    """An object to apply.
+
+    Attributes:
+        manifest: with its namespace, labels and annotations as they are to be.
+        ref: which object.
+        resource: its kind, or None where the cluster does not serve it yet.
+    """
+
+    manifest: Manifest
+    ref: ObjectRef
+    resource: Resource | None
+
+    @property
+    def key(self) -> ObjectKey:
+        return self.ref.key
+
+
+@attrs.frozen
+class Refused:
+    """An object that was not applied or deleted, and why."""
+
+    ref: ObjectRef
+    file: str
+    failure: Failure
+
+
+@attrs.define
+class Applied:
+    """What became of the objects.
+
+    Attributes:
+        entries: the inventory's entries of those that were applied.
+        refused: the others.
+    """
+
+    entries: dict[ObjectKey, InventoryEntry] = attrs.field(factory=dict)
+    refused: list[Refused] = attrs.field(factory=list)
+
+
+@attrs.frozen
+class Applier:
+    """Applies the objects of one Decryptor.
+
+    Attributes:
+        objects: as whom.
+        spec: of the Decryptor.
+        namespace: the Decryptor's.
+        owner: as the objects' labels name it.
+        applied: told of each object with its resourceVersion, as soon as it is applied.
+        is_superseded: asked between two objects.
+    """
+
+    objects: Objects
+    spec: DecryptorSpec
+    namespace: str
+    owner: Owner
+    applied: Callable[[ObjectKey, str], None]
+    is_superseded: Callable[[], bool]
+
+    async def resolve(self, manifests: Sequence[Manifest]) -> tuple[list[Resolved], list[Refused]]:
+        """Find out which objects the manifests are.
+
+        Raises:
+            JiemiError: ClusterUnavailable.
+        """
+        made = [each for manifest in manifests if (each := made_kind(manifest)) is not None]
+        scopes = {(each.group, each.kind): each.namespaced for each in made}
+        resolved: list[Resolved] = []
+        refused: list[Refused] = []
+        for manifest in manifests:
+            resource = await self.objects.resource(manifest.api_version, manifest.kind)
+            namespaced = resource.namespaced if resource is not None else scopes.get(manifest.group_kind)
+            try:
+                if namespaced is None:
+                    raise errors.kind_unknown(manifest.api_version, manifest.kind)
+                whole = self._adjusted(manifest, namespaced=namespaced)
+            except JiemiError as error:
+                namespace = str(manifest.body["metadata"].get("namespace") or "")
+                refused.append(Refused(_ref(manifest, namespace), manifest.file, error.failure))
+                continue
+            namespace = str(whole.body["metadata"].get("namespace") or self.namespace) if namespaced else ""
+            resolved.append(Resolved(whole, _ref(whole, namespace), resource))
+        return resolved, refused
+
+    def _adjusted(self, manifest: Manifest, *, namespaced: bool) -> Manifest:
+        common = self.spec.common_metadata
+        return adjusted(
+            with_encoded_data(manifest),
+            namespace=self.spec.target_namespace if namespaced else None,
+            labels={**(common.labels if common is not None else {}), **self.owner.labels},
+            annotations=common.annotations if common is not None else {},
+        )
+
+    async def rehearse(self, wanted: Sequence[Resolved]) -> list[Refused]:
+        """Ask the API server about all objects, changing nothing; returns those that it would refuse.
+
+        What is only refused because another of them is not there yet (a namespace, a kind) is not.
+
+        Raises:
+            JiemiError: ClusterUnavailable.
+        """
+        refused: list[Refused] = []
+
+        async def one(each: Resolved) -> None:
+            try:
+                await self.would_be(each, wanted)
+            except JiemiError as error:
+                if error.failure.reason == "ClusterUnavailable":
+                    raise
+                refused.append(Refused(each.ref, each.manifest.file, error.failure))
+
+        await for_each(wanted, one, at_once=_AT_ONCE)
+        return refused
+
+    async def would_be(self, each: Resolved, others: Iterable[Resolved]) -> JsonObject | None:
+        """The object as it would be if it were applied; None where the API server can't tell before the others are.
+
+        Raises:
+            JiemiError: why it would be refused.
+        """
+        try:
+            return await self.objects.dry_run(
+                each.manifest.body, default_namespace=self.namespace, take_over=self._takes_over
+            )
+        except JiemiError as error:
+            reason = error.failure.reason
+            if comes_with(reason, each.ref, others) or (reason == "FieldImmutable" and self.spec.force):
+                return None
+            raise
+
+    @property
+    def _takes_over(self) -> bool:
+        return self.spec.conflict_policy == "TakeOver"
+
+    async def apply(self, wanted: Sequence[Resolved], before: Mapping[ObjectKey, InventoryEntry]) -> Applied:
+        """Apply objects, stage by stage.
+
+        Args:
+            wanted: no object twice.
+            before: the inventory until now.
+
+        Raises:
+            JiemiError: ClusterUnavailable does not go up: the objects that were not reached are refused with it.
+            Superseded: between two objects; what was applied until then is known to `applied` only.
+        """
+        done = Applied()
+        for stage in range(len(STAGES) + 1):
+            of_stage = [each for each in wanted if each.manifest.stage == stage]
+            in_any_order = stage == _IN_ANY_ORDER
+
+            async def one(each: Resolved) -> None:
+                await self._apply_one(each, before.get(each.key), done)
+
+            await for_each(of_stage, one, at_once=_AT_ONCE if in_any_order else 1)
+            for each in of_stage:
+                if each.key in done.entries and each.manifest.kind == "CustomResourceDefinition":
+                    await self._until_served(each)
+        return done
+
+    async def _apply_one(self, each: Resolved, before: InventoryEntry | None, done: Applied) -> None:
+        if self.is_superseded():
+            raise Superseded
+        lost = next(
+            (refused.failure for refused in done.refused if refused.failure.reason == "ClusterUnavailable"), None
+        )
+        if lost is not None:
+            # Each would wait as long as the first did.
+            done.refused.append(Refused(each.ref, each.manifest.file, lost))
+            return
+        try:
+            done.entries[each.key] = await self._write(each, before)
+        except JiemiError as error:
+            done.refused.append(Refused(each.ref, each.manifest.file, error.failure))
+
+    async def _write(self, each: Resolved, before: InventoryEntry | None) -> InventoryEntry:
+        try:
+            metadata = await self._apply_again(each)
+        except JiemiError as error:
+            if error.failure.reason != "FieldImmutable" or not self.spec.force:
+                raise
+            await self._delete_for_anew(each, error)
+            metadata = await self._apply_again(each)
+        entry = applied_entry(each.ref, each.manifest.file, ownership(metadata), before)
+        strange = strange_keys(entry, ownership(metadata))
+        if strange and self.spec.drift_policy == "Correct":
+            paths = [("data", key) for key in strange]
+            metadata = await self.objects.remove_fields(
+                each.ref, paths, resource_version=str(metadata.get("resourceVersion"))
+            )
+        self.applied(each.key, str(metadata.get("resourceVersion", "")))
+        return entry
+
+    async def _apply_again(self, each: Resolved) -> JsonObject:
+        """Apply, and again where another wrote at the same moment, or the kind is so new that it is not served yet."""
+        if each.resource is None:
+            # Whatever is served by now must be what was taken for granted when the object was admitted.
+            found = await self.objects.resource(each.ref.api_version, each.ref.kind)
+            if found is None or found.namespaced != bool(each.ref.namespace):
+                raise errors.kind_unknown(each.ref.api_version, each.ref.kind)
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                return await self.objects.apply(
+                    each.manifest.body, default_namespace=self.namespace, take_over=self._takes_over
+                )
+            except JiemiError as error:
+                is_new = error.failure.reason == "KindUnknown" and each.resource is None
+                if not tries_left or (error.failure.reason != "ApplyConflict" and not is_new):
+                    raise
+                if is_new:
+                    # It is listed a moment before it is served.
+                    await trio.sleep(_POLL_SECONDS)
+                    await self.objects.resource(each.ref.api_version, each.ref.kind, fresh=True)
+        raise AssertionError  # the last try returns or raises
+
+    async def _delete_for_anew(self, each: Resolved, why: JiemiError) -> None:
+        metadata = await self.objects.get_metadata(each.ref)
+        if metadata is None:
+            return
+        annotations = metadata.get("annotations") or {}
+        if each.manifest.kind in _NEVER_REPLACED or annotations.get(PRUNE_ANNOTATION) == "disabled":
+            raise JiemiError(
+                "FieldImmutable",
+                f"{why.failure.message}; spec.force does not delete "
+                + (f"a {each.manifest.kind}" if each.manifest.kind in _NEVER_REPLACED else "what keeps itself from it"),
+            ) from why
+        uid = str(metadata.get("uid"))
+        await self.objects.delete(each.ref, uid=uid)
+        with trio.move_on_after(GONE_SECONDS):
+            while True:
+                found = await self.objects.get_metadata(each.ref)
+                if found is None or found.get("uid") != uid:
+                    return
+                await trio.sleep(_POLL_SECONDS)
+        raise JiemiError(
+            "FieldImmutable", f"{each.ref.label} is deleted to be made anew, but not gone: finalizers hold it"
+        )
+
+    async def _until_served(self, each: Resolved) -> None:
+        """Wait for a CustomResourceDefinition's kind; if that takes too long, its objects tell what is missing."""
+        made = made_kind(each.manifest)
+        if made is None:
+            return
+        with trio.move_on_after(SERVED_SECONDS), contextlib.suppress(JiemiError):
+            # The API server is asked; it sets no event.
+            while not await self._is_served(each.ref, made):  # noqa: ASYNC110
+                await trio.sleep(_POLL_SECONDS)
+
+    async def _is_served(self, ref: ObjectRef, made: MadeKind) -> bool:
+        definition = await self.objects.get(ref)
+        if definition is not None and readiness(definition).state is not State.READY:
+            return False
+        versions = [f"{made.group}/{version}" for version in made.versions]
+        return None not in [await self.objects.resource(version, made.kind, fresh=True) for version in versions]
+
+
+_IN_ANY_ORDER = next(index for index, kinds in enumerate(STAGES) if "Secret" in kinds)
+
+
+def comes_with(reason: str, ref: ObjectRef, others: Iterable[Resolved]) -> bool:
+    """Whether an object is refused only because another that is applied before it is not there yet."""
+    if reason == "NamespaceNotFound":
+        return any(other.key == ObjectKey("", "Namespace", "", ref.namespace) for other in others)
+    if reason == "KindUnknown":
+        made = (made_kind(other.manifest) for other in others)
+        return any(each is not None and (each.group, each.kind) == (ref.key.group, ref.kind) for each in made)
+    return False
+
+
+def _ref(manifest: Manifest, namespace: str) -> ObjectRef:
+    return ObjectRef(manifest.api_version, manifest.kind, namespace, str(manifest.body["metadata"]["name"]))

@@ -1,0 +1,393 @@
+"""One deployment: files -> objects -> the cluster, and a status that tells what came of it.
+
+    render -> resolve -> admit -> (Atomic: rehearse) -> status written ahead -> apply -> prune
+
+The status is written before anything is applied: that a deployment is under way, and which objects it may make. So
+whoever reads it after an end at any moment knows that what is deployed is not certain, and forgets no object.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
+import attrs
+
+from jiemi.core.decryptor import DecryptorSpec
+from jiemi.core.decryptor_status import (
+    MAX_FAILED_OBJECTS,
+    FileStatus,
+    InventoryEntry,
+    ObjectFailure,
+    SecretVersion,
+)
+from jiemi.core.errors import Failure, JiemiError, Kind
+from jiemi.core.inventory import by_key, entry_of, left, ordered, ref_of
+from jiemi.core.objects import ObjectKey, Owner
+from jiemi.core.policy import PolicyRule, require_namespace
+from jiemi.core.references import secret_names
+from jiemi.core.status import Facts, is_settled, while_reconciling, with_facts
+from jiemi.miwen.apply import Applied, Applier, Refused, Resolved
+from jiemi.miwen.credentials import decryption_keys
+from jiemi.miwen.files import Todo
+from jiemi.miwen.kubernetes.port import Account, Kubernetes, Objects
+from jiemi.miwen.plan import plan
+from jiemi.miwen.prune import Pruned, prune
+from jiemi.miwen.registry import Registry
+from jiemi.miwen.render import Renderer, Rendering
+from jiemi.miwen.turn import Turn
+from jiemi.rpc.contract import Repository
+
+_OF_CONTENT = frozenset({"MacMismatch", "NotEncrypted", "UnknownFormat", "KeyMissing", "NotAKubernetesObject"})
+"""Why a file can't be rendered until it, its .sops.yaml, the spec or a key is another. All else may pass by itself: who
+runs a key service, for example, may let the credentials in."""
+
+_MAX_OBJECT_MESSAGE_CHARACTERS = 300
+
+_MAX_SHOWN = 5
+
+
+@attrs.frozen
+class Bounds:
+    """What the operator allows one Decryptor.
+
+    Attributes:
+        rules: the policy's rule for each file, by path; empty where there is no policy.
+        own_namespace_only: whether objects of other namespaces, and those without one, are refused.
+        asks_whose: whether an object's labels are asked whose it is: Miwen does not see all Decryptors.
+    """
+
+    rules: Mapping[str, PolicyRule]
+    own_namespace_only: bool
+    asks_whose: bool
+
+
+@attrs.frozen
+class Deployment:
+    """Deploys the files of one revision for one tick.
+
+    Attributes:
+        kubernetes: the cluster.
+        registry: whose objects are.
+        account: as whom objects are written; None is Miwen.
+        bounds: what is allowed.
+        now: the wall clock.
+        turn: of the tick.
+        spec: of its Decryptor.
+        repository: where the files are.
+        revision: full commit hash.
+        todo: what of the files there is to do.
+        drifted: objects to correct whose files have not changed.
+    """
+
+    kubernetes: Kubernetes
+    registry: Registry
+    account: Account | None
+    bounds: Bounds
+    now: Callable[[], datetime.datetime]
+    turn: Turn
+    spec: DecryptorSpec
+    repository: Repository
+    revision: str
+    todo: Todo
+    drifted: Collection[ObjectKey]
+
+    async def run(self) -> None:
+        """Deploy. What came of it is in `turn.known`, also where it fails.
+
+        Raises:
+            JiemiError: what could not be done; the rest is.
+            Superseded, ObjectGone.
+        """
+        turn, before = self.turn, by_key(self.turn.known.inventory)
+        rendering = await self._render()
+        turn.known = with_facts(turn.known, rendering.facts)
+        broken = {**self.todo.failed, **rendering.failures}
+        applier = self._applier()
+        resolved, refused = await applier.resolve(rendering.manifests)
+        self._require_allowed(resolved)
+        admitted, more = await self._admit(self._changed(resolved), before)
+        refused += more
+        atomic = self.spec.apply_policy == "Atomic"
+        if atomic and not (broken or refused):
+            refused += await applier.rehearse(admitted)
+        held_back = atomic and bool(broken or refused)
+        if held_back:
+            admitted = []
+        kept = {key: entry for key, entry in before.items() if entry.file in self.todo.kept}
+        wanted = {each.key for each in resolved} | set(kept)
+        if not (wanted or refused or broken or self.spec.allow_empty):
+            raise JiemiError(
+                "NothingToApply",
+                "the files hold no object; what was applied stays. Correct them, or set spec.allowEmpty if it is meant",
+            )
+        applied = await self._apply(applier, admitted, before)
+        applied.refused = [*refused, *applied.refused]
+        # Of an object whose apply broke off it is not known whether it was made.
+        unsure = {each.ref.key for each in applied.refused if each.failure.kind is Kind.TRANSIENT}
+        ahead = {key: entry for key, entry in by_key(turn.known.inventory).items() if key in unsure}
+        inventory = {**before, **ahead, **applied.entries}
+        files = self._deployed(broken, applied.refused, held_back=held_back)
+        if not held_back:
+            # What left a file is of no file, so that it is pruned as soon as all are in order.
+            whole = {file.path for file in files if file.blob}
+            inventory = {
+                key: entry if key in wanted or entry.file not in whole else attrs.evolve(entry, file="")
+                for key, entry in inventory.items()
+            }
+        turn.set_inventory(attrs.evolve(turn.known, inventory=ordered(inventory)))
+        if not (broken or applied.refused):
+            await self._prune(left(inventory, wanted))
+        self._record(files, applied.refused, is_certain=not (held_back and self.todo.everything))
+        self._raise(broken, applied.refused, len(rendering.manifests), held_back=held_back)
+
+    async def plan(self) -> None:
+        """Compute what an apply would do (spec.mode: DryRun).
+
+        Raises:
+            JiemiError: what could not be done; the plan tells the rest.
+        """
+        turn, before = self.turn, by_key(self.turn.known.inventory)
+        rendering = await self._render()
+        applier = self._applier()
+        resolved, refused = await applier.resolve(rendering.manifests)
+        self._require_allowed(resolved)
+        admitted, more = await self._admit(resolved, before)
+        gone = left(before, {each.key for each in resolved}) if self.spec.prune and not rendering.failures else ()
+        planned, refused = await plan(
+            applier,
+            admitted,
+            [*refused, *more],
+            gone,
+            revision=self.revision,
+            owner=self._owner,
+        )
+        turn.known = attrs.evolve(with_facts(turn.known, rendering.facts), plan=planned)
+        self._raise(rendering.failures, refused, len(rendering.manifests), held_back=False)
+
+    # --- what is wanted
+
+    async def _render(self) -> Rendering:
+        decryptor, known = self.turn.decryptor, self.turn.known
+        if not self.todo.render:
+            return Rendering((), {}, None)
+        keys = await decryption_keys(
+            decryptor, self.spec, self.kubernetes, self.turn.progress.versions, vault_address=known.vault_address
+        )
+        renderer = Renderer(
+            repository=self.repository,
+            spec=self.spec,
+            revision=self.revision,
+            keys=keys,
+            recipients={path: rule.recipients for path, rule in self.bounds.rules.items()},
+            facts=Facts(known.encryption, known.vault_address) if known.encryption is not None else None,
+        )
+        rendering = await renderer.render(self.todo.render, whole=len(self.todo.render) == len(self.todo.files))
+        partly = {manifest.file for manifest in rendering.manifests}
+        for file in self.todo.render:
+            failure = rendering.failures.get(file.path)
+            # What there is in a broken file is looked after like all else.
+            if failure is not None and failure.reason in _OF_CONTENT and file.path not in partly:
+                self.turn.progress.failed[file] = failure
+        return rendering
+
+    def _changed(self, resolved: Sequence[Resolved]) -> Sequence[Resolved]:
+        """The objects to apply: of files that are only read for one that drifted, that one alone."""
+        if self.todo.everything:
+            return resolved
+        deployed = {file.path for file in set(self.todo.render) & set(self.turn.known.files)}
+        return [each for each in resolved if each.manifest.file not in deployed or each.key in self.drifted]
+
+    def _require_allowed(self, resolved: Iterable[Resolved]) -> None:
+        """Refuse all objects where the operator's policy does not allow one.
+
+        Raises:
+            JiemiError: PolicyDenied.
+        """
+        for each in resolved:
+            rule = self.bounds.rules.get(each.manifest.file)
+            if rule is not None:
+                require_namespace(rule, each.ref, namespace=self.turn.decryptor.meta.namespace)
+
+    async def _admit(
+        self, resolved: Sequence[Resolved], before: Mapping[ObjectKey, InventoryEntry]
+    ) -> tuple[list[Resolved], list[Refused]]:
+        """The objects that are ours to apply, and the others."""
+        admitted: list[Resolved] = []
+        refused: list[Refused] = []
+        files = {key: entry.file for key, entry in before.items() if entry.file in self.todo.kept}
+        for each in resolved:
+            failure = await self._objection(each, files.get(each.key), before)
+            if failure is None:
+                admitted.append(each)
+                files[each.key] = each.manifest.file
+            else:
+                refused.append(Refused(each.ref, each.manifest.file, failure))
+        return admitted, refused
+
+    async def _objection(
+        self, each: Resolved, other_file: str | None, before: Mapping[ObjectKey, InventoryEntry]
+    ) -> Failure | None:
+        meta, label = self.turn.decryptor.meta, each.ref.label
+        if self.bounds.own_namespace_only and each.ref.namespace != meta.namespace:
+            where = f"in namespace {each.ref.namespace}" if each.ref.namespace else "in no namespace"
+            return Failure("CrossNamespaceDenied", f"{label} is {where}: Miwen runs with --no-cross-namespace")
+        if other_file == each.manifest.file:
+            return Failure("DuplicateObject", f"{other_file} describes {label} twice")
+        if other_file is not None:
+            return Failure("DuplicateObject", f"{other_file} and {each.manifest.file} both describe {label}")
+        if self.spec.mode == "DryRun":
+            holder = self.registry.holder(each.key)
+            holder = None if holder == meta.key else holder
+        else:
+            holder = self.registry.claim(meta.key, each.key)
+        if holder is not None:
+            return Failure("ObjectClaimed", f"{label} belongs to Decryptor {holder[0]}/{holder[1]}")
+        if self.bounds.asks_whose and each.key not in before and each.resource is not None:
+            return await self._objection_of_labels(each)
+        return None
+
+    async def _objection_of_labels(self, each: Resolved) -> Failure | None:
+        """Why an object that no Decryptor of this namespace has may be another's."""
+        try:
+            metadata = await self._objects.get_metadata(each.ref)
+        except JiemiError as error:
+            if error.failure.reason == "ClusterUnavailable":
+                raise
+            return error.failure
+        owner = Owner.in_labels(metadata.get("labels")) if metadata is not None else None
+        # Labels stay on an object that its Decryptor has dropped. Of this namespace's the registry knows better.
+        if owner is None or owner.namespace == self._owner.namespace:
+            return None
+        return Failure(
+            "ObjectClaimed", f"{each.ref.label} belongs to Decryptor {owner}, as its labels jiemi.cr/decryptor-* say"
+        )
+
+    # --- what is done
+
+    async def _apply(
+        self, applier: Applier, admitted: Sequence[Resolved], before: Mapping[ObjectKey, InventoryEntry]
+    ) -> Applied:
+        if not admitted:
+            return Applied()
+        turn = self.turn
+        ahead = {each.key: before.get(each.key) or entry_of(each.ref, each.manifest.file) for each in admitted}
+        inventory = ordered({**before, **ahead})
+        # What only corrects objects changes nothing that a status tells.
+        if not {each.key for each in admitted} <= set(self.drifted):
+            turn.progress.generation = None
+            if inventory != turn.known.inventory or is_settled(turn.known):
+                turn.known = while_reconciling(
+                    attrs.evolve(turn.known, inventory=inventory),
+                    f"{len(admitted)} objects of revision {self.revision} are being applied",
+                    generation=turn.generation,
+                    now=self.now(),
+                )
+                await turn.write(turn.known)
+        return await applier.apply(admitted, before)
+
+    async def _prune(self, gone: Sequence[InventoryEntry]) -> None:
+        turn = self.turn
+        if gone and self.spec.prune:
+            pruned = await prune(gone, self._objects, self._owner)
+        else:
+            pruned = Pruned(left=list(gone))
+        stay = [ref_of(each).key for each in (*pruned.deleted, *pruned.left)]
+        inventory = {key: entry for key, entry in by_key(turn.known.inventory).items() if key not in stay}
+        turn.set_inventory(attrs.evolve(turn.known, inventory=ordered(inventory)))
+        turn.progress.unpruned = bool(pruned.refused)
+        if pruned.deleted:
+            names = [ref_of(each).label for each in pruned.deleted]
+            turn.note("Normal", "Pruned", "Prune", f"deleted, for they left the repository: {_listed(names)}")
+        if pruned.refused:
+            self._set_failed(pruned.refused)
+            raise _first([each.failure for each in pruned.refused], len(gone), "not deleted")
+
+    # --- what is told
+
+    def _deployed(
+        self, broken: Collection[str], refused: Iterable[Refused], *, held_back: bool
+    ) -> tuple[FileStatus, ...]:
+        """The files as they are deployed. One that is not, or not whole, has no blob: it is done again until it is, and
+        if it leaves the repository before, its objects are known to have left."""
+        if held_back:
+            return self.turn.known.files
+        wrong = {*broken, *(each.file for each in refused)}
+        return tuple(FileStatus(file.path, "") if file.path in wrong else file for file in self.todo.files)
+
+    def _record(self, files: tuple[FileStatus, ...], refused: Sequence[Refused], *, is_certain: bool) -> None:
+        """
+        Args:
+            is_certain: whether what is deployed is what `files` and this generation of the spec describe.
+        """
+        turn = self.turn
+        self._set_failed(refused)
+        turn.known = attrs.evolve(turn.known, files=files, credentials=self.credentials())
+        turn.progress.generation = turn.generation if is_certain else None
+        self.registry.hold(turn.decryptor.meta.key, by_key(turn.known.inventory))
+
+    def credentials(self) -> tuple[SecretVersion, ...]:
+        """The Secrets that the spec names, as they were read."""
+        return credentials_of(self.spec, self.turn.progress.versions)
+
+    def _set_failed(self, refused: Sequence[Refused]) -> None:
+        failed = tuple(
+            ObjectFailure(
+                each.ref.kind,
+                each.ref.name,
+                each.failure.reason,
+                each.failure.message[:_MAX_OBJECT_MESSAGE_CHARACTERS],
+                each.ref.namespace or None,
+                each.file,
+            )
+            for each in refused[:MAX_FAILED_OBJECTS]
+        )
+        self.turn.known = attrs.evolve(self.turn.known, failed_objects=failed)
+
+    def _raise(
+        self, broken: Mapping[str, Failure], refused: Sequence[Refused], objects: int, *, held_back: bool
+    ) -> None:
+        failures = [*broken.values(), *(each.failure for each in refused)]
+        if not failures:
+            return
+        what_not = "refused, so none is applied (applyPolicy: Atomic)" if held_back else "not applied"
+        if broken and not refused and len(self.todo.files) > 1:
+            raise _first(failures, len(self.todo.files), what_not, what="files")
+        raise _first(failures, objects + len(broken), what_not)
+
+    @property
+    def _objects(self) -> Objects:
+        return self.kubernetes.objects(self.account)
+
+    @property
+    def _owner(self) -> Owner:
+        return Owner.of(self.turn.decryptor.meta.namespace, self.turn.decryptor.meta.name)
+
+    def _applier(self) -> Applier:
+        turn = self.turn
+        return Applier(
+            objects=self._objects,
+            spec=self.spec,
+            namespace=turn.decryptor.meta.namespace,
+            owner=self._owner,
+            applied=turn.slot.applied,
+            is_superseded=lambda: turn.slot.is_behind(turn.decryptor),
+        )
+
+
+def credentials_of(spec: DecryptorSpec, versions: Mapping[str, str]) -> tuple[SecretVersion, ...]:
+    """The Secrets that the spec names, in the versions that were read."""
+    names = sorted(secret_names(spec) & set(versions))
+    return tuple(SecretVersion(name, versions[name]) for name in names)
+
+
+def _first(failures: Sequence[Failure], of: int, what_not: str, *, what: str = "objects") -> JiemiError:
+    """The failure that decides when it is tried again: what may pass soon goes before what is stalled."""
+    first = min(failures, key=lambda failure: failure.kind is Kind.STALLED)
+    counted = f"{len(failures)} of {of} {what} were {what_not}, the first: " if of > 1 else ""
+    return JiemiError(first.reason, counted + first.message)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MAX_SHOWN} more" if len(names) > _MAX_SHOWN else ""
+    return ", ".join(names[:_MAX_SHOWN]) + more

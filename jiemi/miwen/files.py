@@ -1,0 +1,122 @@
+"""Which files a Decryptor is about, and which of them have to be looked into."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+import attrs
+
+from jiemi.core.decryptor import DecryptorSpec, SourceSpec
+from jiemi.core.decryptor_status import FileStatus
+from jiemi.core.errors import Failure, JiemiError
+from jiemi.rpc.contract import FilesRequest, Repository, Source
+
+_CONFIG_NAME = ".sops.yaml"
+
+
+def path_in_tree(path: str) -> str:
+    """A path as Krapao gives it back: `./a//b.yaml` is a/b.yaml."""
+    return "/".join(part for part in path.split("/") if part not in ("", "."))
+
+
+def source_of(spec: DecryptorSpec) -> Source:
+    """The repository and what is followed in it."""
+    repository = spec.source.repository
+    ref = repository.ref
+    if ref is None:
+        return Source(repository.url)
+    if ref.commit is not None:
+        return Source(repository.url, commit=ref.commit)
+    return Source(repository.url, ref.branch, ref.tag)
+
+
+async def wanted_files(repository: Repository, revision: str, source: SourceSpec) -> tuple[FileStatus, ...]:
+    """The files of a revision that the spec names, ordered by path.
+
+    Raises:
+        JiemiError: as `Repository.files`.
+    """
+    named = ((source.file_to_decrypt,) if source.file_to_decrypt is not None else ()) + source.files
+    asked = (*named, source.sops_path) if source.sops_path is not None else named
+    listed = await repository.files(FilesRequest(revision, tuple(dict.fromkeys(asked)), source.exclude))
+    sops_path = path_in_tree(source.sops_path) if source.sops_path is not None else None
+    config = next((entry.blob for entry in listed.entries if entry.path == sops_path), None)
+    by_name = {path_in_tree(path) for path in named}
+    files = []
+    for entry in listed.entries:
+        # A .sops.yaml is no manifest, though a glob may match it.
+        is_config = entry.path == sops_path or entry.path.rpartition("/")[2] == _CONFIG_NAME
+        if not is_config or entry.path in by_name:
+            files.append(FileStatus(entry.path, entry.blob, config if config is not None else entry.config))
+    return tuple(files)
+
+
+@attrs.frozen
+class Todo:
+    """What of the files there is to do.
+
+    Attributes:
+        files: all that are wanted.
+        render: those that have to be decrypted.
+        left: paths of those that are deployed and wanted no more.
+        failed: those of which is known that they can't be, by path: nothing that they depend on has changed since.
+        everything: whether all files are done, whatever is deployed.
+    """
+
+    files: tuple[FileStatus, ...]
+    render: tuple[FileStatus, ...]
+    left: frozenset[str]
+    failed: Mapping[str, Failure]
+    everything: bool
+
+    @property
+    def nothing(self) -> bool:
+        return not self.render and not self.left and not self.failed
+
+    @property
+    def kept(self) -> frozenset[str]:
+        """Paths of those that stay as they are deployed."""
+        return frozenset(file.path for file in self.files) - {file.path for file in self.render} - set(self.failed)
+
+
+def todo(
+    wanted: Collection[FileStatus],
+    deployed: Iterable[FileStatus],
+    *,
+    everything: bool,
+    again: Collection[str],
+    failed: Mapping[FileStatus, Failure],
+) -> Todo:
+    """What there is to do.
+
+    Args:
+        wanted: the files of the revision.
+        deployed: those that are.
+        everything: whether to do those too that have not changed.
+        again: paths of files to do though they have not changed.
+        failed: what is known to fail; not believed where everything is done.
+    """
+    known = frozenset(deployed)
+    failed = {} if everything else failed
+    changed = [file for file in wanted if everything or file not in known or file.path in again]
+    return Todo(
+        tuple(wanted),
+        tuple(file for file in changed if file not in failed),
+        frozenset(file.path for file in known) - {file.path for file in wanted},
+        {file.path: failed[file] for file in changed if file in failed},
+        everything,
+    )
+
+
+def require_some(todo: Todo, spec: DecryptorSpec) -> None:
+    """Refuse files of which there are none.
+
+    Raises:
+        JiemiError: NothingToApply.
+    """
+    if not todo.files and not spec.allow_empty:
+        raise JiemiError(
+            "NothingToApply",
+            "spec.source.files matches no file of the revision; what was applied stays. Correct it, or set "
+            "spec.allowEmpty if it is meant",
+        )

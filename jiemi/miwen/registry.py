@@ -1,0 +1,195 @@
+"""What Miwen knows of all Decryptors at once: whose an object is, who depends on whom, who names which Secret.
+
+It is built from the Decryptors and their statuses alone, so a restart builds the same. No loop ticks before it is
+complete: an object could be taken for nobody's otherwise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import trio
+
+from jiemi.core.decryptor import Decryptor, DecryptorSpec
+from jiemi.core.dependencies import describe_cycle, find_cycle
+from jiemi.core.drift import Observation
+from jiemi.core.errors import Failure
+from jiemi.core.inventory import by_key
+from jiemi.core.objects import ObjectKey
+from jiemi.core.references import secret_names
+from jiemi.core.status import PLANNED, condition, is_ready
+from jiemi.miwen.slot import Slot
+
+Key = tuple[str, str]
+
+
+class Registry:
+    """All Decryptors.
+
+    Attributes:
+        complete: set once every Decryptor that existed at the start is in it.
+    """
+
+    def __init__(self) -> None:
+        self.complete = trio.Event()
+        self._decryptors: dict[Key, Decryptor] = {}
+        self._holders: dict[ObjectKey, Key] = {}
+        self._held: dict[Key, frozenset[ObjectKey]] = {}
+        self._slots: dict[Key, Slot] = {}
+        self._dependents: defaultdict[Key, set[Key]] = defaultdict(set)
+        self._users: defaultdict[Key, set[Key]] = defaultdict(set)
+        self._waiting: defaultdict[ObjectKey, set[Key]] = defaultdict(set)
+
+    def put(self, decryptor: Decryptor) -> None:
+        """A Decryptor is there, new or changed."""
+        key = decryptor.meta.key
+        old = self._decryptors.get(key)
+        self._decryptors[key] = decryptor
+        if old is None or old.meta.uid != decryptor.meta.uid:
+            # From here on its loop knows better than its status.
+            self.hold(key, by_key(decryptor.status.inventory) if decryptor.status is not None else ())
+        if old is None or old.spec != decryptor.spec:
+            if old is not None:
+                self._forget_references(old)
+            for other in depends_on(decryptor):
+                self._dependents[other].add(key)
+            for name in secret_names(decryptor.spec):
+                self._users[key[0], name].add(key)
+        if old is not None and depends_on(old) != depends_on(decryptor):
+            self._wake(self._behind(key))
+        elif old is None or _is_ready(old) != _is_ready(decryptor) or old.spec != decryptor.spec:
+            self._wake(self._dependents.get(key, ()))
+
+    def remove(self, key: Key) -> None:
+        """A Decryptor is gone."""
+        old = self._decryptors.pop(key, None)
+        if old is None:
+            return
+        self._forget_references(old)
+        self.hold(key, ())
+        for waiting in self._waiting.values():
+            waiting.discard(key)
+        self._wake(self._behind(key))
+
+    @contextlib.contextmanager
+    def following(self, slot: Slot) -> Iterator[None]:
+        """Wake the loop of a Decryptor through its slot while the context lasts."""
+        key = slot.latest.meta.key
+        self._slots[key] = slot
+        try:
+            yield
+        finally:
+            if self._slots.get(key) is slot:
+                del self._slots[key]
+
+    def see(self, key: ObjectKey, metadata: Mapping[str, Any], *, deleted: bool) -> None:
+        """A watch showed an object in another state: whose it is, is told."""
+        holder = self._holders.get(key)
+        if holder in self._slots:
+            self._slots[holder].see(key, Observation.of(metadata, deleted=deleted))
+
+    # --- whose an object is
+
+    def holder(self, key: ObjectKey) -> Key | None:
+        """The Decryptor that has the object, if one has."""
+        return self._holders.get(key)
+
+    def hold(self, key: Key, objects: Iterable[ObjectKey]) -> None:
+        """A Decryptor has these objects and no others.
+
+        Those that another has stay that one's. A Decryptor that is gone can have none, though its loop still ends.
+        """
+        old = self._held.pop(key, frozenset())
+        for each in old:
+            if self._holders.get(each) == key:
+                del self._holders[each]
+        if key in self._decryptors:
+            self._held[key] = frozenset(each for each in objects if self._holders.setdefault(each, key) == key)
+        for each in old - self._held.get(key, frozenset()):
+            self._wake(self._waiting.pop(each, ()))
+
+    def claim(self, key: Key, each: ObjectKey) -> Key | None:
+        """Take an object for a Decryptor. Returns the one that has it already, or None. Who did not get it is woken
+        when it is free."""
+        holder = self._holders.get(each)
+        if holder not in (None, key):
+            self._waiting[each].add(key)
+            return holder
+        if key in self._decryptors:
+            self._holders[each] = key
+            self._held[key] = self._held.get(key, frozenset()) | {each}
+        return None
+
+    # --- who depends on whom
+
+    def blocked(self, decryptor: Decryptor) -> Failure | None:
+        """Why a Decryptor must not deploy yet."""
+        wanted = depends_on(decryptor)
+        if not wanted:
+            return None
+        cycle = find_cycle(decryptor.meta.key, lambda key: depends_on(self._decryptors.get(key)))
+        if cycle is not None:
+            return Failure("DependencyCycle", f"spec.dependsOn makes a circle: {describe_cycle(cycle)}")
+        waiting = [each for each in wanted if not _is_ready(self._decryptors.get(each))]
+        if not waiting:
+            return None
+        namespace, name = waiting[0]
+        other = self._decryptors.get(waiting[0])
+        found = condition(other.status, "Ready") if other is not None else None
+        why = "does not exist" if other is None else "is not ready" + (f" ({found.reason})" if found else "")
+        more = f"; nor are {len(waiting) - 1} more" if len(waiting) > 1 else ""
+        return Failure("DependencyNotReady", f"spec.dependsOn: Decryptor {namespace}/{name} {why}{more}")
+
+    def _behind(self, key: Key) -> set[Key]:
+        """Those that depend on one, and those that depend on them: a circle that is broken concerns all of it."""
+        found: set[Key] = set()
+        open_ones = [key]
+        while open_ones:
+            new = self._dependents.get(open_ones.pop(), set()) - found
+            found |= new
+            open_ones += new
+        return found
+
+    # --- who names which Secret
+
+    def secret_changed(self, namespace: str, name: str) -> None:
+        """A Secret was written or deleted: whoever names it looks."""
+        self._wake(self._users.get((namespace, name), ()))
+
+    def _wake(self, keys: Iterable[Key]) -> None:
+        for key in tuple(keys):
+            if key in self._slots:
+                self._slots[key].wake()
+
+    def _forget_references(self, decryptor: Decryptor) -> None:
+        key = decryptor.meta.key
+        for index, names in (
+            (self._dependents, depends_on(decryptor)),
+            (self._users, [(key[0], name) for name in secret_names(decryptor.spec)]),
+        ):
+            for name in names:
+                index[name].discard(key)
+                if not index[name]:
+                    del index[name]
+
+    @property
+    def decryptors(self) -> Mapping[Key, Decryptor]:
+        """All of them, as they were read last."""
+        return self._decryptors
+
+
+def depends_on(decryptor: Decryptor | None) -> list[Key]:
+    """The Decryptors that one depends on."""
+    if decryptor is None or not isinstance(decryptor.spec, DecryptorSpec):
+        return []
+    return [(each.namespace or decryptor.meta.namespace, each.name) for each in decryptor.spec.depends_on]
+
+
+def _is_ready(decryptor: Decryptor | None) -> bool:
+    if decryptor is None or not is_ready(decryptor.status, decryptor.meta.generation):
+        return False
+    ready = condition(decryptor.status, "Ready")
+    return ready is not None and ready.reason != PLANNED  # mode: DryRun has applied nothing

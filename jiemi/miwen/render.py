@@ -1,0 +1,225 @@
+"""Files -> the objects that they describe, and what went wrong with the others.
+
+A file that can't be decrypted, and a document that is no Kubernetes object, keep nothing else from being applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from jiemi.core.decryptor import DecryptorSpec
+from jiemi.core.decryptor_status import EncryptionStatus, FileStatus
+from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.manifests import Manifest, look_like_objects, read_manifests
+from jiemi.core.sensitive import SensitiveBytes
+from jiemi.core.status import Facts
+from jiemi.core.target import may_hold_objects, require_form, target_manifest, target_values, wants_whole_file
+from jiemi.miwen.files import path_in_tree
+from jiemi.miwen.parallel import for_each
+from jiemi.rpc.contract import Rendered, RenderRequest, Repository
+from jiemi.rpc.keys import DecryptionKey, VaultKey
+
+MAX_DECRYPTOR_BYTES = 32 * 1024 * 1024
+"""The most that the files of one Decryptor may decrypt to together: they are in memory until they are applied."""
+
+_AT_ONCE = 4
+"""How many files of one Decryptor are decrypted at once."""
+
+_MAX_RECIPIENTS = 64
+
+
+@attrs.frozen
+class Rendering:
+    """What became of the files.
+
+    Attributes:
+        manifests: what they describe, ordered by file and document.
+        failures: why a file is not in there, or not whole, by its path.
+        facts: what was learnt of the files; None where nothing was.
+    """
+
+    manifests: tuple[Manifest, ...]
+    failures: Mapping[str, Failure]
+    facts: Facts | None
+
+
+@attrs.frozen
+class Renderer:
+    """Renders the files of one revision.
+
+    Attributes:
+        repository: where they are.
+        spec: of the Decryptor.
+        revision: full commit hash.
+        keys: what opens them.
+        recipients: by path, the patterns of the recipients that may be asked; a path that is missing may ask all.
+        facts: what is known of the files so far.
+    """
+
+    repository: Repository
+    spec: DecryptorSpec
+    revision: str
+    keys: tuple[DecryptionKey, ...]
+    recipients: Mapping[str, tuple[str, ...]]
+    facts: Facts | None
+
+    async def render(self, files: Sequence[FileStatus], *, whole: bool) -> Rendering:
+        """Render files.
+
+        Args:
+            whole: whether they are all that the Decryptor has, so that nothing known of others is to be kept.
+
+        Raises:
+            JiemiError: what is wrong with the repository or with Krapao, and so with every file; LimitExceeded.
+        """
+        found: dict[str, _File] = {}
+        failures: dict[str, Failure] = {}
+        vault = self.spec.provider.vault
+        names_none = vault is not None and vault.address is None
+        address = self.facts.vault_address if self.facts is not None and names_none else None
+
+        async def one(file: FileStatus) -> None:
+            nonlocal address
+            try:
+                done = await self._file(file.path, address)
+            except JiemiError as error:
+                if error.failure.reason in _OF_ALL_FILES:
+                    raise
+                failures[file.path] = error.failure
+                return
+            found[file.path] = done
+            if names_none:
+                address = address or done.rendered.vault_address
+            if sum(each.size for each in found.values()) > MAX_DECRYPTOR_BYTES:
+                limit = f"{MAX_DECRYPTOR_BYTES // 1024**2} MiB"
+                raise JiemiError(
+                    "LimitExceeded", f"the files decrypt to more than {limit} together: split the Decryptor"
+                )
+
+        # The first file may name the Vault server for all. So they go one by one until one has.
+        await for_each(files, one, at_once=1 if names_none and address is None else _AT_ONCE)
+        in_order = {file.path: found[file.path] for file in files if file.path in found}
+        manifests, more = self._manifests(in_order, all_read=not failures)
+        failures |= more
+        return Rendering(manifests, failures, self._facts(list(found.values()), address, whole=whole))
+
+    async def _file(self, path: str, pinned: str | None) -> _File:
+        target = self.spec.target
+        is_the_one = self._is_the_one(path)
+        require_form(target, path)
+        as_target = wants_whole_file(target, path) and (is_the_one or not may_hold_objects(path))
+        rendered = await self._render(path, whole_file=as_target, pinned=pinned, allow_plain=not is_the_one)
+        if target is None:
+            return _File(rendered, of_target=False)
+        if is_the_one or not may_hold_objects(path):
+            return _File(rendered, of_target=True)
+        if look_like_objects(rendered.documents):
+            return _File(rendered, of_target=False)
+        if wants_whole_file(target, path):
+            rendered = await self._render(path, whole_file=True, pinned=pinned, allow_plain=True)
+        return _File(rendered, of_target=True)
+
+    async def _render(self, path: str, *, whole_file: bool, pinned: str | None, allow_plain: bool) -> Rendered:
+        keys = tuple(
+            attrs.evolve(key, pinned_address=pinned) if pinned is not None and isinstance(key, VaultKey) else key
+            for key in self.keys
+        )
+        return await self.repository.render(
+            RenderRequest(
+                self.revision,
+                path,
+                self.spec.source.sops_path,
+                keys,
+                whole_file=whole_file,
+                allowed_recipients=self.recipients.get(path, ()),
+                allow_plain=allow_plain,
+            )
+        )
+
+    def _is_the_one(self, path: str) -> bool:
+        """Whether it is fileToDecrypt, which must be encrypted, and hold something."""
+        named = self.spec.source.file_to_decrypt
+        return named is not None and path == path_in_tree(named)
+
+    def _manifests(
+        self, files: Mapping[str, _File], *, all_read: bool
+    ) -> tuple[tuple[Manifest, ...], dict[str, Failure]]:
+        manifests: list[Manifest] = []
+        failures: dict[str, Failure] = {}
+        values: dict[str, Mapping[str, SensitiveBytes]] = {}
+        for path, file in files.items():
+            try:
+                if self.spec.target is not None and file.of_target:
+                    values[path] = target_values(
+                        self.spec.target, path=path, documents=file.rendered.documents, content=file.rendered.content
+                    )
+                    continue
+                objects, broken = read_manifests(file.rendered.documents, path=path)
+                manifests += objects
+                if broken:
+                    failures[path] = broken[0]
+                elif not objects and self._is_the_one(path):
+                    raise JiemiError("NotAKubernetesObject", f"{path} holds no document at all")
+            except JiemiError as error:
+                failures[path] = error.failure
+                all_read &= not file.of_target
+        # Without the keys of a file that can't be read, they would be taken out of the object.
+        if self.spec.target is not None and values and all_read:
+            try:
+                manifests.append(target_manifest(self.spec.target, values))
+            except JiemiError as error:
+                failures |= dict.fromkeys(values, error.failure)
+        return tuple(manifests), failures
+
+    def _facts(self, files: Sequence[_File], vault_address: str | None, *, whole: bool) -> Facts | None:
+        said = [file.rendered.encryption for file in files if file.rendered.encrypted]
+        old = self.facts.encryption if self.facts is not None and not whole else None
+        if not said and old is None:
+            return None if not files else Facts(EncryptionStatus(), vault_address)
+        known = ([old] if old is not None else []) + [
+            EncryptionStatus(
+                each.recipients, each.last_modified, each.sops_version, each.stale_recipients, each.key_expires_at
+            )
+            for each in said
+        ]
+
+        def texts(name: str) -> tuple[str, ...]:
+            return tuple(dict.fromkeys(text for each in known for text in getattr(each, name)))[:_MAX_RECIPIENTS]
+
+        def times(name: str) -> list[str]:
+            return [getattr(each, name) for each in known if getattr(each, name) is not None]
+
+        return Facts(
+            EncryptionStatus(
+                texts("recipients"),
+                max(times("last_modified"), default=None),
+                known[-1].sops_version,
+                texts("stale_recipients"),
+                min(times("key_expires_at"), default=None),
+            ),
+            vault_address,
+        )
+
+
+_OF_ALL_FILES = frozenset(
+    {
+        *("RepositoryAccessDenied", "RepositoryNotFound", "HostKeyUnknown", "InvalidUrl", "SchemeNotAllowed"),
+        *("HostUnreachable", "TlsVerificationFailed", "RefNotFound", "RevisionNotFound", "GitProtocolError"),
+        *("StorageFailed", "SopsMissing", "GpgMissing", "KrapaoUnavailable", "ProviderNotSupportedYet"),
+        *("AmbientIdentityNotAllowed", "KeyInvalid"),
+    }
+)
+"""What is wrong with one file for these reasons, is wrong with all."""
+
+
+@attrs.frozen
+class _File:
+    rendered: Rendered
+    of_target: bool
+
+    @property
+    def size(self) -> int:
+        content = self.rendered.content
+        return sum(map(len, self.rendered.documents)) + (len(content) if content is not None else 0)

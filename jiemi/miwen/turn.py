@@ -1,0 +1,149 @@
+"""What one tick of one Decryptor works with, and what it leaves for the next."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+import attrs
+
+from jiemi.core.decryptor import Decryptor
+from jiemi.core.decryptor_status import DecryptorStatus, FileStatus
+from jiemi.core.drift import Drift
+from jiemi.core.errors import Failure
+from jiemi.core.inventory import by_key
+from jiemi.core.objects import ObjectKey, ObjectRef
+from jiemi.miwen.fights import Fights
+from jiemi.miwen.kubernetes.discovery import Resource
+from jiemi.miwen.open_repository import OpenRepository
+from jiemi.miwen.slot import Slot
+
+
+class ObjectGone(Exception):
+    """The Decryptor is gone, or another of its name took its place: there is nothing to write a status to."""
+
+
+@attrs.frozen
+class Note:
+    """Something to tell in an Event.
+
+    Attributes:
+        type: Warning for what someone should look at.
+        reason: in one word.
+        action: what Miwen did or tried.
+        text: a sentence; names only.
+        related: the object that it is about, if it is about one.
+        transition: whether it ends what an earlier one told, so that it is told again however often.
+    """
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    action: str
+    text: str
+    related: ObjectRef | None = None
+    transition: bool = False
+
+
+@attrs.define
+class Progress:
+    """What a loop remembers from tick to tick, beside the status.
+
+    Attributes:
+        looked: the revision that the last tick found, or None where it found none.
+        generation: the spec's generation whose files status.files are deployed as; None while that is not certain. A
+            tick that could not even ask leaves it alone, so that a host's blip does not cause everything to be
+            decrypted and applied again.
+        head: generation, revision and trio's time of the last answer about the head.
+        listed: revision, generation and files, as they were listed last.
+        failed: files that can't be rendered, until something that they depend on changes.
+        versions: resourceVersions of the Secrets that the spec names, as they were read.
+        unpruned: whether objects are left that should have been deleted.
+        drifted: objects that are known to differ, and are not corrected (yet).
+        unread: why an object that may differ could not be looked at, or None.
+        fights: how often which object was corrected.
+        watched_secrets: names of the Secrets that the watch has shown.
+        watching: the kinds of the objects, as they are watched.
+        watched: whether the objects were compared with what the watches show, since the start.
+        waiting_since: when the applied objects began to be waited for (trio's clock), or None.
+        planned: generation and files that status.plan is about; None where that is not certain.
+    """
+
+    looked: str | None = None
+    generation: int | None = None
+    head: tuple[int, str, float] | None = None
+    listed: tuple[str, int, tuple[FileStatus, ...]] | None = None
+    failed: dict[FileStatus, Failure] = attrs.field(factory=dict)
+    versions: dict[str, str] = attrs.field(factory=dict)
+    unpruned: bool = False
+    drifted: dict[ObjectKey, Drift] = attrs.field(factory=dict)
+    unread: Failure | None = None
+    fights: Fights = attrs.field(factory=Fights)
+    watched_secrets: set[str] = attrs.field(factory=set)
+    watching: set[Resource] = attrs.field(factory=set)
+    watched: bool = False
+    waiting_since: float | None = None
+    planned: tuple[int, tuple[FileStatus, ...]] | None = None
+
+
+@attrs.define
+class Turn:
+    """One tick.
+
+    Attributes:
+        decryptor: as it was when the tick began.
+        known: what status should be, as far as the tick has come.
+        repositories: holds the repository open.
+        progress: from tick to tick.
+        slot: what the loop is told meanwhile.
+        write: writes a status now. Raises JiemiError, ObjectGone.
+        notes: what to tell in Events.
+    """
+
+    decryptor: Decryptor
+    known: DecryptorStatus
+    repositories: OpenRepository
+    progress: Progress
+    slot: Slot
+    write: Callable[[DecryptorStatus], Awaitable[None]]
+    notes: list[Note] = attrs.field(factory=list)
+
+    @property
+    def generation(self) -> int:
+        return self.decryptor.meta.generation
+
+    def set_inventory(self, known: DecryptorStatus) -> None:
+        """Take a status whose inventory is another."""
+        self.known = known
+        self.slot.set_inventory(by_key(known.inventory))
+
+    def note(
+        self,
+        type: Literal["Normal", "Warning"],
+        reason: str,
+        action: str,
+        text: str,
+        related: ObjectRef | None = None,
+        *,
+        transition: bool = False,
+    ) -> None:
+        """Tell something in an Event."""
+        self.notes.append(Note(type, reason, action, text, related, transition))
+
+
+@attrs.frozen
+class Tick:
+    """What a tick came to.
+
+    Attributes:
+        status: what status should be now; None where there is nothing to write it to.
+        failure: what went wrong, or None.
+        notes: what to tell in Events.
+        again_seconds: the longest until the next tick, where it is sooner than usual.
+        decided: whether it tells how the Decryptor is; not, where it was broken off, or spec.suspend is set.
+    """
+
+    status: DecryptorStatus | None
+    failure: Failure | None
+    notes: tuple[Note, ...] = ()
+    again_seconds: float | None = None
+    decided: bool = True

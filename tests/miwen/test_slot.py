@@ -1,0 +1,391 @@
+"""A slot holds the latest of everything, and wakes its loop for what is news and for nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+import trio
+import trio.testing
+from fakes.krapao import RIGHT_KEY, FakeKrapao
+from fakes.kubernetes import FakeCluster, FakeKubernetes
+
+from jiemi.core.decryptor import API_VERSION, KIND, Decryptor, DecryptorSpec, read_decryptor
+from jiemi.core.decryptor_status import DecryptorStatus, InventoryEntry
+from jiemi.core.drift import Observation
+from jiemi.core.errors import JiemiError
+from jiemi.core.inventory import by_key, ref_of
+from jiemi.core.objects import ObjectKey
+from jiemi.core.ownership import Ownership
+from jiemi.core.status import blank
+from jiemi.miwen.drifting import find_drift
+from jiemi.miwen.open_repository import OpenRepository
+from jiemi.miwen.slot import Slot
+from jiemi.miwen.turn import Progress, Turn
+
+ENTRY = InventoryEntry("v1", "Secret", "app", "default", "f.yaml", fields=5)
+KEY = ref_of(ENTRY).key
+GONE = Observation("20", None)
+
+
+def decryptor(generation: int = 1, version: str = "1", *, uid: str = "u", **metadata: Any) -> Decryptor:
+    return read_decryptor(
+        {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "metadata": {
+                "name": "app",
+                "namespace": "default",
+                "uid": uid,
+                "generation": generation,
+                "resourceVersion": version,
+                **metadata,
+            },
+            "spec": {
+                "provider": {"age": {"privateKey": {"literal": RIGHT_KEY.private_key.reveal()}}},
+                "source": {"repository": {"url": "https://git.example/app.git"}, "fileToDecrypt": "f.yaml"},
+            },
+        }
+    )
+
+
+def asked(value: str) -> dict[str, Any]:
+    return {"annotations": {"jiemi.cr/reconcile-at": value}}
+
+
+def as_applied(version: str = "20") -> Observation:
+    return Observation(version, Ownership(5, {}, None))
+
+
+def changed(version: str = "20", fields: int = 4) -> Observation:
+    return Observation(version, Ownership(fields, {}, "kubectl-edit"))
+
+
+def is_woken(slot: Slot) -> bool:
+    return slot.woken
+
+
+def resting(*entries: InventoryEntry) -> Slot:
+    """A slot between two ticks."""
+    slot = Slot(decryptor())
+    slot.begin_tick()
+    slot.set_inventory(by_key(entries))
+    slot.end_tick()
+    assert not is_woken(slot)
+    return slot
+
+
+# --- the Decryptor
+
+
+@pytest.mark.parametrize(
+    "newer",
+    [
+        decryptor(2, "2"),
+        decryptor(1, "2", **asked("now")),
+        decryptor(1, "2", deletionTimestamp="2026-11-24T03:00:00Z", finalizers=["jiemi.cr/cleanup"]),
+    ],
+)
+def test_another_spec_a_question_and_a_deletion_wake_the_loop(newer: Decryptor) -> None:
+    slot = resting()
+    slot.put(newer)
+    assert is_woken(slot)
+    assert slot.latest is newer
+    assert slot.begin_tick() is newer
+    assert not is_woken(slot)
+
+
+@pytest.mark.parametrize(
+    "newer",
+    [
+        decryptor(1, "2"),
+        attrs.evolve(decryptor(1, "2"), status=blank("f.yaml")),
+        decryptor(1, "2", labels={"a": "b"}, annotations={"other": "x"}, finalizers=["jiemi.cr/cleanup"]),
+    ],
+)
+def test_what_miwen_itself_writes_and_what_is_not_about_it_is_taken_and_wakes_nobody(newer: Decryptor) -> None:
+    slot = resting()
+    slot.put(newer)
+    assert not is_woken(slot)
+    assert slot.latest is newer
+
+
+def test_a_question_that_is_taken_back_is_another_one() -> None:
+    slot = Slot(decryptor(1, "1", **asked("now")))
+    slot.put(decryptor(1, "2", **asked("now")))
+    assert not is_woken(slot)
+    slot.put(decryptor(1, "3"))
+    assert is_woken(slot)
+
+
+def test_an_older_spec_that_is_told_again_is_not_taken() -> None:
+    newest = decryptor(3, "3")
+    slot = Slot(newest)
+    slot.put(decryptor(2, "2", **asked("now")))
+    assert slot.latest is newest
+    assert not is_woken(slot)
+
+
+def test_ten_changes_during_a_tick_are_one_more_tick_with_the_last_of_them() -> None:
+    slot = resting()
+    began = slot.begin_tick()
+    for generation in range(2, 12):
+        slot.put(decryptor(generation, str(generation)))
+        assert slot.is_behind(began)
+    slot.end_tick()
+    assert is_woken(slot)
+    assert slot.begin_tick().meta.generation == 11
+    slot.end_tick()
+    assert not is_woken(slot)
+
+
+def test_a_tick_is_behind_another_spec_and_a_deletion_only() -> None:
+    slot = Slot(decryptor())
+    began = slot.begin_tick()
+    assert not slot.is_behind(began)
+    slot.put(decryptor(1, "2", **asked("now")))
+    assert not slot.is_behind(began)
+    slot.put(decryptor(1, "3", deletionTimestamp="2026-11-24T03:00:00Z"))
+    assert slot.is_behind(began)
+    assert not slot.is_behind(slot.begin_tick())
+
+
+async def test_waiting_ends_with_the_time_or_with_a_wake_up(autojump_clock: trio.testing.MockClock) -> None:
+    slot = resting()
+    began = trio.current_time()
+    await slot.wait(180)
+    assert trio.current_time() - began == 180
+
+    async def wake() -> None:
+        await trio.sleep(30)
+        slot.wake()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wake)
+        await slot.wait(180)
+    assert trio.current_time() - began == 210
+    await slot.wait(180)  # what was said is not taken back before a tick begins
+    assert trio.current_time() - began == 210
+
+
+# --- the objects
+
+
+def test_drift_wakes_the_loop_and_is_taken_once() -> None:
+    slot = resting(ENTRY)
+    slot.see(KEY, changed())
+    assert is_woken(slot)
+    slot.begin_tick()
+    assert slot.take_seen() == {KEY: changed()}
+    assert slot.take_seen() == {}
+    slot.end_tick()
+    assert not is_woken(slot)
+
+
+def test_what_is_no_drift_wakes_nobody() -> None:
+    slot = resting(ENTRY)
+    slot.see(KEY, as_applied())
+    slot.see(ObjectKey("", "Secret", "default", "of-another"), GONE)
+    assert not is_woken(slot)
+    assert slot.take_seen() == {}
+
+
+@pytest.mark.parametrize("seen", [GONE, changed(), Observation("20", Ownership(5, {"new": "helm"}, "helm"))])
+def test_a_deletion_a_change_and_a_new_key_are_drift(seen: Observation) -> None:
+    slot = resting(ENTRY)
+    slot.see(KEY, seen)
+    assert is_woken(slot)
+    assert slot.take_seen() == {KEY: seen}
+
+
+def test_of_many_events_the_newest_counts() -> None:
+    slot = resting(ENTRY)
+    for version in range(20, 30):
+        slot.see(KEY, changed(str(version)))
+    assert slot.take_seen() == {KEY: changed("29")}
+    slot.see(KEY, GONE)
+    slot.see(KEY, as_applied("31"))
+    assert slot.take_seen() == {}
+
+
+def test_an_object_that_is_not_known_to_be_applied_can_not_drift() -> None:
+    slot = resting(attrs.evolve(ENTRY, fields=None))
+    slot.see(KEY, GONE)
+    assert not is_woken(slot)
+
+
+def test_what_a_tick_itself_writes_is_no_drift() -> None:
+    slot = resting()
+    slot.begin_tick()
+    slot.see(KEY, as_applied("21"))  # the watch may be faster than the answer to the apply
+    slot.applied(KEY, "21")
+    slot.set_inventory(by_key([ENTRY]))
+    slot.end_tick()
+    assert not is_woken(slot)
+    slot.see(KEY, as_applied("21"))
+    slot.see(KEY, changed("20"))  # of before: the other's write that this apply put right
+    assert not is_woken(slot)
+    assert slot.take_seen() == {}
+
+
+@pytest.mark.parametrize("seen", [GONE, changed("20")])
+def test_what_was_seen_before_an_apply_is_put_right_by_it(seen: Observation) -> None:
+    slot = resting(ENTRY)
+    slot.begin_tick()
+    slot.see(KEY, seen)
+    slot.applied(KEY, "21")
+    slot.end_tick()
+    assert not is_woken(slot)
+    slot.begin_tick()
+    assert slot.take_seen() == {}
+
+
+@pytest.mark.parametrize("seen", [Observation("22", None), changed("22"), Observation("21", None)])
+def test_drift_during_a_tick_wakes_when_it_ends(seen: Observation) -> None:
+    slot = resting(ENTRY)
+    slot.begin_tick()
+    slot.applied(KEY, "21")
+    slot.see(KEY, seen)
+    assert not is_woken(slot)
+    slot.end_tick()
+    assert is_woken(slot)
+    slot.begin_tick()
+    assert slot.take_seen() == {KEY: seen}
+
+
+@pytest.mark.parametrize("seen", [Observation("22", None), changed("22")])
+def test_drift_that_is_seen_before_the_answer_to_the_apply_arrives_is_not_lost(seen: Observation) -> None:
+    slot = resting(ENTRY)
+    slot.begin_tick()
+    slot.see(KEY, seen)  # another wrote right after us, and the watch is faster than the answer
+    slot.applied(KEY, "21")
+    slot.end_tick()
+    assert is_woken(slot)
+    slot.begin_tick()
+    assert slot.take_seen() == {KEY: seen}
+
+
+def test_what_was_seen_during_a_tick_is_judged_by_what_the_tick_left() -> None:
+    slot = resting(ENTRY)
+    slot.begin_tick()
+    slot.see(KEY, Observation("22", Ownership(3, {}, None)))
+    slot.set_inventory(by_key([attrs.evolve(ENTRY, fields=3)]))
+    slot.end_tick()
+    assert not is_woken(slot)
+    slot.begin_tick()
+    slot.see(KEY, GONE)
+    slot.set_inventory({})  # it was pruned
+    slot.end_tick()
+    assert not is_woken(slot)
+    assert slot.inventory == {}
+
+
+def test_an_object_that_left_and_comes_back_begins_anew() -> None:
+    slot = resting(ENTRY)
+    slot.applied(KEY, "100")
+    slot.set_inventory({})
+    slot.set_inventory(by_key([ENTRY]))
+    slot.see(KEY, changed("20"))
+    assert is_woken(slot)
+
+
+def test_what_a_tick_did_not_take_waits_for_the_next_one_and_is_no_news() -> None:
+    slot = resting(ENTRY)
+    slot.see(KEY, changed())
+    slot.begin_tick()
+    slot.end_tick()
+    assert not is_woken(slot)
+    slot.begin_tick()
+    assert slot.take_seen() == {KEY: changed()}
+
+
+def test_what_is_put_back_is_no_news_and_gives_way_to_what_is_newer() -> None:
+    slot = resting(ENTRY)
+    slot.see(KEY, GONE)
+    slot.begin_tick()
+    [(key, seen)] = slot.take_seen().items()
+    slot.put_back(key, seen)
+    slot.end_tick()
+    assert not is_woken(slot)
+    slot.begin_tick()
+    assert slot.take_seen() == {KEY: GONE}
+    slot.see(KEY, as_applied("22"))  # it is back
+    slot.put_back(KEY, GONE)
+    assert slot.take_seen() == {}
+
+
+def test_what_was_news_once_is_none_when_it_is_put_back() -> None:
+    slot = resting(ENTRY)
+    slot.begin_tick()
+    slot.see(KEY, GONE)
+    slot.end_tick()
+    assert is_woken(slot)
+    for _ in range(3):
+        slot.begin_tick()
+        [(key, seen)] = slot.take_seen().items()
+        slot.put_back(key, seen)
+        slot.end_tick()
+        assert not is_woken(slot)
+
+
+def test_what_is_seen_tells_who_had_written_when_the_object_was_right() -> None:
+    slot = resting(ENTRY)
+    right = Observation("20", Ownership(5, {}, "helm", others={"helm": "1"}))
+    wrong = Observation("21", Ownership(4, {}, "kubectl", others={"helm": "1", "kubectl": "2"}))
+    slot.see(KEY, right)
+    slot.see(KEY, wrong)
+    slot.see(KEY, attrs.evolve(wrong, resource_version="22"))
+    [found] = slot.take_seen().values()
+    assert (found.resource_version, found.before) == ("22", {"helm": "1"})
+    other = ObjectKey("", "Secret", "default", "other")
+    assert slot.with_before(other, wrong).before is None
+    slot.set_inventory({})
+    assert slot.with_before(KEY, wrong).before is None
+
+
+def test_the_version_of_an_apply_is_known_while_the_object_is() -> None:
+    slot = resting(ENTRY)
+    assert slot.version(KEY) == ""
+    slot.applied(KEY, "21")
+    assert slot.version(KEY) == "21"
+    slot.set_inventory({})
+    assert slot.version(KEY) == ""
+
+
+def test_of_an_object_that_differs_it_is_news_too_that_it_does_no_more() -> None:
+    slot = resting(ENTRY)
+    slot.differing.add(KEY)
+    slot.see(KEY, as_applied("22"))
+    assert is_woken(slot)
+    slot.begin_tick()
+    assert slot.take_seen() == {KEY: as_applied("22")}
+    slot.applied(KEY, "23")
+    slot.end_tick()
+    slot.see(KEY, as_applied("24"))
+    assert not is_woken(slot)
+    assert slot.take_seen() == {}
+
+
+# --- with what judges it
+
+
+async def test_what_could_not_be_looked_at_again_is_kept_and_makes_no_tick_follow_on_a_tick() -> None:
+    slot = resting(ENTRY)
+    slot.see(KEY, GONE)
+    kubernetes = FakeKubernetes(FakeCluster())
+    kubernetes.fail_next("get_metadata", JiemiError("ReadForbidden", "may not read Secrets"))
+
+    async def write(_: DecryptorStatus) -> None:
+        raise AssertionError("nothing is written")
+
+    async with trio.open_nursery() as nursery:
+        began = slot.begin_tick()
+        assert isinstance(began.spec, DecryptorSpec)
+        repositories = OpenRepository(FakeKrapao(), nursery, on_moved=lambda _: None, random=lambda: 0.5)
+        turn = Turn(began, blank("f.yaml"), repositories, Progress(), slot, write)
+        assert await find_drift(turn, began.spec, kubernetes.objects(None)) == {}
+        slot.end_tick()
+    assert not is_woken(slot)  # a right that is missing would have it tick without a pause for ever
+    slot.begin_tick()
+    assert slot.take_seen() == {KEY: GONE}
