@@ -204,6 +204,9 @@ class Lab:
             },
         }
 
+    def delete_decryptor(self, namespace: str, name: str) -> None:
+        self.admin.call("DELETE", f"/apis/jiemi.cr/v1alpha1/namespaces/{namespace}/decryptors/{name}").ok()
+
     def status(self, namespace: str, name: str) -> dict[str, Any]:
         path = f"/apis/jiemi.cr/v1alpha1/namespaces/{namespace}/decryptors/{name}"
         found = self.admin.call("GET", path)
@@ -287,7 +290,8 @@ def lab(admin: ApiServer, control_plane: Path, tools: dict[str, Path]) -> Iterat
     with tempfile.TemporaryDirectory(prefix="jiemi-lab-", dir=parent) as name, git_server(Path(name)) as git:
         made = admin.apply(crd())
         assert made.status < 300, made.body
-        until("the CRD is served", lambda: admin.call("GET", "/apis/jiemi.cr/v1alpha1").status == 200)
+        # Served first, and its storage is there a moment later (429 until then).
+        until("the CRD is served", lambda: admin.call("GET", "/apis/jiemi.cr/v1alpha1/decryptors").status == 200)
         lab = Lab(admin, control_plane, tools, git, Path(name))
         try:
             yield lab

@@ -8,23 +8,14 @@ process (children that ended included), the same for one changed file, and for a
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-import trio
-from api_server import ApiServer, open_admin
-from controlplane_fixtures import _Print, _tool_settings
-from e2e_lab import Lab, Service, git_server, until
-
-from jiemi.controlplane.pins import Tool
-from jiemi.controlplane.tools import resolve_all
-from jiemi.core.crd import crd
+from api_server import ApiServer
+from bench_lab import open_lab
+from e2e_lab import Lab, Service, until
 
 NAMESPACE = "bench"
 IDLE_SECONDS = 60
@@ -108,37 +99,8 @@ def _say_peak(service: Service) -> None:
 
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 300
-    tools = {
-        tool.value: each.path for tool, each in trio.run(resolve_all, list(Tool), _tool_settings(), _Print()).items()
-    }
-    parent = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    with tempfile.TemporaryDirectory(prefix="jiemi-bench-", dir=parent) as name, git_server(Path(name)) as git:
-        folder = Path(name)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "jiemi", "control-plane", "--state-dir", str(folder / "cluster")],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout is not None
-        try:
-            assert process.stdout.readline().startswith("ready: ")
-            kubeconfig = folder / "cluster" / "kubeconfig"
-            admin, close = open_admin(kubeconfig)
-            admin.apply(crd()).ok()
-            until("the CRD is served", lambda: admin.call("GET", "/apis/jiemi.cr/v1alpha1").status == 200)
-            lab = Lab(admin, kubeconfig, tools, git, folder)
-            found = subprocess.run(
-                ["pgrep", "-P", str(process.pid), "kube-apiserver"], capture_output=True, text=True, check=True
-            )
-            try:
-                measure(lab, count, int(found.stdout.split()[0]))
-            finally:
-                lab.end_services()
-                close()
-        finally:
-            process.terminate()
-            process.wait(30)
-            process.stdout.close()
+    with open_lab() as (lab, api_server_pid):
+        measure(lab, count, api_server_pid)
 
 
 if __name__ == "__main__":

@@ -176,7 +176,8 @@ def test_fifty_decryptors_of_one_repository_share_its_clone_and_write_nothing_wh
     assert 0 < asked <= 60 / 2 * 2 * 2, "at most two questions an interval, of at most two requests each"
 
     second = repository.commit({"s0.yaml": lab.encrypt(_secret("s0", greeting="two"))})
-    for number in range(count):
-        lab.until_synced(name, f"d{number}", second)
+    lab.until_synced(name, "d0", second)
     assert _clones(lab, repository, Asked.FETCH) == 2
     assert lab.data(name, "s0") == {"greeting": "two"}
+    time.sleep(5)  # two intervals: everyone has seen it
+    assert {lab.status(name, f"d{number}")["current"]["revision"] for number in range(1, count)} == {first}
