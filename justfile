@@ -64,6 +64,14 @@ bench-rpc *arguments:
 bench-follow *arguments:
     @"{{ bin }}/python" tests/bench/bench_follow.py "$@"
 
+# Measure how fast what others do to Secrets is put right [TRIALS]
+bench-drift *arguments:
+    @"{{ bin }}/python" tests/bench/bench_drift.py "$@"
+
+# Kill Miwen at random moments during a churn of commits; each time the cluster must end as git is [KILLS] [SEED]
+soak-kill *arguments:
+    @"{{ bin }}/python" tests/bench/soak_kill.py "$@"
+
 # Remove what was made in this checkout (the cache of tools stays)
 clean:
     rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
