@@ -9,7 +9,7 @@ whoever reads it after an end at any moment knows that what is deployed is not c
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 
 import attrs
 
@@ -136,10 +136,12 @@ class Deployment:
                 for key, entry in inventory.items()
             }
         turn.set_inventory(attrs.evolve(turn.known, inventory=ordered(inventory)))
-        if not (broken or applied.refused):
-            await self._prune(left(inventory, wanted))
         self._record(files, applied.refused, is_certain=not (held_back and self.todo.everything))
-        self._raise(broken, applied.refused, len(rendering.manifests), held_back=held_back)
+        if not (broken or applied.refused or any(not file.blob for file in self.todo.files)):
+            await self._prune(left(inventory, wanted))
+        # Those too that were not looked at this time: a refusal that lasts is told in the same words each time.
+        objects = {*wanted, *(key for key, entry in inventory.items() if entry.file not in {"", *broken})}
+        self._raise(broken, applied.refused, objects, held_back=held_back)
 
     async def plan(self) -> None:
         """Compute what an apply would do (spec.mode: DryRun).
@@ -163,7 +165,7 @@ class Deployment:
             owner=self._owner,
         )
         turn.known = attrs.evolve(with_facts(turn.known, rendering.facts), plan=planned)
-        self._raise(rendering.failures, refused, len(rendering.manifests), held_back=False)
+        self._raise(rendering.failures, refused, {each.key for each in resolved}, held_back=False)
 
     # --- what is wanted
 
@@ -295,6 +297,7 @@ class Deployment:
         stay = [ref_of(each).key for each in (*pruned.deleted, *pruned.left)]
         inventory = {key: entry for key, entry in by_key(turn.known.inventory).items() if key not in stay}
         turn.set_inventory(attrs.evolve(turn.known, inventory=ordered(inventory)))
+        self.registry.hold(turn.decryptor.meta.key, inventory)
         turn.progress.unpruned = bool(pruned.refused)
         if pruned.deleted:
             names = [ref_of(each).label for each in pruned.deleted]
@@ -345,7 +348,7 @@ class Deployment:
         self.turn.known = attrs.evolve(self.turn.known, failed_objects=failed)
 
     def _raise(
-        self, broken: Mapping[str, Failure], refused: Sequence[Refused], objects: int, *, held_back: bool
+        self, broken: Mapping[str, Failure], refused: Sequence[Refused], objects: Set[ObjectKey], *, held_back: bool
     ) -> None:
         failures = [*broken.values(), *(each.failure for each in refused)]
         if not failures:
@@ -353,7 +356,7 @@ class Deployment:
         what_not = "refused, so none is applied (applyPolicy: Atomic)" if held_back else "not applied"
         if broken and not refused and len(self.todo.files) > 1:
             raise _first(failures, len(self.todo.files), what_not, what="files")
-        raise _first(failures, objects + len(broken), what_not)
+        raise _first(failures, len(objects | {each.ref.key for each in refused}) + len(broken), what_not)
 
     @property
     def _objects(self) -> Objects:

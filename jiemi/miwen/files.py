@@ -108,6 +108,12 @@ def todo(
     )
 
 
+def only_deployed(work: Todo, deployed: tuple[FileStatus, ...]) -> Todo:
+    """Of what there is to do, that which is about files as they are deployed: their objects that drifted."""
+    render = () if work.everything else tuple(file for file in work.render if file in deployed)
+    return Todo(deployed, render, frozenset(), {}, everything=False)
+
+
 def require_some(todo: Todo, spec: DecryptorSpec) -> None:
     """Refuse files of which there are none.
 

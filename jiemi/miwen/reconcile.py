@@ -42,7 +42,7 @@ from jiemi.miwen.apply import Superseded
 from jiemi.miwen.cleanup import Cleanup, set_finalizer
 from jiemi.miwen.credentials import git_credentials
 from jiemi.miwen.deploy import Bounds, Deployment, credentials_of
-from jiemi.miwen.files import Todo, require_some, source_of, todo, wanted_files
+from jiemi.miwen.files import Todo, only_deployed, require_some, source_of, todo, wanted_files
 from jiemi.miwen.kubernetes.port import Account, Kubernetes
 from jiemi.miwen.object_watch import SECRETS, NotSynced, ObjectWatches
 from jiemi.miwen.registry import Registry, depends_on
@@ -179,7 +179,9 @@ class Reconciler:
         self.tenancy.require_allowed(decryptor, spec)
         if self.policy is not None:
             self.policy.require_repository(namespace=decryptor.meta.namespace, url=spec.source.repository.url)
-        await set_finalizer(turn, self.kubernetes, wanted=spec.deletion_policy == "Delete")
+        # A dry run writes nothing, so it adds none; what an apply left keeps the one that is there.
+        may_own = spec.mode == "Apply" or len(turn.known.inventory) > 0
+        await set_finalizer(turn, self.kubernetes, wanted=spec.deletion_policy == "Delete" and may_own)
         await self._reconcile(turn, spec)
 
     def _suspend(self, turn: Turn) -> None:
@@ -194,26 +196,17 @@ class Reconciler:
         turn.known = while_suspended(turn.known, generation=turn.generation, now=self.now())
 
     async def _reconcile(self, turn: Turn, spec: DecryptorSpec) -> None:
-        decryptor, progress = turn.decryptor, turn.progress
-        if condition(turn.known, SUSPENDED) is not None:
-            turn.note("Normal", "Resumed", "Resume", "spec.suspend is taken away", transition=True)
-        if secret_names(spec):
-            self.watches.want(SECRETS)
-        reconcile_at = decryptor.meta.reconcile_at
+        progress = turn.progress
+        reconcile_at = turn.decryptor.meta.reconcile_at
         asked = reconcile_at is not None and reconcile_at != turn.known.last_handled_reconcile_at
-        git_changed = self._have_changed(turn, git_secret_names(spec))
-        keys_changed = self._have_changed(turn, key_secret_names(spec))
-        if git_changed:
-            await turn.repositories.close()
-        if git_changed or keys_changed or asked:
-            progress.failed.clear()
+        git_changed, keys_changed = await self._notice_changes(turn, spec, asked=asked)
         if spec.mode == "DryRun":
             turn.slot.take_seen()
             drifted: Mapping[ObjectKey, Drift] = {}
         else:
             drifted = await drifting.find_drift(turn, spec, self.kubernetes.objects(None))
         repository = await self._repository(turn, spec)
-        revision = await self._head(turn, repository, now=asked or git_changed, any_will_do=bool(drifted))
+        revision, unreachable = await self._head(turn, repository, now=asked or git_changed, any_will_do=bool(drifted))
         if asked:
             turn.known = attrs.evolve(turn.known, last_handled_reconcile_at=reconcile_at)
         if spec.mode == "DryRun":
@@ -229,8 +222,24 @@ class Reconciler:
         else:
             self._refresh(turn, spec)
             await self._look_after_objects(turn, spec)
+        if unreachable is not None:
+            raise unreachable
         if spec.wait:
             await self._wait(turn, spec)
+
+    async def _notice_changes(self, turn: Turn, spec: DecryptorSpec, *, asked: bool) -> tuple[bool, bool]:
+        """Whether the credentials of the repository, and the keys of the files, are others than were read."""
+        if condition(turn.known, SUSPENDED) is not None:
+            turn.note("Normal", "Resumed", "Resume", "spec.suspend is taken away", transition=True)
+        if secret_names(spec):
+            self.watches.want(SECRETS)
+        git_changed = self._have_changed(turn, git_secret_names(spec))
+        keys_changed = self._have_changed(turn, key_secret_names(spec))
+        if git_changed:
+            await turn.repositories.close()
+        if git_changed or keys_changed or asked:
+            turn.progress.failed.clear()
+        return git_changed, keys_changed
 
     async def _deploy_and_look_after(
         self,
@@ -260,30 +269,34 @@ class Reconciler:
         credentials = await git_credentials(turn.decryptor, spec, self.kubernetes, turn.progress.versions)
         return await turn.repositories.open(source_of(spec), credentials, generation=turn.generation)
 
-    async def _head(self, turn: Turn, repository: Repository, *, now: bool, any_will_do: bool) -> str:
-        """The revision to follow.
+    async def _head(
+        self, turn: Turn, repository: Repository, *, now: bool, any_will_do: bool
+    ) -> tuple[str, JiemiError | None]:
+        """The revision to follow, and why it may be an old one.
 
         Args:
             now: whether the host is to be asked.
-            any_will_do: whether the last answer is as good: what is to be done does not depend on what is new.
+            any_will_do: whether the last answer is as good: what is to be done does not depend on what is new. Then a
+                host that does not answer keeps nobody from doing it.
         """
         progress, known, interval = turn.progress, turn.known, self.interval_of(turn.decryptor)
-        last = progress.head
-        if (
-            last is not None
-            and last[0] == turn.generation == progress.generation
-            and any_will_do
-            and not (now or last[2] + interval < trio.current_time())
-        ):
+        last = progress.head if progress.head is not None and progress.head[0] == turn.generation else None
+        any_will_do = any_will_do and progress.generation == turn.generation
+        if any_will_do and not now and last is not None and trio.current_time() < last[2] + interval:
             progress.looked = last[1]
-            return last[1]
+            return last[1], None
         # Who changed the spec may have pushed just before. Those who ask at once share Krapao's question.
         stale = any(each.reason == "RevisionNotFound" for each in known.conditions)
         now = now or stale or known.observed_generation != turn.generation
-        head = await repository.head(max_age_seconds=0.0 if now else head_max_age_seconds(interval))
+        try:
+            head = await repository.head(max_age_seconds=0.0 if now else head_max_age_seconds(interval))
+        except JiemiError as error:
+            if not any_will_do or now:
+                raise
+            return last[1] if last is not None else known.current.revision, error
         progress.looked = head.revision
         progress.head = turn.generation, head.revision, trio.current_time()
-        return head.revision
+        return head.revision, None
 
     def _have_changed(self, turn: Turn, names: Iterable[str]) -> bool:
         """Whether a Secret is another than it was when it was read. Those that can't be watched count as unchanged."""
@@ -391,10 +404,14 @@ class Reconciler:
         drifted: Mapping[ObjectKey, Drift],
     ) -> None:
         before = turn.known
-        is_new = work.everything or work.files != before.files
+        # What could not be deleted is a part of the revision that is not deployed until it is.
+        is_new = work.everything or work.files != before.files or turn.progress.unpruned
         blocked = self.registry.blocked(turn.decryptor) if is_new else None
         if blocked is not None:
-            raise JiemiError.of(blocked)
+            # What is deployed is kept right meanwhile.
+            work, is_new = only_deployed(work, before.files), False
+            if not work.render:
+                raise JiemiError.of(blocked)
         deployment = self._deployment(turn, spec, repository, revision, work, drifted)
         try:
             async with self.work.place(turn.decryptor.meta.namespace):
@@ -402,6 +419,8 @@ class Reconciler:
                     await deployment.run()
         finally:
             drifting.tell_corrected(turn, drifted)
+        if blocked is not None:
+            raise JiemiError.of(blocked)
         if is_new:
             turn.progress.waiting_since = None
             turn.known = after_sync(

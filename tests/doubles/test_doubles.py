@@ -586,7 +586,8 @@ def test_nothing_is_left_of_a_double_that_ended_amid_connections() -> None:
         silent = http.client.HTTPConnection(LOOPBACK, port)
         silent.connect()
         wait_until(lambda: len(double.requests) == 1)
-    assert threading.active_count() == before
+    # An idle thread of another test may have ended meanwhile.
+    assert threading.active_count() <= before
     waiting.close()
     silent.close()
     with pytest.raises(ConnectionRefusedError):

@@ -334,3 +334,18 @@ async def test_the_target_of_several_files_goes_too(world: World, autojump_clock
         world.delete()
         await settle()
         assert (world.data("settings"), finalizers(world)) == (None, None)
+
+
+async def test_a_dry_run_adds_no_finalizer_and_takes_off_none_of_what_is_applied(
+    world: World, autojump_clock: MockClock
+) -> None:
+    world.add(deletionPolicy="Delete", mode="DryRun")
+    async with miwen(world):
+        assert world.reason() == "Planned"
+        assert finalizers(world) == []
+        world.add(deletionPolicy="Delete")
+        await settle()
+        assert (world.reason(), finalizers(world)) == ("Synced", [FINALIZER])
+        world.add(deletionPolicy="Delete", mode="DryRun")
+        await settle()
+        assert (world.reason(), finalizers(world)) == ("Planned", [FINALIZER])

@@ -1009,6 +1009,27 @@ async def test_objects_that_keep_themselves_or_are_anothers_by_now_stay(
         assert deletions == 1
 
 
+async def test_a_revision_is_deployed_once_what_left_with_it_could_be_deleted_and_nothing_is_decrypted_for_that(
+    world: World, autojump_clock: MockClock
+) -> None:
+    world.origin.commit({FILE: [secret(greeting="one"), secret("x", k="1")]})
+    world.add(prune=True)
+    async with miwen(world):
+        world.kubernetes.deny("delete", "secrets")
+        revision = world.origin.commit({FILE: [secret(greeting="two")]})
+        await look()
+        assert (world.reason(), world.current()["id"]) == ("DeleteForbidden", 1)
+        renders, applies = world.renders(), applied(world)
+        await look()
+        assert world.reason() == "DeleteForbidden"
+        world.kubernetes.denied.clear()
+        await look()
+        assert (world.reason(), world.data("x")) == ("Synced", None)
+        assert (world.current()["id"], world.current()["revision"]) == (2, revision)
+        assert (world.renders(), applied(world)) == (renders, applies)
+        assert inventory(world) == {"app": FILE}
+
+
 async def test_another_object_of_the_name_that_is_made_at_the_same_moment_stays(
     world: World, autojump_clock: MockClock
 ) -> None:

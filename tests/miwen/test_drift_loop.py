@@ -13,7 +13,7 @@ from miwen_harness import FILE, INTERVAL, URL, World, miwen, secret, settle
 from miwen_objects import config, deployment, notes
 from trio.testing import MockClock
 
-from jiemi.core.errors import JiemiError
+from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.objects import NAME_LABEL
 
 SOON = 1.0
@@ -219,6 +219,19 @@ async def test_reported_drift_lists_the_first_few_and_goes_as_it_is_mended(
         assert all(read(world, f"c{number}") == {"a": "ours"} for number in range(7))
 
 
+async def test_reported_drift_that_the_other_takes_back_is_told_no_more(
+    world: World, autojump_clock: MockClock
+) -> None:
+    world.add(driftPolicy="Report")
+    async with miwen(world):
+        world.cluster.edit("Secret", "default", "app", manager="editor", data={"more": encoded("theirs")})
+        await trio.sleep(SOON)
+        assert "editor" in world.condition("Drifted")["message"]
+        world.cluster.edit("Secret", "default", "app", manager="editor", data={"more": None})
+        await trio.sleep(SOON)
+        assert not world.condition("Drifted")
+
+
 async def test_drift_is_corrected_and_told_though_another_object_is_refused_for_ever(
     world: World, autojump_clock: MockClock
 ) -> None:
@@ -300,6 +313,7 @@ async def test_a_deletion_that_may_not_be_confirmed_is_told_and_causes_no_storm(
     async with miwen(world):
         await trio.sleep(SOON)
         world.kubernetes.deny("get", "configmaps")
+        world.kubernetes.delays["get_metadata"] = 1.0  # so that time passes in a storm, and this ends
         heads = world.heads()
         world.cluster.delete("ConfigMap", "default", "app")
         await trio.sleep(10 * INTERVAL)
@@ -458,3 +472,56 @@ async def test_a_target_of_several_files_is_corrected_with_all_its_keys(
         world.cluster.edit("Secret", "default", "both", data={"A": None})
         await trio.sleep(SOON)
         assert world.data("both") == {"A": "1", "B": "2"}
+
+
+async def test_a_host_that_does_not_answer_keeps_nobody_from_correcting(
+    world: World, autojump_clock: MockClock
+) -> None:
+    world.add()
+    async with miwen(world):
+        world.origin.fail = Failure("HostUnreachable", "no answer")
+        await trio.sleep(2 * INTERVAL)
+        assert world.reason() == "HostUnreachable"
+        world.cluster.edit("Secret", "default", "app", manager="lens", data={"greeting": encoded("theirs")})
+        await trio.sleep(SOON)
+        assert world.data() == {"greeting": "one"}
+        assert len(notes(world, "Drifted")) == 1
+        assert (world.reason(), world.current()["status"]) == ("HostUnreachable", "NotSync")
+        world.origin.fail = None
+        await trio.sleep(INTERVAL + 1)
+        assert (world.reason(), world.current()["id"]) == ("Synced", 1)
+
+
+async def test_what_is_deployed_is_corrected_while_what_is_new_waits_for_another(
+    world: World, autojump_clock: MockClock
+) -> None:
+    world.origin.commit({"other.yaml": [secret("other", a="one")]})
+    needs = {"dependsOn": [{"name": "first"}]}
+    world.add("first", target={"name": "first", "key": "file"})
+    world.add(source={"repository": {"url": URL}, "files": ["*.yaml"]}, prune=True, **needs)
+    async with miwen(world):
+        await trio.sleep(INTERVAL)
+        assert world.reason() == "Synced"
+        world.add("first", source={"repository": {"url": URL}, "fileToDecrypt": "missing.yaml"})
+        world.origin.commit({FILE: [secret(greeting="two")]}, remove=["other.yaml"])
+        await trio.sleep(INTERVAL + 1)
+        assert world.reason() == "DependencyNotReady"
+        world.cluster.delete("Secret", "default", "app")
+        world.cluster.edit("Secret", "default", "other", manager="lens", data={"a": encoded("theirs")})
+        await trio.sleep(SOON)
+        # Of a file that is another by now there is nothing to correct by; one that left is not read any more.
+        assert (world.data("app"), world.data("other")) == (None, {"a": "theirs"})
+        assert world.reason() == "DependencyNotReady"
+
+        world.origin.commit({FILE: [secret(greeting="one")], "other.yaml": [secret("other", a="one")]})
+        await trio.sleep(INTERVAL + 1)
+        assert (world.data("app"), world.data("other")) == ({"greeting": "one"}, {"a": "one"})
+        world.origin.commit({"third.yaml": [secret("third", a="one")]})
+        await trio.sleep(INTERVAL + 1)
+        world.cluster.delete("Secret", "default", "app")
+        await trio.sleep(SOON)
+        assert (world.data("app"), world.data("third")) == ({"greeting": "one"}, None)
+        assert (world.reason(), world.current()["id"]) == ("DependencyNotReady", 1)
+        world.add("first", target={"name": "first", "key": "file"})
+        await trio.sleep(INTERVAL + 1)
+        assert (world.reason(), world.data("third")) == ("Synced", {"a": "one"})
