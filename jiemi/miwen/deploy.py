@@ -356,7 +356,9 @@ class Deployment:
         what_not = "refused, so none is applied (applyPolicy: Atomic)" if held_back else "not applied"
         if broken and not refused and len(self.todo.files) > 1:
             raise _first(failures, len(self.todo.files), what_not, what="files")
-        raise _first(failures, len(objects | {each.ref.key for each in refused}) + len(broken), what_not)
+        named = objects | {each.ref.key for each in refused}
+        twice = sum(each.failure.reason == "DuplicateObject" for each in refused)
+        raise _first(failures, len(named) + twice + len(broken), what_not)
 
     @property
     def _objects(self) -> Objects:
