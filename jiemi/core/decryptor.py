@@ -16,11 +16,12 @@ from typing import Any, ClassVar
 
 import attrs
 
-from jiemi.core.decryptor_status import DecryptorStatus
+from jiemi.core.decryptor_status import Condition, DecryptorStatus
 from jiemi.core.durations import DURATION_PATTERN, duration_seconds
 from jiemi.core.errors import Failure
-from jiemi.core.fields import FieldError, Rule, api, json_name, structure
+from jiemi.core.fields import FieldError, Rule, api, json_name, structure, unstructure
 from jiemi.core.provider import CredentialValue, Provider
+from jiemi.core.status_reading import Status
 
 GROUP = "jiemi.cr"
 VERSION = "v1alpha1"
@@ -313,6 +314,12 @@ class ObjectMeta:
         return (self.namespace, self.name)
 
 
+def _unread(status: Any) -> Status:
+    if isinstance(status, Status):
+        return status
+    return Status(unstructure(status) if status is not None else None, "")
+
+
 @attrs.frozen
 class Decryptor:
     """A Decryptor object as it was read.
@@ -320,12 +327,27 @@ class Decryptor:
     Attributes:
         meta: which object.
         spec: what it wants, or what is wrong with that.
-        status: what was last written, or None (never, or by someone who wrote what can't be read).
     """
 
     meta: ObjectMeta
     spec: DecryptorSpec | Failure
-    status: DecryptorStatus | None
+    _status: Status = attrs.field(alias="status", converter=_unread)
+
+    @property
+    def status(self) -> DecryptorStatus | None:
+        """What was last written, as far as it can be read; None: nothing. It is read when it is first asked for, which
+        may take 10 ms and more; `ready` and `observed_generation` don't."""
+        return self._status.value
+
+    @property
+    def ready(self) -> Condition | None:
+        """The status's condition Ready."""
+        return self._status.ready
+
+    @property
+    def observed_generation(self) -> int | None:
+        """The generation that the status is about."""
+        return self._status.observed_generation
 
 
 def read_decryptor(obj: Mapping[str, Any]) -> Decryptor:
@@ -340,7 +362,8 @@ def read_decryptor(obj: Mapping[str, Any]) -> Decryptor:
         spec = structure(obj.get("spec"), DecryptorSpec, "spec")
     except FieldError as error:
         spec = Failure("InvalidSpec", str(error))
-    return Decryptor(meta, spec, _read_status(obj.get("status")))
+    described = spec.source.described if isinstance(spec, DecryptorSpec) else ""
+    return Decryptor(meta, spec, Status(obj.get("status"), described))
 
 
 def _read_meta(value: Any) -> ObjectMeta:
@@ -364,16 +387,6 @@ def _read_meta(value: Any) -> ObjectMeta:
         tuple(str(each) for each in finalizers) if isinstance(finalizers, list) else (),
         str(reconcile_at)[:_MAX_ANNOTATION] if reconcile_at is not None else None,
     )
-
-
-def _read_status(value: Any) -> DecryptorStatus | None:
-    if not isinstance(value, Mapping) or not value:
-        return None
-    plain = {name: part for name, part in value.items() if part is not None}
-    try:
-        return structure(plain, DecryptorStatus, "status")
-    except FieldError:
-        return None
 
 
 def credential_values(spec: DecryptorSpec) -> Iterator[tuple[str, CredentialValue]]:

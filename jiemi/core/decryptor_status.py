@@ -9,9 +9,18 @@ from jiemi.core.fields import api
 HISTORY_LIMIT = 10
 """The most entries of status.history, as in the first version."""
 
-MAX_INVENTORY = 2_000
-"""The most objects of one Decryptor, and the most files. An entry of both takes some 250 bytes, and an object in etcd
-is at most 1.5 MiB (etcd's --max-request-bytes)."""
+MAX_OBJECTS = 2_000
+"""The most objects of one Decryptor."""
+
+MAX_INVENTORY = 2 * MAX_OBJECTS
+"""The most entries of status.inventory: while one set of objects takes another's place, both are in it."""
+
+MAX_FILES = 1_000
+"""The most files of one Decryptor, as in the contract with Krapao."""
+
+MAX_STATUS_BYTES = 1024 * 1024
+"""The most that inventory and files may take together. An object in etcd is at most 1.5 MiB (etcd's
+--max-request-bytes), and a status that can't be written would tell an old state for ever."""
 
 MAX_FAILED_OBJECTS = 20
 """The most objects whose failures status tells one by one."""
@@ -157,6 +166,11 @@ class DecryptorStatus:
         "Conditions; Ready is True while the cluster follows the repository.", default=(), maxItems=16
     )
     observed_generation: int | None = api("The spec's generation that this status is about.", default=None, minimum=0)
+    deployed_generation: int | None = api(
+        "The spec's generation that files and inventory are of; absent while a deployment is under way or did not end.",
+        default=None,
+        minimum=0,
+    )
     last_attempted_revision: str | None = api(
         "The full commit hash that was tried last, deployed or not.", default=None
     )
@@ -175,7 +189,7 @@ class DecryptorStatus:
     failed_objects: tuple[ObjectFailure, ...] = api(
         "Objects that could not be applied or deleted, the first ones.", default=(), maxItems=MAX_FAILED_OBJECTS
     )
-    files: tuple[FileStatus, ...] = api("The files that are deployed.", default=(), maxItems=MAX_INVENTORY)
+    files: tuple[FileStatus, ...] = api("The files that are deployed.", default=(), maxItems=MAX_FILES)
     credentials: tuple[SecretVersion, ...] = api(
         "The Secrets that the spec names, as they were used last.", default=(), maxItems=100
     )

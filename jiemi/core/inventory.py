@@ -10,7 +10,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import attrs
 
-from jiemi.core.decryptor_status import MAX_INVENTORY, InventoryEntry
+from jiemi.core.decryptor_status import (
+    MAX_INVENTORY,
+    MAX_OBJECTS,
+    MAX_STATUS_BYTES,
+    FileStatus,
+    InventoryEntry,
+)
 from jiemi.core.errors import JiemiError
 from jiemi.core.manifests import STAGES
 from jiemi.core.objects import ObjectKey, ObjectRef
@@ -49,15 +55,56 @@ def by_key(entries: Iterable[InventoryEntry]) -> dict[ObjectKey, InventoryEntry]
     return {ref_of(entry).key: entry for entry in entries}
 
 
+def certain(entries: Mapping[ObjectKey, InventoryEntry]) -> frozenset[ObjectKey]:
+    """The objects that are known to have been applied. Of the others it is only known that they may have been: an
+    object that was refused is no reason to keep another Decryptor from it."""
+    return frozenset(key for key, entry in entries.items() if entry.fields is not None)
+
+
+def has_left(entries: Iterable[InventoryEntry], files: Iterable[FileStatus]) -> bool:
+    """Whether there are objects that left the files and are not dealt with yet."""
+    paths = {file.path for file in files}
+    return any(entry.file not in paths for entry in entries)
+
+
 def ordered(entries: Mapping[ObjectKey, InventoryEntry]) -> tuple[InventoryEntry, ...]:
-    """The entries in the order of status.inventory.
+    """The entries in the order of status.inventory."""
+    return tuple(entries[key] for key in sorted(entries, key=attrs.astuple))
+
+
+def require_room(wanted: int, entries: Mapping[ObjectKey, InventoryEntry], files: Iterable[FileStatus]) -> None:
+    """Refuse what no status could tell.
+
+    Args:
+        wanted: how many objects the files describe.
+        entries: of the inventory, with those that are about to be applied.
+        files: that are about to be deployed.
 
     Raises:
         JiemiError: LimitExceeded.
     """
-    if len(entries) > MAX_INVENTORY:
-        raise JiemiError("LimitExceeded", f"{len(entries)} objects: more than {MAX_INVENTORY} in one Decryptor")
-    return tuple(entries[key] for key in sorted(entries, key=attrs.astuple))
+    if wanted > MAX_OBJECTS:
+        raise JiemiError("LimitExceeded", f"{wanted} objects: more than {MAX_OBJECTS} in one Decryptor")
+    size = sum(
+        _ENTRY_BYTES
+        + sum(map(_bytes, (each.api_version, each.kind, each.name, each.namespace, each.file)))
+        + sum(map(_bytes, each.kept_keys))
+        for each in entries.values()
+    )
+    size += sum(_ENTRY_BYTES + _bytes(each.path) for each in files)
+    if len(entries) > MAX_INVENTORY or size > MAX_STATUS_BYTES:
+        raise JiemiError(
+            "LimitExceeded",
+            f"the names of {len(entries)} objects and their files are more than a status can hold: split the Decryptor",
+        )
+
+
+_ENTRY_BYTES = 160
+"""What an entry takes beside its texts: the fields' names, hashes, numbers."""
+
+
+def _bytes(text: str | None) -> int:
+    return len(text.encode(errors="replace")) if text is not None else 0
 
 
 def left(before: Mapping[ObjectKey, InventoryEntry], wanted: Collection[ObjectKey]) -> tuple[InventoryEntry, ...]:

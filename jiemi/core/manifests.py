@@ -21,6 +21,12 @@ STAGES: tuple[frozenset[str], ...] = (
 )
 """Kinds that others may need, in the order in which they are applied. What is in none of them comes last."""
 
+_NAME_CHARACTERS = 253
+_KIND_CHARACTERS = 63
+_API_VERSION_CHARACTERS = 253 + 1 + 63
+"""https://kubernetes.io/docs/concepts/overview/working-with-objects/names/: no object can have a longer one, and what
+Jiemi remembers of an object must have a bound."""
+
 _SERVER_SET = (
     "creationTimestamp",
     "deletionTimestamp",
@@ -42,11 +48,18 @@ class Manifest:
         body: the whole object; sensitive, so it is not in the repr.
         document: number of its document in the file, from 1, for messages.
         file: path of the file.
+        files: paths of all files that it is made of, where there are several.
     """
 
     body: Mapping[str, Any] = attrs.field(repr=False)
     document: int
     file: str = ""
+    files: tuple[str, ...] = ()
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Paths of all files that it is made of."""
+        return self.files or (self.file,)
 
     @property
     def api_version(self) -> str:
@@ -184,7 +197,14 @@ def _objects(value: Any, where: str) -> Iterator[Mapping[str, Any]]:
     metadata = value.get("metadata")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str) or not metadata["name"]:
         raise JiemiError("NotAKubernetesObject", f"{where} has no metadata.name")
-    if not isinstance(metadata.get("namespace", ""), str):
+    for field, text, limit in (
+        ("apiVersion", value["apiVersion"], _API_VERSION_CHARACTERS),
+        ("kind", value["kind"], _KIND_CHARACTERS),
+        ("metadata.name", metadata["name"], _NAME_CHARACTERS),
+    ):
+        if len(text) > limit:
+            raise JiemiError("NotAKubernetesObject", f"{field} of {where} has more than {limit} characters")
+    if not isinstance(metadata.get("namespace", ""), str) or len(metadata.get("namespace", "")) > _NAME_CHARACTERS:
         raise JiemiError("NotAKubernetesObject", f"metadata.namespace of {where} is no text")
     plain = {name: part for name, part in metadata.items() if name not in _SERVER_SET}
     yield {name: part for name, part in value.items() if name != "status"} | {"metadata": plain}

@@ -85,15 +85,6 @@ class Facts:
     vault_address: str | None = None
 
 
-def is_settled(status: DecryptorStatus | None) -> bool:
-    """Whether what the status says is deployed is certain: no deployment was under way when it was written."""
-    return (
-        status is not None
-        and is_ready(status, status.observed_generation or 0)
-        and condition(status, RECONCILING) is None
-    )
-
-
 def after_sync(
     before: DecryptorStatus,
     *,
@@ -190,7 +181,7 @@ def while_waiting(before: DecryptorStatus, message: str, *, generation: int, now
 def while_suspended(before: DecryptorStatus, *, generation: int, now: datetime.datetime) -> DecryptorStatus:
     """The status while spec.suspend is set: what was said, and that nothing is done.
 
-    `observed_generation` is this spec's all the same: there is nothing to wait for.
+    `observed_generation` stays: this spec has not been acted upon.
     """
     ready = condition(before, "Ready") or Condition(
         "Ready", "Unknown", SUSPENDED, "nothing was deployed yet, and spec.suspend is true", rfc3339(now), generation
@@ -198,7 +189,7 @@ def while_suspended(before: DecryptorStatus, *, generation: int, now: datetime.d
     message = "nothing is looked at or applied until spec.suspend is taken away"
     suspended = Condition(SUSPENDED, "True", "SpecSuspend", message, rfc3339(now), generation)
     first = attrs.evolve(before, conditions=_with(before, ready, without=(RECONCILING, STALLED)))
-    return attrs.evolve(first, conditions=_with(first, suspended), observed_generation=generation)
+    return attrs.evolve(first, conditions=_with(first, suspended))
 
 
 def with_drift(

@@ -94,7 +94,7 @@ def target_manifest(target: TargetSpec, files: Mapping[str, Mapping[str, Sensiti
             body["type"] = target.type
     else:
         body |= _config_map(values)
-    return Manifest(body, 1, next(iter(files), ""))
+    return Manifest(body, 1, next(iter(files), ""), tuple(files))
 
 
 def _key_of(target: TargetSpec, path: str) -> str:

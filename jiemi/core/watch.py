@@ -13,8 +13,9 @@ from typing import Any
 
 import attrs
 
-MAX_LINE_BYTES = 16 * 1024 * 1024
-"""The longest event: an object is at most 1.5 MiB in etcd, and JSON in a watch may be several times as long."""
+MAX_LINE_BYTES = 8 * 1024 * 1024
+"""The longest event. An object is at most 1.5 MiB in etcd; of its metadata annotations, 256 KiB together, may be six
+times as long in JSON. Decryptors and metadata are all that is watched: the rest is room for an etcd that takes more."""
 
 
 class ChangeType(enum.Enum):

@@ -9,7 +9,6 @@ the others from being applied, but with applyPolicy: Atomic, where the API serve
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import attrs
@@ -19,32 +18,33 @@ from jiemi.core.decryptor import DecryptorSpec
 from jiemi.core.decryptor_status import InventoryEntry
 from jiemi.core.drift import strange_keys
 from jiemi.core.errors import Failure, JiemiError
-from jiemi.core.inventory import PRUNE_ANNOTATION, applied_entry
+from jiemi.core.inventory import applied_entry
 from jiemi.core.manifests import STAGES, MadeKind, Manifest, adjusted, made_kind, with_encoded_data
 from jiemi.core.objects import ObjectKey, ObjectRef, Owner
 from jiemi.core.ownership import ownership
 from jiemi.core.readiness import State, readiness
+from jiemi.miwen.anew import Remaker, not_made
 from jiemi.miwen.kubernetes import errors
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import JsonObject, Objects
 from jiemi.miwen.parallel import for_each
+from jiemi.miwen.patience import POLL_SECONDS, Patience
 
 SERVED_SECONDS = 60.0
-"""How long a CustomResourceDefinition may take until its kind is served. A tick's own deadline may be sooner."""
+"""How long the CustomResourceDefinitions of one apply may take together until their kinds are served. A tick's own
+deadline may be sooner."""
 
 GONE_SECONDS = 30.0
-"""How long an object that is made anew may take to be gone first."""
-
-_POLL_SECONDS = 0.2
+"""How long the objects of one apply that are made anew may take together to be gone first."""
 
 _TRIES = 3
 """How often an object is tried that is refused only because of the moment."""
 
+_MAX_AWAY = 3
+"""How many APIs may not answer before the API server itself is taken to be away: each may cost a whole timeout."""
+
 _AT_ONCE = 4
 """How many objects of one stage are applied at once, where their order can't matter."""
-
-_NEVER_REPLACED = frozenset({"Namespace", "CustomResourceDefinition", "PersistentVolume", "PersistentVolumeClaim"})
-"""Kinds that are not deleted to be made anew: everything in them would go with them."""
 
 
 class Superseded(Exception):
@@ -102,7 +102,7 @@ class Applier:
         namespace: the Decryptor's.
         owner: as the objects' labels name it.
         applied: told of each object with its resourceVersion, as soon as it is applied.
-        is_superseded: asked between two objects.
+        is_superseded: asked between two objects, and while something is waited for.
     """
 
     objects: Objects
@@ -122,14 +122,22 @@ class Applier:
         scopes = {(each.group, each.kind): each.namespaced for each in made}
         resolved: list[Resolved] = []
         refused: list[Refused] = []
+        away: dict[str, JiemiError] = {}
         for manifest in manifests:
-            resource = await self.objects.resource(manifest.api_version, manifest.kind)
-            namespaced = resource.namespaced if resource is not None else scopes.get(manifest.group_kind)
             try:
+                if manifest.api_version in away:
+                    raise away[manifest.api_version]
+                resource = await self.objects.resource(manifest.api_version, manifest.kind)
+                namespaced = resource.namespaced if resource is not None else scopes.get(manifest.group_kind)
                 if namespaced is None:
                     raise errors.kind_unknown(manifest.api_version, manifest.kind)
                 whole = self._adjusted(manifest, namespaced=namespaced)
             except JiemiError as error:
+                if error.failure.reason == "ClusterUnavailable":
+                    # An API that another server answers for may be away while all else is there.
+                    away[manifest.api_version] = error
+                    if len(away) > _MAX_AWAY:
+                        raise
                 namespace = str(manifest.body["metadata"].get("namespace") or "")
                 refused.append(Refused(_ref(manifest, namespace), manifest.file, error.failure))
                 continue
@@ -196,25 +204,28 @@ class Applier:
 
         Raises:
             JiemiError: ClusterUnavailable does not go up: the objects that were not reached are refused with it.
-            Superseded: between two objects; what was applied until then is known to `applied` only.
+            Superseded: between two objects or while one is waited for; what was applied until then is known to
+                `applied` only.
         """
         done = Applied()
+        remaker = Remaker(self.objects, self.namespace, self.owner, Patience(GONE_SECONDS, self._require_wanted))
         for stage in range(len(STAGES) + 1):
             of_stage = [each for each in wanted if each.manifest.stage == stage]
             in_any_order = stage == _IN_ANY_ORDER
 
             async def one(each: Resolved) -> None:
-                await self._apply_one(each, before.get(each.key), done)
+                await self._apply_one(each, before.get(each.key), done, remaker)
 
             await for_each(of_stage, one, at_once=_AT_ONCE if in_any_order else 1)
-            for each in of_stage:
-                if each.key in done.entries and each.manifest.kind == "CustomResourceDefinition":
-                    await self._until_served(each)
+            await self._until_served([each for each in of_stage if each.key in done.entries])
         return done
 
-    async def _apply_one(self, each: Resolved, before: InventoryEntry | None, done: Applied) -> None:
+    def _require_wanted(self) -> None:
         if self.is_superseded():
             raise Superseded
+
+    async def _apply_one(self, each: Resolved, before: InventoryEntry | None, done: Applied, remaker: Remaker) -> None:
+        self._require_wanted()
         lost = next(
             (refused.failure for refused in done.refused if refused.failure.reason == "ClusterUnavailable"), None
         )
@@ -223,18 +234,23 @@ class Applier:
             done.refused.append(Refused(each.ref, each.manifest.file, lost))
             return
         try:
-            done.entries[each.key] = await self._write(each, before)
+            done.entries[each.key] = await self._write(each, before, remaker)
         except JiemiError as error:
             done.refused.append(Refused(each.ref, each.manifest.file, error.failure))
 
-    async def _write(self, each: Resolved, before: InventoryEntry | None) -> InventoryEntry:
+    async def _write(self, each: Resolved, before: InventoryEntry | None, remaker: Remaker) -> InventoryEntry:
         try:
             metadata = await self._apply_again(each)
         except JiemiError as error:
             if error.failure.reason != "FieldImmutable" or not self.spec.force:
                 raise
-            await self._delete_for_anew(each, error)
-            metadata = await self._apply_again(each)
+            was_there = await remaker.clear(each.manifest, each.ref, before, error)
+            try:
+                metadata = await self._apply_again(each)
+            except JiemiError as failed:
+                if not was_there:
+                    raise
+                raise not_made(each.ref, failed) from failed
         entry = applied_entry(each.ref, each.manifest.file, ownership(metadata), before)
         strange = strange_keys(entry, ownership(metadata))
         if strange and self.spec.drift_policy == "Correct":
@@ -263,42 +279,26 @@ class Applier:
                     raise
                 if is_new:
                     # It is listed a moment before it is served.
-                    await trio.sleep(_POLL_SECONDS)
+                    await trio.sleep(POLL_SECONDS)
                     await self.objects.resource(each.ref.api_version, each.ref.kind, fresh=True)
         raise AssertionError  # the last try returns or raises
 
-    async def _delete_for_anew(self, each: Resolved, why: JiemiError) -> None:
-        metadata = await self.objects.get_metadata(each.ref)
-        if metadata is None:
-            return
-        annotations = metadata.get("annotations") or {}
-        if each.manifest.kind in _NEVER_REPLACED or annotations.get(PRUNE_ANNOTATION) == "disabled":
-            raise JiemiError(
-                "FieldImmutable",
-                f"{why.failure.message}; spec.force does not delete "
-                + (f"a {each.manifest.kind}" if each.manifest.kind in _NEVER_REPLACED else "what keeps itself from it"),
-            ) from why
-        uid = str(metadata.get("uid"))
-        await self.objects.delete(each.ref, uid=uid)
-        with trio.move_on_after(GONE_SECONDS):
-            while True:
-                found = await self.objects.get_metadata(each.ref)
-                if found is None or found.get("uid") != uid:
-                    return
-                await trio.sleep(_POLL_SECONDS)
-        raise JiemiError(
-            "FieldImmutable", f"{each.ref.label} is deleted to be made anew, but not gone: finalizers hold it"
-        )
+    async def _until_served(self, applied: Iterable[Resolved]) -> None:
+        """Wait for the kinds of CustomResourceDefinitions. If it takes too long, their objects tell what is missing."""
+        awaited = {each.ref: made for each in applied if (made := made_kind(each.manifest)) is not None}
 
-    async def _until_served(self, each: Resolved) -> None:
-        """Wait for a CustomResourceDefinition's kind; if that takes too long, its objects tell what is missing."""
-        made = made_kind(each.manifest)
-        if made is None:
-            return
-        with trio.move_on_after(SERVED_SECONDS), contextlib.suppress(JiemiError):
-            # The API server is asked; it sets no event.
-            while not await self._is_served(each.ref, made):  # noqa: ASYNC110
-                await trio.sleep(_POLL_SECONDS)
+        async def are_served() -> bool:
+            for ref, made in tuple(awaited.items()):
+                try:
+                    is_served = await self._is_served(ref, made)
+                except JiemiError:
+                    is_served = True  # not known; its objects tell
+                if is_served:
+                    del awaited[ref]
+                self._require_wanted()
+            return not awaited
+
+        await Patience(SERVED_SECONDS, self._require_wanted).until(are_served)
 
     async def _is_served(self, ref: ObjectRef, made: MadeKind) -> bool:
         definition = await self.objects.get(ref)

@@ -1,4 +1,11 @@
-"""The end of a Decryptor: its finalizer, and the objects that go with it (spec.deletionPolicy)."""
+"""The end of a Decryptor: its finalizer, and the objects that go with it (spec.deletionPolicy).
+
+    deletion asked for -> try, and again where objects stay -> time is up: the finalizer is taken off all the same
+
+An object that is dealt with leaves the inventory at once, so that each try begins where the one before it ended. The
+time counts from when the deletion was asked for, however the tries end, and ends the one that is under way. It has
+nothing to do with spec.timeout, which is for decrypting and applying.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +13,25 @@ import datetime
 from collections.abc import Callable
 
 import attrs
+import structlog
+import trio
 
 from jiemi.core.decryptor import FINALIZER, DecryptorSpec
-from jiemi.core.errors import JiemiError
+from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.inventory import by_key, left, ordered, ref_of
 from jiemi.core.objects import Owner
 from jiemi.miwen.kubernetes.port import Kubernetes, Objects
-from jiemi.miwen.prune import prune
+from jiemi.miwen.prune import Pruned, prune
 from jiemi.miwen.turn import ObjectGone, Turn
 
 CLEANUP_SECONDS = 300.0
 """How long a Decryptor that is being deleted waits for its objects, from when its deletion was asked for. After that
 it goes, and what could not be deleted stays: a finalizer that waits for ever would hold a whole namespace."""
+
+LATE_SECONDS = 60.0
+"""How long a try may take that begins when the time is nearly up or over: Miwen was away meanwhile."""
+
+_log = structlog.get_logger("jiemi.miwen")
 
 _TRIES = 3
 
@@ -86,33 +100,47 @@ class Cleanup:
         await set_finalizer(turn, self.kubernetes, wanted=False)
 
     async def _delete(self, turn: Turn) -> None:
-        meta = turn.decryptor.meta
-        before = by_key(turn.known.inventory)
-        pruned = await prune(left(before, ()), self.objects, Owner.of(meta.namespace, meta.name))
-        done = {ref_of(each).key for each in (*pruned.deleted, *pruned.left)}
-        rest = {key: entry for key, entry in before.items() if key not in done}
-        turn.set_inventory(attrs.evolve(turn.known, inventory=ordered(rest)))
-        if not pruned.refused:
+        since = turn.decryptor.meta.deleting_since
+        failure = await self._try(turn)
+        stay = left(by_key(turn.known.inventory), ())
+        if not stay:
             return
-        first = pruned.refused[0]
-        if not self._is_overdue(meta.deleting_since):
+        if self._seconds_left(since) > 0 and failure is not None:
             raise JiemiError(
-                first.failure.reason,
-                f"deleting this Decryptor: {len(pruned.refused)} objects are not deleted yet, the first: "
-                f"{first.failure.message}",
+                failure.reason,
+                f"deleting this Decryptor: {len(stay)} objects are not deleted yet, the first: {failure.message}",
             )
-        names = ", ".join(each.ref.label for each in pruned.refused[:_MAX_SHOWN])
+        names = ", ".join(ref_of(each).label for each in stay[:_MAX_SHOWN])
+        why = f"the first can't be deleted: {failure}" if failure is not None else "it took too long"
         turn.note(
             "Warning",
             "CleanupGivenUp",
             "Delete",
-            f"after {CLEANUP_SECONDS:g} s, {len(pruned.refused)} objects stay: {names}; the first can't be deleted: "
-            f"{first.failure}",
+            f"after {CLEANUP_SECONDS:g} s, {len(stay)} objects stay: {names}; {why}",
         )
 
-    def _is_overdue(self, since: str | None) -> bool:
+    async def _try(self, turn: Turn) -> Failure | None:
+        """Delete what can be deleted; the inventory is what stays. Returns why the first does: None where it all went,
+        or the time is up."""
+        meta, before, pruned = turn.decryptor.meta, by_key(turn.known.inventory), Pruned()
+        seconds = min(max(self._seconds_left(meta.deleting_since), LATE_SECONDS), CLEANUP_SECONDS)
         try:
-            began = datetime.datetime.fromisoformat(since or "")
-        except ValueError:
-            return True
-        return self.now() - began > datetime.timedelta(seconds=CLEANUP_SECONDS)
+            with trio.move_on_after(seconds):
+                await prune(left(before, ()), self.objects, Owner.of(meta.namespace, meta.name), pruned)
+        except Exception:
+            if self._seconds_left(meta.deleting_since) > 0:
+                raise
+            _log.exception("cleanup-crashed", namespace=meta.namespace, name=meta.name)
+            return Failure("InternalError", "Miwen's log tells more at this time")
+        finally:
+            done = {ref_of(each).key for each in (*pruned.deleted, *pruned.left)}
+            rest = {key: entry for key, entry in before.items() if key not in done}
+            turn.set_inventory(attrs.evolve(turn.known, inventory=ordered(rest)))
+        return pruned.refused[0].failure if pruned.refused else None
+
+    def _seconds_left(self, since: str | None) -> float:
+        """Until the time is up; a moment that can't be read is long ago."""
+        try:
+            return CLEANUP_SECONDS - (self.now() - datetime.datetime.fromisoformat(since or "")).total_seconds()
+        except (ValueError, TypeError):
+            return 0.0

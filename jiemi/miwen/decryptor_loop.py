@@ -21,7 +21,7 @@ from jiemi.core.errors import Failure, JiemiError, Kind
 from jiemi.core.fields import unstructure
 from jiemi.core.inventory import by_key
 from jiemi.core.schedule import next_delay_seconds
-from jiemi.core.status import PLANNED, blank, condition, is_ready, is_settled
+from jiemi.core.status import PLANNED, blank, condition, is_ready
 from jiemi.miwen.events import EventRecorder
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import Kubernetes
@@ -68,6 +68,7 @@ class DecryptorLoop:
                 async with trio.open_nursery() as nursery:
                     await self._run(slot, nursery)
         finally:
+            self.reconciler.watch(slot.latest.meta.key, frozenset())
             self.metrics.follow(slot.latest.meta.key, None)
 
     async def _run(self, slot: Slot, nursery: trio.Nursery) -> None:
@@ -87,14 +88,20 @@ class DecryptorLoop:
         compared: set[Resource] = set()
         failures = 0
         told, said = written, _said(written)
+
+        def settle() -> None:
+            slot.end_tick()
+            if news.end_tick() not in (None, progress.looked):
+                slot.wake()
+
         while True:
             decryptor = slot.begin_tick()
             news.begin_tick()
             writer = _Writer(self.kubernetes, decryptor, written)
-            tick = await self.reconciler.tick(Turn(decryptor, status, repositories, progress, slot, writer.write))
-            slot.end_tick()
-            if news.end_tick() not in (None, progress.looked):
-                slot.wake()
+            tick = await self.reconciler.tick(
+                Turn(decryptor, status, repositories, progress, slot, writer.write, settle)
+            )
+            settle()
             self._tell(decryptor, tick, before=told, said=said)
             if tick.decided and tick.status is not None:
                 told, said = tick.status, tick.failure
@@ -106,7 +113,7 @@ class DecryptorLoop:
             failures = failures + 1 if failure is not None else 0
             for resource in progress.watching - compared:
                 nursery.start_soon(self._compare, slot, progress, resource)
-            compared |= progress.watching
+            compared = set(progress.watching)
             await slot.wait(self._delay(decryptor, tick, failure, failures))
 
     def _count(self, slot: Slot, progress: Progress, status: DecryptorStatus, failure: Failure | None) -> None:
@@ -134,13 +141,12 @@ class DecryptorLoop:
 
     async def _compare(self, slot: Slot, progress: Progress, resource: Resource) -> None:
         """Once a kind is watched, look for objects that were deleted while nobody watched."""
-        blind = False
-        while not await self.reconciler.watches.synced(resource):
-            if not blind:
-                blind = True
-                slot.wake()  # the status tells why
-            await trio.sleep(BLIND_SECONDS)
-        if blind:
+        if not await self.reconciler.watches.synced(resource):
+            slot.wake()  # the status tells why
+            while not self.reconciler.watches.known(resource):
+                await trio.sleep(BLIND_SECONDS)
+                if resource not in progress.watching:
+                    return  # nobody asks any more
             slot.wake()
         for key in slot.inventory:
             if (key.group, key.kind) != (resource.group, resource.kind):
@@ -225,10 +231,6 @@ def _progress(decryptor: Decryptor) -> Progress:
     if status is None:
         return progress
     progress.versions = {each.name: each.resource_version for each in status.credentials}
-    empty_is_meant = isinstance(decryptor.spec, DecryptorSpec) and decryptor.spec.allow_empty
-    # A Miwen before this status's fields told no files.
-    if is_settled(status) and (status.files or empty_is_meant):
-        progress.generation = status.observed_generation
     return progress
 
 

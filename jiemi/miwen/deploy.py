@@ -22,11 +22,11 @@ from jiemi.core.decryptor_status import (
     SecretVersion,
 )
 from jiemi.core.errors import Failure, JiemiError, Kind
-from jiemi.core.inventory import by_key, entry_of, left, ordered, ref_of
+from jiemi.core.inventory import by_key, certain, entry_of, left, ordered, ref_of, require_room
 from jiemi.core.objects import ObjectKey, Owner
 from jiemi.core.policy import PolicyRule, require_namespace
 from jiemi.core.references import secret_names
-from jiemi.core.status import Facts, is_settled, while_reconciling, with_facts
+from jiemi.core.status import Facts, while_reconciling, with_facts
 from jiemi.miwen.apply import Applied, Applier, Refused, Resolved
 from jiemi.miwen.credentials import decryption_keys
 from jiemi.miwen.files import Todo
@@ -52,12 +52,12 @@ class Bounds:
     """What the operator allows one Decryptor.
 
     Attributes:
-        rules: the policy's rule for each file, by path; empty where there is no policy.
+        rules: the policy's rule for each file, by path; None where there is no policy.
         own_namespace_only: whether objects of other namespaces, and those without one, are refused.
         asks_whose: whether an object's labels are asked whose it is: Miwen does not see all Decryptors.
     """
 
-    rules: Mapping[str, PolicyRule]
+    rules: Mapping[str, PolicyRule] | None
     own_namespace_only: bool
     asks_whose: bool
 
@@ -99,6 +99,14 @@ class Deployment:
             JiemiError: what could not be done; the rest is.
             Superseded, ObjectGone.
         """
+        try:
+            await self._run()
+        finally:
+            # What was only asked for is free again for others.
+            turn = self.turn
+            self.registry.hold(turn.decryptor.meta.key, certain(by_key(turn.known.inventory)))
+
+    async def _run(self) -> None:
         turn, before = self.turn, by_key(self.turn.known.inventory)
         rendering = await self._render()
         turn.known = with_facts(turn.known, rendering.facts)
@@ -106,6 +114,15 @@ class Deployment:
         applier = self._applier()
         resolved, refused = await applier.resolve(rendering.manifests)
         self._require_allowed(resolved)
+        kept = {key: entry for key, entry in before.items() if entry.file in self.todo.kept}
+        wanted = {each.key for each in resolved} | set(kept)
+        if not (wanted or refused or broken or self.spec.allow_empty):
+            raise JiemiError(
+                "NothingToApply",
+                "the files hold no object; what was applied stays. Correct them, or set spec.allowEmpty if it is meant",
+            )
+        ahead = {each.key: before.get(each.key) or entry_of(each.ref, each.manifest.file) for each in resolved}
+        require_room(len(wanted), {**before, **ahead}, self.todo.files)
         admitted, more = await self._admit(self._changed(resolved), before)
         refused += more
         atomic = self.spec.apply_policy == "Atomic"
@@ -114,19 +131,10 @@ class Deployment:
         held_back = atomic and bool(broken or refused)
         if held_back:
             admitted = []
-        kept = {key: entry for key, entry in before.items() if entry.file in self.todo.kept}
-        wanted = {each.key for each in resolved} | set(kept)
-        if not (wanted or refused or broken or self.spec.allow_empty):
-            raise JiemiError(
-                "NothingToApply",
-                "the files hold no object; what was applied stays. Correct them, or set spec.allowEmpty if it is meant",
-            )
         applied = await self._apply(applier, admitted, before)
         applied.refused = [*refused, *applied.refused]
-        # Of an object whose apply broke off it is not known whether it was made.
-        unsure = {each.ref.key for each in applied.refused if each.failure.kind is Kind.TRANSIENT}
-        ahead = {key: entry for key, entry in by_key(turn.known.inventory).items() if key in unsure}
-        inventory = {**before, **ahead, **applied.entries}
+        # What was refused stays in it: it may have been made all the same, where the answer did not come.
+        inventory = {**by_key(turn.known.inventory), **applied.entries}
         files = self._deployed(broken, applied.refused, held_back=held_back)
         if not held_back:
             # What left a file is of no file, so that it is pruned as soon as all are in order.
@@ -137,7 +145,8 @@ class Deployment:
             }
         turn.set_inventory(attrs.evolve(turn.known, inventory=ordered(inventory)))
         self._record(files, applied.refused, is_certain=not (held_back and self.todo.everything))
-        if not (broken or applied.refused or any(not file.blob for file in self.todo.files)):
+        in_order = not (broken or applied.refused or any(not file.blob for file in self.todo.files))
+        if in_order and not self.drifted:
             await self._prune(left(inventory, wanted))
         # Those too that were not looked at this time: a refusal that lasts is told in the same words each time.
         objects = {*wanted, *(key for key, entry in inventory.items() if entry.file not in {"", *broken})}
@@ -181,7 +190,7 @@ class Deployment:
             spec=self.spec,
             revision=self.revision,
             keys=keys,
-            recipients={path: rule.recipients for path, rule in self.bounds.rules.items()},
+            recipients={path: rule.recipients for path, rule in (self.bounds.rules or {}).items()},
             facts=Facts(known.encryption, known.vault_address) if known.encryption is not None else None,
         )
         rendering = await renderer.render(self.todo.render, whole=len(self.todo.render) == len(self.todo.files))
@@ -206,10 +215,11 @@ class Deployment:
         Raises:
             JiemiError: PolicyDenied.
         """
+        if self.bounds.rules is None:
+            return
         for each in resolved:
-            rule = self.bounds.rules.get(each.manifest.file)
-            if rule is not None:
-                require_namespace(rule, each.ref, namespace=self.turn.decryptor.meta.namespace)
+            for path in each.manifest.sources:
+                require_namespace(self.bounds.rules[path], each.ref, namespace=self.turn.decryptor.meta.namespace)
 
     async def _admit(
         self, resolved: Sequence[Resolved], before: Mapping[ObjectKey, InventoryEntry]
@@ -218,8 +228,13 @@ class Deployment:
         admitted: list[Resolved] = []
         refused: list[Refused] = []
         files = {key: entry.file for key, entry in before.items() if entry.file in self.todo.kept}
+        # Of two files that describe an object, the one that did first does, whichever is rendered now.
+        described = {(each.key, each.manifest.file) for each in resolved}
+        first = {key: entry.file for key, entry in before.items() if (key, entry.file) in described}
         for each in resolved:
-            failure = await self._objection(each, files.get(each.key), before)
+            rightful = first.get(each.key, each.manifest.file)
+            other_file = files.get(each.key) or (rightful if rightful != each.manifest.file else None)
+            failure = await self._objection(each, other_file, before)
             if failure is None:
                 admitted.append(each)
                 files[each.key] = each.manifest.file
@@ -277,34 +292,51 @@ class Deployment:
         inventory = ordered({**before, **ahead})
         # What only corrects objects changes nothing that a status tells.
         if not {each.key for each in admitted} <= set(self.drifted):
-            turn.progress.generation = None
-            if inventory != turn.known.inventory or is_settled(turn.known):
+            files = self._unsure_files()
+            if (inventory, files) != (turn.known.inventory, turn.known.files):
                 turn.known = while_reconciling(
-                    attrs.evolve(turn.known, inventory=inventory),
+                    attrs.evolve(turn.known, inventory=inventory, files=files),
                     f"{len(admitted)} objects of revision {self.revision} are being applied",
                     generation=turn.generation,
                     now=self.now(),
                 )
-                await turn.write(turn.known)
+            # Also where an earlier tick could not write it, and where nothing is certain (`deployed_generation`).
+            await turn.write(turn.known)
         return await applier.apply(admitted, before)
+
+    def _unsure_files(self) -> tuple[FileStatus, ...]:
+        """The files as they are deployed, once those that changed are being applied: neither the old nor the new."""
+        changing = {file.path for file in set(self.todo.render) - set(self.turn.known.files)}
+        return tuple(attrs.evolve(file, blob="") if file.path in changing else file for file in self.turn.known.files)
 
     async def _prune(self, gone: Sequence[InventoryEntry]) -> None:
         turn = self.turn
-        if gone and self.spec.prune:
-            pruned = await prune(gone, self._objects, self._owner)
-        else:
-            pruned = Pruned(left=list(gone))
-        stay = [ref_of(each).key for each in (*pruned.deleted, *pruned.left)]
-        inventory = {key: entry for key, entry in by_key(turn.known.inventory).items() if key not in stay}
-        turn.set_inventory(attrs.evolve(turn.known, inventory=ordered(inventory)))
-        self.registry.hold(turn.decryptor.meta.key, inventory)
-        turn.progress.unpruned = bool(pruned.refused)
+        pruned = Pruned()
+        try:
+            if gone and self.spec.prune:
+                await prune(gone, self._objects, self._owner, pruned)
+            else:
+                pruned.left = list(gone)
+        finally:
+            # Also what was done until the time was up.
+            self._forget(pruned)
         if pruned.deleted:
             names = [ref_of(each).label for each in pruned.deleted]
             turn.note("Normal", "Pruned", "Prune", f"deleted, for they left the repository: {_listed(names)}")
         if pruned.refused:
             self._set_failed(pruned.refused)
             raise _first([each.failure for each in pruned.refused], len(gone), "not deleted")
+
+    def _forget(self, pruned: Pruned) -> None:
+        """Take objects that are dealt with out of the inventory."""
+        turn = self.turn
+        # One that is not known to have been applied is not worth a failure: its account may not even look at it.
+        known = certain(by_key(turn.known.inventory))
+        forgotten = [each for each in pruned.refused if each.ref.key not in known and each.failure.kind is Kind.STALLED]
+        pruned.refused = [each for each in pruned.refused if each not in forgotten]
+        stay = [ref_of(each).key for each in (*pruned.deleted, *pruned.left)] + [each.ref.key for each in forgotten]
+        inventory = {key: entry for key, entry in by_key(turn.known.inventory).items() if key not in stay}
+        turn.set_inventory(attrs.evolve(turn.known, inventory=ordered(inventory)))
 
     # --- what is told
 
@@ -325,9 +357,12 @@ class Deployment:
         """
         turn = self.turn
         self._set_failed(refused)
-        turn.known = attrs.evolve(turn.known, files=files, credentials=self.credentials())
-        turn.progress.generation = turn.generation if is_certain else None
-        self.registry.hold(turn.decryptor.meta.key, by_key(turn.known.inventory))
+        turn.known = attrs.evolve(
+            turn.known,
+            files=files,
+            credentials=self.credentials(),
+            deployed_generation=turn.generation if is_certain else None,
+        )
 
     def credentials(self) -> tuple[SecretVersion, ...]:
         """The Secrets that the spec names, as they were read."""

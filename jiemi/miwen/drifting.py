@@ -95,7 +95,7 @@ def _tell_new(turn: Turn, spec: DecryptorSpec, kept: Mapping[ObjectKey, Drift]) 
 def tell_corrected(turn: Turn, to_correct: Mapping[ObjectKey, Drift]) -> None:
     """Tell in Events what was put right, and forget it; what was not applied after all stays."""
     for key, drift in to_correct.items():
-        if key in turn.slot.differing:
+        if key in turn.slot.differing or key not in turn.progress.drifted:
             continue
         turn.progress.drifted.pop(key, None)
         if drift.resource_version and drift.resource_version == turn.slot.version(key):

@@ -84,7 +84,6 @@ def todo(
     deployed: Iterable[FileStatus],
     *,
     everything: bool,
-    again: Collection[str],
     failed: Mapping[FileStatus, Failure],
 ) -> Todo:
     """What there is to do.
@@ -93,12 +92,11 @@ def todo(
         wanted: the files of the revision.
         deployed: those that are.
         everything: whether to do those too that have not changed.
-        again: paths of files to do though they have not changed.
         failed: what is known to fail; not believed where everything is done.
     """
     known = frozenset(deployed)
     failed = {} if everything else failed
-    changed = [file for file in wanted if everything or file not in known or file.path in again]
+    changed = [file for file in wanted if everything or file not in known]
     return Todo(
         tuple(wanted),
         tuple(file for file in changed if file not in failed),
@@ -106,12 +104,6 @@ def todo(
         {file.path: failed[file] for file in changed if file in failed},
         everything,
     )
-
-
-def only_deployed(work: Todo, deployed: tuple[FileStatus, ...]) -> Todo:
-    """Of what there is to do, that which is about files as they are deployed: their objects that drifted."""
-    render = () if work.everything else tuple(file for file in work.render if file in deployed)
-    return Todo(deployed, render, frozenset(), {}, everything=False)
 
 
 def require_some(todo: Todo, spec: DecryptorSpec) -> None:

@@ -33,15 +33,22 @@ class Pruned:
     refused: list[Refused] = attrs.field(factory=list)
 
 
-async def prune(entries: Iterable[InventoryEntry], objects: Objects, owner: Owner) -> Pruned:
+async def prune(
+    entries: Iterable[InventoryEntry], objects: Objects, owner: Owner, pruned: Pruned | None = None
+) -> Pruned:
     """Delete objects, in this order. One that fails does not keep the others from it.
 
     Args:
         entries: of objects that are wanted no more.
         objects: as whom.
         owner: whose they must be.
+        pruned: where what becomes of each object is put, as soon as it is known: whoever ends this in the middle has
+            it there. None: in a new one.
+
+    Returns:
+        `pruned`.
     """
-    pruned = Pruned()
+    pruned = Pruned() if pruned is None else pruned
     lost: JiemiError | None = None
     for entry in entries:
         try:

@@ -22,6 +22,7 @@ from jiemi.core.decryptor_status import DecryptorStatus, FileStatus
 from jiemi.core.drift import Drift, is_newer
 from jiemi.core.durations import duration_seconds
 from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.inventory import has_left
 from jiemi.core.objects import ObjectKey
 from jiemi.core.policy import Policy, PolicyRule
 from jiemi.core.references import git_secret_names, key_secret_names, secret_names
@@ -42,13 +43,14 @@ from jiemi.miwen.apply import Superseded
 from jiemi.miwen.cleanup import Cleanup, set_finalizer
 from jiemi.miwen.credentials import git_credentials
 from jiemi.miwen.deploy import Bounds, Deployment, credentials_of
-from jiemi.miwen.files import Todo, only_deployed, require_some, source_of, todo, wanted_files
+from jiemi.miwen.files import Todo, require_some, source_of, todo, wanted_files
+from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import Account, Kubernetes
 from jiemi.miwen.object_watch import SECRETS, NotSynced, ObjectWatches
-from jiemi.miwen.registry import Registry, depends_on
+from jiemi.miwen.registry import Key, Registry, depends_on
 from jiemi.miwen.turn import ObjectGone, Tick, Turn
 from jiemi.miwen.wait import Waiter
-from jiemi.rpc.contract import Repository
+from jiemi.rpc.contract import Repository, is_revision
 
 _log = structlog.get_logger("jiemi.miwen")
 
@@ -56,6 +58,10 @@ _REOPEN = frozenset(
     {"RepositoryAccessDenied", "RepositoryNotFound", "HostKeyUnknown", "InvalidUrl", "SchemeNotAllowed"}
 )
 """After these, the Secrets are read again: the credentials that the repository was opened with may be old."""
+
+MAX_WORK_SECONDS = 900.0
+"""The most of spec.timeout that is granted for decrypting and applying: others wait for the place meanwhile. Waiting
+for objects (spec.wait) holds none, and may take as long as the spec says."""
 
 _NOT_READY = frozenset({"ObjectsNotReady", "ObjectsFailed"})
 """After these, everything is applied all the same."""
@@ -141,7 +147,7 @@ class Reconciler:
             # The slot knows why; the next tick begins at once.
             return Tick(turn.known, None, tuple(turn.notes), decided=False)
         except trio.TooSlowError:
-            limit = f"{self._timeout(turn.decryptor):g} s"
+            limit = f"{self._work_timeout(turn.decryptor):g} s"
             failure = Failure("Timeout", f"decrypting and applying was not done within {limit}")
         except JiemiError as error:
             failure = error.failure
@@ -168,8 +174,9 @@ class Reconciler:
         known_spec = spec if isinstance(spec, DecryptorSpec) else None
         if decryptor.meta.deleting:
             account = self.tenancy.account(decryptor, known_spec) if known_spec is not None else None
-            with trio.fail_after(self._timeout(decryptor)):
-                await Cleanup(self.kubernetes, self.kubernetes.objects(account), self.now).run(turn, known_spec)
+            # A dry run deletes nothing either.
+            meant = known_spec if known_spec is not None and known_spec.mode == "Apply" else None
+            await Cleanup(self.kubernetes, self.kubernetes.objects(account), self.now).run(turn, meant)
             return
         if isinstance(spec, Failure):
             raise JiemiError.of(spec)
@@ -196,36 +203,76 @@ class Reconciler:
         turn.known = while_suspended(turn.known, generation=turn.generation, now=self.now())
 
     async def _reconcile(self, turn: Turn, spec: DecryptorSpec) -> None:
-        progress = turn.progress
         reconcile_at = turn.decryptor.meta.reconcile_at
         asked = reconcile_at is not None and reconcile_at != turn.known.last_handled_reconcile_at
         git_changed, keys_changed = await self._notice_changes(turn, spec, asked=asked)
         if spec.mode == "DryRun":
             turn.slot.take_seen()
-            drifted: Mapping[ObjectKey, Drift] = {}
-        else:
-            drifted = await drifting.find_drift(turn, spec, self.kubernetes.objects(None))
-        repository = await self._repository(turn, spec)
-        revision, unreachable = await self._head(turn, repository, now=asked or git_changed, any_will_do=bool(drifted))
-        if asked:
-            turn.known = attrs.evolve(turn.known, last_handled_reconcile_at=reconcile_at)
-        if spec.mode == "DryRun":
+            repository = await self._repository(turn, spec)
+            revision = await self._head(turn, repository, now=asked or git_changed)
+            self._handled(turn, reconcile_at)
             await self._plan(turn, spec, repository, revision, again=asked or keys_changed)
             return
-        everything = progress.generation != turn.generation or asked or keys_changed
+        drifted = await drifting.find_drift(turn, spec, self.kubernetes.objects(None))
+        repository = await self._repository(turn, spec)
+        everything = turn.known.deployed_generation != turn.generation or asked or keys_changed
         if everything:
-            progress.generation = None  # until it is done, however often it fails
+            # Until it is done, however often it fails.
+            turn.known = attrs.evolve(turn.known, deployed_generation=None)
+        uncorrected = await self._correct(turn, spec, repository, {} if everything else drifted)
+        revision = await self._head(turn, repository, now=asked or git_changed)
+        self._handled(turn, reconcile_at)
         files = await self._files(turn, spec, repository, revision, everything=everything)
-        work = self._todo(turn, spec, files, everything=everything, drifted=drifted)
-        if everything or drifted or progress.unpruned or not work.nothing:
-            await self._deploy_and_look_after(turn, spec, repository, revision, work, drifted)
+        work = self._todo(turn, spec, files, everything=everything)
+        if everything or has_left(turn.known.inventory, turn.known.files) or not work.nothing:
+            await self._deploy_and_look_after(turn, spec, repository, revision, work, drifted, everything=everything)
         else:
             self._refresh(turn, spec)
             await self._look_after_objects(turn, spec)
-        if unreachable is not None:
-            raise unreachable
+        if uncorrected is not None and not set(drifted).isdisjoint(turn.slot.differing):
+            raise uncorrected
         if spec.wait:
             await self._wait(turn, spec)
+
+    def _handled(self, turn: Turn, reconcile_at: str | None) -> None:
+        if reconcile_at is not None:
+            turn.known = attrs.evolve(turn.known, last_handled_reconcile_at=reconcile_at)
+
+    async def _correct(
+        self, turn: Turn, spec: DecryptorSpec, repository: Repository, drifted: Mapping[ObjectKey, Drift]
+    ) -> JiemiError | None:
+        """Apply objects that drifted again, as they are deployed, whatever is new. Returns why that failed."""
+        known, inventory = turn.known, turn.slot.inventory
+        paths = {inventory[key].file for key in drifted if key in inventory}
+        # The keys of a target come from several files.
+        render = tuple(file for file in known.files if file.blob and (spec.target is not None or file.path in paths))
+        if not paths & {file.path for file in render}:
+            return None
+        try:
+            revision = await self._revision_of(turn, spec, repository, render)
+            if revision is not None:
+                work = Todo(known.files, render, frozenset(), {}, everything=False)
+                await self._run(turn, self._deployment(turn, spec, repository, revision, work, drifted))
+        except JiemiError as error:
+            return error
+        finally:
+            drifting.tell_corrected(turn, drifted)
+        return None
+
+    async def _revision_of(
+        self, turn: Turn, spec: DecryptorSpec, repository: Repository, files: Iterable[FileStatus]
+    ) -> str | None:
+        """A revision that has these files as they are deployed; None where none is at hand."""
+        known, wanted = turn.known, set(files)
+        listed = turn.progress.listed
+        if listed is not None and listed[1] == turn.generation and wanted <= set(listed[2]):
+            return listed[0]
+        if is_ready(known, turn.generation):
+            return known.current.revision
+        for revision in dict.fromkeys((known.last_attempted_revision or "", known.current.revision)):
+            if is_revision(revision) and wanted <= set(await wanted_files(repository, revision, spec.source)):
+                return revision
+        return None
 
     async def _notice_changes(self, turn: Turn, spec: DecryptorSpec, *, asked: bool) -> tuple[bool, bool]:
         """Whether the credentials of the repository, and the keys of the files, are others than were read."""
@@ -249,11 +296,13 @@ class Reconciler:
         revision: str,
         work: Todo,
         drifted: Mapping[ObjectKey, Drift],
+        *,
+        everything: bool,
     ) -> None:
         """Deploy; what is applied, though something else is not, is looked after all the same."""
         try:
             require_some(work, spec)
-            await self._deploy(turn, spec, repository, revision, work, drifted)
+            await self._deploy(turn, spec, repository, revision, work, drifted, everything=everything)
         except (JiemiError, trio.TooSlowError):
             with contextlib.suppress(JiemiError):
                 await self._look_after_objects(turn, spec)
@@ -269,34 +318,20 @@ class Reconciler:
         credentials = await git_credentials(turn.decryptor, spec, self.kubernetes, turn.progress.versions)
         return await turn.repositories.open(source_of(spec), credentials, generation=turn.generation)
 
-    async def _head(
-        self, turn: Turn, repository: Repository, *, now: bool, any_will_do: bool
-    ) -> tuple[str, JiemiError | None]:
-        """The revision to follow, and why it may be an old one.
+    async def _head(self, turn: Turn, repository: Repository, *, now: bool) -> str:
+        """The revision to follow.
 
         Args:
             now: whether the host is to be asked.
-            any_will_do: whether the last answer is as good: what is to be done does not depend on what is new. Then a
-                host that does not answer keeps nobody from doing it.
         """
-        progress, known, interval = turn.progress, turn.known, self.interval_of(turn.decryptor)
-        last = progress.head if progress.head is not None and progress.head[0] == turn.generation else None
-        any_will_do = any_will_do and progress.generation == turn.generation
-        if any_will_do and not now and last is not None and trio.current_time() < last[2] + interval:
-            progress.looked = last[1]
-            return last[1], None
+        known = turn.known
         # Who changed the spec may have pushed just before. Those who ask at once share Krapao's question.
         stale = any(each.reason == "RevisionNotFound" for each in known.conditions)
         now = now or stale or known.observed_generation != turn.generation
-        try:
-            head = await repository.head(max_age_seconds=0.0 if now else head_max_age_seconds(interval))
-        except JiemiError as error:
-            if not any_will_do or now:
-                raise
-            return last[1] if last is not None else known.current.revision, error
-        progress.looked = head.revision
-        progress.head = turn.generation, head.revision, trio.current_time()
-        return head.revision, None
+        interval = self.interval_of(turn.decryptor)
+        head = await repository.head(max_age_seconds=0.0 if now else head_max_age_seconds(interval))
+        turn.progress.looked = head.revision
+        return head.revision
 
     def _have_changed(self, turn: Turn, names: Iterable[str]) -> bool:
         """Whether a Secret is another than it was when it was read. Those that can't be watched count as unchanged."""
@@ -315,12 +350,20 @@ class Reconciler:
 
     async def _look_after_objects(self, turn: Turn, spec: DecryptorSpec) -> None:
         """See that the kinds of the objects are watched, and tell what differs."""
+        kinds: set[Resource] = set()
         for api_version, kind in {(entry.api_version, entry.kind) for entry in turn.known.inventory}:
             resource = await self.kubernetes.objects(None).resource(api_version, kind)
-            if resource is not None and resource not in turn.progress.watching:
+            if resource is not None:
                 self.watches.want(resource)
-                turn.progress.watching.add(resource)
+                kinds.add(resource)
+        turn.progress.watching = kinds
+        self.watch(turn.decryptor.meta.key, frozenset(kinds | ({SECRETS} if secret_names(spec) else set())))
         drifting.tell_in_status(turn, spec, self.now(), blind=self._blind(turn))
+
+    def watch(self, key: Key, kinds: frozenset[Resource]) -> None:
+        """What a Decryptor wants watched; what nobody wants any more is not."""
+        if self.registry.set_kinds(key, kinds):
+            self.watches.keep_only(self.registry.kinds)
 
     def _blind(self, turn: Turn) -> Failure | None:
         """Why changes of some objects are not seen, where that lasts."""
@@ -346,21 +389,21 @@ class Reconciler:
         files: tuple[FileStatus, ...],
         *,
         everything: bool,
-        drifted: Mapping[ObjectKey, Drift],
     ) -> Todo:
-        progress, inventory = turn.progress, turn.slot.inventory
-        again = {inventory[key].file for key in drifted if key in inventory}
+        progress = turn.progress
         progress.failed = {file: failure for file, failure in progress.failed.items() if file in files}
-        work = todo(files, turn.known.files, everything=everything, again=again, failed=progress.failed)
+        work = todo(files, turn.known.files, everything=everything, failed=progress.failed)
         if spec.target is not None and not everything and (work.render or work.left):
             # Its keys come from several files.
-            work = todo(files, turn.known.files, everything=True, again=again, failed=progress.failed)
+            work = todo(files, turn.known.files, everything=True, failed=progress.failed)
         return work
 
-    def _rules(self, decryptor: Decryptor, spec: DecryptorSpec, files: Iterable[FileStatus]) -> dict[str, PolicyRule]:
-        """What the operator's policy allows each file. Raises JiemiError as `Policy.rule_for`."""
+    def _rules(
+        self, decryptor: Decryptor, spec: DecryptorSpec, files: Iterable[FileStatus]
+    ) -> dict[str, PolicyRule] | None:
+        """What the operator's policy allows each file; None without one. Raises JiemiError as `Policy.rule_for`."""
         if self.policy is None:
-            return {}
+            return None
         namespace, url = decryptor.meta.namespace, spec.source.repository.url
         return {file.path: self.policy.rule_for(namespace=namespace, url=url, path=file.path) for file in files}
 
@@ -402,32 +445,30 @@ class Reconciler:
         revision: str,
         work: Todo,
         drifted: Mapping[ObjectKey, Drift],
+        *,
+        everything: bool,
     ) -> None:
-        before = turn.known
         # What could not be deleted is a part of the revision that is not deployed until it is.
-        is_new = work.everything or work.files != before.files or turn.progress.unpruned
+        is_new = everything or work.files != turn.known.files or has_left(turn.known.inventory, turn.known.files)
         blocked = self.registry.blocked(turn.decryptor) if is_new else None
         if blocked is not None:
-            # What is deployed is kept right meanwhile.
-            work, is_new = only_deployed(work, before.files), False
-            if not work.render:
-                raise JiemiError.of(blocked)
-        deployment = self._deployment(turn, spec, repository, revision, work, drifted)
+            raise JiemiError.of(blocked)
         try:
-            async with self.work.place(turn.decryptor.meta.namespace):
-                with trio.fail_after(self._timeout(turn.decryptor)):
-                    await deployment.run()
+            await self._run(turn, self._deployment(turn, spec, repository, revision, work))
         finally:
             drifting.tell_corrected(turn, drifted)
-        if blocked is not None:
-            raise JiemiError.of(blocked)
         if is_new:
-            turn.progress.waiting_since = None
+            turn.progress.waiting_since = turn.progress.ready_at = None
             turn.known = after_sync(
                 turn.known, generation=turn.generation, revision=revision, file=spec.source.described, now=self.now()
             )
         else:
             self._refresh(turn, spec)
+
+    async def _run(self, turn: Turn, deployment: Deployment) -> None:
+        async with self.work.place(turn.decryptor.meta.namespace):
+            with trio.fail_after(self._work_timeout(turn.decryptor)):
+                await deployment.run()
 
     def _refresh(self, turn: Turn, spec: DecryptorSpec) -> None:
         """All is deployed: say so again, if something else was said meanwhile."""
@@ -459,21 +500,26 @@ class Reconciler:
         files = await wanted_files(repository, revision, spec.source)
         if is_planned and progress.planned == (turn.generation, files):
             return
-        work = todo(files, (), everything=True, again=(), failed={})
+        work = todo(files, (), everything=True, failed={})
         require_some(work, spec)
         deployment = self._deployment(turn, spec, repository, revision, work)
         async with self.work.place(turn.decryptor.meta.namespace):
-            with trio.fail_after(self._timeout(turn.decryptor)):
+            with trio.fail_after(self._work_timeout(turn.decryptor)):
                 await deployment.plan()
         progress.planned = turn.generation, files
-        progress.generation = None
+        turn.known = attrs.evolve(turn.known, deployed_generation=None)
         plan = turn.known.plan
         if plan is not None:
             turn.known = after_plan(turn.known, plan, generation=turn.generation, now=self.now())
 
     async def _wait(self, turn: Turn, spec: DecryptorSpec) -> None:
-        """Wait for the objects themselves. What is already known to be ready is only looked at."""
+        """Wait for the objects themselves. What is known to be ready is looked at each interval, and no oftener."""
         progress, decryptor = turn.progress, turn.decryptor
+        fresh = progress.ready_at is not None and (
+            trio.current_time() < progress.ready_at + head_max_age_seconds(self.interval_of(decryptor))
+        )
+        if fresh and is_ready(turn.known, turn.generation):
+            return
         objects = self.kubernetes.objects(self.tenancy.account(decryptor, spec))
         waiter = Waiter(objects, self.now, lambda: turn.slot.woken)
         failure = await waiter.until_ready(turn.known.inventory, seconds=0)
@@ -482,6 +528,7 @@ class Reconciler:
         if failure is not None:
             raise JiemiError.of(failure)
         progress.waiting_since = None
+        progress.ready_at = trio.current_time()
         if not is_ready(turn.known, turn.generation):
             turn.known = self._as_synced(turn, turn.known)
 
@@ -489,9 +536,9 @@ class Reconciler:
         """Wait as long as the timeout leaves, saying so.
 
         Raises:
-            Superseded: there is something newer to do. The time goes on counting.
+            Superseded: there is something newer to do, or the repository is to be looked at. The time goes on counting.
         """
-        progress = turn.progress
+        progress, interval = turn.progress, self.interval_of(turn.decryptor)
         if progress.waiting_since is None:
             progress.waiting_since = trio.current_time()
         left = progress.waiting_since + self._timeout(turn.decryptor) - trio.current_time()
@@ -499,15 +546,22 @@ class Reconciler:
             return failure
         turn.known = while_waiting(turn.known, failure.message, generation=turn.generation, now=self.now())
         await turn.write(turn.known)
-        # What others do to the objects is told from here on.
-        turn.slot.end_tick()
-        found = await waiter.until_ready(turn.known.inventory, seconds=left)
-        if found is not None and found.reason == "ObjectsNotReady" and turn.slot.woken:
-            raise Superseded
+        # What others do to the objects, and to the repository, is told from here on.
+        turn.settle()
+        found = await waiter.until_ready(turn.known.inventory, seconds=min(left, interval))
+        if found is not None and found.reason == "ObjectsNotReady":
+            if interval < left:
+                turn.slot.wake()
+            if turn.slot.woken:
+                raise Superseded
         return found
 
     def _timeout(self, decryptor: Decryptor) -> float:
         return _seconds(decryptor, "timeout") or self.deploy_timeout_seconds
+
+    def _work_timeout(self, decryptor: Decryptor) -> float:
+        """How long a Decryptor may hold its place among those that are deployed."""
+        return min(self._timeout(decryptor), max(self.deploy_timeout_seconds, MAX_WORK_SECONDS))
 
 
 def _seconds(decryptor: Decryptor, field: str) -> float | None:

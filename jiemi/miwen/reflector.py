@@ -32,8 +32,8 @@ from jiemi.core.watch import (
 )
 from jiemi.miwen.kubernetes.port import JsonObject, Page
 
-PAGE_LIMIT = 500
-"""Objects a page; the page size of kubectl."""
+PAGE_LIMIT = 100
+"""Objects a page. Each usually takes some kilobytes; where they take more, the port gives fewer."""
 
 STEADY_SECONDS = 30.0
 """A watch that was open for so long, the longest of the usual waits, ended the row of failures before it."""
@@ -144,8 +144,11 @@ async def _list(collection: ListWatch, sink: Sink[K], name: str) -> str:
     keys: set[K] = set()
     unreadable = 0
     token: str | None = None
+    page: Page | None
     while True:
+        page = None  # two at a time would be in memory
         page = await collection.list(limit=PAGE_LIMIT, continue_token=token)
+        unreadable += page.left_out
         for obj in page.items:
             key = sink.put(obj)
             if key is None:

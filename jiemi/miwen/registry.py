@@ -17,10 +17,11 @@ from jiemi.core.decryptor import Decryptor, DecryptorSpec
 from jiemi.core.dependencies import describe_cycle, find_cycle
 from jiemi.core.drift import Observation
 from jiemi.core.errors import Failure
-from jiemi.core.inventory import by_key
+from jiemi.core.inventory import by_key, certain
 from jiemi.core.objects import ObjectKey
 from jiemi.core.references import secret_names
-from jiemi.core.status import PLANNED, condition, is_ready
+from jiemi.core.status import PLANNED
+from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.slot import Slot
 
 Key = tuple[str, str]
@@ -39,6 +40,7 @@ class Registry:
         self._holders: dict[ObjectKey, Key] = {}
         self._held: dict[Key, frozenset[ObjectKey]] = {}
         self._slots: dict[Key, Slot] = {}
+        self._kinds: dict[Key, frozenset[Resource]] = {}
         self._dependents: defaultdict[Key, set[Key]] = defaultdict(set)
         self._users: defaultdict[Key, set[Key]] = defaultdict(set)
         self._waiting: defaultdict[ObjectKey, set[Key]] = defaultdict(set)
@@ -50,7 +52,7 @@ class Registry:
         self._decryptors[key] = decryptor
         if old is None or old.meta.uid != decryptor.meta.uid:
             # From here on its loop knows better than its status.
-            self.hold(key, by_key(decryptor.status.inventory) if decryptor.status is not None else ())
+            self.hold(key, certain(by_key(decryptor.status.inventory)) if decryptor.status is not None else ())
         if old is None or old.spec != decryptor.spec:
             if old is not None:
                 self._forget_references(old)
@@ -90,6 +92,18 @@ class Registry:
         holder = self._holders.get(key)
         if holder in self._slots:
             self._slots[holder].see(key, Observation.of(metadata, deleted=deleted))
+
+    def set_kinds(self, key: Key, kinds: frozenset[Resource]) -> bool:
+        """The kinds that a Decryptor wants watched from now on. Returns whether they are others than before."""
+        old = self._kinds.pop(key, frozenset())
+        if kinds:
+            self._kinds[key] = kinds
+        return kinds != old
+
+    @property
+    def kinds(self) -> frozenset[Resource]:
+        """The kinds that anyone wants watched."""
+        return frozenset().union(*self._kinds.values())
 
     # --- whose an object is
 
@@ -138,7 +152,7 @@ class Registry:
             return None
         namespace, name = waiting[0]
         other = self._decryptors.get(waiting[0])
-        found = condition(other.status, "Ready") if other is not None else None
+        found = other.ready if other is not None else None
         why = "does not exist" if other is None else "is not ready" + (f" ({found.reason})" if found else "")
         more = f"; nor are {len(waiting) - 1} more" if len(waiting) > 1 else ""
         return Failure("DependencyNotReady", f"spec.dependsOn: Decryptor {namespace}/{name} {why}{more}")
@@ -189,7 +203,8 @@ def depends_on(decryptor: Decryptor | None) -> list[Key]:
 
 
 def _is_ready(decryptor: Decryptor | None) -> bool:
-    if decryptor is None or not is_ready(decryptor.status, decryptor.meta.generation):
+    """By what is cheap to read: this is asked at each event."""
+    if decryptor is None or decryptor.ready is None or decryptor.observed_generation != decryptor.meta.generation:
         return False
-    ready = condition(decryptor.status, "Ready")
-    return ready is not None and ready.reason != PLANNED  # mode: DryRun has applied nothing
+    # One that only plans has deployed nothing.
+    return decryptor.ready.status == "True" and decryptor.ready.reason != PLANNED

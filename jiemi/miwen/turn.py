@@ -50,37 +50,31 @@ class Progress:
 
     Attributes:
         looked: the revision that the last tick found, or None where it found none.
-        generation: the spec's generation whose files status.files are deployed as; None while that is not certain. A
-            tick that could not even ask leaves it alone, so that a host's blip does not cause everything to be
-            decrypted and applied again.
-        head: generation, revision and trio's time of the last answer about the head.
         listed: revision, generation and files, as they were listed last.
         failed: files that can't be rendered, until something that they depend on changes.
         versions: resourceVersions of the Secrets that the spec names, as they were read.
-        unpruned: whether objects are left that should have been deleted.
         drifted: objects that are known to differ, and are not corrected (yet).
         unread: why an object that may differ could not be looked at, or None.
         fights: how often which object was corrected.
         watched_secrets: names of the Secrets that the watch has shown.
         watching: the kinds of the objects, as they are watched.
         watched: whether the objects were compared with what the watches show, since the start.
+        ready_at: when the applied objects were found ready last (trio's clock), or None.
         waiting_since: when the applied objects began to be waited for (trio's clock), or None.
         planned: generation and files that status.plan is about; None where that is not certain.
     """
 
     looked: str | None = None
-    generation: int | None = None
-    head: tuple[int, str, float] | None = None
     listed: tuple[str, int, tuple[FileStatus, ...]] | None = None
     failed: dict[FileStatus, Failure] = attrs.field(factory=dict)
     versions: dict[str, str] = attrs.field(factory=dict)
-    unpruned: bool = False
     drifted: dict[ObjectKey, Drift] = attrs.field(factory=dict)
     unread: Failure | None = None
     fights: Fights = attrs.field(factory=Fights)
     watched_secrets: set[str] = attrs.field(factory=set)
     watching: set[Resource] = attrs.field(factory=set)
     watched: bool = False
+    ready_at: float | None = None
     waiting_since: float | None = None
     planned: tuple[int, tuple[FileStatus, ...]] | None = None
 
@@ -96,6 +90,7 @@ class Turn:
         progress: from tick to tick.
         slot: what the loop is told meanwhile.
         write: writes a status now. Raises JiemiError, ObjectGone.
+        settle: told when a tick has done all it does to objects and only waits: what is seen from then on may end it.
         notes: what to tell in Events.
     """
 
@@ -105,6 +100,7 @@ class Turn:
     progress: Progress
     slot: Slot
     write: Callable[[DecryptorStatus], Awaitable[None]]
+    settle: Callable[[], None]
     notes: list[Note] = attrs.field(factory=list)
 
     @property

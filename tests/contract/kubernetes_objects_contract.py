@@ -13,6 +13,7 @@ import trio
 from contract.kubernetes_parts import CANARY, DEADLINE_SECONDS, World, denied, encoded, failure_of, refused, secret
 
 from jiemi.core.objects import ObjectRef
+from jiemi.miwen.kubernetes.discovery import JUST_NOW_SECONDS, Resource
 from jiemi.miwen.kubernetes.port import JsonObject
 
 CRDS = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
@@ -396,6 +397,39 @@ class KubernetesObjectsContract:
         assert "data (FieldValueForbidden)" in await denied(doing, "FieldImmutable")
 
     # --- kinds
+
+    async def test_objects_are_found_though_another_kind_of_their_group_was_not(self, world: World) -> None:
+        kubernetes = world.kubernetes
+        objects = kubernetes.objects(None)
+        await world.put(secret("made", world.namespace, data={"a": encoded(CANARY)}))
+        assert await objects.resource("v1", "Secret") is not None
+        gone = Resource("v1", "Gone", "gones", namespaced=True)
+        for _ in range(3):
+            listing = kubernetes.list_metadata(gone, label_selector="", field_selector="", limit=1, continue_token=None)
+            assert (await failure_of(listing))[0] == "KindUnknown"
+            assert await objects.get(ref(world, "made")) is not None
+            assert await objects.get_metadata(ref(world, "made")) is not None
+        assert kubernetes.requests.snapshot().of("get", "discovery") <= 2
+        metadata = await objects.get_metadata(ref(world, "made"))
+        assert metadata is not None
+        await failure_of(
+            kubernetes.list_metadata(gone, label_selector="", field_selector="", limit=1, continue_token=None)
+        )
+        assert await objects.delete(ref(world, "made"), uid=metadata["uid"])
+
+    async def test_that_a_kind_is_unknown_is_asked_before_it_is_said_that_there_is_no_object(
+        self, world: World
+    ) -> None:
+        objects = world.kubernetes.objects(None)
+        unknown = ObjectRef("none.example/v1", "Thing", world.namespace, "x")
+        assert await objects.resource(unknown.api_version, unknown.kind) is None
+        await trio.sleep(JUST_NOW_SECONDS)
+        asked = world.kubernetes.requests.snapshot().of("get", "discovery")
+        assert await objects.resource(unknown.api_version, unknown.kind) is None
+        assert world.kubernetes.requests.snapshot().of("get", "discovery") == asked
+        for _ in range(10):
+            assert (await objects.get(unknown), await objects.get_metadata(unknown)) == (None, None)
+        assert world.kubernetes.requests.snapshot().of("get", "discovery") == asked + 1
 
     async def test_a_kind_is_found_as_soon_as_it_is_served_when_it_is_asked_for_afresh(self, world: World) -> None:
         objects = world.kubernetes.objects(None)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.decryptor_status import MAX_INVENTORY, InventoryEntry
+from jiemi.core.decryptor_status import MAX_INVENTORY, MAX_OBJECTS, FileStatus, InventoryEntry
 from jiemi.core.errors import JiemiError
-from jiemi.core.inventory import applied_entry, by_key, entry_of, left, ordered, ref_of
+from jiemi.core.inventory import applied_entry, by_key, entry_of, left, ordered, ref_of, require_room
 from jiemi.core.objects import ObjectKey, ObjectRef
 from jiemi.core.ownership import Ownership
 
@@ -101,11 +101,24 @@ def test_the_order_of_the_inventory_is_that_of_no_history(entries: list[Inventor
     assert ordered(by_key(entries)) == ordered(by_key(sorted(entries, key=str)))
 
 
-def test_an_inventory_is_of_2000_objects_at_most() -> None:
+def test_what_a_status_can_not_hold_is_refused() -> None:
     entries = by_key(entry("Secret", f"s{number}") for number in range(MAX_INVENTORY))
-    assert len(ordered(entries)) == MAX_INVENTORY == 2_000
+    assert MAX_INVENTORY == 2 * MAX_OBJECTS == 4_000
+    require_room(MAX_OBJECTS, entries, ())
     with pytest.raises(JiemiError, match="LimitExceeded: 2001 objects: more than 2000 in one Decryptor"):
-        ordered({**entries, ObjectKey("", "Secret", "default", "one-more"): entry("Secret", "one-more")})
+        require_room(MAX_OBJECTS + 1, entries, ())
+    more = {**entries, ObjectKey("", "Secret", "default", "one-more"): entry("Secret", "one-more")}
+    with pytest.raises(JiemiError, match="LimitExceeded: the names of 4001 objects"):
+        require_room(MAX_OBJECTS, more, ())
+
+
+def test_long_names_and_paths_count() -> None:
+    deep = "d/" * 500 + "f.yaml"
+    few = by_key(attrs.evolve(entry("Secret", f"s{number}"), file=deep) for number in range(800))
+    require_room(800, few, [FileStatus(deep, "b")])
+    many = by_key(attrs.evolve(entry("Secret", f"s{number}"), file=deep) for number in range(900))
+    with pytest.raises(JiemiError, match="LimitExceeded: the names of 900 objects and their files"):
+        require_room(900, many, [FileStatus(deep, "b")])
 
 
 def test_what_is_no_longer_wanted_is_left_and_deleted_in_the_opposite_order_of_its_apply() -> None:

@@ -30,7 +30,6 @@ from jiemi.core.status import (
     blank,
     condition,
     is_ready,
-    is_settled,
     rfc3339,
     while_reconciling,
     while_suspended,
@@ -346,7 +345,8 @@ def test_one_who_is_suspended_says_so_and_what_was_said() -> None:
         status = _suspended(before, 5, generation=2)
         assert condition(status, "Ready") == condition(before, "Ready")
         assert set(_types(status)) == {"Ready", "Suspended"}
-        assert (status.current, status.observed_generation) == (before.current, 2)
+        # That spec was not acted upon.
+        assert (status.current, status.observed_generation) == (before.current, before.observed_generation)
         assert _suspended(status, 6, generation=2) == status
     assert _types(_suspended(BLANK)) == {"Ready": "Unknown Suspended", "Suspended": "True SpecSuspend"}
     assert _types(_failed(_suspended(BLANK))) == _types(_failed(BLANK))
@@ -400,19 +400,6 @@ def test_ready_means_of_this_spec() -> None:
     assert not is_ready(_reconciling(status, generation=3), 3)
     assert is_ready(_planned(status, generation=2), 2)
     assert is_ready(_drifted(status), 2)
-
-
-def test_settled_means_that_no_deployment_was_under_way() -> None:
-    status = _synced(BLANK, A, generation=2)
-    assert is_settled(status)
-    assert is_settled(_drifted(status))
-    assert not is_settled(None)
-    assert not is_settled(BLANK)
-    for unsure in (_reconciling(status), _waiting(status), _failed(status), _failed(status, UNREACHABLE)):
-        assert not is_settled(unsure)
-        assert is_settled(_synced(unsure, A))
-    # Another release wrote it, and no generation.
-    assert not is_settled(attrs.evolve(status, observed_generation=None))
 
 
 def test_a_condition_is_found_by_its_type() -> None:

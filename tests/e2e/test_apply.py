@@ -341,6 +341,32 @@ def test_a_quota_that_is_used_up_is_named_and_waited_for(running: Running) -> No
     assert all(running.lab.data(where, name) for name in names)
 
 
+def test_force_deletes_nothing_that_could_not_be_made_again_and_nothing_of_others(running: Running) -> None:
+    where = running.lab.namespace("e2e-apply-force")
+    forced = running.project("forced")
+
+    def fixed(name: str, value: str) -> dict[str, Any]:
+        return {**secret(name, where, k=value), "immutable": True}
+
+    first = forced.push(all=[fixed("forced", "1")])
+    forced.set(force=True)
+    forced.synced(first)
+    _quota(running, where, most=1, used=1)
+    probe = secret("probe", where, k="1")
+    until("the quota is known", lambda: running.lab.admin.apply(probe, query="&dryRun=All").status == 403)
+    revision = forced.push(all=[fixed("forced", "2")])
+    forced.says("QuotaExceeded", f"spec.force does not delete Secret {where}/forced, for it could not be made anew: ")
+    assert running.lab.data(where, "forced") == {"k": "1"}
+    _quota(running, where, most=10, used=1)
+    forced.synced(revision)
+    assert running.lab.data(where, "forced") == {"k": "2"}
+
+    running.lab.admin.apply(fixed("theirs", "1")).ok()
+    forced.push(all=[fixed("forced", "2"), fixed("theirs", "2")])
+    forced.says("FieldImmutable", "It was never applied by Jiemi, so spec.force does not delete it")
+    assert running.lab.data(where, "theirs") == {"k": "1"}
+
+
 def test_a_secret_of_one_mebibyte_is_applied_and_a_larger_one_is_refused_in_clear_words(running: Running) -> None:
     large = running.project("large")
     limit = 1024 * 1024

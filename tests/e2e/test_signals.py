@@ -75,17 +75,18 @@ def _kubectl_waits(scene: Scene, name: str, kind: str, *, seconds: float = 20) -
     assert done.returncode == 0, done.stderr
 
 
-def _put_until_observed(scene: Scene, name: str, url: str, **spec: Any) -> dict[str, Any]:
-    """Apply a Decryptor, and wait until status is about that spec."""
-    scene.put(name, url, **spec)
+def _suspended(scene: Scene, name: str, url: str) -> dict[str, Any]:
+    """Suspend a Decryptor, and wait until status tells; that it was acted upon is not told."""
+    scene.put(name, url, suspend=True)
 
     def check() -> dict[str, Any] | None:
         found = scene.get(name)
         status: dict[str, Any] = found.get("status") or {}
-        return status if status.get("observedGeneration") == found["metadata"]["generation"] else None
+        return status if condition(status, "Suspended") else None
 
-    found: dict[str, Any] = until(f"{name} is observed", check)
-    return found
+    status: dict[str, Any] = until(f"{name} is suspended", check)
+    assert status["observedGeneration"] < scene.get(name)["metadata"]["generation"]
+    return status
 
 
 def test_kubectl_can_wait_for_ready_and_does_not_take_an_old_spec_for_the_new(scene: Scene) -> None:
@@ -236,7 +237,7 @@ def test_a_changed_git_credential_is_used_at_once(scene: Scene, tmp_path: Path) 
 
 def test_suspended_nothing_is_done_and_resumed_everything(scene: Scene) -> None:
     repository, first = scene.follow("paused", secret("paused", a="one"))
-    status = _put_until_observed(scene, "paused", repository.url, suspend=True)
+    status = _suspended(scene, "paused", repository.url)
     suspended = condition(status, "Suspended")
     assert (suspended["status"], suspended["reason"]) == ("True", "SpecSuspend")
     assert condition(status, "Ready")["status"] == "True"
@@ -266,7 +267,7 @@ def test_a_failing_one_that_is_suspended_has_not_recovered(scene: Scene, miwen: 
     scene.put("paused-failing", repository.url)
     scene.lab.until_reason(scene.namespace, "paused-failing", "NotEncrypted")
     deployments = total(metrics_page(miwen), "jiemi_deployments_total")
-    status = _put_until_observed(scene, "paused-failing", repository.url, suspend=True)
+    status = _suspended(scene, "paused-failing", repository.url)
     assert condition(status, "Ready")["reason"] == "NotEncrypted"
     assert not condition(status, "Stalled"), "nothing is to be done while it is suspended"
     scene.until_event("paused-failing", "Suspended")
@@ -278,7 +279,7 @@ def test_a_failing_one_that_is_suspended_has_not_recovered(scene: Scene, miwen: 
 def test_suspending_is_no_deployment(scene: Scene, miwen: Service) -> None:
     repository, _ = scene.follow("paused-good", secret("paused-good", a="one"))
     deployments = total(metrics_page(miwen), "jiemi_deployments_total")
-    _put_until_observed(scene, "paused-good", repository.url, suspend=True)
+    _suspended(scene, "paused-good", repository.url)
     assert total(metrics_page(miwen), "jiemi_deployments_total") == deployments
 
 

@@ -22,7 +22,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.core.objects import ObjectRef
 from jiemi.miwen.kubernetes import errors
 from jiemi.miwen.kubernetes.counts import RequestCounter
-from jiemi.miwen.kubernetes.discovery import Discovery, Resource, is_path_part, label, target
+from jiemi.miwen.kubernetes.discovery import JUST_NOW_SECONDS, Discovery, Resource, is_path_part, label, target
 from jiemi.miwen.kubernetes.errors import Act, Cause, Refusal
 from jiemi.miwen.kubernetes.port import Account, JsonObject, Page
 
@@ -475,7 +475,8 @@ class FakeObjects:
 
     async def _place(self, ref: ObjectRef) -> tuple[Resource, Key, Act] | None:
         """Where an object is; None where there can be none."""
-        resource = await self.resource(ref.api_version, ref.kind)
+        discovery = self._kubernetes.discovery
+        resource = await discovery.find(ref.api_version, ref.kind, unknown_seconds=JUST_NOW_SECONDS)
         if resource is None or not is_path_part(ref.name) or (resource.namespaced and not is_path_part(ref.namespace)):
             return None
         namespace = ref.namespace if resource.namespaced else None

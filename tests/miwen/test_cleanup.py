@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 import trio
+from fakes.kubernetes import FakeObjects
 from miwen_harness import FILE, URL, World, miwen, secret, settle
 from trio.testing import MockClock
 
 from jiemi.core.decryptor import API_VERSION, FINALIZER, KIND
 from jiemi.core.errors import Failure, JiemiError
-from jiemi.miwen.cleanup import CLEANUP_SECONDS
+from jiemi.core.objects import ObjectRef
+from jiemi.miwen.cleanup import CLEANUP_SECONDS, LATE_SECONDS
+from jiemi.miwen.kubernetes.port import JsonObject
 
 
 def finalizers(world: World) -> list[str] | None:
@@ -147,6 +150,107 @@ async def test_an_api_server_that_does_not_answer_is_waited_for_but_not_for_ever
         assert world.reason() == "ClusterUnavailable"
         await trio.sleep(20)
         assert (world.data(), finalizers(world)) == (None, None)
+
+
+async def test_a_cleanup_may_take_longer_than_the_timeout_of_a_deployment(
+    world: World, autojump_clock: MockClock
+) -> None:
+    world.origin.commit({FILE: [secret(f"s{number}", k="1") for number in range(40)]})
+    world.add(deletionPolicy="Delete", timeout="2s")
+    async with miwen(world):
+        world.kubernetes.delays["get_metadata"] = 0.1
+        world.delete()
+        await trio.sleep(5)
+        assert (world.data("s0"), world.data("s39"), finalizers(world)) == (None, None, None)
+
+
+async def test_a_cleanup_that_takes_too_long_ends_and_says_what_stays(world: World, autojump_clock: MockClock) -> None:
+    world.origin.commit({FILE: [secret(f"s{number:02}", k="1") for number in range(40)]})
+    world.add(deletionPolicy="Delete", timeout="2s")
+    async with miwen(world):
+        world.kubernetes.delays["get_metadata"] = 10
+        world.delete()
+        await trio.sleep(CLEANUP_SECONDS - 1)
+        assert finalizers(world) == [FINALIZER]
+        await trio.sleep(2)
+        assert finalizers(world) is None
+        there = [number for number in range(40) if world.data(f"s{number:02}") is not None]
+        assert there in ([*range(29, 40)], [*range(30, 40)])
+        assert events(world)["CleanupGivenUp"].startswith(
+            f"after 300 s, {len(there)} objects stay: Secret default/s{there[0]:02}, "
+        )
+        assert events(world)["CleanupGivenUp"].endswith("; it took too long")
+
+
+async def test_an_api_server_that_never_answers_again_holds_a_decryptor_no_longer_than_that(
+    world: World, autojump_clock: MockClock
+) -> None:
+    world.origin.commit({FILE: [secret("a", k="1"), secret("b", k="1"), secret("c", k="1")]})
+    world.add(deletionPolicy="Delete")
+    async with miwen(world):
+        world.kubernetes.delays["delete"] = 20
+        world.kubernetes.fail_next("delete", *[JiemiError("ClusterUnavailable", "no answer")] * 100)
+        world.delete()
+        await trio.sleep(CLEANUP_SECONDS - 1)
+        assert finalizers(world) == [FINALIZER]
+        await trio.sleep(LATE_SECONDS + 1)
+        assert finalizers(world) is None
+        assert "3 objects stay: Secret default/a, " in events(world)["CleanupGivenUp"]
+
+
+async def test_what_is_deleted_is_known_when_the_api_server_ends_to_answer(
+    world: World, autojump_clock: MockClock
+) -> None:
+    world.origin.commit({FILE: [secret("a", k="1"), secret("b", k="1"), secret("c", k="1")]})
+    world.add(deletionPolicy="Delete")
+    async with miwen(world):
+        world.delete()
+        world.kubernetes.delays["delete"] = 1
+        await trio.sleep(1.5)
+        world.kubernetes.fail_next("delete", JiemiError("ClusterUnavailable", "no answer"))
+        await trio.sleep(1)
+        assert [each["name"] for each in world.status()["inventory"]] == ["b", "c"]
+        await trio.sleep(10)
+        assert finalizers(world) is None
+
+
+async def test_a_fault_of_ours_holds_a_decryptor_no_longer_than_that(
+    world: World, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.origin.commit({FILE: [secret("a", k="1"), secret("b", k="1")]})
+    world.add(deletionPolicy="Delete")
+    real = FakeObjects.get_metadata
+
+    async def broken(self: FakeObjects, ref: ObjectRef) -> JsonObject | None:
+        if ref.name == "b":
+            raise LookupError(ref.name)
+        return await real(self, ref)
+
+    monkeypatch.setattr(FakeObjects, "get_metadata", broken)
+    async with miwen(world):
+        world.delete()
+        await settle()
+        assert (world.reason(), world.data("a")) == ("InternalError", None)
+        assert [each["name"] for each in world.status()["inventory"]] == ["b"]
+        await trio.sleep(CLEANUP_SECONDS + 10)
+        assert finalizers(world) is None
+        assert "1 objects stay: Secret default/b; " in events(world)["CleanupGivenUp"]
+
+
+async def test_what_was_deleted_long_ago_while_miwen_was_down_has_time_for_its_objects(
+    world: World, autojump_clock: MockClock
+) -> None:
+    world.origin.commit({FILE: [secret(f"s{number}", k="1") for number in range(40)]})
+    world.add(deletionPolicy="Delete")
+    async with miwen(world):
+        found = world.cluster.get(KIND, "default", "app", api_version=API_VERSION)
+        assert found is not None
+    found["metadata"] |= {"deletionTimestamp": "2026-11-23T00:00:00Z"}
+    world.cluster.put(found)
+    world.kubernetes.delays["get_metadata"] = 1
+    async with miwen(world):
+        await trio.sleep(LATE_SECONDS - 15)
+        assert (world.data("s0"), world.data("s39"), finalizers(world)) == (None, None, None)
 
 
 async def test_what_was_deleted_while_miwen_was_down_is_cleaned_up_at_its_start(

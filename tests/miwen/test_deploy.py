@@ -920,7 +920,7 @@ async def test_a_miwen_that_ends_in_the_middle_forgets_no_object(world: World, a
         assert [entry["id"] for entry in world.status()["history"]] == [1, 2]
 
 
-async def test_an_object_of_which_is_not_known_whether_it_was_made_stays_in_the_inventory(
+async def test_an_object_that_was_refused_is_in_the_inventory_and_keeps_no_other_decryptor_from_it(
     world: World, autojump_clock: MockClock
 ) -> None:
     web = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "b", "namespace": "nowhere"}}
@@ -929,8 +929,12 @@ async def test_an_object_of_which_is_not_known_whether_it_was_made_stays_in_the_
     world.add()
     async with miwen(world):
         assert failed(world) == {"a": "ApplyConflict", "b": "NamespaceNotFound"}
-        # The other one was certainly not made.
-        assert set(inventory(world)) == {"a"}
+        # Of the first it is not known whether it was made.
+        assert set(inventory(world)) == {"a", "b"}
+        world.origin.commit({"theirs.yaml": [secret("a", k="2")]})
+        world.add("other", source=source("theirs.yaml"))
+        await settle()
+        assert (world.reason("other"), world.data("a")) == ("Synced", {"k": "2"})
 
 
 async def test_a_spec_that_changes_in_the_middle_ends_the_apply_between_two_objects(
@@ -1028,6 +1032,36 @@ async def test_a_revision_is_deployed_once_what_left_with_it_could_be_deleted_an
         assert (world.current()["id"], world.current()["revision"]) == (2, revision)
         assert (world.renders(), applied(world)) == (renders, applies)
         assert inventory(world) == {"app": FILE}
+
+
+async def test_what_could_not_be_deleted_is_remembered_over_a_restart(world: World, autojump_clock: MockClock) -> None:
+    world.origin.commit({FILE: [secret(greeting="one"), secret("x", k="1")]})
+    world.add(prune=True)
+    async with miwen(world):
+        world.kubernetes.deny("delete", "secrets")
+        revision = world.origin.commit({FILE: [secret(greeting="two")]})
+        await look()
+        assert world.reason() == "DeleteForbidden"
+    async with miwen(world):
+        await look()
+        assert (world.reason(), world.current()["id"]) == ("DeleteForbidden", 1)
+        world.kubernetes.denied.clear()
+        await look()
+        assert (world.reason(), world.current()["revision"], world.data("x")) == ("Synced", revision, None)
+
+
+async def test_a_prune_that_takes_too_long_goes_on_with_what_is_left(world: World, autojump_clock: MockClock) -> None:
+    world.origin.commit({FILE: [secret(greeting="one"), *(secret(f"s{number}", k="1") for number in range(6))]})
+    world.add(prune=True, timeout="10s")
+    async with miwen(world):
+        world.kubernetes.delays["delete"] = 3
+        revision = world.origin.commit({FILE: [secret(greeting="two")]})
+        await trio.sleep(INTERVAL + 11)
+        assert world.reason() == "Timeout"
+        assert 0 < sum(world.data(f"s{number}") is None for number in range(6)) < 6
+        await trio.sleep(60)
+        assert (world.reason(), world.current()["revision"]) == ("Synced", revision)
+        assert set(inventory(world)) == {"app"}
 
 
 async def test_another_object_of_the_name_that_is_made_at_the_same_moment_stays(

@@ -183,7 +183,7 @@ BROKEN = Failure("MacMismatch", "a was changed")
 
 
 def work(*files: FileStatus, deployed: tuple[FileStatus, ...] = (), **more: Any) -> Todo:
-    options: dict[str, Any] = {"everything": False, "again": (), "failed": {}}
+    options: dict[str, Any] = {"everything": False, "failed": {}}
     return todo(files, deployed, **(options | more))
 
 
@@ -209,11 +209,9 @@ def test_files_that_are_deployed_and_wanted_no_more_are_left() -> None:
     assert work(deployed=(A1,)).left == {"a"}
 
 
-def test_everything_and_files_of_which_it_is_asked_are_done_though_they_have_not_changed() -> None:
+def test_everything_is_done_though_it_has_not_changed() -> None:
     found = work(A1, B1, deployed=(A1, B1), everything=True)
     assert (found.render, found.everything, set(found.kept)) == ((A1, B1), True, set())
-    found = work(A1, B1, deployed=(A1, B1), again={"b", "gone"})
-    assert (found.render, found.everything, set(found.kept)) == ((B1,), False, {"a"})
 
 
 def test_what_is_known_to_fail_is_not_tried_again_until_it_changes() -> None:
@@ -221,7 +219,6 @@ def test_what_is_known_to_fail_is_not_tried_again_until_it_changes() -> None:
     found = work(A1, B1, deployed=(B1,), failed=known)
     assert (found.render, found.failed, set(found.kept)) == ((), {"a": BROKEN}, {"b"})
     assert not found.nothing  # it is told of all the same
-    assert work(A1, again={"a"}, failed=known).render == ()
     changed = work(A2, B1, deployed=(B1,), failed=known)
     assert (changed.render, changed.failed) == ((A2,), {})
     # One that is deployed so has not failed.
@@ -239,15 +236,14 @@ _FILES = st.lists(
 ).map(tuple)
 
 
-@given(_FILES, _FILES, st.booleans(), st.sets(st.sampled_from("abcd")), _FILES)
+@given(_FILES, _FILES, st.booleans(), _FILES)
 def test_each_file_is_rendered_kept_failed_or_left_and_never_two_of_these(
     files: tuple[FileStatus, ...],
     deployed: tuple[FileStatus, ...],
     everything: bool,
-    again: set[str],
     failed: tuple[FileStatus, ...],
 ) -> None:
-    found = work(*files, deployed=deployed, everything=everything, again=again, failed=dict.fromkeys(failed, BROKEN))
+    found = work(*files, deployed=deployed, everything=everything, failed=dict.fromkeys(failed, BROKEN))
     parts = [{file.path for file in found.render}, set(found.kept), set(found.failed), set(found.left)]
     assert set.union(*parts) == {file.path for file in (*files, *deployed)}
     assert not any(one & other for one, other in itertools.combinations(parts, 2))
@@ -255,7 +251,7 @@ def test_each_file_is_rendered_kept_failed_or_left_and_never_two_of_these(
     assert everything or not set(found.render) & set(failed)
     assert set(found.failed.values()) <= {BROKEN}
     for file in files:
-        assert (file.path in found.kept) is (file in deployed and not everything and file.path not in again)
+        assert (file.path in found.kept) is (file in deployed and not everything)
     assert found.nothing is (not found.left and {file.path for file in files} == found.kept)
 
 

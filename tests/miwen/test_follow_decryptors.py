@@ -17,7 +17,7 @@ async def test_those_that_exist_are_found_page_by_page(world: World, autojump_cl
     for number in range(1203):
         world.add(f"d{number}", provider={})
     async with miwen(world):
-        assert world.kubernetes.requests.snapshot().of("list", "decryptors") == 3
+        assert world.kubernetes.requests.snapshot().of("list", "decryptors") == 13
         assert world.reason("d1202") == "InvalidSpec"
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, cast
 
+import attrs
 import pytest
 import trio
 from fakes.kubernetes import FakeKubernetes
@@ -150,7 +151,7 @@ async def test_many_objects_are_listed_page_by_page(world: World, told: Told, au
     for number in range(1203):
         put(world, f"c{number}")
     async with watching(world.kubernetes, told, CONFIG_MAPS) as watches:
-        assert requests(world, "list", CONFIG_MAPS) == 3
+        assert requests(world, "list", CONFIG_MAPS) == 13
         assert len(told.changes) == 1203
         assert watches.version_of("", "ConfigMap", "default", "c1202") is not None
 
@@ -533,6 +534,31 @@ async def test_a_list_with_something_malformed_on_it_tells_the_rest_and_takes_no
         world.cluster.fail_watches(410)
         await trio.sleep(10)
         assert told.new() == [("other", True)]
+
+
+async def test_a_list_that_leaves_out_what_is_too_large_tells_the_rest_and_takes_nothing_for_gone(
+    world: World, told: Told, autojump_clock: MockClock
+) -> None:
+    put(world, "large")
+    put(world, "other")
+    async with watching(world.kubernetes, told, CONFIG_MAPS):
+        told.new()
+        put(world, "new")
+        original = world.kubernetes.list_metadata
+
+        async def listed(*args: Any, continue_token: str | None, **kwargs: Any) -> Page:
+            page = await original(*args, continue_token=continue_token, **kwargs)
+            kept = tuple(each for each in page.items if each["metadata"]["name"] != "large")
+            return attrs.evolve(page, items=kept, left_out=len(page.items) - len(kept))
+
+        world.kubernetes.list_metadata = listed  # type: ignore[method-assign]
+        world.cluster.fail_watches(410)
+        await trio.sleep(10)
+        assert told.new() == [("new", False)]
+        # Watches go on in spite of it.
+        put(world, "newer")
+        await settle()
+        assert told.new() == [("newer", False)]
 
 
 def told_metadata(world: World, name: str) -> JsonObject:

@@ -228,9 +228,11 @@ def test_a_restart_builds_the_same_from_the_statuses() -> None:
     assert dict(first.decryptors) == dict(second.decryptors)
 
 
-def test_an_object_that_was_only_about_to_be_applied_is_held_too() -> None:
-    status = attrs.evolve(blank("f.yaml"), inventory=(entry("x", None),))
-    assert filled(decryptor(A, status=status)).holder(X) == A
+def test_an_object_that_was_only_about_to_be_applied_keeps_nobody_from_it() -> None:
+    status = attrs.evolve(blank("f.yaml"), inventory=(entry("x", None), entry("y")))
+    registry = filled(decryptor(A, status=status), decryptor(B))
+    assert [registry.holder(each) for each in (X, Y)] == [None, A]
+    assert registry.claim(B, X) is None
 
 
 def test_what_a_watch_shows_is_told_to_the_loop_of_its_holder() -> None:

@@ -383,7 +383,7 @@ async def test_what_could_not_be_looked_at_again_is_kept_and_makes_no_tick_follo
         began = slot.begin_tick()
         assert isinstance(began.spec, DecryptorSpec)
         repositories = OpenRepository(FakeKrapao(), nursery, on_moved=lambda _: None, random=lambda: 0.5)
-        turn = Turn(began, blank("f.yaml"), repositories, Progress(), slot, write)
+        turn = Turn(began, blank("f.yaml"), repositories, Progress(), slot, write, slot.end_tick)
         assert await find_drift(turn, began.spec, kubernetes.objects(None)) == {}
         slot.end_tick()
     assert not is_woken(slot)  # a right that is missing would have it tick without a pause for ever

@@ -2,6 +2,8 @@
 
 The kinds of a group and version are asked for once and kept. A kind that is not among them makes them be asked for
 again, but at most once in a few seconds however many Decryptors name it, and by one of them while the others wait.
+An answer that turned out wrong is asked for again by the next who wants it. Until then it is all that is known: to take
+it away would say of each kind of the group that the cluster does not serve it.
 https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api
 """
 
@@ -19,7 +21,11 @@ import trio
 from jiemi.core.errors import JiemiError
 
 REFRESH_SECONDS = 5.0
-"""The shortest time between two questions for the same group and version."""
+"""The shortest time between two questions for the same group and version because of a kind that is not among them; and
+between two because the answer turned out wrong (a CustomResourceDefinition that is gone is still told for a while)."""
+
+JUST_NOW_SECONDS = 1.0
+"""How old an answer may be by which it is said that an object can't be there, because its kind is not."""
 
 MAX_GROUPS = 500
 """How many groups and versions are kept. A cluster has some dozens; the names come from files that users write."""
@@ -166,11 +172,14 @@ class Discovery:
         self._fetch = fetch
         self._groups: dict[str, _Group] = {}
 
-    async def find(self, api_version: str, kind: str, *, fresh: bool = False) -> Resource | None:
+    async def find(
+        self, api_version: str, kind: str, *, fresh: bool = False, unknown_seconds: float = REFRESH_SECONDS
+    ) -> Resource | None:
         """The kind, or None when the cluster does not serve it.
 
         Args:
             fresh: ask now, whatever is known. Those that ask while another waits for its turn share the answer.
+            unknown_seconds: how old an answer may be that is believed where the kind is not in it.
 
         Raises:
             Whatever `fetch` raises.
@@ -182,38 +191,55 @@ class Discovery:
             if len(self._groups) >= MAX_GROUPS:
                 self._groups.clear()
             group = self._groups[api_version] = _Group()
-        if fresh or kind not in group.kinds:
+        if fresh or group.must_ask(kind, unknown_seconds):
             begun = group.begun
             async with group.lock:
-                if group.ended <= begun if fresh else kind not in group.kinds and group.may_ask:
-                    group.begun = number = group.begun + 1
-                    group.kinds = await self._fetch(api_version)
-                    group.ended = number
-                    group.fetch_again_at = trio.current_time() + REFRESH_SECONDS
+                if group.ended <= begun if fresh else group.must_ask(kind, unknown_seconds):
+                    await self._ask(api_version, group)
         return group.kinds.get(kind)
+
+    async def _ask(self, api_version: str, group: _Group) -> None:
+        group.begun = number = group.begun + 1
+        wrong, group.wrong = group.wrong, False  # what is found wrong meanwhile is so of this answer too
+        try:
+            group.kinds = await self._fetch(api_version)
+        except BaseException:
+            group.wrong |= wrong
+            raise
+        group.ended = number
+        group.answered_at = trio.current_time()
+        if wrong:
+            group.wrong_answered_at = group.answered_at
 
     def forget(self, api_version: str) -> None:
         """What was known of an apiVersion turned out wrong: ask again when one of its kinds is wanted."""
         group = self._groups.get(api_version)
         if group is not None:
-            group.kinds = {}
+            group.wrong = True
 
 
 class _Group:
     """What is known of an apiVersion.
 
     Attributes:
+        kinds: the last answer.
+        wrong: whether it turned out wrong.
         begun, ended: the number of the question that began last, and of the one whose answer `kinds` is.
+        answered_at: when it came; `wrong_answered_at`: when the last came that was asked for because one was wrong.
     """
 
     def __init__(self) -> None:
         self.lock = trio.Lock()
         self.kinds: Mapping[str, Resource] = {}
-        self.fetch_again_at = float("-inf")
+        self.wrong = False
         self.begun = 0
         self.ended = 0
+        self.answered_at = float("-inf")
+        self.wrong_answered_at = float("-inf")
 
-    @property
-    def may_ask(self) -> bool:
-        """Whether enough time has passed since the last question."""
-        return trio.current_time() >= self.fetch_again_at
+    def must_ask(self, kind: str, unknown_seconds: float) -> bool:
+        """Whether what is known does not do."""
+        now = trio.current_time()
+        if self.wrong and now >= self.wrong_answered_at + REFRESH_SECONDS:
+            return True
+        return kind not in self.kinds and now >= self.answered_at + unknown_seconds

@@ -49,6 +49,13 @@ MAX_PAUSE_SECONDS = 5.0
 
 CHUNK_BYTES = 64 * 1024
 
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
+"""The longest answer that is read. An object is at most 1.5 MiB in etcd (its --max-request-bytes), and JSON may take
+six characters (\\u0001) for a byte of it."""
+
+BEGINNING_BYTES = 64 * 1024
+"""How much of an answer that is longer is kept: what a list says of itself before its items."""
+
 JSON = "application/json"
 
 
@@ -60,6 +67,7 @@ class Request:
         verb, resource: for the counts.
         doing: for messages.
         impersonate: the user to act as; None: as who we are.
+        max_bytes: the longest body of an answer that is read.
     """
 
     verb: str
@@ -72,6 +80,22 @@ class Request:
     content_type: str | None = None
     accept: str = JSON
     impersonate: str | None = None
+    max_bytes: int = MAX_ANSWER_BYTES
+
+
+class AnswerTooLarge(JiemiError):
+    """A ClusterUnavailable: the answer is longer than the request allows. It was not read on.
+
+    Attributes:
+        beginning: of its body; as secret as the rest.
+    """
+
+    def __init__(self, request: Request, beginning: bytes) -> None:
+        problem = (
+            f"{request.doing}: the answer is larger than {request.max_bytes} bytes, which is the most that is read"
+        )
+        super().__init__("ClusterUnavailable", problem)
+        self.beginning = beginning
 
 
 @attrs.frozen
@@ -133,7 +157,7 @@ class KubernetesHttp:
         """Send a request and read its answer, whatever its status is.
 
         Raises:
-            JiemiError: ClusterUnavailable: no answer, or the credentials are not accepted.
+            JiemiError: ClusterUnavailable: no answer, or the credentials are not accepted; `AnswerTooLarge` is one.
         """
         return await self._send(request, None)
 
@@ -263,7 +287,12 @@ class KubernetesHttp:
             keep.append(response)
             return Answer(response.status, None, b"")
         try:
-            body = response.read()
+            body = response.read(request.max_bytes + 1)
+            if len(body) > request.max_bytes:
+                response.close()
+                if response.status < HTTPStatus.MULTIPLE_CHOICES:
+                    raise AnswerTooLarge(request, body[:BEGINNING_BYTES])
+                body = b""  # a refusal that is told by its code alone
         except BaseException:
             response.close()
             raise

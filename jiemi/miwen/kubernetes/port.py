@@ -35,14 +35,16 @@ class Page:
     """Some of the objects of a collection.
 
     Attributes:
-        items: the objects.
+        items: the objects. Each may be read from its JSON when it is asked for, so that one is in memory at a time.
         resource_version: the collection's; a watch that starts from the last page's misses nothing.
         continue_token: asks for the next page; None at the last one.
+        left_out: how many objects were too large to be read.
     """
 
-    items: tuple[JsonObject, ...]
+    items: Sequence[JsonObject]
     resource_version: str
     continue_token: str | None
+    left_out: int = 0
 
 
 @attrs.frozen
@@ -114,7 +116,8 @@ class Objects(Protocol):
         ...
 
     async def get(self, ref: ObjectRef) -> JsonObject | None:
-        """The whole object, or None where there is none (or the cluster does not serve its kind).
+        """The whole object, or None where there is none (or the cluster does not serve its kind, which it was asked
+        just now).
 
         Raises:
             JiemiError: ReadForbidden.
@@ -122,7 +125,7 @@ class Objects(Protocol):
         ...
 
     async def get_metadata(self, ref: ObjectRef) -> JsonObject | None:
-        """The object's metadata, or None where there is none (or the cluster does not serve its kind).
+        """The object's metadata, or None as `get`.
 
         Raises:
             JiemiError: ReadForbidden.
@@ -169,6 +172,10 @@ class Kubernetes(Protocol):
     async def list_decryptors(self, *, limit: int, continue_token: str | None) -> Page:
         """One page of the Decryptors of the namespaces that Miwen looks at.
 
+        Args:
+            limit: the most objects; there may be fewer, though more follow.
+            continue_token: of the page before; None for the first.
+
         Raises:
             JiemiError: WatchExpired when the token is too old (list from the start again); ListForbidden.
         """
@@ -195,6 +202,7 @@ class Kubernetes(Protocol):
         Args:
             resource: the kind.
             label_selector, field_selector: which objects; "" for all.
+            limit, continue_token: as `list_decryptors`.
 
         Raises:
             JiemiError: WatchExpired as `list_decryptors`; WatchForbidden when a right is missing; KindUnknown when the

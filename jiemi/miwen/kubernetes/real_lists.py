@@ -2,6 +2,10 @@
 
 A list with a page token, or a watch, that the API server can't go on with is expired: whoever asked lists from the
 start again. What else a refusal means differs by what is listed, so each collection tells it.
+
+A page must fit into memory though any tenant may write objects of 1 MiB. So only so many bytes of one are read; a page
+that is longer is asked for again with half as many objects, and those after it grow slowly. An object that is too long
+by itself is left out of its page, and told so: the list's own metadata, which come first, say where the others begin.
 """
 
 from __future__ import annotations
@@ -9,19 +13,30 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from typing import Any
 
 import attrs
+import structlog
 
 from jiemi.core.errors import JiemiError
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.errors import Refusal
-from jiemi.miwen.kubernetes.http import JSON, Answer, KubernetesHttp, Request
+from jiemi.miwen.kubernetes.http import JSON, Answer, AnswerTooLarge, KubernetesHttp, Request
+from jiemi.miwen.kubernetes.pages import page_without_items, read_page
 from jiemi.miwen.kubernetes.port import Page
+
+MAX_PAGE_BYTES = 4 * 1024 * 1024
+"""The longest page that is read; it takes some 50 MiB at most while it is. No object of an API server's own is longer
+by itself: it is at most 1.5 MiB in etcd, and of metadata only annotations, 256 KiB together, grow in JSON, sixfold."""
+
+PAGES_UNTIL_MORE = 4
+"""After so many pages that fitted in a row, twice as many objects are asked for again."""
 
 # No fallback to whole objects: they may be Secrets. An API that can't give metadata alone answers 406.
 _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 _METADATA_WATCH = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+
+
+_log = structlog.get_logger("jiemi.miwen")
 
 
 @attrs.frozen
@@ -56,6 +71,22 @@ class Collection:
         return {name: selector for name, selector in selectors.items() if selector}
 
 
+class _Fitting:
+    """How many objects of a collection fit into a page, where fewer do than are wanted."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._fitted = 0
+
+    def is_outgrown(self, limit: int) -> bool:
+        """A page fitted. Returns whether as many may be asked for as are wanted."""
+        self._fitted += 1
+        if self._fitted == PAGES_UNTIL_MORE:
+            self._fitted = 0
+            self.limit *= 2
+        return self.limit >= limit
+
+
 class Lists:
     """Lists and watches.
 
@@ -67,6 +98,7 @@ class Lists:
     def __init__(self, http: KubernetesHttp, *, watch_timeout_seconds: float) -> None:
         self._http = http
         self._watch_timeout_seconds = watch_timeout_seconds
+        self._fitting: dict[tuple[str, str, str], _Fitting] = {}
 
     async def page(self, of: Collection, *, limit: int, continue_token: str | None) -> Page:
         """One page.
@@ -75,19 +107,51 @@ class Lists:
             JiemiError: WatchExpired, the token is of no use; ClusterUnavailable; what the collection makes of a
                 refusal.
         """
+        which = (of.path, of.label_selector, of.field_selector)
+        fitting = self._fitting.get(which)
+        asked = limit if fitting is None else min(limit, fitting.limit)
+        while True:
+            try:
+                page = await self._page(of, asked, continue_token)
+            except AnswerTooLarge as error:
+                if asked > 1:
+                    asked //= 2
+                    fitting = self._fitting[which] = _Fitting(asked)
+                    continue
+                page = await self._page_without_items(of, error, continue_token)
+                _log.warning("object-too-large", of=of.resource.plural, max_bytes=MAX_PAGE_BYTES)
+                return page
+            if fitting is not None and fitting.is_outgrown(limit):
+                self._fitting.pop(which, None)
+            return page
+
+    async def _page_without_items(self, of: Collection, error: AnswerTooLarge, continue_token: str | None) -> Page:
+        """The page of one object that is too large, without it."""
+        if not of.metadata_only:
+            # A list of custom resources has its items first (its keys are sorted); one of metadata has not.
+            try:
+                page = await self._page(attrs.evolve(of, metadata_only=True), 1, continue_token)
+                return attrs.evolve(page, items=(), left_out=1)
+            except AnswerTooLarge as again:
+                error = again
+        without = page_without_items(error.beginning)
+        if without is None:
+            raise error
+        return without
+
+    async def _page(self, of: Collection, limit: int, continue_token: str | None) -> Page:
         doing = f"listing {of.called}"
         query = of.query | {"limit": str(limit)} | ({"continue": continue_token} if continue_token else {})
         accept = _METADATA_LIST if of.metadata_only else JSON
-        answer = await self._http.send(Request("list", of.resource.plural, doing, "GET", of.path, query, accept=accept))
+        answer = await self._http.send(
+            Request("list", of.resource.plural, doing, "GET", of.path, query, accept=accept, max_bytes=MAX_PAGE_BYTES)
+        )
         if not answer.good:
             raise _failure(of, answer.refusal, doing, "list", goes_on=continue_token is not None)
-        listed = self._http.object_in(answer, doing)
-        metadata, items = listed.get("metadata"), listed.get("items") or []
-        version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
-        if not isinstance(metadata, dict) or not isinstance(version, str) or not isinstance(items, list):
+        page = read_page(answer.body)
+        if page is None:
             raise self._http.no_kubernetes(doing)
-        objects: list[dict[str, Any]] = [item for item in items if isinstance(item, dict)]
-        return Page(tuple(objects), version, metadata.get("continue") or None)
+        return page
 
     @asynccontextmanager
     async def watch(self, of: Collection, *, resource_version: str) -> AsyncIterator[AsyncIterator[bytes]]:

@@ -18,7 +18,7 @@ from typing import Any
 from jiemi.core.errors import JiemiError
 from jiemi.core.objects import ObjectRef
 from jiemi.miwen.kubernetes import errors
-from jiemi.miwen.kubernetes.discovery import Discovery, Resource, is_path_part, target
+from jiemi.miwen.kubernetes.discovery import JUST_NOW_SECONDS, Discovery, Resource, is_path_part, target
 from jiemi.miwen.kubernetes.errors import Act
 from jiemi.miwen.kubernetes.http import JSON, Answer, KubernetesHttp, Request
 from jiemi.miwen.kubernetes.port import FIELD_MANAGER, Account, JsonObject
@@ -173,8 +173,8 @@ class RealObjects:
         raise errors.access_failure(answer.refusal, act, "ReadForbidden", "`get`")
 
     async def _place(self, ref: ObjectRef, doing: str) -> tuple[Act, str] | None:
-        """What is done with an object, and its path; None where there can be none."""
-        resource = await self.resource(ref.api_version, ref.kind)
+        """What is done with an object, and its path; None where there can be none, which an old answer does not say."""
+        resource = await self._discovery.find(ref.api_version, ref.kind, unknown_seconds=JUST_NOW_SECONDS)
         if resource is None or not is_path_part(ref.name) or (resource.namespaced and not is_path_part(ref.namespace)):
             return None
         namespace = ref.namespace if resource.namespaced else None

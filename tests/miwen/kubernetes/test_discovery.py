@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from jiemi.core.errors import JiemiError
 from jiemi.miwen.kubernetes.discovery import (
+    JUST_NOW_SECONDS,
     MAX_GROUPS,
     REFRESH_SECONDS,
     Discovery,
@@ -115,6 +116,83 @@ async def test_what_was_forgotten_is_asked_for_again(autojump_clock: trio.testin
     discovery.forget("never/v1")
     server.kinds = {}
     assert await discovery.find("apps/v1", "Deployment") is None
+
+
+async def test_what_was_forgotten_is_asked_for_at_once_and_its_kinds_stay(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    server = _Server()
+    discovery = Discovery(server.fetch)
+    await discovery.find("apps/v1", "Deployment")
+    moved = Resource("apps/v1", "Deployment", "deploys", namespaced=True)
+    server.kinds["apps/v1"] = {"Deployment": moved}
+    discovery.forget("apps/v1")
+    assert await discovery.find("apps/v1", "Deployment") == moved
+    # It is wrong again, as an API server that is slow to notice makes it: the last answer is all there is.
+    discovery.forget("apps/v1")
+    assert await discovery.find("apps/v1", "Deployment") == moved
+    assert len(server.asked) == 2
+
+
+async def test_what_is_forgotten_again_and_again_is_asked_for_every_few_seconds(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    server = _Server()
+    discovery = Discovery(server.fetch)
+    while trio.current_time() < 60:
+        assert await discovery.find("apps/v1", "Deployment") == DEPLOYMENT
+        assert await discovery.find("apps/v1", "Unknown") is None
+        discovery.forget("apps/v1")
+        await trio.sleep(0.1)
+    assert len(server.asked) <= 60 / REFRESH_SECONDS + 1
+
+
+async def test_what_is_forgotten_while_it_is_asked_for_is_asked_for_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    server = _Server()
+    discovery = Discovery(server.fetch)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(discovery.find, "apps/v1", "Deployment")
+        await trio.sleep(0.5)
+        discovery.forget("apps/v1")
+    await discovery.find("apps/v1", "Deployment")
+    assert len(server.asked) == 2
+
+
+async def test_a_question_about_what_was_forgotten_is_open_until_it_is_answered(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    server = _Server()
+    discovery = Discovery(server.fetch)
+    await discovery.find("apps/v1", "Deployment")
+    discovery.forget("apps/v1")
+    server.fault = JiemiError("ClusterUnavailable", "no answer")
+    for _ in range(2):
+        with pytest.raises(JiemiError, match="no answer"):
+            await discovery.find("apps/v1", "Deployment")
+    with trio.move_on_after(0.5):
+        await discovery.find("apps/v1", "Deployment")
+    server.fault = None
+    assert await discovery.find("apps/v1", "Deployment") == DEPLOYMENT
+    assert len(server.asked) == 5
+
+
+async def test_an_old_answer_does_not_say_that_a_kind_is_unknown_to_who_wants_a_new_one(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    server = _Server()
+    discovery = Discovery(server.fetch)
+    thing = Resource("example.org/v1", "Thing", "things", namespaced=True)
+    assert await discovery.find("example.org/v1", "Thing") is None
+    server.kinds["example.org/v1"] = {"Thing": thing}
+    assert await discovery.find("example.org/v1", "Thing", unknown_seconds=JUST_NOW_SECONDS) is None
+    await trio.sleep(JUST_NOW_SECONDS)
+    assert await discovery.find("example.org/v1", "Thing") is None
+    assert len(server.asked) == 1
+    assert await discovery.find("example.org/v1", "Thing", unknown_seconds=JUST_NOW_SECONDS) == thing
+    assert await discovery.find("example.org/v1", "Thing", unknown_seconds=JUST_NOW_SECONDS) == thing
+    assert len(server.asked) == 2
 
 
 async def test_names_that_users_invent_do_not_fill_the_memory() -> None:

@@ -13,6 +13,7 @@ from fakes.kubernetes_server import CANARY, ScriptedServer, refusal
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.objects import ObjectRef
+from jiemi.miwen.kubernetes.discovery import JUST_NOW_SECONDS
 from jiemi.miwen.kubernetes.port import Account
 from jiemi.miwen.kubernetes.real import RealKubernetes
 from jiemi.miwen.kubernetes.real_objects import RealObjects, pointer
@@ -240,13 +241,18 @@ async def test_a_policy_s_refusal_is_one_whatever_its_code(
 async def test_a_kind_that_is_served_no_more_is_asked_for_again(server: ScriptedServer, objects: RealObjects) -> None:
     server.say(404, b"404 page not found\n")
     assert await objects.get(REF) is None
-    # Nothing is known now; the kinds were asked for a moment ago.
+    # What was known is asked for again, at once and once.
+    server.say(200, {"resources": []})
+    assert await objects.resource("v1", "Secret") is None
+    assert await objects.get(REF) is None
+    # That it is gone was heard just now; a moment later it is asked before it is said again.
+    await trio.sleep(JUST_NOW_SECONDS)
     assert await objects.resource("v1", "Secret") is None
     server.say(200, KINDS)
-    assert await objects.resource("v1", "Secret", fresh=True) is not None
     server.say(404, NOT_FOUND)
     assert await objects.get(REF) is None
     assert await objects.resource("v1", "Secret") is not None
+    assert server.answers == []
 
 
 @pytest.mark.parametrize(
