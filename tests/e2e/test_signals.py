@@ -258,8 +258,12 @@ def test_suspended_nothing_is_done_and_resumed_everything(scene: Scene) -> None:
     assert scene.is_labelled(scene.secret_path("paused"), "paused")
     until("the annotation is told", lambda: scene.status("paused").get("lastHandledReconcileAt") == "while suspended")
     scene.until_event("paused", "Resumed")
-    reasons = [each["reason"] for each in scene.events("paused") if each["reason"] != "Drifted"]
-    assert reasons == ["Applied", "Suspended", "Resumed", "Applied"]
+
+    def reasons() -> list[str]:
+        return [each["reason"] for each in scene.events("paused") if each["reason"] != "Drifted"]
+
+    until("the deployment is told too", lambda: len(reasons()) >= 4, on_failure=reasons)
+    assert reasons() == ["Applied", "Suspended", "Resumed", "Applied"]
 
 
 def test_a_failing_one_that_is_suspended_has_not_recovered(scene: Scene, miwen: Service) -> None:
