@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
-import attrs
-
-from jiemi.core.decryptor import DecryptorSpec
+from jiemi.core.decryptor import DecryptorSpec, credential_values
 from jiemi.core.errors import Failure
-from jiemi.core.provider import CredentialValue
+
+_OF_GIT = "spec.source.repository.credentials."
+_OF_KEYS = "spec.provider."
 
 
 def secret_names(spec: DecryptorSpec | Failure) -> frozenset[str]:
     """All of them; none where the spec can't be read."""
-    return git_secret_names(spec) | key_secret_names(spec)
+    return _names(spec, "spec.")
 
 
 def git_secret_names(spec: DecryptorSpec | Failure) -> frozenset[str]:
     """Those that the repository's host is asked with."""
-    return frozenset(_names(spec.source.repository.credentials)) if isinstance(spec, DecryptorSpec) else frozenset()
+    return _names(spec, _OF_GIT)
 
 
 def key_secret_names(spec: DecryptorSpec | Failure) -> frozenset[str]:
     """Those that open the files."""
-    return frozenset(_names(spec.provider)) if isinstance(spec, DecryptorSpec) else frozenset()
+    return _names(spec, _OF_KEYS)
 
 
-def _names(value: Any) -> Iterator[str]:
-    if isinstance(value, CredentialValue):
-        if value.secret_name is not None:
-            yield value.secret_name
-    elif attrs.has(type(value)):
-        for attribute in attrs.fields(type(value)):
-            yield from _names(getattr(value, attribute.name))
+def _names(spec: DecryptorSpec | Failure, below: str) -> frozenset[str]:
+    if isinstance(spec, Failure):
+        return frozenset()
+    values = [value for at, value in credential_values(spec) if at.startswith(below)]
+    return frozenset(value.secret_name for value in values if value.secret_name is not None)
