@@ -28,9 +28,11 @@ interface Krapao {
 }
 
 interface Session {
-  openRepository @0 (source :Source, credentials :GitCredentials) -> (repository :Repository);
+  openRepository @0 (source :Source, credentials :GitCredentials, tenant :Text) -> (repository :Repository);
   # Never fails and asks the git host nothing. What is wrong with the source (or a limit that is reached) is told by every
-  # method of the repository.
+  # method of the repository. tenant: an opaque id of whoever the repository is opened for, at most 64 characters of
+  # A-Z a-z 0-9 . _ -; what takes time or memory is shared fairly between tenants. Null or empty: a tenant that all share
+  # who name none. It is no credential and opens nothing.
 }
 
 interface Repository {

@@ -17,6 +17,7 @@ import attrs
 import structlog
 import trio
 
+from jiemi.blocking.askers import Askers
 from jiemi.core.errors import Failure, JiemiError
 
 T = TypeVar("T")
@@ -30,14 +31,21 @@ class Flight:
 
     Attributes:
         began_at: when the host began to be asked, by trio's clock in seconds; None before that.
+        askers: the tenants that wait for it. It waits for slots (`jiemi.blocking.fair_limiter`) in the queues of all of
+            them, so that nobody waits behind the queue of the tenant that happened to ask first.
     """
 
     began_at: float | None = None
+    askers: Askers = attrs.field(factory=Askers)
     _waiters: int = 0
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _done: trio.Event = attrs.field(factory=trio.Event)
     _value: Any = None
     _failure: Failure | None = Failure("KrapaoUnavailable", "the repository was closed")
+
+    def begin(self) -> None:
+        """Note that the host begins to be asked, or begins anew."""
+        self.began_at = trio.current_time()
 
 
 class Flights:
@@ -51,6 +59,7 @@ class Flights:
         self,
         question: Hashable,
         fly: Callable[[Flight], Awaitable[T]],
+        askers: Askers,
         *,
         may_join: Callable[[Flight], bool] = lambda _: True,
     ) -> T:
@@ -59,6 +68,7 @@ class Flights:
         Args:
             question: equal for those who may share.
             fly: makes the answer; called in a task of the owner's nursery.
+            askers: the tenants for whom this asks.
             may_join: whether a flight that is under way will do for this asker.
 
         Raises:
@@ -70,7 +80,8 @@ class Flights:
             self._nursery.start_soon(self._fly, question, flight, fly)
         flight._waiters += 1
         try:
-            await flight._done.wait()
+            with flight.askers.joined(askers):
+                await flight._done.wait()
         finally:
             flight._waiters -= 1
             if flight._waiters == 0:

@@ -40,8 +40,9 @@ from dulwich.objects import ObjectID
 from dulwich.pack import PackIndexer
 from dulwich.refs import Ref as DulwichRef
 
+from jiemi.blocking.askers import Askers
 from jiemi.blocking.calls import Interrupted, Interrupter, run_blocking
-from jiemi.blocking.places import Places
+from jiemi.blocking.fair_limiter import Bound, FairLimiter, Slot
 from jiemi.core.errors import JiemiError
 from jiemi.core.globs import is_glob
 from jiemi.krapao.folders import generations, prune_folders, publish, remove, revisions, storage, sweep
@@ -58,6 +59,13 @@ from jiemi.rpc.contract import MAX_FILES, FileEntry, FilesRequest, GitCredential
 T = TypeVar("T")
 
 _MAX_HAVES = 16
+
+_READERS = 4
+_SEARCHES = 4
+
+_SLOW_BYTES_A_SECOND = 64 * 1024
+"""A host that sends less makes room where other tenants wait for slots (`jiemi.blocking.fair_limiter`)."""
+
 _PEELED = b"^{}"
 
 log = structlog.get_logger("jiemi.krapao.git")
@@ -72,12 +80,23 @@ class _Folder:
     users: int = 0
 
 
-@attrs.frozen
-class Network:
-    """Places for what waits for git hosts. A listing is small; a fetch takes memory and the volume's time."""
+class Limiters:
+    """What is done at once for all repositories. A listing is small; a fetch takes memory and the volume's time."""
 
-    listings: Places
-    fetches: Places
+    def __init__(self, settings: KrapaoSettings) -> None:
+        self.listings = FairLimiter(settings.listing_concurrency)
+        self.fetches = FairLimiter(settings.git_concurrency)
+        self.readers = FairLimiter(_READERS)
+        self.searches = FairLimiter(_SEARCHES)
+        self._of_host = settings.listing_concurrency * 3 // 4, settings.git_concurrency * 3 // 4
+
+    def listing_of(self, host: str) -> Bound:
+        """What one host may have of the listings. The rest is left to other hosts."""
+        return Bound(host, self._of_host[0])
+
+    def fetch_of(self, host: str) -> Bound:
+        """Likewise of the fetches."""
+        return Bound(host, self._of_host[1])
 
 
 class Clones:
@@ -87,9 +106,7 @@ class Clones:
         self._settings = settings
         self._root = settings.state_dir / "repositories"
         self._folders: dict[str, _Folder] = {}
-        self._network = Network(Places(settings.listing_concurrency), Places(settings.git_concurrency))
-        self._readers = trio.CapacityLimiter(4)
-        self._searches = Places(4)
+        self._limiters = Limiters(settings)
         self._pruning = trio.Lock()
 
     @contextlib.asynccontextmanager
@@ -101,7 +118,7 @@ class Clones:
         folder = self._folders.setdefault(name, _Folder(self._root / name))
         folder.users += 1
         try:
-            yield _Clone(location, credentials, self._settings, folder, self._network, self._readers, self._searches)
+            yield _Clone(location, credentials, self._settings, folder, self._limiters)
         finally:
             folder.users -= 1
             if folder.users == 0:
@@ -115,7 +132,7 @@ class Clones:
                 lambda interrupter: prune_folders(
                     self._root, self._folders.__contains__, self._settings.max_store_bytes, interrupter
                 ),
-                limiter=self._readers,
+                limiter=trio.CapacityLimiter(1),
             )
 
 
@@ -128,39 +145,47 @@ class _Clone:
         credentials: GitCredentials,
         settings: KrapaoSettings,
         folder: _Folder,
-        network: Network,
-        readers: trio.CapacityLimiter,
-        searches: Places,
+        limiters: Limiters,
     ) -> None:
         self._location = location
         self._credentials = credentials
         self._settings = settings
         self._folder = folder
-        self._network = network
-        self._readers = readers
-        self._searches = searches
+        self._limiters = limiters
 
-    async def advertised(self, ref: Ref) -> Advertised:
-        def ask(interrupter: Interrupter) -> Advertised:
+    async def advertised(
+        self, ref: Ref, askers: Askers | None = None, *, on_begin: Callable[[], None] = lambda: None
+    ) -> Advertised:
+        def ask(interrupter: Interrupter, slot: Slot) -> Advertised:
             meter = Meter(interrupter, self._settings.max_refs_bytes, f"{self._location.authority}: its list of refs")
+            slot.is_slow = lambda: _is_slow(meter, slot)
             with self._client(meter) as (client, path):
                 listed = client.get_refs(path, ref_prefix=[ref.name]).refs
             if ref.commit is not None:
                 return Advertised(ref.commit, ref.commit)
             return _pick(listed, ref, self._location)
 
-        return await self._on_network(self._network.listings, ask, "listing the refs")
+        async def listing(slot: Slot) -> Advertised:
+            on_begin()
+            return await self._in_time(lambda interrupter: ask(interrupter, slot), "listing the refs")
 
-    async def fetch(self, wanted: Advertised) -> None:
-        if await self._blocking(lambda _: self._find(wanted.revision) is not None):
+        # One listing at a time for who has these credentials; the slot is not taken before it is its turn.
+        own, host = Bound(self, 1), self._limiters.listing_of(self._location.authority)
+        return await self._limiters.listings.run(askers or Askers(), listing, own, host)
+
+    async def fetch(self, wanted: Advertised, askers: Askers | None = None) -> None:
+        if await self._blocking(lambda _: self._find(wanted.revision) is not None, askers):
             return
+        # One fetch at a time writes into a folder; the others wait without a slot.
+        own, host = Bound(self._folder.path, 1), self._limiters.fetch_of(self._location.authority)
+        await self._limiters.fetches.run(askers or Askers(), lambda slot: self._fetch_alone(wanted, slot), own, host)
+
+    async def _fetch_alone(self, wanted: Advertised, slot: Slot) -> None:
         async with self._folder.lock:
-            if await self._blocking(lambda _: self._find(wanted.revision) is not None):
+            if await self._thread(lambda _: self._find(wanted.revision) is not None):
                 return
             began = trio.current_time()
-            fetched = await self._on_network(
-                self._network.fetches, lambda interrupter: self._fetch(wanted, interrupter), "fetching"
-            )
+            fetched = await self._in_time(lambda interrupter: self._fetch(wanted, interrupter, slot), "fetching")
             log.info(
                 "clone" if fetched.whole else "fetch",
                 repository=self._location.url,
@@ -170,23 +195,31 @@ class _Clone:
                 duration_ms=round((trio.current_time() - began) * 1000),
             )
 
-    async def files(self, request: FilesRequest, *, max_bytes: int) -> tuple[FileEntry, ...]:
+    async def files(
+        self, request: FilesRequest, askers: Askers | None = None, *, max_bytes: int
+    ) -> tuple[FileEntry, ...]:
         def find(interrupter: Interrupter) -> tuple[FileEntry, ...]:
             return self._match(request, max_bytes, interrupter)
 
         if not any(map(is_glob, request.patterns)):
-            return await self._undamaged(lambda: self._blocking(find))
+            return await self._undamaged(lambda: self._blocking(find, askers))
         seconds = self._settings.search_timeout_seconds
-        async with self._searches.place(self._folder.path.name):
+
+        async def search(_: Slot) -> tuple[FileEntry, ...]:
             try:
                 with trio.fail_after(seconds):
-                    return await self._undamaged(lambda: run_blocking(find, limiter=trio.CapacityLimiter(1)))
+                    return await self._undamaged(lambda: self._thread(find))
             except trio.TooSlowError as error:
                 raise JiemiError("Timeout", f"looking through the folders took longer than {seconds:g} s") from error
 
-    async def read(self, revision: str, path: str, *, max_bytes: int) -> bytes:
+        own = Bound(self._folder.path, _SEARCHES - 1)
+        return await self._limiters.searches.run(askers or Askers(), search, own)
+
+    async def read(self, revision: str, path: str, askers: Askers | None = None, *, max_bytes: int) -> bytes:
         parts = split_path(path)
-        return await self._undamaged(lambda: self._blocking(lambda _: self._read(revision, parts, path, max_bytes)))
+        return await self._undamaged(
+            lambda: self._blocking(lambda _: self._read(revision, parts, path, max_bytes), askers)
+        )
 
     async def _undamaged(self, read: Callable[[], Awaitable[T]]) -> T:
         """What `read` gives. A clone that turns out to be damaged is removed."""
@@ -195,7 +228,7 @@ class _Clone:
         except _Damaged as error:
             damaged = error.generation
             async with self._folder.lock:
-                await self._blocking(lambda _: remove(damaged))
+                await self._thread(lambda _: remove(damaged))
             raise JiemiError(
                 "StorageFailed", "the clone on Krapao's volume was damaged or not complete; it is made anew"
             ) from error
@@ -210,19 +243,21 @@ class _Clone:
         ):
             yield opened
 
-    async def _on_network(self, places: Places, function: Callable[[Interrupter], T], what: str) -> T:
+    async def _in_time(self, function: Callable[[Interrupter], T], what: str) -> T:
         seconds = self._settings.git_timeout_seconds
-        async with places.place(self._location.authority):
-            try:
-                with trio.fail_after(seconds):
-                    return await run_blocking(function, limiter=trio.CapacityLimiter(1))
-            except trio.TooSlowError as error:
-                raise JiemiError(
-                    "Timeout", f"{self._location.authority}: {what} took longer than {seconds:g} s"
-                ) from error
+        try:
+            with trio.fail_after(seconds):
+                return await self._thread(function)
+        except trio.TooSlowError as error:
+            raise JiemiError("Timeout", f"{self._location.authority}: {what} took longer than {seconds:g} s") from error
 
-    async def _blocking(self, function: Callable[[Interrupter], T]) -> T:
-        return await run_blocking(function, limiter=self._readers)
+    async def _blocking(self, function: Callable[[Interrupter], T], askers: Askers | None) -> T:
+        async with self._limiters.readers.slot(askers or Askers()):
+            return await self._thread(function)
+
+    async def _thread(self, function: Callable[[Interrupter], T]) -> T:
+        # Who calls has a slot already. trio's own limiter of 40 threads would be one more queue, for all tenants.
+        return await run_blocking(function, limiter=trio.CapacityLimiter(1))
 
     def _find(self, revision: str) -> Path | None:
         """The generation in which the revision is complete."""
@@ -231,14 +266,14 @@ class _Clone:
                 return generation
         return None
 
-    def _fetch(self, wanted: Advertised, interrupter: Interrupter) -> _Fetched:
+    def _fetch(self, wanted: Advertised, interrupter: Interrupter, slot: Slot) -> _Fetched:
         with storage():
             generation, haves = self._prepare(wanted.revision)
         format = SHA256 if len(wanted.revision) == 64 else SHA1
         try:
             with contextlib.closing(_Objects(generation / "objects", object_format=format)) as objects:
                 objects.check = Meter(interrupter, 0, "").check
-                fetched = self._receive(wanted, haves, objects, interrupter)
+                fetched = self._receive(wanted, haves, objects, interrupter, slot)
             with storage():
                 (generation / "revisions" / wanted.revision).touch()
                 publish(generation)
@@ -275,9 +310,12 @@ class _Clone:
         (new / "objects" / "info").mkdir()
         return new, []
 
-    def _receive(self, wanted: Advertised, haves: list[str], objects: _Objects, interrupter: Interrupter) -> _Fetched:
+    def _receive(
+        self, wanted: Advertised, haves: list[str], objects: _Objects, interrupter: Interrupter, slot: Slot
+    ) -> _Fetched:
         limit = self._settings.max_refs_bytes + self._settings.max_pack_bytes
         meter = Meter(interrupter, limit, f"{self._location.authority}: the revision's pack")
+        slot.is_slow = lambda: _is_slow(meter, slot)
         with storage():
             file, commit, abort = objects.add_pack()
         try:
@@ -300,6 +338,7 @@ class _Clone:
             with translating(self._location, self._settings.connect_timeout_seconds, meter):
                 with storage():
                     file.flush()
+                slot.is_slow = lambda: False
                 count = self._check(file, wanted, meter)
                 with storage():
                     size = file.seek(0, os.SEEK_END)
@@ -401,6 +440,11 @@ class _Objects(DiskObjectStore):
 
     def _index_pack(self, indexer: PackIndexer, num_objects: int, progress: object = None) -> object:  # type: ignore[override]
         return super()._index_pack(indexer, num_objects, progress=lambda _: self.check())
+
+
+def _is_slow(meter: Meter, slot: Slot) -> bool:
+    """Called in trio's thread, while the meter counts in another."""
+    return meter.received < _SLOW_BYTES_A_SECOND * slot.idle_seconds
 
 
 class _Haves:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import attrs
 
+from jiemi.blocking.askers import Askers
 from jiemi.krapao.urls import Location
 from jiemi.rpc.contract import FileEntry, FilesRequest, GitCredentials
 
@@ -55,10 +56,18 @@ class Advertised:
 
 
 class GitStore(Protocol):
-    """One repository, with one tenant's credentials. Its methods may be called from several tasks at once."""
+    """One repository, with one set of credentials. Its methods may be called from several tasks at once.
 
-    async def advertised(self, ref: Ref) -> Advertised:
+    `askers` are the tenants that wait for an answer, in whose queues the work waits; None for one that is its own.
+    """
+
+    async def advertised(
+        self, ref: Ref, askers: Askers | None = None, *, on_begin: Callable[[], None] = lambda: None
+    ) -> Advertised:
         """Ask the host which revision the ref names now. One listing.
+
+        Args:
+            on_begin: called each time before the host is asked: again, where the work had to make room for others.
 
         For a commit it proves no more than that the host lets these credentials in: that it has the commit shows when
         it is fetched.
@@ -68,7 +77,7 @@ class GitStore(Protocol):
         """
         ...
 
-    async def fetch(self, wanted: Advertised) -> None:
+    async def fetch(self, wanted: Advertised, askers: Askers | None = None) -> None:
         """Bring the revision here, unless it is here already. One fetch.
 
         Raises:
@@ -76,7 +85,9 @@ class GitStore(Protocol):
         """
         ...
 
-    async def files(self, request: FilesRequest, *, max_bytes: int) -> tuple[FileEntry, ...]:
+    async def files(
+        self, request: FilesRequest, askers: Askers | None = None, *, max_bytes: int
+    ) -> tuple[FileEntry, ...]:
         """Which files of a revision that is here match, in the order of their paths.
 
         Args:
@@ -87,7 +98,7 @@ class GitStore(Protocol):
         """
         ...
 
-    async def read(self, revision: str, path: str, *, max_bytes: int) -> bytes:
+    async def read(self, revision: str, path: str, askers: Askers | None = None, *, max_bytes: int) -> bytes:
         """The file at `path` in a revision that is here.
 
         Raises:

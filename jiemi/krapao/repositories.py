@@ -1,10 +1,10 @@
 """Which repositories are open, and one worker for each.
 
 Equal URL and equal credentials share a worker, so that 50 Decryptors of one repository cost one clone, and one
-listing and one fetch per revision. Other credentials are another worker, which the host must let in by itself. A
-worker is one task in the service's nursery; it begins with the first who opens the repository and ends with the
-last who closes it, and then the credentials are forgotten. The clone stays on the volume (`jiemi.krapao.git`), so
-opening again is cheap.
+listing and one fetch per revision, whichever tenants they are of; what they share waits in the queue of each tenant.
+Other credentials are another worker, which the host must let in by itself. A worker is one task in the service's
+nursery; it begins with the first who opens the repository and ends with the last who closes it, and then the
+credentials are forgotten. The clone stays on the volume (`jiemi.krapao.git`), so opening again is cheap.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections.abc import AsyncIterator, Callable
 import attrs
 import trio
 
+from jiemi.blocking.askers import Askers
+from jiemi.blocking.fair_limiter import FairLimiter
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.krapao.decryption.port import Decrypter
 from jiemi.krapao.git_port import OpenGitStore, Ref
@@ -30,9 +32,13 @@ from jiemi.rpc.contract import (
     RenderRequest,
     Repository,
     Source,
+    require_tenant,
 )
 
 _END_SECONDS = 10
+
+_PARSERS = 2
+"""How many files are parsed at once: Python's own lock lets one thread run at a time anyhow."""
 
 
 @attrs.define(eq=False)
@@ -56,7 +62,7 @@ class Repositories:
         self._open_store = open_store
         self._decrypter = decrypter
         self._settings = settings
-        self._parsers = trio.CapacityLimiter(2)
+        self._parsers = FairLimiter(_PARSERS)
         self._entries: dict[tuple[Location, GitCredentials], _Entry] = {}
 
     @property
@@ -65,10 +71,11 @@ class Repositories:
         return len(self._entries)
 
     @contextlib.asynccontextmanager
-    async def open(self, source: Source, credentials: GitCredentials) -> AsyncIterator[Repository]:
+    async def open(self, source: Source, credentials: GitCredentials, tenant: str = "") -> AsyncIterator[Repository]:
         """As `Krapao.open` of the contract."""
         ref = Ref(source.branch, source.tag, source.commit)
         try:
+            require_tenant(tenant)
             location = parse_url(source.url, allow_file=self._settings.allow_file_urls)
         except JiemiError as error:
             yield _Refused(error.failure)
@@ -83,7 +90,7 @@ class Repositories:
             await entry.ready.wait()
             if entry.worker is None:
                 raise JiemiError("KrapaoUnavailable", "Krapao is stopping")
-            opened = _Open(entry.worker, ref, self._decrypter)
+            opened = _Open(entry.worker, ref, self._decrypter, Askers(tenant))
             try:
                 yield opened
             finally:
@@ -114,20 +121,21 @@ class Repositories:
 class _Open:
     """A repository that someone has open. The port `Repository`."""
 
-    def __init__(self, worker: Worker, ref: Ref, decrypter: Decrypter) -> None:
+    def __init__(self, worker: Worker, ref: Ref, decrypter: Decrypter, askers: Askers) -> None:
+        self._askers = askers
         self._worker = worker
         self._ref = ref
         self._decrypter = decrypter
 
     async def head(self, *, max_age_seconds: float) -> Head:
-        return await self._worker.head(self._ref, max_age_seconds=max_age_seconds)
+        return await self._worker.head(self._ref, self._askers, max_age_seconds=max_age_seconds)
 
     async def files(self, request: FilesRequest) -> Files:
-        return await self._worker.files(self._ref, request)
+        return await self._worker.files(self._ref, request, self._askers)
 
     async def render(self, request: RenderRequest) -> Rendered:
         self._decrypter.own(self, request.keys)
-        return await self._worker.render(self._ref, request)
+        return await self._worker.render(self._ref, request, self._askers)
 
     async def watch(self, on_moved: Callable[[Head], None]) -> None:
         await self._worker.watch(self._ref, on_moved)

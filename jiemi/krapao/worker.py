@@ -1,8 +1,8 @@
 """One repository with one tenant's credentials: what is asked of it, in order, and shared where the answer is the same.
 
-Git work goes one after the other (the lock `_git`): a listing for `head`, a fetch for a revision that is not here.
+The store asks the host one thing at a time for a worker: a listing for `head`, a fetch for a revision that is not here.
 Whoever asks for the same listing, the same fetch or the same rendering shares one run (`jiemi.krapao.flights`);
-reading and decrypting run beside the git work.
+reading and decrypting run beside the git work. Whatever waits for a slot waits as one of the tenants that ask for it.
 
 How old an answer is counts from the moment that its listing began. So `max_age_seconds=0` is never given what a
 listing that had begun before may have read already: it waits for the next one, which all who come meanwhile share.
@@ -24,6 +24,8 @@ import attrs
 import structlog
 import trio
 
+from jiemi.blocking.askers import Askers
+from jiemi.blocking.fair_limiter import FairLimiter
 from jiemi.core.documents import Format, format_of, parse_documents
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes
@@ -66,7 +68,7 @@ class Worker:
         decrypter: Decrypter,
         settings: KrapaoSettings,
         nursery: trio.Nursery,
-        parsers: trio.CapacityLimiter,
+        parsers: FairLimiter,
     ) -> None:
         self._log = log.bind(repository=name)
         self._store = store
@@ -74,17 +76,16 @@ class Worker:
         self._settings = settings
         self._parsers = parsers
         self._flights = Flights(nursery)
-        self._git = trio.Lock()
         self._answers: dict[Ref, tuple[Advertised, float]] = {}
         self._let_in_at: float | None = None
         self._known: OrderedDict[str, Advertised] = OrderedDict()
         self._watchers: dict[Ref, list[Callable[[Head], None]]] = {}
 
-    async def head(self, ref: Ref, *, max_age_seconds: float) -> Head:
-        """As `Repository.head` of the contract."""
+    async def head(self, ref: Ref, askers: Askers, *, max_age_seconds: float) -> Head:
+        """As `Repository.head` of the contract, for the tenants that ask."""
         _check_ref(ref)
         if ref.commit is not None:
-            await self._let_in(ref, max_age_seconds)
+            await self._let_in(ref, askers, max_age_seconds)
             self._know(Advertised(ref.commit, ref.commit))
             return Head(ref.commit)
         answer = self._answers.get(ref)
@@ -92,17 +93,21 @@ class Worker:
         if answer is not None and max_age_seconds > 0 and trio.current_time() - answer[1] <= max_age_seconds:
             return Head(answer[0].revision)
         found = await self._flights.share(
-            ("head", ref), lambda flight: self._list(ref, flight), may_join=_is_young_enough(max_age_seconds)
+            ("head", ref), lambda flight: self._list(ref, flight), askers, may_join=_is_young_enough(max_age_seconds)
         )
         return Head(found.revision)
 
-    async def files(self, ref: Ref, request: FilesRequest) -> Files:
+    async def files(self, ref: Ref, request: FilesRequest, askers: Askers) -> Files:
         """As `Repository.files` of the contract; `ref` as for `render`."""
-        return await self._flights.share(("files", ref.commit, request), lambda _: self._files(ref, request))
+        return await self._flights.share(
+            ("files", ref.commit, request), lambda flight: self._files(ref, request, flight.askers), askers
+        )
 
-    async def render(self, ref: Ref, request: RenderRequest) -> Rendered:
+    async def render(self, ref: Ref, request: RenderRequest, askers: Askers) -> Rendered:
         """As `Repository.render` of the contract; `ref` is asked about where the revision is not known."""
-        return await self._flights.share(("render", ref.commit, request), lambda _: self._render(ref, request))
+        return await self._flights.share(
+            ("render", ref.commit, request), lambda flight: self._render(ref, request, flight.askers), askers
+        )
 
     async def watch(self, ref: Ref, on_moved: Callable[[Head], None]) -> None:
         """As `Repository.watch` of the contract."""
@@ -115,28 +120,27 @@ class Worker:
             if not watchers and self._watchers.get(ref) is watchers:
                 del self._watchers[ref]
 
-    async def _let_in(self, ref: Ref, max_age_seconds: float) -> None:
+    async def _let_in(self, ref: Ref, askers: Askers, max_age_seconds: float) -> None:
         """Have the host let these credentials in, or have had it do so not long ago."""
         at = self._let_in_at
         if at is not None and max_age_seconds > 0 and trio.current_time() - at <= max_age_seconds:
             return
         # One listing for all commits that are asked for at once.
         await self._flights.share(
-            "let in", lambda flight: self._ask(ref, flight), may_join=_is_young_enough(max_age_seconds)
+            "let in", lambda flight: self._ask(ref, flight), askers, may_join=_is_young_enough(max_age_seconds)
         )
 
     async def _ask(self, ref: Ref, flight: Flight) -> tuple[Advertised, float]:
         """What the host says, and when it began to be asked."""
-        async with self._git:
-            began = flight.began_at = trio.current_time()
-            try:
-                found = await self._store.advertised(ref)
-            except JiemiError as error:
-                self._log.warning(
-                    "listing_failed", ref=str(ref), reason=error.failure.reason, message=error.failure.message
-                )
-                raise
-        self._let_in_at = began
+        try:
+            found = await self._store.advertised(ref, flight.askers, on_begin=flight.begin)
+        except JiemiError as error:
+            self._log.warning(
+                "listing_failed", ref=str(ref), reason=error.failure.reason, message=error.failure.message
+            )
+            raise
+        began = flight.began_at if flight.began_at is not None else trio.current_time()
+        self._let_in_at = max(began, self._let_in_at or began)
         return found, began
 
     def _know(self, found: Advertised) -> None:
@@ -148,6 +152,8 @@ class Worker:
     async def _list(self, ref: Ref, flight: Flight) -> Advertised:
         found, began = await self._ask(ref, flight)
         before = self._answers.get(ref)
+        if before is not None and before[1] > began:
+            return found
         self._answers.pop(ref, None)
         self._answers[ref] = (found, began)
         while len(self._answers) > self._settings.max_revisions:
@@ -160,12 +166,12 @@ class Worker:
                 on_moved(Head(found.revision))
         return found
 
-    async def _files(self, ref: Ref, request: FilesRequest) -> Files:
+    async def _files(self, ref: Ref, request: FilesRequest, askers: Askers) -> Files:
         began = trio.current_time()
         try:
-            wanted = await self._allowed(ref, request.revision)
+            wanted = await self._allowed(ref, request.revision, askers)
             entries = await self._at(
-                ref, wanted, lambda: self._store.files(request, max_bytes=self._settings.max_file_bytes)
+                ref, wanted, lambda: self._store.files(request, askers, max_bytes=self._settings.max_file_bytes), askers
             )
         except JiemiError as error:
             failure = error.failure
@@ -186,10 +192,10 @@ class Worker:
         )
         return Files(request.revision, entries)
 
-    async def _render(self, ref: Ref, request: RenderRequest) -> Rendered:
+    async def _render(self, ref: Ref, request: RenderRequest, askers: Askers) -> Rendered:
         began = trio.current_time()
         try:
-            rendered = await self._render_quietly(ref, request)
+            rendered = await self._render_quietly(ref, request, askers)
         except JiemiError as error:
             self._log.warning(
                 "render_failed",
@@ -209,23 +215,24 @@ class Worker:
         )
         return rendered
 
-    async def _render_quietly(self, ref: Ref, request: RenderRequest) -> Rendered:
-        wanted = await self._allowed(ref, request.revision)
-        data = await self._read(ref, wanted, request.path, _FILE_FIELD)
-        config = await self._read_config(ref, wanted, request)
+    async def _render_quietly(self, ref: Ref, request: RenderRequest, askers: Askers) -> Rendered:
+        wanted = await self._allowed(ref, request.revision, askers)
+        data = await self._read(ref, wanted, request.path, _FILE_FIELD, askers)
+        config = await self._read_config(ref, wanted, request, askers)
         try:
-            return await self._open(data, config, request)
+            return await self._open(data, config, request, askers)
         except JiemiError as error:
             if error.failure.reason in _NOT_ABOUT_THE_FILE:
                 raise
             raise JiemiError(error.failure.reason, f"{request.path}: {error.failure.message}") from error
 
-    async def _open(self, data: bytes, config: bytes | None, request: RenderRequest) -> Rendered:
+    async def _open(self, data: bytes, config: bytes | None, request: RenderRequest, askers: Askers) -> Rendered:
         """What a file comes to, plain or decrypted."""
         format = format_of(request.path)
         whole = request.whole_file or format is Format.BINARY
         if request.allow_plain:
-            plain = await trio.to_thread.run_sync(self._read_plain, data, format, whole, limiter=self._parsers)
+            async with self._parsers.slot(askers):
+                plain = await trio.to_thread.run_sync(self._read_plain, data, format, whole, limiter=_of_its_own())
             if plain is not None:
                 content = SensitiveBytes(data) if whole else None
                 return Rendered(request.revision, plain, content, encrypted=False)
@@ -236,6 +243,7 @@ class Worker:
                 request.keys,
                 whole=request.whole_file,
                 allowed_recipients=request.allowed_recipients,
+                askers=askers,
             )
         except JiemiError as error:
             if request.allow_plain and error.failure.reason == "NotEncrypted":
@@ -244,21 +252,23 @@ class Worker:
         encryption = _encryption(data, config, decrypted.key_expires_at)
         if whole:
             return Rendered(request.revision, (), decrypted.plain, encryption, decrypted.vault_address)
-        documents = await trio.to_thread.run_sync(self._parse, decrypted.plain, format, limiter=self._parsers)
+        async with self._parsers.slot(askers):
+            documents = await trio.to_thread.run_sync(self._parse, decrypted.plain, format, limiter=_of_its_own())
         return Rendered(request.revision, documents, None, encryption, decrypted.vault_address)
 
-    async def _read_config(self, ref: Ref, wanted: Advertised, request: RenderRequest) -> bytes | None:
+    async def _read_config(self, ref: Ref, wanted: Advertised, request: RenderRequest, askers: Askers) -> bytes | None:
         """The .sops.yaml that is named, or the nearest one above the file; None where there is none.
 
         Raises:
             JiemiError: as `_read`, where one is named.
         """
         if request.sops_path is not None:
-            return await self._read(ref, wanted, request.sops_path, _SOPS_FIELD)
+            return await self._read(ref, wanted, request.sops_path, _SOPS_FIELD, askers)
         folders = request.path.split("/")[:-1]
         for depth in range(min(len(folders), MAX_CONFIG_DEPTH), -1, -1):
             try:
-                return await self._read(ref, wanted, "/".join((*folders[:depth], CONFIG)), _SOPS_FIELD)
+                path = "/".join((*folders[:depth], CONFIG))
+                return await self._read(ref, wanted, path, _SOPS_FIELD, askers)
             except JiemiError as error:
                 if error.failure.reason not in ("FileNotFound", "NotAFile", "LimitExceeded"):
                     raise
@@ -279,27 +289,31 @@ class Worker:
             raise JiemiError("LimitExceeded", f"the documents are larger than Krapao's limit of {limit} bytes")
         return tuple(SensitiveBytes(each) for each in found)
 
-    async def _allowed(self, ref: Ref, revision: str) -> Advertised:
+    async def _allowed(self, ref: Ref, revision: str, askers: Askers) -> Advertised:
         """What the host said about a revision to these credentials."""
         if not is_revision(revision):
             raise JiemiError("RevisionNotFound", "the revision is no full commit hash")
         if revision not in self._known:
-            await self.head(ref, max_age_seconds=0)
+            await self.head(ref, askers, max_age_seconds=0)
         known = self._known.get(revision)
         if known is None:
             raise JiemiError("RevisionNotFound", f"the host has not named revision {revision[:12]} for the {ref}")
         return known
 
-    async def _read(self, ref: Ref, wanted: Advertised, path: str, field: str) -> bytes:
+    async def _read(self, ref: Ref, wanted: Advertised, path: str, field: str, askers: Askers) -> bytes:
         limit = self._settings.max_file_bytes
+
+        async def read() -> bytes:
+            return await self._store.read(wanted.revision, path, askers, max_bytes=limit)
+
         try:
-            return await self._at(ref, wanted, lambda: self._store.read(wanted.revision, path, max_bytes=limit))
+            return await self._at(ref, wanted, read, askers)
         except JiemiError as error:
             if error.failure.reason in ("FileNotFound", "NotAFile"):
                 raise JiemiError(error.failure.reason, f"{field}: {error.failure.message}") from error
             raise
 
-    async def _at(self, ref: Ref, wanted: Advertised, read: Callable[[], Awaitable[T]]) -> T:
+    async def _at(self, ref: Ref, wanted: Advertised, read: Callable[[], Awaitable[T]], askers: Askers) -> T:
         """What `read` finds in a revision, which is fetched where it is not here."""
         try:
             return await read()
@@ -307,16 +321,19 @@ class Worker:
             if error.failure.reason != "RevisionNotFound":
                 raise
         try:
-            await self._flights.share(("fetch", wanted.revision), lambda _: self._fetch(wanted))
+            await self._flights.share(
+                ("fetch", wanted.revision), lambda flight: self._store.fetch(wanted, flight.askers), askers
+            )
         except JiemiError as error:
             if ref.commit != wanted.revision or error.failure.reason not in ("RevisionNotFound", "RefNotFound"):
                 raise
             raise _commit_not_found(ref.commit, error) from error
         return await read()
 
-    async def _fetch(self, wanted: Advertised) -> None:
-        async with self._git:
-            await self._store.fetch(wanted)
+
+def _of_its_own() -> trio.CapacityLimiter:
+    """For a thread whose slot is taken already: trio's own limiter of 40 would be one more queue, for all tenants."""
+    return trio.CapacityLimiter(1)
 
 
 def _encryption(data: bytes, config: bytes | None, key_expires_at: int | None) -> Encryption:

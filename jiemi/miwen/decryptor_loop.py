@@ -27,7 +27,7 @@ from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.metrics import Followed, MiwenMetrics
 from jiemi.miwen.object_watch import NotSynced
-from jiemi.miwen.open_repository import OpenRepository
+from jiemi.miwen.open_repository import OpenRepository, tenant_of
 from jiemi.miwen.reconcile import Reconciler
 from jiemi.miwen.slot import Slot
 from jiemi.miwen.turn import ObjectGone, Progress, Tick, Turn
@@ -84,7 +84,8 @@ class DecryptorLoop:
             if not news.ticking and head.revision != progress.looked:
                 slot.wake()
 
-        repositories = OpenRepository(self.krapao, nursery, on_moved=on_moved, random=self.random)
+        tenant = tenant_of(slot.latest.meta.namespace)
+        repositories = OpenRepository(self.krapao, tenant, nursery, on_moved=on_moved, random=self.random)
         compared: set[Resource] = set()
         failures = 0
         told, said = written, _said(written)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, S
 
 import attrs
 
+from jiemi.blocking.fair_limiter import PATIENCE_SECONDS, Slot
 from jiemi.core.decryptor import DecryptorSpec
 from jiemi.core.decryptor_status import (
     MAX_FAILED_OBJECTS,
@@ -92,23 +93,27 @@ class Deployment:
     todo: Todo
     drifted: Collection[ObjectKey]
 
-    async def run(self) -> None:
+    async def run(self, slot: Slot) -> None:
         """Deploy. What came of it is in `turn.known`, also where it fails.
+
+        Args:
+            slot: may be taken back while files are decrypted: until then nothing is changed anywhere.
 
         Raises:
             JiemiError: what could not be done; the rest is.
             Superseded, ObjectGone.
         """
         try:
-            await self._run()
+            await self._run(slot)
         finally:
             # What was only asked for is free again for others.
             turn = self.turn
             self.registry.hold(turn.decryptor.meta.key, certain(by_key(turn.known.inventory)))
 
-    async def _run(self) -> None:
+    async def _run(self, slot: Slot) -> None:
         turn, before = self.turn, by_key(self.turn.known.inventory)
-        rendering = await self._render()
+        rendering = await self._render(slot)
+        slot.keep()
         turn.known = with_facts(turn.known, rendering.facts)
         broken = {**self.todo.failed, **rendering.failures}
         applier = self._applier()
@@ -152,14 +157,18 @@ class Deployment:
         objects = {*wanted, *(key for key, entry in inventory.items() if entry.file not in {"", *broken})}
         self._raise(broken, applied.refused, objects, held_back=held_back)
 
-    async def plan(self) -> None:
+    async def plan(self, slot: Slot) -> None:
         """Compute what an apply would do (spec.mode: DryRun).
+
+        Args:
+            slot: as for `run`.
 
         Raises:
             JiemiError: what could not be done; the plan tells the rest.
         """
         turn, before = self.turn, by_key(self.turn.known.inventory)
-        rendering = await self._render()
+        rendering = await self._render(slot)
+        slot.keep()
         applier = self._applier()
         resolved, refused = await applier.resolve(rendering.manifests)
         self._require_allowed(resolved)
@@ -178,7 +187,8 @@ class Deployment:
 
     # --- what is wanted
 
-    async def _render(self) -> Rendering:
+    async def _render(self, slot: Slot) -> Rendering:
+        slot.is_slow = lambda: slot.idle_seconds > PATIENCE_SECONDS
         decryptor, known = self.turn.decryptor, self.turn.known
         if not self.todo.render:
             return Rendering((), {}, None)
@@ -193,7 +203,9 @@ class Deployment:
             recipients={path: rule.recipients for path, rule in (self.bounds.rules or {}).items()},
             facts=Facts(known.encryption, known.vault_address) if known.encryption is not None else None,
         )
-        rendering = await renderer.render(self.todo.render, whole=len(self.todo.render) == len(self.todo.files))
+        rendering = await renderer.render(
+            self.todo.render, whole=len(self.todo.render) == len(self.todo.files), on_file=slot.got_on
+        )
         partly = {manifest.file for manifest in rendering.manifests}
         for file in self.todo.render:
             failure = rendering.failures.get(file.path)

@@ -6,6 +6,7 @@ takes its place or the loop ends. So an unchanged tick opens nothing and reads n
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
 
@@ -19,11 +20,21 @@ from jiemi.rpc.contract import GitCredentials, Head, Krapao, Repository, Source
 _log = structlog.get_logger("jiemi.miwen")
 
 
+def tenant_of(namespace: str) -> str:
+    """The id by which Krapao shares what it has between tenants: a namespace, told apart but not named.
+
+    A tenant is a namespace, because rights are given by namespace: whoever may make Decryptors in one may make many.
+    The id is no secret. It is a hash so that no name of the cluster's gets into Krapao's memory, log or volume.
+    """
+    return hashlib.sha256(b"jiemi tenant\0" + namespace.encode()).hexdigest()[:16]
+
+
 class OpenRepository:
     """Holds one repository open.
 
     Args:
         krapao: where it is opened.
+        tenant: for whom (`tenant_of`).
         nursery: owns the task that holds it.
         on_moved: told when the followed ref moved; must not block.
         random: gives a number in [0, 1).
@@ -32,12 +43,14 @@ class OpenRepository:
     def __init__(
         self,
         krapao: Krapao,
+        tenant: str,
         nursery: trio.Nursery,
         *,
         on_moved: Callable[[Head], None],
         random: Callable[[], float],
     ) -> None:
         self._krapao = krapao
+        self._tenant = tenant
         self._nursery = nursery
         self._on_moved = on_moved
         self._random = random
@@ -77,7 +90,7 @@ class OpenRepository:
         closed = trio.Event()
         try:
             with trio.CancelScope() as scope:
-                async with self._krapao.open(source, credentials) as repository:
+                async with self._krapao.open(source, credentials, self._tenant) as repository:
                     task_status.started(_Held(repository, source, credentials, scope, closed))
                     await self._listen(repository)
         finally:

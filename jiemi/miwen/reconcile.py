@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import attrs
 import structlog
 import trio
 
-from jiemi.blocking.places import Places
+from jiemi.blocking.fair_limiter import FairLimiter, Slot
 from jiemi.core.decryptor import Decryptor, DecryptorSpec
 from jiemi.core.decryptor_status import DecryptorStatus, FileStatus
 from jiemi.core.drift import Drift, is_newer
@@ -115,7 +115,8 @@ class Reconciler:
         interval_seconds: of Decryptors that set none.
         deploy_timeout_seconds: the longest that reading keys, decrypting and applying may take together, once begun,
             where the Decryptor sets none.
-        work: bounds how many Decryptors are decrypted and applied at once, and so the memory that takes.
+        work: bounds how many Decryptors are decrypted and applied at once, and so the memory that takes; shared by
+            namespace.
         policy: the operator's, or None where everything is allowed.
         tenancy: the operator's.
     """
@@ -126,7 +127,7 @@ class Reconciler:
     now: Callable[[], datetime.datetime]
     interval_seconds: float
     deploy_timeout_seconds: float
-    work: Places
+    work: FairLimiter
     policy: Policy | None = None
     tenancy: Tenancy = Tenancy()
 
@@ -466,9 +467,16 @@ class Reconciler:
             self._refresh(turn, spec)
 
     async def _run(self, turn: Turn, deployment: Deployment) -> None:
-        async with self.work.place(turn.decryptor.meta.namespace):
+        await self._in_slot(turn, deployment.run)
+
+    async def _in_slot(self, turn: Turn, work: Callable[[Slot], Awaitable[None]]) -> None:
+        """Do what takes memory and may last. While it only waits for Krapao, its slot may go to another namespace."""
+
+        async def in_time(slot: Slot) -> None:
             with trio.fail_after(self._work_timeout(turn.decryptor)):
-                await deployment.run()
+                await work(slot)
+
+        await self.work.run(turn.decryptor.meta.namespace, in_time)
 
     def _refresh(self, turn: Turn, spec: DecryptorSpec) -> None:
         """All is deployed: say so again, if something else was said meanwhile."""
@@ -503,9 +511,7 @@ class Reconciler:
         work = todo(files, (), everything=True, failed={})
         require_some(work, spec)
         deployment = self._deployment(turn, spec, repository, revision, work)
-        async with self.work.place(turn.decryptor.meta.namespace):
-            with trio.fail_after(self._work_timeout(turn.decryptor)):
-                await deployment.plan()
+        await self._in_slot(turn, deployment.plan)
         progress.planned = turn.generation, files
         turn.known = attrs.evolve(turn.known, deployed_generation=None)
         plan = turn.known.plan

@@ -5,7 +5,7 @@ A file that can't be decrypted, and a document that is no Kubernetes object, kee
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
@@ -65,11 +65,14 @@ class Renderer:
     recipients: Mapping[str, tuple[str, ...]]
     facts: Facts | None
 
-    async def render(self, files: Sequence[FileStatus], *, whole: bool) -> Rendering:
+    async def render(
+        self, files: Sequence[FileStatus], *, whole: bool, on_file: Callable[[], None] = lambda: None
+    ) -> Rendering:
         """Render files.
 
         Args:
             whole: whether they are all that the Decryptor has, so that nothing known of others is to be kept.
+            on_file: called after each file.
 
         Raises:
             JiemiError: what is wrong with the repository or with Krapao, and so with every file; LimitExceeded.
@@ -89,6 +92,8 @@ class Renderer:
                     raise
                 failures[file.path] = error.failure
                 return
+            finally:
+                on_file()
             found[file.path] = done
             if names_none:
                 address = address or done.rendered.vault_address

@@ -16,7 +16,7 @@ import attrs
 import structlog
 import trio
 
-from jiemi.blocking.places import Places
+from jiemi.blocking.fair_limiter import FairLimiter
 from jiemi.core.objects import ObjectKey
 from jiemi.core.policy import Policy
 from jiemi.core.schedule import DEFAULT_INTERVAL_SECONDS
@@ -45,7 +45,7 @@ class MiwenSettings:
     Attributes:
         interval_seconds: how often each Decryptor asks for the newest revision.
         max_concurrent_deployments: how many Decryptors are decrypted and applied at once. Each holds its decrypted
-            documents in memory meanwhile (32 MiB at most). One namespace gets at most half of the places.
+            documents in memory meanwhile (32 MiB at most). One namespace gets at most three quarters of the slots.
         deploy_timeout_seconds: the longest that one of them may take.
         alive_file: touched every `ALIVE_INTERVAL_SECONDS` while the event loop runs, or None.
         policy: the operator's, or None where everything is allowed.
@@ -102,7 +102,7 @@ async def run_miwen(
             now,
             settings.interval_seconds,
             settings.deploy_timeout_seconds,
-            Places(settings.max_concurrent_deployments),
+            FairLimiter(settings.max_concurrent_deployments),
             settings.policy,
             settings.tenancy,
         )

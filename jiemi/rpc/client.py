@@ -156,9 +156,9 @@ class KrapaoClient:
         self._trouble = "no attempt has ended yet"
 
     @contextlib.asynccontextmanager
-    async def open(self, source: Source, credentials: GitCredentials) -> AsyncIterator[Repository]:
+    async def open(self, source: Source, credentials: GitCredentials, tenant: str = "") -> AsyncIterator[Repository]:
         """A repository. See `jiemi.rpc.contract.Krapao`."""
-        repository = _Repository(self, self._bridge, source, credentials)
+        repository = _Repository(self, self._bridge, source, credentials, tenant)
         try:
             yield repository
         finally:
@@ -256,11 +256,14 @@ class KrapaoClient:
 class _Repository:
     """The `Repository` of `KrapaoClient.open`."""
 
-    def __init__(self, client: KrapaoClient, bridge: Bridge, source: Source, credentials: GitCredentials) -> None:
+    def __init__(
+        self, client: KrapaoClient, bridge: Bridge, source: Source, credentials: GitCredentials, tenant: str
+    ) -> None:
         self._client = client
         self._bridge = bridge
         self._source = source
         self._credentials = credentials
+        self._tenant = tenant
         self._opened: tuple[_Connection, Remote] | None = None
         self._closed = False
 
@@ -330,11 +333,12 @@ class _Repository:
         if self._closed:
             raise JiemiError("InternalError", "a repository was used after it was closed")
         if self._opened is None or self._opened[0] is not connection:
-            session, source, credentials = connection.session, self._source, self._credentials
+            session, source, credentials, tenant = connection.session, self._source, self._credentials, self._tenant
 
             def write(call: Any) -> None:
                 codec.write_source(call.source, source)
                 codec.write_credentials(call.credentials, credentials)
+                codec.write_tenant(call, tenant)
 
             def opened() -> Any:
                 return request(session.capability(), "openRepository", write).send().repository

@@ -33,6 +33,7 @@ from jiemi.rpc.contract import (
     RenderRequest,
     Source,
     is_revision,
+    require_tenant,
 )
 from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, HuaweiKey, PgpKey, VaultKey
 
@@ -123,6 +124,21 @@ def read_source(reader: Reader) -> Source:
         case "commit":
             return Source(url, commit=_get_text(ref, "commit"))
     raise JiemiError("InvalidSpec", "this Krapao does not know the kind of ref that is asked for; upgrade it")
+
+
+def write_tenant(builder: Builder, tenant: str) -> None:
+    _put_text(builder, "tenant", tenant)
+
+
+def read_tenant(reader: Reader) -> str:
+    """ "" where an older peer gives none.
+
+    Raises:
+        JiemiError: InvalidSpec where it is too long or has other characters.
+    """
+    tenant = _get_text(reader, "tenant")
+    require_tenant(tenant)
+    return tenant
 
 
 _CREDENTIALS = {"username": "username", "token": "token", "ssh": "ssh", "known_hosts": "knownHosts"}

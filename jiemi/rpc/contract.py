@@ -4,7 +4,7 @@
 (`jiemi.krapao.service`), the client that reaches that service over Cap'n Proto (`jiemi.rpc.client`), and the fake of
 the tests. A `Repository` is a capability: who holds it may read that repository, and closing it lets Krapao forget it.
 
-    async with krapao.open(source, credentials) as repository:
+    async with krapao.open(source, credentials, tenant) as repository:
         head = await repository.head(max_age_seconds=90)
         rendered = await repository.render(RenderRequest(head.revision, "secret.enc.yaml", keys))
 
@@ -21,6 +21,7 @@ from typing import Protocol
 
 import attrs
 
+from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.rpc.keys import DecryptionKey
 
@@ -42,12 +43,23 @@ MAX_DOCUMENTS = 1_000
 MAX_FILES = 1_000
 """The most files that one Decryptor's patterns may match."""
 
+_TENANT = re.compile(r"[A-Za-z0-9._-]{0,64}")
 _REVISION = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
 def is_revision(text: str) -> bool:
     """Whether the text is a full commit hash, SHA-1 or SHA-256, in lower case."""
     return _REVISION.fullmatch(text) is not None
+
+
+def require_tenant(text: str) -> None:
+    """Refuse what is no tenant's id: at most 64 characters of A-Z a-z 0-9 . _ -.
+
+    Raises:
+        JiemiError: InvalidSpec.
+    """
+    if _TENANT.fullmatch(text) is None:
+        raise JiemiError("InvalidSpec", "the tenant's id is longer than 64 characters or has characters of other kinds")
 
 
 @attrs.frozen
@@ -251,6 +263,14 @@ class Repository(Protocol):
 class Krapao(Protocol):
     """The repository service."""
 
-    def open(self, source: Source, credentials: GitCredentials) -> AbstractAsyncContextManager[Repository]:
-        """A repository, for as long as the context lasts. Never fails by itself and asks the host nothing."""
+    def open(
+        self, source: Source, credentials: GitCredentials, tenant: str = ""
+    ) -> AbstractAsyncContextManager[Repository]:
+        """A repository, for as long as the context lasts. Never fails by itself and asks the host nothing.
+
+        Args:
+            tenant: an opaque id (`require_tenant`) of whom the repository is opened for, the same after a restart. What
+                takes time or memory is shared fairly between tenants. It is no credential and lets nobody in, and
+                tenants with equal credentials share what is asked of a host. "" is a tenant of its own.
+        """
         ...

@@ -196,11 +196,12 @@ class _Repository:
             if self._connection.repositories > limit:
                 raise JiemiError("LimitExceeded", f"the connection has {limit} repositories open, which is its limit")
             source, credentials = codec.read_source(params.source), codec.read_credentials(params.credentials)
+            tenant = codec.read_tenant(params)
         except JiemiError as error:
             failure = error.failure
             self._bridge.to_trio(self._holder.begin, lambda: contextlib.nullcontext(Refused(failure)))
         else:
-            self._bridge.to_trio(self._holder.begin, lambda: self._connection.krapao.open(source, credentials))
+            self._bridge.to_trio(self._holder.begin, lambda: self._connection.krapao.open(source, credentials, tenant))
 
     def released(self) -> None:
         self._connection.repositories -= 1

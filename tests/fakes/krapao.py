@@ -35,7 +35,9 @@ from jiemi.rpc.contract import (
     Repository,
     Source,
     is_revision,
+    require_tenant,
 )
+from jiemi.rpc.holder import Refused
 from jiemi.rpc.keys import AgeKey, DecryptionKey, VaultKey
 
 RIGHT_KEY = AgeKey(SensitiveText("AGE-SECRET-KEY-FAKE-RIGHT"))
@@ -126,6 +128,7 @@ class FakeKrapao:
         calls: ("head", url), ("files", url) and ("render", url, path), in their order.
         requests: what was asked to be rendered, in its order.
         files_requests: which files were asked for, in its order.
+        tenants: for whom repositories were opened, in their order.
         opened: how many repositories are open now.
         running: how many heads, files and renders run now.
         watching: how many watches run now.
@@ -138,6 +141,7 @@ class FakeKrapao:
         self.requests: list[RenderRequest] = []
         self.files_requests: list[FilesRequest] = []
         self.credentials: list[GitCredentials] = []
+        self.tenants: list[str] = []
         self.opened = 0
         self.running = 0
         self.watching = 0
@@ -149,11 +153,18 @@ class FakeKrapao:
         return self._origins.setdefault(url, FakeOrigin(url))
 
     @contextlib.asynccontextmanager
-    async def open(self, source: Source, credentials: GitCredentials) -> AsyncIterator[Repository]:
+    async def open(self, source: Source, credentials: GitCredentials, tenant: str = "") -> AsyncIterator[Repository]:
         self.opened += 1
         self.credentials.append(credentials)
+        self.tenants.append(tenant)
         try:
-            yield _FakeRepository(self, source)
+            require_tenant(tenant)
+        except JiemiError as error:
+            opened: Repository = Refused(error.failure)
+        else:
+            opened = _FakeRepository(self, source)
+        try:
+            yield opened
         finally:
             self.opened -= 1
 

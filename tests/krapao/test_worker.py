@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import trio
 import trio.lowlevel
 import trio.testing
 
+from jiemi.blocking.askers import Askers
 from jiemi.core.documents import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
@@ -46,6 +47,7 @@ class FakeGit:
         self.files_failure: JiemiError | None = None
         self.searches = 0
         self.opened = 0
+        self._turn = trio.Lock()
 
     @contextlib.asynccontextmanager
     async def open(self, location: Location, credentials: GitCredentials) -> AsyncIterator[GitStore]:
@@ -61,8 +63,11 @@ class FakeGit:
         finally:
             self.running -= 1
 
-    async def advertised(self, ref: Ref) -> Advertised:
-        async with self._work():
+    async def advertised(
+        self, ref: Ref, askers: Askers | None = None, *, on_begin: Callable[[], None] = lambda: None
+    ) -> Advertised:
+        async with self._turn, self._work():
+            on_begin()
             self.listings += 1
             found = self.head
             await trio.sleep(1)
@@ -70,15 +75,17 @@ class FakeGit:
                 raise self.failure
             return Advertised(found, found) if ref.commit is None else Advertised(ref.commit, ref.commit)
 
-    async def fetch(self, wanted: Advertised) -> None:
-        async with self._work():
+    async def fetch(self, wanted: Advertised, askers: Askers | None = None) -> None:
+        async with self._turn, self._work():
             self.fetches.append(wanted.revision)
             await trio.sleep(1)
             if self.fetch_failure is not None:
                 raise self.fetch_failure
             self.stored.add(wanted.revision)
 
-    async def files(self, request: FilesRequest, *, max_bytes: int) -> tuple[FileEntry, ...]:
+    async def files(
+        self, request: FilesRequest, askers: Askers | None = None, *, max_bytes: int
+    ) -> tuple[FileEntry, ...]:
         self.searches += 1
         await trio.lowlevel.checkpoint()
         if request.revision not in self.stored:
@@ -87,7 +94,7 @@ class FakeGit:
             raise self.files_failure
         return tuple(FileEntry(pattern, revision(7)) for pattern in request.patterns)
 
-    async def read(self, revision: str, path: str, *, max_bytes: int) -> bytes:
+    async def read(self, revision: str, path: str, askers: Askers | None = None, *, max_bytes: int) -> bytes:
         await trio.lowlevel.checkpoint()
         if revision not in self.stored:
             raise JiemiError("RevisionNotFound", "not here")
@@ -112,6 +119,7 @@ class FakeDecrypter:
         *,
         whole: bool = False,
         allowed_recipients: tuple[str, ...] = (),
+        askers: Askers | None = None,
     ) -> Decrypted:
         self.runs += 1
         if self.failure is not None:

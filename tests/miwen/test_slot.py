@@ -382,7 +382,7 @@ async def test_what_could_not_be_looked_at_again_is_kept_and_makes_no_tick_follo
     async with trio.open_nursery() as nursery:
         began = slot.begin_tick()
         assert isinstance(began.spec, DecryptorSpec)
-        repositories = OpenRepository(FakeKrapao(), nursery, on_moved=lambda _: None, random=lambda: 0.5)
+        repositories = OpenRepository(FakeKrapao(), "tenant", nursery, on_moved=lambda _: None, random=lambda: 0.5)
         turn = Turn(began, blank("f.yaml"), repositories, Progress(), slot, write, slot.end_tick)
         assert await find_drift(turn, began.spec, kubernetes.objects(None)) == {}
         slot.end_tick()

@@ -19,6 +19,8 @@ from pathlib import Path
 import attrs
 import trio
 
+from jiemi.blocking.askers import Askers
+from jiemi.blocking.fair_limiter import PATIENCE_SECONDS
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.krapao.decryption import keyservice
 from jiemi.krapao.decryption.age_keys import AgeIdentities, read_age_key
@@ -67,6 +69,7 @@ class Guard:
     Args:
         keys: of the Decryptor; nothing else opens a file of its.
         allowed_recipients: patterns of the master keys that may be asked, by the operator's policy; empty for all.
+        askers: the tenants that the run is for; None for one that is its own.
     """
 
     def __init__(
@@ -77,12 +80,15 @@ class Guard:
         settings: KrapaoSettings,
         allowed_recipients: Sequence[str] = (),
         metrics: KrapaoMetrics | None = None,
+        askers: Askers | None = None,
     ) -> None:
         self._keys = tuple(keys)
         self._holders = holders
         self._programs = programs
         self._settings = settings
         self._metrics = metrics
+        self._askers = askers or Askers()
+        self._asking_since: float | None = None
         self._allowed_recipients = tuple(allowed_recipients)
         self._trust = VaultTrust(
             allowed=settings.vault_addresses,
@@ -101,6 +107,11 @@ class Guard:
     def measures(self) -> Measures:
         """What confines the processes of this run."""
         return self._programs.measures
+
+    def waits_long(self) -> bool:
+        """Whether the run does nothing but wait for a key service, and has for a while."""
+        since = self._asking_since
+        return since is not None and trio.current_time() - since >= PATIENCE_SECONDS
 
     def expect(self, pid: int) -> None:
         """Tell which process the opener is, before it can have connected."""
@@ -209,14 +220,23 @@ class Guard:
         except JiemiError as error:
             return Outcome("", "", Verdict.UNUSABLE, error.failure)
 
-    async def _ask_holder(  # noqa: PLR0911 - a table of how a call can end
+    async def _ask_holder(
         self, key: DecryptionKey, wanted: HolderKey, asked: MasterKey, ciphertext: bytes
     ) -> bytes | Outcome:
         message = keyservice.write_decrypt_request(keyservice.DecryptRequest(asked, ciphertext))
+        self._asking_since = trio.current_time()
+        try:
+            return await self._ask_in_time(key, wanted, message)
+        finally:
+            self._asking_since = None
+
+    async def _ask_in_time(  # noqa: PLR0911 - a table of how a call can end
+        self, key: DecryptionKey, wanted: HolderKey, message: bytes
+    ) -> bytes | Outcome:
         held: Held | None = None
         with trio.move_on_after(self._settings.key_service_timeout_seconds):
             try:
-                async with self._holders.use(wanted, self._programs) as held, held.turn:
+                async with self._holders.use(wanted, self._programs, self._askers) as held, held.turn:
                     self._names[key] = held.names
                     data_key = keyservice.read_decrypt_response(await held.client.call(keyservice.DECRYPT, message))
             except JiemiError as error:

@@ -7,14 +7,16 @@ folder of its own, in memory. As soon as we are connected the socket's path is r
                      └─ yes ──────────────────────────────────────────────────────────────> a client for calls
 
 Each holder is a task of the pool's nursery, which owns its folder, keyring and process. It ends when it was idle for a
-while, when there are too many (the longest unused first), when the last repository that used these credentials is
-closed or uses others, when its token's lease ends, and when it dies or hangs; then the next use starts another.
+while, when there are too many (the longest unused of the tenant that has the most), when the last repository that used
+these credentials is closed or uses others, when its token's lease ends, and when it dies or hangs; then the next use
+starts another.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
@@ -23,6 +25,7 @@ import attrs
 import structlog
 import trio
 
+from jiemi.blocking.askers import Askers
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.krapao.decryption.grpc import GrpcClient
 from jiemi.krapao.decryption.holder_start import HolderKey, HolderPrograms, Started, start_holder
@@ -63,6 +66,7 @@ class _Holder:
     wanted: HolderKey
     users: int = 0
     used_at: float = 0
+    tenants: set[str] = attrs.field(factory=set)
     client: GrpcClient | None = None
     names: tuple[str, ...] = ()
     expires_at: int | None = None
@@ -122,8 +126,13 @@ class Holders:
                 self._retire(holder)
 
     @contextlib.asynccontextmanager
-    async def use(self, wanted: HolderKey, programs: HolderPrograms) -> AsyncIterator[Held]:
+    async def use(
+        self, wanted: HolderKey, programs: HolderPrograms, askers: Askers | None = None
+    ) -> AsyncIterator[Held]:
         """The holder with these credentials, started where there is none. Has no deadline but the caller's.
+
+        Args:
+            askers: the tenants that it is for.
 
         Raises:
             JiemiError: it can't be started: KeyInvalid, GpgMissing, SopsMissing, StorageFailed, KeyHolderFailed, and
@@ -131,6 +140,8 @@ class Holders:
         """
         holder = await self._get(wanted, programs)
         holder.users += 1
+        # Tenants share a holder only where they have equal credentials, so these are few.
+        holder.tenants.update(askers.tenants if askers is not None else ())
         try:
             await holder.ready.wait()
             if holder.client is None:
@@ -169,12 +180,17 @@ class Holders:
             await self._make_room()
 
     async def _make_room(self) -> None:
-        """End the longest unused holder and wait until it is gone; where all are in use, wait for a change."""
+        """End a holder that is not in use and wait until it is gone; where all are in use, wait for a change.
+
+        It is one of the tenant that has the most: who uses ever other credentials ends its own holders, nobody else's.
+        """
         free = [each for each in self._all if each.users == 0]
         if free:
-            oldest = min(free, key=lambda each: each.used_at)
-            self._retire(oldest)
-            await oldest.ended.wait()
+            have = Counter(tenant for each in self._all for tenant in each.tenants)
+            # One that tenants share counts for the one of them that has the fewest.
+            victim = min(free, key=lambda each: (-min((have[one] for one in each.tenants), default=0), each.used_at))
+            self._retire(victim)
+            await victim.ended.wait()
             return
         await self._something_changed.wait()
 

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import attrs
 
+from jiemi.blocking.askers import Askers
 from jiemi.core.documents import Format
 from jiemi.core.sensitive import SensitiveBytes
 from jiemi.rpc.keys import DecryptionKey
@@ -41,6 +42,7 @@ class Decrypter(Protocol):
         *,
         whole: bool = False,
         allowed_recipients: tuple[str, ...] = (),
+        askers: Askers | None = None,
     ) -> Decrypted:
         """Open a file.
 
@@ -49,6 +51,7 @@ class Decrypter(Protocol):
             keys: what may open it, and nothing else may.
             whole: whether the file itself is wanted, in its own format.
             allowed_recipients: patterns of the recipients that may be asked for the data key; empty for all.
+            askers: the tenants that wait for it, in whose queues it waits for its turn; None for one that is its own.
 
         Raises:
             JiemiError: NotEncrypted, UnknownFormat, KeyMissing, KeyInvalid, KeyServiceDenied, KeyServiceUnreachable,

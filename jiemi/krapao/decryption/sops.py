@@ -30,6 +30,8 @@ import outcome
 import structlog
 import trio
 
+from jiemi.blocking.askers import Askers
+from jiemi.blocking.fair_limiter import FairLimiter, Slot
 from jiemi.core.documents import MAX_NODES, Format, parse_documents
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes
@@ -89,8 +91,8 @@ class SopsDecrypter:
         self._metrics = metrics if metrics is not None else KrapaoMetrics()
         self._holders = Holders(nursery, settings)
         self._metrics.watch_holders(lambda: self._holders.count)
-        self._limiter = trio.CapacityLimiter(settings.decrypt_concurrency)
-        self._checkers = trio.CapacityLimiter(1)
+        self._limiter = FairLimiter(settings.decrypt_concurrency)
+        self._checkers = FairLimiter(1)
         self._preparing = trio.Lock()
         self._measures: Measures | None = None
         self._limits = Limits(
@@ -117,11 +119,12 @@ class SopsDecrypter:
         *,
         whole: bool = False,
         allowed_recipients: tuple[str, ...] = (),
+        askers: Askers | None = None,
     ) -> Decrypted:
         """As `Decrypter.decrypt`."""
         outcome_word = "cancelled"
         try:
-            found = await self._decrypt_counted(data, format, keys, whole, allowed_recipients)
+            found = await self._decrypt_counted(data, format, keys, whole, allowed_recipients, askers or Askers())
             outcome_word = "ok"
         except JiemiError as error:
             outcome_word = error.failure.reason
@@ -137,19 +140,29 @@ class SopsDecrypter:
         keys: tuple[DecryptionKey, ...],
         whole: bool,
         allowed_recipients: tuple[str, ...],
+        askers: Askers,
     ) -> Decrypted:
         settings = self._settings
         sops = find_program(settings.sops, "sops", settings.programs_path)
         if sops is None:
             raise JiemiError("SopsMissing", "Krapao finds no sops program at the path it was given, or on its path")
         gpg = find_program(settings.gpg, "gpg", settings.programs_path)
-        async with self._limiter:  # waited for as long as the caller waits
-            guard: Guard | None = None
+        guard: Guard | None = None
+
+        async def in_slot(slot: Slot) -> Decrypted | None:
+            nonlocal guard
+            guard = None
             with trio.move_on_after(self._limits.seconds):
                 output = format if whole else _output_format(data, format)
                 programs = HolderPrograms(sops, gpg, await self.measures())
-                guard = Guard(keys, self._holders, programs, settings, allowed_recipients, self._metrics)
-                return await self._decrypt(data, format, output, sops, guard)
+                guard = Guard(keys, self._holders, programs, settings, allowed_recipients, self._metrics, askers)
+                slot.is_slow = guard.waits_long
+                return await self._decrypt(data, format, output, sops, guard, askers)
+            return None
+
+        found = await self._limiter.run(askers, in_slot)  # waited for as long as the caller waits
+        if found is not None:
+            return found
         if guard is not None and guard.waited_for_others:
             raise _no_key(data, guard)
         raise JiemiError(
@@ -176,7 +189,9 @@ class SopsDecrypter:
                 "InternalError", f"Krapao can't find out how to confine a process: {error.strerror}"
             ) from error
 
-    async def _decrypt(self, data: bytes, format: Format, output: Format, sops: Path, guard: Guard) -> Decrypted:
+    async def _decrypt(
+        self, data: bytes, format: Format, output: Format, sops: Path, guard: Guard, askers: Askers
+    ) -> Decrypted:
         with private_folder(self._settings.runtime_dir) as home:
             write_file(home / ".sops.yaml", _SOPS_CONFIG)
             finished = await self._open(data, home, format, output, sops, guard)
@@ -184,7 +199,8 @@ class SopsDecrypter:
             raise _explain(finished, data, format, guard)
         plain = finished.stdout
         if output is Format.YAML and b"null" in plain:
-            await trio.to_thread.run_sync(_require_all_values, data, plain, limiter=self._checkers)
+            async with self._checkers.slot(askers):
+                await trio.to_thread.run_sync(_require_all_values, data, plain, limiter=trio.CapacityLimiter(1))
         elif output is Format.JSON and b"\\ufffd" in plain and _NO_TEXT.search(plain) is not None:
             raise JiemiError("UnknownFormat", "a value of the file is no UTF-8 text: keep it as base64 under `data`")
         return Decrypted(SensitiveBytes(plain), guard.vault_address, guard.key_expires_at)
