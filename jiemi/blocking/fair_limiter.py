@@ -15,8 +15,7 @@ Four rules, each for all slots together and for those within each bound (a host,
 4. Where a tenant that holds none has waited for a while because all slots are taken, one of them is taken back: of a
    tenant that holds several, or of one that holds a single one if that does next to nothing (a host that sends a byte
    a second). That work waits again, and begins again. The last slot of a tenant is taken back only once for a piece of
-   work, and not at all while it gets on, so everyone's work comes to its end. A tenant's own work that does next to
-   nothing makes room for what else it waits for in the same way.
+   work, and not at all while it gets on, so everyone's work comes to its end.
 
 So as long as fewer tenants than there are slots hold on to theirs, another tenant waits for a few seconds at most.
 Where there are more, it gets the next slot that becomes free, and the deadline of the work bounds the wait.
@@ -300,6 +299,7 @@ class FairLimiter:
             self._dequeue(slot, tenant)
             if not slot._askers.tenants:
                 self._queues.setdefault("", {})[slot] = None
+                self._admit(slot)
             slot._poke()
 
     def _recharge(self, slot: Slot) -> None:
@@ -320,30 +320,28 @@ class FairLimiter:
     # --- taking back
 
     def _take_back(self, tenant: str) -> None:
-        """End a run for a tenant that waits (rule 4)."""
+        """End a run for a tenant that waits and has nothing of what it waits for (rule 4)."""
         if tenant in self._taking_back:
             return
         for waiting in self._queues[tenant]:
             for pool in waiting._pools:
-                if pool.admits(tenant):
+                if tenant in pool.held or pool.admits(tenant):
                     continue
-                candidates = [each for each in self._running if self._may_end(each, pool, tenant)]
+                candidates = [each for each in self._running if self._may_end(each, pool)]
                 found = max(candidates, key=lambda each: self._worth(each, pool), default=None)
                 if found is not None and found._scope is not None:
                     self._taking_back[tenant] = found
                     found._scope.cancel()
                     return
 
-    def _may_end(self, slot: Slot, pool: _Pool, tenant: str) -> bool:
-        """Whether a run may be ended for a tenant that gets nothing of a pool."""
+    def _may_end(self, slot: Slot, pool: _Pool) -> bool:
+        """Whether a run may be ended for a tenant that has nothing of a pool."""
         if slot._tenant is None or slot._scope is None or slot._scope.cancel_called or pool not in slot._pools:
             return False
         if trio.current_time() - slot._since < self._patience:
             return False
         # The last one within a bound counts as the last: two tenants can't take the same host from each other by turns.
-        if tenant not in pool.held and pool.held[slot._tenant] > 1:
-            return True
-        return (tenant not in pool.held or slot._tenant == tenant) and not slot._spared and slot.is_slow()
+        return pool.held[slot._tenant] > 1 or (not slot._spared and slot.is_slow())
 
     def _worth(self, slot: Slot, pool: _Pool) -> tuple[bool, bool, int, float]:
         """What is ended first: work of a tenant that has more, slow work, of who has the most, and the least done."""

@@ -208,16 +208,6 @@ async def test_one_host_that_hangs_leaves_slots_to_the_other_hosts_of_the_same_t
         nursery.cancel_scope.cancel()
 
 
-async def test_a_tenants_own_work_that_hangs_makes_room_for_what_else_it_waits_for(autojump_clock: MockClock) -> None:
-    limiter = FairLimiter(8)
-    async with trio.open_nursery() as nursery:
-        for number in range(6):
-            nursery.start_soon(drip, limiter, "tenant", Bound(number, 6))
-        await trio.sleep(1)
-        assert await seconds_until_served(limiter, "tenant", Bound("good.example", 6)) == PATIENCE_SECONDS
-        nursery.cancel_scope.cancel()
-
-
 async def test_one_tenant_cannot_use_up_a_host_that_others_follow_too(autojump_clock: MockClock) -> None:
     limiter = FairLimiter(8)
     host = Bound("git.example", 6)

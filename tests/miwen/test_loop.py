@@ -268,7 +268,7 @@ async def test_a_decryptor_that_is_being_deleted_is_left_alone(world: World, aut
 
 
 async def test_deployments_at_once_are_bounded(world: World, autojump_clock: MockClock) -> None:
-    async with miwen(world, max_concurrent_deployments=6):
+    async with miwen(world, max_concurrent_deployments=4):
         world.kubernetes.delays["get_secret"] = 10
         world.add_secret("key", age="AGE-SECRET-KEY-FAKE-RIGHT")
         for number in range(12):
