@@ -307,6 +307,57 @@ async def test_one_namespace_that_hangs_leaves_places_to_the_others(world: World
         assert world.status("app", "good")["current"]["status"] == "Sync"
 
 
+@pytest.mark.parametrize("hostile", [1, 2, 3, 7])
+async def test_namespaces_that_hang_hold_up_another_for_seconds_at_most(
+    world: World, hostile: int, autojump_clock: MockClock
+) -> None:
+    names = [f"evil{number}" for number in range(hostile)]
+    for name in (*names, "good"):
+        world.cluster.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    async with miwen(world, deploy_timeout_seconds=300):
+        world.kubernetes.delays["get_secret"] = 1000
+        for name in names:
+            for number in range(20):
+                provider = {"age": {"privateKey": {"secretName": "key", "key": "age"}}}
+                world.add(f"d{number}", name, provider=provider)
+        await trio.sleep(1)
+        world.add("app", "good")
+        await trio.sleep(2 * PATIENCE_SECONDS)
+        assert world.status("app", "good")["current"]["status"] == "Sync"
+
+
+async def test_a_deployment_that_makes_room_while_it_waits_for_krapao_is_done_afterwards(
+    world: World, autojump_clock: MockClock
+) -> None:
+    for name in ("one", "two"):
+        world.cluster.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    async with miwen(world, max_concurrent_deployments=1):
+        world.krapao.gate_of_renders = trio.Event()
+        world.add("app", "one")
+        await trio.sleep(1)
+        world.add("app", "two")
+        await trio.sleep(3 * PATIENCE_SECONDS)
+        world.krapao.gate_of_renders.set()
+        await settle()
+        for name in ("one", "two"):
+            assert world.status("app", name)["current"]["status"] == "Sync"
+            assert world.status("app", name)["current"]["id"] == 1
+
+
+async def test_repositories_are_opened_for_the_namespace_without_its_name(
+    world: World, autojump_clock: MockClock
+) -> None:
+    world.cluster.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "other"}})
+    async with miwen(world):
+        for name in ("a", "b"):
+            world.add(name)
+        world.add("a", "other")
+        await settle()
+        assert len(world.krapao.tenants) == 3
+        assert set(world.krapao.tenants) == {tenant_of("default"), tenant_of("other")}
+        assert not any("default" in tenant or "other" in tenant for tenant in world.krapao.tenants)
+
+
 async def test_going_back_to_the_good_commit_wakes_those_that_failed(world: World, autojump_clock: MockClock) -> None:
     world.add("a")
     async with miwen(world):
