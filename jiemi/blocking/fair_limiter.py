@@ -324,6 +324,8 @@ class FairLimiter:
         if tenant in self._taking_back:
             return
         for waiting in self._queues[tenant]:
+            if waiting._spared:  # it had to make room itself, and is not to chase others in turn
+                continue
             for pool in waiting._pools:
                 if tenant in pool.held or pool.admits(tenant):
                     continue

@@ -108,6 +108,17 @@ class KrapaoContract:
             assert await head(repository) == second
             assert first != second
 
+    async def test_tenants_are_served_alike_and_an_id_that_could_not_be_one_is_refused(self, world: World) -> None:
+        revision = await world.commit({FILE: [{"a": 1}]})
+        for tenant in ("", "0123456789abcdef", "A-z._-" * 10):
+            async with world.krapao.open(Source(world.url), world.credentials, tenant) as repository:
+                assert await head(repository) == revision
+        for tenant in ("x" * 65, "a b", "a/b", "é", "a\n"):
+            async with world.krapao.open(Source(world.url), world.credentials, tenant) as repository:
+                with pytest.raises(JiemiError) as raised:
+                    await head(repository)
+                assert raised.value.failure.reason == "InvalidSpec"
+
     async def test_an_answer_that_is_young_enough_is_given_again(self, world: World) -> None:
         first = await world.commit({FILE: [{"a": 1}]})
         async with world.krapao.open(Source(world.url), world.credentials) as repository:

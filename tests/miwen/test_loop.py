@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import trio
 from miwen_harness import FILE, INTERVAL, URL, World, miwen, secret, settle
 from trio.testing import MockClock
 
+from jiemi.blocking.fair_limiter import PATIENCE_SECONDS
 from jiemi.core.errors import Failure, JiemiError
+from jiemi.miwen.open_repository import tenant_of
 
 
 async def test_a_new_decryptor_is_deployed_at_once(world: World, autojump_clock: MockClock) -> None:
@@ -332,16 +335,17 @@ async def test_a_deployment_that_makes_room_while_it_waits_for_krapao_is_done_af
     for name in ("one", "two"):
         world.cluster.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     async with miwen(world, max_concurrent_deployments=1):
-        world.krapao.gate_of_renders = trio.Event()
-        world.add("app", "one")
-        await trio.sleep(1)
-        world.add("app", "two")
-        await trio.sleep(3 * PATIENCE_SECONDS)
-        world.krapao.gate_of_renders.set()
-        await settle()
+        world.kubernetes.delays["get_secret"] = 10
         for name in ("one", "two"):
-            assert world.status("app", name)["current"]["status"] == "Sync"
-            assert world.status("app", name)["current"]["id"] == 1
+            world.add_secret("key", namespace=name, age="AGE-SECRET-KEY-FAKE-RIGHT")
+            world.add("app", name, provider={"age": {"privateKey": {"secretName": "key", "key": "age"}}})
+            await trio.sleep(1)
+        await trio.sleep(PATIENCE_SECONDS + 11)
+        assert world.status("app", "two")["current"]["status"] == "Sync"
+        assert not world.status("app", "one")
+        await trio.sleep(10)
+        assert world.status("app", "one")["current"]["status"] == "Sync"
+        assert world.status("app", "one")["current"]["id"] == 1
 
 
 async def test_repositories_are_opened_for_the_namespace_without_its_name(
