@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager
 import attrs
 import trio
 
+# A line of 65,516 bytes is announced, and comes a byte a second.
 _HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-advertisement\r\nContent-Length: 100000\r\n\r\n"
-    b"001e# service=git-upload-pack\n0000"
+    b"001e# service=git-upload-pack\n0000fff0"
 )
 
 
@@ -43,7 +44,7 @@ async def dripping_host() -> AsyncIterator[DrippingHost]:
                 await stream.receive_some(65_536)
                 await stream.send_all(_HEAD)
                 while True:
-                    await stream.send_all(b"0")
+                    await stream.send_all(b"x")
                     await trio.sleep(1)
             except trio.BrokenResourceError:
                 pass

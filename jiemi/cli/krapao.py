@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 import trio
 
+from jiemi.blocking.memory import keep_trimmed
 from jiemi.cli.errors import CommandError
 from jiemi.cli.metrics import metrics_address_of, start_metrics
 from jiemi.cli.running import forbid_core_dumps, run_until_signalled
@@ -75,6 +76,7 @@ def run(
     async def main() -> None:
         metrics = KrapaoMetrics()
         async with open_bridge() as bridge, open_service(settings, metrics) as krapao, trio.open_nursery() as nursery:
+            nursery.start_soon(keep_trimmed)
             if metrics_address is not None:
                 await start_metrics(nursery, metrics.registry, metrics_address, service="krapao")
             bound = await nursery.start(partial(serve, krapao, address, bridge=bridge))

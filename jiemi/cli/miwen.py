@@ -10,6 +10,7 @@ from pathlib import Path
 
 import trio
 
+from jiemi.blocking.memory import keep_trimmed
 from jiemi.cli.errors import CommandError
 from jiemi.cli.metrics import metrics_address_of, start_metrics
 from jiemi.cli.running import forbid_core_dumps, run_until_signalled
@@ -71,6 +72,7 @@ def run(
             open_kubernetes(kubernetes_settings) as kubernetes,
             trio.open_nursery() as nursery,
         ):
+            nursery.start_soon(keep_trimmed)
             metrics = MiwenMetrics(requests=kubernetes.requests.snapshot)
             if metrics_address is not None:
                 await start_metrics(nursery, metrics.registry, metrics_address, service="miwen")
