@@ -32,8 +32,9 @@ class KrapaoSettings:
         max_pack_bytes: the most that one fetch may bring.
         max_object_bytes: the largest single object in a repository, unpacked; GitHub takes files up to 100 MiB.
         max_unpacked_bytes: the most that one fetch may unpack to.
-        listing_concurrency: how many listings run at once; half of them at most for one host.
-        git_concurrency: how many fetches run at once; half of them at most for one host.
+        listing_concurrency: how many listings run at once, shared fairly between tenants (`jiemi.blocking.fair_limiter`);
+            three quarters of them at most for one host.
+        git_concurrency: how many fetches run at once; likewise.
 
         max_packs: a clone with more packs than this is made anew; each fetch adds one.
         max_clone_bytes: the same, by the clone's size.
@@ -48,12 +49,13 @@ class KrapaoSettings:
         decrypt_timeout_seconds: for one run of sops with all that it needs.
         decrypt_cpu_seconds: processor time that one run may take.
         decrypt_memory_bytes: what one process may write to: sops uses about 40 MiB, and 130 MiB for files of 4 MiB.
-        decrypt_concurrency: how many runs there are at once. As many as Miwen lets come at once, of which one namespace
-            gets half: so nobody's slow key service holds up everybody.
+        decrypt_concurrency: how many runs there are at once, shared fairly between tenants: so nobody's slow key service
+            holds up everybody.
 
         key_service_timeout_seconds: for one data key, with the start of its holder where there is none.
         max_key_requests: how many data keys one file may ask for. A file for 50 recipients is a large one.
-        max_holders: how many processes hold credentials at once, of about 40 MiB each; those that are unused end first.
+        max_holders: how many processes hold credentials at once, of about 40 MiB each; where there are too many, one of
+            the tenant that has the most ends, the longest unused.
         holder_idle_seconds: how long one is kept after its last use. Starting one takes 20 ms, with pgp 150 ms.
         operator: proxies, authorities and identities of Krapao's own environment that holders may use.
         vault_addresses: Vault servers that every Decryptor's token may be sent to.
