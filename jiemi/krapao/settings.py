@@ -32,7 +32,7 @@ class KrapaoSettings:
         max_pack_bytes: the most that one fetch may bring.
         max_object_bytes: the largest single object in a repository, unpacked; GitHub takes files up to 100 MiB.
         max_unpacked_bytes: the most that one fetch may unpack to.
-        listing_concurrency: how many listings run at once, shared fairly between tenants (`jiemi.blocking.fair_limiter`);
+        listing_concurrency: how many listings run at once, shared between tenants (`jiemi.blocking.fair_limiter`);
             three quarters of them at most for one host.
         git_concurrency: how many fetches run at once; likewise.
 
@@ -49,7 +49,7 @@ class KrapaoSettings:
         decrypt_timeout_seconds: for one run of sops with all that it needs.
         decrypt_cpu_seconds: processor time that one run may take.
         decrypt_memory_bytes: what one process may write to: sops uses about 40 MiB, and 130 MiB for files of 4 MiB.
-        decrypt_concurrency: how many runs there are at once, shared fairly between tenants: so nobody's slow key service
+        decrypt_concurrency: how many runs there are at once, shared fairly between tenants: nobody's slow key service
             holds up everybody.
 
         key_service_timeout_seconds: for one data key, with the start of its holder where there is none.
