@@ -64,6 +64,10 @@ bench-rpc *arguments:
 bench-follow *arguments:
     @"{{ bin }}/python" tests/bench/bench_follow.py "$@"
 
+# Measure how fast a push is followed beside tenants whose hosts drip [DECRYPTORS [TENANTS]]
+bench-tenants *arguments:
+    @"{{ bin }}/python" tests/bench/bench_tenants.py "$@"
+
 # Measure how fast what others do to Secrets is put right [TRIALS]
 bench-drift *arguments:
     @"{{ bin }}/python" tests/bench/bench_drift.py "$@"
