@@ -25,6 +25,7 @@ from jiemi.core.errors import Failure, JiemiError, Kind
 from jiemi.core.inventory import by_key, certain, entry_of, left, ordered, ref_of, require_room
 from jiemi.core.objects import ObjectKey, Owner
 from jiemi.core.policy import PolicyRule, require_namespace
+from jiemi.core.protected import Protection
 from jiemi.core.references import secret_names
 from jiemi.core.status import Facts, while_reconciling, with_facts
 from jiemi.miwen.apply import Applied, Applier, Refused, Resolved
@@ -32,6 +33,7 @@ from jiemi.miwen.credentials import decryption_keys
 from jiemi.miwen.files import Todo
 from jiemi.miwen.kubernetes.port import Account, Kubernetes, Objects
 from jiemi.miwen.plan import plan
+from jiemi.miwen.protected_objects import acts_as_itself, objects_of, protected
 from jiemi.miwen.prune import Pruned, prune
 from jiemi.miwen.registry import Registry
 from jiemi.miwen.render import Renderer, Rendering
@@ -55,11 +57,13 @@ class Bounds:
         rules: the policy's rule for each file, by path; None where there is no policy.
         own_namespace_only: whether objects of other namespaces, and those without one, are refused.
         asks_whose: whether an object's labels are asked whose it is: Miwen does not see all Decryptors.
+        protection: what Miwen does not write as itself.
     """
 
     rules: Mapping[str, PolicyRule] | None
     own_namespace_only: bool
     asks_whose: bool
+    protection: Protection
 
 
 @attrs.frozen
@@ -246,6 +250,10 @@ class Deployment:
         self, each: Resolved, other_file: str | None, before: Mapping[ObjectKey, InventoryEntry]
     ) -> Failure | None:
         meta, label = self.turn.decryptor.meta, each.ref.label
+        if acts_as_itself(self.account, self.bounds.protection):
+            why = self.bounds.protection.objection(each.ref, each.manifest.body, namespace=meta.namespace)
+            if why is not None:
+                return protected(each.ref, why).failure
         if self.bounds.own_namespace_only and each.ref.namespace != meta.namespace:
             where = f"in namespace {each.ref.namespace}" if each.ref.namespace else "in no namespace"
             return Failure("CrossNamespaceDenied", f"{label} is {where}: Miwen runs with --no-cross-namespace")
@@ -397,7 +405,8 @@ class Deployment:
 
     @property
     def _objects(self) -> Objects:
-        return self.kubernetes.objects(self.account)
+        meta = self.turn.decryptor.meta
+        return objects_of(self.kubernetes, self.account, self.bounds.protection, namespace=meta.namespace)
 
     @property
     def _owner(self) -> Owner:

@@ -57,6 +57,7 @@ def test_no_two_manifests_are_the_same_object_and_all_namespaced_ones_are_in_jie
     manifests: list[dict[str, Any]],
 ) -> None:
     cluster_wide = {"Namespace", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"}
+    cluster_wide |= {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
     names = [(each["kind"], each["metadata"]["name"]) for each in manifests]
     assert len(set(names)) == len(names)
     namespaces = {each["metadata"].get("namespace") for each in manifests if each["kind"] not in cluster_wide}
