@@ -111,7 +111,8 @@ def test_krapao_holds_no_token_and_no_role(
     spec = by_name["StatefulSet", "repository"]["spec"]["template"]["spec"]
     assert spec["automountServiceAccountToken"] is False
     assert by_name["ServiceAccount", spec["serviceAccountName"]]["automountServiceAccountToken"] is False
-    bound = {subject["name"] for each in manifests if each["kind"].endswith("Binding") for subject in each["subjects"]}
+    bindings = [each for each in manifests if each["kind"] in ("RoleBinding", "ClusterRoleBinding")]
+    bound = {subject["name"] for each in bindings for subject in each["subjects"]}
     assert bound == {"miwen"}
 
 
