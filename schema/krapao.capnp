@@ -160,6 +160,8 @@ struct VaultKey {
   namespace @9 :Text;
   caBundle @10 :Text;
   allowedKeys @11 :List(Text);
+  bounded @12 :Bool;                    # the operator's policy bounds which servers get the token
+  allowedAddresses @13 :List(Text);     # patterns of those that do, where it does
 }
 
 struct HuaweiKey {

@@ -259,7 +259,7 @@ REASONS: Mapping[str, ReasonInfo] = {
     ),
     "ObjectProtected": ReasonInfo(
         Kind.STALLED,
-        "The object would give whoever writes to the repository rights or credentials that are Miwen's or the cluster's, "
+        "The object would give whoever writes to the repository rights or credentials of Miwen's or of the cluster's, "
         "so Miwen does not write it as itself.",
         "Take it out of the repository and apply it by another way, or set `serviceAccountName` to an account that may "
         "write it. Some kinds are opened by the operator: `jiemi miwen --allow-protected`.",

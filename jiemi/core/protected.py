@@ -1,12 +1,13 @@
 """What a repository's writer must not have through Miwen: a pure decision about one object.
 
-Miwen's own ServiceAccount may read every Secret, and applies what a repository holds. Where it acts as itself, an object
-that steers Jiemi or hands out rights would give the writer what Miwen has, not what the Decryptor's author has. So such
-objects are refused, whatever else allows them; with `spec.serviceAccountName` the cluster's own RBAC decides instead.
+Miwen's own ServiceAccount may read every Secret, and applies what a repository holds. Where it acts as itself, an
+object that steers Jiemi or hands out rights would give the writer what Miwen has, not what the Decryptor's author has.
+So such objects are refused, whatever else allows them; with `spec.serviceAccountName` the cluster's own RBAC decides
+instead.
 
 Two tables. The first can't be opened: objects that steer Jiemi (its API group, its namespace, its roles), and Secrets
-that the cluster itself turns into credentials. The second lists what only operators should write, and an operator opens it
-by name (`--allow-protected`): kinds by which whoever writes them is sent other users' data or decides about their
+that the cluster itself turns into credentials. The second lists what only operators should write, and an operator opens
+it by name (`--allow-protected`): kinds by which whoever writes them is sent other users' data or decides about their
 requests, with no check by the API server that the writer had that right; and the cluster's own namespaces.
 
 Roles and role bindings are in the second table only where they aggregate: the API server lets nobody grant by them what

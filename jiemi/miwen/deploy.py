@@ -31,6 +31,7 @@ from jiemi.core.status import Facts, while_reconciling, with_facts
 from jiemi.miwen.apply import Applied, Applier, Refused, Resolved
 from jiemi.miwen.credentials import decryption_keys
 from jiemi.miwen.files import Todo
+from jiemi.miwen.key_services import bounded
 from jiemi.miwen.kubernetes.port import Account, Kubernetes, Objects
 from jiemi.miwen.plan import plan
 from jiemi.miwen.protected_objects import acts_as_itself, objects_of, protected
@@ -108,7 +109,7 @@ class Deployment:
         finally:
             # What was only asked for is free again for others.
             turn = self.turn
-            self.registry.hold(turn.decryptor.meta.key, certain(by_key(turn.known.inventory)))
+            self.registry.keep(turn.decryptor.meta.key, certain(by_key(turn.known.inventory)))
 
     async def _run(self) -> None:
         turn, before = self.turn, by_key(self.turn.known.inventory)
@@ -189,12 +190,16 @@ class Deployment:
         keys = await decryption_keys(
             decryptor, self.spec, self.kubernetes, self.turn.progress.versions, vault_address=known.vault_address
         )
+        rules = self.bounds.rules or {}
         renderer = Renderer(
             repository=self.repository,
             spec=self.spec,
             revision=self.revision,
             keys=keys,
-            recipients={path: rule.recipients for path, rule in (self.bounds.rules or {}).items()},
+            recipients={path: rule.recipients for path, rule in rules.items()},
+            bounded_keys={
+                file.path: bounded(keys, rules[file.path]) for file in self.todo.render if file.path in rules
+            },
             facts=Facts(known.encryption, known.vault_address) if known.encryption is not None else None,
         )
         rendering = await renderer.render(self.todo.render, whole=len(self.todo.render) == len(self.todo.files))
@@ -249,18 +254,35 @@ class Deployment:
     async def _objection(
         self, each: Resolved, other_file: str | None, before: Mapping[ObjectKey, InventoryEntry]
     ) -> Failure | None:
-        meta, label = self.turn.decryptor.meta, each.ref.label
+        label = each.ref.label
+        denied = self._denial(each)
+        if denied is not None:
+            return denied
+        if other_file == each.manifest.file:
+            return Failure("DuplicateObject", f"{other_file} describes {label} twice")
+        if other_file is not None:
+            return Failure("DuplicateObject", f"{other_file} and {each.manifest.file} both describe {label}")
+        return await self._claim(each, before)
+
+    def _denial(self, each: Resolved) -> Failure | None:
+        """Why the object is not one that this Decryptor may have, whoever has it now."""
+        meta = self.turn.decryptor.meta
         if acts_as_itself(self.account, self.bounds.protection):
             why = self.bounds.protection.objection(each.ref, each.manifest.body, namespace=meta.namespace)
             if why is not None:
                 return protected(each.ref, why).failure
         if self.bounds.own_namespace_only and each.ref.namespace != meta.namespace:
             where = f"in namespace {each.ref.namespace}" if each.ref.namespace else "in no namespace"
-            return Failure("CrossNamespaceDenied", f"{label} is {where}: Miwen runs with --no-cross-namespace")
-        if other_file == each.manifest.file:
-            return Failure("DuplicateObject", f"{other_file} describes {label} twice")
-        if other_file is not None:
-            return Failure("DuplicateObject", f"{other_file} and {each.manifest.file} both describe {label}")
+            return Failure("CrossNamespaceDenied", f"{each.ref.label} is {where}: Miwen runs with --no-cross-namespace")
+        return None
+
+    async def _claim(self, each: Resolved, before: Mapping[ObjectKey, InventoryEntry]) -> Failure | None:
+        """Take the object for this Decryptor. Returns why it is another's."""
+        meta, label = self.turn.decryptor.meta, each.ref.label
+        # What a status says counts as far as the object itself says the same.
+        unproven = self.registry.is_unproven(each.key)
+        if unproven:
+            await self._prove(each)
         if self.spec.mode == "DryRun":
             holder = self.registry.holder(each.key)
             holder = None if holder == meta.key else holder
@@ -268,9 +290,21 @@ class Deployment:
             holder = self.registry.claim(meta.key, each.key)
         if holder is not None:
             return Failure("ObjectClaimed", f"{label} belongs to Decryptor {holder[0]}/{holder[1]}")
-        if self.bounds.asks_whose and each.key not in before and each.resource is not None:
+        if self.bounds.asks_whose and (unproven or each.key not in before) and each.resource is not None:
             return await self._objection_of_labels(each)
         return None
+
+    async def _prove(self, each: Resolved) -> None:
+        """Let the object's labels tell whose it is, of those whose statuses claim it."""
+        if each.resource is None:
+            return
+        try:
+            metadata = await self.kubernetes.objects(None).get_metadata(each.ref)
+        except JiemiError as error:
+            if error.failure.reason == "ClusterUnavailable":
+                raise
+            return  # the claims stay as they are: who came first has the object
+        self.registry.prove(each.key, Owner.in_labels(metadata.get("labels")) if metadata is not None else None)
 
     async def _objection_of_labels(self, each: Resolved) -> Failure | None:
         """Why an object that no Decryptor of this namespace has may be another's."""

@@ -94,6 +94,15 @@ class Tenancy:
         name = spec.service_account_name or self.default_service_account
         return Account(decryptor.meta.namespace, name) if name is not None else None
 
+    def believed(self, decryptor: Decryptor) -> DecryptorStatus | None:
+        """The status, less the objects that the Decryptor can't have: it may be forged, and is what its loop starts
+        from."""
+        status, own = decryptor.status, decryptor.meta.namespace
+        if status is None or not self.own_namespace_only:
+            return status
+        inventory = tuple(entry for entry in status.inventory if entry.namespace == own)
+        return attrs.evolve(status, inventory=inventory)
+
     def require_allowed(self, decryptor: Decryptor, spec: DecryptorSpec) -> None:
         """Raises JiemiError: NamespaceProtected, CrossNamespaceDenied."""
         own = decryptor.meta.namespace

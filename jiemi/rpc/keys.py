@@ -125,6 +125,8 @@ class VaultKey:
         namespace: of Vault Enterprise or OpenBao.
         ca_bundle: authorities (PEM) that sign the server's certificate.
         allowed_keys: patterns of MOUNT/keys/NAME that may be asked; empty for all.
+        bounded: whether the operator's policy bounds which servers get the token, whoever names them.
+        allowed_addresses: patterns of those that do, where it does, beside those of Krapao's own operator.
     """
 
     provider: ClassVar[str] = "vault"
@@ -140,6 +142,8 @@ class VaultKey:
     namespace: SensitiveText | None = None
     ca_bundle: SensitiveText | None = None
     allowed_keys: tuple[str, ...] = ()
+    bounded: bool = False
+    allowed_addresses: tuple[str, ...] = ()
 
     @property
     def ambient(self) -> bool:

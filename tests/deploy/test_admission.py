@@ -1,4 +1,4 @@
-"""The shipped admission policies on a real API server: what it refuses Miwen's ServiceAccount, and what it lets pass."""
+"""The shipped admission policies on a real API server: what they refuse Miwen's ServiceAccount, and what passes."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def test_people_and_other_accounts_change_decryptors_as_ever(guarded: ApiServer,
 def test_miwen_writes_no_secret_that_the_cluster_takes_for_a_credential(
     guarded: ApiServer, installed: ApiServer, type_: str
 ) -> None:
-    metadata: dict[str, Any] = {"name": f"token-{type_.split('.')[0]}", "namespace": NAMESPACE}
+    metadata: dict[str, Any] = {"name": f"token-{type_.partition('.')[0]}", "namespace": NAMESPACE}
     if "service-account" in type_:
         metadata["annotations"] = {"kubernetes.io/service-account.name": "default"}
     manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": type_}

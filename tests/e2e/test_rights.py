@@ -41,14 +41,13 @@ class Attack:
     def decryptor(self, scene: Scene, name: str, **provider: Any) -> dict[str, Any]:
         """A Decryptor that sends the Secret `other` to the writer's server."""
         value = {"secretName": "other", "key": "token"}
-        manifest = scene.lab.decryptor(
+        return scene.lab.decryptor(
             scene.namespace,
             name,
             f"{self.stranger.url}/x.git",
             provider=provider or None,
             repository={"credentials": {"username": {"literal": "x"}, "token": value}},
         )
-        return manifest
 
     def unchanged(self, scene: Scene, name: str) -> bool:
         """Whether a Decryptor still follows what it is meant to."""
@@ -82,7 +81,7 @@ def _follow(attack: Attack, name: str) -> Repository:
 
 @pytest.mark.parametrize("way", ["encrypted", "plain", "a List"])
 def test_a_decryptor_out_of_a_repository_is_not_applied(attack: Attack, way: str) -> None:
-    name = f"own-{way.split()[-1].lower()}"
+    name = f"own-{way.rpartition(' ')[2].lower()}"
     attack.theirs.follow(f"their-{name}", secret(f"their-{name}", a="theirs"))
     repository = _follow(attack, name)
     evil = [attack.decryptor(attack.mine, name), attack.decryptor(attack.theirs, f"their-{name}")]
