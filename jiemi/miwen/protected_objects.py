@@ -29,7 +29,7 @@ class ProtectedObjects:
         namespace: the Decryptor's.
     """
 
-    objects: Objects
+    objects: Objects = attrs.field(repr=False)
     protection: Protection
     namespace: str
 

@@ -101,8 +101,9 @@ class Registry:
 
     def see(self, key: ObjectKey, metadata: Mapping[str, Any], *, deleted: bool) -> None:
         """A watch showed an object in another state: whose it is, is told."""
-        if key in self._unproven:
-            self.prove(key, Owner.in_labels(metadata.get("labels")))
+        owner = Owner.in_labels(metadata.get("labels")) if key in self._unproven else None
+        if owner is not None:
+            self.prove(key, owner)
         holder = self._holders.get(key)
         if holder in self._slots:
             self._slots[holder].see(key, Observation.of(metadata, deleted=deleted))
