@@ -160,8 +160,7 @@ struct VaultKey {
   namespace @9 :Text;
   caBundle @10 :Text;
   allowedKeys @11 :List(Text);
-  bounded @12 :Bool;                    # the operator's policy bounds which servers get the token
-  allowedAddresses @13 :List(Text);     # patterns of those that do, where it does
+  allowedAddresses @12 :List(Text);     # patterns of the servers that may get the token; empty where no policy bounds them
 }
 
 struct HuaweiKey {

@@ -223,7 +223,7 @@ def _namespace_name(each: _Candidate) -> str:
 def _deciding(each: _Candidate) -> str | None:
     if each.group not in _DECIDING_GROUPS:
         return None
-    return f"who writes a {each.ref.kind} decides about requests, or is sent what others write"
+    return "whoever writes one decides about requests, or is sent what others write"
 
 
 def _aggregated(each: _Candidate) -> str | None:

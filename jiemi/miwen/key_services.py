@@ -14,7 +14,7 @@ import attrs
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.policy import PolicyRule
-from jiemi.rpc.keys import AwsKey, AzureKey, DecryptionKey, GcpKey, VaultKey
+from jiemi.rpc.keys import NO_SERVER, AwsKey, AzureKey, DecryptionKey, GcpKey, VaultKey
 
 
 def bounded(keys: tuple[DecryptionKey, ...], rule: PolicyRule) -> tuple[DecryptionKey, ...]:
@@ -30,7 +30,7 @@ def bounded(keys: tuple[DecryptionKey, ...], rule: PolicyRule) -> tuple[Decrypti
     if addresses is None:
         return keys
     return tuple(
-        attrs.evolve(key, bounded=True, allowed_addresses=addresses) if isinstance(key, VaultKey) else key
+        attrs.evolve(key, allowed_addresses=addresses or (NO_SERVER,)) if isinstance(key, VaultKey) else key
         for key in keys
     )
 

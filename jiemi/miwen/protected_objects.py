@@ -87,7 +87,7 @@ class ProtectedObjects:
 
 def protected(ref: ObjectRef, why: str) -> JiemiError:
     """For an object that is not written or deleted."""
-    return JiemiError("ObjectProtected", f"{ref.label} is not for Miwen to write as itself: {why}")
+    return JiemiError("ObjectProtected", f"{ref.label} is protected: {why}")
 
 
 def acts_as_itself(account: Account | None, protection: Protection) -> bool:

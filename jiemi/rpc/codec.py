@@ -302,9 +302,7 @@ def _write_key(builder: Builder, key: DecryptionKey) -> None:
         struct = builder.init(key.provider)
         for attribute in attrs.fields(type(key)):
             value = getattr(key, attribute.name)
-            if isinstance(value, bool):
-                setattr(struct, _camel(attribute.name), value)
-            elif isinstance(value, tuple):
+            if isinstance(value, tuple):
                 _put_texts(struct, _camel(attribute.name), value)
             else:
                 _put_text(struct, _camel(attribute.name), value.reveal() if isinstance(value, SensitiveText) else value)
@@ -326,9 +324,7 @@ def _read_key(reader: Reader) -> DecryptionKey:
     values: dict[str, Any] = {}
     for attribute in attrs.fields(kind):
         field = _camel(attribute.name)
-        if attribute.default is False:
-            values[attribute.name] = bool(getattr(struct, field))
-        elif attribute.default == ():
+        if attribute.default == ():
             values[attribute.name] = _get_texts(struct, field)
         elif struct._has(field):
             text = _get_text(struct, field)

@@ -15,10 +15,11 @@ import pytest
 from api_server import ApiServer
 from e2e_lab import Lab, Repository, until
 from e2e_listener import Listener, listener
-from e2e_scene import Scene, condition, listed, secret
+from e2e_scene import Scene, condition, config_map, listed, secret
 
 pytestmark = pytest.mark.e2e
 
+RBAC = "rbac.authorization.k8s.io"
 CANARY = "canary-token-of-somebody-else-5f1c"
 
 
@@ -111,3 +112,150 @@ def test_a_decryptor_out_of_a_repository_is_not_applied(attack: Attack, way: str
     assert attack.unchanged(attack.theirs, f"their-{name}")
     assert attack.stranger.heard(CANARY) == []
     assert attack.stranger.requests == []
+
+
+def _refused(attack: Attack, name: str, *manifests: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is told of the objects that were refused, once the others of the commit are applied."""
+    repository = attack.mine.lab.repository()
+    revision = attack.mine.commit(repository, secret(name, a="one"), *manifests)
+    attack.mine.put(name, repository.url)
+    status = until(
+        "they are refused",
+        lambda: (
+            (found := attack.mine.status(name)).get("lastAttemptedRevision") == revision
+            and len(found.get("failedObjects", ())) == len(manifests)
+            and found
+        ),
+        on_failure=lambda: attack.mine.lab._why(attack.mine.namespace, name),
+    )
+    assert attack.mine.data(name) == {"a": "one"}, "the others are applied"
+    failed: list[dict[str, Any]] = status["failedObjects"]
+    return failed
+
+
+def test_a_repository_gets_no_credential_of_the_clusters(attack: Attack) -> None:
+    namespace = attack.theirs.namespace
+    token = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": "token",
+            "namespace": namespace,
+            "annotations": {"kubernetes.io/service-account.name": "default"},
+        },
+        "type": "kubernetes.io/service-account-token",
+    }
+    bootstrap = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "bootstrap-token-abcdef", "namespace": "kube-system"},
+        "type": "bootstrap.kubernetes.io/token",
+        "stringData": {"token-id": "abcdef", "token-secret": "0123456789abcdef"},
+    }
+    failed = _refused(attack, "tokens", token, bootstrap)
+    assert {each["reason"] for each in failed} == {"ObjectProtected"}
+    assert attack.theirs.object(f"/api/v1/namespaces/{namespace}/secrets/token") is None
+    assert attack.theirs.object("/api/v1/namespaces/kube-system/secrets/bootstrap-token-abcdef") is None
+
+
+def test_a_repository_writes_nothing_of_jiemis_own_or_of_the_clusters_namespaces(attack: Attack) -> None:
+    known = "/api/v1/namespaces/jiemi/configmaps/krapao-ssh-known-hosts"
+    before = attack.mine.object(known)
+    hosts = config_map("krapao-ssh-known-hosts", "jiemi", ssh_known_hosts="github.com ssh-rsa evil")
+    failed = _refused(
+        attack, "spaces", hosts, secret("krapao-session", "jiemi", a="b"), config_map("aws-auth", "kube-system", a="b")
+    )
+    assert {each["reason"] for each in failed} == {"ObjectProtected"}
+    assert attack.mine.object(known) == before
+    assert attack.mine.object("/api/v1/namespaces/kube-system/configmaps/aws-auth") is None
+
+
+def test_a_repository_writes_no_webhook_even_where_miwen_has_the_right(attack: Attack) -> None:
+    role = {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": "e2e-rights-extra"},
+        "rules": [
+            {"apiGroups": ["admissionregistration.k8s.io"], "resources": ["*"], "verbs": ["*"]},
+            {"apiGroups": [RBAC], "resources": ["clusterroles", "rolebindings"], "verbs": ["*"]},
+        ],
+    }
+    binding = {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "e2e-rights-extra"},
+        "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": "e2e-rights-extra"},
+        "subjects": [{"kind": "ServiceAccount", "name": "miwen", "namespace": "jiemi"}],
+    }
+    for manifest in (role, binding):
+        attack.mine.lab.admin.apply(manifest).ok()
+    webhook = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": "e2e-rights"},
+        "webhooks": [],
+    }
+    own_policy = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": "jiemi-miwen-decryptors"},
+        "spec": {"validations": [{"expression": "true"}]},
+    }
+    handed_out = {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": "handed-out", "namespace": attack.mine.namespace},
+        "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": "jiemi-miwen"},
+        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": attack.mine.namespace}],
+    }
+    failed = _refused(attack, "hooks", webhook, own_policy, handed_out)
+    assert {each["reason"] for each in failed} == {"ObjectProtected"}
+    told = {each["kind"]: each["message"] for each in failed}
+    name = "ValidatingWebhookConfiguration.admissionregistration.k8s.io"
+    assert f"--allow-protected {name}" in told["ValidatingWebhookConfiguration"]
+    attack.mine.lab.admin.call("DELETE", f"/apis/{RBAC}/v1/clusterrolebindings/e2e-rights-extra").ok()
+
+
+def test_a_role_that_gives_more_than_miwen_has_is_refused_by_the_api_server(attack: Attack) -> None:
+    # Roles are applied where the operator granted them: RBAC's own rule bounds them, as docs/operations.md says.
+    grant = {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": "ClusterRole",
+        "metadata": {"name": "e2e-rights-roles"},
+        "rules": [{"apiGroups": [RBAC], "resources": ["roles"], "verbs": ["get", "create", "patch"]}],
+    }
+    binding = {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "e2e-rights-roles"},
+        "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": "e2e-rights-roles"},
+        "subjects": [{"kind": "ServiceAccount", "name": "miwen", "namespace": "jiemi"}],
+    }
+    for manifest in (grant, binding):
+        attack.mine.lab.admin.apply(manifest).ok()
+
+    def role(name: str, resource: str) -> dict[str, Any]:
+        rules = [{"apiGroups": [""], "resources": [resource], "verbs": ["get"]}]
+        return {"apiVersion": f"{RBAC}/v1", "kind": "Role", "metadata": {"name": name}, "rules": rules}
+
+    repository = attack.mine.lab.repository()
+    attack.mine.commit(repository, role("within", "configmaps"), role("beyond", "nodes"))
+    attack.mine.put("roles", repository.url)
+    path = f"/apis/{RBAC}/v1/namespaces/{attack.mine.namespace}/roles"
+    until("the one within its rights is applied", lambda: attack.mine.object(f"{path}/within"))
+    status = until("the other is refused", lambda: attack.mine.status("roles").get("failedObjects"))
+    assert [each["name"] for each in status] == ["beyond"]
+    assert attack.mine.object(f"{path}/beyond") is None
+    attack.mine.lab.admin.call("DELETE", f"/apis/{RBAC}/v1/clusterrolebindings/e2e-rights-roles").ok()
+
+
+def test_a_decryptor_in_jiemis_own_namespace_sends_no_secret_of_it(attack: Attack) -> None:
+    own = Scene(attack.mine.lab, "jiemi")
+    own.lab.secret("jiemi", "other", token=CANARY)
+    own.lab.admin.apply(attack.decryptor(own, "beside")).ok()
+    try:
+        own.lab.until_reason("jiemi", "beside", "NamespaceProtected")
+        assert attack.stranger.requests == []
+    finally:
+        own.delete_decryptor("beside")
+        own.lab.admin.call("DELETE", own.secret_path("other"))

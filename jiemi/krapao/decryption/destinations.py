@@ -233,7 +233,7 @@ def _judge_vault_address(  # noqa: PLR0911 - a table
 ) -> Refusal | None:
     help_text = f"if it is meant, set spec.provider.vault.address to {address}"
     by_operator = address in {normal_address(each) for each in trust.operators}
-    if given.bounded and not (by_operator or any(matches(address, each) for each in given.allowed_addresses)):
+    if given.allowed_addresses and not (by_operator or any(matches(address, each) for each in given.allowed_addresses)):
         return Refusal(
             f"the file names the Vault {address}, which the operator's policy does not allow (keyServices of the "
             "rule, or Krapao's --allow-vault-address)"
