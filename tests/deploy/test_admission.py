@@ -136,9 +136,17 @@ def test_miwen_writes_its_finalizer_and_the_status(guarded: ApiServer, installed
     for finalizers in (["example.com/others", "jiemi.cr/cleanup"], ["example.com/others"]):
         patch = [{"op": "add", "path": "/metadata/finalizers", "value": finalizers}]
         assert guarded.call("PATCH", f"{PATH}/open", patch, JSON_PATCH).ok()["metadata"]["finalizers"] == finalizers
-    status = {"status": {"lastAttemptedRevision": "a" * 40}}
+    current = {
+        "id": 1,
+        "revision": "a" * 40,
+        "file_to_decrypt": "x.enc.yaml",
+        "deployed_at": "2026-01-01T00:00:00Z",
+        "status": "Sync",
+        "error_message": "none",
+    }
+    status = {"status": {"current": current, "history": [current]}}
     path = f"{PATH}/open/status"
-    assert guarded.call("PATCH", path, status, MERGE).ok()["status"]["lastAttemptedRevision"] == "a" * 40
+    assert guarded.call("PATCH", path, status, MERGE).ok()["status"]["current"] == current
     assert guarded.call("PATCH", path, {"spec": {"suspend": True}, "metadata": {"labels": {"x": "y"}}}, MERGE).ok()
     after = installed.call("GET", f"{PATH}/open").ok()
     assert (after["spec"], after["metadata"]["labels"]) == (decryptor("open")["spec"], {"team": "a"}), "as they were"

@@ -1,4 +1,4 @@
-"""Where credentials go under an operator's policy: who writes a Decryptor names others' Secrets and a server of his own.
+"""Where credentials go under an operator's policy: a Decryptor's author names others' Secrets and a server of his.
 
 The author here may write Decryptors of one namespace and push to a repository, and may write their status besides.
 """
