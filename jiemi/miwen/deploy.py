@@ -243,7 +243,7 @@ class Deployment:
         for each in resolved:
             rightful = first.get(each.key, each.manifest.file)
             other_file = files.get(each.key) or (rightful if rightful != each.manifest.file else None)
-            failure = await self._objection(each, other_file, before)
+            failure = await self._objection(each, other_file)
             if failure is None:
                 admitted.append(each)
                 files[each.key] = each.manifest.file
@@ -251,9 +251,7 @@ class Deployment:
                 refused.append(Refused(each.ref, each.manifest.file, failure))
         return admitted, refused
 
-    async def _objection(
-        self, each: Resolved, other_file: str | None, before: Mapping[ObjectKey, InventoryEntry]
-    ) -> Failure | None:
+    async def _objection(self, each: Resolved, other_file: str | None) -> Failure | None:
         label = each.ref.label
         denied = self._denial(each)
         if denied is not None:
@@ -262,7 +260,7 @@ class Deployment:
             return Failure("DuplicateObject", f"{other_file} describes {label} twice")
         if other_file is not None:
             return Failure("DuplicateObject", f"{other_file} and {each.manifest.file} both describe {label}")
-        return await self._claim(each, before)
+        return await self._claim(each)
 
     def _denial(self, each: Resolved) -> Failure | None:
         """Why the object is not one that this Decryptor may have, whoever has it now."""
@@ -276,12 +274,11 @@ class Deployment:
             return Failure("CrossNamespaceDenied", f"{each.ref.label} is {where}: Miwen runs with --no-cross-namespace")
         return None
 
-    async def _claim(self, each: Resolved, before: Mapping[ObjectKey, InventoryEntry]) -> Failure | None:
+    async def _claim(self, each: Resolved) -> Failure | None:
         """Take the object for this Decryptor. Returns why it is another's."""
         meta, label = self.turn.decryptor.meta, each.ref.label
         # What a status says counts as far as the object itself says the same.
-        unproven = self.registry.is_unproven(each.key)
-        if unproven:
+        if self.registry.is_unproven(each.key):
             await self._prove(each)
         if self.spec.mode == "DryRun":
             holder = self.registry.holder(each.key)
@@ -290,9 +287,12 @@ class Deployment:
             holder = self.registry.claim(meta.key, each.key)
         if holder is not None:
             return Failure("ObjectClaimed", f"{label} belongs to Decryptor {holder[0]}/{holder[1]}")
-        if self.bounds.asks_whose and (unproven or each.key not in before) and each.resource is not None:
-            return await self._objection_of_labels(each)
-        return None
+        if not self.bounds.asks_whose or self.registry.is_borne_out(meta.key, each.key) or each.resource is None:
+            return None
+        failure = await self._objection_of_labels(each)
+        if failure is None and self.spec.mode == "Apply":
+            self.registry.bear_out(meta.key, each.key)
+        return failure
 
     async def _prove(self, each: Resolved) -> None:
         """Let the object's labels tell whose it is, of those whose statuses claim it."""

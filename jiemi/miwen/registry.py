@@ -47,6 +47,7 @@ class Registry:
         self._holders: dict[ObjectKey, Key] = {}
         self._held: dict[Key, frozenset[ObjectKey]] = {}
         self._unproven: dict[ObjectKey, set[Key]] = {}
+        self._borne_out: dict[ObjectKey, Key] = {}
         self._slots: dict[Key, Slot] = {}
         self._kinds: dict[Key, frozenset[Resource]] = {}
         self._dependents: defaultdict[Key, set[Key]] = defaultdict(set)
@@ -160,6 +161,8 @@ class Registry:
 
     def _withdraw(self, key: Key, each: ObjectKey) -> None:
         """A Decryptor claims an object no longer. Another that claims it has it then."""
+        if self._borne_out.get(each) == key:
+            del self._borne_out[each]
         others = self._unproven.get(each)
         if others is None:
             return
@@ -172,6 +175,15 @@ class Registry:
     def _give(self, each: ObjectKey, key: Key) -> None:
         self._holders[each] = key
         self._held[key] = self._held.get(key, frozenset()) | {each}
+
+    def bear_out(self, key: Key, each: ObjectKey) -> None:
+        """The object's labels were read, and are no reason against a Decryptor's having it."""
+        if self._holders.get(each) == key:
+            self._borne_out[each] = key
+
+    def is_borne_out(self, key: Key, each: ObjectKey) -> bool:
+        """Whether that was so since the start, for as long as it has the object."""
+        return self._holders.get(each) == key == self._borne_out.get(each)
 
     def is_unproven(self, each: ObjectKey) -> bool:
         """Whether only a status says whose the object is."""
@@ -190,6 +202,7 @@ class Registry:
             self._held[holder] = self._held.get(holder, frozenset()) - {each}
         if rightful:
             self._give(each, rightful[0])
+            self.bear_out(rightful[0], each)
         else:
             self._wake(self._waiting.pop(each, ()))
 

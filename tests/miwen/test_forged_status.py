@@ -6,7 +6,8 @@ from typing import Any
 
 import attrs
 import pytest
-from miwen_harness import FILE, World, miwen, secret, settle
+import trio
+from miwen_harness import FILE, INTERVAL, World, miwen, secret, settle
 from trio.testing import MockClock
 
 from jiemi.core.decryptor import API_VERSION, KIND
@@ -121,3 +122,20 @@ async def test_force_deletes_no_object_that_only_a_status_says_was_applied(
     after = world.cluster.get("Secret", "default", "app")
     assert after is not None
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
+
+
+async def test_it_takes_no_object_of_a_decryptor_that_another_miwen_follows(
+    world: World, autojump_clock: MockClock
+) -> None:
+    labels = {NAME_LABEL: "app", NAMESPACE_LABEL: "default"}
+    metadata = {"name": "app", "namespace": "default", "labels": labels}
+    world.cluster.put({"apiVersion": "v1", "kind": "Secret", "metadata": metadata})
+    world.add("forger", "another", targetNamespace="default", target=None)
+    forge(world, THEIRS)
+    world.origin.commit({FILE: [secret(greeting="one")]})
+    async with miwen(world, tenancy=Tenancy(limited=True)):
+        for _ in range(4):
+            await settle()
+            assert world.status("forger", "another")["conditions"][0]["reason"] == "ObjectClaimed"
+            assert owner(world) == ("default", "app")
+            await trio.sleep(INTERVAL)

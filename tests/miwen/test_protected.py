@@ -141,3 +141,23 @@ def test_an_account_beside_miwen_counts_as_miwen() -> None:
     for account, guarded in ((None, True), (Account("jiemi", "miwen"), True), (Account("team", "miwen"), False)):
         objects = objects_of(kubernetes, account, Protection(), namespace="team")
         assert isinstance(objects, ProtectedObjects) is guarded
+
+
+async def test_a_target_that_the_cluster_would_make_a_credential_of_is_refused(
+    world: World, autojump_clock: MockClock
+) -> None:
+    account = {"kubernetes.io/service-account.name": "admin"}
+    targets: tuple[dict[str, Any], ...] = (
+        {"type": "kubernetes.io/service-account-token", "annotations": account},
+        {"type": "bootstrap.kubernetes.io/token"},
+        {"annotations": account},
+    )
+    for number, more in enumerate(targets):
+        world.add(f"t{number}", target={"name": f"t{number}", "key": "file", **more})
+    # What is put on every object counts as well.
+    world.add("t3", target={"name": "t3", "key": "file"}, commonMetadata={"annotations": account})
+    world.origin.commit({FILE: [secret(greeting="one")]})
+    async with miwen(world):
+        await settle()
+        assert {world.reason(f"t{number}") for number in range(4)} == {"ObjectProtected"}
+        assert [world.data(f"t{number}") for number in range(4)] == [None] * 4
