@@ -162,6 +162,7 @@ struct VaultKey {
   namespace @9 :Text;
   caBundle @10 :Text;
   allowedKeys @11 :List(Text);
+  allowedAddresses @12 :List(Text);     # patterns of the servers that may get the token; empty where no policy bounds them
 }
 
 struct HuaweiKey {

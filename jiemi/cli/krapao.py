@@ -14,7 +14,7 @@ from jiemi.blocking.memory import keep_trimmed
 from jiemi.cli.errors import CommandError
 from jiemi.cli.metrics import metrics_address_of, start_metrics
 from jiemi.cli.running import forbid_core_dumps, run_until_signalled
-from jiemi.krapao.decryption.destinations import normal_address
+from jiemi.core.addresses import normal_address
 from jiemi.krapao.decryption.environments import AMBIENT_PROVIDERS, OperatorEnvironment
 from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.service import open_service

@@ -151,6 +151,22 @@ def miwen(
             "--no-cross-namespace", help="Refuse objects and dependencies outside a Decryptor's own namespace."
         ),
     ] = False,
+    own_namespace: Annotated[
+        str | None,
+        typer.Option(
+            help="Namespace that Jiemi runs in, where no Decryptor acts and nothing is applied.",
+            metavar="NAME",
+            show_default="the Pod's, or jiemi",
+        ),
+    ] = None,
+    allow_protected: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What Miwen may write as itself though it gives rights to who writes it: KIND.GROUP, or "
+            "namespace/NAME of a namespace of the cluster's own; may be repeated.",
+            metavar="NAME",
+        ),
+    ] = None,
     metrics_listen: Annotated[
         str | None, typer.Option(help="host:port to serve /metrics for Prometheus on; not served without it.")
     ] = None,
@@ -171,6 +187,8 @@ def miwen(
             policy=policy,
             default_service_account=default_service_account,
             no_cross_namespace=no_cross_namespace,
+            own_namespace=own_namespace,
+            allow_protected=allow_protected or [],
             metrics_listen=metrics_listen,
         )
 

@@ -6,6 +6,7 @@ import datetime
 import os
 import random
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 import trio
@@ -15,6 +16,8 @@ from jiemi.cli.errors import CommandError
 from jiemi.cli.metrics import metrics_address_of, start_metrics
 from jiemi.cli.running import forbid_core_dumps, run_until_signalled
 from jiemi.core.policy import Policy, read_policy
+from jiemi.core.protected import DEFAULT_NAMESPACE, Protection, require_openable
+from jiemi.miwen.kubernetes.access import pods_namespace
 from jiemi.miwen.kubernetes.port import Account
 from jiemi.miwen.kubernetes.real import KubernetesSettings, open_kubernetes
 from jiemi.miwen.metrics import MiwenMetrics
@@ -36,6 +39,8 @@ def run(
     policy: Path | None,
     default_service_account: str | None,
     no_cross_namespace: bool,
+    own_namespace: str | None,
+    allow_protected: Sequence[str],
     metrics_listen: str | None,
 ) -> None:
     """Run Miwen until it is signalled.
@@ -57,6 +62,10 @@ def run(
             default_service_account=_account_name(default_service_account),
             own_namespace_only=no_cross_namespace,
             limited=namespace is not None,
+            protection=Protection(
+                own_namespace or (pods_namespace() if kubeconfig is None else None) or DEFAULT_NAMESPACE,
+                frozenset(map(_openable, allow_protected)),
+            ),
         ),
         instance=socket.gethostname(),
     )
@@ -92,6 +101,14 @@ def _account_name(name: str | None) -> str | None:
     if name is not None and not Account("default", name).is_possible:
         raise CommandError("--default-service-account: no ServiceAccount can have that name")
     return name
+
+
+def _openable(text: str) -> str:
+    """Raises CommandError: it opens nothing."""
+    try:
+        return require_openable(text)
+    except ValueError as error:
+        raise CommandError(f"--allow-protected {text}: {error}") from error
 
 
 def _read_policy(path: Path) -> Policy:

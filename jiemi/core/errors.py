@@ -66,6 +66,11 @@ REASONS: Mapping[str, ReasonInfo] = {
         "The Decryptor names something outside its own namespace, and Miwen runs with `--no-cross-namespace`.",
         "Keep to the Decryptor's namespace, or ask the operator.",
     ),
+    "NamespaceProtected": ReasonInfo(
+        Kind.STALLED,
+        "The Decryptor is in the namespace that Jiemi itself runs in, whose Secrets and accounts are Jiemi's own.",
+        "Move the Decryptor to another namespace. Nothing that it applied is deleted meanwhile.",
+    ),
     # Credentials
     "SecretNotFound": ReasonInfo(
         Kind.WAITING,
@@ -251,6 +256,13 @@ REASONS: Mapping[str, ReasonInfo] = {
         Kind.STALLED,
         "Another Decryptor has applied the object already.",
         "Let one of the two describe it. To hand it over, take it out of the first one's files (with `prune: false`).",
+    ),
+    "ObjectProtected": ReasonInfo(
+        Kind.STALLED,
+        "The object would give whoever writes to the repository rights or credentials of Miwen's or of the cluster's, "
+        "so Miwen does not write it as itself.",
+        "Take it out of the repository and apply it by another way, or set `serviceAccountName` to an account that may "
+        "write it. Some kinds are opened by the operator: `jiemi miwen --allow-protected`.",
     ),
     "KindUnknown": ReasonInfo(
         Kind.WAITING,

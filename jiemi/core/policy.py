@@ -11,6 +11,7 @@ file's data key, and only objects in its `objectNamespaces` may come of it.
         paths: ["**"]
         recipients: ["age1…", "arn:aws:kms:*:111122223333:key/*"]
         objectNamespaces: [team-a]
+        keyServices: ["https://vault.example.com"]
 """
 
 from __future__ import annotations
@@ -24,12 +25,29 @@ import attrs
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from jiemi.core.addresses import normal_address
 from jiemi.core.errors import JiemiError
 from jiemi.core.fields import FieldError, api, structure
 from jiemi.core.objects import ObjectRef
 from jiemi.core.patterns import matches
 
 _ALL = ("**",)
+
+PUBLIC_KEY_SERVICES = (
+    *("https://kms.*.amazonaws.com", "https://kms-fips.*.amazonaws.com", "https://kms.*.amazonaws.com.cn"),
+    *("https://sts.amazonaws.com", "https://sts.*.amazonaws.com", "https://sts.*.amazonaws.com.cn"),
+    *("https://cloudkms.googleapis.com", "https://cloudkms.*.rep.googleapis.com"),
+    *("https://oauth2.googleapis.com/token", "https://accounts.google.com/o/oauth2/token"),
+    "https://www.googleapis.com/oauth2/v4/token",
+    *("https://login.microsoftonline.com", "https://login.microsoftonline.us", "https://login.chinacloudapi.cn"),
+    "https://login.partner.microsoftonline.cn",
+    *("https://*.vault.azure.net", "https://*.vault.azure.cn", "https://*.vault.usgovcloudapi.net"),
+    *("https://*.managedhsm.azure.net", "https://*.managedhsm.azure.cn", "https://*.managedhsm.usgovcloudapi.net"),
+)
+"""The clouds' own servers for keys and logins. What is sent there, nobody but the cloud gets to see:
+https://docs.aws.amazon.com/general/latest/gr/kms.html, https://docs.aws.amazon.com/general/latest/gr/sts.html,
+https://cloud.google.com/kms/docs/reference/rest, https://learn.microsoft.com/entra/identity-platform/authentication-national-cloud,
+https://learn.microsoft.com/azure/key-vault/general/about-keys-secrets-certificates#dns-suffixes-for-object-identifiers"""
 
 
 @attrs.frozen(kw_only=True)
@@ -44,6 +62,8 @@ class PolicyRule:
             resource id, URL/keys/NAME/VERSION, URL/v1/MOUNT/keys/NAME, REGION:UUID.
         object_namespaces: of the objects that may be applied; "" stands for objects without one, which no star does.
             Empty for the Decryptor's own only.
+        key_services: addresses (SCHEME://HOST[:PORT][/PATH]) of key services that may get credentials, beside the
+            clouds' own public ones. Empty for none but those.
     """
 
     namespaces: tuple[str, ...] = api("")
@@ -51,6 +71,32 @@ class PolicyRule:
     paths: tuple[str, ...] = api("", default=_ALL)
     recipients: tuple[str, ...] = api("", default=_ALL)
     object_namespaces: tuple[str, ...] = api("", default=())
+    key_services: tuple[str, ...] = api("", default=())
+
+    @property
+    def vault_addresses(self) -> tuple[str, ...] | None:
+        """Patterns of the Vault servers that may get a token; None where `recipients` bound them: a rule of before
+        there was `keyServices` names the server there, as the beginning of a key's name."""
+        if not self.key_services and any(each.startswith(("https://", "http://")) for each in self.recipients):
+            return None
+        return self.key_services
+
+    def require_key_service(self, address: str, *, field: str) -> None:
+        """Refuse to send credentials to a server that the rule does not list.
+
+        Args:
+            address: of the server, as the spec or a Secret names it; it is not quoted where it is refused.
+            field: that names it, for the message.
+
+        Raises:
+            JiemiError: PolicyDenied.
+        """
+        normal = normal_address(address)
+        if normal is None or not _any(normal, (*PUBLIC_KEY_SERVICES, *self.key_services)):
+            raise JiemiError(
+                "PolicyDenied",
+                f"the operator's policy: the address in {field} is in no keyServices of the rule for this Decryptor",
+            )
 
 
 @attrs.frozen
@@ -131,7 +177,7 @@ def read_policy(text: str) -> Policy:
         raise ValueError(f"it is not YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(value, dict) or set(value) - {"rules"}:
         raise ValueError("it must be a mapping with the one field rules")
-    known = {"namespaces", "repositories", "paths", "recipients", "objectNamespaces"}
+    known = {"namespaces", "repositories", "paths", "recipients", "objectNamespaces", "keyServices"}
     rules = value.get("rules")
     for index, rule in enumerate(rules if isinstance(rules, list) else ()):
         unknown = set(rule) - known if isinstance(rule, dict) else ()

@@ -19,6 +19,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.core.inventory import PRUNE_ANNOTATION
 from jiemi.core.manifests import Manifest
 from jiemi.core.objects import ObjectRef, Owner
+from jiemi.core.ownership import ownership
 from jiemi.miwen.kubernetes.port import JsonObject, Objects
 from jiemi.miwen.patience import Patience
 
@@ -91,8 +92,10 @@ class Remaker:
             what = f"a {ref.kind}" if ref.kind in _NEVER_REPLACED else "what keeps itself from it"
             raise JiemiError("FieldImmutable", f"{why.failure.message}; spec.force does not delete {what}") from why
         owner = Owner.in_labels(metadata.get("labels"))
-        # An entry without fields is of an object that was only tried.
-        is_applied = owner is None and before is not None and before.fields is not None
+        # An entry without fields is of an object that was only tried. One with fields may be forged in a status, so the
+        # object itself must say that we applied it.
+        is_known = before is not None and before.fields is not None
+        is_applied = owner is None and is_known and ownership(metadata).fields > 0
         if owner != self.owner and not is_applied:
             whose = f"is Decryptor {owner}'s by its labels" if owner is not None else "was never applied by Jiemi"
             raise JiemiError(

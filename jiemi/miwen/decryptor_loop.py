@@ -74,7 +74,7 @@ class DecryptorLoop:
     async def _run(self, slot: Slot, nursery: trio.Nursery) -> None:
         written = slot.latest.status
         progress = _progress(slot.latest)
-        status = written or blank(_file(slot.latest))
+        status = self.reconciler.tenancy.believed(slot.latest) or blank(_file(slot.latest))
         slot.set_inventory(by_key(status.inventory))
         news = _News()
 

@@ -26,13 +26,16 @@ from jiemi.core.errors import Failure, JiemiError, Kind
 from jiemi.core.inventory import by_key, certain, entry_of, left, ordered, ref_of, require_room
 from jiemi.core.objects import ObjectKey, Owner
 from jiemi.core.policy import PolicyRule, require_namespace
+from jiemi.core.protected import Protection
 from jiemi.core.references import secret_names
 from jiemi.core.status import Facts, while_reconciling, with_facts
 from jiemi.miwen.apply import Applied, Applier, Refused, Resolved
 from jiemi.miwen.credentials import decryption_keys
 from jiemi.miwen.files import Todo
+from jiemi.miwen.key_services import bounded
 from jiemi.miwen.kubernetes.port import Account, Kubernetes, Objects
 from jiemi.miwen.plan import plan
+from jiemi.miwen.protected_objects import acts_as_itself, objects_of, protected
 from jiemi.miwen.prune import Pruned, prune
 from jiemi.miwen.registry import Registry
 from jiemi.miwen.render import Renderer, Rendering
@@ -56,11 +59,13 @@ class Bounds:
         rules: the policy's rule for each file, by path; None where there is no policy.
         own_namespace_only: whether objects of other namespaces, and those without one, are refused.
         asks_whose: whether an object's labels are asked whose it is: Miwen does not see all Decryptors.
+        protection: what Miwen does not write as itself.
     """
 
     rules: Mapping[str, PolicyRule] | None
     own_namespace_only: bool
     asks_whose: bool
+    protection: Protection
 
 
 @attrs.frozen
@@ -108,7 +113,7 @@ class Deployment:
         finally:
             # What was only asked for is free again for others.
             turn = self.turn
-            self.registry.hold(turn.decryptor.meta.key, certain(by_key(turn.known.inventory)))
+            self.registry.keep(turn.decryptor.meta.key, certain(by_key(turn.known.inventory)))
 
     async def _run(self, slot: Slot) -> None:
         turn, before = self.turn, by_key(self.turn.known.inventory)
@@ -195,12 +200,16 @@ class Deployment:
         keys = await decryption_keys(
             decryptor, self.spec, self.kubernetes, self.turn.progress.versions, vault_address=known.vault_address
         )
+        rules = self.bounds.rules or {}
         renderer = Renderer(
             repository=self.repository,
             spec=self.spec,
             revision=self.revision,
             keys=keys,
-            recipients={path: rule.recipients for path, rule in (self.bounds.rules or {}).items()},
+            recipients={path: rule.recipients for path, rule in rules.items()},
+            bounded_keys={
+                file.path: bounded(keys, rules[file.path]) for file in self.todo.render if file.path in rules
+            },
             facts=Facts(known.encryption, known.vault_address) if known.encryption is not None else None,
         )
         rendering = await renderer.render(
@@ -246,7 +255,7 @@ class Deployment:
         for each in resolved:
             rightful = first.get(each.key, each.manifest.file)
             other_file = files.get(each.key) or (rightful if rightful != each.manifest.file else None)
-            failure = await self._objection(each, other_file, before)
+            failure = await self._objection(each, other_file)
             if failure is None:
                 admitted.append(each)
                 files[each.key] = each.manifest.file
@@ -254,17 +263,35 @@ class Deployment:
                 refused.append(Refused(each.ref, each.manifest.file, failure))
         return admitted, refused
 
-    async def _objection(
-        self, each: Resolved, other_file: str | None, before: Mapping[ObjectKey, InventoryEntry]
-    ) -> Failure | None:
-        meta, label = self.turn.decryptor.meta, each.ref.label
-        if self.bounds.own_namespace_only and each.ref.namespace != meta.namespace:
-            where = f"in namespace {each.ref.namespace}" if each.ref.namespace else "in no namespace"
-            return Failure("CrossNamespaceDenied", f"{label} is {where}: Miwen runs with --no-cross-namespace")
+    async def _objection(self, each: Resolved, other_file: str | None) -> Failure | None:
+        label = each.ref.label
+        denied = self._denial(each)
+        if denied is not None:
+            return denied
         if other_file == each.manifest.file:
             return Failure("DuplicateObject", f"{other_file} describes {label} twice")
         if other_file is not None:
             return Failure("DuplicateObject", f"{other_file} and {each.manifest.file} both describe {label}")
+        return await self._claim(each)
+
+    def _denial(self, each: Resolved) -> Failure | None:
+        """Why the object is not one that this Decryptor may have, whoever has it now."""
+        meta = self.turn.decryptor.meta
+        if acts_as_itself(self.account, self.bounds.protection):
+            why = self.bounds.protection.objection(each.ref, each.manifest.body, namespace=meta.namespace)
+            if why is not None:
+                return protected(each.ref, why).failure
+        if self.bounds.own_namespace_only and each.ref.namespace != meta.namespace:
+            where = f"in namespace {each.ref.namespace}" if each.ref.namespace else "in no namespace"
+            return Failure("CrossNamespaceDenied", f"{each.ref.label} is {where}: Miwen runs with --no-cross-namespace")
+        return None
+
+    async def _claim(self, each: Resolved) -> Failure | None:
+        """Take the object for this Decryptor. Returns why it is another's."""
+        meta, label = self.turn.decryptor.meta, each.ref.label
+        # What a status says counts as far as the object itself says the same.
+        if self.registry.is_unproven(each.key):
+            await self._prove(each)
         if self.spec.mode == "DryRun":
             holder = self.registry.holder(each.key)
             holder = None if holder == meta.key else holder
@@ -272,9 +299,24 @@ class Deployment:
             holder = self.registry.claim(meta.key, each.key)
         if holder is not None:
             return Failure("ObjectClaimed", f"{label} belongs to Decryptor {holder[0]}/{holder[1]}")
-        if self.bounds.asks_whose and each.key not in before and each.resource is not None:
-            return await self._objection_of_labels(each)
-        return None
+        if not self.bounds.asks_whose or self.registry.is_borne_out(meta.key, each.key) or each.resource is None:
+            return None
+        failure = await self._objection_of_labels(each)
+        if failure is None and self.spec.mode == "Apply":
+            self.registry.bear_out(meta.key, each.key)
+        return failure
+
+    async def _prove(self, each: Resolved) -> None:
+        """Let the object's labels tell whose it is, of those whose statuses claim it."""
+        if each.resource is None:
+            return
+        try:
+            metadata = await self.kubernetes.objects(None).get_metadata(each.ref)
+        except JiemiError as error:
+            if error.failure.reason == "ClusterUnavailable":
+                raise
+            return  # the claims stay as they are: who came first has the object
+        self.registry.prove(each.key, Owner.in_labels(metadata.get("labels")) if metadata is not None else None)
 
     async def _objection_of_labels(self, each: Resolved) -> Failure | None:
         """Why an object that no Decryptor of this namespace has may be another's."""
@@ -409,7 +451,8 @@ class Deployment:
 
     @property
     def _objects(self) -> Objects:
-        return self.kubernetes.objects(self.account)
+        meta = self.turn.decryptor.meta
+        return objects_of(self.kubernetes, self.account, self.bounds.protection, namespace=meta.namespace)
 
     @property
     def _owner(self) -> Owner:

@@ -9,6 +9,7 @@ import attrs
 from jiemi.core.decryptor_status import MAX_PLANNED, InventoryEntry, PlannedObject, PlanStatus
 from jiemi.core.difference import Difference, difference
 from jiemi.core.errors import JiemiError
+from jiemi.core.inventory import ref_of
 from jiemi.core.objects import Owner
 from jiemi.miwen.apply import Applier, Refused, Resolved
 from jiemi.miwen.parallel import for_each
@@ -50,7 +51,15 @@ async def plan(
     await for_each(list(enumerate(wanted)), one, at_once=_AT_ONCE)
     results = [found[number] for number in range(len(wanted))]
     all_refused = [*refused, *(each for each in results if isinstance(each, Refused))]
-    pruned = [_pruned(entry) for entry in left if await is_to_be_deleted(entry, applier.objects, owner)]
+    pruned: list[PlannedObject] = []
+    for entry in left:
+        try:
+            if await is_to_be_deleted(entry, applier.objects, owner):
+                pruned.append(_pruned(entry))
+        except JiemiError as error:
+            if error.failure.reason != "ObjectProtected":
+                raise
+            all_refused.append(Refused(ref_of(entry), entry.file, error.failure))
     changes = [each for each in results if isinstance(each, PlannedObject)]
     objects = [*(_refused(each) for each in all_refused), *changes, *pruned]
     return (

@@ -16,6 +16,7 @@ from jiemi.core.inventory import PRUNE_ANNOTATION, ref_of
 from jiemi.core.objects import Owner
 from jiemi.miwen.apply import Refused
 from jiemi.miwen.kubernetes.port import Objects
+from jiemi.miwen.protected_objects import ProtectedObjects
 
 
 @attrs.define
@@ -69,9 +70,13 @@ async def is_to_be_deleted(entry: InventoryEntry, objects: Objects, owner: Owner
     """Whether `prune` would delete the object.
 
     Raises:
-        JiemiError: it can't be read.
+        JiemiError: it can't be read; ObjectProtected, it would be refused.
     """
-    return await _uid(entry, objects, owner) is not None
+    if await _uid(entry, objects, owner) is None:
+        return False
+    if isinstance(objects, ProtectedObjects):
+        objects.require_deletable(ref_of(entry))
+    return True
 
 
 async def _delete(entry: InventoryEntry, objects: Objects, owner: Owner) -> bool:

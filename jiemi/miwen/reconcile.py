@@ -25,6 +25,7 @@ from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.inventory import has_left
 from jiemi.core.objects import ObjectKey
 from jiemi.core.policy import Policy, PolicyRule
+from jiemi.core.protected import Protection
 from jiemi.core.references import git_secret_names, key_secret_names, secret_names
 from jiemi.core.schedule import head_max_age_seconds
 from jiemi.core.status import (
@@ -47,6 +48,7 @@ from jiemi.miwen.files import Todo, require_some, source_of, todo, wanted_files
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import Account, Kubernetes
 from jiemi.miwen.object_watch import SECRETS, NotSynced, ObjectWatches
+from jiemi.miwen.protected_objects import objects_of
 from jiemi.miwen.registry import Key, Registry, depends_on
 from jiemi.miwen.turn import ObjectGone, Tick, Turn
 from jiemi.miwen.wait import Waiter
@@ -79,22 +81,40 @@ class Tenancy:
             none. None: as Miwen itself.
         own_namespace_only: whether a Decryptor may name nothing outside its namespace.
         limited: whether Miwen sees one namespace's Decryptors only.
+        protection: what Miwen does not write as itself.
     """
 
     default_service_account: str | None = None
     own_namespace_only: bool = False
     limited: bool = False
+    protection: Protection = Protection()
 
     def account(self, decryptor: Decryptor, spec: DecryptorSpec) -> Account | None:
         """As whom a Decryptor's objects are written."""
         name = spec.service_account_name or self.default_service_account
         return Account(decryptor.meta.namespace, name) if name is not None else None
 
+    def believed(self, decryptor: Decryptor) -> DecryptorStatus | None:
+        """The status, less the objects that the Decryptor can't have: it may be forged, and is what its loop starts
+        from."""
+        status, own = decryptor.status, decryptor.meta.namespace
+        if status is None or not self.own_namespace_only:
+            return status
+        inventory = tuple(entry for entry in status.inventory if entry.namespace == own)
+        return attrs.evolve(status, inventory=inventory)
+
     def require_allowed(self, decryptor: Decryptor, spec: DecryptorSpec) -> None:
-        """Raises JiemiError: CrossNamespaceDenied."""
+        """Raises JiemiError: NamespaceProtected, CrossNamespaceDenied."""
+        own = decryptor.meta.namespace
+        if own == self.protection.own_namespace:
+            # Its Secrets are Jiemi's own, and with serviceAccountName it could act as Miwen.
+            raise JiemiError(
+                "NamespaceProtected",
+                f"this Decryptor is in {own}, Jiemi's own namespace: move it to another; nothing that it applied is "
+                "deleted meanwhile",
+            )
         if not self.own_namespace_only:
             return
-        own = decryptor.meta.namespace
         if spec.target_namespace not in (None, own):
             raise JiemiError("CrossNamespaceDenied", f"spec.targetNamespace must be {own}")
         others = [each for each in depends_on(decryptor) if each[0] != own]
@@ -177,7 +197,8 @@ class Reconciler:
             account = self.tenancy.account(decryptor, known_spec) if known_spec is not None else None
             # A dry run deletes nothing either.
             meant = known_spec if known_spec is not None and known_spec.mode == "Apply" else None
-            await Cleanup(self.kubernetes, self.kubernetes.objects(account), self.now).run(turn, meant)
+            objects = objects_of(self.kubernetes, account, self.tenancy.protection, namespace=decryptor.meta.namespace)
+            await Cleanup(self.kubernetes, objects, self.now).run(turn, meant)
             return
         if isinstance(spec, Failure):
             raise JiemiError.of(spec)
@@ -428,6 +449,7 @@ class Reconciler:
                 rules=self._rules(decryptor, spec, work.files),
                 own_namespace_only=self.tenancy.own_namespace_only,
                 asks_whose=self.tenancy.limited,
+                protection=self.tenancy.protection,
             ),
             now=self.now,
             turn=turn,

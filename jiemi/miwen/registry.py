@@ -2,13 +2,16 @@
 
 It is built from the Decryptors and their statuses alone, so a restart builds the same. No loop ticks before it is
 complete: an object could be taken for nobody's otherwise.
+
+A status may be forged by whoever may write one. So what it claims is *unproven* until the object's own labels have been
+seen (`prove`), by a watch or by whoever is about to write the object: only a claim that they bear out lasts.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import trio
@@ -18,7 +21,7 @@ from jiemi.core.dependencies import describe_cycle, find_cycle
 from jiemi.core.drift import Observation
 from jiemi.core.errors import Failure
 from jiemi.core.inventory import by_key, certain
-from jiemi.core.objects import ObjectKey
+from jiemi.core.objects import ObjectKey, Owner
 from jiemi.core.references import secret_names
 from jiemi.core.status import PLANNED
 from jiemi.miwen.kubernetes.discovery import Resource
@@ -30,15 +33,21 @@ Key = tuple[str, str]
 class Registry:
     """All Decryptors.
 
+    Args:
+        own_namespace_only: whether a Decryptor can have objects of its own namespace alone, whatever its status says.
+
     Attributes:
         complete: set once every Decryptor that existed at the start is in it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, own_namespace_only: bool = False) -> None:
+        self._own_namespace_only = own_namespace_only
         self.complete = trio.Event()
         self._decryptors: dict[Key, Decryptor] = {}
         self._holders: dict[ObjectKey, Key] = {}
         self._held: dict[Key, frozenset[ObjectKey]] = {}
+        self._unproven: dict[ObjectKey, set[Key]] = {}
+        self._borne_out: dict[ObjectKey, Key] = {}
         self._slots: dict[Key, Slot] = {}
         self._kinds: dict[Key, frozenset[Resource]] = {}
         self._dependents: defaultdict[Key, set[Key]] = defaultdict(set)
@@ -52,7 +61,9 @@ class Registry:
         self._decryptors[key] = decryptor
         if old is None or old.meta.uid != decryptor.meta.uid:
             # From here on its loop knows better than its status.
-            self.hold(key, certain(by_key(decryptor.status.inventory)) if decryptor.status is not None else ())
+            self.hold(key, ())
+            claimed = certain(by_key(decryptor.status.inventory)) if decryptor.status is not None else ()
+            self._hold_unproven(key, [each for each in claimed if self._may_hold(key, each)])
         if old is None or old.spec != decryptor.spec:
             if old is not None:
                 self._forget_references(old)
@@ -72,6 +83,8 @@ class Registry:
             return
         self._forget_references(old)
         self.hold(key, ())
+        for each in [each for each, claimants in self._unproven.items() if key in claimants]:
+            self._withdraw(key, each)
         for waiting in self._waiting.values():
             waiting.discard(key)
         self._wake(self._behind(key))
@@ -89,6 +102,9 @@ class Registry:
 
     def see(self, key: ObjectKey, metadata: Mapping[str, Any], *, deleted: bool) -> None:
         """A watch showed an object in another state: whose it is, is told."""
+        owner = Owner.in_labels(metadata.get("labels")) if key in self._unproven else None
+        if owner is not None:
+            self.prove(key, owner)
         holder = self._holders.get(key)
         if holder in self._slots:
             self._slots[holder].see(key, Observation.of(metadata, deleted=deleted))
@@ -123,6 +139,71 @@ class Registry:
         if key in self._decryptors:
             self._held[key] = frozenset(each for each in objects if self._holders.setdefault(each, key) == key)
         for each in old - self._held.get(key, frozenset()):
+            self._withdraw(key, each)
+            self._wake(self._waiting.pop(each, ()))
+
+    def keep(self, key: Key, objects: Collection[ObjectKey]) -> None:
+        """Of the objects that a Decryptor has, it goes on having these."""
+        self.hold(key, self._held.get(key, frozenset()) & frozenset(objects))
+
+    def _may_hold(self, key: Key, each: ObjectKey) -> bool:
+        return not self._own_namespace_only or each.namespace == key[0]
+
+    def _hold_unproven(self, key: Key, objects: Iterable[ObjectKey]) -> None:
+        """A Decryptor's status claims these objects. Nobody loses by it what was proven."""
+        held = set()
+        for each in objects:
+            if each not in self._holders or each in self._unproven:
+                self._unproven.setdefault(each, set()).add(key)
+                if self._holders.setdefault(each, key) == key:
+                    held.add(each)
+        self._held[key] = self._held.get(key, frozenset()) | held
+
+    def _withdraw(self, key: Key, each: ObjectKey) -> None:
+        """A Decryptor claims an object no longer. Another that claims it has it then."""
+        if self._borne_out.get(each) == key:
+            del self._borne_out[each]
+        others = self._unproven.get(each)
+        if others is None:
+            return
+        others.discard(key)
+        if not others:
+            del self._unproven[each]
+        elif each not in self._holders:
+            self._give(each, min(others))
+
+    def _give(self, each: ObjectKey, key: Key) -> None:
+        self._holders[each] = key
+        self._held[key] = self._held.get(key, frozenset()) | {each}
+
+    def bear_out(self, key: Key, each: ObjectKey) -> None:
+        """The object's labels were read, and are no reason against a Decryptor's having it."""
+        if self._holders.get(each) == key:
+            self._borne_out[each] = key
+
+    def is_borne_out(self, key: Key, each: ObjectKey) -> bool:
+        """Whether that was so since the start, for as long as it has the object."""
+        return self._holders.get(each) == key == self._borne_out.get(each)
+
+    def is_unproven(self, each: ObjectKey) -> bool:
+        """Whether only a status says whose the object is."""
+        return each in self._unproven
+
+    def prove(self, each: ObjectKey, owner: Owner | None) -> None:
+        """The object's labels were read: whose it is by them, of those that claim it; nobody's, where they name none.
+
+        Args:
+            owner: None where they name none, or the object is not there.
+        """
+        claimants = self._unproven.pop(each, set())
+        rightful = [key for key in claimants if Owner.of(*key) == owner]
+        holder = self._holders.pop(each, None)
+        if holder is not None:
+            self._held[holder] = self._held.get(holder, frozenset()) - {each}
+        if rightful:
+            self._give(each, rightful[0])
+            self.bear_out(rightful[0], each)
+        else:
             self._wake(self._waiting.pop(each, ()))
 
     def claim(self, key: Key, each: ObjectKey) -> Key | None:
@@ -134,6 +215,7 @@ class Registry:
             return holder
         if key in self._decryptors:
             self._holders[each] = key
+            self._unproven.pop(each, None)
             self._held[key] = self._held.get(key, frozenset()) | {each}
         return None
 

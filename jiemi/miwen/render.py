@@ -54,6 +54,7 @@ class Renderer:
         spec: of the Decryptor.
         revision: full commit hash.
         keys: what opens them.
+        bounded_keys: by path, the same with the bounds of the operator's policy; a path that is missing has none.
         recipients: by path, the patterns of the recipients that may be asked; a path that is missing may ask all.
         facts: what is known of the files so far.
     """
@@ -64,6 +65,7 @@ class Renderer:
     keys: tuple[DecryptionKey, ...]
     recipients: Mapping[str, tuple[str, ...]]
     facts: Facts | None
+    bounded_keys: Mapping[str, tuple[DecryptionKey, ...]] = attrs.field(factory=dict)
 
     async def render(
         self, files: Sequence[FileStatus], *, whole: bool, on_file: Callable[[], None] = lambda: None
@@ -129,7 +131,7 @@ class Renderer:
     async def _render(self, path: str, *, whole_file: bool, pinned: str | None, allow_plain: bool) -> Rendered:
         keys = tuple(
             attrs.evolve(key, pinned_address=pinned) if pinned is not None and isinstance(key, VaultKey) else key
-            for key in self.keys
+            for key in self.bounded_keys.get(path, self.keys)
         )
         return await self.repository.render(
             RenderRequest(

@@ -80,7 +80,7 @@ async def run_miwen(
         metrics: what is counted into; None: into nothing that anyone sees.
     """
     metrics = metrics if metrics is not None else MiwenMetrics()
-    registry = Registry()
+    registry = Registry(own_namespace_only=settings.tenancy.own_namespace_only)
 
     def on_change(resource: Resource, metadata: JsonObject, *, deleted: bool) -> None:
         key = ObjectKey(resource.group, resource.kind, metadata.get("namespace") or "", metadata["name"])

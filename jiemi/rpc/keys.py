@@ -15,6 +15,9 @@ import attrs
 
 from jiemi.core.sensitive import SensitiveText
 
+NO_SERVER = ""
+"""A pattern that takes no server's address."""
+
 
 @attrs.frozen
 class AgeKey:
@@ -125,6 +128,9 @@ class VaultKey:
         namespace: of Vault Enterprise or OpenBao.
         ca_bundle: authorities (PEM) that sign the server's certificate.
         allowed_keys: patterns of MOUNT/keys/NAME that may be asked; empty for all.
+        allowed_addresses: where the operator's policy bounds which servers get the token, whoever names them: patterns
+            of those that do, beside those of Krapao's own operator (`NO_SERVER` where there are none). Empty where it
+            does not.
     """
 
     provider: ClassVar[str] = "vault"
@@ -140,6 +146,7 @@ class VaultKey:
     namespace: SensitiveText | None = None
     ca_bundle: SensitiveText | None = None
     allowed_keys: tuple[str, ...] = ()
+    allowed_addresses: tuple[str, ...] = ()
 
     @property
     def ambient(self) -> bool:

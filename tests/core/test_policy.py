@@ -199,3 +199,67 @@ def test_a_pattern_without_stars_takes_itself_only(name: str, pattern: str) -> N
     if "*" not in pattern:
         assert matches(name, pattern) is (name == pattern)
     assert matches(name, "**")
+
+
+def sends(rule: PolicyRule, address: str) -> bool:
+    try:
+        rule.require_key_service(address, field="spec.provider.aws.endpoint")
+    except JiemiError as error:
+        assert error.failure.reason == "PolicyDenied"
+        assert "spec.provider.aws.endpoint" in error.failure.message
+        assert not address or address not in error.failure.message, "it may stand in a Secret"
+        return False
+    return True
+
+
+BOUND = read_policy("""
+rules:
+  - namespaces: [a]
+    keyServices: ["https://vault.example.com:8200", "https://kms.example.com/**"]
+  - namespaces: [b]
+  - namespaces: [c]
+    recipients: ["https://vault.example.com/v1/**", "age1one"]
+""")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://kms.eu-central-1.amazonaws.com",
+        "https://sts.amazonaws.com/",
+        "https://oauth2.googleapis.com/token",
+        "https://login.microsoftonline.com",
+        "https://LOGIN.microsoftonline.com:443",
+        "https://team.vault.azure.net",
+    ],
+)
+def test_the_clouds_own_servers_get_credentials_by_every_rule(address: str) -> None:
+    assert all(sends(rule, address) for rule in BOUND.rules)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("https://evil.example", "http://kms.eu-central-1.amazonaws.com", "https://kms.x.amazonaws.com.evil.example"),
+        *("https://sts.amazonaws.com@evil.example", "https://evil.example/https://sts.amazonaws.com"),
+        *("https://login.microsoftonline.com.evil.example", "https://login.microsoftonline.com:444", "", "no-url"),
+        *("https://oauth2.googleapis.com/token/../x", "https://kms.example.com.evil.example/x", "file:///etc/passwd"),
+        *("https://vault.example.com:8201", "https://x/.vault.azure.net", "https://kms.a/b.amazonaws.com"),
+    ],
+)
+def test_no_other_gets_them_unless_it_is_listed(address: str) -> None:
+    assert not any(sends(rule, address) for rule in BOUND.rules)
+
+
+def test_what_is_listed_gets_them_by_that_rule_alone() -> None:
+    for address in ("https://vault.example.com:8200", "HTTPS://vault.EXAMPLE.com:8200/", "https://kms.example.com/x"):
+        assert [sends(rule, address) for rule in BOUND.rules] == [True, False, False]
+
+
+def test_a_rule_of_before_there_were_key_services_names_vault_among_its_recipients() -> None:
+    assert [rule.vault_addresses for rule in BOUND.rules] == [
+        ("https://vault.example.com:8200", "https://kms.example.com/**"),
+        (),
+        None,
+    ]
+    assert read_policy("rules: [{namespaces: [a], recipients: ['**']}]").rules[0].vault_addresses == ()

@@ -57,6 +57,7 @@ def test_no_two_manifests_are_the_same_object_and_all_namespaced_ones_are_in_jie
     manifests: list[dict[str, Any]],
 ) -> None:
     cluster_wide = {"Namespace", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"}
+    cluster_wide |= {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
     names = [(each["kind"], each["metadata"]["name"]) for each in manifests]
     assert len(set(names)) == len(names)
     namespaces = {each["metadata"].get("namespace") for each in manifests if each["kind"] not in cluster_wide}
@@ -110,7 +111,8 @@ def test_krapao_holds_no_token_and_no_role(
     spec = by_name["StatefulSet", "repository"]["spec"]["template"]["spec"]
     assert spec["automountServiceAccountToken"] is False
     assert by_name["ServiceAccount", spec["serviceAccountName"]]["automountServiceAccountToken"] is False
-    bound = {subject["name"] for each in manifests if each["kind"].endswith("Binding") for subject in each["subjects"]}
+    bindings = [each for each in manifests if each["kind"] in ("RoleBinding", "ClusterRoleBinding")]
+    bound = {subject["name"] for each in bindings for subject in each["subjects"]}
     assert bound == {"miwen"}
 
 

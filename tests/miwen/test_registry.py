@@ -16,7 +16,7 @@ from jiemi.core.decryptor import API_VERSION, KIND, Decryptor, read_decryptor
 from jiemi.core.decryptor_status import DecryptorStatus, InventoryEntry
 from jiemi.core.errors import Failure
 from jiemi.core.inventory import ref_of
-from jiemi.core.objects import ObjectKey
+from jiemi.core.objects import ObjectKey, Owner
 from jiemi.core.status import after_failure, after_sync, blank
 from jiemi.miwen.registry import Registry, depends_on
 from jiemi.miwen.slot import Slot
@@ -250,6 +250,76 @@ def test_what_a_watch_shows_is_told_to_the_loop_of_its_holder() -> None:
         assert watched.woken() == set()
     registry.see(X, {"resourceVersion": "9"}, deleted=True)  # nobody listens
     assert registry.holder(X) == A
+
+
+def labels_of(key: tuple[str, str]) -> dict[str, str]:
+    return Owner.of(*key).labels
+
+
+def test_what_only_a_status_claims_goes_to_whom_the_labels_name() -> None:
+    forger, rightful = decryptor(A, status=synced("x")), decryptor(B, status=synced("x"))
+    for order in ((forger, rightful), (rightful, forger)):
+        registry = filled(*order)
+        assert registry.is_unproven(X)
+        registry.prove(X, Owner.of(*B))
+        assert registry.holder(X) == B
+        assert registry.claim(A, X) == B
+        assert not registry.is_unproven(X)
+
+
+def test_a_claim_that_the_labels_do_not_bear_out_keeps_nobody_from_the_object() -> None:
+    for owner in (None, Owner.of(*C), Owner("elsewhere", "a")):
+        registry = filled(decryptor(A, status=synced("x")), decryptor(B))
+        with following(registry, decryptor(B)) as watched:
+            assert registry.claim(B, X) == A
+            registry.prove(X, owner)
+            assert watched.woken() == {B}, "who waits for it looks again"
+        assert registry.holder(X) is None
+        assert registry.claim(B, X) is None
+        assert registry.claim(A, X) == B
+
+
+def test_a_watch_proves_whose_an_object_is_and_tells_that_one() -> None:
+    forger, rightful = decryptor(A, status=synced("x")), decryptor(B, status=synced("x"))
+    registry = Registry()
+    with following(registry, forger, rightful) as watched:
+        for each in (forger, rightful):
+            assert each.status is not None
+            watched.slots[each.meta.key].set_inventory({ref_of(one).key: one for one in each.status.inventory})
+        registry.see(X, {"resourceVersion": "9", "labels": labels_of(B), "managedFields": []}, deleted=False)
+        assert watched.woken() == {B}
+    assert registry.holder(X) == B
+
+
+def test_what_a_status_claims_again_does_not_take_what_was_proven() -> None:
+    registry = filled(decryptor(A, status=synced("x")))
+    registry.prove(X, Owner.of(*A))
+    registry.put(decryptor(B, status=synced("x")))
+    assert registry.holder(X) == A
+    assert not registry.is_unproven(X)
+
+
+def test_what_was_disproven_does_not_come_back_with_the_inventory() -> None:
+    registry = filled(decryptor(A, status=synced("x", "y")), decryptor(B))
+    registry.prove(X, Owner.of(*C))
+    registry.keep(A, [X, Y])
+    assert [registry.holder(each) for each in (X, Y)] == [None, A]
+
+
+def test_another_that_claims_an_object_has_it_when_the_first_is_gone() -> None:
+    registry = filled(decryptor(A, status=synced("x")), decryptor(B, status=synced("x")))
+    registry.remove(A)
+    assert registry.holder(X) == B
+    registry.remove(B)
+    assert registry.holder(X) is None
+    assert not registry.is_unproven(X)
+
+
+def test_where_a_decryptor_may_have_its_own_namespace_only_its_status_claims_no_other() -> None:
+    registry = Registry(own_namespace_only=True)
+    registry.put(decryptor(("other", "a"), status=synced("x")))
+    registry.put(decryptor(A, status=synced("y")))
+    assert [registry.holder(each) for each in (X, Y)] == [None, A]
 
 
 _ACTS = st.lists(

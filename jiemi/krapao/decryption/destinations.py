@@ -13,11 +13,11 @@ The shapes are strict on purpose: sops puts an ARN's region and an engine's path
 from __future__ import annotations
 
 import re
-import urllib.parse
 from collections.abc import Iterable, Sequence
 
 import attrs
 
+from jiemi.core.addresses import normal_address
 from jiemi.core.patterns import matches
 from jiemi.krapao.decryption.keyservice import (
     AgeMasterKey,
@@ -58,7 +58,6 @@ _VAULT_PATH = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9
 _VAULT_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,255}")
 _HUAWEI_KEY = re.compile(r"[a-z]{2,4}(-[a-z]{2,12}){1,3}-[0-9]{1,3}:[0-9a-zA-Z-]{1,64}")
 _PRINTABLE = re.compile(r"[ -~]+")
-_NAME_ENDS = re.compile(r"[A-Za-z0-9:/._+=@-]+")
 
 
 @attrs.frozen
@@ -233,9 +232,15 @@ def _judge_vault_address(  # noqa: PLR0911 - a table
     address: str, given: VaultKey, trust: VaultTrust
 ) -> Refusal | None:
     help_text = f"if it is meant, set spec.provider.vault.address to {address}"
+    by_operator = address in {normal_address(each) for each in trust.operators}
+    if given.allowed_addresses and not (by_operator or any(matches(address, each) for each in given.allowed_addresses)):
+        return Refusal(
+            f"the file names the Vault {address}, which the operator's policy does not allow (keyServices of the "
+            "rule, or Krapao's --allow-vault-address)"
+        )
     if given.ambient:
         # The token is the operator's own, so only the operator says where it may go.
-        if address in {normal_address(each) for each in trust.operators}:
+        if by_operator:
             return None
         return Refusal(
             f"the file names the Vault {address}, and Krapao's own identity goes only where its operator says "
@@ -245,7 +250,7 @@ def _judge_vault_address(  # noqa: PLR0911 - a table
         if address == normal_address(given.address.reveal()):
             return None
         return Refusal(f"the file names the Vault {address}, but spec.provider.vault.address names another")
-    if address in {normal_address(each) for each in trust.operators}:
+    if by_operator:
         return None
     if given.pinned_address is not None:
         if address == normal_address(given.pinned_address):
@@ -268,29 +273,6 @@ def is_named(address: str, given: VaultKey, trust: VaultTrust) -> bool:
         or given.pinned_address is not None
         or address in {normal_address(each) for each in trust.operators}
     )
-
-
-def normal_address(text: str) -> str | None:
-    """A Vault server's address in the form in which two are compared: SCHEME://HOST[:PORT][/PATH].
-
-    None where it is none: another scheme, no host, or with user, query or fragment.
-    """
-    if len(text) > _MAX_NAME_CHARACTERS or _NAME_ENDS.fullmatch(text.strip().replace("[", "").replace("]", "")) is None:
-        return None
-    try:
-        url = urllib.parse.urlsplit(text.strip())
-        port = url.port
-    except ValueError:
-        return None
-    if url.scheme not in ("http", "https") or not url.hostname or "@" in url.netloc or url.query or url.fragment:
-        return None
-    host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
-    if port == {"http": 80, "https": 443}[url.scheme]:
-        port = None
-    path = url.path.rstrip("/")
-    if any(part in ("", ".", "..") for part in path.split("/")[1:]):
-        return None
-    return f"{url.scheme}://{host}" + (f":{port}" if port is not None else "") + path
 
 
 def _within(name: str, patterns: Iterable[str], field: str) -> Refusal | None:

@@ -25,9 +25,9 @@ import attrs
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
+from jiemi.core.addresses import normal_address
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
-from jiemi.krapao.decryption.destinations import normal_address
 from jiemi.rpc.keys import AwsKey, AzureKey, GcpKey, HuaweiKey, VaultKey
 
 CloudKey = AwsKey | GcpKey | AzureKey | VaultKey | HuaweiKey

@@ -141,6 +141,14 @@ def in_cluster(
     return Access(entry, Tokens(_token_file(directory / "token")), server, "the pod's ServiceAccount")
 
 
+def pods_namespace(directory: Path = SERVICE_ACCOUNT_DIRECTORY) -> str | None:
+    """The namespace of the pod that this runs in; None where nothing tells (this is no pod)."""
+    try:
+        return (directory / "namespace").read_text().strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
 def from_kubeconfig(
     path: Path, context: str | None, *, environment: Mapping[str, str], memory: contextlib.ExitStack
 ) -> Access:

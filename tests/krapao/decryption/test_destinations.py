@@ -32,7 +32,7 @@ from jiemi.krapao.decryption.keyservice import (
     PgpMasterKey,
     VaultMasterKey,
 )
-from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, HuaweiKey, PgpKey, VaultKey
+from jiemi.rpc.keys import NO_SERVER, AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, HuaweiKey, PgpKey, VaultKey
 
 CANARY = "canary-93ce"
 SECRET = SensitiveText(CANARY)
@@ -890,3 +890,33 @@ def test_neither_a_name_nor_a_refusal_holds_the_user_and_password_of_a_url(
 )
 def test_a_name_tells_the_kind_and_where_the_key_is(key: MasterKey, name: str) -> None:
     assert name_of(key) == name
+
+
+@pytest.mark.parametrize(
+    "given_key",
+    [
+        VaultKey(token=SECRET, address=SensitiveText(OTHER_VAULT)),
+        VaultKey(token=SECRET, pinned_address=OTHER_VAULT),
+        VaultKey(token=SECRET),
+        VaultKey(role_id=SECRET, secret_id=SECRET),
+        VaultKey(kubernetes_role=SECRET, kubernetes_token=SECRET),
+    ],
+    ids=["the spec", "a status, which may be forged", "nobody but the file", "AppRole", "Kubernetes"],
+)
+def test_by_a_policy_a_token_goes_to_no_server_that_it_does_not_list_whoever_names_it(given_key: VaultKey) -> None:
+    asked = VaultMasterKey(OTHER_VAULT, "sops", "k")
+    for allowed in ((NO_SERVER,), (VAULT,), (f"{OTHER_VAULT}.evil",), ("https://*.org",)):
+        bound = attrs.evolve(given_key, allowed_addresses=allowed)
+        found = judged(asked, bound)
+        assert isinstance(found, Refusal)
+        assert "keyServices" in found.message
+        # What Krapao's own operator lists is no tenant's choice.
+        if given_key.address is None:
+            assert judged(asked, bound, VaultTrust(allowed=(OTHER_VAULT,))) == asked
+    for allowed in ((OTHER_VAULT,), (VAULT, "https://*.example")):
+        assert judged(asked, attrs.evolve(given_key, allowed_addresses=allowed)) == asked
+
+
+def test_a_policy_opens_no_server_that_the_spec_does_not_name() -> None:
+    key = VaultKey(token=SECRET, address=SensitiveText(VAULT), allowed_addresses=("**",))
+    assert isinstance(judged(VaultMasterKey(OTHER_VAULT, "sops", "k"), key), Refusal)

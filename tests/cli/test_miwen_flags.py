@@ -1,0 +1,33 @@
+"""Flags of `jiemi miwen` that lift or set a bound: a slip keeps Miwen from starting."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from jiemi.cli.main import app
+from jiemi.miwen.kubernetes.access import pods_namespace
+
+
+def miwen(*flags: str) -> tuple[int, str]:
+    found = CliRunner().invoke(app, ["miwen", "--krapao", "unix:/nowhere.sock", *flags])
+    return found.exit_code, found.output
+
+
+@pytest.mark.parametrize(
+    "name", ["Decryptor.jiemi.cr", "Secret", "namespace/jiemi", "ClusterRoleBinding.rbac.authorization.k8s.io", "*"]
+)
+def test_what_can_not_be_opened_keeps_miwen_from_starting(name: str) -> None:
+    status, output = miwen("--allow-protected", "namespace/kube-system", "--allow-protected", name)
+    assert status == 1
+    assert f"--allow-protected {name}: " in output
+
+
+def test_the_pod_tells_where_jiemi_runs(tmp_path: Path) -> None:
+    assert pods_namespace(tmp_path) is None
+    (tmp_path / "namespace").write_text("")
+    assert pods_namespace(tmp_path) is None
+    (tmp_path / "namespace").write_text("tools\n")
+    assert pods_namespace(tmp_path) == "tools"
