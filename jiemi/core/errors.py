@@ -358,6 +358,12 @@ REASONS: Mapping[str, ReasonInfo] = {
         "Miwen can't reach Krapao, or the connection ended in the middle of a call.",
         "Look at the StatefulSet `repository`; Miwen connects again by itself.",
     ),
+    "KrapaoAccessDenied": ReasonInfo(
+        Kind.WAITING,
+        "Krapao gives Miwen no session, because the session secret is missing or is not the one that Krapao has.",
+        "Give both the same secret (`--session-secret-file`, `--session-secret`); after a change of the Secret wait two "
+        "minutes, and restart Krapao if it lasts.",
+    ),
     "Timeout": ReasonInfo(
         Kind.TRANSIENT,
         "The work was not done within its deadline.",

@@ -1,0 +1,41 @@
+"""Log lines that a peer can cause, as often as it likes: one of a kind now and then, with how many there were."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+import trio
+
+SECONDS_BETWEEN = 30.0
+
+
+class RareLog:
+    """A logger whose lines of the same event and key come at most every `SECONDS_BETWEEN`."""
+
+    _MOST_KINDS = 256
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+        self._last: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def warning(self, event: str, key: str = "", **values: Any) -> None:
+        """Log it, or count it for the next line of its kind.
+
+        Args:
+            key: what makes it another kind of line, beside the event.
+            values: of the line.
+        """
+        now = trio.current_time()
+        at, missed = self._last.get((event, key), (float("-inf"), 0))
+        if now - at < SECONDS_BETWEEN:
+            self._last[event, key] = (at, missed + 1)
+            return
+        if len(self._last) >= self._MOST_KINDS:
+            self._last.clear()
+        self._last[event, key] = (now, 0)
+        self._log.warning(event, **values, **({"more_since_the_last_line": missed} if missed else {}))
+
+
+def rare_log(name: str) -> RareLog:
+    return RareLog(structlog.get_logger(name))
