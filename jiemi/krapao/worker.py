@@ -68,6 +68,7 @@ class Worker:
         nursery: trio.Nursery,
         parsers: trio.CapacityLimiter,
     ) -> None:
+        self._name = name
         self._log = log.bind(repository=name)
         self._store = store
         self._decrypter = decrypter
@@ -236,6 +237,7 @@ class Worker:
                 request.keys,
                 whole=request.whole_file,
                 allowed_recipients=request.allowed_recipients,
+                repository=self._name,
             )
         except JiemiError as error:
             if request.allow_plain and error.failure.reason == "NotEncrypted":

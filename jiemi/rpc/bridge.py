@@ -23,6 +23,7 @@ import asyncio
 import contextlib
 import functools
 import importlib.resources
+import logging
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -86,6 +87,8 @@ class Bridge:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(_log_loop_error)
+        # It warns of each write to a peer that has gone, so a peer could fill the log.
+        logging.getLogger("asyncio").setLevel(logging.ERROR)
         self._stop = asyncio.Event()
         async with capnp.kj_loop():
             self._schema = _load_schema()

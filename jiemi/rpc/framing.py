@@ -98,7 +98,7 @@ class FrameReader:
 
     def _size(self) -> int | None:
         """Of the next message, in bytes; None where its segment table is not all here."""
-        if len(self._buffer) < 4:  # noqa: PLR2004 - a 32-bit number
+        if len(self._buffer) < 4:  # a 32-bit number
             return None
         count = _segment_count(self._buffer)
         table = _table_bytes(count)
@@ -176,12 +176,12 @@ class _Reader:
 
     def _capabilities(self, payload: _Struct | None) -> tuple[int, bool]:
         """How many capabilities are in a payload's table, and whether all are the sender's own."""
-        if payload is None or payload.pointers < 2:  # noqa: PLR2004 - the table is the second
+        if payload is None or payload.pointers < 2:  # the table is the second
             return 0, True
         segment, word, pointer = self._follow(payload.segment, payload.word + payload.data_words + 1)
         if pointer == 0:
             return 0, True
-        if pointer & 3 != 1 or pointer >> 32 & 7 != 7:  # noqa: PLR2004 - a list, of structs
+        if pointer & 3 != 1 or pointer >> 32 & 7 != 7:  # a list, of structs
             raise FramingError("a table of capabilities that is none")
         tag = self._word(segment, word)
         count = tag >> 2 & 0x3FFF_FFFF
@@ -209,15 +209,15 @@ class _Reader:
     def _follow(self, segment: int, word: int) -> tuple[int, int, int]:
         """Where the pointer at a place leads: segment, word, and the pointer that describes what is there."""
         pointer = self._word(segment, word)
-        if pointer & 3 != 2:  # noqa: PLR2004 - no far pointer
+        if pointer & 3 != 2:  # no far pointer
             return segment, word + 1 + _offset(pointer), pointer
         segment, word = pointer >> 32, pointer >> 3 & 0x1FFF_FFFF
         pad = self._word(segment, word)
         if not pointer & 4:
-            if pad & 3 == 2:  # noqa: PLR2004
+            if pad & 3 == 2:
                 raise FramingError("a far pointer to a far pointer")
             return segment, word + 1 + _offset(pad), pad
-        if pad & 7 != 2:  # noqa: PLR2004 - a far pointer with a landing pad of one word
+        if pad & 7 != 2:  # a far pointer with a landing pad of one word
             raise FramingError("a landing pad that is none")
         return pad >> 32, pad >> 3 & 0x1FFF_FFFF, self._word(segment, word + 1)
 

@@ -1,7 +1,7 @@
 """Serve any `Krapao` to the clients that connect.
 
-    accept ─> who is it? ─> a place in the lobby ─> gate, Cap'n Proto ─> openSession, with the secret ─> a place in the hall
-                                                                                └─ Repository… (jiemi.rpc.targets)
+    accept ─> who is it? ─> a place in the lobby ─> gate, Cap'n Proto ─> openSession, secret ─> a place in the hall
+                                                                              └─ Repository… (jiemi.rpc.targets)
 
 Each connection is a trio task with a nursery. capnp's side of it runs in the bridge's thread, behind a gate
 (jiemi.rpc.gate) that bounds what a peer can make it hold. The end of the connection cancels its nursery, and so every

@@ -1,8 +1,8 @@
 """What the capabilities that a client of Krapao's port holds stand for.
 
-The targets (`Bootstrap`, `_Session`, `_Repository`, `_Subscription`, `_Receipt`) run in the bridge's thread: they decode,
-charge what they take up, hand over to the trio side, and encode. The trio side of an open repository is a `Holder`
-(jiemi.rpc.holder), which runs its calls until the client releases it.
+The targets (`Bootstrap`, `_Session`, `_Repository`, `_Subscription`, `_Receipt`) run in the bridge's thread: they
+decode, charge what they take up, hand over to the trio side, and encode. The trio side of an open repository is a
+`Holder` (jiemi.rpc.holder), which runs its calls until the client releases it.
 
 What goes over a bound that an honest client may reach is refused with a Failure. Refusing costs a little too, so who is
 refused thousands of times and holds on to all of it is cut off.

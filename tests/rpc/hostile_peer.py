@@ -46,6 +46,14 @@ def finish(question: int) -> bytes:
     return bytes(message.to_bytes())
 
 
+def finish_keeping(question: int) -> bytes:
+    """A finish that keeps the capabilities of the answer."""
+    message = rpc().Message.new_message()
+    part = message.init("finish")
+    part.questionId, part.releaseResultCaps = question, False
+    return bytes(message.to_bytes())
+
+
 def release(export: int, count: int = 1) -> bytes:
     message = rpc().Message.new_message()
     part = message.init("release")

@@ -64,7 +64,9 @@ def test_in_the_hall_the_idlest_that_owns_nothing_makes_way() -> None:
 
 def test_where_all_own_something_the_host_with_the_most_sessions_gives_one_up_and_equals_keep_theirs() -> None:
     left: list[Guest] = []
-    room = filled(hall(4, 0), [guest("miwen", owns=True, left=left), *(guest("crowd", owns=True, left=left) for _ in "123")])
+    room = filled(
+        hall(4, 0), [guest("miwen", owns=True, left=left), *(guest("crowd", owns=True, left=left) for _ in "123")]
+    )
     assert room.admit(guest("other", owns=True, left=left))
     assert [each.host for each in left] == ["crowd"]
     assert not room.admit(guest("crowd", owns=True))

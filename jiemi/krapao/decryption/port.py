@@ -41,6 +41,7 @@ class Decrypter(Protocol):
         *,
         whole: bool = False,
         allowed_recipients: tuple[str, ...] = (),
+        repository: str = "",
     ) -> Decrypted:
         """Open a file.
 
@@ -49,6 +50,7 @@ class Decrypter(Protocol):
             keys: what may open it, and nothing else may.
             whole: whether the file itself is wanted, in its own format.
             allowed_recipients: patterns of the recipients that may be asked for the data key; empty for all.
+            repository: the URL of the repository that the file is of. An identity of Krapao's own is lent by it.
 
         Raises:
             JiemiError: NotEncrypted, UnknownFormat, KeyMissing, KeyInvalid, KeyServiceDenied, KeyServiceUnreachable,

@@ -117,11 +117,12 @@ class SopsDecrypter:
         *,
         whole: bool = False,
         allowed_recipients: tuple[str, ...] = (),
+        repository: str = "",
     ) -> Decrypted:
         """As `Decrypter.decrypt`."""
         outcome_word = "cancelled"
         try:
-            found = await self._decrypt_counted(data, format, keys, whole, allowed_recipients)
+            found = await self._decrypt_counted(data, format, keys, whole, allowed_recipients, repository)
             outcome_word = "ok"
         except JiemiError as error:
             outcome_word = error.failure.reason
@@ -137,6 +138,7 @@ class SopsDecrypter:
         keys: tuple[DecryptionKey, ...],
         whole: bool,
         allowed_recipients: tuple[str, ...],
+        repository: str,
     ) -> Decrypted:
         settings = self._settings
         sops = find_program(settings.sops, "sops", settings.programs_path)
@@ -148,7 +150,9 @@ class SopsDecrypter:
             with trio.move_on_after(self._limits.seconds):
                 output = format if whole else _output_format(data, format)
                 programs = HolderPrograms(sops, gpg, await self.measures())
-                guard = Guard(keys, self._holders, programs, settings, allowed_recipients, self._metrics)
+                guard = Guard(
+                    keys, self._holders, programs, settings, allowed_recipients, self._metrics, repository=repository
+                )
                 return await self._decrypt(data, format, output, sops, guard)
         if guard is not None and guard.waited_for_others:
             raise _no_key(data, guard)
