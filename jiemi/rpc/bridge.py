@@ -47,6 +47,7 @@ from jiemi.rpc.capability import (
     served_class,
     where,
 )
+from jiemi.rpc.rare_log import rare_log
 
 T = TypeVar("T")
 
@@ -54,6 +55,7 @@ StartTask = Callable[[Callable[[], Awaitable[None]]], None]
 """How a trio task is started, for example a nursery's `start_soon`. May raise what a closed nursery or channel does."""
 
 _log = structlog.get_logger("jiemi.rpc")
+_rare_log = rare_log("jiemi.rpc")
 
 
 class Bridge:
@@ -406,7 +408,9 @@ def _made_anew(error: Exception) -> Exception:
         return PeerLostError("the connection ended")
     if isinstance(error, capnp.KjException) and error.type == "UNIMPLEMENTED":
         return PeerTooOldError("the peer does not know the method")
-    _log.error("a call over the RPC failed", error=where(error))
+    # A peer can cause it, by a capability that is none for example.
+    place = where(error)
+    _rare_log.error("a call over the RPC failed", place, error=place)
     return PeerFaultError(f"the call failed ({type(error).__name__})")
 
 

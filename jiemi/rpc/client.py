@@ -166,6 +166,7 @@ class KrapaoClient:
     ) -> None:
         self._secret = secret
         self._refused: Failure | None = None
+        self._refusals = 0
         self._open_repositories = 0
         self._warned_of_unchecked = False
         self.calls = trio.CapacityLimiter(settings.calls)
@@ -197,8 +198,12 @@ class KrapaoClient:
         self._wanted.set()
         with trio.move_on_after(self.settings.wait_for_connection_seconds):
             while self._connection is None:
+                refusals = self._refusals
                 await self._connection_made.wait()
-            return self._connection
+                if self._refusals != refusals:
+                    break
+            else:
+                return self._connection
         if self._refused is not None:
             message = f"no session with Krapao at {self._address}: {self._refused.message}"
             raise JiemiError(self._refused.reason, message)
@@ -287,6 +292,9 @@ class KrapaoClient:
             if self._refused != error.failure:
                 _log.warning("session_refused", reason=error.failure.reason, message=error.failure.message)
             self._refused = error.failure
+            self._refusals += 1
+            self._connection_made.set()
+            self._connection_made = trio.Event()
             return None
         if secret is not None and not checked and not self._warned_of_unchecked:
             self._warned_of_unchecked = True

@@ -84,15 +84,16 @@ class Gate:
         self._max_answer_bytes = max_answer_bytes
         self._questions: dict[int, _Question] = {}
         self._calls = 0
+        self._unanswered = 0
         self._call_bytes = 0
         self._bootstraps = 0
         self._opened = trio.Event()
         self.last_heard = trio.current_time()
 
     @property
-    def calls(self) -> int:
-        """How many calls are not answered, or their answers not taken."""
-        return self._calls
+    def unanswered(self) -> int:
+        """How many calls wait for an answer. One that was answered counts no more here, though the peer keeps it."""
+        return self._unanswered
 
     def open(self) -> None:
         """There is a session: pass everything on from now on."""
@@ -204,6 +205,7 @@ class Gate:
         if not self._account.charge(size + CALL_BYTES):
             raise GateError("the peer's host, or all peers together, hold as much as they may")
         self._calls += 1
+        self._unanswered += 1
         self._call_bytes += size
         self._questions[number] = _Question(size)
 
@@ -212,7 +214,8 @@ class Gate:
         found = []
         for head in heads:
             question = self._questions.get(head.question)
-            if head.kind is Kind.RETURN and question is not None:
+            if head.kind is Kind.RETURN and question is not None and not question.returning:
+                self._unanswered -= 1
                 question.returning = True
                 question.finished = question.finished or head.no_finish
                 if question.finished:

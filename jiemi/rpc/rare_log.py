@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import structlog
-import trio
 
 SECONDS_BETWEEN = 30.0
 
 
 class RareLog:
-    """A logger whose lines of the same event and key come at most every `SECONDS_BETWEEN`."""
+    """A logger whose lines of the same event and key come at most every `SECONDS_BETWEEN`. For one thread."""
 
     _MOST_KINDS = 256
 
@@ -26,7 +27,14 @@ class RareLog:
             key: what makes it another kind of line, beside the event.
             values: of the line.
         """
-        now = trio.current_time()
+        self._tell(self._log.warning, event, key, values)
+
+    def error(self, event: str, key: str = "", **values: Any) -> None:
+        """As `warning`."""
+        self._tell(self._log.error, event, key, values)
+
+    def _tell(self, log: Callable[..., object], event: str, key: str, values: dict[str, Any]) -> None:
+        now = time.monotonic()
         at, missed = self._last.get((event, key), (float("-inf"), 0))
         if now - at < SECONDS_BETWEEN:
             self._last[event, key] = (at, missed + 1)
@@ -34,7 +42,7 @@ class RareLog:
         if len(self._last) >= self._MOST_KINDS:
             self._last.clear()
         self._last[event, key] = (now, 0)
-        self._log.warning(event, **values, **({"more_since_the_last_line": missed} if missed else {}))
+        log(event, **values, **({"more_since_the_last_line": missed} if missed else {}))
 
 
 def rare_log(name: str) -> RareLog:

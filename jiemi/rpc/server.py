@@ -213,7 +213,7 @@ class _Connection:
                 self._nursery.cancel_scope.cancel()
 
     def _owns(self) -> bool:
-        return self._bootstrap.owned > 0 or self._gate.calls > 0
+        return self._bootstrap.owned > 0 or self._gate.unanswered > 0
 
     async def open_session(self, secret: str | None) -> tuple[Failure | None, bool]:
         """Why there is no session, and whether a secret was compared and is right. Once for each connection."""
