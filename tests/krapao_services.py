@@ -30,7 +30,7 @@ DATA = Path(__file__).parent / "data"
 
 def lent(*providers: str) -> AmbientBounds:
     """The identities of these providers, for every key and repository."""
-    return AmbientBounds({provider: ("**",) for provider in providers}, ("**",))
+    return AmbientBounds(dict.fromkeys(providers, ("**",)), ("**",))
 
 
 def secret(text: str) -> SensitiveText:

@@ -410,7 +410,7 @@ def _made_anew(error: Exception) -> Exception:
         return PeerTooOldError("the peer does not know the method")
     # A peer can cause it, by a capability that is none for example.
     place = where(error)
-    _rare_log.error("a call over the RPC failed", place, error=place)
+    _rare_log.error("a call over the RPC failed", kind=place, error=place)
     return PeerFaultError(f"the call failed ({type(error).__name__})")
 
 

@@ -104,7 +104,7 @@ class FrameReader:
         table = _table_bytes(count)
         if len(self._buffer) < table:
             return None
-        size = table + _WORD * sum(struct.unpack_from(f"<{count}I", self._buffer, 4))
+        size: int = table + _WORD * sum(struct.unpack_from(f"<{count}I", self._buffer, 4))
         if size > self._max_bytes:
             raise FramingError(f"a message of {size} bytes, of {self._max_bytes} at most")
         return size

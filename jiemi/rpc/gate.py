@@ -63,7 +63,7 @@ class Gate:
 
     Args:
         outer: the peer's stream.
-        inner: kj's; closed when this ends.
+        inner: kj's. Both are closed when this ends.
         account: of the connection.
         max_answer_bytes: the largest message that this end sends.
     """
@@ -125,7 +125,8 @@ class Gate:
                 nursery.start_soon(pump, self._pump_out)
         finally:
             self._account.give_back(self._call_bytes + self._calls * CALL_BYTES)
-            await trio.aclose_forcefully(self._inner)
+            for stream in (self._inner, self._outer):
+                await trio.aclose_forcefully(stream)
         if error is not None:
             raise error
 

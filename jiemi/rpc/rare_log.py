@@ -12,7 +12,7 @@ SECONDS_BETWEEN = 30.0
 
 
 class RareLog:
-    """A logger whose lines of the same event and key come at most every `SECONDS_BETWEEN`. For one thread."""
+    """A logger whose lines of the same event and kind come at most every `SECONDS_BETWEEN`. For one thread."""
 
     _MOST_KINDS = 256
 
@@ -20,28 +20,28 @@ class RareLog:
         self._log = log
         self._last: dict[tuple[str, str], tuple[float, int]] = {}
 
-    def warning(self, event: str, key: str = "", **values: Any) -> None:
+    def warning(self, event: str, *, kind: str = "", **values: Any) -> None:
         """Log it, or count it for the next line of its kind.
 
         Args:
-            key: what makes it another kind of line, beside the event.
+            kind: what makes it another kind of line, beside the event.
             values: of the line.
         """
-        self._tell(self._log.warning, event, key, values)
+        self._tell(self._log.warning, event, kind, values)
 
-    def error(self, event: str, key: str = "", **values: Any) -> None:
+    def error(self, event: str, *, kind: str = "", **values: Any) -> None:
         """As `warning`."""
-        self._tell(self._log.error, event, key, values)
+        self._tell(self._log.error, event, kind, values)
 
-    def _tell(self, log: Callable[..., object], event: str, key: str, values: dict[str, Any]) -> None:
+    def _tell(self, log: Callable[..., object], event: str, kind: str, values: dict[str, Any]) -> None:
         now = time.monotonic()
-        at, missed = self._last.get((event, key), (float("-inf"), 0))
+        at, missed = self._last.get((event, kind), (float("-inf"), 0))
         if now - at < SECONDS_BETWEEN:
-            self._last[event, key] = (at, missed + 1)
+            self._last[event, kind] = (at, missed + 1)
             return
         if len(self._last) >= self._MOST_KINDS:
             self._last.clear()
-        self._last[event, key] = (now, 0)
+        self._last[event, kind] = (now, 0)
         log(event, **values, **({"more_since_the_last_line": missed} if missed else {}))
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -45,6 +45,12 @@ _REFUSAL_SECONDS = 1.0
 
 _FAREWELL_SECONDS = 2.0
 """How long a client that was refused has to hear why."""
+
+_RETIRED_AT_ONCE = 32
+"""How many repositories and watches are ended before everybody else gets a turn. Each takes about 0.7 ms."""
+
+_RETIRE_SECONDS = 60.0
+"""For those of a connection that is gone; what is left then ends at once."""
 
 _IDLE_LOOKS = 4
 """How often in the time after which an idle session is closed it is looked at."""
@@ -104,7 +110,7 @@ class _Port:
         except OSError:
             return  # it has gone
         if peer.uid is not None and peer.uid not in (os.geteuid(), 0):
-            self.log.warning("peer_refused", "user", why="it is of another user", uid=peer.uid)
+            self.log.warning("peer_refused", kind="user", why="it is of another user", uid=peer.uid)
             return
         try:
             with self._account_of(peer.host) as account:
@@ -165,6 +171,9 @@ class _Connection:
         self._peer = peer
         self._nursery: trio.Nursery
         self._gate: Gate
+        self._gate_scope = trio.CancelScope()
+        self._retiring: deque[Callable[[], None]] = deque()
+        self._retirement = trio.Event()
         self._session_opened = trio.Event()
         self._opening = False
         self._bootstrap = Bootstrap(self)
@@ -174,7 +183,7 @@ class _Connection:
         """Serve it until it ends."""
         async with trio.open_nursery() as self._nursery:
             if not self._port.lobby.admit(self._guest):
-                self._port.log.warning("peer_refused", "lobby", why="all places for new connections are taken")
+                self._port.log.warning("peer_refused", kind="lobby", why="all places for new connections are taken")
                 return
             try:
                 await self._serve(stream)
@@ -189,14 +198,37 @@ class _Connection:
         self._gate = Gate(stream, inner, self.limits, self.account, max_answer_bytes=_MAX_ANSWER_BYTES)
         self._nursery.start_soon(self._guard)
         self._nursery.start_soon(self._watch_time)
+        self._nursery.start_soon(self._retire)
         await self.bridge.answer(theirs, "Krapao", self._bootstrap, receive_bytes=codec.MAX_MESSAGE_BYTES)
+        with trio.move_on_after(_RETIRE_SECONDS):
+            while self._retiring:
+                await self._retire_some()
         self._nursery.cancel_scope.cancel()
 
     async def _guard(self) -> None:
-        try:
-            await self._gate.run()
-        except GateError as error:
-            self.cut_off(str(error))
+        """Be the gate. Its end is that of kj's stream, and so of the rest."""
+        with self._gate_scope:
+            try:
+                await self._gate.run()
+            except GateError as error:
+                self.cut_off(str(error))
+
+    def retire(self, end: Callable[[], None]) -> None:
+        """End something that the client has released, soon. Thousands at once would hold up everybody."""
+        self._retiring.append(end)
+        self._retirement.set()
+
+    async def _retire(self) -> None:
+        while True:
+            await self._retirement.wait()
+            self._retirement = trio.Event()
+            while self._retiring:
+                await self._retire_some()
+
+    async def _retire_some(self) -> None:
+        for _ in range(min(_RETIRED_AT_ONCE, len(self._retiring))):
+            self._retiring.popleft()()
+        await trio.sleep(0)  # everybody else's turn
 
     async def _watch_time(self) -> None:
         """Close the connection where it opens no session in time, or has one and does nothing with it."""
@@ -204,13 +236,15 @@ class _Connection:
             await self._session_opened.wait()
         if scope.cancelled_caught:
             self.cut_off(f"it opened no session within {self.limits.handshake_seconds:g} s")
+            return
         while True:
             await trio.sleep(self.limits.idle_seconds / _IDLE_LOOKS)
             now = trio.current_time()
             self._guest.idle_since = max(self._guest.idle_since, now if self._owns() else self._gate.last_heard)
             if now - self._guest.idle_since >= self.limits.idle_seconds:
                 _log.debug("idle_session_closed", peer=self._peer.host)
-                self._nursery.cancel_scope.cancel()
+                self._gate_scope.cancel()
+                return
 
     def _owns(self) -> bool:
         return self._bootstrap.owned > 0 or self._gate.unanswered > 0
@@ -224,7 +258,7 @@ class _Connection:
         refused = self._port.refusal(secret)
         if refused is not None:
             self._port.log.warning(
-                "session_refused", self._peer.host, peer=self._peer.host, secret_sent=secret is not None
+                "session_refused", kind=self._peer.host, peer=self._peer.host, secret_sent=secret is not None
             )
             await trio.sleep(_REFUSAL_SECONDS)
             self._nursery.start_soon(self._say_farewell)
@@ -239,12 +273,12 @@ class _Connection:
 
     async def _say_farewell(self) -> None:
         await trio.sleep(_FAREWELL_SECONDS)
-        self._nursery.cancel_scope.cancel()
+        self._gate_scope.cancel()
 
     def cut_off(self, reason: str) -> None:
         """Close it."""
-        self._port.log.warning("connection_closed", reason, peer=self._peer.host, why=reason)
-        self._nursery.cancel_scope.cancel()
+        self._port.log.warning("connection_closed", kind=reason, peer=self._peer.host, why=reason)
+        self._gate_scope.cancel()
 
     def start_soon(self, function: Callable[[], Awaitable[None]]) -> None:
         self._nursery.start_soon(function)

@@ -58,6 +58,8 @@ class Connection(Protocol):
 
     def cut_off(self, reason: str) -> None: ...
 
+    def retire(self, end: Callable[[], None]) -> None: ...
+
     def start_soon(self, function: Callable[[], Awaitable[None]]) -> None: ...
 
 
@@ -202,7 +204,7 @@ class _Repository:
     def released(self) -> None:
         self._owned.repositories -= 1
         self._connection.account.give_back(self._size)
-        self._bridge.to_trio(self._holder.close)
+        self._bridge.to_trio(self._connection.retire, self._holder.close)
 
     async def head(self, call: Any) -> None:
         def read(params: Any) -> tuple[Callable[[], Awaitable[Head]], int]:
@@ -240,7 +242,7 @@ class _Repository:
         def ended() -> None:
             owned.watches -= 1
             connection.account.give_back(WATCH_BYTES)
-            cancel()
+            connection.bridge.to_trio(connection.retire, cancel)
 
         call.results.subscription = self._bridge.serve("Subscription", _Subscription(ended))
 
