@@ -22,6 +22,7 @@ from pathlib import Path
 
 import structlog
 import trio
+import trio.lowlevel
 
 from jiemi.core.errors import Failure
 from jiemi.rpc import codec
@@ -228,7 +229,7 @@ class _Connection:
     async def _retire_some(self) -> None:
         for _ in range(min(_RETIRED_AT_ONCE, len(self._retiring))):
             self._retiring.popleft()()
-        await trio.sleep(0)  # everybody else's turn
+        await trio.lowlevel.checkpoint()  # everybody else's turn
 
     async def _watch_time(self) -> None:
         """Close the connection where it opens no session in time, or has one and does nothing with it."""

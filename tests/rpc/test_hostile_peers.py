@@ -240,8 +240,8 @@ def test_krapao_lives_and_serves_others_whatever_a_peer_does(victim: Victim, att
     finally:
         speaker.close()
     sys.stdout.write(
-        f"{attack.name}: honest {victim.slowest_seconds:.2f} s ({victim.slowest_cpu_seconds:.2f} s of CPU) at most ({victim.asked - asked} asked), "
-        f"peak {victim.group.peak_bytes // MEBIBYTE} MiB\n"
+        f"{attack.name}: honest {victim.slowest_seconds:.2f} s at most, {victim.slowest_cpu_seconds:.2f} s of CPU "
+        f"({victim.asked - asked} asked); peak {victim.group.peak_bytes // MEBIBYTE} MiB\n"
     )
 
 

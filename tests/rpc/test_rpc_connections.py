@@ -392,7 +392,7 @@ async def test_a_session_beyond_the_limit_is_refused_until_one_has_nothing_open_
         async with connect(it.server.address, bridge=it.bridge, settings=QUICK) as second:
             async with it.client.open(SOURCE, NOBODY) as repository, second.open(SOURCE, NOBODY) as other:
                 assert await works(repository)
-                with pytest.raises(JiemiError, match="KrapaoUnavailable: no session .* as many sessions open"):
+                with pytest.raises(JiemiError, match=r"KrapaoUnavailable: no session .* as many sessions open"):
                     await other.head(max_age_seconds=0)
                 assert await works(repository)
             await until(lambda: it.fake.opened == 0)

@@ -115,7 +115,7 @@ _SERVICE_ACCOUNT_FIELDS = (
 _MAX_VARIABLE_CHARACTERS = 64 * 1024
 """Linux takes 128 KiB for a variable (MAX_ARG_STRLEN); a key file has 3."""
 
-_OTHER_SPELLING = re.compile(r"(?<!:)//|/\.{1,2}(/|$)|%2[ef]|%5c", re.IGNORECASE)
+_OTHER_SPELLING = re.compile(r"(?<![:/])//|/\.{1,2}(/|$)|%2[ef]|%5c", re.IGNORECASE)
 """In a repository's URL, a path that a host may read as another one than it says."""
 
 _SIMPLE = re.compile(r"[ -~]{1,4096}")

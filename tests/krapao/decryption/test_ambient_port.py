@@ -1,4 +1,4 @@
-"""Whoever reaches the port of a Krapao that lends its own identity, and has not its session secret, gets no plaintext."""
+"""Whoever reaches the port of a Krapao that lends its identity, without its session secret, gets no plaintext."""
 
 from __future__ import annotations
 
@@ -85,7 +85,10 @@ def _repository(folder: Path, content: bytes) -> tuple[str, str]:
     (folder / "f.yaml").write_bytes(content)
     when = "2026-01-01T00:00:00Z"
     environment = {
-        **{"PATH": os.environ["PATH"], "HOME": str(folder), "GIT_AUTHOR_DATE": when, "GIT_COMMITTER_DATE": when},
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "GIT_AUTHOR_DATE": when,
+        "GIT_COMMITTER_DATE": when,
         **{f"GIT_{who}_{what}": "t@jiemi.invalid" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
     }
     for arguments in (("init", "--quiet", "-b", "main"), ("add", "f.yaml"), ("commit", "--quiet", "-m", "x")):
