@@ -7,6 +7,7 @@ says. What it costs at most is far below the limit: the rest is for decryptions 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -286,7 +288,8 @@ def test_the_log_says_what_was_done_and_is_not_filled_by_it(victim: Victim) -> N
     """Runs after the attacks above, on their log."""
     lines = victim.log.read_text().splitlines()
     assert any("connection_closed" in line for line in lines)
-    assert len(lines) < 300
+    told = Counter(json.loads(line)["event"] for line in lines)
+    assert max(told.values()) < 100, told
 
 
 def test_the_document_shows_every_row() -> None:
