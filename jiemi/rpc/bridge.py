@@ -32,7 +32,6 @@ from typing import Any, TypeVar
 
 import capnp
 import outcome
-import structlog
 import trio
 
 from jiemi.core.errors import JiemiError
@@ -54,7 +53,6 @@ T = TypeVar("T")
 StartTask = Callable[[Callable[[], Awaitable[None]]], None]
 """How a trio task is started, for example a nursery's `start_soon`. May raise what a closed nursery or channel does."""
 
-_log = structlog.get_logger("jiemi.rpc")
 _rare_log = rare_log("jiemi.rpc")
 
 
@@ -416,4 +414,5 @@ def _made_anew(error: Exception) -> Exception:
 
 def _log_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     error = context.get("exception")
-    _log.error("the RPC loop met an error", error=None if error is None else where(error))
+    place = "" if error is None else where(error)
+    _rare_log.error("the RPC loop met an error", kind=place, error=place or None)

@@ -118,7 +118,8 @@ class _Port:
                 await _Connection(self, peer, account).run(stream)
         except* Exception as errors:  # noqa: BLE001
             # One connection must not take the others down.
-            _log.error("a connection failed", error=[where(error) for error in errors.exceptions])
+            places = [where(error) for error in errors.exceptions]
+            self.log.error("a connection failed", kind=str(places), error=places)
 
     @contextlib.contextmanager
     def _account_of(self, host: str) -> Iterator[Account]:
