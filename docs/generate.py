@@ -11,10 +11,12 @@ if __name__ == "__main__":
     sys.path.insert(0, str(ROOT / "tests"))
     from hostile.catalogue import table as hostile_table
     from krapao_matrix import matrix_table
+    from rpc.port_attacks import table as port_table
 
     for path, tables in (
         (ROOT / "README.md", readme_tables()),
         (ROOT / "docs" / "decryption.md", {"matrix": matrix_table()}),
+        (ROOT / "docs" / "operations.md", {"port": port_table()}),
         (ROOT / "docs" / "hostile-repository.md", {"hostile": hostile_table()}),
     ):
         path.write_text(with_tables(path.read_text(), tables))

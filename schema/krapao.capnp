@@ -22,9 +22,15 @@ const protocolVersion :UInt16 = 1;
 interface Krapao {
   # The bootstrap capability.
 
-  openSession @0 (protocolVersion :UInt16) -> (session :Session, protocolVersion :UInt16);
-  # Each end tells the version that it speaks, and both then speak the lower one. It must be the first call, and come soon
-  # after the connection: a connection that opens no session is closed.
+  openSession @0 (protocolVersion :UInt16, secret :Text)
+      -> (session :Session, protocolVersion :UInt16, failure :Failure, secretChecked :Bool);
+  # Each end tells the version that it speaks, and both then speak the lower one. It must be the first call, come soon
+  # after the connection (a connection that opens no session is closed), and come once.
+  #
+  # secret: shows that the client is Miwen, where the server wants that (jiemi/rpc/session_secret.py); null for none.
+  # failure: why there is no session; null where there is one. For a client that does not know the field there is a session
+  # all the same, which tells the failure by every method of every repository; the connection is closed soon.
+  # secretChecked: the server has compared the secret, and it is right.
 }
 
 interface Session {

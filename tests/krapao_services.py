@@ -22,10 +22,15 @@ from doubles.serving import Double
 from doubles.vault import open_vault
 
 from jiemi.core.sensitive import SensitiveText
-from jiemi.krapao.decryption.environments import OperatorEnvironment
+from jiemi.krapao.decryption.environments import AmbientBounds, OperatorEnvironment
 from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, HuaweiKey, PgpKey, VaultKey
 
 DATA = Path(__file__).parent / "data"
+
+
+def lent(*providers: str) -> AmbientBounds:
+    """The identities of these providers, for every key and repository."""
+    return AmbientBounds(dict.fromkeys(providers, ("**",)), ("**",))
 
 
 def secret(text: str) -> SensitiveText:
@@ -162,7 +167,7 @@ def open_azure_key_vault() -> Iterator[KeyService]:
             key(azure.environment()),
             key(azure.wrong_environment()),
             azure,
-            OperatorEnvironment.of(azure.environment(), frozenset()),
+            OperatorEnvironment.of(azure.environment(), lent()),
         )
 
 
@@ -201,7 +206,7 @@ def open_huawei_kms() -> Iterator[KeyService]:
             key(huawei.environment()),
             key(huawei.wrong_environment()),
             huawei,
-            OperatorEnvironment.of(huawei.environment(), frozenset()),
+            OperatorEnvironment.of(huawei.environment(), lent()),
         )
 
 

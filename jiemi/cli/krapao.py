@@ -15,19 +15,22 @@ from jiemi.cli.errors import CommandError
 from jiemi.cli.metrics import metrics_address_of, start_metrics
 from jiemi.cli.running import forbid_core_dumps, run_until_signalled
 from jiemi.core.addresses import normal_address
-from jiemi.krapao.decryption.environments import AMBIENT_PROVIDERS, OperatorEnvironment
+from jiemi.krapao.decryption.environments import AMBIENT_PROVIDERS, AmbientBounds, OperatorEnvironment
 from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.address import parse_address
+from jiemi.rpc.address import Address, TcpAddress, parse_address
 from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.server import serve
+from jiemi.rpc.session_secret import SessionSecretError, read_secret_file
 from jiemi.rpc.sockets import ListenError
 
 
 def run(
     *,
     listen: str,
+    session_secret_file: Path | None,
+    insecure_no_session_secret: bool,
     state_dir: Path,
     runtime_dir: Path,
     sops: Path | None,
@@ -35,6 +38,8 @@ def run(
     allow_file_urls: bool,
     ssh_known_hosts: Path | None,
     allow_ambient_identity: str,
+    ambient_keys: Sequence[str],
+    ambient_repositories: Sequence[str],
     vault_addresses: Sequence[str],
     require_vault_address: bool,
     age_plugins: str,
@@ -50,6 +55,8 @@ def run(
         address = parse_address(listen)
     except ValueError as error:
         raise CommandError(f"--listen: {error}") from error
+    ambient = _ambient(allow_ambient_identity, ambient_keys, ambient_repositories)
+    _require_known_peers(address, session_secret_file, insecure=insecure_no_session_secret, lends=bool(ambient.keys))
     metrics_address = metrics_address_of(metrics_listen) if metrics_listen is not None else None
     try:
         known_hosts = ssh_known_hosts.read_text() if ssh_known_hosts is not None else ""
@@ -63,7 +70,7 @@ def run(
         programs_path=os.environ.get("PATH", os.defpath),
         allow_file_urls=allow_file_urls,
         ssh_known_hosts=known_hosts,
-        operator=OperatorEnvironment.of(os.environ, _ambient_providers(allow_ambient_identity)),
+        operator=OperatorEnvironment.of(os.environ, ambient),
         vault_addresses=tuple(_vault_address(each, "--allow-vault-address") for each in vault_addresses),
         own_vault_address=_vault_address(own_vault, "VAULT_ADDR")
         if (own_vault := os.environ.get("VAULT_ADDR"))
@@ -79,8 +86,11 @@ def run(
             nursery.start_soon(keep_trimmed)
             if metrics_address is not None:
                 await start_metrics(nursery, metrics.registry, metrics_address, service="krapao")
-            bound = await nursery.start(partial(serve, krapao, address, bridge=bridge))
-            structlog.get_logger("jiemi.krapao").info("serving", address=str(bound))
+            bound = await nursery.start(partial(serve, krapao, address, bridge=bridge, secret_file=session_secret_file))
+            log = structlog.get_logger("jiemi.krapao")
+            if isinstance(address, TcpAddress) and session_secret_file is None:
+                log.warning("no_session_secret", why="anyone who reaches the port is served")
+            log.info("serving", address=str(bound))
 
     forbid_core_dumps()
     try:
@@ -91,12 +101,64 @@ def run(
         raise _leaf(group) from None
 
 
-def _ambient_providers(text: str) -> frozenset[str]:
-    """Raises CommandError for a provider that has no ambient identity."""
-    names = frozenset(name.strip() for name in text.split(",") if name.strip())
+def _require_known_peers(address: Address, secret_file: Path | None, *, insecure: bool, lends: bool) -> None:
+    """Refuse to serve whoever comes, unless that is asked for in so many words.
+
+    Raises:
+        CommandError: the flags do not go together.
+    """
+    if insecure and secret_file is not None:
+        raise CommandError("--insecure-no-session-secret and --session-secret-file exclude each other")
+    if isinstance(address, TcpAddress) and secret_file is None:
+        if lends:
+            raise CommandError(
+                "--allow-ambient-identity on TCP needs --session-secret-file: without it whoever reaches the port gets "
+                "decrypted what Krapao's own identity opens. A unix socket (--listen unix:/path) needs none"
+            )
+        if not insecure:
+            raise CommandError(
+                f"--listen {address}: a TCP port can be reached by others (on loopback by every user of the machine), "
+                "so give --session-secret-file FILE, and Miwen the same file (`openssl rand -hex 32 > FILE` makes "
+                "one). Or listen on a unix socket (--listen unix:/path), or serve everyone with "
+                "--insecure-no-session-secret"
+            )
+    if secret_file is not None:
+        try:
+            read_secret_file(secret_file)
+        except SessionSecretError as error:
+            raise CommandError(f"--session-secret-file: {error}") from error
+
+
+def _ambient(providers: str, keys: Sequence[str], repositories: Sequence[str]) -> AmbientBounds:
+    """What may be opened with identities of Krapao's own.
+
+    Raises:
+        CommandError: a provider has none, or a bound is missing.
+    """
+    names = {name.strip() for name in providers.split(",") if name.strip()}
     for name in sorted(names - set(AMBIENT_PROVIDERS)):
         raise CommandError(f"--allow-ambient-identity: {name!r} is none of {', '.join(AMBIENT_PROVIDERS)}")
-    return names
+    found: dict[str, tuple[str, ...]] = {}
+    for each in keys:
+        provider, equals, pattern = each.partition("=")
+        if provider not in names or not equals or not pattern:
+            raise CommandError(
+                f"--ambient-key {each!r}: write PROVIDER=PATTERN, with a provider of --allow-ambient-identity"
+            )
+        found[provider] = (*found.get(provider, ()), pattern)
+    for name in sorted(names - set(found)):
+        raise CommandError(
+            f"--allow-ambient-identity {name} needs --ambient-key {name}=PATTERN: the keys that Decryptors may use "
+            f"Krapao's own identity for ({name}=** for every key that it opens)"
+        )
+    if names and not repositories:
+        raise CommandError(
+            "--allow-ambient-identity needs --ambient-repository PATTERN: the URLs of the repositories whose files may "
+            "be opened with Krapao's own identity (** for all)"
+        )
+    if repositories and not names:
+        raise CommandError("--ambient-repository is of no use without --allow-ambient-identity")
+    return AmbientBounds(found, tuple(repositories))
 
 
 def _vault_address(text: str, name: str) -> str:

@@ -59,6 +59,17 @@ def krapao(
     listen: Annotated[
         str, typer.Option(help="unix:/path or tcp:host:port to serve on.", envvar="JIEMI_LISTEN")
     ] = "tcp:127.0.0.1:50208",
+    session_secret_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with the secret that Miwen has to show, one a line; needed on TCP. It is read at each session.",
+            envvar="JIEMI_SESSION_SECRET_FILE",
+        ),
+    ] = None,
+    insecure_no_session_secret: Annotated[
+        bool,
+        typer.Option("--insecure-no-session-secret", help="Serve everyone who reaches the TCP port."),
+    ] = False,
     runtime_dir: Annotated[
         Path, typer.Option(help="Directory in memory (tmpfs) for GnuPG homes.", envvar="JIEMI_RUNTIME_DIR")
     ] = Path("/dev/shm"),  # noqa: S108 - a tmpfs is wanted
@@ -77,6 +88,22 @@ def krapao(
             envvar="JIEMI_ALLOW_AMBIENT_IDENTITY",
         ),
     ] = "",
+    ambient_key: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Keys that Decryptors may use the Pod's own identity for, for example aws=arn:aws:kms:*:*:key/*; may "
+            "be repeated. Each provider of --allow-ambient-identity needs one.",
+            metavar="PROVIDER=PATTERN",
+        ),
+    ] = None,
+    ambient_repository: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="URLs of the repositories whose files may be opened with the Pod's own identity; may be repeated. "
+            "--allow-ambient-identity needs one.",
+            metavar="PATTERN",
+        ),
+    ] = None,
     allow_vault_address: Annotated[
         list[str] | None,
         typer.Option(
@@ -105,6 +132,8 @@ def krapao(
     with told_to_user():
         run(
             listen=listen,
+            session_secret_file=session_secret_file,
+            insecure_no_session_secret=insecure_no_session_secret,
             state_dir=state_dir,
             runtime_dir=runtime_dir,
             sops=sops,
@@ -112,6 +141,8 @@ def krapao(
             allow_file_urls=allow_file_urls,
             ssh_known_hosts=ssh_known_hosts,
             allow_ambient_identity=allow_ambient_identity,
+            ambient_keys=ambient_key or [],
+            ambient_repositories=ambient_repository or [],
             vault_addresses=allow_vault_address or [],
             require_vault_address=require_vault_address,
             age_plugins=age_plugins,
@@ -125,6 +156,20 @@ def miwen(
     krapao: Annotated[
         str, typer.Option(help="Where Krapao serves: unix:/path or tcp:host:port.", envvar="JIEMI_KRAPAO")
     ],
+    session_secret: Annotated[
+        str | None,
+        typer.Option(
+            help="Secret whose key `token` is shown to Krapao, of Miwen's own namespace; made where it is missing.",
+            metavar="[NAMESPACE/]NAME",
+        ),
+    ] = None,
+    session_secret_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with the secret that is shown to Krapao, in place of --session-secret.",
+            envvar="JIEMI_SESSION_SECRET_FILE",
+        ),
+    ] = None,
     kubeconfig: _Kubeconfig = None,
     context: _Context = None,
     namespace: Annotated[str | None, typer.Option(help="Only look at this namespace.")] = None,
@@ -179,6 +224,8 @@ def miwen(
     with told_to_user():
         run(
             krapao=krapao,
+            session_secret=session_secret,
+            session_secret_file=session_secret_file,
             kubeconfig=kubeconfig,
             context=context,
             namespace=namespace,
@@ -292,6 +339,10 @@ app.add_typer(probe_app, name="probe")
 @probe_app.command("krapao")
 def probe_krapao(
     address: Annotated[str, typer.Option(help="Where Krapao serves: unix:/path or tcp:host:port.")],
+    session_secret_file: Annotated[
+        Path | None,
+        typer.Option(help="The file of Krapao's flag of that name.", envvar="JIEMI_SESSION_SECRET_FILE"),
+    ] = None,
     timeout: Annotated[
         float, typer.Option(parser=parse_duration, help="Longest wait for an answer.", metavar="DURATION")
     ] = "5s",  # type: ignore[assignment] # the parser reads the default too
@@ -300,7 +351,7 @@ def probe_krapao(
     from jiemi.cli.probe import probe_krapao
 
     with told_to_user():
-        probe_krapao(address, timeout_seconds=timeout)
+        probe_krapao(address, timeout_seconds=timeout, session_secret_file=session_secret_file)
 
 
 @probe_app.command("miwen")

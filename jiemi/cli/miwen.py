@@ -15,6 +15,7 @@ from jiemi.blocking.memory import keep_trimmed
 from jiemi.cli.errors import CommandError
 from jiemi.cli.metrics import metrics_address_of, start_metrics
 from jiemi.cli.running import forbid_core_dumps, run_until_signalled
+from jiemi.cli.session_secrets import secret_name, secret_of_file
 from jiemi.core.policy import Policy, read_policy
 from jiemi.core.protected import DEFAULT_NAMESPACE, Protection, require_openable
 from jiemi.miwen.kubernetes.access import pods_namespace
@@ -23,14 +24,17 @@ from jiemi.miwen.kubernetes.real import KubernetesSettings, open_kubernetes
 from jiemi.miwen.metrics import MiwenMetrics
 from jiemi.miwen.reconcile import Tenancy
 from jiemi.miwen.service import MiwenSettings, run_miwen
+from jiemi.miwen.session_secret import SessionSecretStore
 from jiemi.rpc.address import ANY_HOST, TcpAddress, parse_address
 from jiemi.rpc.bridge import open_bridge
-from jiemi.rpc.client import ClientSettings, connect
+from jiemi.rpc.client import ClientSettings, SecretSource, connect
 
 
 def run(
     *,
     krapao: str,
+    session_secret: str | None,
+    session_secret_file: Path | None,
     kubeconfig: Path | None,
     context: str | None,
     namespace: str | None,
@@ -54,6 +58,9 @@ def run(
             raise ValueError(f"{address} is an address to listen on; name Krapao's host and port")
     except ValueError as error:
         raise CommandError(f"--krapao: {error}") from error
+    if session_secret is not None and session_secret_file is not None:
+        raise CommandError("--session-secret and --session-secret-file exclude each other")
+    secret_at = secret_name(session_secret) if session_secret is not None else None
     settings = MiwenSettings(
         interval_seconds=interval_seconds,
         alive_file=alive_file,
@@ -77,15 +84,22 @@ def run(
     async def main() -> None:
         async with (
             open_bridge() as bridge,
-            connect(address, bridge=bridge, settings=ClientSettings()) as client,
             open_kubernetes(kubernetes_settings) as kubernetes,
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(keep_trimmed)
-            metrics = MiwenMetrics(requests=kubernetes.requests.snapshot)
-            if metrics_address is not None:
-                await start_metrics(nursery, metrics.registry, metrics_address, service="miwen")
-            await run_miwen(kubernetes, client, settings, now=_now, random=random.random, metrics=metrics)
+            secret: SecretSource | None = None
+            if session_secret_file is not None:
+                secret = secret_of_file(session_secret_file)
+            elif secret_at is not None:
+                store = SessionSecretStore(kubernetes, *secret_at)
+                nursery.start_soon(store.provide)
+                secret = store.read
+            async with connect(address, bridge=bridge, settings=ClientSettings(), secret=secret) as client:
+                metrics = MiwenMetrics(requests=kubernetes.requests.snapshot)
+                if metrics_address is not None:
+                    await start_metrics(nursery, metrics.registry, metrics_address, service="miwen")
+                await run_miwen(kubernetes, client, settings, now=_now, random=random.random, metrics=metrics)
 
     if alive_file is not None:
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 import trio
 
 from jiemi.cli.errors import CommandError
+from jiemi.cli.session_secrets import secret_of_file
 from jiemi.core.errors import JiemiError
 from jiemi.rpc.address import parse_address
 from jiemi.rpc.bridge import open_bridge
@@ -15,19 +16,21 @@ from jiemi.rpc.client import ClientSettings, connect
 from jiemi.rpc.contract import GitCredentials, Source
 
 
-def probe_krapao(address: str, *, timeout_seconds: float) -> None:
+def probe_krapao(address: str, *, timeout_seconds: float, session_secret_file: Path | None = None) -> None:
     """Ask Krapao something that it answers without asking any host: the head of a URL that no host can have.
 
     Raises:
         CommandError: it does not answer as Krapao does.
     """
 
+    secret = secret_of_file(session_secret_file) if session_secret_file is not None else None
+
     async def ask() -> None:
         settings = ClientSettings(connect_timeout_seconds=timeout_seconds, wait_for_connection_seconds=timeout_seconds)
         with trio.fail_after(timeout_seconds):
             async with (
                 open_bridge() as bridge,
-                connect(parse_address(address), bridge=bridge, settings=settings) as krapao,
+                connect(parse_address(address), bridge=bridge, settings=settings, secret=secret) as krapao,
                 krapao.open(Source("probe:"), GitCredentials()) as repository,
             ):
                 await repository.head(max_age_seconds=0)

@@ -208,8 +208,10 @@ REASONS: Mapping[str, ReasonInfo] = {
     ),
     "AmbientIdentityNotAllowed": ReasonInfo(
         Kind.STALLED,
-        "The provider names no credential, and Krapao lends no identity of its own Pod for it.",
-        "Give credentials in the provider, or start Krapao with `--allow-ambient-identity`.",
+        "The provider names no credential, and Krapao lends no identity of its own Pod for it, or not for this key or "
+        "repository.",
+        "Give credentials in the provider, or ask the operator for `--allow-ambient-identity`, `--ambient-key` and "
+        "`--ambient-repository`.",
     ),
     "KeyInvalid": ReasonInfo(
         Kind.STALLED,
@@ -369,6 +371,12 @@ REASONS: Mapping[str, ReasonInfo] = {
         Kind.WAITING,
         "Miwen can't reach Krapao, or the connection ended in the middle of a call.",
         "Look at the StatefulSet `repository`; Miwen connects again by itself.",
+    ),
+    "KrapaoAccessDenied": ReasonInfo(
+        Kind.WAITING,
+        "Krapao gives Miwen no session, because the session secret is missing or is not the one that Krapao has.",
+        "Give both the same secret (`--session-secret-file`, `--session-secret`). After a change of the Secret wait "
+        "two minutes for Krapao's volume.",
     ),
     "Timeout": ReasonInfo(
         Kind.TRANSIENT,

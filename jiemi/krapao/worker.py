@@ -70,6 +70,7 @@ class Worker:
         nursery: trio.Nursery,
         parsers: FairLimiter,
     ) -> None:
+        self._name = name
         self._log = log.bind(repository=name)
         self._store = store
         self._decrypter = decrypter
@@ -244,6 +245,7 @@ class Worker:
                 whole=request.whole_file,
                 allowed_recipients=request.allowed_recipients,
                 askers=askers,
+                repository=self._name,
             )
         except JiemiError as error:
             if request.allow_plain and error.failure.reason == "NotEncrypted":

@@ -23,6 +23,7 @@ import asyncio
 import contextlib
 import functools
 import importlib.resources
+import logging
 import socket
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -31,7 +32,6 @@ from typing import Any, TypeVar
 
 import capnp
 import outcome
-import structlog
 import trio
 
 from jiemi.core.errors import JiemiError
@@ -46,13 +46,14 @@ from jiemi.rpc.capability import (
     served_class,
     where,
 )
+from jiemi.rpc.rare_log import rare_log
 
 T = TypeVar("T")
 
 StartTask = Callable[[Callable[[], Awaitable[None]]], None]
 """How a trio task is started, for example a nursery's `start_soon`. May raise what a closed nursery or channel does."""
 
-_log = structlog.get_logger("jiemi.rpc")
+_rare_log = rare_log("jiemi.rpc")
 
 
 class Bridge:
@@ -86,6 +87,8 @@ class Bridge:
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(_log_loop_error)
+        # It warns of each write to a peer that has gone, so a peer could fill the log.
+        logging.getLogger("asyncio").setLevel(logging.ERROR)
         self._stop = asyncio.Event()
         async with capnp.kj_loop():
             self._schema = _load_schema()
@@ -403,10 +406,13 @@ def _made_anew(error: Exception) -> Exception:
         return PeerLostError("the connection ended")
     if isinstance(error, capnp.KjException) and error.type == "UNIMPLEMENTED":
         return PeerTooOldError("the peer does not know the method")
-    _log.error("a call over the RPC failed", error=where(error))
+    # A peer can cause it, by a capability that is none for example.
+    place = where(error)
+    _rare_log.error("a call over the RPC failed", kind=place, error=place)
     return PeerFaultError(f"the call failed ({type(error).__name__})")
 
 
 def _log_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     error = context.get("exception")
-    _log.error("the RPC loop met an error", error=None if error is None else where(error))
+    place = "" if error is None else where(error)
+    _rare_log.error("the RPC loop met an error", kind=place, error=place or None)

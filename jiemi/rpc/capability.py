@@ -13,14 +13,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-import structlog
+from jiemi.rpc.rare_log import rare_log
 
 T = TypeVar("T")
 
 WORD_BYTES = 8
 """Cap'n Proto's unit of size."""
 
-_log = structlog.get_logger("jiemi.rpc")
+_log = rare_log("jiemi.rpc")
 
 
 class BridgeError(Exception):
@@ -146,7 +146,8 @@ def served_class(interface: Any, give_up: type[BaseException]) -> Any:
             except PeerLostError:
                 pass  # whoever asked is going, or this end is
             except Exception as error:  # noqa: BLE001  must not reach pycapnp, see the module's rules
-                _log.error("a method of the RPC failed", method=name, error=where(error))
+                place = where(error)
+                _log.error("a method of the RPC failed", kind=place, method=name, error=place)
             raise give_up from None
 
         return run

@@ -1,8 +1,11 @@
 """A `Krapao` that is another process, reached over Cap'n Proto.
 
 One task keeps one connection: it connects when the first call wants it, and again, with exponential backoff and jitter,
-whenever it has ended. A call takes the connection that there is, or waits a little for one. The end of a connection
-cancels the scope of each call that is on it, which then raises KrapaoUnavailable.
+whenever it has ended while a repository is open. Krapao closes a session in which nothing is open; then the next call
+connects again. A call takes the connection that there is, or waits a little for one. The end of a connection cancels
+the scope of each call that is on it, which then raises KrapaoUnavailable.
+
+No more than `ClientSettings.calls` are under way at once. Krapao cuts off a client that has thousands.
 
 A repository's handle outlives connections. It remembers its source and credentials, and opens itself anew with the
 first call on each connection; that costs no round trip, because the opening travels in front of the call.
@@ -12,13 +15,15 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, TypeVar
 
 import attrs
+import structlog
 import trio
 
 from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.sensitive import SensitiveText
 from jiemi.rpc import codec
 from jiemi.rpc.address import ANY_HOST, Address, TcpAddress
 from jiemi.rpc.bridge import Bridge
@@ -44,6 +49,11 @@ from jiemi.rpc.sockets import detach, open_connection
 
 T = TypeVar("T")
 
+_log = structlog.get_logger("jiemi.rpc")
+
+SecretSource = Callable[[], Awaitable[SensitiveText]]
+"""Gives the secret that Krapao asks for. May raise JiemiError; then there is no connection, and calls tell it."""
+
 _MOST_DOUBLINGS = 16
 """Of the backoff; 2**16 times the first wait is beyond any sensible longest one."""
 
@@ -58,6 +68,7 @@ class ClientSettings:
         head_timeout_seconds: for one `head`, the waiting included.
         files_timeout_seconds: for one `files`, likewise.
         render_timeout_seconds: for one `render`, likewise.
+        calls: how many calls are under way at once; others wait for one of them, and their deadlines run meanwhile.
         backoff_first_seconds: the longest wait after the first attempt that failed; doubled after each more.
         backoff_most_seconds: the longest wait after many.
     """
@@ -67,22 +78,26 @@ class ClientSettings:
     head_timeout_seconds: float = 60
     files_timeout_seconds: float = 120
     render_timeout_seconds: float = 120
+    calls: int = 3_000
     backoff_first_seconds: float = 0.1
     backoff_most_seconds: float = 10
 
 
 @contextlib.asynccontextmanager
 async def connect(
-    address: Address, *, bridge: Bridge, settings: ClientSettings | None = None
+    address: Address, *, bridge: Bridge, settings: ClientSettings | None = None, secret: SecretSource | None = None
 ) -> AsyncIterator[KrapaoClient]:
     """The Krapao at an address, for as long as the context lasts. Connects with the first call; fails only in calls.
+
+    Args:
+        secret: gives the session secret, anew for each connection; None sends none.
 
     Raises:
         ValueError: the address is one to listen on only.
     """
     if isinstance(address, TcpAddress) and (address.host == ANY_HOST or address.port == 0):
         raise ValueError(f"{address} is an address to listen on; name Krapao's host and port")
-    client = KrapaoClient(address, bridge, settings or ClientSettings())
+    client = KrapaoClient(address, bridge, settings or ClientSettings(), secret)
     error: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
@@ -146,7 +161,15 @@ class _Connection:
 class KrapaoClient:
     """The `Krapao` of `connect`."""
 
-    def __init__(self, address: Address, bridge: Bridge, settings: ClientSettings) -> None:
+    def __init__(
+        self, address: Address, bridge: Bridge, settings: ClientSettings, secret: SecretSource | None = None
+    ) -> None:
+        self._secret = secret
+        self._refused: Failure | None = None
+        self._refusals = 0
+        self._open_repositories = 0
+        self._warned_of_unchecked = False
+        self.calls = trio.CapacityLimiter(settings.calls)
         self._address = address
         self._bridge = bridge
         self.settings = settings
@@ -159,22 +182,31 @@ class KrapaoClient:
     async def open(self, source: Source, credentials: GitCredentials, tenant: str = "") -> AsyncIterator[Repository]:
         """A repository. See `jiemi.rpc.contract.Krapao`."""
         repository = _Repository(self, self._bridge, source, credentials, tenant)
+        self._open_repositories += 1
         try:
             yield repository
         finally:
+            self._open_repositories -= 1
             repository.close()
 
     async def connected(self) -> _Connection:
         """The connection, waited for a little.
 
         Raises:
-            JiemiError: KrapaoUnavailable.
+            JiemiError: KrapaoUnavailable; KrapaoAccessDenied, or what keeps the secret from being had.
         """
         self._wanted.set()
         with trio.move_on_after(self.settings.wait_for_connection_seconds):
             while self._connection is None:
+                refusals = self._refusals
                 await self._connection_made.wait()
-            return self._connection
+                if self._refusals != refusals:
+                    break
+            else:
+                return self._connection
+        if self._refused is not None:
+            message = f"no session with Krapao at {self._address}: {self._refused.message}"
+            raise JiemiError(self._refused.reason, message)
         raise JiemiError("KrapaoUnavailable", f"no connection to Krapao at {self._address}: {self._trouble}")
 
     def lost(self) -> JiemiError:
@@ -182,11 +214,13 @@ class KrapaoClient:
         return JiemiError("KrapaoUnavailable", f"the connection to Krapao at {self._address} ended during the call")
 
     async def _keep_connected(self) -> None:
-        await self._wanted.wait()
         failures = 0
         while True:
+            await self._wanted.wait()  # without a deadline: until a call needs a connection
             if await self._connect_once():
                 failures = 0
+                if not self._open_repositories:
+                    self._wanted = trio.Event()
             # Full jitter, so that many clients do not all come back to a restarted server at once.
             longest = self.settings.backoff_first_seconds * 2 ** min(failures, _MOST_DOUBLINGS)
             failures += 1
@@ -230,6 +264,7 @@ class KrapaoClient:
                     await ready.wait()
                     session = await self._open_session(bootstrap)
                     if session is not None:
+                        self._refused = None
                         connection = self._connection = _Connection(session, forget)
                         self._connection_made.set()
                 if connection is not None:
@@ -242,15 +277,39 @@ class KrapaoClient:
         return connection is not None
 
     async def _open_session(self, bootstrap: Remote | None) -> Remote | None:
-        def write(call: Any) -> None:
-            call.protocolVersion = codec.PROTOCOL_VERSION
-
         if bootstrap is None:
             return None
         try:
-            return await bootstrap.call("openSession", write, lambda answer: self._bridge.hold(answer.session))
+            secret = await self._secret() if self._secret is not None else None
+            session, checked = await bootstrap.call(
+                "openSession",
+                lambda call: codec.write_session_request(call, secret),
+                lambda answer: _read_session(answer, self._bridge),
+            )
         except BridgeError:
             return None
+        except JiemiError as error:
+            if self._refused != error.failure:
+                _log.warning("session_refused", reason=error.failure.reason, message=error.failure.message)
+            self._refused = error.failure
+            self._refusals += 1
+            self._connection_made.set()
+            self._connection_made = trio.Event()
+            return None
+        if secret is not None and not checked and not self._warned_of_unchecked:
+            self._warned_of_unchecked = True
+            _log.warning(
+                "session_secret_not_checked",
+                why="Krapao is of an older release, or was started without --session-secret-file: anyone who reaches "
+                "its port is served",
+            )
+        return session
+
+
+def _read_session(answer: Any, bridge: Bridge) -> tuple[Remote, bool]:
+    """The session, and whether Krapao compared the secret. Raises the JiemiError that the answer holds."""
+    checked = codec.read_session_checked(answer)
+    return bridge.hold(answer.session), checked
 
 
 class _Repository:
@@ -274,40 +333,41 @@ class _Repository:
             self._opened = None
 
     async def head(self, *, max_age_seconds: float) -> Head:
-        with (
-            self._translated_errors(),
-            _deadline("tell the newest revision", self._client.settings.head_timeout_seconds),
-        ):
-            connection = await self._client.connected()
-            with connection.scope():
-                return await self._on(connection).call(
-                    "head",
-                    lambda call: codec.write_max_age(call, max_age_seconds),
-                    lambda answer: codec.read_head_result(answer.result),
-                )
+        return await self._call(
+            "head",
+            lambda call: codec.write_max_age(call, max_age_seconds),
+            codec.read_head_result,
+            "tell the newest revision",
+            self._client.settings.head_timeout_seconds,
+        )
 
     async def files(self, request: FilesRequest) -> Files:
-        with (
-            self._translated_errors(),
-            _deadline("tell which files match", self._client.settings.files_timeout_seconds),
-        ):
-            connection = await self._client.connected()
-            with connection.scope():
-                return await self._on(connection).call(
-                    "files",
-                    lambda call: codec.write_files_request(call.request, request),
-                    lambda answer: codec.read_files_result(answer.result),
-                )
+        return await self._call(
+            "files",
+            lambda call: codec.write_files_request(call.request, request),
+            codec.read_files_result,
+            "tell which files match",
+            self._client.settings.files_timeout_seconds,
+        )
 
     async def render(self, request: RenderRequest) -> Rendered:
-        with self._translated_errors(), _deadline("decrypt the file", self._client.settings.render_timeout_seconds):
-            connection = await self._client.connected()
-            with connection.scope():
-                return await self._on(connection).call(
-                    "render",
-                    lambda call: codec.write_render_request(call.request, request),
-                    lambda answer: codec.read_render_result(answer.result),
-                )
+        return await self._call(
+            "render",
+            lambda call: codec.write_render_request(call.request, request),
+            codec.read_render_result,
+            "decrypt the file",
+            self._client.settings.render_timeout_seconds,
+        )
+
+    async def _call(
+        self, method: str, write: Callable[[Any], None], read: Callable[[Any], T], what: str, timeout_seconds: float
+    ) -> T:
+        """Call a method whose answer is a result, on the connection that there is."""
+        with self._translated_errors(), _deadline(what, timeout_seconds):
+            async with self._client.calls:
+                connection = await self._client.connected()
+                with connection.scope():
+                    return await self._on(connection).call(method, write, lambda answer: read(answer.result))
 
     async def watch(self, on_moved: Callable[[Head], None]) -> None:
         # Without a deadline: a watch lasts until it is cancelled or its connection ends.

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -59,6 +60,9 @@ MAX_MESSAGE_BYTES = MAX_RENDERED_MESSAGE_BYTES + 64 * 1024
 """The largest message, with room for what is around the documents. The same for both ends, because Cap'n Proto sends no
 message that is larger than the end would itself receive."""
 
+MAX_TEXT_BYTES = 512 * 1024
+"""The longest single text that is taken in a message: a credential, key, bundle of authorities, URL or path."""
+
 _REASON = re.compile(r"[A-Z][A-Za-z]{0,63}")
 
 
@@ -81,12 +85,15 @@ def _get_text(reader: Reader, field: str) -> str:
     """A text field.
 
     Raises:
-        JiemiError: InvalidSpec where the bytes are not UTF-8.
+        JiemiError: InvalidSpec where the bytes are not UTF-8, LimitExceeded where they are too many.
     """
     try:
-        return str(getattr(reader, field))
+        text = str(getattr(reader, field))
     except UnicodeDecodeError:
         raise JiemiError("InvalidSpec", f"{field} came as text that is not UTF-8") from None
+    if len(text) > MAX_TEXT_BYTES:
+        raise JiemiError("LimitExceeded", f"{field} is longer than {MAX_TEXT_BYTES} bytes")
+    return text
 
 
 def _get_optional(reader: Reader, field: str) -> str | None:
@@ -99,6 +106,35 @@ def _which(reader: Reader) -> str:
         return str(reader.which)
     except Exception:  # noqa: BLE001  pycapnp's exception, which only the bridge may import
         return ""
+
+
+# The session
+
+
+def write_session_request(builder: Builder, secret: SensitiveText | None) -> None:
+    builder.protocolVersion = PROTOCOL_VERSION
+    _put_text(builder, "secret", None if secret is None else secret.reveal())
+
+
+def read_secret(reader: Reader) -> str | None:
+    """The secret that a client shows; None where it shows none. Raises as `_get_text`."""
+    return _get_optional(reader, "secret")
+
+
+def write_session(builder: Builder, session: object, failure: Failure | None, *, checked: bool) -> None:
+    """`session` is a capability of the bridge."""
+    builder.protocolVersion = PROTOCOL_VERSION
+    builder.session = session
+    builder.secretChecked = checked
+    if failure is not None:
+        write_failure(builder.init("failure"), failure)
+
+
+def read_session_checked(reader: Reader) -> bool:
+    """Whether the server compared the secret. Raises the JiemiError that the answer holds."""
+    if reader._has("failure"):
+        raise JiemiError.of(read_failure(reader.failure))
+    return bool(reader.secretChecked)
 
 
 # Source and credentials
@@ -154,6 +190,17 @@ def read_credentials(reader: Reader) -> GitCredentials:
     return GitCredentials(
         **{name: SensitiveText(_get_text(reader, field)) for name, field in _CREDENTIALS.items() if reader._has(field)}
     )
+
+
+def source_bytes(source: Source) -> int:
+    """About how many bytes of memory a source takes."""
+    return sum(map(sys.getsizeof, (source.url, source.branch, source.tag, source.commit)))
+
+
+def credentials_bytes(credentials: GitCredentials) -> int:
+    """About how many bytes of memory credentials take: text of four bytes a character where one needs that."""
+    values = (credentials.username, credentials.token, credentials.ssh, credentials.known_hosts)
+    return sum(sys.getsizeof(value.reveal()) for value in values if value is not None)
 
 
 # head
@@ -219,8 +266,8 @@ def read_files_request(reader: Reader) -> FilesRequest:
 
 
 def files_request_bytes(request: FilesRequest) -> int:
-    """About how many bytes the request holds."""
-    return sum(len(text) + DOCUMENT_OVERHEAD_BYTES for text in (*request.patterns, *request.exclude))
+    """About how many bytes of memory the request takes."""
+    return sum(map(sys.getsizeof, (*request.patterns, *request.exclude)))
 
 
 def files_bytes(files: Files) -> int:
@@ -380,7 +427,7 @@ def _get_texts(reader: Reader, field: str) -> tuple[str, ...]:
 
 
 def request_bytes(request: RenderRequest) -> int:
-    """About how many bytes the request holds.
+    """About how many bytes of memory the request takes.
 
     Counted here, because pycapnp's `total_size` of a reader ends the process where a message is damaged: it lets the
     C++ exception through (seen in 2.2.4; `except +` is missing in its capnp_cpp.pxd).
@@ -392,7 +439,7 @@ def request_bytes(request: RenderRequest) -> int:
         *request.allowed_recipients,
         *(text for key in request.keys for text in _texts_of(key)),
     )
-    return sum(len(text) for text in texts)
+    return sum(map(sys.getsizeof, texts))
 
 
 def _texts_of(key: DecryptionKey) -> Iterator[str]:

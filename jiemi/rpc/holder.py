@@ -20,6 +20,10 @@ from jiemi.core.errors import Failure, JiemiError
 from jiemi.rpc.bridge import Bridge
 from jiemi.rpc.capability import where
 from jiemi.rpc.contract import Files, FilesRequest, Head, Rendered, RenderRequest, Repository
+from jiemi.rpc.limits import Account
+
+_ANSWER_BYTES = 4 * 1024
+"""What an answer that was not taken costs, beside what is in it."""
 
 _log = structlog.get_logger("jiemi.rpc")
 
@@ -100,26 +104,39 @@ class Permit:
 
 
 class Budget:
-    """Bytes that may be in flight. On the trio side."""
+    """Bytes that may be in flight. On the trio side.
 
-    def __init__(self, limit_bytes: int, bridge: Bridge) -> None:
+    Args:
+        account: charged too, for as long as they are.
+    """
+
+    def __init__(self, limit_bytes: int, bridge: Bridge, account: Account) -> None:
         self._limit = limit_bytes
         self._bridge = bridge
+        self._account = account
         self._used = 0
         self._turn = trio.Lock()
         self._given_back = trio.Event()
 
     async def acquire(self, size: int) -> Permit:
-        """Wait, first come first served, until there is room; one that is larger than all of it goes alone."""
+        """Wait, first come first served, until there is room; one that is larger than all of it goes alone.
+
+        Raises:
+            JiemiError: KrapaoUnavailable where the account has no room.
+        """
+        size += _ANSWER_BYTES
         async with self._turn:
             while self._used and self._used + size > self._limit:
                 self._given_back = trio.Event()
                 await self._given_back.wait()
+            if not self._account.charge(size):
+                raise JiemiError("KrapaoUnavailable", "Krapao holds as much for its clients as it may")
             self._used += size
         return Permit(lambda: self._bridge.to_trio(self._give_back, size))
 
     def _give_back(self, size: int) -> None:
         self._used -= size
+        self._account.give_back(size)
         self._given_back.set()
 
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import ipaddress
 import os
 import socket
 import stat
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import attrs
 import trio
 
 from jiemi.rpc.address import ANY_HOST, Address, TcpAddress, UnixAddress
@@ -29,6 +32,9 @@ _KEEPALIVE_IDLE_SECONDS = 15
 _KEEPALIVE_INTERVAL_SECONDS = 5
 _KEEPALIVE_PROBES = 3
 _USER_TIMEOUT_MILLISECONDS = 30_000
+
+_PEER_CREDENTIALS = struct.Struct("iII")
+"""struct ucred: process, user, group (unix(7), SO_PEERCRED)."""
 
 
 class ListenError(Exception):
@@ -151,17 +157,54 @@ async def open_connection(address: Address) -> trio.SocketStream:
     return await trio.open_tcp_stream(address.host, address.port)
 
 
+@attrs.frozen
+class Peer:
+    """Who is at the other end of a connection.
+
+    Attributes:
+        host: the address it comes from; of a unix socket "unix".
+        is_local: whether that is this machine.
+        uid: of its process, of a unix socket; None of TCP.
+    """
+
+    host: str
+    is_local: bool
+    uid: int | None
+
+
+def peer_of(stream: trio.SocketStream) -> Peer:
+    """Who has connected.
+
+    Raises:
+        OSError: it has gone already.
+    """
+    sock = stream.socket
+    if sock.family == socket.AF_UNIX:
+        data = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER_CREDENTIALS.size)
+        return Peer("unix", is_local=True, uid=_PEER_CREDENTIALS.unpack(data)[1])
+    address = ipaddress.ip_address(sock.getpeername()[0].partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return Peer(str(address), is_local=address.is_loopback, uid=None)
+
+
 def detach(stream: trio.SocketStream) -> socket.socket:
     """The stream's socket, which is the caller's from now on, set to notice a peer that is gone."""
     sock = socket.socket(fileno=stream.socket.detach())
-    if sock.family in {socket.AF_INET, socket.AF_INET6}:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in (
-            (socket.TCP_NODELAY, 1),
-            (socket.TCP_KEEPIDLE, _KEEPALIVE_IDLE_SECONDS),
-            (socket.TCP_KEEPINTVL, _KEEPALIVE_INTERVAL_SECONDS),
-            (socket.TCP_KEEPCNT, _KEEPALIVE_PROBES),
-            (socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MILLISECONDS),
-        ):
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
+    notice_a_peer_that_is_gone(sock)
     return sock
+
+
+def notice_a_peer_that_is_gone(sock: socket.socket | trio.socket.SocketType) -> None:
+    """Have the kernel end a TCP connection whose peer says nothing at all any more."""
+    if sock.family not in {socket.AF_INET, socket.AF_INET6}:
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        (socket.TCP_NODELAY, 1),
+        (socket.TCP_KEEPIDLE, _KEEPALIVE_IDLE_SECONDS),
+        (socket.TCP_KEEPINTVL, _KEEPALIVE_INTERVAL_SECONDS),
+        (socket.TCP_KEEPCNT, _KEEPALIVE_PROBES),
+        (socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MILLISECONDS),
+    ):
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -31,6 +31,7 @@ from contract.kubernetes_parts import (
 
 from jiemi.core.decryptor import API_VERSION, KIND
 from jiemi.core.errors import JiemiError
+from jiemi.core.sensitive import SensitiveText
 from jiemi.core.watch import Bookmark, Change, Expired
 from jiemi.miwen.kubernetes.port import JsonObject
 
@@ -130,6 +131,26 @@ class KubernetesContract:
         with pytest.raises(JiemiError) as caught:
             await world.kubernetes.get_secret(world.namespace, name)
         assert caught.value.failure.reason == "SecretNotFound"
+
+    async def test_a_secret_is_made_where_there_is_none_and_never_changed(self, world: World) -> None:
+        kubernetes = world.kubernetes
+        assert await kubernetes.create_secret(world.namespace, "made", {"token": SensitiveText(CANARY)}) is True
+        assert await kubernetes.create_secret(world.namespace, "made", {"token": SensitiveText("other")}) is False
+        live = await world.get("v1", "Secret", world.namespace, "made")
+        assert live["data"] == {"token": encoded(CANARY)}
+        assert kubernetes.requests.snapshot().of("create", "secrets") == 2
+
+    async def test_a_secret_needs_a_namespace_that_stays_and_the_right_to_make_it(self, world: World) -> None:
+        missing = f"{world.namespace}-not"
+        reason, message = await failure_of(
+            world.kubernetes.create_secret(missing, "s", {"token": SensitiveText(CANARY)})
+        )
+        assert reason == "NamespaceNotFound"
+        async with world.limited({("get", "secrets")}) as kubernetes:
+            doing = kubernetes.create_secret(world.namespace, "s", {"token": SensitiveText(CANARY)})
+            denial = await denied(doing, "SecretForbidden")
+        assert f"`create` on secrets of the core API group in namespace {world.namespace}" in denial
+        assert CANARY not in message + denial
 
     async def test_apply_creates_and_returns_metadata_only(self, world: World) -> None:
         manifest = secret("made", stringData={"password": CANARY})

@@ -202,6 +202,30 @@ def test_miwen_writes_nothing_of_the_namespace_that_it_runs_in(guarded: ApiServe
     assert guarded.apply({**secret, "metadata": {"name": "x", "namespace": NAMESPACE}}).status < 300
 
 
+def test_of_its_own_namespace_miwen_makes_the_session_secret_and_never_changes_it(
+    guarded: ApiServer, installed: ApiServer
+) -> None:
+    secrets = "/api/v1/namespaces/jiemi/secrets"
+    manifest = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "krapao-session", "namespace": "jiemi"},
+        "stringData": {"token": "t"},
+    }
+    token = {**manifest, "type": "bootstrap.kubernetes.io/token"}
+    assert is_refused(guarded.call("POST", f"{secrets}?dryRun=All", token), "jiemi-miwen-objects")
+    as_config_map = {**{k: v for k, v in manifest.items() if k != "stringData"}, "kind": "ConfigMap"}
+    assert is_refused(
+        guarded.call("POST", "/api/v1/namespaces/jiemi/configmaps?dryRun=All", as_config_map), "jiemi-miwen-objects"
+    )
+    guarded.call("POST", secrets, manifest).ok()
+    change = {"stringData": {"token": "another"}}
+    assert is_refused(guarded.call("PATCH", f"{secrets}/krapao-session", change, MERGE), "jiemi-miwen-objects")
+    assert is_refused(guarded.apply(manifest), "jiemi-miwen-objects")
+    assert is_refused(guarded.call("DELETE", f"{secrets}/krapao-session"), "jiemi-miwen-objects")
+    installed.call("DELETE", f"{secrets}/krapao-session").ok()
+
+
 def test_the_policies_hold_where_an_overlay_sets_another_namespace(guarded: ApiServer, installed: ApiServer) -> None:
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"namespace": NAMESPACE, "name": "miwen"}}
     installed.apply(account).ok()

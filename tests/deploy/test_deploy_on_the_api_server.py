@@ -150,6 +150,34 @@ def test_miwen_may_not(miwen: Any, verb: str, group: str, resource: str) -> None
     assert not miwen.may(verb, group, resource)
 
 
+def test_miwen_makes_and_reads_the_session_secret_where_its_other_rights_are_narrowed_to_one_namespace(
+    installed: Any, granted: Callable[[Any, str], set[Rule]]
+) -> None:
+    metadata = {"namespace": "jiemi", "name": "narrowed"}
+    installed.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}).ok()
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": metadata,
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "miwen-session-secret"},
+        "subjects": [{"kind": "ServiceAccount", **metadata}],
+    }
+    installed.apply(binding).ok()
+    narrowed = installed.service_account("jiemi", "narrowed")
+    until("the binding holds", lambda: narrowed.may("create", "", "secrets", "jiemi"))
+    secrets = "/api/v1/namespaces/jiemi/secrets"
+    made = narrowed.call("POST", secrets, secret("jiemi", "krapao-session", "x"))
+    assert made.status in (201, 409)  # another test's Miwen may have made it
+    assert narrowed.call("GET", f"{secrets}/krapao-session").status == 200
+    # Not another, not all of them, and not a change.
+    installed.apply(secret("jiemi", "other", "x")).ok()
+    assert narrowed.call("GET", f"{secrets}/other").status == 403
+    assert narrowed.call("GET", secrets).status == 403
+    assert narrowed.call("DELETE", f"{secrets}/krapao-session").status == 403
+    assert narrowed.apply(secret("jiemi", "krapao-session", "y")).status == 403
+    assert narrowed.call("POST", "/api/v1/namespaces/default/secrets", secret("default", "s", "x")).status == 403
+
+
 def test_krapao_has_no_right_at_all(installed: Any, granted: Callable[[Any, str], set[Rule]]) -> None:
     assert granted(installed.service_account("jiemi", "repository"), "jiemi") == set()
 

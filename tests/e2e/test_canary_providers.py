@@ -453,8 +453,7 @@ def _run(
         "VAULT_TOKEN": tenants["ambient-vault"].canaries[0],
     }
     krapao, address = lab.start_krapao(
-        "--allow-ambient-identity",
-        "vault",
+        *("--allow-ambient-identity", "vault", "--ambient-key", "vault=**", "--ambient-repository", "**"),
         "--state-dir",
         folder / "state",
         environment={**services.environment, **ours, **ambient},

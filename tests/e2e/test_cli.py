@@ -115,19 +115,27 @@ def test_tools_says_where_each_came_from(lab: Lab, tools: dict[str, Path]) -> No
     assert "there is no tool kubectl" in done.stderr
 
 
+_UNIX = ("--state-dir", "{folder}/x", "--listen", "unix:{folder}/l")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["krapao", "--state-dir", "/proc/nothing"], "state folder"),
+        (["krapao", "--state-dir", "/proc/nothing", "--listen", "unix:{folder}/l"], "state folder"),
         (["krapao", "--state-dir", "{folder}/x", "--listen", "tcp:host:many"], "--listen"),
-        (["krapao", "--state-dir", "{folder}/x", "--ssh-known-hosts", "/nowhere"], "--ssh-known-hosts /nowhere"),
+        (["krapao", *_UNIX, "--ssh-known-hosts", "/nowhere"], "--ssh-known-hosts /nowhere"),
         (["krapao", "--state-dir", "{folder}/x", "--allow-ambient-identity", "aws,huawei"], "'huawei' is none of aws"),
-        (["krapao", "--state-dir", "{folder}/x", "--allow-vault-address", "vault:8200"], "--allow-vault-address"),
-        (["krapao", "--state-dir", "{folder}/x", "--metrics-listen", "unix:/x"], "--metrics-listen: give host:port"),
-        (["krapao", "--state-dir", "{folder}/x", "--metrics-listen", "192.0.2.1:1"], "--metrics-listen: can't listen"),
+        (["krapao", *_UNIX, "--allow-vault-address", "vault:8200"], "--allow-vault-address"),
+        (["krapao", *_UNIX, "--metrics-listen", "unix:/x"], "--metrics-listen: give host:port"),
+        (["krapao", *_UNIX, "--metrics-listen", "192.0.2.1:1"], "--metrics-listen: can't listen"),
         (["miwen", "--krapao", "nonsense:", "--kubeconfig", "/dev/null"], "--krapao"),
         (["miwen", "--krapao", "unix:/x", "--kubeconfig", "/nowhere"], "/nowhere"),
         (["miwen", "--krapao", "unix:/x", "--interval", "soon"], "is no duration"),
+        (["miwen", "--krapao", "unix:/x", "--session-secret", "s"], "outside of a Pod"),
+        (
+            ["miwen", "--krapao", "unix:/x", "--session-secret", "n/s", "--session-secret-file", "/f"],
+            "exclude each other",
+        ),
         (["run-all", "--cluster", "cloud"], "--cluster cloud"),
         (["run-all", "--cluster", "current"], "--cluster current"),
     ],

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from api_server import ApiServer
@@ -70,3 +76,65 @@ def test_with_the_shipped_rights_secrets_and_configmaps_follow_and_the_rest_is_r
     )
     for kind in ("clusterrolebindings", "clusterroles"):
         installed.call("DELETE", f"/apis/rbac.authorization.k8s.io/v1/{kind}/e2e-more").ok()
+
+
+def test_on_tcp_miwen_makes_the_session_secret_and_only_who_has_it_is_served(lab: Lab, installed: ApiServer) -> None:
+    """As deploy/ has it: the Secret does not exist, Miwen makes it, Krapao mounts it."""
+    namespace = lab.namespace("e2e-session")
+    path = "/api/v1/namespaces/jiemi/secrets/krapao-session"
+    installed.call("DELETE", path)
+    kubeconfig = lab.service_account_kubeconfig("jiemi", "miwen")
+    # Krapao is not there yet: its Pod waits for the Secret's volume, which Miwen's start brings.
+    listen = lab.folder / "session-port"
+    miwen_arguments = ("--kubeconfig", kubeconfig, "--namespace", namespace, "--interval", "1s")
+    port = _free_port()
+    miwen = lab.start(
+        "miwen", "--krapao", f"tcp:127.0.0.1:{port}", *miwen_arguments, "--session-secret", "jiemi/krapao-session"
+    )
+    until("Miwen makes the Secret", lambda: installed.call("GET", path).status == 200, on_failure=miwen.log_text)
+    token = base64.b64decode(installed.call("GET", path).body["data"]["token"]).decode()
+    assert re.fullmatch("[0-9a-f]{64}", token)
+
+    mounted = lab.folder / "token"
+    mounted.write_text(token)
+    krapao = lab.start(
+        *("krapao", "--listen", f"tcp:127.0.0.1:{port}", "--session-secret-file", mounted),
+        *("--state-dir", listen, "--runtime-dir", lab.folder, "--sops", lab.tools["sops"]),
+    )
+    repository = lab.repository()
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "session"}, "stringData": {"k": "v"}}
+    revision = repository.commit({"secret.enc.yaml": lab.encrypt(json.dumps(secret))})
+    lab.admin.apply(lab.decryptor(namespace, "session", repository.url)).ok()
+    lab.until_synced(namespace, "session", revision)
+    assert lab.data(namespace, "session") == {"k": "v"}
+
+    for more, status in (((), 1), (("--session-secret-file", str(mounted)), 0)):
+        command = [sys.executable, "-m", "jiemi", "probe", "krapao", "--address", f"tcp:127.0.0.1:{port}", *more]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == status, done.stderr
+
+    # Another secret: Decryptors say so, what is deployed stays, and once both have it they go on.
+    mounted.write_text("another-session-secret-of-the-operator")
+    krapao.end()
+    krapao = lab.start(
+        *("krapao", "--listen", f"tcp:127.0.0.1:{port}", "--session-secret-file", mounted),
+        *("--state-dir", listen, "--runtime-dir", lab.folder, "--sops", lab.tools["sops"]),
+    )
+    status = lab.until_reason(namespace, "session", "KrapaoAccessDenied")
+    assert lab.data(namespace, "session") == {"k": "v"}
+    changed = base64.b64encode(mounted.read_bytes()).decode()
+    installed.call("PATCH", path, {"data": {"token": changed}}, "application/merge-patch+json").ok()
+    again = repository.commit({"secret.enc.yaml": lab.encrypt(json.dumps({**secret, "stringData": {"k": "w"}}))})
+    lab.until_synced(namespace, "session", again)
+    everything = lab.logs() + json.dumps(status) + json.dumps(lab.status(namespace, "session"))
+    assert token not in everything
+    assert "another-session-secret" not in everything
+    for service in (miwen, krapao):
+        assert token.encode() not in Path(f"/proc/{service.process.pid}/cmdline").read_bytes()
+    lab.delete_decryptor(namespace, "session")
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+        return port

@@ -157,8 +157,8 @@ def test_a_vault_without_a_token_uses_the_operators_own_where_that_is_allowed(la
     token = vault.create_token(keys={"transit/keys/k"})
     namespace = lab.namespace("e2e-providers-ambient")
     _, address = lab.start_krapao(
-        "--allow-ambient-identity",
-        "vault",
+        *("--allow-ambient-identity", "vault"),
+        *("--ambient-key", f"vault={vault.address}/v1/transit/keys/*", "--ambient-repository", f"{lab.git.url}/**"),
         name="ambient",
         environment={**operator_environment(), "VAULT_ADDR": vault.address, "VAULT_TOKEN": token},
     )

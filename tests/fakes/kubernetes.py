@@ -6,6 +6,7 @@ faults and counts of its own. Times are trio's, so a virtual clock works.
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 from collections import defaultdict, deque
@@ -20,6 +21,7 @@ from fakes.kubernetes_cluster import FakeCluster, Happened, Key, Refused
 from jiemi.core.decryptor import API_VERSION, GROUP, KIND, PLURAL
 from jiemi.core.errors import JiemiError
 from jiemi.core.objects import ObjectRef
+from jiemi.core.sensitive import SensitiveText
 from jiemi.miwen.kubernetes import errors
 from jiemi.miwen.kubernetes.counts import RequestCounter
 from jiemi.miwen.kubernetes.discovery import JUST_NOW_SECONDS, Discovery, Resource, is_path_part, label, target
@@ -278,6 +280,24 @@ class FakeKubernetes:
         if secret is None:
             raise JiemiError("SecretNotFound", f"there is no {label}")
         return secret
+
+    async def create_secret(self, namespace: str, name: str, data: Mapping[str, SensitiveText]) -> bool:
+        await self.begin("create_secret", "create", "secrets")
+        resource = Resource("v1", "Secret", "secrets", namespaced=True)
+        act = Act("creating", label("Secret", namespace, name), resource, namespace)
+        if not self.may("create", "secrets"):
+            raise errors.access_failure(_no_right("create", resource), act, "SecretForbidden", "`create`")
+        encoded = {key: base64.b64encode(value.reveal().encode()).decode() for key, value in data.items()}
+        metadata = {"namespace": namespace, "name": name}
+        made = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": encoded, "type": "Opaque"}
+        try:
+            self.cluster.require_namespace(namespace)
+            self.cluster.create(("v1", "Secret", namespace, name), made)
+        except Refused as refused:
+            if refused.refusal.reason != "AlreadyExists":
+                raise errors.apply_failure(refused.refusal, act) from None
+            return False
+        return True
 
     async def patch_status(self, namespace: str, name: str, status: JsonObject, *, uid: str) -> JsonObject | None:
         await self.begin("patch_status", "patch", f"{PLURAL}/status")

@@ -16,6 +16,7 @@ from typing import Any
 import attrs
 import trio
 import trio.testing
+from krapao_services import lent
 
 from jiemi.core.documents import Format, parse_documents
 from jiemi.core.errors import REASONS, JiemiError
@@ -268,7 +269,7 @@ _SETTINGS = KrapaoSettings(
     state_dir=Path("/nonexistent"),
     max_key_requests=4,
     vault_addresses=(OPERATORS_VAULT,),
-    operator=OperatorEnvironment(ambient={"aws": {}, "vault": {"VAULT_TOKEN": CANARY}}),
+    operator=OperatorEnvironment(ambient={"aws": {}, "vault": {"VAULT_TOKEN": CANARY}}, bounds=lent("aws", "vault")),
 )
 _SCENES: tuple[tuple[tuple[DecryptionKey, ...], KrapaoSettings], ...] = (
     (_OPEN, _SETTINGS),

@@ -9,6 +9,7 @@ from typing import Any
 from hostile import files
 from hostile.case import OPENS, Case
 from hostile.lab import Keys, Lab, secret, vault_group
+from krapao_services import lent
 
 from jiemi.krapao.decryption.environments import OperatorEnvironment
 from jiemi.rpc.keys import AwsKey, AzureKey, GcpKey, VaultKey
@@ -213,7 +214,9 @@ VAULT = (
         gets="DestinationNotAllowed",
         says="only where its operator says",
         settings=lambda lab: {
-            "operator": OperatorEnvironment(ambient={"vault": {"VAULT_TOKEN": lab.ambient["VAULT_TOKEN"]}}),
+            "operator": OperatorEnvironment(
+                ambient={"vault": {"VAULT_TOKEN": lab.ambient["VAULT_TOKEN"]}}, bounds=lent("vault")
+            ),
             "own_vault_address": lab.vault.address,
         },
     ),

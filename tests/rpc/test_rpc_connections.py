@@ -384,20 +384,38 @@ async def test_a_connection_that_opens_no_session_is_closed(tmp_path: Path) -> N
         assert it.client._connection is connection
 
 
-async def test_connections_beyond_the_limit_are_closed_until_one_goes(tmp_path: Path) -> None:
-    async with pair(tmp_path, limits=Limits(connections=2)) as it, it.client.open(SOURCE, NOBODY) as repository:
+async def test_a_session_beyond_the_limit_is_refused_until_one_has_nothing_open_which_then_makes_way(
+    tmp_path: Path,
+) -> None:
+    async with pair(tmp_path, limits=Limits(connections=1, local_places=0)) as it:
+        it.origin.commit({"f.yaml": []})
+        async with connect(it.server.address, bridge=it.bridge, settings=QUICK) as second:
+            async with it.client.open(SOURCE, NOBODY) as repository, second.open(SOURCE, NOBODY) as other:
+                assert await works(repository)
+                with pytest.raises(JiemiError, match=r"KrapaoUnavailable: no session .* as many sessions open"):
+                    await other.head(max_age_seconds=0)
+                assert await works(repository)
+            await until(lambda: it.fake.opened == 0)
+            async with second.open(SOURCE, NOBODY) as other:
+                with trio.fail_after(DEADLINE_SECONDS):
+                    while True:  # it was told to wait between its attempts
+                        with contextlib.suppress(JiemiError):
+                            await other.head(max_age_seconds=0)
+                            break
+            await until(lambda: it.client._connection is None, "the end of the first, which made way")
+
+
+async def test_strangers_beyond_the_places_for_newcomers_drive_out_their_own_oldest(tmp_path: Path) -> None:
+    limits = Limits(newcomers=2, local_places=0)
+    async with pair(tmp_path, limits=limits) as it, it.client.open(SOURCE, NOBODY) as repository:
         it.origin.commit({"f.yaml": []})
         assert await works(repository)
-        async with stranger(it.server) as second:
-            async with stranger(it.server) as third:
-                assert await is_closed(third)
-            await second.send_all(b"\0\0\0\0")
-        async with (
-            connect(it.server.address, bridge=it.bridge, settings=QUICK) as client,
-            client.open(SOURCE, NOBODY) as other,
-        ):
-            assert await works(other)
-        assert await works(repository)
+        async with stranger(it.server) as first, stranger(it.server) as second:
+            await second.send_all(bytes(4))
+            async with stranger(it.server):
+                assert await is_closed(first)
+                await second.send_all(bytes(4))
+                assert await works(repository)
 
 
 async def test_a_tcp_connection_notices_a_peer_that_is_gone(tmp_path: Path) -> None:

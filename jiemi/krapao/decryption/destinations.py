@@ -101,6 +101,11 @@ def name_of(key: MasterKey) -> str:
     return f"{kind} {''.join(char if ' ' <= char <= '~' else '?' for char in name[:200])}"
 
 
+def service_name_of(key: MasterKey) -> str:
+    """A master key's name as its service has it, without its kind: an ARN, a resource id, a URL."""
+    return _kind_and_name(key)[1]
+
+
 def allowed_by_policy(key: MasterKey, recipients: Sequence[str]) -> Refusal | None:
     """A refusal where a policy lists recipients and a master key is none of them."""
     if not recipients or any(matches(_kind_and_name(key)[1], pattern) for pattern in recipients):

@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives import serialization
 
 from jiemi.core.addresses import normal_address
 from jiemi.core.errors import JiemiError
+from jiemi.core.patterns import matches
 from jiemi.core.sensitive import SensitiveText
 from jiemi.rpc.keys import AwsKey, AzureKey, GcpKey, HuaweiKey, VaultKey
 
@@ -114,6 +115,9 @@ _SERVICE_ACCOUNT_FIELDS = (
 _MAX_VARIABLE_CHARACTERS = 64 * 1024
 """Linux takes 128 KiB for a variable (MAX_ARG_STRLEN); a key file has 3."""
 
+_OTHER_SPELLING = re.compile(r"(?<![:/])//|/\.{1,2}(/|$)|%2[ef]|%5c", re.IGNORECASE)
+"""In a repository's URL, a path that a host may read as another one than it says."""
+
 _SIMPLE = re.compile(r"[ -~]{1,4096}")
 
 
@@ -159,32 +163,72 @@ def plan(key: CloudKey, operator: OperatorEnvironment, *, vault_address: str, va
 
 
 @attrs.frozen
+class AmbientBounds:
+    """What the operator lends identities of Krapao's own for.
+
+    A Decryptor that names no credential can be of any namespace, and whoever writes to its repository writes the file.
+    So both which keys may be asked with such an identity, and which repositories' files, are the operator's to say.
+    Patterns are those of `jiemi.core.patterns`.
+
+    Attributes:
+        keys: by provider, patterns of the names of keys; only providers whose identity is lent are in it.
+        repositories: patterns of URLs.
+    """
+
+    keys: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    repositories: tuple[str, ...] = ()
+
+    def refusal(self, provider: str, key_name: str, repository: str) -> JiemiError | None:
+        """Why a key may not be asked for with Krapao's own identity, for a file of that repository; None where it may.
+
+        Args:
+            key_name: the key's name as the guard sees it, its service's own form.
+            repository: the repository's URL.
+        """
+        if _OTHER_SPELLING.search(repository) or not any(matches(repository, each) for each in self.repositories):
+            return JiemiError(
+                "AmbientIdentityNotAllowed",
+                f"Krapao's operator does not lend its {provider} identity to this repository (--ambient-repository): "
+                f"give credentials in spec.provider.{provider}",
+            )
+        if not any(matches(key_name, pattern) for pattern in self.keys.get(provider, ())):
+            return JiemiError(
+                "AmbientIdentityNotAllowed",
+                f"Krapao's operator does not lend its {provider} identity for the key that the file names "
+                f"(--ambient-key): give credentials in spec.provider.{provider}",
+            )
+        return None
+
+
+@attrs.frozen
 class OperatorEnvironment:
     """What Krapao's operator gives to the holders of key services in the net.
 
     Attributes:
         network: proxies and authorities: HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE, ….
         ambient: by provider, the variables of the pod's own identity; only providers that may use it are in it.
+        bounds: what those identities may be used for.
     """
 
     network: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     ambient: Mapping[str, Mapping[str, str]] = attrs.field(factory=dict, repr=False)
+    bounds: AmbientBounds = AmbientBounds()
 
     @classmethod
-    def of(cls, environment: Mapping[str, str], allowed: frozenset[str]) -> OperatorEnvironment:
+    def of(cls, environment: Mapping[str, str], bounds: AmbientBounds) -> OperatorEnvironment:
         """Take what is meant for holders out of Krapao's own environment.
 
         Args:
-            allowed: the providers whose ambient identity may be used.
+            bounds: the providers whose ambient identity may be used, and what for.
         """
         names = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "https_proxy", "http_proxy", "no_proxy", "SSL_CERT_FILE")
         ambient = {
             provider: {name: environment[name] for name in _AMBIENT_VARIABLES[provider] if environment.get(name)}
-            for provider in allowed
+            for provider in bounds.keys
         }
         network = {name: environment[name] for name in names if environment.get(name)}
         network |= {name: value for name, value in environment.items() if name.startswith(_HUAWEI_ENDPOINTS)}
-        return cls(network, ambient)
+        return cls(network, ambient, bounds)
 
     def identity(self, provider: str) -> Mapping[str, str]:
         """The variables of the pod's own identity.

@@ -33,6 +33,7 @@ from jiemi.krapao.decryption.destinations import (
     judge,
     name_of,
     provider_of,
+    service_name_of,
 )
 from jiemi.krapao.decryption.grpc import (
     FAILED_PRECONDITION,
@@ -70,6 +71,7 @@ class Guard:
         keys: of the Decryptor; nothing else opens a file of its.
         allowed_recipients: patterns of the master keys that may be asked, by the operator's policy; empty for all.
         askers: the tenants that the run is for; None for one that is its own.
+        repository: the URL of the repository that the file is of.
     """
 
     def __init__(
@@ -81,7 +83,10 @@ class Guard:
         allowed_recipients: Sequence[str] = (),
         metrics: KrapaoMetrics | None = None,
         askers: Askers | None = None,
+        *,
+        repository: str = "",
     ) -> None:
+        self._repository = repository
         self._keys = tuple(keys)
         self._holders = holders
         self._programs = programs
@@ -195,6 +200,11 @@ class Guard:
         judged = judge(asked, key, self._trust)
         if isinstance(judged, Refusal):
             return Outcome("", "", Verdict.REFUSED, Failure("DestinationNotAllowed", judged.message))
+        if not isinstance(key, AgeKey | PgpKey | HuaweiKey) and key.ambient:
+            bounds = self._settings.operator.bounds
+            refused = bounds.refusal(key.provider, service_name_of(judged), self._repository)
+            if refused is not None:
+                return Outcome("", "", Verdict.UNUSABLE, refused.failure)
         named = True
         address = ""
         if isinstance(judged, VaultMasterKey) and isinstance(key, VaultKey):

@@ -43,6 +43,7 @@ class Decrypter(Protocol):
         whole: bool = False,
         allowed_recipients: tuple[str, ...] = (),
         askers: Askers | None = None,
+        repository: str = "",
     ) -> Decrypted:
         """Open a file.
 
@@ -52,6 +53,7 @@ class Decrypter(Protocol):
             whole: whether the file itself is wanted, in its own format.
             allowed_recipients: patterns of the recipients that may be asked for the data key; empty for all.
             askers: the tenants that wait for it, in whose queues it waits for its turn; None for one that is its own.
+            repository: the URL of the repository that the file is of. An identity of Krapao's own is lent by it.
 
         Raises:
             JiemiError: NotEncrypted, UnknownFormat, KeyMissing, KeyInvalid, KeyServiceDenied, KeyServiceUnreachable,

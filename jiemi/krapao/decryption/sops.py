@@ -120,11 +120,14 @@ class SopsDecrypter:
         whole: bool = False,
         allowed_recipients: tuple[str, ...] = (),
         askers: Askers | None = None,
+        repository: str = "",
     ) -> Decrypted:
         """As `Decrypter.decrypt`."""
         outcome_word = "cancelled"
         try:
-            found = await self._decrypt_counted(data, format, keys, whole, allowed_recipients, askers or Askers())
+            found = await self._decrypt_counted(
+                data, format, keys, whole, allowed_recipients, askers or Askers(), repository
+            )
             outcome_word = "ok"
         except JiemiError as error:
             outcome_word = error.failure.reason
@@ -141,6 +144,7 @@ class SopsDecrypter:
         whole: bool,
         allowed_recipients: tuple[str, ...],
         askers: Askers,
+        repository: str,
     ) -> Decrypted:
         settings = self._settings
         sops = find_program(settings.sops, "sops", settings.programs_path)
@@ -155,7 +159,16 @@ class SopsDecrypter:
             with trio.move_on_after(self._limits.seconds):
                 output = format if whole else _output_format(data, format)
                 programs = HolderPrograms(sops, gpg, await self.measures())
-                guard = Guard(keys, self._holders, programs, settings, allowed_recipients, self._metrics, askers)
+                guard = Guard(
+                    keys,
+                    self._holders,
+                    programs,
+                    settings,
+                    allowed_recipients,
+                    self._metrics,
+                    askers,
+                    repository=repository,
+                )
                 slot.is_slow = guard.waits_long
                 return await self._decrypt(data, format, output, sops, guard, askers)
             return None

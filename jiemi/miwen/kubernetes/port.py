@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import attrs
 
 from jiemi.core.objects import ObjectRef
+from jiemi.core.sensitive import SensitiveText
 from jiemi.miwen.kubernetes.discovery import Resource
 
 JsonObject = Mapping[str, Any]
@@ -231,6 +232,20 @@ class Kubernetes(Protocol):
 
         Raises:
             JiemiError: SecretNotFound, SecretForbidden.
+        """
+        ...
+
+    async def create_secret(self, namespace: str, name: str, data: Mapping[str, SensitiveText]) -> bool:
+        """Make a Secret, where there is none of that name. One that is there is never changed.
+
+        Args:
+            data: its texts by key.
+
+        Returns:
+            Whether it was made.
+
+        Raises:
+            JiemiError: SecretForbidden, NamespaceNotFound, ApplyRejected, ClusterUnavailable.
         """
         ...
 

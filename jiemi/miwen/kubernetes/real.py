@@ -8,6 +8,7 @@ objects of any kind are in `real_objects`, lists and watches in `real_lists`.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from urllib3.exceptions import HTTPError
 from jiemi.blocking.http import close_pool, make_interruptible
 from jiemi.core.decryptor import API_VERSION, GROUP, KIND, PLURAL
 from jiemi.core.errors import JiemiError
+from jiemi.core.sensitive import SensitiveText
 from jiemi.miwen.kubernetes import errors
 from jiemi.miwen.kubernetes.access import Access, from_kubeconfig, in_cluster
 from jiemi.miwen.kubernetes.counts import RequestCounter
@@ -232,6 +234,17 @@ class RealKubernetes:
             )
         return self._http.object_in(answer, doing)
 
+    async def create_secret(self, namespace: str, name: str, data: Mapping[str, SensitiveText]) -> bool:
+        """See the port."""
+        act = Act("creating", label("Secret", namespace, name), _SECRETS, namespace)
+        body = {
+            "apiVersion": _SECRETS.api_version,
+            "kind": _SECRETS.kind,
+            "metadata": {"namespace": namespace, "name": name},
+            "data": {key: base64.b64encode(value.reveal().encode()).decode() for key, value in data.items()},
+        }
+        return await self._create(act, body, "SecretForbidden")
+
     async def get_decryptor(self, namespace: str, name: str) -> JsonObject | None:
         """See the port."""
         if not is_path_part(namespace) or not is_path_part(name):
@@ -284,25 +297,32 @@ class RealKubernetes:
         act = Act("creating an Event", label("Event", namespace, name), _EVENTS, namespace)
         metadata = {**event["metadata"], "namespace": namespace}
         made = {"apiVersion": _EVENTS.api_version, "kind": _EVENTS.kind, **event, "metadata": metadata}
+        await self._create(act, made, "EventForbidden")
+
+    async def _create(self, act: Act, body: JsonObject, forbidden: str) -> bool:
+        """Make an object; whether it was not there yet."""
+        namespace = act.namespace or ""
         answer = await self._http.send(
             Request(
                 "create",
-                _EVENTS.plural,
+                act.resource.plural,
                 act.doing,
                 "POST",
-                _EVENTS.collection_path(namespace),
+                act.resource.collection_path(namespace),
                 {"fieldManager": FIELD_MANAGER},
-                json.dumps(made).encode(),
+                json.dumps(body).encode(),
                 JSON,
                 METADATA_ONLY,
             )
         )
         refusal = answer.refusal
-        if answer.good or (refusal.code == HTTPStatus.CONFLICT and refusal.reason == "AlreadyExists"):
-            return
+        if answer.good:
+            return True
+        if refusal.code == HTTPStatus.CONFLICT and refusal.reason == "AlreadyExists":
+            return False
         failure = errors.apply_failure(refusal, act)
         if failure.failure.reason == "ApplyForbidden":
-            failure = errors.access_failure(refusal, act, "EventForbidden", "`create`")
+            failure = errors.access_failure(refusal, act, forbidden, "`create`")
         raise failure
 
     async def _patch(self, act: Act, resource: str, path: str, patch: list[dict[str, Any]]) -> Answer | None:

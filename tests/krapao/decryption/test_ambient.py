@@ -12,12 +12,12 @@ from doubles.aws import Aws, open_aws
 from doubles.azure import Azure, open_azure
 from doubles.gcp import Gcp, open_gcp
 from doubles.vault import Vault, open_vault
-from krapao_services import KeyService
+from krapao_services import KeyService, lent
 
 from jiemi.core.documents import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
-from jiemi.krapao.decryption.environments import AMBIENT_PROVIDERS, OperatorEnvironment
+from jiemi.krapao.decryption.environments import AMBIENT_PROVIDERS, AmbientBounds, OperatorEnvironment
 from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.keys import AwsKey, AzureKey, DecryptionKey, GcpKey, VaultKey
@@ -55,6 +55,9 @@ def encrypted(sops: Path, options: tuple[str, ...], environment: dict[str, str])
     return KeyService("any", options, environment, unused, unused).encrypt(sops, PLAIN, "yaml")
 
 
+URL = "https://git.example/team-a/app.git"
+
+
 class Lender:
     """Makes decrypters of a Krapao whose own environment is given."""
 
@@ -63,7 +66,12 @@ class Lender:
         self._settings = settings
 
     def lending(self, environment: dict[str, str], *providers: str, vault: str | None = None) -> SopsDecrypter:
-        operator = OperatorEnvironment.of(environment, frozenset(providers))
+        return self.lending_within(environment, lent(*providers), vault=vault)
+
+    def lending_within(
+        self, environment: dict[str, str], bounds: AmbientBounds, *, vault: str | None = None
+    ) -> SopsDecrypter:
+        operator = OperatorEnvironment.of(environment, bounds)
         # The endpoints of doubles stand in the operator's environment too, as they do in a private cloud.
         endpoints = {name: value for name, value in environment.items() if "ENDPOINT" in name}
         operator = attrs.evolve(operator, network={**operator.network, **endpoints})
@@ -77,12 +85,14 @@ def lender(nursery: trio.Nursery, settings: KrapaoSettings, sops_path: Path, run
 
 
 async def opens(decrypter: SopsDecrypter, data: bytes, key: DecryptionKey) -> None:
-    assert b"SECRET-VALUE" in (await decrypter.decrypt(data, Format.YAML, (key,))).plain.reveal()
+    assert b"SECRET-VALUE" in (await decrypter.decrypt(data, Format.YAML, (key,), repository=URL)).plain.reveal()
 
 
-async def refuses(decrypter: SopsDecrypter, data: bytes, key: DecryptionKey, reason: str) -> str:
+async def refuses(
+    decrypter: SopsDecrypter, data: bytes, key: DecryptionKey, reason: str, *, repository: str = URL
+) -> str:
     with pytest.raises(JiemiError) as caught:
-        await decrypter.decrypt(data, Format.YAML, (key,))
+        await decrypter.decrypt(data, Format.YAML, (key,), repository=repository)
     assert caught.value.failure.reason == reason, str(caught.value)
     return caught.value.failure.message
 
@@ -153,9 +163,62 @@ async def test_vault_by_the_operators_token_at_the_operators_server_alone(
 
 @pytest.mark.parametrize("provider", AMBIENT_PROVIDERS)
 def test_nothing_of_krapaos_environment_is_lent_that_is_not_asked_for(provider: str) -> None:
-    environment = {"AWS_SECRET_ACCESS_KEY": "a", "VAULT_TOKEN": "b", "AZURE_CLIENT_SECRET": "c", "OTHER": "d"}
-    lent = OperatorEnvironment.of(environment, frozenset({provider}))
-    assert set(lent.ambient) == {provider}
-    assert "OTHER" not in lent.identity(provider)
-    assert len(lent.identity(provider)) <= 1
-    assert "b" not in repr(lent)
+    environment = {"AWS_SECRET_ACCESS_KEY": "a", "VAULT_TOKEN": "canary-b", "AZURE_CLIENT_SECRET": "c", "OTHER": "d"}
+    operator = OperatorEnvironment.of(environment, lent(provider))
+    assert set(operator.ambient) == {provider}
+    assert "OTHER" not in operator.identity(provider)
+    assert len(operator.identity(provider)) <= 1
+    assert "canary-b" not in repr(operator)
+
+
+async def test_an_identity_is_lent_for_the_keys_and_repositories_that_the_operator_names_and_no_others(
+    lender: Lender, vault: Vault, sops_path: Path
+) -> None:
+    data = encrypted(sops_path, ("--hc-vault-transit", vault.create_key("bound")), vault.environment())
+    token = vault.create_token(keys={"transit/keys/bound"})
+    environment = {"VAULT_ADDR": vault.address, "VAULT_TOKEN": token}
+    ours, everything = "https://git.example/team-a/**", ("**",)
+    key = f"{vault.address}/v1/transit/keys/bound"
+
+    def lending(keys: tuple[str, ...], *repositories: str) -> SopsDecrypter:
+        return lender.lending_within(environment, AmbientBounds({"vault": keys}, repositories), vault=vault.address)
+
+    await opens(lending((key,), ours), data, VaultKey())
+    await opens(lending((f"{vault.address}/v1/transit/keys/*",), "**"), data, VaultKey())
+    vault.requests.clear()
+    # No bound lends nothing; neither does one for another key, provider or repository.
+    for keys in ((), (f"{vault.address}/v1/transit/keys/other",), (f"{vault.address}/v1/*",)):
+        message = await refuses(lending(keys, ours), data, VaultKey(), "AmbientIdentityNotAllowed")
+        assert "--ambient-key" in message
+    elsewhere = (
+        "https://git.example/team-b/app.git",
+        "https://git.example.evil/team-a/app.git",
+        "https://git.example/team-a/../team-b/app.git",
+        "https://git.example/team-a/%2E%2e/team-b/app.git",
+        "https://git.example/team-a//app.git",
+        "https://git.example/team-a/x%2f..%2fapp.git",
+        "http://git.example/team-a/app.git",
+        "",
+    )
+    for url in elsewhere:
+        decrypter = lending(everything, ours)
+        message = await refuses(decrypter, data, VaultKey(), "AmbientIdentityNotAllowed", repository=url)
+        assert "--ambient-repository" in message
+    # The key service was asked for none of them, and a Decryptor's own token needs no bound.
+    assert vault.requests == []
+    own = VaultKey(address=SensitiveText(vault.address), token=SensitiveText(token))
+    await opens(lending(()), data, own)
+
+
+async def test_a_file_that_names_a_second_key_beside_the_one_that_is_lent_is_opened_by_that_one_only(
+    lender: Lender, vault: Vault, sops_path: Path
+) -> None:
+    keys = ",".join((vault.create_key("not-lent"), vault.create_key("is-lent")))
+    data = encrypted(sops_path, ("--hc-vault-transit", keys), vault.environment())
+    token = vault.create_token(keys={"transit/keys/not-lent", "transit/keys/is-lent"})
+    environment = {"VAULT_ADDR": vault.address, "VAULT_TOKEN": token}
+    bounds = AmbientBounds({"vault": (f"{vault.address}/v1/transit/keys/is-lent",)}, ("**",))
+    vault.requests.clear()
+    await opens(lender.lending_within(environment, bounds, vault=vault.address), data, VaultKey())
+    assert "not-lent" not in str(vault.requests)
+    assert "is-lent" in str(vault.requests)

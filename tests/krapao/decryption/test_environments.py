@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
+from krapao_services import lent
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
@@ -67,7 +68,7 @@ POD = {
 }
 """Krapao's own environment in a pod with everything."""
 
-ALL = OperatorEnvironment.of(POD, frozenset(AMBIENT_PROVIDERS))
+ALL = OperatorEnvironment.of(POD, lent(*AMBIENT_PROVIDERS))
 NETWORK = {
     "HTTPS_PROXY": "http://proxy.example:3128",
     "SSL_CERT_FILE": "/etc/ssl/ca.pem",
@@ -264,7 +265,7 @@ AMBIENT: dict[str, CloudKey] = {"aws": AwsKey(), "gcp": GcpKey(), "azure": Azure
 def test_an_identity_that_the_operator_does_not_lend_is_refused(provider: str, others: bool) -> None:
     allowed = frozenset(AMBIENT_PROVIDERS) - {provider} if others else frozenset[str]()
     with pytest.raises(JiemiError) as caught:
-        made(AMBIENT[provider], OperatorEnvironment.of(POD, allowed))
+        made(AMBIENT[provider], OperatorEnvironment.of(POD, lent(*allowed)))
     assert caught.value.failure.reason == "AmbientIdentityNotAllowed"
     assert f"--allow-ambient-identity {provider}" in caught.value.failure.message
 
@@ -306,7 +307,7 @@ def test_an_identity_that_the_operator_does_not_lend_is_refused(provider: str, o
 def test_an_identity_that_is_lent_is_that_of_its_provider_only(
     provider: str, expected: dict[str, str], read: tuple[str, ...]
 ) -> None:
-    found = made(AMBIENT[provider], OperatorEnvironment.of(POD, frozenset([provider])))
+    found = made(AMBIENT[provider], OperatorEnvironment.of(POD, lent(provider)))
     # GCP's metadata address is not looked at here: with a file of credentials nobody asks it.
     assert {name: value for name, value in added(found).items() if name != "GCE_METADATA_HOST"} == NETWORK | expected
     assert found.read == read
@@ -324,7 +325,7 @@ def test_an_identity_that_is_lent_is_that_of_its_provider_only(
 def test_azures_library_is_told_the_one_kind_of_identity_that_there_is(
     variables: dict[str, str], expected: str
 ) -> None:
-    found = made(AzureKey(), OperatorEnvironment.of(variables, frozenset(["azure"])))
+    found = made(AzureKey(), OperatorEnvironment.of(variables, lent("azure")))
     assert found.environment["AZURE_TOKEN_CREDENTIALS"] == expected
 
 
@@ -356,7 +357,7 @@ def test_only_the_variables_that_are_meant_are_taken_from_krapaos_environment() 
     taken = {name for variables in ALL.ambient.values() for name in variables}
     assert taken.isdisjoint({"PATH", "HOME", "LD_PRELOAD", "SOPS_AGE_KEY", "AWS_PROFILE", "AWS_ENDPOINT_URL"})
     assert "VAULT_SKIP_VERIFY" not in taken
-    assert OperatorEnvironment.of(POD, frozenset()).ambient == {}
+    assert OperatorEnvironment.of(POD, lent()).ambient == {}
     assert "pod-" not in repr(ALL)
 
 

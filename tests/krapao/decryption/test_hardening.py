@@ -13,6 +13,7 @@ import trio.testing
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from krapao.decryption.test_grpc import Peer, against_client, against_server, echo, framed, linked
+from krapao_services import lent
 
 from jiemi.core.documents import Format, parse_documents
 from jiemi.core.errors import JiemiError
@@ -263,7 +264,7 @@ def test_a_service_account_that_no_environment_can_hold_is_an_invalid_key() -> N
 
 
 def test_a_proxys_password_is_not_printed() -> None:
-    operator = OperatorEnvironment.of({"HTTPS_PROXY": "http://user:canary@proxy:3128"}, frozenset())
+    operator = OperatorEnvironment.of({"HTTPS_PROXY": "http://user:canary@proxy:3128"}, lent())
     assert "canary" not in repr(operator)
 
 

@@ -1,0 +1,50 @@
+"""Where Miwen has the session secret from that it shows to Krapao: a file, or a Secret of its own namespace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import trio
+
+from jiemi.cli.errors import CommandError
+from jiemi.core.errors import JiemiError
+from jiemi.core.sensitive import SensitiveText
+from jiemi.miwen.kubernetes.access import SERVICE_ACCOUNT_DIRECTORY
+from jiemi.miwen.kubernetes.discovery import is_path_part
+from jiemi.rpc.client import SecretSource
+from jiemi.rpc.session_secret import SessionSecretError, read_secret_file
+
+
+def secret_of_file(path: Path) -> SecretSource:
+    """The first secret of a file, read at each use.
+
+    The source raises JiemiError: KrapaoAccessDenied where there is none.
+    """
+
+    async def read() -> SensitiveText:
+        try:
+            return (await trio.to_thread.run_sync(read_secret_file, path))[0]
+        except SessionSecretError as error:
+            raise JiemiError("KrapaoAccessDenied", f"--session-secret-file: {error}") from error
+
+    return read
+
+
+def secret_name(text: str) -> tuple[str, str]:
+    """The namespace and name of `--session-secret [NAMESPACE/]NAME`.
+
+    Raises:
+        CommandError: no namespace is named, and this is no Pod.
+    """
+    namespace, slash, name = text.rpartition("/")
+    if not slash:
+        try:
+            namespace = (SERVICE_ACCOUNT_DIRECTORY / "namespace").read_text().strip()
+        except (OSError, UnicodeDecodeError):
+            raise CommandError(
+                f"--session-secret {text}: outside of a Pod Miwen has no namespace of its own; write "
+                f"NAMESPACE/{text}, or give --session-secret-file"
+            ) from None
+    if not is_path_part(namespace) or not is_path_part(name):
+        raise CommandError(f"--session-secret {text}: no Secret can have that name")
+    return namespace, name
