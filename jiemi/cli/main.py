@@ -151,6 +151,15 @@ def miwen(
             "--no-cross-namespace", help="Refuse objects and dependencies outside a Decryptor's own namespace."
         ),
     ] = False,
+    decryptor_memory: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="MIB",
+            help="Memory that all Decryptors together may hold (specs, statuses, credentials), a third of it for one "
+            "namespace. 192 fits a limit of 512 MiB: add as much to the limit as to this.",
+        ),
+    ] = 192,
     metrics_listen: Annotated[
         str | None, typer.Option(help="host:port to serve /metrics for Prometheus on; not served without it.")
     ] = None,
@@ -171,6 +180,7 @@ def miwen(
             policy=policy,
             default_service_account=default_service_account,
             no_cross_namespace=no_cross_namespace,
+            decryptor_memory_bytes=decryptor_memory * 1024 * 1024,
             metrics_listen=metrics_listen,
         )
 

@@ -35,6 +35,7 @@ def run(
     policy: Path | None,
     default_service_account: str | None,
     no_cross_namespace: bool,
+    decryptor_memory_bytes: int,
     metrics_listen: str | None,
 ) -> None:
     """Run Miwen until it is signalled.
@@ -57,6 +58,7 @@ def run(
             own_namespace_only=no_cross_namespace,
             limited=namespace is not None,
         ),
+        decryptor_memory_bytes=decryptor_memory_bytes,
         instance=socket.gethostname(),
     )
     metrics_address = metrics_address_of(metrics_listen) if metrics_listen is not None else None

@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.names import is_api_version, is_kind, is_namespace_name, is_object_name
 from jiemi.core.objects import group_of
 from jiemi.core.sensitive import SensitiveBytes
 
@@ -204,7 +205,21 @@ def _objects(value: Any, where: str) -> Iterator[Mapping[str, Any]]:
     ):
         if len(text) > limit:
             raise JiemiError("NotAKubernetesObject", f"{field} of {where} has more than {limit} characters")
-    if not isinstance(metadata.get("namespace", ""), str) or len(metadata.get("namespace", "")) > _NAME_CHARACTERS:
+    namespace = metadata.get("namespace", "")
+    if not isinstance(namespace, str):
         raise JiemiError("NotAKubernetesObject", f"metadata.namespace of {where} is no text")
+    group = group_of(value["apiVersion"])
+    # Until it is a name that an object can have it is decrypted text, which is never shown.
+    for field, is_possible in (
+        ("apiVersion", is_api_version(value["apiVersion"])),
+        ("kind", is_kind(value["kind"])),
+        ("metadata.name", is_object_name(metadata["name"], group=group, kind=value["kind"])),
+        ("metadata.namespace", not namespace or is_namespace_name(namespace)),
+    ):
+        if not is_possible:
+            raise JiemiError(
+                "NotAKubernetesObject",
+                f"{field} of {where} is none that an object can have (it may be encrypted text, so it is not shown)",
+            )
     plain = {name: part for name, part in metadata.items() if name not in _SERVER_SET}
     yield {name: part for name, part in value.items() if name != "status"} | {"metadata": plain}

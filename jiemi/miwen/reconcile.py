@@ -17,12 +17,14 @@ import structlog
 import trio
 
 from jiemi.blocking.places import Places
+from jiemi.core.credential_limits import total_bytes, values_of
 from jiemi.core.decryptor import Decryptor, DecryptorSpec
 from jiemi.core.decryptor_status import DecryptorStatus, FileStatus
 from jiemi.core.drift import Drift, is_newer
 from jiemi.core.durations import duration_seconds
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.inventory import has_left
+from jiemi.core.memory import MemoryBudget
 from jiemi.core.objects import ObjectKey
 from jiemi.core.policy import Policy, PolicyRule
 from jiemi.core.references import git_secret_names, key_secret_names, secret_names
@@ -49,6 +51,7 @@ from jiemi.miwen.kubernetes.port import Account, Kubernetes
 from jiemi.miwen.object_watch import SECRETS, NotSynced, ObjectWatches
 from jiemi.miwen.registry import Key, Registry, depends_on
 from jiemi.miwen.turn import ObjectGone, Tick, Turn
+from jiemi.miwen.turned_away import no_room
 from jiemi.miwen.wait import Waiter
 from jiemi.rpc.contract import Repository, is_revision
 
@@ -65,6 +68,9 @@ for objects (spec.wait) holds none, and may take as long as the spec says."""
 
 _NOT_READY = frozenset({"ObjectsNotReady", "ObjectsFailed"})
 """After these, everything is applied all the same."""
+
+_CREDENTIAL_COPIES = 2
+"""How often credentials are in memory at most: as they are held, and in the message that takes them to Krapao."""
 
 _CLEANUP_AGAIN_SECONDS = 5.0
 """How soon objects of a deleted Decryptor are tried again."""
@@ -118,6 +124,7 @@ class Reconciler:
         work: bounds how many Decryptors are decrypted and applied at once, and so the memory that takes.
         policy: the operator's, or None where everything is allowed.
         tenancy: the operator's.
+        budget: what Decryptors may hold in memory.
     """
 
     kubernetes: Kubernetes
@@ -129,6 +136,7 @@ class Reconciler:
     work: Places
     policy: Policy | None = None
     tenancy: Tenancy = Tenancy()
+    budget: MemoryBudget = attrs.field(factory=MemoryBudget)
 
     def interval_of(self, decryptor: Decryptor) -> float:
         """How often a Decryptor's repository is looked at, in seconds."""
@@ -316,6 +324,12 @@ class Reconciler:
         if repository is not None:
             return repository
         credentials = await git_credentials(turn.decryptor, spec, self.kubernetes, turn.progress.versions)
+        key = turn.decryptor.meta.key
+        # They are held as long as the repository is open, and travel again on each new connection to Krapao.
+        size = _CREDENTIAL_COPIES * total_bytes(values_of(credentials))
+        if not self.budget.take(key[0], held_credentials(key), size):
+            await turn.repositories.close()
+            raise JiemiError.of(no_room(self.budget, key[0]))
         return await turn.repositories.open(source_of(spec), credentials, generation=turn.generation)
 
     async def _head(self, turn: Turn, repository: Repository, *, now: bool) -> str:
@@ -562,6 +576,11 @@ class Reconciler:
     def _work_timeout(self, decryptor: Decryptor) -> float:
         """How long a Decryptor may hold its place among those that are deployed."""
         return min(self._timeout(decryptor), max(self.deploy_timeout_seconds, MAX_WORK_SECONDS))
+
+
+def held_credentials(key: Key) -> tuple[str, Key]:
+    """What the budget calls the credentials of a Decryptor's repository."""
+    return "credentials", key
 
 
 def _seconds(decryptor: Decryptor, field: str) -> float | None:

@@ -9,11 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jiemi.miwen.kubernetes.discovery import Resource
-from jiemi.miwen.kubernetes.errors import Act, Cause, Refusal, apply_failure, read_refusal, safe_field
+from jiemi.miwen.kubernetes.errors import Act, Cause, Refusal, apply_failure, read_refusal
+from jiemi.miwen.kubernetes.shown import Shown
 
 SECRETS = Resource("v1", "Secret", "secrets", namespaced=True)
 CANARY = "canary-5f1e9c"
-ACT = Act("applying Secret team/made", "Secret team/made", SECRETS, "team")
+MANIFEST = {"metadata": {"name": "made"}, "data": {"a": "", "dataa": ""}, "spec": {f"f{n}": n for n in range(15)}}
+ACT = Act("applying Secret team/made", "Secret team/made", SECRETS, "team", None, Shown(MANIFEST))
 
 
 @pytest.mark.parametrize(
@@ -67,25 +69,6 @@ def test_a_long_list_of_fields_is_cut_and_repetitions_are_left_out() -> None:
     assert message.endswith("spec.f9 (FieldValueRequired) and 5 more")
 
 
-@pytest.mark.parametrize(
-    ("path", "safe"),
-    [
-        ("data[tls.crt]", "data[tls.crt]"),
-        ("metadata.annotations[example.com/note]", "metadata.annotations[example.com/note]"),
-        ("spec.ports[0].name", "spec.ports[0].name"),
-        (".spec.x-y_z", "spec.x-y_z"),
-        ('spec.ports[port=80,protocol="TCP"].name', "spec.ports…"),
-        (f'metadata.finalizers["{CANARY}"]', "metadata.finalizers…"),
-        (f"spec.map[{CANARY}]", "spec.map…"),
-        ("[]", ""),
-        ("<nil>", ""),
-        ("", ""),
-    ],
-)
-def test_a_field_s_path_is_shown_up_to_what_may_be_a_value(path: str, safe: str) -> None:
-    assert safe_field(path) == safe
-
-
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: (
@@ -107,13 +90,6 @@ def test_any_status_object_gives_an_error_that_can_be_shown(details: object) -> 
     for code in (400, 401, 403, 404, 409, 422, 429, 500):
         refusal = read_refusal(code, json.dumps(status).encode())
         assert CANARY not in apply_failure(refusal, ACT).failure.message
-
-
-@given(st.text())
-def test_no_quote_or_space_of_a_path_is_shown_but_in_a_key(path: str) -> None:
-    shown = safe_field(path)
-    if not shown.startswith(("data[", "stringData[", "binaryData[", "metadata.labels[", "metadata.annotations[")):
-        assert not set(shown) & set(" \"'={}")
 
 
 def test_a_body_that_is_no_status_is_told_by_its_code() -> None:
