@@ -29,6 +29,9 @@ Key = tuple[str, str]
 _RETRY_SECONDS = 5.0
 """How soon one is tried again that could not be read or written."""
 
+_LOOK_SECONDS = 60.0
+"""How often it is looked whether there is room, though nobody told of any."""
+
 _log = structlog.get_logger("jiemi.miwen")
 
 
@@ -36,7 +39,6 @@ _log = structlog.get_logger("jiemi.miwen")
 class _Away:
     account: str
     size_bytes: int
-    told: bool
 
 
 class TurnedAway:
@@ -64,6 +66,7 @@ class TurnedAway:
         self._metrics = metrics
         self._now = now
         self._by_namespace: dict[str, dict[Key, _Away]] = {}
+        self._untold: dict[str, dict[Key, None]] = {}
         self._with_room: set[str] = set()
         self._woken = trio.Event()
 
@@ -77,7 +80,8 @@ class TurnedAway:
             and (ready.reason, ready.message) == (failure.reason, failure.message)
             and decryptor.observed_generation == decryptor.meta.generation
         )
-        self._by_namespace.setdefault(key[0], {})[key] = _Away(account, size_bytes, told)
+        self._by_namespace.setdefault(key[0], {})[key] = _Away(account, size_bytes)
+        self._set_told(key, told)
         if not told:
             self._woken.set()
 
@@ -85,6 +89,7 @@ class TurnedAway:
         """One is gone, or was let in."""
         waiting = self._by_namespace.get(key[0], {})
         waiting.pop(key, None)
+        self._set_told(key, True)
         if not waiting:
             self._by_namespace.pop(key[0], None)
             self._with_room.discard(key[0])
@@ -96,7 +101,6 @@ class TurnedAway:
     def has_room(self) -> None:
         """Others have given room back."""
         if self._by_namespace:
-            self._with_room = set(self._by_namespace)
             self._woken.set()
 
     async def run(self, let_in: Callable[[Decryptor], None]) -> None:
@@ -106,8 +110,11 @@ class TurnedAway:
             let_in: takes one that there may be room for; it turns it away again where there is none.
         """
         while True:
-            await self._woken.wait()
+            with trio.move_on_after(_LOOK_SECONDS):
+                await self._woken.wait()
             self._woken = trio.Event()
+            # Others may also have become smaller, or closed a repository.
+            self._with_room = set(self._by_namespace)
             failed: list[Key] = []
             while (key := self._next()) is not None:
                 try:
@@ -128,7 +135,7 @@ class TurnedAway:
     def _next(self) -> Key | None:
         """One that there is something to do for; its namespace goes to the end of the row."""
         for namespace, waiting in self._by_namespace.items():
-            key = next((key for key, away in waiting.items() if not away.told), None)
+            key = next(iter(self._untold.get(namespace, ())), None)
             if key is None and namespace in self._with_room:
                 key = next(
                     (key for key, away in waiting.items() if self._budget.has_room(away.account, away.size_bytes)), None
@@ -156,7 +163,7 @@ class TurnedAway:
             self.remove(key)
             let_in(decryptor)
         else:
-            away.told = True
+            self._set_told(key, True)
             await self._tell(decryptor)
 
     async def _tell(self, decryptor: Decryptor) -> None:
@@ -175,9 +182,12 @@ class TurnedAway:
         await self._kubernetes.patch_status(meta.namespace, meta.name, status_json(status), uid=meta.uid)
 
     def _set_told(self, key: Key, told: bool) -> None:
-        away = self._by_namespace.get(key[0], {}).get(key)
-        if away is not None:
-            away.told = told
+        if not told and key in self._by_namespace.get(key[0], {}):
+            self._untold.setdefault(key[0], {})[key] = None
+        elif key[0] in self._untold:
+            self._untold[key[0]].pop(key, None)
+            if not self._untold[key[0]]:
+                del self._untold[key[0]]
 
 
 def no_room(budget: MemoryBudget, namespace: str) -> Failure:

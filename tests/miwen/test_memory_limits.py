@@ -64,6 +64,17 @@ async def test_one_is_let_in_as_soon_as_another_goes(world: World, autojump_cloc
         assert _reasons(world, "d2", "d3", "d5") == ["Synced"] * 3
 
 
+async def test_one_is_let_in_when_another_becomes_smaller(world: World, autojump_clock: MockClock) -> None:
+    world.add("large", provider={"pgp": {"privateKey": {"literal": "x" * (2 * BASE_BYTES)}}})
+    world.add("small")
+    async with miwen(world, decryptor_memory_bytes=_OF_THREE):
+        await trio.sleep(5)
+        assert _reasons(world, "small") == [_REASON]
+        world.add("large")
+        await trio.sleep(100)
+        assert _reasons(world, "large", "small") == ["Synced"] * 2
+
+
 async def test_what_one_deployed_stays_when_it_outgrows_the_room_and_is_followed_again_later(
     world: World, autojump_clock: MockClock
 ) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jiemi.miwen.kubernetes.discovery import Resource
-from jiemi.miwen.kubernetes.errors import Act, Cause, Refusal, apply_failure, read_refusal
+from jiemi.miwen.kubernetes.errors import Act, Cause, Refusal, apply_failure, decryptor_refused, read_refusal
 from jiemi.miwen.kubernetes.shown import Shown
 
 SECRETS = Resource("v1", "Secret", "secrets", namespaced=True)
@@ -61,6 +61,25 @@ def test_the_fields_of_a_typed_patch_are_named_without_their_values() -> None:
     assert failure.message.endswith(
         ": stringData.a (expected string), dataa (field not declared in schema), list… (expected numeric)"
     )
+
+
+@pytest.mark.parametrize(
+    ("field", "part"),
+    [
+        ("status.history", "status.history. It is not this release's: apply deploy/crd.yaml"),
+        (
+            "spec.provider.pgp.privateKey.literal",
+            "own spec is not as the CustomResourceDefinition allows: spec.provider.pgp",
+        ),
+        (f"status.{CANARY}", "status…. It is not this release's"),
+        ("<nil>", "the object as a whole"),
+    ],
+)
+def test_a_status_that_is_refused_is_told_with_what_to_do_about_it(field: str, part: str) -> None:
+    failure = decryptor_refused(Refusal(422, "Invalid", causes=(Cause("FieldValueTooMany", field),)), ACT).failure
+    assert failure.reason == "ApplyRejected"
+    assert part in failure.message
+    assert CANARY not in failure.message
 
 
 def test_a_long_list_of_fields_is_cut_and_repetitions_are_left_out() -> None:
