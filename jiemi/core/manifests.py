@@ -28,6 +28,12 @@ _API_VERSION_CHARACTERS = 253 + 1 + 63
 """https://kubernetes.io/docs/concepts/overview/working-with-objects/names/: no object can have a longer one, and what
 Jiemi remembers of an object must have a bound."""
 
+_SMALL_BYTES = 2 * 1024 * 1024
+"""A document up to this size, larger than any object, is always read; a `List` may be longer."""
+
+_MAX_PARTS = 1_500_000
+"""The most commas, colons and brackets of a longer one. Each may stand for a mapping of some 70 bytes."""
+
 _SERVER_SET = (
     "creationTimestamp",
     "deletionTimestamp",
@@ -108,10 +114,24 @@ def read_manifests(
     for number, document in enumerate(documents, start=1):
         where = f"document {number} of {path}"
         try:
+            _require_readable(document.reveal(), where)
             manifests += [Manifest(body, number, path) for body in _objects(json.loads(document.reveal()), where)]
         except JiemiError as error:
             failures.append(error.failure)
     return tuple(manifests), tuple(failures)
+
+
+def _require_readable(document: bytes, where: str) -> None:
+    """Refuse a document that would take too much memory to be read at all, by what is quick to count.
+
+    Raises:
+        JiemiError: LimitExceeded.
+    """
+    if len(document) <= _SMALL_BYTES:
+        return
+    parts = sum(document.count(mark) for mark in (b",", b":", b"{", b"["))
+    if parts > _MAX_PARTS:
+        raise JiemiError("LimitExceeded", f"{where} has more values than can be read at once: split it")
 
 
 def look_like_objects(documents: Iterable[SensitiveBytes]) -> bool:

@@ -203,3 +203,18 @@ async def test_an_update_of_the_file_is_still_followed_by_those_within(world: Wo
         world.origin.commit({FILE: [secret(greeting="two")]})
         await trio.sleep(200)
         assert world.data("app", "team") == {"greeting": "two"}
+
+
+async def test_objects_that_would_take_too_much_memory_are_refused_and_what_was_applied_stays(
+    world: World, autojump_clock: MockClock
+) -> None:
+    world.add()
+    async with miwen(world):
+        await trio.sleep(5)
+        assert world.reason() == "Synced"
+        many = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "x": [{}] * 600_000}
+        world.origin.commit({FILE: [secret(greeting="two"), many]})
+        await trio.sleep(400)
+        assert world.reason() == "LimitExceeded"
+        assert "split the Decryptor" in world.condition("Ready")["message"]
+        assert world.data() is not None
