@@ -18,6 +18,8 @@ _SEGMENT = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9.:_@]{0,251}[A-Za-z0-9])?")
 _KIND = re.compile(r"[A-Za-z](?:[-A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 _VERSION = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")
 
+_MANAGER = re.compile(r"[A-Za-z0-9][-_./A-Za-z0-9]{0,63}")
+
 _OF_SEGMENTS = frozenset({"rbac.authorization.k8s.io", "networking.k8s.io", "certificates.k8s.io"})
 """API groups with kinds whose names may have colons or capitals: system:admin, 2001:db8::1."""
 
@@ -39,6 +41,12 @@ def is_object_name(name: str, *, group: str, kind: str) -> bool:
 def is_namespace_name(name: str) -> bool:
     """Whether a namespace can have the name."""
     return _LABEL.fullmatch(name) is not None
+
+
+def is_manager_name(name: str) -> bool:
+    """Whether a field manager's name has the form of one. The API server takes any text, from any client; tools use
+    words and paths."""
+    return _MANAGER.fullmatch(name) is not None
 
 
 def is_kind(kind: str) -> bool:

@@ -19,9 +19,9 @@ from typing import Any
 import attrs
 
 from jiemi.core.crd import crd
+from jiemi.core.names import is_manager_name
 
 _INDEX = re.compile(r"\[\d{1,6}\]")
-_MANAGER = re.compile(r"[A-Za-z0-9][-_./A-Za-z0-9]{0,63}")
 _LEAST_SHARED = 4
 """Characters of a value that must not be in a name. Shorter ones are in many names by chance."""
 
@@ -78,7 +78,7 @@ class Shown:
 
     def manager(self, name: str) -> str | None:
         """The name of a field manager; None where it is not to be shown."""
-        if self.manifest is None or _MANAGER.fullmatch(name) is None:
+        if self.manifest is None or not is_manager_name(name):
             return None
         small = name.casefold()
         for value in _values(self.manifest):
