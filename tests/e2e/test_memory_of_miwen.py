@@ -132,7 +132,7 @@ ATTACKS: dict[str, Callable[[], Greedy]] = {
         _SERVED,
     ),
     "statuses of a mebibyte": lambda: Greedy(
-        {f"d{n}": {"status": _status(inventory=_inventory(4000), deployedGeneration=1)} for n in range(150)},
+        {f"d{n}": {"status": _status(inventory=_inventory(4000), deployedGeneration=1)} for n in range(80)},
         _LIMITED,
     ),
     "three thousand small ones": lambda: Greedy(
