@@ -212,6 +212,15 @@ def miwen(
             metavar="NAME",
         ),
     ] = None,
+    decryptor_memory: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="MIB",
+            help="Memory that all Decryptors together may hold (specs, statuses, credentials), a third of it for one "
+            "namespace. 192 fits a limit of 512 MiB: add as much to the limit as to this.",
+        ),
+    ] = 192,
     metrics_listen: Annotated[
         str | None, typer.Option(help="host:port to serve /metrics for Prometheus on; not served without it.")
     ] = None,
@@ -236,6 +245,7 @@ def miwen(
             no_cross_namespace=no_cross_namespace,
             own_namespace=own_namespace,
             allow_protected=allow_protected or [],
+            decryptor_memory_bytes=decryptor_memory * 1024 * 1024,
             metrics_listen=metrics_listen,
         )
 

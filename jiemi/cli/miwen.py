@@ -45,6 +45,7 @@ def run(
     no_cross_namespace: bool,
     own_namespace: str | None,
     allow_protected: Sequence[str],
+    decryptor_memory_bytes: int,
     metrics_listen: str | None,
 ) -> None:
     """Run Miwen until it is signalled.
@@ -74,6 +75,7 @@ def run(
                 frozenset(map(_openable, allow_protected)),
             ),
         ),
+        decryptor_memory_bytes=decryptor_memory_bytes,
         instance=socket.gethostname(),
     )
     metrics_address = metrics_address_of(metrics_listen) if metrics_listen is not None else None

@@ -13,9 +13,11 @@ from typing import Any, get_args, get_origin
 import attrs
 from ruamel.yaml import YAML
 
+from jiemi.core.credential_limits import limit_bytes
 from jiemi.core.decryptor import GROUP, KIND, PLURAL, VERSION, DecryptorSpec
 from jiemi.core.decryptor_status import DecryptorStatus
 from jiemi.core.fields import api_attributes, api_field, json_name, without_none
+from jiemi.core.provider import CredentialValue
 from jiemi.core.sensitive import SensitiveText
 
 SHORT_NAME = "dec"
@@ -44,8 +46,8 @@ def crd() -> dict[str, Any]:
             "apiVersion": {"type": "string", "description": "jiemi.cr/v1alpha1."},
             "kind": {"type": "string", "description": "Decryptor."},
             "metadata": {"type": "object"},
-            "spec": _class_schema(DecryptorSpec),
-            "status": _class_schema(DecryptorStatus) | {"nullable": True},
+            "spec": _class_schema(DecryptorSpec, "spec"),
+            "status": _class_schema(DecryptorStatus, "status") | {"nullable": True},
         },
     }
     return {
@@ -100,13 +102,13 @@ def _column(name: str, kind: str, path: str, description: str, priority: int) ->
     return column
 
 
-def _class_schema(cls: type) -> dict[str, Any]:
+def _class_schema(cls: type, at: str) -> dict[str, Any]:
     properties: dict[str, Any] = {}
     required: list[str] = []
     for attribute, hint in api_attributes(cls):
         declared = api_field(attribute)
         inner, _ = without_none(hint)
-        schema = {"description": declared.description, **_type_schema(inner)}
+        schema = {"description": declared.description, **_type_schema(inner, f"{at}.{json_name(attribute)}")}
         for name, bound in declared.bounds.items():
             schema[name] = {**schema[name], **bound} if name == "items" else bound
         if declared.nullable:
@@ -117,13 +119,16 @@ def _class_schema(cls: type) -> dict[str, Any]:
     result: dict[str, Any] = {"type": "object", "properties": properties}
     if required:
         result["required"] = required
+    if cls is CredentialValue:
+        # In characters, each of which takes a byte at least; what is read counts bytes.
+        properties["literal"]["maxLength"] = limit_bytes(at)
     rules = getattr(cls, "RULES", ())
     if rules:
         result["x-kubernetes-validations"] = [{"rule": rule.rule, "message": rule.message} for rule in rules]
     return result
 
 
-def _type_schema(hint: Any) -> dict[str, Any]:
+def _type_schema(hint: Any, at: str) -> dict[str, Any]:
     if hint is str or hint is SensitiveText:
         return {"type": "string"}
     if hint is int:
@@ -131,9 +136,9 @@ def _type_schema(hint: Any) -> dict[str, Any]:
     if hint is bool:
         return {"type": "boolean"}
     if get_origin(hint) is tuple:
-        return {"type": "array", "items": _type_schema(get_args(hint)[0])}
+        return {"type": "array", "items": _type_schema(get_args(hint)[0], at)}
     if get_origin(hint) is Mapping:
-        return {"type": "object", "additionalProperties": _type_schema(get_args(hint)[1])}
+        return {"type": "object", "additionalProperties": _type_schema(get_args(hint)[1], at)}
     if attrs.has(hint):
-        return _class_schema(hint)
+        return _class_schema(hint, at)
     raise TypeError(f"no schema for {hint!r}")

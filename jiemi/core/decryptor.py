@@ -16,10 +16,12 @@ from typing import Any, ClassVar
 
 import attrs
 
+from jiemi.core.credential_limits import limit_bytes, size_bytes
 from jiemi.core.decryptor_status import Condition, DecryptorStatus
 from jiemi.core.durations import DURATION_PATTERN, duration_seconds
 from jiemi.core.errors import Failure
 from jiemi.core.fields import FieldError, Rule, api, json_name, structure, unstructure
+from jiemi.core.memory import held_bytes
 from jiemi.core.provider import CredentialValue, Provider
 from jiemi.core.status_reading import Status
 
@@ -327,17 +329,24 @@ class Decryptor:
     Attributes:
         meta: which object.
         spec: what it wants, or what is wrong with that.
+        held_bytes: about how much memory it takes, for as long as it is followed.
     """
 
     meta: ObjectMeta
     spec: DecryptorSpec | Failure
     _status: Status = attrs.field(alias="status", converter=_unread)
+    held_bytes: int = attrs.field(default=0, eq=False)
 
     @property
     def status(self) -> DecryptorStatus | None:
         """What was last written, as far as it can be read; None: nothing. It is read when it is first asked for, which
         may take 10 ms and more; `ready` and `observed_generation` don't."""
         return self._status.value
+
+    @property
+    def without_status(self) -> Decryptor:
+        """The same, with no more of its status than `ready` and `observed_generation`. Who follows it holds its own."""
+        return attrs.evolve(self, status=self._status.of_readiness())
 
     @property
     def ready(self) -> Condition | None:
@@ -360,10 +369,26 @@ def read_decryptor(obj: Mapping[str, Any]) -> Decryptor:
     spec: DecryptorSpec | Failure
     try:
         spec = structure(obj.get("spec"), DecryptorSpec, "spec")
+        _require_bounded(spec)
     except FieldError as error:
         spec = Failure("InvalidSpec", str(error))
     described = spec.source.described if isinstance(spec, DecryptorSpec) else ""
-    return Decryptor(meta, spec, Status(obj.get("status"), described))
+    # Of a status there are also indexes by object (measured: 2.7 MiB for 4,000 entries, of 1.8 told).
+    size = held_bytes(obj.get("status")) * 3 // 2
+    size += held_bytes(obj.get("spec")) if isinstance(spec, DecryptorSpec) else 0
+    return Decryptor(meta, spec, Status(obj.get("status"), described), size)
+
+
+def _require_bounded(spec: DecryptorSpec) -> None:
+    """Refuse literals beyond their bounds, which an object may have that is older than its CustomResourceDefinition.
+
+    Raises:
+        FieldError: names the field.
+    """
+    for at, value in credential_values(spec):
+        if value.literal is not None and size_bytes(value.literal) > limit_bytes(at):
+            size, limit = size_bytes(value.literal), limit_bytes(at)
+            raise FieldError(f"the value has {size} bytes, of {limit} at most @ {at}.literal")
 
 
 def _read_meta(value: Any) -> ObjectMeta:

@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 
 from jiemi.core.decryptor_status import InventoryEntry
+from jiemi.core.names import is_manager_name
 from jiemi.core.ownership import Ownership, ownership
 
 
@@ -69,7 +70,12 @@ class Drift:
     def __str__(self) -> str:
         if self.kind is DriftKind.DELETED:
             return "was deleted (the API server does not keep by whom)"
-        who = f"field manager {self.manager}" if self.manager is not None else "a client that owns none of its fields"
+        if self.manager is None:
+            who = "a client that owns none of its fields"
+        elif is_manager_name(self.manager):
+            who = f"field manager {self.manager}"
+        else:
+            who = "a field manager whose name has not the form of one, and so is not shown"
         if self.kind is DriftKind.ADDED:
             return f"got the keys {', '.join(self.keys)} from {who}"
         return f"was changed by {who}"

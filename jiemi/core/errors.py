@@ -71,6 +71,13 @@ REASONS: Mapping[str, ReasonInfo] = {
         "The Decryptor is in the namespace that Jiemi itself runs in, whose Secrets and accounts are Jiemi's own.",
         "Move the Decryptor to another namespace. Nothing that it applied is deleted meanwhile.",
     ),
+    "NamespaceLimitExceeded": ReasonInfo(
+        Kind.STALLED,
+        "The Decryptors of one namespace, with their statuses and credentials, take more memory than Miwen grants one "
+        "namespace; the message tells how much. What the Decryptor deployed stays.",
+        "Have fewer Decryptors in the namespace (one may have many files) or smaller credentials; or give Miwen more "
+        "memory and `--decryptor-memory`. It goes on by itself as soon as there is room.",
+    ),
     # Credentials
     "SecretNotFound": ReasonInfo(
         Kind.WAITING,
@@ -86,6 +93,11 @@ REASONS: Mapping[str, ReasonInfo] = {
         Kind.WAITING,
         "The Secret's key exists but its value is empty or is not text.",
         "Put the credential into the Secret.",
+    ),
+    "CredentialTooLarge": ReasonInfo(
+        Kind.STALLED,
+        "A credential value, or all of one provider or repository together, is longer than any such credential is.",
+        "Put the credential alone under the Secret's key: the message names the field, its size and the limit.",
     ),
     "SecretForbidden": ReasonInfo(
         Kind.STALLED,

@@ -172,7 +172,7 @@ def _make_converter() -> cattrs.Converter:
     def sensitive(value: Any, _: type) -> SensitiveText:
         if type(value) is not str:
             raise FieldError("must be a string")
-        return SensitiveText(value)
+        return SensitiveText.shared(value)
 
     converter.register_structure_hook(SensitiveText, sensitive)
     converter.register_unstructure_hook(SensitiveText, lambda value: value.reveal())

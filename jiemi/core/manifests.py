@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 
 from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.names import is_api_version, is_kind, is_namespace_name, is_object_name
 from jiemi.core.objects import group_of
 from jiemi.core.sensitive import SensitiveBytes
 
@@ -26,6 +27,12 @@ _KIND_CHARACTERS = 63
 _API_VERSION_CHARACTERS = 253 + 1 + 63
 """https://kubernetes.io/docs/concepts/overview/working-with-objects/names/: no object can have a longer one, and what
 Jiemi remembers of an object must have a bound."""
+
+_SMALL_BYTES = 2 * 1024 * 1024
+"""A document up to this size, larger than any object, is always read; a `List` may be longer."""
+
+_MAX_PARTS = 1_500_000
+"""The most commas, colons and brackets of a longer one. Each may stand for a mapping of some 70 bytes."""
 
 _SERVER_SET = (
     "creationTimestamp",
@@ -107,10 +114,24 @@ def read_manifests(
     for number, document in enumerate(documents, start=1):
         where = f"document {number} of {path}"
         try:
+            _require_readable(document.reveal(), where)
             manifests += [Manifest(body, number, path) for body in _objects(json.loads(document.reveal()), where)]
         except JiemiError as error:
             failures.append(error.failure)
     return tuple(manifests), tuple(failures)
+
+
+def _require_readable(document: bytes, where: str) -> None:
+    """Refuse a document that would take too much memory to be read at all, by what is quick to count.
+
+    Raises:
+        JiemiError: LimitExceeded.
+    """
+    if len(document) <= _SMALL_BYTES:
+        return
+    parts = sum(document.count(mark) for mark in (b",", b":", b"{", b"["))
+    if parts > _MAX_PARTS:
+        raise JiemiError("LimitExceeded", f"{where} has more values than can be read at once: split it")
 
 
 def look_like_objects(documents: Iterable[SensitiveBytes]) -> bool:
@@ -204,7 +225,21 @@ def _objects(value: Any, where: str) -> Iterator[Mapping[str, Any]]:
     ):
         if len(text) > limit:
             raise JiemiError("NotAKubernetesObject", f"{field} of {where} has more than {limit} characters")
-    if not isinstance(metadata.get("namespace", ""), str) or len(metadata.get("namespace", "")) > _NAME_CHARACTERS:
+    namespace = metadata.get("namespace", "")
+    if not isinstance(namespace, str):
         raise JiemiError("NotAKubernetesObject", f"metadata.namespace of {where} is no text")
+    group = group_of(value["apiVersion"])
+    # Until it is a name that an object can have it is decrypted text, which is never shown.
+    for field, is_possible in (
+        ("apiVersion", is_api_version(value["apiVersion"])),
+        ("kind", is_kind(value["kind"])),
+        ("metadata.name", is_object_name(metadata["name"], group=group, kind=value["kind"])),
+        ("metadata.namespace", not namespace or is_namespace_name(namespace)),
+    ):
+        if not is_possible:
+            raise JiemiError(
+                "NotAKubernetesObject",
+                f"{field} of {where} is none that an object can have (it may be encrypted text, so it is not shown)",
+            )
     plain = {name: part for name, part in metadata.items() if name not in _SERVER_SET}
     yield {name: part for name, part in value.items() if name != "status"} | {"metadata": plain}

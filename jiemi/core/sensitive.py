@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 from typing import NoReturn, final
+from weakref import WeakValueDictionary
 
 PLACEHOLDER = "<sensitive>"
 
@@ -32,10 +33,19 @@ class _Sensitive:
 class SensitiveText(_Sensitive):
     """Text that must not be shown, for example a token or a private key."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("__weakref__", "_value")
 
     def __init__(self, value: str) -> None:
         self._value = value
+
+    @classmethod
+    def shared(cls, value: str) -> SensitiveText:
+        """The one that is held already where someone holds an equal one, so that equal values are in memory once."""
+        found = _SHARED.get(value)
+        if found is None:
+            # Its text is the key, and goes with it. Two threads that come at once make two: that is no harm.
+            found = _SHARED[value] = cls(value)
+        return found
 
     def reveal(self) -> str:
         """The value itself. Hand it straight to what needs it."""
@@ -44,10 +54,15 @@ class SensitiveText(_Sensitive):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SensitiveText):
             return NotImplemented
+        if other is self:
+            return True
         return hmac.compare_digest(_utf8(self._value), _utf8(other._value))
 
     def __hash__(self) -> int:
         return hash((SensitiveText, self._value))
+
+
+_SHARED: WeakValueDictionary[str, SensitiveText] = WeakValueDictionary()
 
 
 @final

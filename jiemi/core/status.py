@@ -266,6 +266,11 @@ _WARNINGS: Mapping[str, Callable[[DecryptorStatus, datetime.datetime], tuple[str
 """Type of condition, and what gives its reason and message; None where there is nothing to warn of."""
 
 
+def is_own_condition(kind: str) -> bool:
+    """Whether it is a type of condition that this release writes."""
+    return kind in {"Ready", RECONCILING, STALLED, SUSPENDED, DRIFTED} or kind in _WARNINGS
+
+
 def after_failure(
     before: DecryptorStatus,
     *,

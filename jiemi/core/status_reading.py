@@ -15,8 +15,16 @@ from typing import Any, TypeVar, get_args, get_origin
 
 import attrs
 
-from jiemi.core.decryptor_status import Condition, DecryptorStatus, InventoryEntry, StatusRecord
-from jiemi.core.fields import FieldError, api_attributes, json_name, structure
+from jiemi.core.decryptor_status import (
+    MAX_INVENTORY,
+    MAX_OBJECTS,
+    Condition,
+    DecryptorStatus,
+    InventoryEntry,
+    StatusRecord,
+)
+from jiemi.core.fields import FieldError, api_attributes, json_name, structure, unstructure
+from jiemi.core.status_bounds import fitted
 
 T = TypeVar("T")
 
@@ -61,6 +69,11 @@ class Status:
         found = _part(self._raw, "observedGeneration")
         return found if type(found) is int else None
 
+    def of_readiness(self) -> Status:
+        """What `ready` and `observed_generation` say, without the rest, which may be a megabyte."""
+        ready = [unstructure(self.ready)] if self.ready is not None else []
+        return Status({"conditions": ready, "observedGeneration": self.observed_generation}, self._file)
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Status):
             return NotImplemented
@@ -75,7 +88,7 @@ class Status:
 
 
 def read_status(value: Any, file: str) -> DecryptorStatus | None:
-    """The status, or as much of it as can be read; None where that is nothing.
+    """The status, or as much of it as can be read, within the bounds of its schema; None where that is nothing.
 
     Args:
         value: JSON.
@@ -85,9 +98,21 @@ def read_status(value: Any, file: str) -> DecryptorStatus | None:
         return None
     plain = {name: part for name, part in value.items() if part is not None}
     try:
-        return structure(plain, DecryptorStatus, "status")
+        found: DecryptorStatus | None = structure(plain, DecryptorStatus, "status")
     except FieldError:
-        return _salvaged(plain, file)
+        found = _salvaged(plain, file)
+    return fitted(_with_room(found)) if found is not None else None
+
+
+def _with_room(status: DecryptorStatus) -> DecryptorStatus:
+    """The status with an inventory that leaves room for what is deployed next, where it is one that Jiemi never writes.
+    What is known to have been applied stays first."""
+    if len(status.inventory) <= MAX_INVENTORY:
+        return status
+    by_certainty = sorted(status.inventory, key=lambda entry: entry.fields is None)
+    kept = set(map(id, by_certainty[: MAX_INVENTORY - MAX_OBJECTS]))
+    inventory = tuple(entry for entry in status.inventory if id(entry) in kept)
+    return attrs.evolve(status, inventory=inventory, deployed_generation=None)
 
 
 def _salvaged(value: Mapping[str, Any], file: str) -> DecryptorStatus | None:

@@ -112,11 +112,12 @@ def _values(documents: Sequence[SensitiveBytes], path: str) -> dict[str, bytes]:
     if not isinstance(found, dict):
         raise JiemiError("UnknownFormat", f"{path} is not one mapping of texts, which spec.target without key needs")
     values: dict[str, bytes] = {}
-    for key, value in found.items():
+    for number, (key, value) in enumerate(found.items(), start=1):
         if _KEY.fullmatch(key) is None:
             raise JiemiError(
                 "UnknownFormat",
-                f"{path} has a name that can be no key (letters, digits, -, _ and . only): {key[:100]!r}",
+                # It is no name of anything, and in a file of another form it may be a value.
+                f"{path} has a name that can be no key (letters, digits, -, _ and . only): that of value {number}",
             )
         if isinstance(value, dict | list) or value is None:
             raise JiemiError(

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any
 
 import attrs
 
-from jiemi.core.decryptor import Decryptor, DecryptorSpec
+from jiemi.core.credential_limits import limit_bytes, require_total, size_bytes, values_of
+from jiemi.core.decryptor import Decryptor, DecryptorSpec, credential_values
 from jiemi.core.errors import JiemiError
 from jiemi.core.fields import json_name
 from jiemi.core.provider import CredentialValue, VaultProvider
@@ -24,19 +25,34 @@ from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, Huaw
 
 
 class CredentialReader:
-    """Resolves the credential values of one Decryptor, reading each Secret once.
+    """Resolves credential values of one Decryptor, reading each Secret once.
+
+    Of a Secret no more is kept than the values that are asked for, and of those none that is too long: a Secret may
+    have a mebibyte, and many Decryptors may name it at once.
 
     Args:
         kubernetes: where the Secrets are.
         namespace: the Decryptor's; no other is ever read.
         versions: gets the resourceVersion of each Secret that is read, by its name.
+        of: has all values that are going to be read, as (path, value).
     """
 
-    def __init__(self, kubernetes: Kubernetes, namespace: str, versions: MutableMapping[str, str]) -> None:
+    def __init__(
+        self,
+        kubernetes: Kubernetes,
+        namespace: str,
+        versions: MutableMapping[str, str],
+        of: Iterable[tuple[str, CredentialValue]],
+    ) -> None:
         self._kubernetes = kubernetes
         self._namespace = namespace
         self._versions = versions
-        self._secrets: dict[str, Mapping[str, Any]] = {}
+        self._most: dict[tuple[str, str], int] = {}
+        for at, value in of:
+            if value.secret_name is not None and value.key is not None:
+                which = (value.secret_name, value.key)
+                self._most[which] = max(self._most.get(which, 0), limit_bytes(at))
+        self._secrets: dict[str, dict[str, _Found]] = {}
 
     async def read(self, value: CredentialValue, at: str) -> SensitiveText:
         """The text of one value.
@@ -46,8 +62,8 @@ class CredentialReader:
             at: its path, for messages: "spec.provider.age.privateKey".
 
         Raises:
-            JiemiError: SecretNotFound, SecretKeyNotFound, SecretValueEmpty, SecretForbidden, InvalidSpec,
-            ClusterUnavailable.
+            JiemiError: SecretNotFound, SecretKeyNotFound, SecretValueEmpty, SecretForbidden, CredentialTooLarge,
+            InvalidSpec, ClusterUnavailable.
         """
         if value.literal is not None:
             if not value.literal.reveal().strip():
@@ -59,18 +75,19 @@ class CredentialReader:
         if name not in self._secrets:
             self._secrets[name] = await self._read_secret(name, at)
         where = f"key {key!r} of Secret {self._namespace}/{name}, which {at} names"
-        data = self._secrets[name].get("data")
-        if not isinstance(data, Mapping) or key not in data:
+        if key not in self._secrets[name]:
             raise JiemiError("SecretKeyNotFound", f"there is no {where}")
-        try:
-            text = base64.b64decode(str(data[key] or ""), validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
-            raise JiemiError("SecretValueEmpty", f"no text (UTF-8) is in {where}") from None
-        if not text.strip():
+        found = self._secrets[name][key]
+        size = found if isinstance(found, int) else size_bytes(found) if found is not None else 0
+        if size > limit_bytes(at):
+            raise JiemiError("CredentialTooLarge", f"{size} bytes, of {limit_bytes(at)} at most, are in {where}")
+        if found is None or isinstance(found, int):
+            raise JiemiError("SecretValueEmpty", f"no text (UTF-8) is in {where}")
+        if not found.reveal().strip():
             raise JiemiError("SecretValueEmpty", f"nothing is in {where}")
-        return SensitiveText(text)
+        return found
 
-    async def _read_secret(self, name: str, at: str) -> Mapping[str, Any]:
+    async def _read_secret(self, name: str, at: str) -> dict[str, _Found]:
         try:
             secret = await self._kubernetes.get_secret(self._namespace, name)
         except JiemiError as error:
@@ -82,7 +99,36 @@ class CredentialReader:
         version = metadata.get("resourceVersion") if isinstance(metadata, Mapping) else None
         if isinstance(version, str):
             self._versions[name] = version
-        return secret
+        data = secret.get("data")
+        if not isinstance(data, Mapping):
+            return {}
+        return {
+            key: _decoded(str(data[key] or ""), most)
+            for (of, key), most in self._most.items()
+            if of == name and key in data
+        }
+
+
+_Found = SensitiveText | int | None
+"""A value of a Secret; its size in bytes where it is too long; None where it is no text."""
+
+
+def _decoded(encoded: str, most: int) -> _Found:
+    size = len(encoded) // 4 * 3 - encoded[-2:].count("=")
+    if size > most:
+        return size
+    try:
+        return SensitiveText.shared(base64.b64decode(encoded, validate=True).decode())
+    except (binascii.Error, UnicodeDecodeError):
+        return None
+
+
+def _reader(
+    decryptor: Decryptor, spec: DecryptorSpec, kubernetes: Kubernetes, versions: MutableMapping[str, str], below: str
+) -> CredentialReader:
+    """A reader of the values below a path of the spec."""
+    values = [(at, value) for at, value in credential_values(spec) if at.startswith(f"{below}.")]
+    return CredentialReader(kubernetes, decryptor.meta.namespace, versions, values)
 
 
 async def git_credentials(
@@ -99,23 +145,25 @@ async def git_credentials(
     credentials = spec.source.repository.credentials
     if credentials is None:
         return GitCredentials()
-    reader = CredentialReader(kubernetes, decryptor.meta.namespace, versions)
     at = "spec.source.repository.credentials"
+    reader = _reader(decryptor, spec, kubernetes, versions, at)
 
     async def read(value: CredentialValue | None, name: str) -> SensitiveText | None:
         return None if value is None else await reader.read(value, f"{at}.{name}")
 
-    return GitCredentials(
+    found = GitCredentials(
         # A file that `kubectl create secret --from-file` read ends with a newline that is no part of a name or token.
         username=_stripped(await read(credentials.username, "username")),
         token=_stripped(await read(credentials.token, "token")),
         ssh=await read(credentials.ssh, "ssh"),
         known_hosts=await read(credentials.known_hosts, "knownHosts"),
     )
+    require_total(values_of(found), at)
+    return found
 
 
 def _stripped(text: SensitiveText | None) -> SensitiveText | None:
-    return None if text is None else SensitiveText(text.reveal().strip())
+    return None if text is None else SensitiveText.shared(text.reveal().strip())
 
 
 async def decryption_keys(
@@ -135,7 +183,7 @@ async def decryption_keys(
     Raises:
         JiemiError: as `CredentialReader.read`.
     """
-    reader = CredentialReader(kubernetes, decryptor.meta.namespace, versions)
+    reader = _reader(decryptor, spec, kubernetes, versions, "spec.provider")
     provider = spec.provider
     keys: list[DecryptionKey] = []
     if provider.age is not None:
@@ -152,6 +200,7 @@ async def decryption_keys(
         keys.append(HuaweiKey(**await _read_fields(reader, provider.huawei, "spec.provider.huawei")))
     if provider.vault is not None:
         keys.append(await _vault_key(reader, provider.vault, vault_address))
+    require_total([value for key in keys for value in values_of(key)], "spec.provider")
     return tuple(keys)
 
 

@@ -18,17 +18,17 @@ from jiemi.core.decryptor_status import DecryptorStatus
 from jiemi.core.drift import Observation
 from jiemi.core.durations import duration_seconds
 from jiemi.core.errors import Failure, JiemiError, Kind
-from jiemi.core.fields import unstructure
 from jiemi.core.inventory import by_key
 from jiemi.core.schedule import next_delay_seconds
-from jiemi.core.status import PLANNED, blank, condition, is_ready
+from jiemi.core.status import PLANNED, after_failure, blank, condition, is_ready
+from jiemi.core.status_bounds import status_json
 from jiemi.miwen.events import EventRecorder
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.metrics import Followed, MiwenMetrics
 from jiemi.miwen.object_watch import NotSynced
 from jiemi.miwen.open_repository import OpenRepository, tenant_of
-from jiemi.miwen.reconcile import Reconciler
+from jiemi.miwen.reconcile import Reconciler, held_credentials
 from jiemi.miwen.slot import Slot
 from jiemi.miwen.turn import ObjectGone, Progress, Tick, Turn
 from jiemi.rpc.contract import Head, Krapao
@@ -70,11 +70,13 @@ class DecryptorLoop:
         finally:
             self.reconciler.watch(slot.latest.meta.key, frozenset())
             self.metrics.follow(slot.latest.meta.key, None)
+            self.reconciler.budget.give_back(held_credentials(slot.latest.meta.key))
 
     async def _run(self, slot: Slot, nursery: trio.Nursery) -> None:
-        written = slot.latest.status
-        progress = _progress(slot.latest)
-        status = self.reconciler.tenancy.believed(slot.latest) or blank(_file(slot.latest))
+        written = slot.take_status()
+        progress = _progress(written)
+        believed = self.reconciler.tenancy.believed(written, slot.latest.meta.namespace)
+        status = believed or blank(_file(slot.latest))
         slot.set_inventory(by_key(status.inventory))
         news = _News()
 
@@ -87,6 +89,7 @@ class DecryptorLoop:
         tenant = tenant_of(slot.latest.meta.namespace)
         repositories = OpenRepository(self.krapao, tenant, nursery, on_moved=on_moved, random=self.random)
         compared: set[Resource] = set()
+        told_refusal: Failure | None = None
         failures = 0
         told, said = written, _said(written)
 
@@ -106,7 +109,8 @@ class DecryptorLoop:
             self._tell(decryptor, tick, before=told, said=said)
             if tick.decided and tick.status is not None:
                 told, said = tick.status, tick.failure
-            unwritten = await self._write(writer, tick.status)
+            unwritten = await self._write(writer, tick.status, told_refusal)
+            told_refusal = unwritten
             written = writer.written
             status = tick.status or status
             failure = unwritten or tick.failure
@@ -160,14 +164,22 @@ class DecryptorLoop:
                 slot.see(key, Observation("", None))
         progress.watched = True
 
-    async def _write(self, writer: _Writer, status: DecryptorStatus | None) -> Failure | None:
-        """Write the status if it changed. Returns why it could not be."""
+    async def _write(
+        self, writer: _Writer, status: DecryptorStatus | None, before: Failure | None = None
+    ) -> Failure | None:
+        """Write the status if it changed. Returns why it could not be.
+
+        Args:
+            before: why the last one could not be.
+        """
         meta = writer.decryptor.meta
         try:
             if status is not None:
                 await writer.write(status)
         except JiemiError as error:
             _log.warning("status-not-written", namespace=meta.namespace, name=meta.name, failure=str(error))
+            if error.failure.kind is Kind.STALLED and error.failure != before and status is not None:
+                await self._tell_refusal(writer, status, error.failure)
             return error.failure
         except ObjectGone:
             # The watch ends this loop if that is so; until it does, it goes on.
@@ -176,6 +188,25 @@ class DecryptorLoop:
             _log.exception("status-crashed", namespace=meta.namespace, name=meta.name)
             return Failure("InternalError", "Miwen's log tells more at this time")
         return None
+
+    async def _tell_refusal(self, writer: _Writer, status: DecryptorStatus, failure: Failure) -> None:
+        """The API server refuses the status for good, and what is stored tells an old state: say so in an Event, and in
+        those two fields of the status that users look at, with the rest as it is stored."""
+        meta = writer.decryptor.meta
+        self.events.record(
+            meta, type="Warning", reason=failure.reason, action="WriteStatus", note=failure.message, transition=True
+        )
+        told = after_failure(
+            blank(status.current.file_to_decrypt) if writer.written is None else status,
+            generation=meta.generation,
+            failure=failure,
+            attempted_revision=None,
+            now=self.reconciler.now(),
+        )
+        try:
+            await writer.write_readiness(told)
+        except JiemiError as error:
+            _log.error("refusal-not-written", namespace=meta.namespace, name=meta.name, failure=str(error))
 
     def _tell(self, decryptor: Decryptor, tick: Tick, *, before: DecryptorStatus | None, said: Failure | None) -> None:
         """Log and tell in Events what is new: a deployment, another failure than the last, a recovery."""
@@ -225,9 +256,8 @@ class DecryptorLoop:
             self.events.record(meta, type="Normal", reason="Recovered", action="Reconcile", note=text, transition=True)
 
 
-def _progress(decryptor: Decryptor) -> Progress:
+def _progress(status: DecryptorStatus | None) -> Progress:
     """What the status of an earlier Miwen tells."""
-    status = decryptor.status
     progress = Progress()
     if status is None:
         return progress
@@ -275,10 +305,17 @@ class _Writer:
         if status == self.written:
             return
         meta = self.decryptor.meta
-        found = await self._kubernetes.patch_status(meta.namespace, meta.name, unstructure(status), uid=meta.uid)
+        found = await self._kubernetes.patch_status(meta.namespace, meta.name, status_json(status), uid=meta.uid)
         if found is None:
             raise ObjectGone
         self.written = status
+
+    async def write_readiness(self, status: DecryptorStatus) -> None:
+        """Write `current` and `conditions` alone. Raises JiemiError."""
+        meta, value = self.decryptor.meta, status_json(status)
+        parts = {name: value[name] for name in ("current", "conditions") if name in value}
+        keep = self.written is not None
+        await self._kubernetes.patch_status(meta.namespace, meta.name, parts, uid=meta.uid, keep_rest=keep)
 
 
 class _News:

@@ -1,5 +1,8 @@
 """All Decryptors: one task each, in one nursery.
 
+Those that their namespace has memory for: the others are turned away (`jiemi.miwen.turned_away`), also while they are
+followed, where they grow.
+
 Each key (namespace, name) has a supervisor task. It runs the loop of the object that has the key now. An object that is
 deleted ends the loop; one that is deleted and made again (another uid) gets a loop of its own, after the old one ended.
 """
@@ -11,10 +14,15 @@ from collections.abc import Awaitable, Callable, Iterable
 import trio
 
 from jiemi.core.decryptor import FINALIZER, Decryptor
+from jiemi.core.memory import MemoryBudget
 from jiemi.miwen.registry import Registry
 from jiemi.miwen.slot import Slot
+from jiemi.miwen.turned_away import TurnedAway
 
 Key = tuple[str, str]
+
+BASE_BYTES = 48 * 1024
+"""What the task of a Decryptor takes beside what is read of it (measured: tests/e2e/test_memory_of_miwen.py)."""
 
 
 class Decryptors:
@@ -24,12 +32,23 @@ class Decryptors:
         nursery: owns the tasks.
         run: the loop of one Decryptor.
         registry: is told of all of them.
+        budget: what they may take.
+        turned_away: is told of those for which there is no room.
     """
 
-    def __init__(self, nursery: trio.Nursery, run: Callable[[Slot], Awaitable[None]], registry: Registry) -> None:
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        run: Callable[[Slot], Awaitable[None]],
+        registry: Registry,
+        budget: MemoryBudget,
+        turned_away: TurnedAway,
+    ) -> None:
         self._nursery = nursery
         self._run = run
         self._registry = registry
+        self._budget = budget
+        self._turned_away = turned_away
         self._entries: dict[Key, _Entry] = {}
 
     def keys(self) -> frozenset[Key]:
@@ -41,6 +60,13 @@ class Decryptors:
         if decryptor.meta.deleting and FINALIZER not in decryptor.meta.finalizers:
             self.remove(decryptor.meta.key)
             return
+        size = BASE_BYTES + decryptor.held_bytes
+        account = _account(decryptor)
+        if not self._budget.take(account, decryptor.meta.key, size):
+            self._drop(decryptor.meta.key)
+            self._turned_away.put(decryptor, account, size)
+            return
+        self._turned_away.remove(decryptor.meta.key)
         self._registry.put(decryptor)
         entry = self._entries.get(decryptor.meta.key)
         if entry is None:
@@ -50,10 +76,16 @@ class Decryptors:
             entry.next = Slot(decryptor)
             entry.scope.cancel()
         else:
-            entry.slot.put(decryptor)
+            entry.slot.put(decryptor.without_status)
 
     def remove(self, key: Key) -> None:
         """The object is gone."""
+        self._turned_away.remove(key)
+        self._drop(key)
+
+    def _drop(self, key: Key) -> None:
+        """Follow it no longer."""
+        self._budget.give_back(key)
         self._registry.remove(key)
         entry = self._entries.get(key)
         if entry is not None:
@@ -63,7 +95,7 @@ class Decryptors:
 
     def keep_only(self, keys: Iterable[Key]) -> None:
         """A whole list was read: what is not in it is gone, and what is in it is all there is."""
-        for key in self.keys() - frozenset(keys):
+        for key in (self.keys() | self._turned_away.keys()) - frozenset(keys):
             self.remove(key)
         self._registry.complete.set()
 
@@ -78,6 +110,15 @@ class Decryptors:
                 entry.scope = trio.CancelScope()
         finally:
             del self._entries[key]
+            # What it took is free from here on.
+            self._turned_away.has_room()
+
+
+def _account(decryptor: Decryptor) -> str:
+    """Whose memory it takes. Those that are being deleted have their own, so that deleting some makes room for the
+    others though nothing is left."""
+    namespace = decryptor.meta.namespace
+    return f"{namespace} (being deleted)" if decryptor.meta.deleting else namespace
 
 
 class _Entry:

@@ -17,12 +17,14 @@ import structlog
 import trio
 
 from jiemi.blocking.fair_limiter import FairLimiter, Slot
+from jiemi.core.credential_limits import total_bytes, values_of
 from jiemi.core.decryptor import Decryptor, DecryptorSpec
 from jiemi.core.decryptor_status import DecryptorStatus, FileStatus
 from jiemi.core.drift import Drift, is_newer
 from jiemi.core.durations import duration_seconds
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.inventory import has_left
+from jiemi.core.memory import MemoryBudget
 from jiemi.core.objects import ObjectKey
 from jiemi.core.policy import Policy, PolicyRule
 from jiemi.core.protected import Protection
@@ -51,6 +53,7 @@ from jiemi.miwen.object_watch import SECRETS, NotSynced, ObjectWatches
 from jiemi.miwen.protected_objects import objects_of
 from jiemi.miwen.registry import Key, Registry, depends_on
 from jiemi.miwen.turn import ObjectGone, Tick, Turn
+from jiemi.miwen.turned_away import no_room
 from jiemi.miwen.wait import Waiter
 from jiemi.rpc.contract import Repository, is_revision
 
@@ -67,6 +70,9 @@ for objects (spec.wait) holds none, and may take as long as the spec says."""
 
 _NOT_READY = frozenset({"ObjectsNotReady", "ObjectsFailed"})
 """After these, everything is applied all the same."""
+
+_CREDENTIAL_COPIES = 2
+"""How often credentials are in memory at most: as they are held, and in the message that takes them to Krapao."""
 
 _CLEANUP_AGAIN_SECONDS = 5.0
 """How soon objects of a deleted Decryptor are tried again."""
@@ -94,13 +100,16 @@ class Tenancy:
         name = spec.service_account_name or self.default_service_account
         return Account(decryptor.meta.namespace, name) if name is not None else None
 
-    def believed(self, decryptor: Decryptor) -> DecryptorStatus | None:
-        """The status, less the objects that the Decryptor can't have: it may be forged, and is what its loop starts
-        from."""
-        status, own = decryptor.status, decryptor.meta.namespace
+    def believed(self, status: DecryptorStatus | None, namespace: str) -> DecryptorStatus | None:
+        """A Decryptor's status, less the objects that it can't have: it may be forged, and is what its loop starts
+        from.
+
+        Args:
+            namespace: the Decryptor's.
+        """
         if status is None or not self.own_namespace_only:
             return status
-        inventory = tuple(entry for entry in status.inventory if entry.namespace == own)
+        inventory = tuple(entry for entry in status.inventory if entry.namespace == namespace)
         return attrs.evolve(status, inventory=inventory)
 
     def require_allowed(self, decryptor: Decryptor, spec: DecryptorSpec) -> None:
@@ -139,6 +148,7 @@ class Reconciler:
             namespace.
         policy: the operator's, or None where everything is allowed.
         tenancy: the operator's.
+        budget: what Decryptors may hold in memory.
     """
 
     kubernetes: Kubernetes
@@ -150,6 +160,7 @@ class Reconciler:
     work: FairLimiter
     policy: Policy | None = None
     tenancy: Tenancy = Tenancy()
+    budget: MemoryBudget = attrs.field(factory=MemoryBudget)
 
     def interval_of(self, decryptor: Decryptor) -> float:
         """How often a Decryptor's repository is looked at, in seconds."""
@@ -338,6 +349,12 @@ class Reconciler:
         if repository is not None:
             return repository
         credentials = await git_credentials(turn.decryptor, spec, self.kubernetes, turn.progress.versions)
+        key = turn.decryptor.meta.key
+        # They are held as long as the repository is open, and travel again on each new connection to Krapao.
+        size = _CREDENTIAL_COPIES * total_bytes(values_of(credentials))
+        if not self.budget.take(key[0], held_credentials(key), size):
+            await turn.repositories.close()
+            raise JiemiError.of(no_room(self.budget, key[0]))
         return await turn.repositories.open(source_of(spec), credentials, generation=turn.generation)
 
     async def _head(self, turn: Turn, repository: Repository, *, now: bool) -> str:
@@ -590,6 +607,11 @@ class Reconciler:
     def _work_timeout(self, decryptor: Decryptor) -> float:
         """How long a Decryptor may hold its place among those that are deployed."""
         return min(self._timeout(decryptor), max(self.deploy_timeout_seconds, MAX_WORK_SECONDS))
+
+
+def held_credentials(key: Key) -> tuple[str, Key]:
+    """What the budget calls the credentials of a Decryptor's repository."""
+    return "credentials", key
 
 
 def _seconds(decryptor: Decryptor, field: str) -> float | None:

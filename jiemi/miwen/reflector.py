@@ -178,7 +178,8 @@ async def _watch(collection: ListWatch, sink: Sink[K], name: str, at: _Position,
                 _log.warning("watch-malformed", of=name, message=str(error))
                 at.version = None
                 return
-            for event in events:
+            while events:
+                event = events.pop(0)
                 if isinstance(event, Expired):
                     at.version = None
                     return
@@ -194,3 +195,5 @@ async def _watch(collection: ListWatch, sink: Sink[K], name: str, at: _Position,
                         sink.put(event.object)
                 if isinstance(event, Change | Bookmark):
                     at.version = event.resource_version
+                # An object of 1.5 MiB may take 30, and nothing else may come for a long time.
+                del event

@@ -58,7 +58,7 @@ class Registry:
         """A Decryptor is there, new or changed."""
         key = decryptor.meta.key
         old = self._decryptors.get(key)
-        self._decryptors[key] = decryptor
+        self._decryptors[key] = decryptor.without_status
         if old is None or old.meta.uid != decryptor.meta.uid:
             # From here on its loop knows better than its status.
             self.hold(key, ())

@@ -13,6 +13,7 @@ from jiemi.core.decryptor import DecryptorSpec
 from jiemi.core.decryptor_status import EncryptionStatus, FileStatus
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.manifests import Manifest, look_like_objects, read_manifests
+from jiemi.core.memory import held_bytes
 from jiemi.core.sensitive import SensitiveBytes
 from jiemi.core.status import Facts
 from jiemi.core.target import may_hold_objects, require_form, target_manifest, target_values, wants_whole_file
@@ -23,6 +24,10 @@ from jiemi.rpc.keys import DecryptionKey, VaultKey
 
 MAX_DECRYPTOR_BYTES = 32 * 1024 * 1024
 """The most that the files of one Decryptor may decrypt to together: they are in memory until they are applied."""
+
+MAX_OBJECT_BYTES = 48 * 1024 * 1024
+"""The most memory that the objects of one Decryptor may take once they are read: `{},` is three bytes in a file, and
+twenty times as many as a mapping."""
 
 _AT_ONCE = 4
 """How many files of one Decryptor are decrypted at once."""
@@ -156,6 +161,7 @@ class Renderer:
         manifests: list[Manifest] = []
         failures: dict[str, Failure] = {}
         values: dict[str, Mapping[str, SensitiveBytes]] = {}
+        held = 0
         for path, file in files.items():
             try:
                 if self.spec.target is not None and file.of_target:
@@ -164,11 +170,16 @@ class Renderer:
                     )
                     continue
                 objects, broken = read_manifests(file.rendered.documents, path=path)
+                held += sum(held_bytes(each.body) for each in objects)
+                if held > MAX_OBJECT_BYTES:
+                    raise _TooMuch(path)
                 manifests += objects
                 if broken:
                     failures[path] = broken[0]
                 elif not objects and self._is_the_one(path):
                     raise JiemiError("NotAKubernetesObject", f"{path} holds no document at all")
+            except _TooMuch:
+                raise
             except JiemiError as error:
                 failures[path] = error.failure
                 all_read &= not file.of_target
@@ -207,6 +218,17 @@ class Renderer:
                 min(times("key_expires_at"), default=None),
             ),
             vault_address,
+        )
+
+
+class _TooMuch(JiemiError):
+    """The objects of all files together take too much memory."""
+
+    def __init__(self, path: str) -> None:
+        limit = f"{MAX_OBJECT_BYTES // 1024**2} MiB"
+        super().__init__(
+            "LimitExceeded",
+            f"the objects of the files, up to {path}, take more than {limit} of memory: split the Decryptor",
         )
 
 

@@ -17,6 +17,7 @@ import structlog
 import trio
 
 from jiemi.blocking.fair_limiter import FairLimiter
+from jiemi.core.memory import DEFAULT_TOTAL_BYTES, MemoryBudget
 from jiemi.core.objects import ObjectKey
 from jiemi.core.policy import Policy
 from jiemi.core.schedule import DEFAULT_INTERVAL_SECONDS
@@ -30,6 +31,7 @@ from jiemi.miwen.metrics import MiwenMetrics
 from jiemi.miwen.object_watch import ObjectWatches
 from jiemi.miwen.reconcile import Reconciler, Tenancy
 from jiemi.miwen.registry import Registry
+from jiemi.miwen.turned_away import TurnedAway
 from jiemi.rpc.contract import Krapao
 
 _log = structlog.get_logger("jiemi.miwen")
@@ -50,6 +52,8 @@ class MiwenSettings:
         alive_file: touched every `ALIVE_INTERVAL_SECONDS` while the event loop runs, or None.
         policy: the operator's, or None where everything is allowed.
         tenancy: the operator's other bounds.
+        decryptor_memory_bytes: what all Decryptors together may hold in memory: specs, statuses, credentials. One
+            namespace gets a third of it at most.
         instance: who reports Events: a name of this process, for example the pod's.
     """
 
@@ -59,6 +63,7 @@ class MiwenSettings:
     alive_file: Path | None = None
     policy: Policy | None = None
     tenancy: Tenancy = Tenancy()
+    decryptor_memory_bytes: int = DEFAULT_TOTAL_BYTES
     instance: str = "miwen"
 
 
@@ -94,6 +99,7 @@ async def run_miwen(
         events = EventRecorder(kubernetes, now=now, instance=settings.instance, random=random)
         metrics.events = lambda: events.counts
         await nursery.start(lambda task_status: events.run(task_status=task_status))
+        budget = MemoryBudget(settings.decryptor_memory_bytes)
         watches = ObjectWatches(kubernetes, nursery, on_change, random=random)
         reconciler = Reconciler(
             kubernetes,
@@ -105,9 +111,12 @@ async def run_miwen(
             FairLimiter(settings.max_concurrent_deployments),
             settings.policy,
             settings.tenancy,
+            budget,
         )
         loop = DecryptorLoop(kubernetes, krapao, reconciler, events, metrics, random)
-        decryptors = Decryptors(nursery, loop.run, registry)
+        turned_away = TurnedAway(kubernetes, budget, events, metrics, now=now)
+        decryptors = Decryptors(nursery, loop.run, registry, budget, turned_away)
+        nursery.start_soon(turned_away.run, decryptors.put)
         await nursery.start(lambda task_status: follow(kubernetes, decryptors, random=random, task_status=task_status))
         task_status.started()
 

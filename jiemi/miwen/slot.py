@@ -13,7 +13,7 @@ import attrs
 import trio
 
 from jiemi.core.decryptor import Decryptor
-from jiemi.core.decryptor_status import InventoryEntry
+from jiemi.core.decryptor_status import DecryptorStatus, InventoryEntry
 from jiemi.core.drift import Observation, drift_of, is_outdated
 from jiemi.core.objects import ObjectKey
 
@@ -41,6 +41,12 @@ class Slot:
     @property
     def latest(self) -> Decryptor:
         return self._latest
+
+    def take_status(self) -> DecryptorStatus | None:
+        """The status as it was read last, for whoever holds it from here on."""
+        status = self._latest.status
+        self._latest = self._latest.without_status
+        return status
 
     def put(self, decryptor: Decryptor) -> None:
         """Take the newer state. Its own status writes come back here too, and do not wake the loop."""

@@ -13,11 +13,12 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import attrs
 
+from jiemi.core.credential_limits import limit_bytes, require_total, size_bytes, values_of
 from jiemi.core.errors import REASONS, Failure, JiemiError
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.rpc.contract import (
@@ -94,6 +95,21 @@ def _get_text(reader: Reader, field: str) -> str:
     if len(text) > MAX_TEXT_BYTES:
         raise JiemiError("LimitExceeded", f"{field} is longer than {MAX_TEXT_BYTES} bytes")
     return text
+
+
+def _get_credential(reader: Reader, field: str, path: str) -> SensitiveText:
+    """A credential. Equal ones are held once.
+
+    Args:
+        path: of the field of a Decryptor that it comes from, whose bound it has.
+
+    Raises:
+        JiemiError: as `_get_text`; CredentialTooLarge.
+    """
+    value = SensitiveText.shared(_get_text(reader, field))
+    if (size := size_bytes(value)) > (limit := limit_bytes(path)):
+        raise JiemiError("CredentialTooLarge", f"{path} came with {size} bytes, of {limit} at most")
+    return value
 
 
 def _get_optional(reader: Reader, field: str) -> str | None:
@@ -187,9 +203,17 @@ def write_credentials(builder: Builder, credentials: GitCredentials) -> None:
 
 
 def read_credentials(reader: Reader) -> GitCredentials:
-    return GitCredentials(
-        **{name: SensitiveText(_get_text(reader, field)) for name, field in _CREDENTIALS.items() if reader._has(field)}
+    """Raises JiemiError CredentialTooLarge: whoever calls is bound as a Decryptor is."""
+    at = "spec.source.repository.credentials"
+    found = GitCredentials(
+        **{
+            name: _get_credential(reader, field, f"{at}.{field}")
+            for name, field in _CREDENTIALS.items()
+            if reader._has(field)
+        }
     )
+    require_total(values_of(found), at)
+    return found
 
 
 def source_bytes(source: Source) -> int:
@@ -339,7 +363,7 @@ def read_render_request(reader: Reader) -> RenderRequest:
         revision=_get_text(reader, "revision"),
         path=_get_text(reader, "path"),
         sops_path=_get_optional(reader, "sopsPath"),
-        keys=tuple(_read_key(key) for key in keys),
+        keys=_read_keys(keys),
         whole_file=bool(reader.wholeFile),
         allowed_recipients=_get_texts(reader, "allowedRecipients"),
         allow_plain=bool(reader.allowPlain),
@@ -371,15 +395,22 @@ def _write_key(builder: Builder, key: DecryptionKey) -> None:
                 _put_text(struct, _camel(attribute.name), value.reveal() if isinstance(value, SensitiveText) else value)
 
 
+def _read_keys(readers: Iterable[Reader]) -> tuple[DecryptionKey, ...]:
+    keys = tuple(map(_read_key, readers))
+    require_total([value for key in keys for value in values_of(key)], "spec.provider")
+    return keys
+
+
 def _read_key(reader: Reader) -> DecryptionKey:
     which = _which(reader)
     match which:
         case "age":
-            return AgeKey(SensitiveText(_get_text(reader, "age")))
+            return AgeKey(_get_credential(reader, "age", "spec.provider.age.privateKey"))
         case "pgp":
-            passphrase = _get_optional(reader, "pgpPassphrase")
+            has_passphrase = reader._has("pgpPassphrase")
             return PgpKey(
-                SensitiveText(_get_text(reader, "pgp")), SensitiveText(passphrase) if passphrase is not None else None
+                _get_credential(reader, "pgp", "spec.provider.pgp.privateKey"),
+                _get_credential(reader, "pgpPassphrase", "spec.provider.pgp.passphrase") if has_passphrase else None,
             )
     if which not in _KEY_CLASSES:
         raise JiemiError("ProviderNotSupportedYet", "this Krapao is older than the Miwen that asks; upgrade it")
@@ -390,8 +421,11 @@ def _read_key(reader: Reader) -> DecryptionKey:
         if attribute.default == ():
             values[attribute.name] = _get_texts(struct, field)
         elif struct._has(field):
-            text = _get_text(struct, field)
-            values[attribute.name] = text if attribute.name in _PUBLIC else SensitiveText(text)
+            values[attribute.name] = (
+                _get_text(struct, field)
+                if attribute.name in _PUBLIC
+                else _get_credential(struct, field, f"spec.provider.{which}.{field}")
+            )
         elif attribute.default is attrs.NOTHING:
             raise JiemiError("InvalidSpec", f"{which}.{field} is missing in the request")
     return kind(**values)

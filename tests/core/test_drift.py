@@ -103,6 +103,10 @@ def test_an_object_on_its_way_out_is_waited_for() -> None:
     [
         (Drift(DriftKind.DELETED), "was deleted (the API server does not keep by whom)"),
         (Drift(DriftKind.CHANGED, "kubectl-edit"), "was changed by field manager kubectl-edit"),
+        (
+            Drift(DriftKind.CHANGED, "my password is hunter2"),
+            "was changed by a field manager whose name has not the form of one, and so is not shown",
+        ),
         (Drift(DriftKind.CHANGED), "was changed by a client that owns none of its fields"),
         (Drift(DriftKind.ADDED, "helm", ("a", "b")), "got the keys a, b from field manager helm"),
     ],

@@ -318,3 +318,18 @@ def test_each_document_gives_its_objects_or_the_typed_failure(values: list[Any])
             adjusted(with_encoded_data(manifest), namespace="x", labels={"a": "b"}, annotations={})
         except JiemiError as error:
             assert error.failure.reason == "NotAKubernetesObject"
+
+
+def test_a_document_of_too_many_values_is_refused_before_it_is_read() -> None:
+    bomb = b'{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "x": [' + b"{}," * 1_600_000 + b"0]}"
+    manifests, [failure] = read_manifests([SensitiveBytes(bomb)], path="f.yaml")
+    assert manifests == ()
+    assert failure.reason == "LimitExceeded"
+    assert "document 1 of f.yaml" in failure.message
+
+
+def test_a_long_list_of_usual_objects_is_read() -> None:
+    item = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"a": "x,y:z{" * 300}}
+    listed = {"apiVersion": "v1", "kind": "List", "items": [item] * 1_500}
+    manifests, failures = read_manifests([SensitiveBytes(json.dumps(listed).encode())], path="f.yaml")
+    assert (len(manifests), failures) == (1_500, ())

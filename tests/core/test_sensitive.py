@@ -1,6 +1,8 @@
 """A sensitive value shows itself to reveal() only."""
 
+import gc
 import pickle
+import weakref
 
 import attrs
 import pytest
@@ -32,3 +34,13 @@ def test_it_compares_and_hashes_by_value() -> None:
 def test_it_is_not_pickled() -> None:
     with pytest.raises(TypeError, match="not pickled"):
         pickle.dumps(SensitiveText("canary"))
+
+
+def test_equal_shared_values_are_held_once_and_forgotten_with_the_last() -> None:
+    first, second = (SensitiveText.shared("".join(["sec", "ret"])) for _ in range(2))
+    assert first is second
+    assert first == SensitiveText("secret")
+    gone = weakref.ref(first)
+    del first, second
+    gc.collect()
+    assert gone() is None

@@ -27,6 +27,7 @@ from jiemi.miwen.kubernetes.counts import RequestCounter
 from jiemi.miwen.kubernetes.discovery import JUST_NOW_SECONDS, Discovery, Resource, is_path_part, label, target
 from jiemi.miwen.kubernetes.errors import Act, Cause, Refusal
 from jiemi.miwen.kubernetes.port import Account, JsonObject, Page
+from jiemi.miwen.kubernetes.shown import Shown
 
 __all__ = ["BOOKMARK_SECONDS", "FakeCluster", "FakeKubernetes", "FakeObjects"]
 
@@ -299,14 +300,19 @@ class FakeKubernetes:
             return False
         return True
 
-    async def patch_status(self, namespace: str, name: str, status: JsonObject, *, uid: str) -> JsonObject | None:
+    async def patch_status(
+        self, namespace: str, name: str, status: JsonObject, *, uid: str, keep_rest: bool = False
+    ) -> JsonObject | None:
         await self.begin("patch_status", "patch", f"{PLURAL}/status")
         self._require("patch", f"{PLURAL}/status", f"writing the status of Decryptor {namespace}/{name}")
         key = (API_VERSION, KIND, namespace, name)
         live = self.cluster.objects.get(key)
         if live is None or live["metadata"]["uid"] != uid:
             return None
-        return copy.deepcopy(self.cluster.set_status(key, status))
+        rest = live.get("status") if keep_rest else {}
+        if rest is None:
+            return None  # a JSON patch has no place to put a part
+        return copy.deepcopy(self.cluster.set_status(key, {**rest, **status}))
 
     async def set_finalizers(
         self, namespace: str, name: str, finalizers: Sequence[str], *, uid: str, resource_version: str
@@ -404,7 +410,7 @@ class FakeObjects:
             raise errors.kind_unknown(api_version, kind)
         to = target(manifest, resource, default_namespace=default_namespace)
         doing = "applying" if method == "apply" else "trying"
-        act = Act(f"{doing} {to.label}", to.label, resource, to.namespace, self._account)
+        act = Act(f"{doing} {to.label}", to.label, resource, to.namespace, self._account, Shown(manifest))
         await self._kubernetes.begin(method, method.replace("_", "-"), resource.plural)
         key = (api_version, kind, to.namespace, to.name)
         try:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jiemi.core.credential_limits import limit_bytes
 from jiemi.core.errors import REASONS, Failure, JiemiError, Kind
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.rpc import bridge, codec
@@ -27,7 +28,7 @@ from jiemi.rpc.contract import (
     RenderRequest,
     Source,
 )
-from jiemi.rpc.keys import DecryptionKey
+from jiemi.rpc.keys import AgeKey, DecryptionKey, GcpKey, PgpKey, VaultKey
 
 SCHEMA = bridge._load_schema()
 
@@ -299,3 +300,55 @@ def test_an_empty_result_is_a_typed_failure() -> None:
 def test_the_protocol_version_and_the_retry_kinds_are_those_of_the_schema() -> None:
     assert SCHEMA.protocolVersion == codec.PROTOCOL_VERSION
     assert set(SCHEMA.RetryKind.schema.enumerants) == {kind.value for kind in Kind}
+
+
+@pytest.mark.parametrize("field", ["username", "token", "ssh", "known_hosts"])
+def test_a_credential_of_a_stranger_is_bound_as_one_of_a_decryptor_is(field: str) -> None:
+    path = f"spec.source.repository.credentials.{'knownHosts' if field == 'known_hosts' else field}"
+    for size, is_refused in ((limit_bytes(path), False), (limit_bytes(path) + 1, True)):
+        credentials = GitCredentials(**{field: SensitiveText("x" * size)})
+        try:
+            back = through("GitCredentials", lambda b: codec.write_credentials(b, credentials), codec.read_credentials)  # noqa: B023
+        except JiemiError as error:
+            assert is_refused
+            assert error.failure.reason == "CredentialTooLarge"
+            assert path in error.failure.message
+            assert "xxx" not in error.failure.message
+        else:
+            assert not is_refused
+            assert back == credentials
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        AgeKey(SensitiveText("x" * 200_000)),
+        PgpKey(SensitiveText("x" * 600_000)),
+        PgpKey(SensitiveText("x"), SensitiveText("y" * 70_000)),
+        GcpKey(service_account=SensitiveText("x" * 70_000)),
+        VaultKey(ca_bundle=SensitiveText("x" * 600_000)),
+        VaultKey(token=SensitiveText("\U0001f511" * 20_000)),
+    ],
+    ids=lambda key: key.provider,
+)
+def test_so_is_a_key(key: DecryptionKey) -> None:
+    request = RenderRequest(revision="a" * 40, path="f", sops_path=None, keys=(key,))
+    with pytest.raises(JiemiError, match="CredentialTooLarge"):
+        through("RenderRequest", lambda b: codec.write_render_request(b, request), codec.read_render_request)
+
+
+def test_keys_that_are_too_large_together_are_refused() -> None:
+    keys = tuple(AgeKey(SensitiveText("x" * 100_000)) for _ in range(11))
+    request = RenderRequest(revision="a" * 40, path="f", sops_path=None, keys=keys)
+    with pytest.raises(JiemiError, match="CredentialTooLarge"):
+        through("RenderRequest", lambda b: codec.write_render_request(b, request), codec.read_render_request)
+
+
+def test_equal_credentials_of_two_clients_are_held_once() -> None:
+    def read() -> GitCredentials:
+        credentials = GitCredentials(ssh=SensitiveText("key" * 10))
+        return through("GitCredentials", lambda b: codec.write_credentials(b, credentials), codec.read_credentials)
+
+    assert read().ssh is not None
+    first, second = read(), read()
+    assert first.ssh is second.ssh

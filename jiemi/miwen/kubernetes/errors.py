@@ -4,8 +4,9 @@ A refusal is a Status object with a code, a reason, a message and the causes by 
 https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/
 Its *messages* quote values: `.stringData.password: expected string, got &value.valueUnstructured{Value:12345678}`. So
 they are read here, to tell one refusal from another where the code and reason don't, and never shown. What is shown is
-what we asked for, words of a fixed set, the paths of fields without what could be a value in them, and names (of a
-policy, a webhook, a quota, a field manager) that stand where the API server writes a name and have the form of one.
+what we asked for, words of a fixed set, the paths of fields as far as the manifest itself has their parts as keys, and
+names (of a policy, a webhook, a quota, a field manager) that stand where the API server writes a name and have the form
+of one (`shown`).
 """
 
 from __future__ import annotations
@@ -20,13 +21,21 @@ import attrs
 from jiemi.core.errors import JiemiError
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import Account
+from jiemi.miwen.kubernetes.shown import Shown
 
 MAX_FIELDS = 10
 """How many fields a message names."""
 
-_WORD = re.compile(r"[A-Za-z]{1,60}")
-_KEYED = re.compile(r"(?:data|stringData|binaryData|metadata\.(?:labels|annotations))\[[-._A-Za-z0-9 /]{1,253}\]")
-_PLAIN_PATH = re.compile(r"[-_A-Za-z0-9]+(?:\.[-_A-Za-z0-9]+|\[\d+\])*")
+# https://github.com/kubernetes/apimachinery/blob/master/pkg/apis/meta/v1/types.go: StatusReason, CauseType.
+_REASONS = frozenset(
+    """
+    AlreadyExists BadRequest Conflict Expired Forbidden Gone InternalError Invalid MethodNotAllowed NotAcceptable
+    NotFound RequestEntityTooLarge ServerTimeout ServiceUnavailable StoreReadError Timeout TooManyRequests
+    Unauthorized UnsupportedMediaType FieldManagerConflict FieldValueDuplicate FieldValueForbidden
+    FieldValueInvalid FieldValueNotFound FieldValueNotSupported FieldValueRequired FieldValueTooLong
+    FieldValueTooMany FieldValueTypeInvalid NamespaceTerminating ResourceVersionTooLarge UnexpectedServerResponse
+    """.split()  # noqa: SIM905 - fifty quotes fewer
+)
 _TYPED_PATCH = "failed to create typed patch object"
 _CONVERSION = "failed to convert new object"
 _TYPED_FIELD = re.compile(r"(?:\): |\n\s*)\.?([^\s:]{1,300}): (expected [a-z]+|field not declared in schema)")
@@ -46,7 +55,7 @@ _WEBHOOK = re.compile(rf'admission webhook "({_NAME})" denied the request')
 _WEBHOOK_FAILED = re.compile(rf'Internal error occurred: failed calling webhook "({_NAME})"')
 _QUOTA = re.compile(rf"{_OF_OBJECT}exceeded quota: ({_NAME}), requested: ")
 _QUOTA_LIMITED = re.compile(r", limited: ([-A-Za-z0-9./_=,]{1,2000})$")
-_MANAGER = re.compile(r'conflict with "([A-Za-z0-9][-_./A-Za-z0-9]{0,63})"')
+_MANAGER = re.compile(r'conflict with "([^"]{1,300})"')
 _IMMUTABLE = re.compile(
     r"""
       (?s:.*):\ (?:
@@ -116,6 +125,7 @@ class Act:
         resource: the kind.
         namespace: where; None for a kind that has none, or for all.
         account: who asked; None is Miwen.
+        shown: what of an answer may be shown, by the manifest that was sent.
     """
 
     doing: str
@@ -123,6 +133,7 @@ class Act:
     resource: Resource
     namespace: str | None
     account: Account | None = None
+    shown: Shown = Shown()
 
 
 def read_refusal(code: int, body: bytes) -> Refusal:
@@ -148,20 +159,6 @@ def read_refusal(code: int, body: bytes) -> Refusal:
         ),
         message=_text(status.get("message")),
     )
-
-
-def safe_field(path: str) -> str:
-    """A field's path without anything that could be a value: "data[password]", "spec.ports[0].name".
-
-    A path may name an element of a list by its content, and a map's key may be anything; both are cut off.
-    """
-    path = path.lstrip(".")
-    if _KEYED.fullmatch(path):
-        return path
-    plain = _PLAIN_PATH.match(path)
-    if plain is None:
-        return ""
-    return path if plain.end() == len(path) else f"{plain.group()}…"
 
 
 def answered(refusal: Refusal) -> str:
@@ -209,6 +206,26 @@ def no_such_field(label: str) -> JiemiError:
     return JiemiError("ApplyRejected", f"{label} has no such field to remove")
 
 
+def is_too_large(refusal: Refusal) -> bool:
+    """Whether an object is larger than the API server, or its etcd, takes."""
+    return refusal.code == 413 or _TOO_LARGE in refusal.message
+
+
+def decryptor_refused(refusal: Refusal, act: Act) -> JiemiError:
+    """For a Decryptor whose status or finalizers can't be written, because the object would break its CRD."""
+    fields = list(dict.fromkeys(act.shown.field(cause.field) or "the object as a whole" for cause in refusal.causes))
+    own = [field for field in fields if field.split(".")[0] == "spec"]
+    if own:
+        # API servers before 1.30 read all of an object again, whatever is written of it.
+        problem = f"the Decryptor's own spec is not as the CustomResourceDefinition allows{_listed(own)}; correct it"
+    else:
+        problem = (
+            f"the CustomResourceDefinition in the cluster does not allow it{_listed(fields)}. "
+            "It is not this release's: apply deploy/crd.yaml"
+        )
+    return JiemiError("ApplyRejected", f"{act.doing}: {problem}")
+
+
 def apply_failure(refusal: Refusal, act: Act) -> JiemiError:  # noqa: PLR0911 - a table, read from the top
     """What a refused server-side apply means, or another refused change of an object."""
     if (failure := _not_of_the_object(refusal, act)) is not None:
@@ -221,13 +238,13 @@ def apply_failure(refusal: Refusal, act: Act) -> JiemiError:  # noqa: PLR0911 - 
             return JiemiError("NamespaceNotFound", f"there is no namespace {act.namespace}, where {label} belongs")
         return kind_unknown(act.resource.api_version, act.resource.kind)
     if refusal.code == 409:
-        owned = [_conflict_text(cause) for cause in refusal.causes if cause.reason == "FieldManagerConflict"]
+        owned = [_conflict_text(cause, act.shown) for cause in refusal.causes if cause.reason == "FieldManagerConflict"]
         if not owned:
             return changed(act.label)
         return JiemiError("FieldConflict", f"{label}: others own fields with other values{_listed(owned)}")
-    if refusal.code == 413 or _TOO_LARGE in refusal.message:
+    if is_too_large(refusal):
         return JiemiError("ApplyRejected", f"{label} is larger than the API server takes ({answered(refusal)})")
-    fields = [_cause_text(cause) for cause in refusal.causes]
+    fields = [_cause_text(cause, act.shown) for cause in refusal.causes]
     if refusal.code == 422 and fields and all(_IMMUTABLE.fullmatch(cause.message) for cause in refusal.causes):
         return JiemiError("FieldImmutable", f"{label} has fields that can't be changed any more{_listed(fields)}")
     if refusal.code in {400, 405, 406, 415, 422}:
@@ -235,7 +252,7 @@ def apply_failure(refusal: Refusal, act: Act) -> JiemiError:  # noqa: PLR0911 - 
     # Faults of the object that the API server answers as if they were its own (500 and no reason).
     if refusal.message.startswith(_TYPED_PATCH):
         found = _TYPED_FIELD.findall(refusal.message)
-        return _rejected(refusal, label, [f"{safe_field(path)} ({fault})" for path, fault in found])
+        return _rejected(refusal, label, [f"{act.shown.field(path)} ({fault})" for path, fault in found])
     if refusal.message.startswith(_CONVERSION):
         hint = " (each value under data must be base64; plain text belongs under stringData)"
         base64 = hint if "illegal base64" in refusal.message else ""
@@ -288,7 +305,7 @@ def _apply_forbidden(refusal: Refusal, act: Act) -> JiemiError:
         who = act.account or "Miwen's ServiceAccount"
         problem = f"{act.label} gives rights that {who} does not have. Grant it these, or `escalate` and `bind`"
         return JiemiError("ApplyForbidden", problem)
-    fields = _listed(_cause_text(cause) for cause in refusal.causes)
+    fields = _listed(_cause_text(cause, act.shown) for cause in refusal.causes)
     return JiemiError("ApplyForbidden", f"an admission rule or a quota of the cluster forbids {act.label}{fields}")
 
 
@@ -309,15 +326,16 @@ def _rejected(refusal: Refusal, label: str, fields: Iterable[str]) -> JiemiError
     return JiemiError("ApplyRejected", f"the API server rejected {label} ({answered(refusal)}){named}")
 
 
-def _cause_text(cause: Cause) -> str:
-    field = safe_field(cause.field) or "the object as a whole"
+def _cause_text(cause: Cause, shown: Shown) -> str:
+    field = shown.field(cause.field) or "the object as a whole"
     return f"{field} ({cause.reason})" if cause.reason else field
 
 
-def _conflict_text(cause: Cause) -> str:
+def _conflict_text(cause: Cause, shown: Shown) -> str:
     # Any client chooses its name as it likes.
-    manager = _MANAGER.match(cause.message)
-    return f"{safe_field(cause.field) or 'a field'} (owned by {manager[1] if manager else 'another manager'})"
+    found = _MANAGER.match(cause.message)
+    manager = shown.manager(found[1]) if found is not None else None
+    return f"{shown.field(cause.field) or 'a field'} (owned by {manager or 'another manager'})"
 
 
 def _listed(fields: Iterable[str]) -> str:
@@ -333,4 +351,5 @@ def _text(value: Any) -> str:
 
 
 def _word(value: Any) -> str:
-    return value if isinstance(value, str) and _WORD.fullmatch(value) else ""
+    """A reason that the API has; a webhook may write anything there."""
+    return value if isinstance(value, str) and value in _REASONS else ""

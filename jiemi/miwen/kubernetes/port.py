@@ -249,15 +249,21 @@ class Kubernetes(Protocol):
         """
         ...
 
-    async def patch_status(self, namespace: str, name: str, status: JsonObject, *, uid: str) -> JsonObject | None:
+    async def patch_status(
+        self, namespace: str, name: str, status: JsonObject, *, uid: str, keep_rest: bool = False
+    ) -> JsonObject | None:
         """Replace the status of a Decryptor, if it is still the object of that uid.
+
+        Args:
+            keep_rest: whether fields that are not given stay as they are stored. There must be a status then.
 
         Returns:
             The object after it, or None when it is gone (or another of that name took its place).
 
         Raises:
             JiemiError: ListForbidden when the right to `patch decryptors/status` is missing; AdmissionDenied;
-                ApplyRejected when the CRD that is installed does not allow the status; ApplyConflict.
+                ApplyRejected when the CRD that is installed does not allow the status, or the object becomes larger
+                than the API server takes; ApplyConflict.
         """
         ...
 

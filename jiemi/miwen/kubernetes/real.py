@@ -25,6 +25,7 @@ from kubernetes.config import ConfigException
 from kubernetes.config.kube_config import load_kube_config_from_dict
 from urllib3.exceptions import HTTPError
 
+from jiemi.blocking.fair_limiter import FairLimiter
 from jiemi.blocking.http import close_pool, make_interruptible
 from jiemi.core.decryptor import API_VERSION, GROUP, KIND, PLURAL
 from jiemi.core.errors import JiemiError
@@ -36,11 +37,14 @@ from jiemi.miwen.kubernetes.discovery import Discovery, Resource, is_path_part, 
 from jiemi.miwen.kubernetes.errors import Act, Refusal
 from jiemi.miwen.kubernetes.http import JSON, Answer, KubernetesHttp, Request
 from jiemi.miwen.kubernetes.port import FIELD_MANAGER, Account, JsonObject, Page
-from jiemi.miwen.kubernetes.real_lists import Collection, Lists
+from jiemi.miwen.kubernetes.real_lists import MAX_PAGE_BYTES, Collection, Lists
 from jiemi.miwen.kubernetes.real_objects import JSON_PATCH, METADATA_ONLY, RealObjects, must_be
 
 _STATUS = f"{PLURAL}/status"
 _FINALIZERS = "metadata.finalizers"
+SECRETS_AT_ONCE = 4
+"""How many Secrets are read at once, shared fairly between namespaces: each may take 1.5 MiB."""
+
 _WATCHES = 4
 """How many watches the pool leaves places for; with more of them it may drop a connection that could be kept."""
 _SECRETS = Resource("v1", "Secret", "secrets", namespaced=True)
@@ -147,6 +151,7 @@ class RealKubernetes:
         self._namespace = settings.namespace
         self._lists = Lists(http, watch_timeout_seconds=settings.watch_timeout_seconds)
         self._discovery = Discovery(self._fetch_kinds)
+        self._reading = FairLimiter(SECRETS_AT_ONCE)
 
     # --- lists and watches
 
@@ -225,7 +230,10 @@ class RealKubernetes:
         if not is_path_part(namespace) or not is_path_part(name):
             raise JiemiError("SecretNotFound", f"{what}: no Secret can have that name")
         doing = f"reading {what}"
-        answer = await self._http.send(Request("get", "secrets", doing, "GET", _SECRETS.path(namespace, name)))
+        request = Request("get", "secrets", doing, "GET", _SECRETS.path(namespace, name), max_bytes=MAX_PAGE_BYTES)
+        # Each takes some megabytes while it is read. Whoever asked keeps what it needs of it before it awaits again.
+        async with self._reading.slot(namespace):
+            answer = await self._http.send(request)
         if answer.status == HTTPStatus.NOT_FOUND:
             raise JiemiError("SecretNotFound", f"there is no {what}")
         if answer.status == HTTPStatus.FORBIDDEN:
@@ -257,12 +265,18 @@ class RealKubernetes:
             raise self._forbidden(doing, "get", PLURAL)
         return self._http.object_in(answer, doing)
 
-    async def patch_status(self, namespace: str, name: str, status: JsonObject, *, uid: str) -> JsonObject | None:
+    async def patch_status(
+        self, namespace: str, name: str, status: JsonObject, *, uid: str, keep_rest: bool = False
+    ) -> JsonObject | None:
         """See the port."""
         act = _act("writing the status of", namespace, name)
         # Not a merge patch: it keeps fields that are no longer given, and the API server ignores a uid in the body of
         # one for a custom resource's status (tried with 1.37). `add` replaces what is there (RFC 6902, 4.1).
-        patch = [must_be("metadata", "uid", value=uid), {"op": "add", "path": "/status", "value": dict(status)}]
+        parts = (
+            {f"/status/{field}": value for field, value in status.items()} if keep_rest else {"/status": dict(status)}
+        )
+        patch = [must_be("metadata", "uid", value=uid)]
+        patch += [{"op": "add", "path": path, "value": value} for path, value in parts.items()]
         answer = await self._patch(act, _STATUS, f"{_DECRYPTORS.path(namespace, name)}/status", patch)
         if answer is None or not answer.good:
             return None
@@ -347,12 +361,11 @@ class RealKubernetes:
         too_late = any(cause.field == _FINALIZERS and cause.reason == "FieldValueForbidden" for cause in refusal.causes)
         if refusal.code == HTTPStatus.CONFLICT or too_late:
             raise errors.changed(act.label)
+        if errors.is_too_large(refusal):
+            problem = f"{act.doing}: the Decryptor becomes larger than the API server takes: make its spec smaller"
+            raise JiemiError("ApplyRejected", f"{problem}, or split it")
         if refusal.code in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}:
-            fields = ", ".join(errors.safe_field(cause.field) or "status" for cause in refusal.causes)
-            problem = (
-                f"{act.doing}: the CustomResourceDefinition does not allow it ({fields}); apply this release's CRD"
-            )
-            raise JiemiError("ApplyRejected", problem)
+            raise errors.decryptor_refused(refusal, act)
         raise errors.unavailable(act.doing, refusal)
 
     def _forbidden(self, doing: str, verb: str, resource: str) -> JiemiError:

@@ -22,6 +22,7 @@ from jiemi.miwen.kubernetes.discovery import JUST_NOW_SECONDS, Discovery, Resour
 from jiemi.miwen.kubernetes.errors import Act
 from jiemi.miwen.kubernetes.http import JSON, Answer, KubernetesHttp, Request
 from jiemi.miwen.kubernetes.port import FIELD_MANAGER, Account, JsonObject
+from jiemi.miwen.kubernetes.shown import Shown
 
 JSON_PATCH = "application/json-patch+json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, application/json"
@@ -140,7 +141,7 @@ class RealObjects:
             raise errors.kind_unknown(api_version, kind)
         to = target(manifest, resource, default_namespace=default_namespace)
         doing = "trying" if dry else "applying"
-        act = Act(f"{doing} {to.label}", to.label, resource, to.namespace, self._account)
+        act = Act(f"{doing} {to.label}", to.label, resource, to.namespace, self._account, Shown(manifest))
         query = {"fieldManager": FIELD_MANAGER, "force": "true" if take_over else "false"}
         answer = await self._send(
             act,

@@ -99,8 +99,9 @@ async def test_an_object_that_etcd_can_not_take_is_rejected_not_retried(world: R
         "kind": "Decryptor",
         "metadata": {"name": "large"},
         "spec": {
-            "provider": {"age": {"privateKey": {"literal": CANARY * 140_000}}},
+            "provider": {"age": {"privateKey": {"literal": "a"}}},
             "source": {"repository": {"url": "https://git.example/a.git"}, "fileToDecrypt": "a.yaml"},
+            "target": {"name": "a", "annotations": {"a": CANARY * 140_000}},
         },
     }
     message = await refused(world.kubernetes, manifest, "ApplyRejected", namespace=world.namespace)

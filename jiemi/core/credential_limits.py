@@ -1,0 +1,71 @@
+"""How long a credential may be: one table for the CustomResourceDefinition, Miwen's reader and Krapao's.
+
+A Decryptor of 500 bytes can name a Secret of 1 MiB several times, and what it names is held in memory by Miwen and by
+Krapao. So each value has a bound, which is far above what such a credential takes, and so have all that one request
+carries. What does take much: certificates of all public authorities are about 220 KiB, and OpenPGP keys with a photo
+or many signatures, and known_hosts files of large sites, reach some 100 KiB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import attrs
+
+from jiemi.core.errors import JiemiError
+from jiemi.core.sensitive import SensitiveText
+
+KIBIBYTE = 1024
+
+DEFAULT_BYTES = 64 * KIBIBYTE
+"""The most bytes (UTF-8) of a credential value that is not in `LIMITS_BYTES`."""
+
+LIMITS_BYTES: Mapping[str, int] = {
+    "spec.source.repository.credentials.knownHosts": 512 * KIBIBYTE,
+    "spec.provider.age.privateKey": 128 * KIBIBYTE,
+    "spec.provider.pgp.privateKey": 512 * KIBIBYTE,
+    "spec.provider.vault.caBundle": 512 * KIBIBYTE,
+}
+"""The most bytes of the values that may be longer, by their path in a Decryptor."""
+
+MAX_TOGETHER_BYTES = 1024 * KIBIBYTE
+"""The most bytes of all credentials of the repository together, and of all of the provider together."""
+
+
+def limit_bytes(path: str) -> int:
+    """The most bytes of the credential value with that path: "spec.provider.age.privateKey"."""
+    return LIMITS_BYTES.get(path, DEFAULT_BYTES)
+
+
+def size_bytes(value: SensitiveText | str) -> int:
+    """How many bytes a value takes as UTF-8."""
+    text = value if isinstance(value, str) else value.reveal()
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def total_bytes(values: Iterable[SensitiveText]) -> int:
+    """How many bytes values take together."""
+    return sum(map(size_bytes, values))
+
+
+def require_total(values: Iterable[SensitiveText], what: str) -> None:
+    """Refuse credentials that are too large together.
+
+    Args:
+        what: the path of the field that they are below.
+
+    Raises:
+        JiemiError: CredentialTooLarge.
+    """
+    size = total_bytes(values)
+    if size > MAX_TOGETHER_BYTES:
+        raise JiemiError(
+            "CredentialTooLarge",
+            f"the values of {what} have {size} bytes together, of {MAX_TOGETHER_BYTES} at most",
+        )
+
+
+def values_of(credentials: object) -> list[SensitiveText]:
+    """The values of an attrs class that has them as its fields."""
+    found = attrs.astuple(credentials, recurse=False)  # type: ignore[arg-type] # it is an attrs class
+    return [each for each in found if isinstance(each, SensitiveText)]

@@ -1,0 +1,106 @@
+"""Decryptors that another release, or a person, left with a status that this release would never write.
+
+They are made while the CustomResourceDefinition has no bounds, as the first version's had none, and then this release
+takes over: its CustomResourceDefinition, its Miwen.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from api_server import ApiServer
+from e2e_lab import Lab, Repository, until
+from stored_statuses import STORED, record
+
+from jiemi.core.crd import crd
+
+pytestmark = pytest.mark.e2e
+
+NAMESPACE = "e2e-other-releases"
+_STATUS = "/apis/jiemi.cr/v1alpha1/namespaces/" + NAMESPACE + "/decryptors/{}/status"
+_FIRST_VERSION = [0, 10, 11, 40]
+"""Entries of status.history; the first version did not bound them."""
+
+_ODD = [name for name in STORED if "entries" not in name]
+_NAMES = {name: f"d{n}" for n, name in enumerate([*(f"{entries} entries" for entries in _FIRST_VERSION), *_ODD])}
+
+
+def with_any_status() -> dict[str, Any]:
+    """The CustomResourceDefinition as it was before a status had a schema."""
+    made = copy.deepcopy(crd())
+    [version] = made["spec"]["versions"]
+    version["schema"]["openAPIV3Schema"]["properties"]["status"] = {
+        "type": "object",
+        "nullable": True,
+        "x-kubernetes-preserve-unknown-fields": True,
+    }
+    return made
+
+
+def put_status(admin: ApiServer, name: str, status: Any) -> None:
+    """Store a status, as soon as the API server takes it."""
+    made: list[Any] = []
+
+    def is_stored() -> bool:
+        obj = admin.call("GET", _STATUS.format(name)).ok()
+        made[:] = [admin.call("PUT", _STATUS.format(name), {**obj, "status": status})]
+        return bool(made[0].status == 200)
+
+    until(f"the status of {name} is stored", is_stored, on_failure=lambda: made)
+
+
+def _secret(name: str) -> str:
+    metadata = {"name": name, "namespace": NAMESPACE}
+    return json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"value": name}})
+
+
+@pytest.fixture(scope="module")
+def repository(lab: Lab) -> Iterator[Repository]:
+    lab.namespace(NAMESPACE)
+    repository = lab.repository({f"{name}.enc.yaml": lab.encrypt(_secret(name)) for name in _NAMES.values()})
+    lab.admin.apply(with_any_status()).ok()
+    for stored, name in _NAMES.items():
+        lab.admin.apply(lab.decryptor(NAMESPACE, name, repository.url, file=f"{name}.enc.yaml")).ok()
+        put_status(lab.admin, name, STORED[stored])
+    lab.admin.apply(crd()).ok()
+
+    def is_bounded() -> bool:
+        obj = lab.admin.call("GET", _STATUS.format("d0")).ok()
+        current = record(41, status="Neither")
+        asked = lab.admin.call("PUT", f"{_STATUS.format('d0')}?dryRun=All", {**obj, "status": {"current": current}})
+        return asked.status == 422
+
+    until("the API server has taken up this release's bounds", is_bounded)
+    _, address = lab.start_krapao()
+    lab.start_miwen(address, NAMESPACE, interval="1s")
+    yield repository
+    lab.end_services()
+    lab.admin.call("DELETE", f"/apis/jiemi.cr/v1alpha1/namespaces/{NAMESPACE}/decryptors")
+    lab.admin.apply(crd()).ok()
+
+
+@pytest.mark.parametrize("entries", _FIRST_VERSION)
+def test_a_decryptor_of_the_first_version_is_taken_over_and_deployed(
+    lab: Lab, repository: Repository, entries: int
+) -> None:
+    name = _NAMES[f"{entries} entries"]
+    status = lab.until_synced(NAMESPACE, name, repository.run("rev-parse", "HEAD"))
+    assert lab.data(NAMESPACE, name) == {"value": name}
+    assert status["current"]["id"] == 42, "the deployments go on to be counted"
+    before = [each["id"] for each in STORED[f"{entries} entries"]["history"]]
+    assert [each["id"] for each in status["history"]] == [*before, 41][-10:]
+    assert status["inventory"][0]["name"] == name
+
+
+@pytest.mark.parametrize("stored", _ODD)
+def test_a_decryptor_is_deployed_whatever_its_status_held(lab: Lab, repository: Repository, stored: str) -> None:
+    name = _NAMES[stored]
+    status = lab.until_synced(NAMESPACE, name, repository.run("rev-parse", "HEAD"))
+    assert lab.data(NAMESPACE, name) == {"value": name}
+    conditions = {each["type"]: each for each in status["conditions"]}
+    assert conditions["Ready"]["status"] == "True"
+    assert status["current"]["id"] >= 1
