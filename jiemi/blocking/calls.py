@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import outcome
@@ -124,17 +124,33 @@ def interruptible_socket(interrupter: Interrupter, sock: socket.socket) -> Itera
             interrupter.use(None)
 
 
-def connect_tcp(interrupter: Interrupter, host: str, port: int, *, timeout_seconds: float | None) -> socket.socket:
+def connect_tcp(
+    interrupter: Interrupter,
+    host: str,
+    port: int,
+    *,
+    timeout_seconds: float | None,
+    permit: Callable[[str, Sequence[str]], None] | None = None,
+) -> socket.socket:
     """A TCP connection, whose making can be interrupted (all but the name lookup, which the resolver bounds).
+
+    The name is looked up once: what `permit` saw is what is connected to.
 
     Args:
         timeout_seconds: for each address of the host; it stays set on the socket as its read timeout.
+        permit: called with the host and all its addresses before one is connected to; what it raises is passed on.
 
     Raises:
         OSError: as `socket.create_connection`; TimeoutError where no answer came in time.
     """
     error: OSError | None = None
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as failed:  # a label of more than 63 characters, which the codec refuses before it is looked up
+        raise socket.gaierror(socket.EAI_NONAME, "the name is no name of a host") from failed
+    if permit is not None:
+        permit(host, [str(each[4][0]) for each in found])
+    for family, kind, protocol, _, address in found:
         sock = socket.socket(family, kind, protocol)
         try:
             sock.settimeout(timeout_seconds)

@@ -13,6 +13,7 @@ import trio
 from jiemi.cli.errors import CommandError
 from jiemi.cli.metrics import metrics_address_of, start_metrics
 from jiemi.cli.running import forbid_core_dumps, run_until_signalled
+from jiemi.krapao.addresses import AddressRules, Network, read_network
 from jiemi.krapao.decryption.destinations import normal_address
 from jiemi.krapao.decryption.environments import AMBIENT_PROVIDERS, OperatorEnvironment
 from jiemi.krapao.metrics import KrapaoMetrics
@@ -20,6 +21,7 @@ from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.address import parse_address
 from jiemi.rpc.bridge import open_bridge
+from jiemi.rpc.contract import MEBIBYTE
 from jiemi.rpc.server import serve
 from jiemi.rpc.sockets import ListenError
 
@@ -33,10 +35,14 @@ def run(
     gpg: Path | None,
     allow_file_urls: bool,
     ssh_known_hosts: Path | None,
+    allow_addresses: Sequence[str],
+    deny_addresses: Sequence[str],
     allow_ambient_identity: str,
     vault_addresses: Sequence[str],
     require_vault_address: bool,
     age_plugins: str,
+    max_store_mebibytes: int,
+    max_tenant_store_mebibytes: int,
     max_holders: int,
     metrics_listen: str | None,
 ) -> None:
@@ -62,6 +68,10 @@ def run(
         programs_path=os.environ.get("PATH", os.defpath),
         allow_file_urls=allow_file_urls,
         ssh_known_hosts=known_hosts,
+        addresses=AddressRules(
+            allowed=tuple(_network(each, "--allow-address") for each in allow_addresses),
+            denied=tuple(_network(each, "--deny-address") for each in deny_addresses),
+        ),
         operator=OperatorEnvironment.of(os.environ, _ambient_providers(allow_ambient_identity)),
         vault_addresses=tuple(_vault_address(each, "--allow-vault-address") for each in vault_addresses),
         own_vault_address=_vault_address(own_vault, "VAULT_ADDR")
@@ -69,6 +79,8 @@ def run(
         else None,
         require_named_vault=require_vault_address,
         age_plugins_path=age_plugins,
+        max_store_bytes=max_store_mebibytes * MEBIBYTE,
+        max_tenant_store_bytes=max_tenant_store_mebibytes * MEBIBYTE,
         max_holders=max_holders,
     )
 
@@ -103,6 +115,14 @@ def _vault_address(text: str, name: str) -> str:
     if found is None:
         raise CommandError(f"{name}: no http:// or https:// URL of a server")
     return found
+
+
+def _network(text: str, name: str) -> Network:
+    """Raises CommandError for what is no network."""
+    try:
+        return read_network(text)
+    except ValueError as error:
+        raise CommandError(f"{name}: {text!r} is no address and no network such as 10.20.0.0/16: {error}") from error
 
 
 def _leaf(error: BaseException) -> BaseException:

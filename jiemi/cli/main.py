@@ -68,6 +68,22 @@ def krapao(
     ssh_known_hosts: Annotated[
         Path | None, typer.Option(help="known_hosts file that vouches for ssh hosts, for everyone.")
     ] = None,
+    allow_address: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An address or network (CIDR) that Krapao may connect to though it refuses it otherwise, such as "
+            "loopback; may be repeated.",
+            metavar="CIDR",
+        ),
+    ] = None,
+    deny_address: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An address or network (CIDR) that Krapao must not connect to; may be repeated. The narrowest of all "
+            "networks decides.",
+            metavar="CIDR",
+        ),
+    ] = None,
     allow_ambient_identity: Annotated[
         str,
         typer.Option(
@@ -90,6 +106,12 @@ def krapao(
     age_plugins: Annotated[
         str, typer.Option(help="Folders with age plugins, separated by colons; without it none is run.", metavar="PATH")
     ] = "",
+    max_store: Annotated[
+        int, typer.Option(min=1, help="MiB that all clones may take; those that nobody has open go first.")
+    ] = 8192,
+    max_tenant_store: Annotated[
+        int, typer.Option(min=1, help="MiB of these that the clones of one namespace's Decryptors may take.")
+    ] = 4096,
     max_holders: Annotated[
         int, typer.Option(min=1, help="How many processes may hold credentials at once, of about 40 MiB each.")
     ] = 16,
@@ -111,10 +133,14 @@ def krapao(
             gpg=gpg,
             allow_file_urls=allow_file_urls,
             ssh_known_hosts=ssh_known_hosts,
+            allow_addresses=allow_address or [],
+            deny_addresses=deny_address or [],
             allow_ambient_identity=allow_ambient_identity,
             vault_addresses=allow_vault_address or [],
             require_vault_address=require_vault_address,
             age_plugins=age_plugins,
+            max_store_mebibytes=max_store,
+            max_tenant_store_mebibytes=max_tenant_store,
             max_holders=max_holders,
             metrics_listen=metrics_listen,
         )

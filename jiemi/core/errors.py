@@ -98,10 +98,17 @@ REASONS: Mapping[str, ReasonInfo] = {
         "Krapao does not allow this kind of URL.",
         "Use another one; `file://` needs `jiemi krapao --allow-file-urls`.",
     ),
+    "AddressNotAllowed": ReasonInfo(
+        Kind.STALLED,
+        "The host is at an address that Krapao does not connect to: loopback, link-local, a metadata service's, or one "
+        "that the operator denies.",
+        "Name another host, or ask the operator to allow the address (`jiemi krapao --allow-address`).",
+    ),
     "HostUnreachable": ReasonInfo(
         Kind.TRANSIENT,
-        "The repository's host could not be reached, or did not answer in time.",
-        "Check the URL, DNS and network policies; it is tried again.",
+        "No git server answered at the repository's host: its name is unknown, it is down, its port is closed or "
+        "filtered, or what answers is no git server. Krapao's log says which.",
+        "Check the URL, DNS and network policies; Jiemi tries again.",
     ),
     "RepositoryNotFound": ReasonInfo(
         Kind.STALLED,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
 
 import attrs
 import trio
@@ -32,6 +33,9 @@ from jiemi.rpc.contract import (
     Source,
 )
 
+Charge = Callable[[Location, str], AbstractContextManager[None]]
+"""Charges a repository's clone to a tenant while the context lasts."""
+
 _END_SECONDS = 10
 
 
@@ -50,12 +54,18 @@ class Repositories:
     """The port `Krapao` over a way to reach git and a way to decrypt."""
 
     def __init__(
-        self, nursery: trio.Nursery, open_store: OpenGitStore, decrypter: Decrypter, settings: KrapaoSettings
+        self,
+        nursery: trio.Nursery,
+        open_store: OpenGitStore,
+        decrypter: Decrypter,
+        settings: KrapaoSettings,
+        charge: Charge = lambda *_: contextlib.nullcontext(),
     ) -> None:
         self._nursery = nursery
         self._open_store = open_store
         self._decrypter = decrypter
         self._settings = settings
+        self._charge = charge
         self._parsers = trio.CapacityLimiter(2)
         self._entries: dict[tuple[Location, GitCredentials], _Entry] = {}
 
@@ -65,14 +75,24 @@ class Repositories:
         return len(self._entries)
 
     @contextlib.asynccontextmanager
-    async def open(self, source: Source, credentials: GitCredentials) -> AsyncIterator[Repository]:
-        """As `Krapao.open` of the contract."""
+    async def open(self, source: Source, credentials: GitCredentials, tenant: str = "") -> AsyncIterator[Repository]:
+        """As `Krapao.open` of the contract.
+
+        Args:
+            tenant: an opaque name of whom the clone is charged to; "" where the caller does not say.
+        """
         ref = Ref(source.branch, source.tag, source.commit)
         try:
             location = parse_url(source.url, allow_file=self._settings.allow_file_urls)
         except JiemiError as error:
             yield _Refused(error.failure)
             return
+        with self._charge(location, tenant):
+            async with self._opened(location, credentials, ref) as opened:
+                yield opened
+
+    @contextlib.asynccontextmanager
+    async def _opened(self, location: Location, credentials: GitCredentials, ref: Ref) -> AsyncIterator[Repository]:
         key = (location, credentials)
         entry = self._entries.get(key)
         if entry is None:

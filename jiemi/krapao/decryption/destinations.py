@@ -19,6 +19,7 @@ from collections.abc import Iterable, Sequence
 import attrs
 
 from jiemi.core.patterns import matches
+from jiemi.krapao.addresses import is_plain_host
 from jiemi.krapao.decryption.keyservice import (
     AgeMasterKey,
     AwsMasterKey,
@@ -208,12 +209,17 @@ def _judge_azure(asked: AzureMasterKey, given: AzureKey) -> AzureMasterKey | Ref
         if not url.isascii() or url.lower() not in named:
             return Refusal(f"the file names the Key Vault {_shown(url)}, which {field} does not list")
         return AzureMasterKey(named[url.lower()], asked.name, asked.version)
-    if _AZURE_VAULT.fullmatch(url) is None:
+    if not is_azures_own(url):
         return Refusal(
             f"the file names {_shown(url)}, which is no host of Azure Key Vault's own: if it is meant, put it into "
             f"{field}"
         )
     return AzureMasterKey(url, asked.name, asked.version)
+
+
+def is_azures_own(url: str) -> bool:
+    """Whether a Key Vault is one under Azure's own names."""
+    return _AZURE_VAULT.fullmatch(url) is not None
 
 
 def _judge_vault(asked: VaultMasterKey, given: VaultKey, trust: VaultTrust) -> VaultMasterKey | Refusal:
@@ -283,6 +289,8 @@ def normal_address(text: str) -> str | None:
     except ValueError:
         return None
     if url.scheme not in ("http", "https") or not url.hostname or "@" in url.netloc or url.query or url.fragment:
+        return None
+    if not is_plain_host(url.hostname):
         return None
     host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
     if port == {"http": 80, "https": 443}[url.scheme]:

@@ -20,6 +20,7 @@ import attrs
 import trio
 
 from jiemi.core.errors import Failure, JiemiError
+from jiemi.krapao.connecting import RequireDestination, require_destination
 from jiemi.krapao.decryption import keyservice
 from jiemi.krapao.decryption.age_keys import AgeIdentities, read_age_key
 from jiemi.krapao.decryption.confinement import Measures
@@ -46,6 +47,7 @@ from jiemi.krapao.decryption.grpc import (
 from jiemi.krapao.decryption.holder_start import HolderKey, HolderPrograms
 from jiemi.krapao.decryption.holders import Held, Holders
 from jiemi.krapao.decryption.keyservice import AgeMasterKey, MasterKey, VaultMasterKey
+from jiemi.krapao.decryption.named_servers import named_servers
 from jiemi.krapao.decryption.verdicts import Outcome, Verdict, of_status
 from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.settings import KrapaoSettings
@@ -67,6 +69,7 @@ class Guard:
     Args:
         keys: of the Decryptor; nothing else opens a file of its.
         allowed_recipients: patterns of the master keys that may be asked, by the operator's policy; empty for all.
+        require_server: refuses servers by their addresses.
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Guard:
         settings: KrapaoSettings,
         allowed_recipients: Sequence[str] = (),
         metrics: KrapaoMetrics | None = None,
+        require_server: RequireDestination = require_destination,
     ) -> None:
         self._keys = tuple(keys)
         self._holders = holders
@@ -92,7 +96,9 @@ class Guard:
         self._requests = 0
         self._opener = 0
         self._expected = trio.Event()
+        self._require_server = require_server
         self._names: dict[DecryptionKey, tuple[str, ...]] = {}
+        self._reachable: set[str] = set()
         self.outcomes: list[Outcome] = []
         self.vault_address: str | None = None
         self.key_expires_at: int | None = None
@@ -184,6 +190,9 @@ class Guard:
         judged = judge(asked, key, self._trust)
         if isinstance(judged, Refusal):
             return Outcome("", "", Verdict.REFUSED, Failure("DestinationNotAllowed", judged.message))
+        refused = await self._refused_server(judged, key)
+        if refused is not None:
+            return refused
         named = True
         address = ""
         if isinstance(judged, VaultMasterKey) and isinstance(key, VaultKey):
@@ -202,6 +211,18 @@ class Guard:
         if isinstance(found, bytes) and not named:
             self.vault_address = address
         return found
+
+    async def _refused_server(self, judged: MasterKey, key: DecryptionKey) -> Outcome | None:
+        """What becomes of a request whose server is at an address that Krapao does not connect to."""
+        for field, url in named_servers(judged, key, self._trust):
+            if url in self._reachable:
+                continue
+            try:
+                await self._require_server(url, self._settings.addresses, field)
+            except JiemiError as error:
+                return Outcome("", "", Verdict.UNUSABLE, error.failure)
+            self._reachable.add(url)
+        return None
 
     def _identities(self, key: AgeKey) -> AgeIdentities | Outcome:
         try:
