@@ -11,10 +11,11 @@ The function finds its interrupter in its argument; code that a library calls ba
 from __future__ import annotations
 
 import contextlib
+import io
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import outcome
 import trio
@@ -165,3 +166,32 @@ def connect_tcp(
         else:
             return sock
     raise error if error is not None else OSError("the name has no address")
+
+
+def counted(stream: io.BufferedReader, received: Callable[[int], None]) -> io.BufferedReader:
+    """A socket's stream, in place of the one given, that tells how much comes as it comes.
+
+    Args:
+        stream: as `socket.makefile("rb")` gives it; it is not to be used any more.
+        received: called with the number of bytes; what it raises goes to whoever reads.
+    """
+    return io.BufferedReader(_Counted(stream.detach(), received))
+
+
+class _Counted(io.RawIOBase):
+    def __init__(self, stream: io.RawIOBase, received: Callable[[int], None]) -> None:
+        self._stream = stream
+        self._received = received
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        count: int | None = self._stream.readinto(buffer)
+        if count:
+            self._received(count)
+        return count
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()

@@ -14,7 +14,6 @@ an answer as it comes, interim answers (1xx), headers and the frames of chunks i
 from __future__ import annotations
 
 import http.client
-import io
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -106,27 +105,6 @@ class _InterruptibleHttps(_Interruptible, HTTPSConnection):
     pass
 
 
-class _Counted(io.RawIOBase):
-    """A socket's stream that tells how much came."""
-
-    def __init__(self, stream: io.RawIOBase, received: Callable[[int], None]) -> None:
-        self._stream = stream
-        self._received = received
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        count: int | None = self._stream.readinto(buffer)
-        if count:
-            self._received(count)
-        return count
-
-    def close(self) -> None:
-        self._stream.close()
-        super().close()
-
-
 def make_interruptible(manager: urllib3.PoolManager, watch: Watch | None = None) -> urllib3.PoolManager:
     """Make the pool's requests end when the `run_blocking` call that makes them is cancelled; returns the pool.
 
@@ -141,7 +119,7 @@ def make_interruptible(manager: urllib3.PoolManager, watch: Watch | None = None)
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             if seen.received is not None:
-                self.fp = io.BufferedReader(_Counted(self.fp.detach(), seen.received))
+                self.fp = calls.counted(self.fp, seen.received)
 
     class Plain(_Interruptible):
         watch = seen

@@ -119,6 +119,7 @@ class _SshClient(TraditionalGitClient):
         self._stack.callback(sock.close)
         self._stack.enter_context(calls.interruptible_socket(self._meter.interrupter, sock))
         transport = paramiko.Transport(cast(socket.socket, _Counted(sock, self._meter)))
+        self._stack.callback(transport.packetizer.complete_handshake)  # ends the timer of one that was never completed
         self._stack.callback(transport.close)  # ends its thread and waits for it
         transport.banner_timeout = transport.auth_timeout = transport.handshake_timeout = timeout
         self._meet_host(transport, timeout)

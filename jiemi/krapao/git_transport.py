@@ -283,15 +283,9 @@ class _TcpClient(TCPGitClient):
             )
         )
         self._stack.enter_context(calls.interruptible_socket(interrupter, sock))
-        stream = self._stack.enter_context(sock.makefile("rb"))
         meter = self._meter
-
-        def read(size: int) -> bytes:
-            data = stream.read(size)
-            meter.arrived(len(data))
-            return meter.look_at_packets(data)
-
-        proto = Protocol(read, write_though_closed(sock.sendall))
+        stream = self._stack.enter_context(calls.counted(sock.makefile("rb"), meter.arrived))
+        proto = Protocol(lambda size: meter.look_at_packets(stream.read(size)), write_though_closed(sock.sendall))
         raw = path if isinstance(path, bytes) else path.encode()
         self.protocol_version = 2
         proto.send_cmd(b"git-" + cmd, raw, b"host=" + self._location.authority.encode() + b"\0\0version=2\0")

@@ -42,18 +42,13 @@ class Meter:
     def __attrs_post_init__(self) -> None:
         self._began = self.clock()
 
-    def count(self, data: bytes) -> bytes:
-        """The data, once it is counted and looked at.
+    def arrived(self, count: int) -> None:
+        """So many bytes came.
 
         Raises:
             JiemiError: LimitExceeded, Timeout.
             Interrupted: the call was cancelled.
         """
-        self.arrived(len(data))
-        return self.look(data)
-
-    def arrived(self, count: int) -> None:
-        """So many bytes came. Raises as `count`."""
         self.received += count
         if self.received > self.limit:
             self._fail("LimitExceeded", f"{self.stage} is larger than Krapao's limit of {self.limit} bytes")
