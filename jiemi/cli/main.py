@@ -68,6 +68,23 @@ def krapao(
     ssh_known_hosts: Annotated[
         Path | None, typer.Option(help="known_hosts file that vouches for ssh hosts, for everyone.")
     ] = None,
+    ca_bundle: Annotated[
+        Path | None,
+        typer.Option(help="PEM file of certificate authorities that vouch for https git hosts, beside the system's."),
+    ] = None,
+    http_proxy: Annotated[
+        str | None, typer.Option(help="Proxy for http and https git hosts, without credentials.", metavar="URL")
+    ] = None,
+    http_proxy_file: Annotated[
+        Path | None, typer.Option(help="File with the same URL, in which it may hold a user name and password.")
+    ] = None,
+    no_proxy: Annotated[
+        str,
+        typer.Option(
+            help="Hosts that need no proxy, separated by commas: names with all below them, addresses, networks.",
+            metavar="HOSTS",
+        ),
+    ] = "",
     allow_address: Annotated[
         list[str] | None,
         typer.Option(
@@ -133,6 +150,10 @@ def krapao(
             gpg=gpg,
             allow_file_urls=allow_file_urls,
             ssh_known_hosts=ssh_known_hosts,
+            ca_bundle=ca_bundle,
+            http_proxy=http_proxy,
+            http_proxy_file=http_proxy_file,
+            no_proxy=no_proxy,
             allow_addresses=allow_address or [],
             deny_addresses=deny_address or [],
             allow_ambient_identity=allow_ambient_identity,

@@ -24,9 +24,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import logging
+import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urljoin
 
@@ -45,6 +47,7 @@ from dulwich.errors import GitProtocolError, HangupException, NotGitRepository
 from dulwich.objects import ObjectID
 from dulwich.protocol import PEELED_TAG_SUFFIX, Protocol
 from dulwich.refs import Ref
+from urllib3.util.ssl_ import create_urllib3_context
 
 from jiemi.blocking import calls
 from jiemi.blocking.http import Watch, close_pool, make_interruptible
@@ -107,19 +110,34 @@ def _http_client(
         "maxsize": 1,
         "block": False,
         "cert_reqs": "CERT_REQUIRED",
-        "ca_certs": str(settings.ca_bundle) if settings.ca_bundle is not None else None,
     }
-    permit = None
-    if settings.http_proxy is None:
+    if settings.ca_bundle is not None:
+        options["ssl_context"] = _context_with(settings.ca_bundle)
+    permit, proxy = None, settings.http_proxy
+    if proxy is None or not proxy.is_for(location.host):
         pool, permit = urllib3.PoolManager(**options), permit_by(settings.addresses, FIELD)
     else:
         # The proxy is the operator's own choice. It will look the host's name up, so only the name could be judged.
-        pool = urllib3.ProxyManager(settings.http_proxy, **options)
+        headers = {"Proxy-Authorization": proxy.authorization.reveal()} if proxy.authorization is not None else None
+        pool = urllib3.ProxyManager(
+            proxy.url, proxy_headers=headers, proxy_ssl_context=options.get("ssl_context"), **options
+        )
     watched = make_interruptible(pool, Watch(permit, meter.arrived))
     try:
         yield _HttpClient(location, _basic_auth(credentials), watched, meter)
     finally:
         close_pool(pool)
+
+
+def _context_with(authorities: Path) -> ssl.SSLContext:
+    """TLS as urllib3 would have it, with authorities beside the system's."""
+    context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
+    context.load_default_certs()
+    try:
+        context.load_verify_locations(authorities)
+    except (OSError, ssl.SSLError) as error:
+        raise JiemiError("TlsVerificationFailed", "Krapao can't read the file of its --ca-bundle") from error
+    return context
 
 
 def _basic_auth(credentials: GitCredentials) -> str | None:
@@ -214,7 +232,7 @@ class _HttpClient(Urllib3HttpGitClient):
             said = "refused" if self._authorization is not None else "wants credentials, and none are given"
             raise JiemiError("RepositoryAccessDenied", f"{host} answered {status}: {_CREDENTIALS} {said}")
         if status == 407:
-            raise JiemiError("HostUnreachable", "the http proxy wants credentials, which Krapao does not give")
+            raise JiemiError("HostUnreachable", "the http proxy wants credentials: see `--http-proxy-file`")
         if status in (404, 410):
             hint = "" if self._authorization is not None else " (or wants credentials)"
             path = self._location.path
@@ -330,6 +348,9 @@ class _LocalClient(LocalGitClient):
 # What goes wrong
 
 
+_TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: ([0-9]{3})\b")
+"""http.client's own words (`HTTPConnection._tunnel`)."""
+
 _NOT_FOUND = ("not found", "not exported", "does not appear to be a git repository", "does not exist", "no such")
 _DENIED = ("permission denied", "access denied", "authentication", "could not read from remote", "forbidden")
 _NO_REVISION = ("not our ref", "unadvertised object", "no such object", "upload-pack: not", " not valid")
@@ -409,6 +430,9 @@ def _classify(  # noqa: PLR0911 - a table in the order of certainty
     for each in chain:
         if isinstance(each, (TimeoutError, urllib3.exceptions.TimeoutError)):
             return JiemiError("HostUnreachable", f"{host} did not answer within {timeout_seconds:g} s")
+    refused = next(filter(None, (_TUNNEL_REFUSED.match(str(each)) for each in chain)), None)
+    if refused is not None:
+        return JiemiError("HostUnreachable", f"{host}: the http proxy answered {refused[1]} to CONNECT")
     if any(isinstance(each, ssl.SSLError) for each in chain):
         return JiemiError("GitProtocolError", f"{host} does not speak TLS as it should")
     if any(isinstance(each, GitProtocolError) for each in chain):

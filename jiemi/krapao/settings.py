@@ -8,6 +8,7 @@ import attrs
 
 from jiemi.krapao.addresses import AddressRules
 from jiemi.krapao.decryption.environments import OperatorEnvironment
+from jiemi.krapao.proxy import HttpProxy
 from jiemi.rpc.contract import MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_RENDERED_BYTES, MEBIBYTE
 
 
@@ -26,8 +27,9 @@ class KrapaoSettings:
         ssh_known_hosts: lines of a known_hosts file (sshd(8)) that hold for every repository.
         addresses: which addresses are connected to, beside what is built in: those of git hosts and of key services
             that a Decryptor or a file names. A proxy's, and those that the operator names for Vault, are not looked at.
-        http_proxy: URL of the proxy for http and https, or None for none. The environment's is never used.
-        ca_bundle: path of a PEM file of authorities for https, in place of the system's; or None.
+        http_proxy: the proxy for git over http and https, or None for none. The environment's is never used.
+        ca_bundle: path of a PEM file of authorities for git over https, beside the system's; or None. It is read anew
+            for each connection.
 
         git_timeout_seconds: for one listing of refs or one fetch, all of it.
         connect_timeout_seconds: for reaching a host, and for each silence of it.
@@ -77,7 +79,7 @@ class KrapaoSettings:
     allow_file_urls: bool = False
     ssh_known_hosts: str = ""
     addresses: AddressRules = AddressRules()
-    http_proxy: str | None = None
+    http_proxy: HttpProxy | None = None
     ca_bundle: Path | None = None
 
     git_timeout_seconds: float = 60

@@ -25,6 +25,7 @@ from jiemi.krapao.addresses import AddressRules, read_network
 from jiemi.krapao.connecting import require_destination
 from jiemi.krapao.git import Clones
 from jiemi.krapao.git_port import Ref
+from jiemi.krapao.proxy import read_proxy
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.urls import parse_url
 from jiemi.rpc.contract import GitCredentials
@@ -301,7 +302,7 @@ async def test_hosts_that_are_denied_are_refused_like_the_forbidden_ones(
 
 async def test_a_proxy_may_be_anywhere_and_is_asked_for_no_forbidden_host(strict: KrapaoSettings) -> None:
     with listening(send(HTTP % b"502 No")) as (port, came):
-        proxied = attrs.evolve(strict, http_proxy=f"http://127.0.0.1:{port}")
+        proxied = attrs.evolve(strict, http_proxy=read_proxy(f"http://127.0.0.1:{port}", credentials=False))
         for url in (
             "http://127.0.0.1/r",
             "http://localhost/r",
