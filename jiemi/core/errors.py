@@ -128,7 +128,8 @@ REASONS: Mapping[str, ReasonInfo] = {
     "TlsVerificationFailed": ReasonInfo(
         Kind.STALLED,
         "The host's TLS certificate could not be verified.",
-        "Use a host whose certificate is signed by an authority that Krapao's image trusts.",
+        "Use a host whose certificate is signed by an authority that Krapao trusts: its image's, or those of its "
+        "`--ca-bundle`.",
     ),
     "RefNotFound": ReasonInfo(
         Kind.STALLED,
@@ -147,8 +148,8 @@ REASONS: Mapping[str, ReasonInfo] = {
     ),
     "StorageFailed": ReasonInfo(
         Kind.TRANSIENT,
-        "Krapao could not write its clone (disk full, read-only or damaged).",
-        "Look at Krapao's volume; a damaged clone is made anew.",
+        "Krapao could not write its clone: its volume is full of clones that are in use, read-only or damaged.",
+        "Look at Krapao's volume. Krapao fetches a damaged clone again by itself.",
     ),
     # The file
     "FileNotFound": ReasonInfo(
@@ -163,8 +164,9 @@ REASONS: Mapping[str, ReasonInfo] = {
     ),
     "LimitExceeded": ReasonInfo(
         Kind.STALLED,
-        "The file, what it decrypts to, or the time that takes is beyond the limit that the message names.",
-        "Make the file smaller, or raise Krapao's limit.",
+        "The file, what it decrypts to, the time that takes, or what a namespace's clones take of Krapao's volume is "
+        "beyond the limit that the message names.",
+        "Make the file smaller or follow fewer repositories, or raise Krapao's limit.",
     ),
     "NotEncrypted": ReasonInfo(
         Kind.STALLED,

@@ -140,7 +140,7 @@ async def test_a_host_of_a_private_authority_is_trusted_with_its_bundle_and_not_
             with pytest.raises(JiemiError, match="TlsVerificationFailed"):
                 await head(client, url)
             bundle.write_text("not a certificate")
-            with pytest.raises(JiemiError, match="TlsVerificationFailed: .*--ca-bundle"):
+            with pytest.raises(JiemiError, match=r"TlsVerificationFailed: .*--ca-bundle"):
                 await head(client, url)
             bundle.write_text(authority.pem)
             assert await head(client, url) == revision

@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives import serialization
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
+from jiemi.krapao.addresses import is_plain_host
 from jiemi.krapao.decryption.destinations import normal_address
 from jiemi.rpc.keys import AwsKey, AzureKey, GcpKey, HuaweiKey, VaultKey
 
@@ -113,6 +114,9 @@ _SERVICE_ACCOUNT_FIELDS = (
 )
 _MAX_VARIABLE_CHARACTERS = 64 * 1024
 """Linux takes 128 KiB for a variable (MAX_ARG_STRLEN); a key file has 3."""
+
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+"""Of a host's name: the AWS libraries make hosts of regions."""
 
 _SIMPLE = re.compile(r"[ -~]{1,4096}")
 
@@ -261,6 +265,8 @@ def _plan_aws(key: AwsKey, operator: OperatorEnvironment) -> Plan:
             "AWS_REGION": ("region", key.region),
         },
     )
+    if _LABEL.fullmatch(environment.get("AWS_REGION", "none")) is None:
+        raise JiemiError("KeyInvalid", "provider.aws.region is no name of a region, such as eu-central-1")
     if key.endpoint is not None:
         environment["AWS_ENDPOINT_URL_KMS"] = _url(key.endpoint, "aws.endpoint")
     if key.sts_endpoint is not None:
@@ -308,6 +314,9 @@ def service_account(value: SensitiveText) -> str:
     token_uri = found.get("token_uri", "https://oauth2.googleapis.com/token")
     if not isinstance(token_uri, str) or normal_address(token_uri) is None:
         raise JiemiError("KeyInvalid", f"{field}: its token_uri is no URL")
+    domain = found.get("universe_domain")
+    if isinstance(domain, str) and not (is_plain_host(domain) and all(map(_LABEL.fullmatch, domain.split(".")))):
+        raise JiemiError("KeyInvalid", f"{field}: its universe_domain is no name of a domain")
     kept = {name: found[name] for name in _SERVICE_ACCOUNT_FIELDS if isinstance(found.get(name), str)}
     text = json.dumps({**kept, "token_uri": token_uri})
     if len(text) > _MAX_VARIABLE_CHARACTERS:

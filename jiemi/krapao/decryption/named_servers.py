@@ -15,6 +15,9 @@ from jiemi.krapao.decryption.destinations import VaultTrust, is_azures_own, norm
 from jiemi.krapao.decryption.keyservice import AzureMasterKey, MasterKey, VaultMasterKey
 from jiemi.rpc.keys import AwsKey, AzureKey, DecryptionKey, GcpKey, VaultKey
 
+_GOOGLES_DOMAIN = "googleapis.com"
+"""https://cloud.google.com/docs/authentication/universe-domain"""
+
 _GOOGLES_TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105 - no secret
 
 
@@ -44,9 +47,12 @@ def _named(asked: MasterKey, key: DecryptionKey, trust: VaultTrust) -> Iterator[
             yield from _given("spec.provider.aws.stsEndpoint", key.sts_endpoint)
         case _, GcpKey():
             yield from _given("spec.provider.gcp.endpoint", key.endpoint)
-            token_uri = _token_uri(key.service_account)
-            if token_uri not in (None, _GOOGLES_TOKEN_URI):
-                yield "spec.provider.gcp.serviceAccount (its token_uri)", token_uri or ""
+            account = _fields(key.service_account)
+            if account.get("token_uri", _GOOGLES_TOKEN_URI) != _GOOGLES_TOKEN_URI:
+                yield "spec.provider.gcp.serviceAccount (its token_uri)", account["token_uri"]
+            if account.get("universe_domain", _GOOGLES_DOMAIN) != _GOOGLES_DOMAIN:
+                where = f"https://cloudkms.{account['universe_domain']}"
+                yield "spec.provider.gcp.serviceAccount (its universe_domain)", where
 
 
 def _given(field: str, value: SensitiveText | None) -> Iterator[tuple[str, str]]:
@@ -54,12 +60,11 @@ def _given(field: str, value: SensitiveText | None) -> Iterator[tuple[str, str]]
         yield field, value.reveal().strip()
 
 
-def _token_uri(account: SensitiveText | None) -> str | None:
-    if account is None:
-        return None
+def _fields(account: SensitiveText | None) -> dict[str, str]:
+    """The texts in a service account's key file; none where it is not one, which is told when its holder starts."""
     try:
-        found = json.loads(account.reveal())
+        found = json.loads(account.reveal()) if account is not None else {}
     except (ValueError, RecursionError):
-        return None
-    uri = found.get("token_uri") if isinstance(found, dict) else None
-    return uri if isinstance(uri, str) else None
+        return {}
+    pairs = found.items() if isinstance(found, dict) else ()
+    return {name: value for name, value in pairs if isinstance(value, str)}
