@@ -11,6 +11,9 @@ import attrs
 from jiemi.blocking.calls import Interrupted, Interrupter
 from jiemi.core.errors import Failure, JiemiError
 
+MAX_BYTES_BEFORE_GIT = 1024 * 1024
+"""Headers, interim answers, an ssh handshake: a git server needs some thousand bytes of them."""
+
 _PACKET_LENGTH = re.compile(rb"[0-9a-fA-F]{4}")
 
 
@@ -52,6 +55,8 @@ class Meter:
         self.received += count
         if self.received > self.limit:
             self._fail("LimitExceeded", f"{self.stage} is larger than Krapao's limit of {self.limit} bytes")
+        if not self.is_git and self.received > MAX_BYTES_BEFORE_GIT:
+            self._fail("LimitExceeded", f"{self.stage}: {self.received} bytes came, and none of them is git's")
         seconds = self.clock() - self._began
         if self.grace_seconds and seconds > self.grace_seconds and self.received < self.min_bytes_per_second * seconds:
             self._fail(

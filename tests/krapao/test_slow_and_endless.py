@@ -204,7 +204,7 @@ async def test_an_honest_host_is_given_time_before_it_must_be_fast(
 
 def test_the_rate_is_an_average_that_counts_after_the_grace() -> None:
     now = 100.0
-    meter = Meter(Interrupter(), 10**9, "x", 1_000, 20, clock=lambda: now)
+    meter = Meter(Interrupter(), 10**9, "x", 1_000, 20, is_git=True, clock=lambda: now)
     for now, count in ((101.0, 1), (119.9, 1), (121.0, 30_000), (130.0, 1)):  # noqa: B007 - the clock's
         meter.arrived(count)
     now = 131.0
@@ -213,3 +213,13 @@ def test_the_rate_is_an_average_that_counts_after_the_grace() -> None:
     ):
         meter.arrived(1)
     assert meter.failure is not None
+
+
+def test_what_is_no_git_server_is_heard_for_a_megabyte_only() -> None:
+    meter = Meter(Interrupter(), 10**9, "x")
+    meter.arrived(1024 * 1024)
+    with pytest.raises(JiemiError, match="none of them is git's"):
+        meter.arrived(1)
+    proven = Meter(Interrupter(), 10**9, "x")
+    proven.look_at_packets(b"000e")
+    proven.arrived(10**8)
