@@ -29,6 +29,7 @@ RequireDestination = Callable[[str, AddressRules, str], Awaitable[None]]
 """As `require_destination`."""
 
 _RESOLVE_SECONDS = 5
+_DISCARD_PORT = 9
 
 
 def permit_by(rules: AddressRules, field: str) -> Permit:
@@ -87,14 +88,17 @@ async def require_destination(url: str, rules: AddressRules, field: str) -> None
 
 
 def is_own(address: Address) -> bool:
-    """Whether an address is one of this machine's (or Pod's): only those can be bound to."""
+    """Whether an address is one of this machine's (or Pod's): whoever talks to such a one has it as source too.
+
+    Connecting a datagram socket chooses the source and sends nothing (connect(2)).
+    """
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((str(address), 0))
+            probe.connect((str(address), _DISCARD_PORT))
+            return read_address(probe.getsockname()[0]) == address
     except OSError:
         return False
-    return True
 
 
 def _not_allowed(host: str, field: str) -> JiemiError:

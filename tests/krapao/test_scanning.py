@@ -316,12 +316,28 @@ async def test_a_proxy_may_be_anywhere_and_is_asked_for_no_forbidden_host(strict
         assert len(came) == 1
 
 
+def own_addresses() -> list[str]:
+    """This machine's addresses, as far as its routes to others tell; nothing is sent."""
+    found = ["127.0.0.1"]
+    for family, there in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((there, 9))
+            found.append(probe.getsockname()[0])
+    return found
+
+
 def test_only_this_machines_addresses_are_its_own() -> None:
-    own = [
-        connecting.is_own(connecting.read_address(each))
-        for each in ("127.0.0.1", "127.3.4.5", "192.0.2.1", "2001:db8::1")
-    ]
-    assert own == [True, True, False, False]
+    assert all(connecting.is_own(connecting.read_address(each)) for each in own_addresses())
+    assert not connecting.is_own(connecting.read_address("192.0.2.1"))
+    assert not connecting.is_own(connecting.read_address("2001:db8::1"))
+
+
+async def test_this_machines_own_addresses_are_refused_like_loopback(strict: KrapaoSettings) -> None:
+    for own in own_addresses():
+        with listening(host=own) as (port, came):
+            shown = f"[{own}]" if ":" in own else own
+            assert (await told(strict, f"http://{shown}:{port}/r"))[0] == "AddressNotAllowed"
+            assert came == []
 
 
 async def test_a_server_for_another_program_is_judged_by_what_it_resolves_to_now(
