@@ -21,6 +21,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+from addresses import LOOPBACK_FLAGS
 from api_server import ApiServer, Manifest
 from pyrage import x25519
 from ruamel.yaml import YAML
@@ -255,7 +256,7 @@ class Lab:
         """Start Krapao; returns it with its address, once it can be reached."""
         socket = self.folder / f"{name}.sock"
         given = ("--sops", self.tools["sops"]) if sops else ()
-        arguments = ("--listen", f"unix:{socket}", "--state-dir", self.folder / f"{name}-state")
+        arguments = ("--listen", f"unix:{socket}", "--state-dir", self.folder / f"{name}-state", *LOOPBACK_FLAGS)
         service = self.start("krapao", *arguments, "--runtime-dir", self.folder, *given, *more, environment=environment)
         until(
             "Krapao serves",

@@ -11,10 +11,11 @@ The function finds its interrupter in its argument; code that a library calls ba
 from __future__ import annotations
 
 import contextlib
+import io
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import outcome
 import trio
@@ -124,17 +125,33 @@ def interruptible_socket(interrupter: Interrupter, sock: socket.socket) -> Itera
             interrupter.use(None)
 
 
-def connect_tcp(interrupter: Interrupter, host: str, port: int, *, timeout_seconds: float | None) -> socket.socket:
+def connect_tcp(
+    interrupter: Interrupter,
+    host: str,
+    port: int,
+    *,
+    timeout_seconds: float | None,
+    permit: Callable[[str, Sequence[str]], None] | None = None,
+) -> socket.socket:
     """A TCP connection, whose making can be interrupted (all but the name lookup, which the resolver bounds).
+
+    The name is looked up once: what `permit` saw is what is connected to.
 
     Args:
         timeout_seconds: for each address of the host; it stays set on the socket as its read timeout.
+        permit: called with the host and all its addresses before one is connected to; what it raises is passed on.
 
     Raises:
         OSError: as `socket.create_connection`; TimeoutError where no answer came in time.
     """
     error: OSError | None = None
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except UnicodeError as failed:  # a label of more than 63 characters, which the codec refuses before it is looked up
+        raise socket.gaierror(socket.EAI_NONAME, "the name is no name of a host") from failed
+    if permit is not None:
+        permit(host, [str(each[4][0]) for each in found])
+    for family, kind, protocol, _, address in found:
         sock = socket.socket(family, kind, protocol)
         try:
             sock.settimeout(timeout_seconds)
@@ -149,3 +166,32 @@ def connect_tcp(interrupter: Interrupter, host: str, port: int, *, timeout_secon
         else:
             return sock
     raise error if error is not None else OSError("the name has no address")
+
+
+def counted(stream: io.BufferedReader, received: Callable[[int], None]) -> io.BufferedReader:
+    """A socket's stream, in place of the one given, that tells how much comes as it comes.
+
+    Args:
+        stream: as `socket.makefile("rb")` gives it; it is not to be used any more.
+        received: called with the number of bytes; what it raises goes to whoever reads.
+    """
+    return io.BufferedReader(_Counted(stream.detach(), received))
+
+
+class _Counted(io.RawIOBase):
+    def __init__(self, stream: io.RawIOBase, received: Callable[[int], None]) -> None:
+        self._stream = stream
+        self._received = received
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        count: int | None = self._stream.readinto(buffer)
+        if count:
+            self._received(count)
+        return count
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()

@@ -6,13 +6,19 @@ connection's own socket object serves: it stays usable while a response reads fr
 the connection already (as it does where the server said `Connection: close`). Before each request the connection tells
 the interrupter of its thread (`calls.current`) how to end it. A response is read by the same call, or by later calls
 that each begin with `resume`.
+
+A `Watch` sees what a connection does beneath HTTP: the addresses before one of them is connected to, and every byte of
+an answer as it comes, interim answers (1xx), headers and the frames of chunks included, which no reader of a body sees.
 """
 
 from __future__ import annotations
 
+import http.client
 import socket
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import attrs
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -21,16 +27,36 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from jiemi.blocking import calls
 
 
+@attrs.frozen
+class Watch:
+    """What is called as a pool's connections do something. What it raises goes to whoever made the request.
+
+    Attributes:
+        permit: with a host and all its addresses, before one is connected to; None permits all.
+        received: with the number of bytes that just came; those of TLS itself are not counted.
+    """
+
+    permit: Callable[[str, Sequence[str]], None] | None = None
+    received: Callable[[int], None] | None = None
+
+
 class _Interruptible(HTTPConnection):
     """Tells the thread's interrupter how to end what this connection waits for."""
 
+    watch: Watch = Watch()
     _connecting: socket.socket | None = None
     _requesting: socket.socket | None = None
 
     def _new_conn(self) -> socket.socket:
         timeout = self.timeout if isinstance(self.timeout, (int, float)) else None
         try:
-            sock = calls.connect_tcp(calls.current(), self._dns_host, self.port or 0, timeout_seconds=timeout)
+            sock = calls.connect_tcp(
+                calls.current(),
+                self._dns_host,
+                self.port or 0,
+                timeout_seconds=timeout,
+                permit=self.watch.permit,
+            )
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         except TimeoutError as error:
@@ -79,20 +105,37 @@ class _InterruptibleHttps(_Interruptible, HTTPSConnection):
     pass
 
 
-class _HttpPool(HTTPConnectionPool):
-    ConnectionCls = _Interruptible
-
-
-class _HttpsPool(HTTPSConnectionPool):
-    ConnectionCls = _InterruptibleHttps
-
-
-def make_interruptible(manager: urllib3.PoolManager) -> urllib3.PoolManager:
+def make_interruptible(manager: urllib3.PoolManager, watch: Watch | None = None) -> urllib3.PoolManager:
     """Make the pool's requests end when the `run_blocking` call that makes them is cancelled; returns the pool.
 
     Call it before the first request: connections that exist already stay as they are.
+
+    Args:
+        watch: called by every connection of the pool.
     """
-    manager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+    seen = watch if watch is not None else Watch()
+
+    class Response(http.client.HTTPResponse):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            if seen.received is not None:
+                self.fp = calls.counted(self.fp, seen.received)
+
+    class Plain(_Interruptible):
+        watch = seen
+        response_class = Response
+
+    class Tls(_InterruptibleHttps):
+        watch = seen
+        response_class = Response
+
+    class HttpPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class HttpsPool(HTTPSConnectionPool):
+        ConnectionCls = Tls
+
+    manager.pool_classes_by_scheme = {"http": HttpPool, "https": HttpsPool}
     return manager
 
 

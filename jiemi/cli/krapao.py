@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -15,12 +16,15 @@ from jiemi.cli.errors import CommandError
 from jiemi.cli.metrics import metrics_address_of, start_metrics
 from jiemi.cli.running import forbid_core_dumps, run_until_signalled
 from jiemi.core.addresses import normal_address
+from jiemi.krapao.addresses import AddressRules, Network, read_network
 from jiemi.krapao.decryption.environments import AMBIENT_PROVIDERS, AmbientBounds, OperatorEnvironment
 from jiemi.krapao.metrics import KrapaoMetrics
+from jiemi.krapao.proxy import HttpProxy, read_proxy
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.address import Address, TcpAddress, parse_address
 from jiemi.rpc.bridge import open_bridge
+from jiemi.rpc.contract import MEBIBYTE
 from jiemi.rpc.server import serve
 from jiemi.rpc.session_secret import SessionSecretError, read_secret_file
 from jiemi.rpc.sockets import ListenError
@@ -37,12 +41,20 @@ def run(
     gpg: Path | None,
     allow_file_urls: bool,
     ssh_known_hosts: Path | None,
+    ca_bundle: Path | None,
+    http_proxy: str | None,
+    http_proxy_file: Path | None,
+    no_proxy: str,
+    allow_addresses: Sequence[str],
+    deny_addresses: Sequence[str],
     allow_ambient_identity: str,
     ambient_keys: Sequence[str],
     ambient_repositories: Sequence[str],
     vault_addresses: Sequence[str],
     require_vault_address: bool,
     age_plugins: str,
+    max_store_mebibytes: int,
+    max_tenant_store_mebibytes: int,
     max_holders: int,
     metrics_listen: str | None,
 ) -> None:
@@ -70,6 +82,12 @@ def run(
         programs_path=os.environ.get("PATH", os.defpath),
         allow_file_urls=allow_file_urls,
         ssh_known_hosts=known_hosts,
+        http_proxy=_http_proxy(http_proxy, http_proxy_file, no_proxy),
+        ca_bundle=_authorities(ca_bundle),
+        addresses=AddressRules(
+            allowed=tuple(_network(each, "--allow-address") for each in allow_addresses),
+            denied=tuple(_network(each, "--deny-address") for each in deny_addresses),
+        ),
         operator=OperatorEnvironment.of(os.environ, ambient),
         vault_addresses=tuple(_vault_address(each, "--allow-vault-address") for each in vault_addresses),
         own_vault_address=_vault_address(own_vault, "VAULT_ADDR")
@@ -77,6 +95,8 @@ def run(
         else None,
         require_named_vault=require_vault_address,
         age_plugins_path=age_plugins,
+        max_store_bytes=max_store_mebibytes * MEBIBYTE,
+        max_tenant_store_bytes=max_tenant_store_mebibytes * MEBIBYTE,
         max_holders=max_holders,
     )
 
@@ -167,6 +187,44 @@ def _vault_address(text: str, name: str) -> str:
     if found is None:
         raise CommandError(f"{name}: no http:// or https:// URL of a server")
     return found
+
+
+def _http_proxy(url: str | None, file: Path | None, no_proxy: str) -> HttpProxy | None:
+    """Raises CommandError for what is no proxy, and quotes nothing of it."""
+    direct = tuple(each for each in no_proxy.replace(" ", "").split(",") if each)
+    if url is not None and file is not None:
+        raise CommandError("--http-proxy and --http-proxy-file: give one of them")
+    try:
+        if url is not None:
+            return read_proxy(url, credentials=False, direct=direct)
+        if file is not None:
+            return read_proxy(file.read_text(), credentials=True, direct=direct)
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"--http-proxy-file {file} can't be read: {type(error).__name__}") from error
+    except ValueError as error:
+        raise CommandError(f"{'--http-proxy' if file is None else '--http-proxy-file'}: {error}") from error
+    if direct:
+        raise CommandError("--no-proxy needs --http-proxy or --http-proxy-file")
+    return None
+
+
+def _authorities(path: Path | None) -> Path | None:
+    """Raises CommandError for a file that holds no certificate."""
+    if path is None:
+        return None
+    try:
+        ssl.create_default_context(cafile=str(path))
+    except (OSError, ssl.SSLError) as error:
+        raise CommandError(f"--ca-bundle {path} holds no certificate (PEM) that can be read: {error}") from error
+    return path
+
+
+def _network(text: str, name: str) -> Network:
+    """Raises CommandError for what is no network."""
+    try:
+        return read_network(text)
+    except ValueError as error:
+        raise CommandError(f"{name}: {text!r} is no address and no network such as 10.20.0.0/16: {error}") from error
 
 
 def _leaf(error: BaseException) -> BaseException:

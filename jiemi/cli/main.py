@@ -79,6 +79,39 @@ def krapao(
     ssh_known_hosts: Annotated[
         Path | None, typer.Option(help="known_hosts file that vouches for ssh hosts, for everyone.")
     ] = None,
+    ca_bundle: Annotated[
+        Path | None,
+        typer.Option(help="PEM file of certificate authorities that vouch for https git hosts, beside the system's."),
+    ] = None,
+    http_proxy: Annotated[
+        str | None, typer.Option(help="Proxy for http and https git hosts, without credentials.", metavar="URL")
+    ] = None,
+    http_proxy_file: Annotated[
+        Path | None, typer.Option(help="File with the same URL, in which it may hold a user name and password.")
+    ] = None,
+    no_proxy: Annotated[
+        str,
+        typer.Option(
+            help="Hosts that need no proxy, separated by commas: names with all below them, addresses, networks.",
+            metavar="HOSTS",
+        ),
+    ] = "",
+    allow_address: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An address or network (CIDR) that Krapao may connect to though it refuses it otherwise, such as "
+            "loopback; may be repeated.",
+            metavar="CIDR",
+        ),
+    ] = None,
+    deny_address: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An address or network (CIDR) that Krapao must not connect to; may be repeated. The narrowest of all "
+            "networks decides.",
+            metavar="CIDR",
+        ),
+    ] = None,
     allow_ambient_identity: Annotated[
         str,
         typer.Option(
@@ -117,6 +150,12 @@ def krapao(
     age_plugins: Annotated[
         str, typer.Option(help="Folders with age plugins, separated by colons; without it none is run.", metavar="PATH")
     ] = "",
+    max_store: Annotated[
+        int, typer.Option(min=1, help="MiB that all clones may take; those that nobody has open go first.")
+    ] = 8192,
+    max_tenant_store: Annotated[
+        int, typer.Option(min=1, help="MiB of these that the clones of one namespace's Decryptors may take.")
+    ] = 4096,
     max_holders: Annotated[
         int, typer.Option(min=1, help="How many processes may hold credentials at once, of about 40 MiB each.")
     ] = 16,
@@ -140,12 +179,20 @@ def krapao(
             gpg=gpg,
             allow_file_urls=allow_file_urls,
             ssh_known_hosts=ssh_known_hosts,
+            ca_bundle=ca_bundle,
+            http_proxy=http_proxy,
+            http_proxy_file=http_proxy_file,
+            no_proxy=no_proxy,
+            allow_addresses=allow_address or [],
+            deny_addresses=deny_address or [],
             allow_ambient_identity=allow_ambient_identity,
             ambient_keys=ambient_key or [],
             ambient_repositories=ambient_repository or [],
             vault_addresses=allow_vault_address or [],
             require_vault_address=require_vault_address,
             age_plugins=age_plugins,
+            max_store_mebibytes=max_store,
+            max_tenant_store_mebibytes=max_tenant_store,
             max_holders=max_holders,
             metrics_listen=metrics_listen,
         )

@@ -149,6 +149,7 @@ async def _run(wanted: RunAll, folder: Path, screen: _Screen) -> None:
                         state_dir=folder / "clones",
                         runtime_dir=folder,
                         sops=sops,
+                        allow_address="127.0.0.0/8",  # where the demo's git server is
                         log_format="console",
                     ),
                     environment=dict(os.environ),

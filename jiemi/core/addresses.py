@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import urllib.parse
 
 _MAX_CHARACTERS = 2_048
 _CHARACTERS = re.compile(r"[A-Za-z0-9:/._+=@-]+")
+_NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
 
 
 def normal_address(text: str) -> str | None:
@@ -23,6 +25,8 @@ def normal_address(text: str) -> str | None:
         return None
     if url.scheme not in ("http", "https") or not url.hostname or "@" in url.netloc or url.query or url.fragment:
         return None
+    if not is_plain_host(url.hostname):
+        return None
     host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
     if port == {"http": 80, "https": 443}[url.scheme]:
         port = None
@@ -30,3 +34,26 @@ def normal_address(text: str) -> str | None:
     if any(part in ("", ".", "..") for part in path.split("/")[1:]):
         return None
     return f"{url.scheme}://{host}" + (f":{port}" if port is not None else "") + path
+
+
+def is_plain_host(host: str) -> bool:
+    """Whether a host is a name, or an address in the one form that every parser reads alike.
+
+    As the URL Standard has it (https://url.spec.whatwg.org/#ends-in-a-number-checker), a host whose last label is a
+    number is an address; here it must be one of four decimal numbers without leading zeros. IPv6 comes without
+    brackets, and without a zone, which names an interface of this machine.
+    """
+    if ":" in host:
+        return "%" not in host and _is_address(host)
+    labels = host.removesuffix(".").split(".")
+    if not labels[-1] or _NUMBER.fullmatch(labels[-1]) is None:
+        return bool(labels[-1])
+    return _is_address(host)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True

@@ -115,10 +115,17 @@ REASONS: Mapping[str, ReasonInfo] = {
         "Krapao does not allow this kind of URL.",
         "Use another one; `file://` needs `jiemi krapao --allow-file-urls`.",
     ),
+    "AddressNotAllowed": ReasonInfo(
+        Kind.STALLED,
+        "The host is at an address that Krapao does not connect to: loopback, link-local, a metadata service's, or one "
+        "that the operator denies.",
+        "Name another host, or ask the operator to allow the address (`jiemi krapao --allow-address`).",
+    ),
     "HostUnreachable": ReasonInfo(
         Kind.TRANSIENT,
-        "The repository's host could not be reached, or did not answer in time.",
-        "Check the URL, DNS and network policies; it is tried again.",
+        "No git server answered at the repository's host: its name is unknown, it is down, its port is closed or "
+        "filtered, or what answers is no git server. Krapao's log says which.",
+        "Check the URL, DNS and network policies; Jiemi tries again.",
     ),
     "RepositoryNotFound": ReasonInfo(
         Kind.STALLED,
@@ -138,7 +145,8 @@ REASONS: Mapping[str, ReasonInfo] = {
     "TlsVerificationFailed": ReasonInfo(
         Kind.STALLED,
         "The host's TLS certificate could not be verified.",
-        "Use a host whose certificate is signed by an authority that Krapao's image trusts.",
+        "Use a host whose certificate is signed by an authority that Krapao trusts: its image's, or those of its "
+        "`--ca-bundle`.",
     ),
     "RefNotFound": ReasonInfo(
         Kind.STALLED,
@@ -157,8 +165,8 @@ REASONS: Mapping[str, ReasonInfo] = {
     ),
     "StorageFailed": ReasonInfo(
         Kind.TRANSIENT,
-        "Krapao could not write its clone (disk full, read-only or damaged).",
-        "Look at Krapao's volume; a damaged clone is made anew.",
+        "Krapao could not write its clone: its volume is full of clones that are in use, read-only or damaged.",
+        "Look at Krapao's volume. Krapao fetches a damaged clone again by itself.",
     ),
     # The file
     "FileNotFound": ReasonInfo(
@@ -173,8 +181,9 @@ REASONS: Mapping[str, ReasonInfo] = {
     ),
     "LimitExceeded": ReasonInfo(
         Kind.STALLED,
-        "The file, what it decrypts to, or the time that takes is beyond the limit that the message names.",
-        "Make the file smaller, or raise Krapao's limit.",
+        "The file, what it decrypts to, the time that takes, or what a namespace's clones take of Krapao's volume is "
+        "beyond the limit that the message names.",
+        "Make the file smaller or follow fewer repositories, or raise Krapao's limit.",
     ),
     "NotEncrypted": ReasonInfo(
         Kind.STALLED,

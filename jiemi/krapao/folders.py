@@ -9,29 +9,47 @@ whole and is not.
 from __future__ import annotations
 
 import contextlib
-import os
+import errno
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import structlog
 
-from jiemi.blocking.calls import Interrupted, Interrupter
+from jiemi.blocking.calls import Interrupted
 from jiemi.core.errors import JiemiError
 from jiemi.rpc.contract import is_revision
 
 log = structlog.get_logger("jiemi.krapao.git")
 
 
+TENANTS = "tenants"
+"""The file in a clone's folder that says to whom it is charged (`jiemi.krapao.store`)."""
+
+_REMOVED = "removed-"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class VolumeFullError(JiemiError):
+    """StorageFailed, because there is no space left: no bytes, no inodes, or none within a quota."""
+
+
 @contextlib.contextmanager
 def storage() -> Iterator[None]:
-    """Turn an OSError into StorageFailed."""
+    """Turn an OSError into StorageFailed.
+
+    Raises:
+        VolumeFullError: there is no space left.
+        JiemiError: StorageFailed.
+    """
     try:
         yield
     except Interrupted:
         raise
     except OSError as error:
+        if error.errno in _FULL:
+            raise VolumeFullError("StorageFailed", "Krapao's volume is full") from error
         raise JiemiError("StorageFailed", f"Krapao's volume: {error.strerror or type(error).__name__}") from error
 
 
@@ -54,6 +72,11 @@ def revisions(generation: Path) -> list[str]:
     return [name for _, name in sorted(found, reverse=True)]
 
 
+def is_whole(generation: Path) -> bool:
+    """Whether the folders of a generation are there; somebody may have deleted some."""
+    return (generation / "revisions").is_dir() and (generation / "objects" / "pack").is_dir()
+
+
 def publish(generation: Path) -> None:
     """Make a new generation the current one, and remove those before it."""
     if not generation.name.endswith(".new"):
@@ -61,7 +84,7 @@ def publish(generation: Path) -> None:
     current = generation.with_suffix("")
     generation.rename(current)
     for entry in list(generation.parent.iterdir()):
-        if entry.name not in (current.name, "url"):
+        if entry.name not in (current.name, "url", TENANTS):
             remove(entry)
 
 
@@ -78,32 +101,15 @@ def sweep(generation: Path) -> None:
 
 def remove(path: Path) -> None:
     """Remove a folder at one stroke: first out of sight, then piece by piece."""
-    hidden = path.with_name(f"removed-{path.name}-{time.monotonic_ns()}")
+    hidden = path.with_name(f"{_REMOVED}{path.name}-{time.monotonic_ns()}")
     with contextlib.suppress(FileNotFoundError):
         path.rename(hidden)
         shutil.rmtree(hidden, ignore_errors=True)
 
 
-def prune_folders(root: Path, in_use: Callable[[str], bool], max_bytes: int, interrupter: Interrupter) -> None:
-    found = []
+def remove_leftovers(root: Path) -> None:
+    """Remove folders that were on their way out when a process ended."""
     with contextlib.suppress(OSError):
         for folder in root.iterdir():
-            if folder.name.startswith("removed-"):
+            if folder.name.startswith(_REMOVED):
                 shutil.rmtree(folder, ignore_errors=True)
-                continue
-            size, used = 0, 0.0
-            for at, inner, files in os.walk(folder):
-                for name in (*inner, *files):
-                    with contextlib.suppress(OSError):
-                        status = (Path(at) / name).stat()
-                        # What it takes on the volume, in blocks of 512 bytes (stat(2)): small files take a whole page.
-                        size, used = size + status.st_blocks * 512, max(used, status.st_mtime)
-            found.append((used, folder, size))
-    total = sum(size for _, _, size in found)
-    for _, folder, size in sorted(found, key=lambda each: each[0]):
-        if total <= max_bytes or interrupter.interrupted:
-            return
-        if not in_use(folder.name):
-            remove(folder)
-            total -= size
-            log.info("clone_removed", folder=folder.name, size_bytes=size)

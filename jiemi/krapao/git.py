@@ -26,6 +26,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -45,13 +46,14 @@ from jiemi.blocking.calls import Interrupted, Interrupter, run_blocking
 from jiemi.blocking.fair_limiter import Bound, FairLimiter, Slot
 from jiemi.core.errors import JiemiError
 from jiemi.core.globs import is_glob
-from jiemi.krapao.folders import generations, prune_folders, publish, remove, revisions, storage, sweep
+from jiemi.krapao.folders import VolumeFullError, generations, is_whole, publish, remove, revisions, storage, sweep
 from jiemi.krapao.git_port import Advertised, GitStore, Ref
-from jiemi.krapao.git_transport import open_client, translating
+from jiemi.krapao.git_transport import no_git_server, open_client, translating
 from jiemi.krapao.meter import Meter
 from jiemi.krapao.packs import PackDamaged, check_pack, declared_size
 from jiemi.krapao.revision import is_tree, match_files, read_file, tree_of
 from jiemi.krapao.settings import KrapaoSettings
+from jiemi.krapao.store import Store
 from jiemi.krapao.trees import Parts, split_path
 from jiemi.krapao.urls import Location
 from jiemi.rpc.contract import MAX_FILES, FileEntry, FilesRequest, GitCredentials, is_revision
@@ -78,6 +80,7 @@ class _Folder:
     path: Path
     lock: trio.Lock = attrs.field(factory=trio.Lock)
     users: int = 0
+    tenants: Counter[str] = attrs.field(factory=Counter)
 
 
 class Limiters:
@@ -102,38 +105,66 @@ class Limiters:
 class Clones:
     """All clones of one Krapao."""
 
-    def __init__(self, settings: KrapaoSettings) -> None:
+    def __init__(self, settings: KrapaoSettings, hold_volume: Callable[[], None] = lambda: None) -> None:
         self._settings = settings
+        self._hold_volume = hold_volume
         self._root = settings.state_dir / "repositories"
         self._folders: dict[str, _Folder] = {}
         self._limiters = Limiters(settings)
         self._pruning = trio.Lock()
+        self._store = Store(self._root, settings.max_store_bytes, settings.max_tenant_store_bytes, self._open_tenants)
 
     @contextlib.asynccontextmanager
     async def open(self, location: Location, credentials: GitCredentials) -> AsyncIterator[GitStore]:
         """One repository with one tenant's credentials. Asks nobody and writes nothing yet."""
-        # Of all parts: `git@host:a` (in the home) and `ssh://git@host/a` are two repositories with one url text.
-        parts = (location.scheme.value, location.user, location.authority, location.path)
-        name = hashlib.sha256(repr(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+        with self._used(location) as folder:
+            yield _Clone(location, credentials, self, folder)
+
+    @contextlib.contextmanager
+    def charge(self, location: Location, tenant: str) -> Iterator[None]:
+        """While the context lasts, a tenant has a repository open, and its clone is charged to it.
+
+        Args:
+            tenant: an opaque name; "" where nobody says who it is, and then nobody is charged.
+        """
+        with self._used(location) as folder:
+            if tenant:
+                folder.tenants[tenant] += 1
+            try:
+                yield
+            finally:
+                if tenant:
+                    folder.tenants[tenant] -= 1
+                    folder.tenants += Counter()  # leaves those out that are at 0
+
+    @contextlib.contextmanager
+    def _used(self, location: Location) -> Iterator[_Folder]:
+        name = hashlib.sha256(repr(location.repository).encode("utf-8", "surrogateescape")).hexdigest()[:32]
         folder = self._folders.setdefault(name, _Folder(self._root / name))
         folder.users += 1
         try:
-            yield _Clone(location, credentials, self._settings, folder, self._limiters)
+            yield folder
         finally:
             folder.users -= 1
             if folder.users == 0:
                 self._folders.pop(name, None)
+                self._store.closed(name)
+
+    def _open_tenants(self, name: str) -> tuple[str, ...] | None:
+        folder = self._folders.get(name)
+        return tuple(folder.tenants) if folder is not None else None
 
     async def prune(self) -> None:
         """Remove clones that nobody has open, the longest unused first, until the rest is within its bound."""
         async with self._pruning:
-            # Asked for each folder anew: one that is opened meanwhile stays.
-            await run_blocking(
-                lambda interrupter: prune_folders(
-                    self._root, self._folders.__contains__, self._settings.max_store_bytes, interrupter
-                ),
-                limiter=trio.CapacityLimiter(1),
-            )
+
+            def prune(interrupter: Interrupter) -> None:
+                with storage():
+                    self._hold_volume()
+                self._store.read(interrupter)
+                self._store.trim()
+
+            await run_blocking(prune, limiter=trio.CapacityLimiter(1))
 
 
 class _Clone:
@@ -143,31 +174,34 @@ class _Clone:
         self,
         location: Location,
         credentials: GitCredentials,
-        settings: KrapaoSettings,
+        clones: Clones,
         folder: _Folder,
-        limiters: Limiters,
     ) -> None:
         self._location = location
         self._credentials = credentials
-        self._settings = settings
+        self._settings = clones._settings
         self._folder = folder
-        self._limiters = limiters
+        self._limiters = clones._limiters
+        self._store = clones._store
+        self._last_received = 0
+        self._hold_volume = clones._hold_volume
 
     async def advertised(
         self, ref: Ref, askers: Askers | None = None, *, on_begin: Callable[[], None] = lambda: None
     ) -> Advertised:
-        def ask(interrupter: Interrupter, slot: Slot) -> Advertised:
-            meter = Meter(interrupter, self._settings.max_refs_bytes, f"{self._location.authority}: its list of refs")
-            slot.is_slow = lambda: _is_slow(meter, slot)
+        def ask(meter: Meter) -> Advertised:
             with self._client(meter) as (client, path):
                 listed = client.get_refs(path, ref_prefix=[ref.name]).refs
             if ref.commit is not None:
                 return Advertised(ref.commit, ref.commit)
             return _pick(listed, ref, self._location)
 
+        settings = self._settings
+        limits = _Limits("its list of refs", settings.max_refs_bytes, settings.listing_grace_seconds)
+
         async def listing(slot: Slot) -> Advertised:
             on_begin()
-            return await self._in_time(lambda interrupter: ask(interrupter, slot), "listing the refs")
+            return await self._on_network(ask, "listing the refs", limits, slot)
 
         # One listing at a time for who has these credentials; the slot is not taken before it is its turn.
         own, host = Bound(self, 1), self._limiters.listing_of(self._location.authority)
@@ -185,7 +219,7 @@ class _Clone:
             if await self._thread(lambda _: self._find(wanted.revision) is not None):
                 return
             began = trio.current_time()
-            fetched = await self._in_time(lambda interrupter: self._fetch(wanted, interrupter, slot), "fetching")
+            fetched = await self._fetch_with_room(wanted, slot)
             log.info(
                 "clone" if fetched.whole else "fetch",
                 repository=self._location.url,
@@ -194,6 +228,34 @@ class _Clone:
                 received_bytes=fetched.received_bytes,
                 duration_ms=round((trio.current_time() - began) * 1000),
             )
+
+    async def _fetch_with_room(self, wanted: Advertised, slot: Slot) -> _Fetched:
+        """Fetch; where the volume is full, remove what nobody needs and fetch once more."""
+        name, tenants = self._folder.path.name, tuple(self._folder.tenants)
+        try:
+            return await self._fetch_within_share(name, tenants, wanted, slot)
+        except VolumeFullError:
+            log.warning("volume_full", repository=self._location.url)
+            size = 2 * min(self._settings.max_pack_bytes, self._last_received)
+            if not await self._thread(lambda _: self._store.free(name, tenants, size)):
+                raise _no_room() from None
+        try:
+            return await self._fetch_within_share(name, tenants, wanted, slot)
+        except VolumeFullError:
+            raise _no_room() from None
+
+    async def _fetch_within_share(
+        self, name: str, tenants: tuple[str, ...], wanted: Advertised, slot: Slot
+    ) -> _Fetched:
+        settings = self._settings
+        left = await self._thread(lambda interrupter: self._store.before_fetch(name, tenants, interrupter))
+        stage, size = "the revision's pack", settings.max_pack_bytes
+        if tenants and left < size:
+            stage, size = "the revision's pack, beside what else is charged to this namespace,", left
+        limits = _Limits(stage, settings.max_refs_bytes + size, settings.fetch_grace_seconds)
+        fetched = await self._on_network(lambda meter: self._fetch(wanted, meter, slot), "fetching", limits, slot)
+        await self._thread(lambda _: self._store.after_fetch(name, tenants))
+        return fetched
 
     async def files(
         self, request: FilesRequest, askers: Askers | None = None, *, max_bytes: int
@@ -243,13 +305,30 @@ class _Clone:
         ):
             yield opened
 
-    async def _in_time(self, function: Callable[[Interrupter], T], what: str) -> T:
+    async def _on_network(self, function: Callable[[Meter], T], what: str, limits: _Limits, slot: Slot) -> T:
         seconds = self._settings.git_timeout_seconds
+        host = self._location.authority
+        meter = Meter(
+            Interrupter(),
+            limits.bytes,
+            f"{host}: {limits.stage}",
+            self._settings.min_bytes_per_second,
+            limits.grace_seconds,
+        )
+        slot.is_slow = lambda: _is_slow(meter, slot)
+
+        def call(interrupter: Interrupter) -> T:
+            meter.interrupter = interrupter
+            return function(meter)
+
         try:
             with trio.fail_after(seconds):
-                return await self._thread(function)
+                return await self._thread(call)
         except trio.TooSlowError as error:
-            raise JiemiError("Timeout", f"{self._location.authority}: {what} took longer than {seconds:g} s") from error
+            detail = f"{what} took longer than {seconds:g} s"
+            if not meter.is_git:
+                raise no_git_server(self._location, detail) from error
+            raise JiemiError("Timeout", f"{host}: {detail}") from error
 
     async def _blocking(self, function: Callable[[Interrupter], T], askers: Askers | None) -> T:
         async with self._limiters.readers.slot(askers or Askers()):
@@ -266,14 +345,15 @@ class _Clone:
                 return generation
         return None
 
-    def _fetch(self, wanted: Advertised, interrupter: Interrupter, slot: Slot) -> _Fetched:
+    def _fetch(self, wanted: Advertised, meter: Meter, slot: Slot) -> _Fetched:
         with storage():
+            self._hold_volume()
             generation, haves = self._prepare(wanted.revision)
         format = SHA256 if len(wanted.revision) == 64 else SHA1
         try:
             with contextlib.closing(_Objects(generation / "objects", object_format=format)) as objects:
-                objects.check = Meter(interrupter, 0, "").check
-                fetched = self._receive(wanted, haves, objects, interrupter, slot)
+                objects.check = meter.check
+                fetched = self._receive(wanted, haves, objects, meter, slot)
             with storage():
                 (generation / "revisions" / wanted.revision).touch()
                 publish(generation)
@@ -283,6 +363,8 @@ class _Clone:
                 if generation.name.endswith(".new"):
                     remove(generation)
             raise
+        finally:
+            self._last_received = meter.received
         return fetched
 
     def _prepare(self, revision: str) -> tuple[Path, list[str]]:
@@ -293,7 +375,7 @@ class _Clone:
         if not url.exists():
             url.write_text(self._location.url + "\n", encoding="utf-8", errors="replace")
         current = next(generations(folder), None)
-        if current is not None:
+        if current is not None and is_whole(current):
             sweep(current)
             haves = revisions(current)
             packs = list((current / "objects" / "pack").glob("*.pack"))
@@ -310,12 +392,7 @@ class _Clone:
         (new / "objects" / "info").mkdir()
         return new, []
 
-    def _receive(
-        self, wanted: Advertised, haves: list[str], objects: _Objects, interrupter: Interrupter, slot: Slot
-    ) -> _Fetched:
-        limit = self._settings.max_refs_bytes + self._settings.max_pack_bytes
-        meter = Meter(interrupter, limit, f"{self._location.authority}: the revision's pack")
-        slot.is_slow = lambda: _is_slow(meter, slot)
+    def _receive(self, wanted: Advertised, haves: list[str], objects: _Objects, meter: Meter, slot: Slot) -> _Fetched:
         with storage():
             file, commit, abort = objects.add_pack()
         try:
@@ -399,6 +476,23 @@ class _Clone:
             if not generation.exists():
                 raise JiemiError("RevisionNotFound", "the clone was made anew in the meantime") from error
             raise _Damaged(generation) from error
+
+
+def _no_room() -> JiemiError:
+    return JiemiError(
+        "StorageFailed",
+        "Krapao's volume is full, and no clone is left on it that nobody has open: enlarge the volume, or follow fewer "
+        "or smaller repositories",
+    )
+
+
+@attrs.frozen
+class _Limits:
+    """Of one conversation: what is being read, how much it may be, and for how long it may be slow."""
+
+    stage: str
+    bytes: int
+    grace_seconds: float
 
 
 @attrs.frozen

@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import socket
 from collections.abc import Callable, Iterator
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import paramiko
 from dulwich.client import GitClient, TraditionalGitClient
@@ -20,10 +21,11 @@ from dulwich.protocol import Protocol
 from jiemi.blocking import calls
 from jiemi.core.errors import JiemiError
 from jiemi.krapao import known_hosts
+from jiemi.krapao.connecting import permit_by
 from jiemi.krapao.git_transport import write_though_closed
 from jiemi.krapao.meter import Meter
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.krapao.urls import Location
+from jiemi.krapao.urls import FIELD, Location
 from jiemi.rpc.contract import GitCredentials
 
 _CREDENTIALS = "spec.source.repository.credentials"
@@ -101,18 +103,23 @@ class _SshClient(TraditionalGitClient):
         channel = self._open_channel()
         channel.exec_command(command)
         stream = channel.makefile("rb")
-        proto = Protocol(lambda size: self._meter.count(bytes(stream.read(size))), write_though_closed(channel.sendall))
+        proto = Protocol(lambda size: self._meter.look(bytes(stream.read(size))), write_though_closed(channel.sendall))
         # Nothing is read before `done` is sent, so nothing needs to know whether there is something to read.
         return proto, lambda: False, cast(IO[bytes], _Stderr(channel))
 
     def _open_channel(self) -> paramiko.Channel:
         timeout = self._settings.connect_timeout_seconds
         sock = calls.connect_tcp(
-            self._meter.interrupter, self._location.host, self._location.port, timeout_seconds=timeout
+            self._meter.interrupter,
+            self._location.host,
+            self._location.port,
+            timeout_seconds=timeout,
+            permit=permit_by(self._settings.addresses, FIELD),
         )
         self._stack.callback(sock.close)
         self._stack.enter_context(calls.interruptible_socket(self._meter.interrupter, sock))
-        transport = paramiko.Transport(sock)
+        transport = paramiko.Transport(cast(socket.socket, _Counted(sock, self._meter)))
+        self._stack.callback(transport.packetizer.complete_handshake)  # ends the timer of one that was never completed
         self._stack.callback(transport.close)  # ends its thread and waits for it
         transport.banner_timeout = transport.auth_timeout = transport.handshake_timeout = timeout
         self._meet_host(transport, timeout)
@@ -142,6 +149,8 @@ class _SshClient(TraditionalGitClient):
         except paramiko.SSHException as error:
             if self._meter.interrupter.interrupted:
                 raise calls.Interrupted("the call was cancelled") from error
+            if self._meter.failure is not None:
+                raise JiemiError.of(self._meter.failure) from error
             if wanted and isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
                 raise JiemiError(
                     "HostKeyUnknown",
@@ -160,6 +169,7 @@ class _SshClient(TraditionalGitClient):
                 f"{where}: its key is {told}: {shown}. If it is the right one, add the host's line "
                 f"(`ssh-keyscan` prints it) to {_CREDENTIALS}.knownHosts or to Krapao's --ssh-known-hosts file",
             )
+        self._meter.is_git = True  # it is the host that the Decryptor's or the operator's lines name
 
     def _log_in(self, transport: paramiko.Transport) -> None:
         user = self._location.user
@@ -186,6 +196,25 @@ def _base_type(kind: str) -> str:
 def _quote(path: bytes) -> bytes:
     """A path for the host's shell, quoted as git's own sq_quote does."""
     return b"'" + path.replace(b"'", b"'\\''").replace(b"!", b"'\\!'") + b"'"
+
+
+class _Counted:
+    """The socket as paramiko reads it, on its own thread: all that comes is counted, whatever ssh makes of it."""
+
+    def __init__(self, sock: socket.socket, meter: Meter) -> None:
+        self._sock = sock
+        self._meter = meter
+
+    def recv(self, size: int) -> bytes:
+        data = self._sock.recv(size)
+        try:
+            self._meter.arrived(len(data))
+        except (JiemiError, calls.Interrupted):
+            return b""  # the end of the stream ends paramiko's thread in good order; the meter keeps what it was
+        return data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
 
 
 class _Stderr:

@@ -11,6 +11,12 @@ connection.
 
 `translating` turns what any of it raises into a JiemiError. A host can make dulwich raise nearly anything, so what
 is not known is a GitProtocolError; the host's own words are read to find the reason, and never repeated.
+
+Who may write a Decryptor may name any host and port, and Krapao may reach more of them than that person. So until a
+host has shown itself as a git server, there is one message for all that it can be instead (`no_git_server`): a closed
+port, a filtered one, a name that does not exist, another protocol. Krapao's own log has the details. What a user must
+know to mend a Decryptor is told all the same: a certificate or host key that is not trusted, a redirect, and the
+answers 401, 403, 404 and 410. And how long it takes can't be hidden.
 """
 
 from __future__ import annotations
@@ -18,12 +24,15 @@ from __future__ import annotations
 import base64
 import contextlib
 import logging
+import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urljoin
 
+import structlog
 import urllib3
 from dulwich.client import (
     FetchPackResult,
@@ -38,10 +47,12 @@ from dulwich.errors import GitProtocolError, HangupException, NotGitRepository
 from dulwich.objects import ObjectID
 from dulwich.protocol import PEELED_TAG_SUFFIX, Protocol
 from dulwich.refs import Ref
+from urllib3.util.ssl_ import create_urllib3_context
 
 from jiemi.blocking import calls
-from jiemi.blocking.http import close_pool, make_interruptible
+from jiemi.blocking.http import Watch, close_pool, make_interruptible
 from jiemi.core.errors import JiemiError
+from jiemi.krapao.connecting import permit_by, require_name
 from jiemi.krapao.meter import Meter
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.urls import FIELD, Location, Scheme
@@ -51,6 +62,8 @@ _CREDENTIALS = "spec.source.repository.credentials"
 _MAX_REDIRECTS = 3
 _BUSY = frozenset({429, 502, 503, 504})
 
+
+log = structlog.get_logger("jiemi.krapao.git")
 
 logging.getLogger("dulwich").setLevel(logging.CRITICAL)  # it repeats what the host says, as often as that says it
 
@@ -62,10 +75,12 @@ def open_client(
     """A dulwich client and the path to give to its methods.
 
     Raises:
-        JiemiError: SchemeNotAllowed, or what the credentials' form makes impossible.
+        JiemiError: SchemeNotAllowed, AddressNotAllowed, or what the credentials' form makes impossible.
     """
     with contextlib.ExitStack() as stack:
         path = location.path.encode("utf-8", "surrogateescape")
+        if location.scheme is not Scheme.FILE:
+            require_name(location.host, settings.addresses, FIELD)
         match location.scheme:
             case Scheme.HTTP | Scheme.HTTPS:
                 yield stack.enter_context(_http_client(location, credentials, settings, meter)), b""
@@ -78,6 +93,7 @@ def open_client(
             case Scheme.FILE:
                 if not settings.allow_file_urls:
                     raise JiemiError("SchemeNotAllowed", f"{FIELD}: file:// needs `jiemi krapao --allow-file-urls`")
+                meter.is_git = True  # nobody's host
                 yield _LocalClient(), path
 
 
@@ -94,16 +110,34 @@ def _http_client(
         "maxsize": 1,
         "block": False,
         "cert_reqs": "CERT_REQUIRED",
-        "ca_certs": str(settings.ca_bundle) if settings.ca_bundle is not None else None,
     }
-    if settings.http_proxy is None:
-        pool = urllib3.PoolManager(**options)
+    if settings.ca_bundle is not None:
+        options["ssl_context"] = _context_with(settings.ca_bundle)
+    permit, proxy = None, settings.http_proxy
+    if proxy is None or not proxy.is_for(location.host):
+        pool, permit = urllib3.PoolManager(**options), permit_by(settings.addresses, FIELD)
     else:
-        pool = urllib3.ProxyManager(settings.http_proxy, **options)
+        # The proxy is the operator's own choice. It will look the host's name up, so only the name could be judged.
+        headers = {"Proxy-Authorization": proxy.authorization.reveal()} if proxy.authorization is not None else None
+        pool = urllib3.ProxyManager(
+            proxy.url, proxy_headers=headers, proxy_ssl_context=options.get("ssl_context"), **options
+        )
+    watched = make_interruptible(pool, Watch(permit, meter.arrived))
     try:
-        yield _HttpClient(location, _basic_auth(credentials), make_interruptible(pool), meter)
+        yield _HttpClient(location, _basic_auth(credentials), watched, meter)
     finally:
         close_pool(pool)
+
+
+def _context_with(authorities: Path) -> ssl.SSLContext:
+    """TLS as urllib3 would have it, with authorities beside the system's."""
+    context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
+    context.load_default_certs()
+    try:
+        context.load_verify_locations(authorities)
+    except (OSError, ssl.SSLError) as error:
+        raise JiemiError("TlsVerificationFailed", "Krapao can't read the file of its --ca-bundle") from error
+    return context
 
 
 def _basic_auth(credentials: GitCredentials) -> str | None:
@@ -172,7 +206,7 @@ class _HttpClient(Urllib3HttpGitClient):
         answer.redirect_location = url if url != asked else ""
 
         def read(size: int = -1) -> bytes:
-            return self._meter.count(response.read(size if size >= 0 else None, decode_content=False))
+            return self._meter.look(response.read(size if size >= 0 else None, decode_content=False))
 
         return answer, read
 
@@ -198,7 +232,7 @@ class _HttpClient(Urllib3HttpGitClient):
             said = "refused" if self._authorization is not None else "wants credentials, and none are given"
             raise JiemiError("RepositoryAccessDenied", f"{host} answered {status}: {_CREDENTIALS} {said}")
         if status == 407:
-            raise JiemiError("HostUnreachable", "the http proxy wants credentials, which Krapao does not give")
+            raise JiemiError("HostUnreachable", "the http proxy wants credentials: see `--http-proxy-file`")
         if status in (404, 410):
             hint = "" if self._authorization is not None else " (or wants credentials)"
             path = self._location.path
@@ -210,6 +244,7 @@ class _HttpClient(Urllib3HttpGitClient):
         kind = response.headers.get("Content-Type") or ""
         if first and kind.split(";")[0].strip() != "application/x-git-upload-pack-advertisement":
             raise JiemiError("GitProtocolError", f"{host} does not speak git's smart http at {self._location.path}")
+        self._meter.is_git = True
 
 
 # git://
@@ -242,14 +277,14 @@ class _TcpClient(TCPGitClient):
         client = cls(location.host, port=location.port, thin_packs=True, quiet=True)
         client._location = location
         client._meter = meter
-        client._timeout_seconds = settings.connect_timeout_seconds
+        client._settings = settings
         client._stack = contextlib.ExitStack()
         with client._stack:
             yield client
 
     _location: Location
     _meter: Meter
-    _timeout_seconds: float
+    _settings: KrapaoSettings
     _stack: contextlib.ExitStack
 
     def _connect(
@@ -257,11 +292,18 @@ class _TcpClient(TCPGitClient):
     ) -> tuple[Protocol, Callable[[], bool], IO[bytes] | None]:
         interrupter = self._meter.interrupter
         sock = self._stack.enter_context(
-            calls.connect_tcp(interrupter, self._host, self._location.port, timeout_seconds=self._timeout_seconds)
+            calls.connect_tcp(
+                interrupter,
+                self._location.host,
+                self._location.port,
+                timeout_seconds=self._settings.connect_timeout_seconds,
+                permit=permit_by(self._settings.addresses, FIELD),
+            )
         )
         self._stack.enter_context(calls.interruptible_socket(interrupter, sock))
-        stream = self._stack.enter_context(sock.makefile("rb"))
-        proto = Protocol(lambda size: self._meter.count(stream.read(size)), write_though_closed(sock.sendall))
+        meter = self._meter
+        stream = self._stack.enter_context(calls.counted(sock.makefile("rb"), meter.arrived))
+        proto = Protocol(lambda size: meter.look_at_packets(stream.read(size)), write_though_closed(sock.sendall))
         raw = path if isinstance(path, bytes) else path.encode()
         self.protocol_version = 2
         proto.send_cmd(b"git-" + cmd, raw, b"host=" + self._location.authority.encode() + b"\0\0version=2\0")
@@ -306,10 +348,32 @@ class _LocalClient(LocalGitClient):
 # What goes wrong
 
 
+_TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: ([0-9]{3})\b")
+"""http.client's own words (`HTTPConnection._tunnel`)."""
+
 _NOT_FOUND = ("not found", "not exported", "does not appear to be a git repository", "does not exist", "no such")
 _DENIED = ("permission denied", "access denied", "authentication", "could not read from remote", "forbidden")
 _NO_REVISION = ("not our ref", "unadvertised object", "no such object", "upload-pack: not", " not valid")
 """Of git, and of JGit ("want … not valid")."""
+
+
+_ABOUT_THE_HOST = frozenset({"HostUnreachable", "GitProtocolError", "Timeout", "LimitExceeded"})
+"""Reasons that tell what a host does or is."""
+
+
+def no_git_server(location: Location, detail: str) -> JiemiError:
+    """The one error for a host that has not shown itself as a git server.
+
+    Args:
+        detail: what it did; for the operator's log only.
+    """
+    host = f"[{location.host}]" if ":" in location.host else location.host
+    log.warning("no_git_server", host=host, port=location.port, detail=detail)
+    return JiemiError(
+        "HostUnreachable",
+        f"no git server answers at {host}:{location.port}: its name is unknown, it is down or too slow, its port is "
+        "closed or filtered, or what answers is no git server; Krapao's log says which",
+    )
 
 
 @contextlib.contextmanager
@@ -318,13 +382,34 @@ def translating(location: Location, timeout_seconds: float, meter: Meter) -> Ite
     host = location.authority or "the file URL"
     try:
         yield
-    except (JiemiError, calls.Interrupted):
+    except calls.Interrupted:
         raise
+    except JiemiError as error:
+        told = _told(error, location, meter)
+        if told is error:
+            raise
+        raise told from error
     except NotGitRepository as error:
         raise JiemiError("RepositoryNotFound", f"{host} has no git repository at {location.path}") from error
     except Exception as error:
         # A host can drive dulwich into any exception (AssertionError, IndexError, zlib.error, struct.error …).
-        raise _classify(error, host, location, timeout_seconds, meter.error_line) from error
+        found = (
+            JiemiError.of(meter.failure)
+            if meter.failure is not None
+            else _classify(error, host, location, timeout_seconds, meter.error_line)
+        )
+        raise _told(found, location, meter) from error
+
+
+def _told(error: JiemiError, location: Location, meter: Meter) -> JiemiError:
+    """What the tenant is told of it."""
+    failure = error.failure
+    is_about_the_host = failure.reason in _ABOUT_THE_HOST and (
+        failure.reason != "LimitExceeded" or failure == meter.failure
+    )
+    if meter.is_git or not is_about_the_host:
+        return error
+    return no_git_server(location, failure.message)
 
 
 def _classify(  # noqa: PLR0911 - a table in the order of certainty
@@ -345,6 +430,9 @@ def _classify(  # noqa: PLR0911 - a table in the order of certainty
     for each in chain:
         if isinstance(each, (TimeoutError, urllib3.exceptions.TimeoutError)):
             return JiemiError("HostUnreachable", f"{host} did not answer within {timeout_seconds:g} s")
+    refused = next(filter(None, (_TUNNEL_REFUSED.match(str(each)) for each in chain)), None)
+    if refused is not None:
+        return JiemiError("HostUnreachable", f"{host}: the http proxy answered {refused[1]} to CONNECT")
     if any(isinstance(each, ssl.SSLError) for each in chain):
         return JiemiError("GitProtocolError", f"{host} does not speak TLS as it should")
     if any(isinstance(each, GitProtocolError) for each in chain):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
 
 import attrs
 import trio
@@ -35,6 +36,9 @@ from jiemi.rpc.contract import (
     require_tenant,
 )
 
+Charge = Callable[[Location, str], AbstractContextManager[None]]
+"""Charges a repository's clone to a tenant while the context lasts."""
+
 _END_SECONDS = 10
 
 _PARSERS = 2
@@ -56,12 +60,18 @@ class Repositories:
     """The port `Krapao` over a way to reach git and a way to decrypt."""
 
     def __init__(
-        self, nursery: trio.Nursery, open_store: OpenGitStore, decrypter: Decrypter, settings: KrapaoSettings
+        self,
+        nursery: trio.Nursery,
+        open_store: OpenGitStore,
+        decrypter: Decrypter,
+        settings: KrapaoSettings,
+        charge: Charge = lambda *_: contextlib.nullcontext(),
     ) -> None:
         self._nursery = nursery
         self._open_store = open_store
         self._decrypter = decrypter
         self._settings = settings
+        self._charge = charge
         self._parsers = FairLimiter(_PARSERS)
         self._entries: dict[tuple[Location, GitCredentials], _Entry] = {}
 
@@ -80,6 +90,14 @@ class Repositories:
         except JiemiError as error:
             yield _Refused(error.failure)
             return
+        with self._charge(location, tenant):
+            async with self._opened(location, credentials, ref, tenant) as opened:
+                yield opened
+
+    @contextlib.asynccontextmanager
+    async def _opened(
+        self, location: Location, credentials: GitCredentials, ref: Ref, tenant: str
+    ) -> AsyncIterator[Repository]:
         key = (location, credentials)
         entry = self._entries.get(key)
         if entry is None:

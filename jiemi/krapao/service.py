@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -46,12 +47,12 @@ async def open_service(settings: KrapaoSettings, metrics: KrapaoMetrics | None =
         JiemiError: StorageFailed where the state folder can't be used, or another Krapao uses it.
     """
     adopt_orphans()
-    with _volume(settings.state_dir):
-        clones = Clones(settings)
+    with _volume(settings.state_dir) as volume:
+        clones = Clones(settings, volume.hold)
         try:
             async with open_decrypter(settings, metrics) as decrypter, trio.open_nursery() as nursery:
                 nursery.start_soon(_keep_within_bound, clones)
-                yield Repositories(nursery, clones.open, decrypter, settings)
+                yield Repositories(nursery, clones.open, decrypter, settings, clones.charge)
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             # What the caller's own block raised leaves as it was raised, out of the nurseries here.
@@ -63,29 +64,71 @@ async def open_service(settings: KrapaoSettings, metrics: KrapaoMetrics | None =
             raise
 
 
-@contextlib.contextmanager
-def _volume(state_dir: Path) -> Iterator[None]:
-    """The state folder, for this Krapao alone."""
+class _Volume:
+    """The state folder, for this Krapao alone: by a lock on a file in it, which ends with the process."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+        self._lock: int | None = None
+        self._mutex = threading.Lock()
+
+    def hold(self) -> None:
+        """Take the folder, or make sure that it is still there and ours: somebody may have deleted it.
+
+        Raises:
+            OSError: it can't be used.
+            JiemiError: StorageFailed: another Krapao uses it.
+        """
+        with self._mutex:
+            path = self._state_dir / "lock"
+            if self._lock is not None and _is_same(path, self._lock):
+                return
+            self._state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                os.close(lock)
+                raise JiemiError("StorageFailed", "another Krapao uses this state folder") from error
+            if self._lock is not None:
+                log.warning("state_folder_made_again", folder=str(self._state_dir))
+                os.close(self._lock)
+            self._lock = lock
+
+    def close(self) -> None:
+        with self._mutex:
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
+
+
+def _is_same(path: Path, descriptor: int) -> bool:
     try:
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise JiemiError("StorageFailed", f"Krapao's state folder: {error.strerror}") from error
+        there, ours = path.stat(), os.fstat(descriptor)
+    except OSError:
+        return False
+    return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+
+
+@contextlib.contextmanager
+def _volume(state_dir: Path) -> Iterator[_Volume]:
+    volume = _Volume(state_dir)
     try:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            volume.hold()
         except OSError as error:
-            raise JiemiError("StorageFailed", "another Krapao uses this state folder") from error
-        yield
+            raise JiemiError("StorageFailed", f"Krapao's state folder: {error.strerror}") from error
+        yield volume
     finally:
-        os.close(lock)
+        volume.close()
 
 
 async def _keep_within_bound(clones: Clones) -> None:
-    """From time to time, remove clones that nobody needs. Has no deadline: it lasts as long as the service."""
+    """At the start and from time to time, remove clones that nobody needs. Has no deadline: it lasts as long as the
+    service."""
     while True:
-        await trio.sleep(_PRUNE_SECONDS)
         try:
             await clones.prune()
-        except OSError as error:
-            log.warning("prune_failed", error=error.strerror)
+        except (OSError, JiemiError) as error:
+            log.warning("prune_failed", error=str(error))
+        await trio.sleep(_PRUNE_SECONDS)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import attrs
 
+from jiemi.krapao.addresses import AddressRules
 from jiemi.krapao.decryption.environments import OperatorEnvironment
+from jiemi.krapao.proxy import HttpProxy
 from jiemi.rpc.contract import MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_RENDERED_BYTES, MEBIBYTE
 
 
@@ -23,11 +25,16 @@ class KrapaoSettings:
         programs_path: folders searched for programs, separated by colons.
         allow_file_urls: whether `file://` URLs may be followed. They reach every repository that this user may read.
         ssh_known_hosts: lines of a known_hosts file (sshd(8)) that hold for every repository.
-        http_proxy: URL of the proxy for http and https, or None for none. The environment's is never used.
-        ca_bundle: path of a PEM file of authorities for https, in place of the system's; or None.
+        addresses: which addresses are connected to, beside what is built in: those of git hosts and of key services
+            that a Decryptor or a file names. A proxy's, and those that the operator names for Vault, are not looked at.
+        http_proxy: the proxy for git over http and https, or None for none. The environment's is never used.
+        ca_bundle: path of a PEM file of authorities for git over https, beside the system's; or None. It is read anew
+            for each connection.
 
         git_timeout_seconds: for one listing of refs or one fetch, all of it.
         connect_timeout_seconds: for reaching a host, and for each silence of it.
+        min_bytes_per_second: a host that sends less on average is left, once a listing has taken
+            `listing_grace_seconds` or a fetch `fetch_grace_seconds`: the host of a large one may count before it sends.
         max_refs_bytes: the most that a listing of refs may take.
         max_pack_bytes: the most that one fetch may bring.
         max_object_bytes: the largest single object in a repository, unpacked; GitHub takes files up to 100 MiB.
@@ -39,6 +46,8 @@ class KrapaoSettings:
         max_packs: a clone with more packs than this is made anew; each fetch adds one.
         max_clone_bytes: the same, by the clone's size.
         max_store_bytes: clones that nobody has open are removed, the longest unused first, above this size of all.
+        max_tenant_store_bytes: of these, the most that the clones of one tenant may take, those that it has open
+            included.
         max_revisions: how many of a repository's newest revisions may still be rendered.
         max_tree_entries: how many entries of folders one search for files may look at. Linux's own source has 100,000.
         search_timeout_seconds: for one search for files. 100,000 entries take 0.2 s in one folder, 0.7 s in 10,000.
@@ -71,11 +80,15 @@ class KrapaoSettings:
     programs_path: str = "/usr/local/bin:/usr/bin:/bin"
     allow_file_urls: bool = False
     ssh_known_hosts: str = ""
-    http_proxy: str | None = None
+    addresses: AddressRules = AddressRules()
+    http_proxy: HttpProxy | None = None
     ca_bundle: Path | None = None
 
     git_timeout_seconds: float = 60
     connect_timeout_seconds: float = 15
+    min_bytes_per_second: int = 1_024
+    listing_grace_seconds: float = 20
+    fetch_grace_seconds: float = 40
     max_refs_bytes: int = 16 * MEBIBYTE
     max_pack_bytes: int = 256 * MEBIBYTE
     max_object_bytes: int = 100 * MEBIBYTE
@@ -86,6 +99,7 @@ class KrapaoSettings:
     max_packs: int = 50
     max_clone_bytes: int = 1024 * MEBIBYTE
     max_store_bytes: int = 8 * 1024 * MEBIBYTE
+    max_tenant_store_bytes: int = 4 * 1024 * MEBIBYTE
     max_revisions: int = 64
     max_tree_entries: int = 100_000
     search_timeout_seconds: float = 20

@@ -6,6 +6,11 @@ left can't turn into an option of a program, a second line of a protocol or a pa
     https://host[:port]/path    http://…    git://…    ssh://[user@]host[:port]/path
     [user@]host:path            the short form of ssh, as git clone(1) has it
     file:///path                only where the operator allows it
+
+A location is in normal form, so that one repository has one clone however its URL is spelled (RFC 3986, section 6):
+the scheme and host in lower case, an IPv6 address in its shortest form, the scheme's own port left out, no empty parts,
+`.` parts or slash at the end of the path, and of http(s) each character percent-encoded only where it must be. What is
+sent to the host is that form too. `x` and `x.git`, and paths in other case, may be two repositories: they stay two.
 """
 
 from __future__ import annotations
@@ -14,10 +19,11 @@ import enum
 import ipaddress
 import re
 from typing import NoReturn
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
 import attrs
 
+from jiemi.core.addresses import is_plain_host
 from jiemi.core.errors import JiemiError
 
 FIELD = "spec.source.repository.url"
@@ -45,7 +51,7 @@ class Location:
     Attributes:
         host: name or address in lower case, without brackets; empty for `file`.
         port: TCP port; 0 for `file`.
-        path: for http(s) as in the URL (percent-encoded); else as the host gets it (decoded).
+        path: in normal form; for http(s) percent-encoded, else as the host gets it (decoded).
         user: of ssh, where the URL names one.
     """
 
@@ -60,6 +66,13 @@ class Location:
         """host, or [address] of IPv6, with the port where it is not the scheme's own."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == DEFAULT_PORTS.get(self.scheme, 0) else f"{host}:{self.port}"
+
+    @property
+    def repository(self) -> tuple[str, str | None, str, str]:
+        """What is equal for two spellings of one repository, and tells any two apart: `git@host:a` (in the home) and
+        `ssh://git@host/a` are two. A dot at the end of the host says only how its name is looked up."""
+        host = attrs.evolve(self, host=self.host.removesuffix(".")).authority
+        return (self.scheme.value, self.user, host, self.path)
 
     @property
     def url(self) -> str:
@@ -119,14 +132,14 @@ def _parse_long(kind: Scheme, text: str) -> Location:
     if kind is Scheme.FILE:
         if parts.netloc not in ("", "localhost"):
             _refuse("names a host: a file URL has three slashes, file:///path")
-        return Location(kind, "", 0, path)
+        return Location(kind, "", 0, _normal_path(path))
     if parts.netloc.endswith(":") or port == 0:
         _refuse("has no port after its colon")
     return Location(
         kind,
         _check_host(host),
         port if port is not None else DEFAULT_PORTS[kind],
-        parts.path if kind in (Scheme.HTTP, Scheme.HTTPS) else path,
+        _normal_path(_recoded(parts.path) if kind in (Scheme.HTTP, Scheme.HTTPS) else path),
         _check_user(userinfo) if at else None,
     )
 
@@ -140,19 +153,21 @@ def _parse_short(text: str) -> Location:
     path = _check_path(match["path"])
     if path.startswith(("-", ":")):
         _refuse("has a path that begins with a dash or a colon")
-    return Location(Scheme.SSH, _check_host(host), 22, path, _check_user(user) if user is not None else None)
+    normal = _normal_path(path)
+    return Location(Scheme.SSH, _check_host(host), 22, normal, _check_user(user) if user is not None else None)
 
 
 def _check_host(host: str) -> str:
     if not host:
         _refuse("has no host")
     if ":" in host:
-        try:
-            return str(ipaddress.IPv6Address(host))
-        except ValueError:
-            _refuse("has a host that is no IPv6 address")
+        if not is_plain_host(host):
+            _refuse("has a host that is no IPv6 address (without a zone)")
+        return str(ipaddress.IPv6Address(host))
     if not _HOST.fullmatch(host) or ".." in host:
         _refuse("has a host that is no host name")
+    if not is_plain_host(host):
+        _refuse("has a number as host that not every program reads as the same address; write it as 192.0.2.1")
     return host
 
 
@@ -173,6 +188,26 @@ def _check_path(path: str) -> str:
     if ".." in path.split("/"):
         _refuse("has .. in its path")
     return path
+
+
+def _recoded(path: str) -> str:
+    """A URL's path with each character encoded only where it must be. An encoded slash stays one: it parts nothing."""
+    parts = re.split("%2[fF]", path)
+    return "%2F".join(quote(unquote_to_bytes(part), safe="/-._~!$&'()*+,;=:@") for part in parts)
+
+
+def _normal_path(path: str) -> str:
+    """A path without what says nothing: empty parts, parts that are one dot, and a slash at its end.
+
+    What comes first of it keeps its meaning: a dash would begin an option, and a tilde somebody's home.
+    """
+    named = [part for part in path.split("/") if part not in ("", ".")]
+    if not named:
+        _refuse("has no path")
+    begin = "/" if path.startswith("/") else ""
+    if named[0].startswith(("-", ":", "~")) and not path.startswith(begin + named[0]):
+        begin += "./"
+    return begin + "/".join(named)
 
 
 def _refuse(what: str) -> NoReturn:

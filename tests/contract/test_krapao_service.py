@@ -11,6 +11,7 @@ from pathlib import Path
 import pyrage
 import pytest
 import trio
+from addresses import LOOPBACK
 from contract.krapao_contract import Contents, KrapaoContract
 
 from jiemi.core.sensitive import SensitiveText
@@ -108,7 +109,9 @@ class _OverGit(KrapaoContract):
         async with serve_git(root, username="ann", token=SensitiveText("token")) as server:
             url = server.create("app.git")
             world = _World(tmp_path / "work", root / "app.git", url, server.url_of("missing.git"), tools["sops"])
-            async with open_service(KrapaoSettings(state_dir=tmp_path / "state", sops=tools["sops"])) as service:
+            async with open_service(
+                KrapaoSettings(state_dir=tmp_path / "state", sops=tools["sops"], addresses=LOOPBACK)
+            ) as service:
                 world.krapao = service
                 yield world
                 assert service.worker_count == 0

@@ -113,6 +113,16 @@ def test_an_unreachable_host(case: Case) -> None:
     case.recovers()
 
 
+def test_a_host_that_krapao_does_not_connect_to(case: Case) -> None:
+    case.apply(lambda spec: spec["source"]["repository"].update(url="http://169.254.169.254/latest/meta-data"))
+    case.fails_with("AddressNotAllowed", r"169\.254\.169\.254.*--allow-address")
+    case.apply(lambda spec: spec["source"]["repository"].update(url="git://[::ffff:169.254.169.254]:80/x"))
+    case.fails_with("AddressNotAllowed", r"--allow-address")
+    case.apply(lambda spec: spec["source"]["repository"].update(url="http://0x7f.1:6443/x"))
+    case.fails_with("InvalidUrl", r"a number as host")
+    case.recovers()
+
+
 def test_a_repository_that_is_not_there(case: Case) -> None:
     case.apply(lambda spec: spec["source"]["repository"].update(url=f"{case.lab.git.url}/nothing.git"))
     case.fails_with("RepositoryNotFound", r"nothing\.git")

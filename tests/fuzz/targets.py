@@ -12,6 +12,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
 import trio
@@ -22,6 +23,8 @@ from jiemi.core.documents import Format, parse_documents
 from jiemi.core.errors import REASONS, JiemiError
 from jiemi.core.globs import is_excluded, matches_path
 from jiemi.core.sensitive import SensitiveText
+from jiemi.krapao.addresses import AddressRules
+from jiemi.krapao.connecting import require_name
 from jiemi.krapao.decryption import keyservice
 from jiemi.krapao.decryption.confinement import Measures
 from jiemi.krapao.decryption.destinations import Refusal, VaultTrust, judge, normal_address
@@ -342,6 +345,12 @@ def _check_guard(data: bytes) -> str:
     )
 
 
+async def _require_by_name(url: str, rules: AddressRules, field: str) -> None:
+    """Without a lookup: nothing here asks the net."""
+    await trio.lowlevel.checkpoint()
+    require_name(urlsplit(url).hostname or "", rules, field)
+
+
 async def _ask_guard(
     keys: tuple[DecryptionKey, ...],
     settings: KrapaoSettings,
@@ -352,7 +361,7 @@ async def _ask_guard(
 ) -> str:
     holders = _AnyHolders(generator)
     programs = HolderPrograms(Path("/nonexistent"), None, Measures())
-    guard = Guard(keys, holders, programs, settings, policy)  # type: ignore[arg-type]
+    guard = Guard(keys, holders, programs, settings, policy, require_server=_require_by_name)  # type: ignore[arg-type]
     told: list[str] = []
     first: str | None = None
     for message in messages[:6]:
@@ -395,6 +404,8 @@ def _check_forwarded(
     request, passed = keyservice.read_decrypt_request(message), keyservice.read_decrypt_request(asked)
     assert request.key is not None
     assert passed.key is not None
+    if isinstance(passed.key, VaultMasterKey):
+        assert settings.addresses.refusal_of_name(urlsplit(passed.key.address).hostname or "") is None
     assert passed.ciphertext == request.ciphertext
     trust = VaultTrust(settings.vault_addresses, None, settings.require_named_vault, first)
     givers = [key for key in keys if HolderKey.of(key).key == wanted.key]

@@ -11,6 +11,7 @@ from hostile.case import OPENS, Case
 from hostile.lab import Keys, Lab, secret, vault_group
 from krapao_services import lent
 
+from jiemi.krapao.addresses import AddressRules
 from jiemi.krapao.decryption.environments import OperatorEnvironment
 from jiemi.rpc.keys import AwsKey, AzureKey, GcpKey, VaultKey
 
@@ -152,6 +153,63 @@ VAULT = (
         "vault-decimal-host",
         "the stranger's address as one decimal number",
         lambda lab: f"http://2130706433:{lab.stranger.port}",
+    ),
+    Case(
+        name="vault-on-loopback",
+        tries="a Vault on Krapao's own machine that nobody names, to learn what listens there",
+        file=_strangers,
+        keys=_unnamed,
+        gets="AddressNotAllowed",
+        says="the file's Vault address",
+        settings=lambda _: {"addresses": AddressRules()},
+    ),
+    Case(
+        name="vault-on-loopback-in-ipv6",
+        tries="the same in IPv6 that stands for IPv4",
+        file=lambda lab: lab.asks_vault(f"http://[::ffff:127.0.0.1]:{lab.stranger.port}"),
+        keys=_unnamed,
+        gets="AddressNotAllowed",
+        settings=lambda _: {"addresses": AddressRules()},
+    ),
+    Case(
+        name="vault-on-loopback-by-name",
+        tries="the same by name",
+        file=lambda lab: lab.asks_vault(f"http://localhost:{lab.stranger.port}"),
+        keys=_unnamed,
+        gets="AddressNotAllowed",
+        settings=lambda _: {"addresses": AddressRules()},
+    ),
+    Case(
+        name="vault-on-loopback-short",
+        tries="the same as a number that only some programs read as that address",
+        file=lambda lab: lab.asks_vault(f"http://127.1:{lab.stranger.port}"),
+        keys=_unnamed,
+        gets="DestinationNotAllowed",
+        settings=lambda _: {"addresses": AddressRules()},
+    ),
+    Case(
+        name="vault-metadata",
+        tries="the clouds' metadata address as a Vault, even where loopback is allowed",
+        file=lambda lab: lab.asks_vault("http://169.254.169.254"),
+        keys=_unnamed,
+        gets="AddressNotAllowed",
+    ),
+    Case(
+        name="vault-login-on-loopback",
+        tries="a login to a Vault on Krapao's own machine",
+        file=_strangers,
+        keys=lambda lab: (VaultKey(role_id=secret("r"), secret_id=secret(lab.credentials["vault"])),),
+        gets="AddressNotAllowed",
+        settings=lambda _: {"addresses": AddressRules()},
+    ),
+    Case(
+        name="kms-endpoint-on-loopback",
+        tries="a key of AWS KMS, where the Decryptor's `endpoint` is on Krapao's own machine",
+        file=lambda lab: lab.asks_aws(),
+        keys=lambda lab: (lab.aws(endpoint=secret(lab.stranger.address)),),
+        gets="AddressNotAllowed",
+        says="spec.provider.aws.endpoint",
+        settings=lambda _: {"addresses": AddressRules()},
     ),
     _vault(
         "vault-long-port",

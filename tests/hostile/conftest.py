@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from addresses import LOOPBACK
 from hostile.lab import Lab, open_lab
 
 from jiemi.krapao.decryption import keyservice
@@ -57,6 +58,7 @@ def settings(lab: Lab, tmp_path: Path, runtime: Path) -> KrapaoSettings:
         runtime_dir=runtime,
         sops=lab.sops,
         operator=lab.operator,
+        addresses=LOOPBACK,
         git_timeout_seconds=20,
         connect_timeout_seconds=5,
         key_service_timeout_seconds=10,

@@ -265,13 +265,17 @@ from pathlib import Path
 import trio
 from jiemi.core.documents import Format
 from jiemi.core.sensitive import SensitiveText
+from jiemi.krapao.addresses import AddressRules, read_network
 from jiemi.krapao.decryption.processes import adopt_orphans
 from jiemi.krapao.decryption.sops import open_decrypter
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.keys import AgeKey, PgpKey, VaultKey
 
 given = json.load(sys.stdin)
-settings = KrapaoSettings(**{name: Path(given[name]) for name in ("state_dir", "runtime_dir", "sops")})
+settings = KrapaoSettings(
+    **{name: Path(given[name]) for name in ("state_dir", "runtime_dir", "sops")},
+    addresses=AddressRules((read_network("127.0.0.0/8"),)),
+)
 keys = (
     AgeKey(SensitiveText(given["age"])),
     PgpKey(SensitiveText(given["pgp"])),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyrage
 import pytest
+from addresses import LOOPBACK
 
 from jiemi.demo.git_server import GitServer, git_environment, serve_git
 from jiemi.krapao.settings import KrapaoSettings
@@ -69,7 +70,7 @@ async def git_server(tmp_path: Path) -> AsyncIterator[GitServer]:
 def settings(tmp_path: Path) -> KrapaoSettings:
     state = tmp_path / "state"
     state.mkdir()
-    return KrapaoSettings(state_dir=state, git_timeout_seconds=20, connect_timeout_seconds=5)
+    return KrapaoSettings(state_dir=state, addresses=LOOPBACK, git_timeout_seconds=20, connect_timeout_seconds=5)
 
 
 @pytest.fixture(scope="session")

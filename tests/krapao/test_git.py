@@ -297,10 +297,11 @@ async def test_a_revision_that_is_not_here_or_not_there_is_told(
         (Fault(status=401), "RepositoryAccessDenied"),
         (Fault(status=403), "RepositoryAccessDenied"),
         (Fault(status=404), "RepositoryNotFound"),
-        (Fault(status=500), "GitProtocolError"),
+        (Fault(status=500), "HostUnreachable"),
         (Fault(status=503), "HostUnreachable"),
-        (Fault(status=302), "GitProtocolError"),
-        (Fault(status=302, location="/loop.git/info/refs?service=git-upload-pack"), "GitProtocolError"),
+        (Fault(status=302), "HostUnreachable"),
+        (Fault(status=302, location="/loop.git/info/refs?service=git-upload-pack"), "HostUnreachable"),
+        (Fault(status=500, asked=frozenset({Asked.LS_REFS})), "GitProtocolError"),
         (Fault(status=302, location="http://localhost:1/x"), "InvalidUrl"),
         (Fault(cut_after_bytes=10), "GitProtocolError"),
         (Fault(cut_after_bytes=0), "GitProtocolError"),
@@ -394,15 +395,19 @@ async def test_a_host_that_never_answers_costs_one_deadline(
     git_server.fault = Fault(hang=True)
     location = parse_url(git_server.url_of("r.git"))
     async with Clones(attrs.evolve(settings, git_timeout_seconds=0.3)).open(location, NOBODY) as store:
+        assert "no git server answers" in await fails("HostUnreachable", store.advertised(HEAD))
+        git_server.fault = Fault(hang=True, asked=frozenset({Asked.LS_REFS}))
         assert "took longer than 0.3 s" in await fails("Timeout", store.advertised(HEAD))
     async with Clones(attrs.evolve(settings, connect_timeout_seconds=0.2)).open(location, NOBODY) as store:
         assert "did not answer within 0.2 s" in await fails("HostUnreachable", store.advertised(HEAD))
+        git_server.fault = Fault(hang=True)
+        assert "no git server answers" in await fails("HostUnreachable", store.advertised(HEAD))
 
 
 async def test_a_host_that_is_not_there_is_unreachable(settings: KrapaoSettings) -> None:
     for url in ("http://127.0.0.1:1/r.git", "git://127.0.0.1:1/r.git"):
         async with Clones(settings).open(parse_url(url), NOBODY) as store:
-            assert "refused" in await fails("HostUnreachable", store.advertised(HEAD))
+            assert "no git server answers at 127.0.0.1:1: " in await fails("HostUnreachable", store.advertised(HEAD))
 
 
 async def test_credentials_open_the_repository_and_wrong_or_no_ones_do_not(
@@ -464,8 +469,10 @@ async def test_a_pack_or_listing_beyond_its_bound_is_refused(
             found = await store.advertised(HEAD)
             await fails("LimitExceeded", store.fetch(found))
             assert not list(settings.state_dir.rglob("*.pack"))
-    async with Clones(attrs.evolve(settings, max_refs_bytes=100)).open(location, NOBODY) as store:
-        await fails("LimitExceeded", store.advertised(HEAD))
+    work.push(repository, *(f"HEAD:refs/heads/main-{number}" for number in range(40)))
+    async with Clones(attrs.evolve(settings, max_refs_bytes=2_000)).open(location, NOBODY) as store:
+        await store.advertised(HEAD)
+        await fails("LimitExceeded", store.advertised(Ref(branch="main")))
 
 
 async def test_a_clone_with_many_packs_is_made_anew_and_the_old_one_goes(

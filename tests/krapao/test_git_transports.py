@@ -485,7 +485,7 @@ async def test_a_certificate_that_nobody_signed_is_refused(settings: KrapaoSetti
     context.load_cert_chain(pem)
     for answer, reason in (
         (lambda sock: context.wrap_socket(sock, server_side=True).close(), "TlsVerificationFailed"),
-        (lambda sock: sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n"), "GitProtocolError"),
+        (lambda sock: sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n"), "HostUnreachable"),
     ):
         listener, thread = serve_once(answer)
         with listener:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import Asked, Fault, GitServer, serve_git
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import GitCredentials, RenderRequest, Source
+from jiemi.rpc.contract import FilesRequest, GitCredentials, RenderRequest, Source
 from jiemi.rpc.keys import AgeKey, PgpKey
 
 DATA = Path(__file__).parent.parent / "data"
@@ -123,6 +124,40 @@ async def test_one_state_folder_serves_one_service_at_a_time(real: KrapaoSetting
     with pytest.raises(JiemiError, match="state folder"):
         async with open_service(attrs.evolve(real, state_dir=tmp_path / "file" / "x")):
             pass
+
+
+async def test_a_state_folder_that_is_deleted_is_made_again_and_locked_again(
+    git_server: GitServer, bare: Path, work, settings: KrapaoSettings
+) -> None:
+    async with open_service(settings) as krapao, krapao.open(Source(git_server.url_of("r.git")), NOBODY) as repository:
+        for number in range(3):
+            revision = work.commit({"x": str(number)})
+            work.push(bare)
+            assert (await repository.head(max_age_seconds=0)).revision == revision
+            request = FilesRequest(revision, ("x",))
+            assert len((await repository.files(request)).entries) == 1
+            shutil.rmtree(settings.state_dir)
+            assert len((await repository.files(request)).entries) == 1
+            assert settings.state_dir.stat().st_mode & 0o777 == 0o700
+            with pytest.raises(JiemiError, match="another Krapao"):
+                async with open_service(settings):
+                    pass
+
+
+async def test_a_state_folder_that_another_krapao_took_meanwhile_is_not_written_to(
+    git_server: GitServer, bare: Path, work, settings: KrapaoSettings
+) -> None:
+    revision = work.commit({"x": "one"})
+    work.push(bare)
+    url, request = git_server.url_of("r.git"), FilesRequest(revision, ("x",))
+    async with open_service(settings) as first, first.open(Source(url), NOBODY) as repository:
+        shutil.rmtree(settings.state_dir)
+        async with open_service(settings) as second, second.open(Source(url), NOBODY) as other:
+            assert len((await other.files(request)).entries) == 1
+            shutil.rmtree(settings.state_dir / "repositories")
+            with pytest.raises(JiemiError, match="StorageFailed: another Krapao"):
+                await repository.files(request)
+        assert len((await repository.files(request)).entries) == 1
 
 
 async def test_what_a_file_says_of_its_encryption_comes_with_it_and_what_sops_yaml_no_longer_names(

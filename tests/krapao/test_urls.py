@@ -118,3 +118,72 @@ def test_any_text_gives_a_safe_place_or_a_typed_error(text: str) -> None:
         assert all(char >= " " for char in part)
     assert ".." not in location.path.split("/")
     assert 0 < location.port < 65_536
+
+
+@pytest.mark.parametrize(
+    ("spelling", "normal"),
+    [
+        ("https://h//a///b/", "https://h/a/b"),
+        ("https://h/./a/./b/.", "https://h/a/b"),
+        ("https://h/%61/%2E/b", "https://h/a/b"),
+        ("https://h/%7Euser/a%20b", "https://h/~user/a%20b"),
+        ("https://h/a%2fb", "https://h/a%2Fb"),
+        ("https://h/a%2Bb%40c", "https://h/a+b@c"),
+        ("https://h/a^b", "https://h/a%5Eb"),
+        ("https://h/%C3%a9", "https://h/%C3%A9"),
+        ("https://[0:0::1]/r", "https://[::1]/r"),
+        ("git://h:9418//a", "git://h/a"),
+        ("ssh://git@h:22/./a/", "ssh://git@h/a"),
+        ("git@h:a//b/", "git@h:a/b"),
+        ("git@h:./a", "git@h:a"),
+        ("file://localhost//srv/./r.git/", "file:///srv/r.git"),
+    ],
+)
+def test_what_says_nothing_in_a_url_makes_no_other_repository(spelling: str, normal: str) -> None:
+    assert parse_url(spelling, allow_file=True) == parse_url(normal, allow_file=True)
+    assert parse_url(normal, allow_file=True).path == parse_url(spelling, allow_file=True).path
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://h/a", "https://h/a.git"),
+        ("https://h/a", "https://h/A"),
+        ("https://h/a/b", "https://h/a%2Fb"),
+        ("https://h/a", "http://h/a"),
+        ("https://h/a", "https://h:8443/a"),
+        ("git@h:a", "ssh://git@h/a"),
+        ("git@h:a", "me@h:a"),
+        ("git@h:./~a", "git@h:~a"),
+        ("ssh://h//~a", "ssh://h/~a"),
+    ],
+)
+def test_what_may_be_two_repositories_stays_two(one: str, other: str) -> None:
+    assert parse_url(one).repository != parse_url(other).repository
+
+
+def test_a_dot_at_the_end_of_a_host_is_kept_for_the_lookup_and_makes_no_other_clone() -> None:
+    dotted, plain = parse_url("https://h.example./r"), parse_url("https://h.example/r")
+    assert dotted.host == "h.example."
+    assert dotted.repository == plain.repository
+    assert dotted != plain  # another worker, which the host lets in by itself
+
+
+@pytest.mark.parametrize("url", ["git@h:./-x", "git@h://-x", "git@h:.//-oProxyCommand=x", "ssh://h/.//-x"])
+def test_normal_form_makes_no_option_of_a_path(url: str) -> None:
+    assert not parse_url(url).path.startswith("-")
+
+
+@pytest.mark.parametrize("url", ["https://h/.", "https://h//", "https://h/%2E/", "git@h:.", "git@h:./", "git://h/./."])
+def test_a_path_of_nothing_is_none(url: str) -> None:
+    with pytest.raises(JiemiError, match=r"InvalidUrl: .* has no path"):
+        parse_url(url)
+
+
+@given(st.from_regex(r"https://h(/(\.|[a-z%2Ff~+ -]{0,5}))+/?", fullmatch=True))
+def test_normal_form_is_reached_at_once(url: str) -> None:
+    try:
+        once = parse_url(url)
+    except JiemiError:
+        return
+    assert parse_url(once.url) == once

@@ -212,12 +212,17 @@ def _judge_azure(asked: AzureMasterKey, given: AzureKey) -> AzureMasterKey | Ref
         if not url.isascii() or url.lower() not in named:
             return Refusal(f"the file names the Key Vault {_shown(url)}, which {field} does not list")
         return AzureMasterKey(named[url.lower()], asked.name, asked.version)
-    if _AZURE_VAULT.fullmatch(url) is None:
+    if not is_azures_own(url):
         return Refusal(
             f"the file names {_shown(url)}, which is no host of Azure Key Vault's own: if it is meant, put it into "
             f"{field}"
         )
     return AzureMasterKey(url, asked.name, asked.version)
+
+
+def is_azures_own(url: str) -> bool:
+    """Whether a Key Vault is one under Azure's own names."""
+    return _AZURE_VAULT.fullmatch(url) is not None
 
 
 def _judge_vault(asked: VaultMasterKey, given: VaultKey, trust: VaultTrust) -> VaultMasterKey | Refusal:

@@ -25,7 +25,7 @@ import attrs
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from jiemi.core.addresses import normal_address
+from jiemi.core.addresses import is_plain_host, normal_address
 from jiemi.core.errors import JiemiError
 from jiemi.core.patterns import matches
 from jiemi.core.sensitive import SensitiveText
@@ -117,6 +117,9 @@ _MAX_VARIABLE_CHARACTERS = 64 * 1024
 
 _OTHER_SPELLING = re.compile(r"(?<![:/])//|/\.{1,2}(/|$)|%2[ef]|%5c", re.IGNORECASE)
 """In a repository's URL, a path that a host may read as another one than it says."""
+
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+"""Of a host's name: the AWS libraries make hosts of regions."""
 
 _SIMPLE = re.compile(r"[ -~]{1,4096}")
 
@@ -305,6 +308,8 @@ def _plan_aws(key: AwsKey, operator: OperatorEnvironment) -> Plan:
             "AWS_REGION": ("region", key.region),
         },
     )
+    if _LABEL.fullmatch(environment.get("AWS_REGION", "none")) is None:
+        raise JiemiError("KeyInvalid", "provider.aws.region is no name of a region, such as eu-central-1")
     if key.endpoint is not None:
         environment["AWS_ENDPOINT_URL_KMS"] = _url(key.endpoint, "aws.endpoint")
     if key.sts_endpoint is not None:
@@ -352,6 +357,9 @@ def service_account(value: SensitiveText) -> str:
     token_uri = found.get("token_uri", "https://oauth2.googleapis.com/token")
     if not isinstance(token_uri, str) or normal_address(token_uri) is None:
         raise JiemiError("KeyInvalid", f"{field}: its token_uri is no URL")
+    domain = found.get("universe_domain")
+    if isinstance(domain, str) and not (is_plain_host(domain) and all(map(_LABEL.fullmatch, domain.split(".")))):
+        raise JiemiError("KeyInvalid", f"{field}: its universe_domain is no name of a domain")
     kept = {name: found[name] for name in _SERVICE_ACCOUNT_FIELDS if isinstance(found.get(name), str)}
     text = json.dumps({**kept, "token_uri": token_uri})
     if len(text) > _MAX_VARIABLE_CHARACTERS:

@@ -22,6 +22,7 @@ import trio
 from jiemi.blocking.askers import Askers
 from jiemi.blocking.fair_limiter import PATIENCE_SECONDS
 from jiemi.core.errors import Failure, JiemiError
+from jiemi.krapao.connecting import RequireDestination, require_destination
 from jiemi.krapao.decryption import keyservice
 from jiemi.krapao.decryption.age_keys import AgeIdentities, read_age_key
 from jiemi.krapao.decryption.confinement import Measures
@@ -49,6 +50,7 @@ from jiemi.krapao.decryption.grpc import (
 from jiemi.krapao.decryption.holder_start import HolderKey, HolderPrograms
 from jiemi.krapao.decryption.holders import Held, Holders
 from jiemi.krapao.decryption.keyservice import AgeMasterKey, MasterKey, VaultMasterKey
+from jiemi.krapao.decryption.named_servers import named_servers
 from jiemi.krapao.decryption.verdicts import Outcome, Verdict, of_status
 from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.settings import KrapaoSettings
@@ -72,6 +74,7 @@ class Guard:
         allowed_recipients: patterns of the master keys that may be asked, by the operator's policy; empty for all.
         askers: the tenants that the run is for; None for one that is its own.
         repository: the URL of the repository that the file is of.
+        require_server: refuses servers by their addresses.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class Guard:
         askers: Askers | None = None,
         *,
         repository: str = "",
+        require_server: RequireDestination = require_destination,
     ) -> None:
         self._repository = repository
         self._keys = tuple(keys)
@@ -103,7 +107,9 @@ class Guard:
         self._requests = 0
         self._opener = 0
         self._expected = trio.Event()
+        self._require_server = require_server
         self._names: dict[DecryptionKey, tuple[str, ...]] = {}
+        self._reachable: set[str] = set()
         self.outcomes: list[Outcome] = []
         self.vault_address: str | None = None
         self.key_expires_at: int | None = None
@@ -200,11 +206,9 @@ class Guard:
         judged = judge(asked, key, self._trust)
         if isinstance(judged, Refusal):
             return Outcome("", "", Verdict.REFUSED, Failure("DestinationNotAllowed", judged.message))
-        if not isinstance(key, AgeKey | PgpKey | HuaweiKey) and key.ambient:
-            bounds = self._settings.operator.bounds
-            refused = bounds.refusal(key.provider, service_name_of(judged), self._repository)
-            if refused is not None:
-                return Outcome("", "", Verdict.UNUSABLE, refused.failure)
+        refused = self._not_lent(judged, key) or await self._refused_server(judged, key)
+        if refused is not None:
+            return refused
         named = True
         address = ""
         if isinstance(judged, VaultMasterKey) and isinstance(key, VaultKey):
@@ -223,6 +227,26 @@ class Guard:
         if isinstance(found, bytes) and not named:
             self.vault_address = address
         return found
+
+    def _not_lent(self, judged: MasterKey, key: DecryptionKey) -> Outcome | None:
+        """What becomes of a request for a key that Krapao's own identity is not lent for."""
+        if isinstance(key, AgeKey | PgpKey | HuaweiKey) or not key.ambient:
+            return None
+        bounds = self._settings.operator.bounds
+        refused = bounds.refusal(key.provider, service_name_of(judged), self._repository)
+        return Outcome("", "", Verdict.UNUSABLE, refused.failure) if refused is not None else None
+
+    async def _refused_server(self, judged: MasterKey, key: DecryptionKey) -> Outcome | None:
+        """What becomes of a request whose server is at an address that Krapao does not connect to."""
+        for field, url in named_servers(judged, key, self._trust):
+            if url in self._reachable:
+                continue
+            try:
+                await self._require_server(url, self._settings.addresses, field)
+            except JiemiError as error:
+                return Outcome("", "", Verdict.UNUSABLE, error.failure)
+            self._reachable.add(url)
+        return None
 
     def _identities(self, key: AgeKey) -> AgeIdentities | Outcome:
         try:

@@ -13,7 +13,9 @@ from pathlib import Path
 import attrs
 import trio
 
+from jiemi.core.addresses import normal_address
 from jiemi.core.errors import JiemiError
+from jiemi.krapao.connecting import Permit, permit_by
 from jiemi.krapao.decryption.age_keys import read_age_key
 from jiemi.krapao.decryption.confinement import LIBRARIES, LOADERS, Confinement, Measures
 from jiemi.krapao.decryption.environments import EMPTY_ENVIRONMENT, NO_NETWORK_ENVIRONMENT, given_name, plan
@@ -185,7 +187,7 @@ async def _give_cloud(stack: contextlib.AsyncExitStack, wanted: HolderKey, setti
     assert not isinstance(key, AgeKey | PgpKey)  # noqa: S101 - narrows the type
     token, until = "", math.inf
     if isinstance(key, VaultKey):
-        found = await vault_token(key, wanted.vault_address, operator)
+        found = await vault_token(key, wanted.vault_address, operator, permit=_permit(key, wanted, settings))
         token = found.token.reveal()
         if found.lease_seconds is not None:
             until = trio.current_time() + max(1.0, found.lease_seconds - _LEASE_MARGIN_SECONDS)
@@ -206,6 +208,15 @@ async def _give_cloud(stack: contextlib.AsyncExitStack, wanted: HolderKey, setti
         until=until,
         names=(given_name(key),),
     )
+
+
+def _permit(key: VaultKey, wanted: HolderKey, settings: KrapaoSettings) -> Permit | None:
+    """For a login, where Krapao itself connects; the operator's own servers may be anywhere."""
+    operators = (*settings.vault_addresses, settings.own_vault_address)
+    if wanted.vault_address in {normal_address(each) for each in operators if each is not None}:
+        return None
+    field = "spec.provider.vault.address" if key.address is not None else "the file's Vault address"
+    return permit_by(settings.addresses, field)
 
 
 @attrs.frozen(kw_only=True)

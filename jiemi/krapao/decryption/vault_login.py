@@ -14,20 +14,25 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import structlog
 import trio
 import urllib3
 from urllib3.exceptions import HTTPError
 
 from jiemi.blocking.calls import Interrupter, run_blocking
-from jiemi.blocking.http import close_pool, make_interruptible
+from jiemi.blocking.http import Watch, close_pool, make_interruptible
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
+from jiemi.krapao.connecting import Permit
 from jiemi.krapao.decryption.environments import OperatorEnvironment, require_authorities
 from jiemi.rpc.keys import VaultKey
+
+_log = structlog.get_logger("jiemi.krapao.holders")
 
 _MAX_ANSWER_BYTES = 1024 * 1024
 _SECONDS = 8
 _MOUNT = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+){0,7}")
+_NO_VAULT = "the login to Vault failed: no Vault answers there, or it is busy or down; Krapao's log says which"
 _POD_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 """https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/"""
 
@@ -45,14 +50,17 @@ class VaultToken:
     lease_seconds: float | None = None
 
 
-async def vault_token(key: VaultKey, address: str, operator: OperatorEnvironment) -> VaultToken:
+async def vault_token(
+    key: VaultKey, address: str, operator: OperatorEnvironment, *, permit: Permit | None = None
+) -> VaultToken:
     """The token for a server, by a login where the key says how.
 
     Args:
         address: of the server; the guard let it through.
+        permit: judges the addresses of the server before a login connects to one of them; None permits all.
 
     Raises:
-        JiemiError: KeyInvalid, AmbientIdentityNotAllowed, KeyServiceDenied, KeyServiceUnreachable.
+        JiemiError: AddressNotAllowed, KeyInvalid, AmbientIdentityNotAllowed, KeyServiceDenied, KeyServiceUnreachable.
     """
     if key.token is not None:
         return VaultToken(key.token)
@@ -60,11 +68,13 @@ async def vault_token(key: VaultKey, address: str, operator: OperatorEnvironment
         if key.secret_id is None:
             raise JiemiError("KeyInvalid", "provider.vault.appRole needs secretId beside roleId")
         body = {"role_id": key.role_id.reveal().strip(), "secret_id": key.secret_id.reveal().strip()}
-        return await _login(key, address, operator, _mount(key.app_role_mount, "approle", "appRole"), body)
+        mount = _mount(key.app_role_mount, "approle", "appRole")
+        return await _login(key, address, operator, mount, body, permit)
     if key.kubernetes_role is not None:
         token = key.kubernetes_token.reveal() if key.kubernetes_token is not None else _pod_token(operator)
         body = {"role": key.kubernetes_role.reveal().strip(), "jwt": token.strip()}
-        return await _login(key, address, operator, _mount(key.kubernetes_mount, "kubernetes", "kubernetes"), body)
+        mount = _mount(key.kubernetes_mount, "kubernetes", "kubernetes")
+        return await _login(key, address, operator, mount, body, permit)
     identity = operator.identity("vault")
     if "VAULT_TOKEN" not in identity:
         raise JiemiError(
@@ -93,7 +103,12 @@ def _pod_token(operator: OperatorEnvironment) -> str:
 
 
 async def _login(
-    key: VaultKey, address: str, operator: OperatorEnvironment, mount: str, body: dict[str, str]
+    key: VaultKey,
+    address: str,
+    operator: OperatorEnvironment,
+    mount: str,
+    body: dict[str, str],
+    permit: Permit | None,
 ) -> VaultToken:
     context = ssl.create_default_context(cafile=operator.network.get("SSL_CERT_FILE"))
     if key.ca_bundle is not None:
@@ -104,7 +119,9 @@ async def _login(
         headers["X-Vault-Namespace"] = key.namespace.reveal().strip()
 
     def post(_: Interrupter) -> tuple[int, bytes]:
-        pool = make_interruptible(urllib3.PoolManager(ssl_context=context, retries=False, timeout=_SECONDS))
+        pool = make_interruptible(
+            urllib3.PoolManager(ssl_context=context, retries=False, timeout=_SECONDS), Watch(permit)
+        )
         try:
             answer = pool.request(
                 "POST",
@@ -121,12 +138,13 @@ async def _login(
     try:
         status, data = await run_blocking(post, limiter=trio.CapacityLimiter(1))
     except (HTTPError, OSError) as error:
-        # Its text may quote the address, which is the file's; its type tells enough.
-        raise JiemiError(
-            "KeyServiceUnreachable", f"the login to Vault failed: no answer ({type(error).__name__})"
-        ) from None
+        # Its text may quote the address, which is the file's; and whether a port is closed, filtered or another
+        # service's is nothing for a Decryptor's author.
+        _log.warning("vault_login_failed", error=type(error).__name__)
+        raise JiemiError("KeyServiceUnreachable", _NO_VAULT) from None
     if status >= 500 or status == 429:
-        raise JiemiError("KeyServiceUnreachable", f"the login to Vault failed: it answered with status {status}")
+        _log.warning("vault_login_failed", status=status)
+        raise JiemiError("KeyServiceUnreachable", _NO_VAULT)
     auth = _auth(data) if status == 200 else None
     if auth is None:
         raise JiemiError("KeyServiceDenied", f"the login to Vault by auth/{mount} was refused (status {status})")
