@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from jiemi.core.documents import Format, format_of, parse_documents
 from jiemi.core.errors import JiemiError
-from jiemi.krapao.plain import ENCRYPTED, read_plain
+from jiemi.core.ciphertext import ENCRYPTED
+from jiemi.krapao.plain import read_plain
 
 DATA = Path(__file__).parents[1] / "data"
 SEALED = ENCRYPTED + "YQ==,iv:YQ==,tag:YQ==,type:str]"
