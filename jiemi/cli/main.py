@@ -151,6 +151,13 @@ def miwen(
             "--no-cross-namespace", help="Refuse objects and dependencies outside a Decryptor's own namespace."
         ),
     ] = False,
+    require_full_mac: Annotated[
+        bool,
+        typer.Option(
+            "--require-full-mac",
+            help="Refuse files whose MAC covers their encrypted values only (mac_only_encrypted).",
+        ),
+    ] = False,
     metrics_listen: Annotated[
         str | None, typer.Option(help="host:port to serve /metrics for Prometheus on; not served without it.")
     ] = None,
@@ -171,6 +178,7 @@ def miwen(
             policy=policy,
             default_service_account=default_service_account,
             no_cross_namespace=no_cross_namespace,
+            require_full_mac=require_full_mac,
             metrics_listen=metrics_listen,
         )
 

@@ -35,6 +35,7 @@ def run(
     policy: Path | None,
     default_service_account: str | None,
     no_cross_namespace: bool,
+    require_full_mac: bool,
     metrics_listen: str | None,
 ) -> None:
     """Run Miwen until it is signalled.
@@ -56,6 +57,7 @@ def run(
             default_service_account=_account_name(default_service_account),
             own_namespace_only=no_cross_namespace,
             limited=namespace is not None,
+            require_full_mac=require_full_mac,
         ),
         instance=socket.gethostname(),
     )

@@ -92,8 +92,8 @@ def format_under(key: str, format: Format) -> Format:
 
 
 def holds_ciphertext(text: str) -> bool:
-    """Whether a text is an encrypted value, or has a complete one in it. One that is told of, with `…` for what is long,
-    counts only where it begins the text."""
+    """Whether a text is an encrypted value, or has a complete one in it. One that is only told of, with `…` for what is
+    long, counts only where it begins the text."""
     if ENCRYPTED not in text:
         return ENCRYPTED in (plain := unescaped(text)) and _has_whole(plain)
     return _has_whole(text)

@@ -245,8 +245,8 @@ REASONS: Mapping[str, ReasonInfo] = {
     "CiphertextLeft": ReasonInfo(
         Kind.STALLED,
         "An object holds ciphertext of SOPS where it is not decrypted, so the cluster would get the ciphertext.",
-        "Put it into `data` or `stringData` of a Secret as a whole SOPS file, or encrypt the manifest as a whole. Where "
-        'the ciphertext itself is meant, annotate the object with `jiemi.cr/ciphertext: "keep"`.',
+        "Put it into `data` or `stringData` of a Secret as a whole SOPS file, or encrypt the manifest as a whole. If "
+        "the ciphertext itself is meant, annotate the object with `jiemi.cr/ciphertext: keep`.",
     ),
     "KindNotForSecrets": ReasonInfo(
         Kind.STALLED,

@@ -11,6 +11,7 @@ file's data key, and only objects in its `objectNamespaces` may come of it.
         paths: ["**"]
         recipients: ["age1…", "arn:aws:kms:*:111122223333:key/*"]
         objectNamespaces: [team-a]
+        requireFullMac: true
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _ALL = ("**",)
 
 @attrs.frozen(kw_only=True)
 class PolicyRule:
-    """What is allowed to the Decryptors of some namespaces. Each field is a list of patterns (`jiemi.core.patterns`).
+    """What is allowed to the Decryptors of some namespaces. All fields but the last are patterns (`core.patterns`).
 
     Attributes:
         namespaces: whose Decryptors it is for.
@@ -44,6 +45,7 @@ class PolicyRule:
             resource id, URL/keys/NAME/VERSION, URL/v1/MOUNT/keys/NAME, REGION:UUID.
         object_namespaces: of the objects that may be applied; "" stands for objects without one, which no star does.
             Empty for the Decryptor's own only.
+        require_full_mac: whether a file is refused whose MAC covers its encrypted values only (`mac_only_encrypted`).
     """
 
     namespaces: tuple[str, ...] = api("")
@@ -51,6 +53,7 @@ class PolicyRule:
     paths: tuple[str, ...] = api("", default=_ALL)
     recipients: tuple[str, ...] = api("", default=_ALL)
     object_namespaces: tuple[str, ...] = api("", default=())
+    require_full_mac: bool = api("", default=False)
 
 
 @attrs.frozen
@@ -131,7 +134,7 @@ def read_policy(text: str) -> Policy:
         raise ValueError(f"it is not YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(value, dict) or set(value) - {"rules"}:
         raise ValueError("it must be a mapping with the one field rules")
-    known = {"namespaces", "repositories", "paths", "recipients", "objectNamespaces"}
+    known = {"namespaces", "repositories", "paths", "recipients", "objectNamespaces", "requireFullMac"}
     rules = value.get("rules")
     for index, rule in enumerate(rules if isinstance(rules, list) else ()):
         unknown = set(rule) - known if isinstance(rule, dict) else ()

@@ -1,7 +1,7 @@
 """Decrypts one file of a request, and the files that are values in it, within the bounds of one.
 
-Each goes through the same opener, guard and keys, with the same recipients allowed. Where the operator wants full MACs, a
-file that has none is refused before anything of it is sent anywhere.
+Each goes through the same opener, guard and keys, with the same recipients allowed. Where the operator wants full MACs,
+a file that has none is refused before anything of it is sent anywhere.
 """
 
 from __future__ import annotations
@@ -93,8 +93,9 @@ class FileOpener:
             if only:
                 raise JiemiError(
                     "MacOnlyEncrypted",
-                    "the file has mac_only_encrypted, so all that is not encrypted in it can be changed without a key, "
-                    "and the operator refuses that: take it out of the .sops.yaml, decrypt the file and encrypt it again",
+                    "the file has mac_only_encrypted, so all that is not encrypted in it can be changed without a "
+                    "key, and the operator refuses that: take it out of the .sops.yaml, decrypt the file and encrypt "
+                    "it again",
                 )
         decrypted = await self._decrypter.decrypt(
             data,

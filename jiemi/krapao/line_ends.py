@@ -1,8 +1,8 @@
 """Which values of a dotenv or INI file hold a carriage return.
 
-sops takes a line of a dotenv file to its line feed, so a file with Windows' line ends gives values that end in a carriage
-return, and a password that nobody can log in with. The value stays as sops has it; a warning says so. INI readers take
-both line ends, so there only a carriage return that ends no line counts.
+sops takes a line of a dotenv file to its line feed, so a file with Windows' line ends gives values that end in a
+carriage return, and a password that nobody can log in with. The value stays as sops has it; a warning says so. INI
+readers take both line ends, so there only a carriage return that ends no line counts.
 """
 
 from __future__ import annotations

@@ -2,13 +2,13 @@
 
     documents -> places (`NestedPlaces`) -> a value that is a SOPS file, by its content -> decrypted -> put in its place
 
-A Secret that kustomize or a person made of an encrypted file holds such values, and fluxcd/kustomize-controller decrypts
-them (internal/decryptor). Which fields of which objects are looked at is told by who asks: nothing here knows what a
-Secret is. What a value decrypts to may be such a file once more, up to `MAX_LAYERS`.
+A Secret that kustomize or a person made of an encrypted file holds such values, and fluxcd/kustomize-controller
+decrypts them (internal/decryptor). Which fields of which objects are looked at is told by who asks: nothing here knows
+what a Secret is. What a value decrypts to may be such a file once more, up to `MAX_LAYERS` times.
 
-All of it shares the bounds of the outer file: its time, its requests for data keys and its size (`Budget`); each value goes
-through an opener, a guard and the same keys, one after the other, and a Vault server that the outer file was opened
-with is the only one for those in it.
+All of it shares the bounds of the outer file: its time, its requests for data keys and its size (`Budget`). Each
+value goes through an opener, a guard and the same keys, one after the other, and a Vault server that the outer file
+was opened with is the only one for those in it.
 """
 
 from __future__ import annotations
@@ -114,7 +114,9 @@ async def open_values(
         data, found = value.data, value.format
         for _ in range(MAX_LAYERS):
             if len(files) == MAX_VALUES:
-                raise JiemiError("LimitExceeded", f"more than {MAX_VALUES} values of the file are SOPS files themselves")
+                raise JiemiError(
+                    "LimitExceeded", f"more than {MAX_VALUES} values of the file are SOPS files themselves"
+                )
             files.append((data, found))
             wanted = format_under(value.key, found)
             decrypted = await _named(value.place, open(data, found, wanted))
@@ -133,9 +135,7 @@ async def open_values(
     return Opened(put, len(files), tuple(files), tuple(returns), min(expire, default=None))
 
 
-async def open_content(
-    content: SensitiveBytes, path: str, open: Open, threads: trio.CapacityLimiter
-) -> Opened | None:
+async def open_content(content: SensitiveBytes, path: str, open: Open, threads: trio.CapacityLimiter) -> Opened | None:
     """Decrypt a file's content that is a SOPS file once more; `Opened.documents` is the content. None where it is none.
 
     Raises:

@@ -16,6 +16,7 @@ import attrs
 from jiemi.core.decryptor import DecryptorSpec
 from jiemi.core.decryptor_status import (
     MAX_FAILED_OBJECTS,
+    DecryptorStatus,
     FileStatus,
     InventoryEntry,
     ObjectFailure,
@@ -26,7 +27,7 @@ from jiemi.core.inventory import by_key, certain, entry_of, left, ordered, ref_o
 from jiemi.core.objects import ObjectKey, Owner
 from jiemi.core.policy import PolicyRule, require_namespace
 from jiemi.core.references import secret_names
-from jiemi.core.status import Facts, while_reconciling, with_facts
+from jiemi.core.status import Facts, while_reconciling, with_facts, with_file_warnings
 from jiemi.miwen.apply import Applied, Applier, Refused, Resolved
 from jiemi.miwen.credentials import decryption_keys
 from jiemi.miwen.files import Todo
@@ -38,7 +39,12 @@ from jiemi.miwen.render import Renderer, Rendering
 from jiemi.miwen.turn import Turn
 from jiemi.rpc.contract import Repository
 
-_OF_CONTENT = frozenset({"MacMismatch", "NotEncrypted", "UnknownFormat", "KeyMissing", "NotAKubernetesObject"})
+_OF_CONTENT = frozenset(
+    {
+        *("MacMismatch", "MacOnlyEncrypted", "NotEncrypted", "UnknownFormat", "KeyMissing", "NotAKubernetesObject"),
+        *("CiphertextLeft", "KindNotForSecrets"),
+    }
+)
 """Why a file can't be rendered until it, its .sops.yaml, the spec or a key is another. All else may pass by itself: who
 runs a key service, for example, may let the credentials in."""
 
@@ -55,11 +61,13 @@ class Bounds:
         rules: the policy's rule for each file, by path; None where there is no policy.
         own_namespace_only: whether objects of other namespaces, and those without one, are refused.
         asks_whose: whether an object's labels are asked whose it is: Miwen does not see all Decryptors.
+        full_mac: whether files are refused whose MAC covers their encrypted values only.
     """
 
     rules: Mapping[str, PolicyRule] | None
     own_namespace_only: bool
     asks_whose: bool
+    full_mac: bool = False
 
 
 @attrs.frozen
@@ -109,7 +117,7 @@ class Deployment:
     async def _run(self) -> None:
         turn, before = self.turn, by_key(self.turn.known.inventory)
         rendering = await self._render()
-        turn.known = with_facts(turn.known, rendering.facts)
+        turn.known = self._with_learnt(rendering)
         broken = {**self.todo.failed, **rendering.failures}
         applier = self._applier()
         resolved, refused = await applier.resolve(rendering.manifests)
@@ -173,7 +181,7 @@ class Deployment:
             revision=self.revision,
             owner=self._owner,
         )
-        turn.known = attrs.evolve(with_facts(turn.known, rendering.facts), plan=planned)
+        turn.known = attrs.evolve(self._with_learnt(rendering), plan=planned)
         self._raise(rendering.failures, refused, {each.key for each in resolved}, held_back=False)
 
     # --- what is wanted
@@ -192,6 +200,7 @@ class Deployment:
             keys=keys,
             recipients={path: rule.recipients for path, rule in (self.bounds.rules or {}).items()},
             facts=Facts(known.encryption, known.vault_address) if known.encryption is not None else None,
+            full_mac=self._wants_full_mac,
         )
         rendering = await renderer.render(self.todo.render, whole=len(self.todo.render) == len(self.todo.files))
         partly = {manifest.file for manifest in rendering.manifests}
@@ -201,6 +210,17 @@ class Deployment:
             if failure is not None and failure.reason in _OF_CONTENT and file.path not in partly:
                 self.turn.progress.failed[file] = failure
         return rendering
+
+    def _wants_full_mac(self, path: str) -> bool:
+        rule = self.bounds.rules.get(path) if self.bounds.rules is not None else None
+        return self.bounds.full_mac or (rule is not None and rule.require_full_mac)
+
+    def _with_learnt(self, rendering: Rendering) -> DecryptorStatus:
+        """The status with what was learnt of the files that were read."""
+        read = {file.path for file in self.todo.render} - set(rendering.failures)
+        files = {file.path for file in self.todo.files}
+        known = with_facts(self.turn.known, rendering.facts)
+        return with_file_warnings(known, rendering.warnings, read=read, files=files)
 
     def _changed(self, resolved: Sequence[Resolved]) -> Sequence[Resolved]:
         """The objects to apply: of files that are only read for one that drifted, that one alone."""

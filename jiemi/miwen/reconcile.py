@@ -79,11 +79,13 @@ class Tenancy:
             none. None: as Miwen itself.
         own_namespace_only: whether a Decryptor may name nothing outside its namespace.
         limited: whether Miwen sees one namespace's Decryptors only.
+        require_full_mac: whether files are refused whose MAC covers their encrypted values only.
     """
 
     default_service_account: str | None = None
     own_namespace_only: bool = False
     limited: bool = False
+    require_full_mac: bool = False
 
     def account(self, decryptor: Decryptor, spec: DecryptorSpec) -> Account | None:
         """As whom a Decryptor's objects are written."""
@@ -427,6 +429,7 @@ class Reconciler:
                 rules=self._rules(decryptor, spec, work.files),
                 own_namespace_only=self.tenancy.own_namespace_only,
                 asks_whose=self.tenancy.limited,
+                full_mac=self.tenancy.require_full_mac,
             ),
             now=self.now,
             turn=turn,

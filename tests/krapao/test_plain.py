@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jiemi.core.ciphertext import ENCRYPTED
 from jiemi.core.documents import Format, format_of, parse_documents
 from jiemi.core.errors import JiemiError
-from jiemi.core.ciphertext import ENCRYPTED
 from jiemi.krapao.plain import read_plain
 
 DATA = Path(__file__).parents[1] / "data"

@@ -1,9 +1,9 @@
 """Whether a file's MAC covers only what is encrypted (`mac_only_encrypted`), as sops will read it.
 
-Then who has no key can change everything else: a Secret's name, namespace and type, and whole documents. An operator may
-refuse such files, so the answer must not be No where sops says Yes. It is No where the name is nowhere in the file, in
-whatever case (sops compares names without it) and however its letters are escaped; else the file is parsed, and what
-can't be, or what sops's parser may see other lines in, counts as Yes.
+Then someone without a key can change everything else: a Secret's name, namespace and type, and whole documents. An
+operator may refuse such files, so the answer must not be No where sops says Yes. It is No where the name is nowhere
+in the file, in whatever case (sops compares names without it) and however its letters are escaped; else the file is
+parsed, and what can't be, or what sops's parser may see other lines in, counts as Yes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def is_mac_only_encrypted(data: bytes, format: Format) -> bool:
         return False
     if format in (Format.DOTENV, Format.INI):
         return any(value not in _FALSE_TEXTS for value in _LINE.findall(text))
-    if _OTHER_LINE_ENDS.search(text) is not None:
+    if format is Format.YAML and _OTHER_LINE_ENDS.search(text) is not None:
         return True
     try:
         documents = parse_documents(

@@ -1,7 +1,8 @@
 """What a file says of its encryption: recipients, when, by which sops. For people only.
 
-Nothing here decides anything, but what `mac.py` says of the MAC. It is searched by pattern, not parsed, in all of sops's formats at once: a hostile file
-can make it show a wrong recipient, never a secret. What is asked to open the file is what the guard sees.
+Nothing here decides anything, except what `mac.py` says of the MAC. It is searched by pattern, not parsed, in all of
+sops's formats at once: a hostile file can make it show a wrong recipient, never a secret. What is asked to open the
+file is what the guard sees.
 """
 
 from __future__ import annotations

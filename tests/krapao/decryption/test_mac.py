@@ -86,10 +86,19 @@ WAYS = {
         *('"mac_only_encrypted": false, "mac_only_encrypted": true', '"mac_only_encrypted": "F"'),
         *('"mac_only_encrypted": false, "Mac_only_encrypted": true', '"mac_only_encrypted": [true]'),
     ],
-    "dotenv": ["sops_mac_only_encrypted=true", "sops_mac_only_encrypted=1", "sops_MAC_ONLY_encrypted=true"]
-    + ["sops_mac_only_encrypted=false", "sops_mac_only_encrypted=false\nsops_mac_only_encrypted=true"],
-    "ini": ["mac_only_encrypted=true", "mac_only_encrypted: true", '"mac_only_encrypted" = true', "`mac_only_encrypted`=1"]
-    + ["t = true\nmac_only_encrypted = %(t)s", "Mac_only_encrypted = T", "mac_only_encrypted = false"],
+    "dotenv": [
+        *("sops_mac_only_encrypted=true", "sops_mac_only_encrypted=1", "sops_MAC_ONLY_encrypted=true"),
+        *("sops_mac_only_encrypted=false", "sops_mac_only_encrypted=false\nsops_mac_only_encrypted=true"),
+    ],
+    "ini": [
+        *(
+            "mac_only_encrypted=true",
+            "mac_only_encrypted: true",
+            '"mac_only_encrypted" = true',
+            "`mac_only_encrypted`=1",
+        ),
+        *("t = true\nmac_only_encrypted = %(t)s", "Mac_only_encrypted = T", "mac_only_encrypted = false"),
+    ],
 }
 
 

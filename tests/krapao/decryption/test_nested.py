@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -74,13 +73,11 @@ class Krapao:
 
 
 @pytest.fixture
-async def krapao(
-    nursery: trio.Nursery, settings: KrapaoSettings, sops_path: Path, runtime: Path, age_pair
-) -> AsyncIterator[Krapao]:
+async def krapao(nursery: trio.Nursery, settings: KrapaoSettings, sops_path: Path, runtime: Path, age_pair) -> Krapao:
     settings = attrs.evolve(settings, sops=sops_path, runtime_dir=runtime)
     decrypter = SopsDecrypter(nursery, settings)
     worker = Worker("x", None, decrypter, settings, nursery, trio.CapacityLimiter(2))  # type: ignore[arg-type]
-    yield Krapao(worker, (AgeKey(SensitiveText(age_pair.private)),))
+    return Krapao(worker, (AgeKey(SensitiveText(age_pair.private)),))
 
 
 FILES = [
@@ -100,12 +97,13 @@ FILES = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "key", "plain", "expected"), FILES, ids=lambda value: str(value)[:16])
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file[0]}-{file[1]}")
 @pytest.mark.parametrize("outer", ["plain", "encrypted"])
 @pytest.mark.parametrize("field", ["data", "stringData"])
 async def test_a_value_of_a_secret_that_is_a_sops_file_is_decrypted_in_its_place(
-    krapao: Krapao, encrypt, age_pair, kind: str, key: str, plain: str, expected: str, outer: str, field: str
+    krapao: Krapao, encrypt, age_pair, file: tuple[str, str, str, str], outer: str, field: str
 ) -> None:
+    kind, key, plain, expected = file
     nested = encrypt(plain, "--age", age_pair.public, kind=kind)
     value = b64(nested) if field == "data" else nested.decode()
     manifest = secret(**{field: {key: value, "other": b64(b"left") if field == "data" else "left"}})
@@ -191,7 +189,9 @@ async def test_a_key_that_is_missing_or_a_value_that_was_changed_fails_the_file_
     good = encrypt(f"a: {CANARY}\n", "--age", age_pair.public)
     other = encrypt(f"a: {CANARY}\n", "--age", other_age_pair.public)
     said = await krapao.refused(secret(data={"good": b64(good), "app.yaml": b64(other)}))
-    assert said.startswith("KeyMissing: document 1, data.app.yaml: no key given opens the file. The file is for: age age1")
+    assert said.startswith(
+        "KeyMissing: document 1, data.app.yaml: no key given opens the file. The file is for: age age1"
+    )
     changed = good.replace(b"type:str]\nsops:", b"type:int]\nsops:")
     assert changed != good
     said = await krapao.refused(secret(stringData={"app.yaml": changed.decode()}))
@@ -200,9 +200,7 @@ async def test_a_key_that_is_missing_or_a_value_that_was_changed_fails_the_file_
     assert said.startswith("KeyMissing: document 1, stringData.…: ")
 
 
-async def test_the_policys_recipients_bind_nested_files_too(
-    krapao: Krapao, encrypt, age_pair, other_age_pair
-) -> None:
+async def test_the_policys_recipients_bind_nested_files_too(krapao: Krapao, encrypt, age_pair, other_age_pair) -> None:
     nested = encrypt(f"a: {CANARY}\n", "--age", f"{age_pair.public},{other_age_pair.public}")
     manifest = secret(data={"a": b64(nested)})
     allowed = await krapao.document(manifest, allowed_recipients=(age_pair.public,))
