@@ -25,7 +25,7 @@ MAX_STATUS_BYTES = 1024 * 1024
 MAX_FAILED_OBJECTS = 20
 """The most objects whose failures status tells one by one."""
 
-MAX_WARNINGS = 100
+MAX_WARNINGS = 50
 """The most warnings about files."""
 
 MAX_PLANNED = 200

@@ -199,3 +199,14 @@ def test_a_pattern_without_stars_takes_itself_only(name: str, pattern: str) -> N
     if "*" not in pattern:
         assert matches(name, pattern) is (name == pattern)
     assert matches(name, "**")
+
+
+def test_a_rule_may_refuse_files_whose_mac_does_not_cover_everything() -> None:
+    policy = read_policy("rules: [{namespaces: [a], requireFullMac: true}, {namespaces: [b]}]")
+    assert [rule.require_full_mac for rule in policy.rules] == [True, False]
+    for text in (
+        "rules: [{namespaces: [a], requireFullMac: yes please}]",
+        "rules: [{namespaces: [a], requirefullmac: true}]",
+    ):
+        with pytest.raises(ValueError, match=r"requireFullMac|unknown field"):
+            read_policy(text)
