@@ -73,7 +73,7 @@ def format_of_content(data: bytes) -> Format | None:
 
 def _format_of_object(found: Mapping[str, Any]) -> Format | None:
     block = found.get("sops")
-    if not isinstance(block, dict) or not str(block.get("mac", "")).lstrip().startswith(ENCRYPTED):
+    if not isinstance(block, dict) or _COMPLETE.search(str(block.get("mac"))) is None:
         return None
     is_wrapper = set(found) == {"data", "sops"} and isinstance(found["data"], str)
     return Format.BINARY if is_wrapper else Format.JSON
@@ -94,9 +94,9 @@ def format_under(key: str, format: Format) -> Format:
 def holds_ciphertext(text: str) -> bool:
     """Whether a text is an encrypted value, or has a complete one in it. One that is only told of, with `…` for what is
     long, counts only where it begins the text."""
-    if ENCRYPTED not in text:
-        return ENCRYPTED in (plain := unescaped(text)) and _has_whole(plain)
-    return _has_whole(text)
+    if ENCRYPTED in text and _has_whole(text):
+        return True
+    return "\\" in text and _has_whole(unescaped(text))
 
 
 def _has_whole(text: str) -> bool:
