@@ -11,6 +11,7 @@ import trio
 
 from jiemi.core.ciphertext import format_of_content
 from jiemi.core.documents import Format, format_of
+from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.settings import KrapaoSettings
@@ -60,3 +61,14 @@ async def test_a_name_tells_the_format_that_it_tells_sops(
         assert ours.plain.reveal().split() == decrypted.split()  # sops indents by 4, and here by 2
     else:
         assert ours.plain.reveal() == decrypted
+
+
+async def test_a_file_that_was_encrypted_as_another_format_than_its_name_tells_is_refused_with_that_format(
+    nursery: trio.Nursery, settings: KrapaoSettings, sops_path: Path, runtime: Path, encrypt, age_pair
+) -> None:
+    """As `sops encrypt --input-type yaml B.YML` makes one."""
+    data = encrypt("a: b\n", "--age", age_pair.public)
+    decrypter = SopsDecrypter(nursery, attrs.evolve(settings, sops=sops_path, runtime_dir=runtime))
+    keys = (AgeKey(SensitiveText(age_pair.private)),)
+    with pytest.raises(JiemiError, match="not binary, as its name says: sops has encrypted it as yaml"):
+        await decrypter.decrypt(data, format_of("B.YML"), keys)
