@@ -112,6 +112,25 @@ struct RenderRequest {
   wholeFile @4 :Bool;       # the decrypted file itself is wanted, not the documents in it
   allowedRecipients @5 :List(Text);  # patterns of recipients that may be asked for the data key; empty for all
   allowPlain @6 :Bool;      # a file without SOPS metadata is taken as it is
+  nested @7 :List(NestedPlaces);  # where values may be SOPS files themselves, which are decrypted in their place
+  requireFullMac @8 :Bool;  # a file whose MAC covers its encrypted values only is refused
+}
+
+struct NestedPlaces {
+  # Which values are looked at, in each object that a document is, or that is listed in one. jiemi/rpc/contract.py has more.
+  having @0 :List(Member);  # what an object must have
+  lacking @1 :List(Text);   # names that it must not have
+  texts @2 :List(Text);     # fields whose values are texts by name
+  encoded @3 :List(Text);   # fields whose values are base64 by name
+  own @4 :Bool;             # the object's own values are such texts
+  lists @5 :List(Text);     # fields that list further objects
+  unless @6 :List(Text);    # names that lead to a text, and that text: such an object is left as it is
+  content @7 :Bool;         # the file itself, where it is wanted whole
+}
+
+struct Member {
+  name @0 :Text;
+  value @1 :Text;
 }
 
 struct DecryptionKey {
@@ -197,7 +216,9 @@ struct Rendered {
   content @3 :Data;             # of a binary file, or where it was asked for, the file itself; null otherwise
   encryption @4 :Encryption;
   vaultAddress @5 :Text;        # the Vault server that was trusted because nothing named one; null otherwise
-  encrypted @6 :Bool = true;    # false where allowPlain let a plain file through
+  encrypted @6 :Bool = true;    # false where a plain file was let through
+  opened @7 :UInt32;            # how many values in it were SOPS files and are decrypted
+  carriageReturns @8 :List(Text);  # names of dotenv and INI values that hold a carriage return, the first ones
 }
 
 struct Encryption {
@@ -207,6 +228,13 @@ struct Encryption {
   sopsVersion @2 :Text;         # null where the file does not say
   staleRecipients @3 :List(Text);  # those that the repository's .sops.yaml does not name
   keyExpiresAt @4 :Text;        # of the key that opened it (RFC 3339); null where it does not expire
+  mac @5 :MacCoverage;          # what the MAC covers
+}
+
+enum MacCoverage {
+  unknown @0;                   # this Krapao does not tell
+  everything @1;
+  onlyEncrypted @2;             # mac_only_encrypted: all else can be changed without a key
 }
 
 struct HeadResult {

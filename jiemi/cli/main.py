@@ -268,6 +268,13 @@ def miwen(
             "namespace. 192 fits a limit of 512 MiB: add as much to the limit as to this.",
         ),
     ] = 192,
+    require_full_mac: Annotated[
+        bool,
+        typer.Option(
+            "--require-full-mac",
+            help="Refuse files whose MAC covers their encrypted values only (mac_only_encrypted).",
+        ),
+    ] = False,
     metrics_listen: Annotated[
         str | None, typer.Option(help="host:port to serve /metrics for Prometheus on; not served without it.")
     ] = None,
@@ -293,6 +300,7 @@ def miwen(
             own_namespace=own_namespace,
             allow_protected=allow_protected or [],
             decryptor_memory_bytes=decryptor_memory * 1024 * 1024,
+            require_full_mac=require_full_mac,
             metrics_listen=metrics_listen,
         )
 

@@ -46,6 +46,7 @@ def run(
     own_namespace: str | None,
     allow_protected: Sequence[str],
     decryptor_memory_bytes: int,
+    require_full_mac: bool,
     metrics_listen: str | None,
 ) -> None:
     """Run Miwen until it is signalled.
@@ -74,6 +75,7 @@ def run(
                 own_namespace or (pods_namespace() if kubeconfig is None else None) or DEFAULT_NAMESPACE,
                 frozenset(map(_openable, allow_protected)),
             ),
+            require_full_mac=require_full_mac,
         ),
         decryptor_memory_bytes=decryptor_memory_bytes,
         instance=socket.gethostname(),

@@ -212,6 +212,13 @@ class DecryptorSpec:
         default=None,
         nullable=True,
     )
+    encrypted_kinds: tuple[str, ...] = api(
+        "Kinds of custom resources, each as KIND.GROUP (ClusterIssuer.cert-manager.io), that encrypted files may hold "
+        "though only a glob of source.files matches the file. Their values are in the cluster in clear.",
+        default=(),
+        maxItems=50,
+        items={"minLength": 3, "maxLength": 317, "pattern": r"^[A-Za-z0-9]+(\.[a-z0-9-]+)+$"},
+    )
     target_namespace: str | None = api(
         "Namespace of every object that has one, whatever its manifest says.", default=None, minLength=1, maxLength=63
     )

@@ -25,6 +25,9 @@ MAX_STATUS_BYTES = 1024 * 1024
 MAX_FAILED_OBJECTS = 20
 """The most objects whose failures status tells one by one."""
 
+MAX_WARNINGS = 50
+"""The most warnings about files."""
+
 MAX_PLANNED = 200
 """The most objects that a plan tells one by one."""
 
@@ -84,6 +87,16 @@ class FileStatus:
     path: str = api("Its path in the repository.")
     blob: str = api("git's hash of the file as it is in the repository; empty where it is not deployed whole.")
     config: str | None = api("git's hash of the .sops.yaml that is for it.", default=None)
+
+
+@attrs.frozen
+class FileWarning:
+    """Something in a file that keeps it from nothing, and that a person should look at."""
+
+    file: str = api("Its path in the repository.")
+    type: str = api("The condition that tells of it, for example MacOnlyEncrypted.")
+    names: tuple[str, ...] = api("Names of the values that it is about.", default=())
+    more: int | None = api("How many further names there are.", default=None)
 
 
 @attrs.frozen
@@ -190,6 +203,9 @@ class DecryptorStatus:
         "Objects that could not be applied or deleted, the first ones.", default=(), maxItems=MAX_FAILED_OBJECTS
     )
     files: tuple[FileStatus, ...] = api("The files that are deployed.", default=(), maxItems=MAX_FILES)
+    warnings: tuple[FileWarning, ...] = api(
+        "What there is to warn of in files, the first ones.", default=(), maxItems=MAX_WARNINGS
+    )
     credentials: tuple[SecretVersion, ...] = api(
         "The Secrets that the spec names, as they were used last.", default=(), maxItems=100
     )

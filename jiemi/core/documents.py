@@ -65,12 +65,21 @@ class Format(enum.Enum):
 
 
 def format_of(path: str) -> Format:
-    """The format that a file's name tells, as it does to sops (cmd/sops/formats/formats.go); any other is binary."""
-    name = path.rsplit("/", 1)[-1].lower()
+    """The format that a file's name tells, as it does to sops (cmd/sops/formats/formats.go); any other is binary.
+
+    Endings in capitals tell sops nothing, and so nothing here: it has encrypted such a file as bytes.
+    """
     for ending, format in _ENDINGS:
-        if name.endswith(ending):
+        if path.endswith(ending):
             return format
     return Format.BINARY
+
+
+def ending_in_capitals(path: str) -> str | None:
+    """The ending of a name that would tell a format if it were in lower case; or None."""
+    if format_of(path) is not Format.BINARY or format_of(path.lower()) is Format.BINARY:
+        return None
+    return path[path.rindex(".") :]
 
 
 _ENDINGS = (

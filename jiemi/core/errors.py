@@ -244,6 +244,11 @@ REASONS: Mapping[str, ReasonInfo] = {
         "The file was changed after it was encrypted: its checksum (SOPS MAC) or a value does not verify.",
         "Edit it with `sops edit FILE` only; restore the last good commit if this was no one of yours.",
     ),
+    "MacOnlyEncrypted": ReasonInfo(
+        Kind.STALLED,
+        "The file's MAC covers only its encrypted values (`mac_only_encrypted`), and the operator refuses such files.",
+        "Take `mac_only_encrypted` out of the .sops.yaml, decrypt the file and encrypt it again.",
+    ),
     "DecryptionFailed": ReasonInfo(
         Kind.STALLED,
         "sops could not decrypt the file for another reason, which the message tells as far as it is safe.",
@@ -264,6 +269,18 @@ REASONS: Mapping[str, ReasonInfo] = {
         Kind.STALLED,
         "A document in the file lacks apiVersion, kind or metadata.name, or is no mapping.",
         "Correct the document that the message numbers.",
+    ),
+    "CiphertextLeft": ReasonInfo(
+        Kind.STALLED,
+        "An object holds ciphertext of SOPS where it is not decrypted, so the cluster would get the ciphertext.",
+        "Put it into `data` or `stringData` of a Secret as a whole SOPS file, or encrypt the manifest as a whole. If "
+        "the ciphertext itself is meant, annotate the object with `jiemi.cr/ciphertext: keep`.",
+    ),
+    "KindNotForSecrets": ReasonInfo(
+        Kind.STALLED,
+        "An encrypted file describes a custom resource, which would hold the decrypted values in clear.",
+        "Take the file out of `files` by `exclude`; if the values are meant to be readable there, name the file itself "
+        "or list the kind in `encryptedKinds`.",
     ),
     "DuplicateObject": ReasonInfo(
         Kind.STALLED,

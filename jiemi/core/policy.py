@@ -12,6 +12,7 @@ file's data key, and only objects in its `objectNamespaces` may come of it.
         recipients: ["age1…", "arn:aws:kms:*:111122223333:key/*"]
         objectNamespaces: [team-a]
         keyServices: ["https://vault.example.com"]
+        requireFullMac: true
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ https://learn.microsoft.com/azure/key-vault/general/about-keys-secrets-certifica
 
 @attrs.frozen(kw_only=True)
 class PolicyRule:
-    """What is allowed to the Decryptors of some namespaces. Each field is a list of patterns (`jiemi.core.patterns`).
+    """What is allowed to the Decryptors of some namespaces. All fields but the last are patterns (`core.patterns`).
 
     Attributes:
         namespaces: whose Decryptors it is for.
@@ -64,6 +65,7 @@ class PolicyRule:
             Empty for the Decryptor's own only.
         key_services: addresses (SCHEME://HOST[:PORT][/PATH]) of key services that may get credentials, beside the
             clouds' own public ones. Empty for none but those.
+        require_full_mac: whether a file is refused whose MAC covers its encrypted values only (`mac_only_encrypted`).
     """
 
     namespaces: tuple[str, ...] = api("")
@@ -72,6 +74,7 @@ class PolicyRule:
     recipients: tuple[str, ...] = api("", default=_ALL)
     object_namespaces: tuple[str, ...] = api("", default=())
     key_services: tuple[str, ...] = api("", default=())
+    require_full_mac: bool = api("", default=False)
 
     @property
     def vault_addresses(self) -> tuple[str, ...] | None:
@@ -177,7 +180,10 @@ def read_policy(text: str) -> Policy:
         raise ValueError(f"it is not YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(value, dict) or set(value) - {"rules"}:
         raise ValueError("it must be a mapping with the one field rules")
-    known = {"namespaces", "repositories", "paths", "recipients", "objectNamespaces", "keyServices"}
+    known = {
+        *("namespaces", "repositories", "paths", "recipients", "objectNamespaces"),
+        *("keyServices", "requireFullMac"),
+    }
     rules = value.get("rules")
     for index, rule in enumerate(rules if isinstance(rules, list) else ()):
         unknown = set(rule) - known if isinstance(rule, dict) else ()

@@ -8,15 +8,17 @@ the next id, and the one before it goes to the history.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import attrs
 
 from jiemi.core.decryptor_status import (
     HISTORY_LIMIT,
+    MAX_WARNINGS,
     Condition,
     DecryptorStatus,
     EncryptionStatus,
+    FileWarning,
     PlanStatus,
     StatusRecord,
 )
@@ -62,6 +64,12 @@ def is_ready(status: DecryptorStatus | None, generation: int) -> bool:
 
 VAULT_ADDRESS_TRUSTED = "VaultAddressTrusted"
 """The condition that tells of a Vault server that gets a token though nothing but a file ever named it."""
+
+MAC_ONLY_ENCRYPTED = "MacOnlyEncrypted"
+"""The condition that tells of files whose MAC covers their encrypted values only."""
+
+CARRIAGE_RETURNS = "CarriageReturns"
+"""The condition that tells of values that hold a carriage return."""
 
 KEY_EXPIRES_SOON = datetime.timedelta(days=30)
 """How long before a key expires there is a warning."""
@@ -210,6 +218,21 @@ def with_facts(before: DecryptorStatus, facts: Facts | None) -> DecryptorStatus:
     return attrs.evolve(before, encryption=facts.encryption, vault_address=facts.vault_address)
 
 
+def with_file_warnings(
+    before: DecryptorStatus, found: Sequence[FileWarning], *, read: Collection[str], files: Collection[str]
+) -> DecryptorStatus:
+    """The status with the warnings of files.
+
+    Args:
+        found: what there is to warn of in those that were read.
+        read: paths of those.
+        files: paths of all that the Decryptor has; what is known of another is forgotten.
+    """
+    kept = (each for each in before.warnings if each.file in files and each.file not in read)
+    warnings = sorted((*kept, *found), key=lambda each: (each.file, each.type))
+    return attrs.evolve(before, warnings=tuple(warnings[:MAX_WARNINGS]))
+
+
 def with_warnings(status: DecryptorStatus, *, generation: int, now: datetime.datetime) -> DecryptorStatus:
     """The status with the warnings that its facts call for now; an equal one where nothing changes.
 
@@ -246,6 +269,37 @@ def _stale_recipients(status: DecryptorStatus, _: datetime.datetime) -> tuple[st
     )
 
 
+def _mac_only_encrypted(status: DecryptorStatus, _: datetime.datetime) -> tuple[str, str] | None:
+    found = [each for each in status.warnings if each.type == MAC_ONLY_ENCRYPTED]
+    if not found:
+        return None
+    return "MacNotOfEverything", (
+        f"{_files(found)}: with mac_only_encrypted, whoever may push can change all that is not encrypted (names, "
+        "namespaces, kinds, further documents) and the MAC does not show it: take it out of the .sops.yaml, decrypt "
+        "the file and encrypt it again"
+    )
+
+
+def _carriage_returns(status: DecryptorStatus, _: datetime.datetime) -> tuple[str, str] | None:
+    found = [each for each in status.warnings if each.type == CARRIAGE_RETURNS]
+    if not found:
+        return None
+    return "InValues", (
+        f"values hold a carriage return, which sops keeps as a part of them: {_files(found)}: if that is not meant, "
+        "decrypt the file, give it line ends of Unix and encrypt it again"
+    )
+
+
+def _files(warnings: Sequence[FileWarning]) -> str:
+    """Files with the names in them: "a.env (A, B and 3 more) and 2 more files"."""
+    told = []
+    for each in warnings[:_MAX_SHOWN]:
+        more = f" and {each.more} more" if each.more else ""
+        told.append(f"{each.file} ({', '.join(each.names)}{more})" if each.names else each.file)
+    rest = len(warnings) - _MAX_SHOWN
+    return ", ".join(told) + (f" and {rest} more files" if rest > 0 else "")
+
+
 def _key_expiring(status: DecryptorStatus, now: datetime.datetime) -> tuple[str, str] | None:
     expires = status.encryption.key_expires_at if status.encryption is not None else None
     if expires is None or rfc3339(now + KEY_EXPIRES_SOON) < expires:
@@ -262,6 +316,8 @@ _WARNINGS: Mapping[str, Callable[[DecryptorStatus, datetime.datetime], tuple[str
     VAULT_ADDRESS_TRUSTED: _vault_address_trusted,
     "StaleRecipients": _stale_recipients,
     "KeyExpiring": _key_expiring,
+    MAC_ONLY_ENCRYPTED: _mac_only_encrypted,
+    CARRIAGE_RETURNS: _carriage_returns,
 }
 """Type of condition, and what gives its reason and message; None where there is nothing to warn of."""
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jiemi.core.decryptor import TargetSpec
-from jiemi.core.documents import Format, format_of
+from jiemi.core.documents import Format, ending_in_capitals, format_of
 from jiemi.core.errors import JiemiError
 from jiemi.core.manifests import Manifest
 from jiemi.core.sensitive import SensitiveBytes
@@ -30,6 +30,13 @@ def require_form(target: TargetSpec | None, path: str) -> None:
     Raises:
         JiemiError: UnknownFormat.
     """
+    if target is None and (ending := ending_in_capitals(path)) is not None:
+        raise JiemiError(
+            "UnknownFormat",
+            f"{path} ends in {ending}: sops and Jiemi know formats by endings in lower case only, so it counts as "
+            f"bytes, which hold no Kubernetes objects: rename it to {ending.lower()} and encrypt it again, or give "
+            "spec.target",
+        )
     if target is None and not may_hold_objects(path):
         raise JiemiError(
             "UnknownFormat",

@@ -16,11 +16,9 @@ import json
 import re
 from typing import Any
 
+from jiemi.core.ciphertext import ENCRYPTED, format_of_content
 from jiemi.core.documents import Format, parse_documents
 from jiemi.core.errors import JiemiError
-
-ENCRYPTED = "ENC[AES256_GCM,data:"
-"""What each value begins with that sops has encrypted (aes/cipher.go)."""
 
 _ENCRYPTED_COMMENT = re.compile(rb"#[ \t]*ENC\[AES256_GCM,data:")
 _ENCRYPTED_SOMEWHERE = re.compile(rb"(?:^|[\s=:;#,>|\"'`({\[])ENC\[AES256_GCM,data:", re.MULTILINE)
@@ -56,6 +54,8 @@ def read_plain(data: bytes, format: Format, *, whole: bool, max_documents: int) 
     if may_be_encrypted:
         _refuse_unless(_ENCRYPTED_SOMEWHERE.search(data) is not None)
         return None
+    if _ENCRYPTED_SOMEWHERE.search(data) is not None:
+        _refuse_other_format(data, format)
     _refuse_where(_ENCRYPTED_SOMEWHERE.search(data) is not None)
     if format is Format.INI and not whole:
         raise JiemiError("UnknownFormat", "a plain INI file can only be put whole under one key")
@@ -71,7 +71,7 @@ def _read_tree(data: bytes, format: Format, whole: bool, max_documents: int) -> 
         failure = error.failure
     else:
         values = [json.loads(each) for each in found]
-        encrypted = any(map(_holds_encrypted, values)) or _ENCRYPTED_COMMENT.search(data) is not None
+        encrypted = any(map(_holds_encrypted, values)) or _has_encrypted_comment(data, values)
         if any(isinstance(value, dict) and "sops" in value for value in values):
             _refuse_unless(encrypted)
             return None
@@ -100,7 +100,8 @@ def _read_dotenv(data: bytes, whole: bool, max_documents: int) -> tuple[bytes, .
         if whole or line.startswith(b"#"):
             continue
         if not equals:
-            raise JiemiError("UnknownFormat", f"line {number} of the file is neither NAME=VALUE nor a comment")
+            hint = ", but a carriage return: the file has Windows' line ends" if line == b"\r" else ""
+            raise JiemiError("UnknownFormat", f"line {number} of the file is neither NAME=VALUE nor a comment{hint}")
         if _no_utf8(line):
             raise JiemiError("UnknownFormat", f"line {number} of the file is not UTF-8 text")
         if name.decode() in found:
@@ -131,9 +132,34 @@ def _holds_encrypted(value: Any) -> bool:
     return isinstance(value, str) and value.lstrip().startswith(ENCRYPTED)
 
 
+def _has_encrypted_comment(data: bytes, values: list[Any]) -> bool:
+    """Whether a comment is encrypted. One in a text is no comment: the text may be a SOPS file itself."""
+    found = len(_ENCRYPTED_COMMENT.findall(data))
+    return found > 0 and found > sum(map(_comments_in_texts, values))
+
+
+def _comments_in_texts(value: Any) -> int:
+    if isinstance(value, dict):
+        return sum(map(_comments_in_texts, value.values()))
+    if isinstance(value, list):
+        return sum(map(_comments_in_texts, value))
+    return len(_ENCRYPTED_COMMENT.findall(value.encode("utf-8", "replace"))) if isinstance(value, str) else 0
+
+
 def _refuse_where(holds_encrypted: bool) -> None:
     if holds_encrypted:
         raise JiemiError("NotEncrypted", "it has encrypted values but no SOPS metadata: encrypt it again")
+
+
+def _refuse_other_format(data: bytes, format: Format) -> None:
+    """Say that it is a SOPS file of another format than its name tells, where it is."""
+    found = format_of_content(data)
+    if found not in (None, format):
+        raise JiemiError(
+            "NotEncrypted",
+            f"sops has encrypted it as {found.value}, but its name tells {format.value}: give it the ending that tells "
+            f"{found.value}, in lower case",
+        )
 
 
 def _refuse_unless(holds_encrypted: bool) -> None:

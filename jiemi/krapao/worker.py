@@ -15,29 +15,28 @@ all, and any listing proves it.
 
 from __future__ import annotations
 
-import datetime
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-import attrs
 import structlog
 import trio
 
 from jiemi.blocking.askers import Askers
 from jiemi.blocking.fair_limiter import FairLimiter
+from jiemi.core.ciphertext import format_of_content
 from jiemi.core.documents import Format, format_of, parse_documents
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes
-from jiemi.core.sops_config import stale_recipients
-from jiemi.krapao.decryption.metadata import read_encryption
 from jiemi.krapao.decryption.port import Decrypter
+from jiemi.krapao.fair_threads import FairThreads
+from jiemi.krapao.file_opener import FileOpener, with_warning
 from jiemi.krapao.flights import Flight, Flights
 from jiemi.krapao.git_port import Advertised, GitStore, Ref
 from jiemi.krapao.plain import read_plain
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.trees import CONFIG, MAX_CONFIG_DEPTH
-from jiemi.rpc.contract import Encryption, Files, FilesRequest, Head, Rendered, RenderRequest, is_revision
+from jiemi.rpc.contract import Files, FilesRequest, Head, Rendered, RenderRequest, is_revision
 
 T = TypeVar("T")
 
@@ -52,9 +51,6 @@ _NOT_ABOUT_THE_FILE = frozenset(
     {"SopsMissing", "GpgMissing", "KeyInvalid", "StorageFailed", "AmbientIdentityNotAllowed", "KeyHolderFailed"}
 )
 _MAX_REF_CHARACTERS = 255
-_MAX_CONFIG_BYTES = 64 * 1024
-"""A larger .sops.yaml is not looked into: reading it takes about 1 s a megabyte, and it is for a warning only."""
-
 _FORBIDDEN_IN_REF = frozenset(" ~^:?*[\\\x7f")
 
 
@@ -212,6 +208,7 @@ class Worker:
             path=request.path,
             documents=len(rendered.documents),
             encrypted=rendered.encrypted,
+            opened=rendered.opened,
             duration_ms=round((trio.current_time() - began) * 1000),
         )
         return rendered
@@ -228,35 +225,56 @@ class Worker:
             raise JiemiError(error.failure.reason, f"{request.path}: {error.failure.message}") from error
 
     async def _open(self, data: bytes, config: bytes | None, request: RenderRequest, askers: Askers) -> Rendered:
-        """What a file comes to, plain or decrypted."""
+        """What a file comes to, plain or decrypted, and what those come to that are values in it."""
         format = format_of(request.path)
         whole = request.whole_file or format is Format.BINARY
-        if request.allow_plain:
-            async with self._parsers.slot(askers):
-                plain = await trio.to_thread.run_sync(self._read_plain, data, format, whole, limiter=_of_its_own())
-            if plain is not None:
-                content = SensitiveBytes(data) if whole else None
-                return Rendered(request.revision, plain, content, encrypted=False)
+        threads = FairThreads(self._parsers, askers)
+        files = FileOpener(self._decrypter, request, config, threads, repository=self._name)
+        plain = await self._plain(data, format, whole, request, threads) if request.allow_plain else None
+        if plain is not None:
+            return self._within_limit(await files.open_nested(plain))
         try:
-            decrypted = await self._decrypter.decrypt(
-                data,
-                format,
-                request.keys,
-                whole=request.whole_file,
-                allowed_recipients=request.allowed_recipients,
-                askers=askers,
-                repository=self._name,
-            )
+            decrypted, encryption = await files.open(data, format, whole=request.whole_file)
         except JiemiError as error:
-            if request.allow_plain and error.failure.reason == "NotEncrypted":
+            if error.failure.reason != "NotEncrypted":
+                raise
+            if request.allow_plain:
                 raise JiemiError("NotEncrypted", _NEITHER) from error
-            raise
-        encryption = _encryption(data, config, decrypted.key_expires_at)
-        if whole:
-            return Rendered(request.revision, (), decrypted.plain, encryption, decrypted.vault_address)
-        async with self._parsers.slot(askers):
-            documents = await trio.to_thread.run_sync(self._parse, decrypted.plain, format, limiter=_of_its_own())
-        return Rendered(request.revision, documents, None, encryption, decrypted.vault_address)
+            return self._within_limit(await self._only_nested(data, format, request, files, threads, error))
+        documents: tuple[SensitiveBytes, ...] = ()
+        if not whole:
+            documents = await threads.run(self._parse, decrypted.plain, format)
+        content = decrypted.plain if whole else None
+        rendered = Rendered(request.revision, documents, content, encryption, decrypted.vault_address)
+        return self._within_limit(await files.open_nested(with_warning(rendered, format)))
+
+    async def _plain(
+        self, data: bytes, format: Format, whole: bool, request: RenderRequest, threads: FairThreads
+    ) -> Rendered | None:
+        """A plain file; None where sops is to be asked. Raises JiemiError: as `read_plain`."""
+        documents = await threads.run(self._read_plain, data, format, whole)
+        if documents is None:
+            return None
+        content = SensitiveBytes(data) if whole else None
+        return with_warning(Rendered(request.revision, documents, content, encrypted=False), format)
+
+    async def _only_nested(
+        self,
+        data: bytes,
+        format: Format,
+        request: RenderRequest,
+        files: FileOpener,
+        threads: FairThreads,
+        error: JiemiError,
+    ) -> Rendered:
+        """A file that must be encrypted, and of which only values are."""
+        if not request.nested or format_of_content(data) is not None:
+            raise error
+        plain = await self._plain(data, format, request.whole_file or format is Format.BINARY, request, threads)
+        rendered = await files.open_nested(plain) if plain is not None else None
+        if rendered is None or rendered.opened == 0:
+            raise error
+        return rendered
 
     async def _read_config(self, ref: Ref, wanted: Advertised, request: RenderRequest, askers: Askers) -> bytes | None:
         """The .sops.yaml that is named, or the nearest one above the file; None where there is none.
@@ -284,6 +302,11 @@ class Worker:
 
     def _parse(self, plain: SensitiveBytes, format: Format) -> tuple[SensitiveBytes, ...]:
         return self._bounded(parse_documents(plain.reveal(), format, max_documents=self._settings.max_documents))
+
+    def _within_limit(self, rendered: Rendered) -> Rendered:
+        """What is left of the file's limit after each of its values was within it. Raises JiemiError: LimitExceeded."""
+        self._bounded(tuple(each.reveal() for each in rendered.documents))
+        return rendered
 
     def _bounded(self, found: tuple[bytes, ...]) -> tuple[SensitiveBytes, ...]:
         if sum(len(each) for each in found) > self._settings.max_rendered_bytes:
@@ -331,21 +354,6 @@ class Worker:
                 raise
             raise _commit_not_found(ref.commit, error) from error
         return await read()
-
-
-def _of_its_own() -> trio.CapacityLimiter:
-    """For a thread whose slot is taken already: trio's own limiter of 40 would be one more queue, for all tenants."""
-    return trio.CapacityLimiter(1)
-
-
-def _encryption(data: bytes, config: bytes | None, key_expires_at: int | None) -> Encryption:
-    found = read_encryption(data)
-    if key_expires_at is not None:
-        moment = datetime.datetime.fromtimestamp(key_expires_at, datetime.UTC)
-        found = attrs.evolve(found, key_expires_at=moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
-    if config is not None and len(config) <= _MAX_CONFIG_BYTES:
-        found = attrs.evolve(found, stale_recipients=stale_recipients(found.recipients, config))
-    return found
 
 
 def _is_young_enough(max_age_seconds: float) -> Callable[[Flight], bool]:

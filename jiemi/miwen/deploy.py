@@ -17,6 +17,7 @@ from jiemi.blocking.fair_limiter import PATIENCE_SECONDS, Slot
 from jiemi.core.decryptor import DecryptorSpec
 from jiemi.core.decryptor_status import (
     MAX_FAILED_OBJECTS,
+    DecryptorStatus,
     FileStatus,
     InventoryEntry,
     ObjectFailure,
@@ -28,7 +29,7 @@ from jiemi.core.objects import ObjectKey, Owner
 from jiemi.core.policy import PolicyRule, require_namespace
 from jiemi.core.protected import Protection
 from jiemi.core.references import secret_names
-from jiemi.core.status import Facts, while_reconciling, with_facts
+from jiemi.core.status import Facts, while_reconciling, with_facts, with_file_warnings
 from jiemi.miwen.apply import Applied, Applier, Refused, Resolved
 from jiemi.miwen.credentials import decryption_keys
 from jiemi.miwen.files import Todo
@@ -42,7 +43,12 @@ from jiemi.miwen.render import Renderer, Rendering
 from jiemi.miwen.turn import Turn
 from jiemi.rpc.contract import Repository
 
-_OF_CONTENT = frozenset({"MacMismatch", "NotEncrypted", "UnknownFormat", "KeyMissing", "NotAKubernetesObject"})
+_OF_CONTENT = frozenset(
+    {
+        *("MacMismatch", "MacOnlyEncrypted", "NotEncrypted", "UnknownFormat", "KeyMissing", "NotAKubernetesObject"),
+        *("CiphertextLeft", "KindNotForSecrets"),
+    }
+)
 """Why a file can't be rendered until it, its .sops.yaml, the spec or a key is another. All else may pass by itself: who
 runs a key service, for example, may let the credentials in."""
 
@@ -60,12 +66,14 @@ class Bounds:
         own_namespace_only: whether objects of other namespaces, and those without one, are refused.
         asks_whose: whether an object's labels are asked whose it is: Miwen does not see all Decryptors.
         protection: what Miwen does not write as itself.
+        full_mac: whether files are refused whose MAC covers their encrypted values only.
     """
 
     rules: Mapping[str, PolicyRule] | None
     own_namespace_only: bool
     asks_whose: bool
     protection: Protection
+    full_mac: bool = False
 
 
 @attrs.frozen
@@ -119,7 +127,7 @@ class Deployment:
         turn, before = self.turn, by_key(self.turn.known.inventory)
         rendering = await self._render(slot)
         slot.keep()
-        turn.known = with_facts(turn.known, rendering.facts)
+        turn.known = self._with_learnt(rendering)
         broken = {**self.todo.failed, **rendering.failures}
         applier = self._applier()
         resolved, refused = await applier.resolve(rendering.manifests)
@@ -187,7 +195,7 @@ class Deployment:
             revision=self.revision,
             owner=self._owner,
         )
-        turn.known = attrs.evolve(with_facts(turn.known, rendering.facts), plan=planned)
+        turn.known = attrs.evolve(self._with_learnt(rendering), plan=planned)
         self._raise(rendering.failures, refused, {each.key for each in resolved}, held_back=False)
 
     # --- what is wanted
@@ -211,6 +219,7 @@ class Deployment:
                 file.path: bounded(keys, rules[file.path]) for file in self.todo.render if file.path in rules
             },
             facts=Facts(known.encryption, known.vault_address) if known.encryption is not None else None,
+            full_mac=self._wants_full_mac,
         )
         rendering = await renderer.render(
             self.todo.render, whole=len(self.todo.render) == len(self.todo.files), on_file=slot.got_on
@@ -222,6 +231,17 @@ class Deployment:
             if failure is not None and failure.reason in _OF_CONTENT and file.path not in partly:
                 self.turn.progress.failed[file] = failure
         return rendering
+
+    def _wants_full_mac(self, path: str) -> bool:
+        rule = self.bounds.rules.get(path) if self.bounds.rules is not None else None
+        return self.bounds.full_mac or (rule is not None and rule.require_full_mac)
+
+    def _with_learnt(self, rendering: Rendering) -> DecryptorStatus:
+        """The status with what was learnt of the files that were read."""
+        read = {file.path for file in self.todo.render} - set(rendering.failures)
+        files = {file.path for file in self.todo.files}
+        known = with_facts(self.turn.known, rendering.facts)
+        return with_file_warnings(known, rendering.warnings, read=read, files=files)
 
     def _changed(self, resolved: Sequence[Resolved]) -> Sequence[Resolved]:
         """The objects to apply: of files that are only read for one that drifted, that one alone."""

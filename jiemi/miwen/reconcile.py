@@ -88,12 +88,14 @@ class Tenancy:
         own_namespace_only: whether a Decryptor may name nothing outside its namespace.
         limited: whether Miwen sees one namespace's Decryptors only.
         protection: what Miwen does not write as itself.
+        require_full_mac: whether files are refused whose MAC covers their encrypted values only.
     """
 
     default_service_account: str | None = None
     own_namespace_only: bool = False
     limited: bool = False
     protection: Protection = Protection()
+    require_full_mac: bool = False
 
     def account(self, decryptor: Decryptor, spec: DecryptorSpec) -> Account | None:
         """As whom a Decryptor's objects are written."""
@@ -467,6 +469,7 @@ class Reconciler:
                 own_namespace_only=self.tenancy.own_namespace_only,
                 asks_whose=self.tenancy.limited,
                 protection=self.tenancy.protection,
+                full_mac=self.tenancy.require_full_mac,
             ),
             now=self.now,
             turn=turn,

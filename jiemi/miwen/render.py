@@ -5,21 +5,23 @@ A file that can't be decrypted, and a document that is no Kubernetes object, kee
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import attrs
 
 from jiemi.core.decryptor import DecryptorSpec
-from jiemi.core.decryptor_status import EncryptionStatus, FileStatus
+from jiemi.core.decryptor_status import EncryptionStatus, FileStatus, FileWarning
+from jiemi.core.encrypted_content import CIPHERTEXT_ANNOTATION, KEEP, ciphertext_in, kind_objection
 from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.globs import is_glob
 from jiemi.core.manifests import Manifest, look_like_objects, read_manifests
 from jiemi.core.memory import held_bytes
 from jiemi.core.sensitive import SensitiveBytes
-from jiemi.core.status import Facts
+from jiemi.core.status import CARRIAGE_RETURNS, MAC_ONLY_ENCRYPTED, Facts
 from jiemi.core.target import may_hold_objects, require_form, target_manifest, target_values, wants_whole_file
 from jiemi.miwen.files import path_in_tree
 from jiemi.miwen.parallel import for_each
-from jiemi.rpc.contract import Rendered, RenderRequest, Repository
+from jiemi.rpc.contract import NestedPlaces, Rendered, RenderRequest, Repository
 from jiemi.rpc.keys import DecryptionKey, VaultKey
 
 MAX_DECRYPTOR_BYTES = 32 * 1024 * 1024
@@ -34,6 +36,21 @@ _AT_ONCE = 4
 
 _MAX_RECIPIENTS = 64
 
+_MAX_NAMES = 5
+"""Names of values that one warning tells."""
+
+SECRET_VALUES = NestedPlaces(
+    having=(("apiVersion", "v1"), ("kind", "Secret")),
+    texts=("stringData",),
+    encoded=("data",),
+    lists=("items",),
+    unless=("metadata", "annotations", CIPHERTEXT_ANNOTATION, KEEP),
+)
+"""Where a value may be a SOPS file itself, which is decrypted: in a Secret, and in those of a List."""
+
+TARGET_VALUES = NestedPlaces(own=True, lacking=("apiVersion",), content=True)
+"""The same, in a file that becomes a Secret."""
+
 
 @attrs.frozen
 class Rendering:
@@ -43,11 +60,13 @@ class Rendering:
         manifests: what they describe, ordered by file and document.
         failures: why a file is not in there, or not whole, by its path.
         facts: what was learnt of the files; None where nothing was.
+        warnings: what there is to warn of in the files that were read.
     """
 
     manifests: tuple[Manifest, ...]
     failures: Mapping[str, Failure]
     facts: Facts | None
+    warnings: tuple[FileWarning, ...] = ()
 
 
 @attrs.frozen
@@ -62,6 +81,7 @@ class Renderer:
         bounded_keys: by path, the same with the bounds of the operator's policy; a path that is missing has none.
         recipients: by path, the patterns of the recipients that may be asked; a path that is missing may ask all.
         facts: what is known of the files so far.
+        full_mac: by path, whether a file is refused whose MAC covers its encrypted values only.
     """
 
     repository: Repository
@@ -71,6 +91,7 @@ class Renderer:
     recipients: Mapping[str, tuple[str, ...]]
     facts: Facts | None
     bounded_keys: Mapping[str, tuple[DecryptionKey, ...]] = attrs.field(factory=dict)
+    full_mac: Callable[[str], bool] = lambda _: False
 
     async def render(
         self, files: Sequence[FileStatus], *, whole: bool, on_file: Callable[[], None] = lambda: None
@@ -115,7 +136,8 @@ class Renderer:
         in_order = {file.path: found[file.path] for file in files if file.path in found}
         manifests, more = self._manifests(in_order, all_read=not failures)
         failures |= more
-        return Rendering(manifests, failures, self._facts(list(found.values()), address, whole=whole))
+        warnings = tuple(warning for path, file in in_order.items() for warning in _warnings(path, file.rendered))
+        return Rendering(manifests, failures, self._facts(list(found.values()), address, whole=whole), warnings)
 
     async def _file(self, path: str, pinned: str | None) -> _File:
         target = self.spec.target
@@ -138,7 +160,8 @@ class Renderer:
             attrs.evolve(key, pinned_address=pinned) if pinned is not None and isinstance(key, VaultKey) else key
             for key in self.bounded_keys.get(path, self.keys)
         )
-        return await self.repository.render(
+        require_full_mac = self.full_mac(path)
+        rendered = await self.repository.render(
             RenderRequest(
                 self.revision,
                 path,
@@ -147,13 +170,42 @@ class Renderer:
                 whole_file=whole_file,
                 allowed_recipients=self.recipients.get(path, ()),
                 allow_plain=allow_plain,
+                nested=self._nested,
+                require_full_mac=require_full_mac,
             )
         )
+        told = rendered.encryption.mac_only_encrypted
+        if require_full_mac and (rendered.encrypted or rendered.opened) and told is not False:
+            # An older Krapao does not know what it was asked for.
+            raise JiemiError(
+                "ProviderNotSupportedYet" if told is None else "MacOnlyEncrypted",
+                f"{path}: the operator refuses files with mac_only_encrypted, and Krapao can not say that it is none",
+            )
+        return rendered
+
+    @property
+    def _nested(self) -> tuple[NestedPlaces, ...]:
+        target = self.spec.target
+        if target is None or target.kind != "Secret" or target.annotations.get(CIPHERTEXT_ANNOTATION) == KEEP:
+            return (SECRET_VALUES,)
+        return (SECRET_VALUES, TARGET_VALUES)
 
     def _is_the_one(self, path: str) -> bool:
         """Whether it is fileToDecrypt, which must be encrypted, and hold something."""
         named = self.spec.source.file_to_decrypt
         return named is not None and path == path_in_tree(named)
+
+    def _is_named(self, path: str) -> bool:
+        """Whether the spec names the file, and not only a glob that it matches."""
+        named = (path_in_tree(each) for each in self.spec.source.files if not is_glob(each))
+        return self._is_the_one(path) or path in named
+
+    def _objection(self, manifest: Manifest, rendered: Rendered) -> Failure | None:
+        """Why an object may not be applied because of what was, or was not, decrypted in it."""
+        failure = ciphertext_in(manifest)
+        if failure is None and rendered.encrypted:
+            failure = kind_objection(manifest, named=self._is_named(manifest.file), allowed=self.spec.encrypted_kinds)
+        return failure
 
     def _manifests(
         self, files: Mapping[str, _File], *, all_read: bool
@@ -173,7 +225,9 @@ class Renderer:
                 held += sum(held_bytes(each.body) for each in objects)
                 if held > MAX_OBJECT_BYTES:
                     raise _TooMuch(path)
-                manifests += objects
+                judged = [(each, self._objection(each, file.rendered)) for each in objects]
+                manifests += [each for each, failure in judged if failure is None]
+                broken += tuple(failure for _, failure in judged if failure is not None)
                 if broken:
                     failures[path] = broken[0]
                 elif not objects and self._is_the_one(path):
@@ -186,13 +240,17 @@ class Renderer:
         # Without the keys of a file that can't be read, they would be taken out of the object.
         if self.spec.target is not None and values and all_read:
             try:
-                manifests.append(target_manifest(self.spec.target, values))
+                manifest = target_manifest(self.spec.target, values)
+                left = ciphertext_in(manifest)
+                if left is not None:
+                    raise JiemiError.of(left)
+                manifests.append(manifest)
             except JiemiError as error:
                 failures |= dict.fromkeys(values, error.failure)
         return tuple(manifests), failures
 
     def _facts(self, files: Sequence[_File], vault_address: str | None, *, whole: bool) -> Facts | None:
-        said = [file.rendered.encryption for file in files if file.rendered.encrypted]
+        said = [file.rendered.encryption for file in files if file.rendered.encrypted or file.rendered.opened]
         old = self.facts.encryption if self.facts is not None and not whole else None
         if not said and old is None:
             return None if not files else Facts(EncryptionStatus(), vault_address)
@@ -241,6 +299,14 @@ _OF_ALL_FILES = frozenset(
     }
 )
 """What is wrong with one file for these reasons, is wrong with all."""
+
+
+def _warnings(path: str, rendered: Rendered) -> Iterator[FileWarning]:
+    if rendered.encryption.mac_only_encrypted:
+        yield FileWarning(path, MAC_ONLY_ENCRYPTED)
+    if rendered.carriage_returns:
+        names = rendered.carriage_returns
+        yield FileWarning(path, CARRIAGE_RETURNS, names[:_MAX_NAMES], len(names[_MAX_NAMES:]) or None)
 
 
 @attrs.frozen

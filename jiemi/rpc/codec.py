@@ -31,6 +31,7 @@ from jiemi.rpc.contract import (
     FilesRequest,
     GitCredentials,
     Head,
+    NestedPlaces,
     Rendered,
     RenderRequest,
     Source,
@@ -56,6 +57,9 @@ MAX_RENDERED_MESSAGE_BYTES = MAX_RENDERED_BYTES + MAX_DOCUMENTS * DOCUMENT_OVERH
 
 MAX_KEYS = 1_000
 """The most keys in one request. A list of empty elements takes no room in a message, so its size limits nothing."""
+
+MAX_NESTED_PLACES = 10
+"""The most places in one request."""
 
 MAX_MESSAGE_BYTES = MAX_RENDERED_MESSAGE_BYTES + 64 * 1024
 """The largest message, with room for what is around the documents. The same for both ends, because Cap'n Proto sends no
@@ -349,6 +353,10 @@ def write_render_request(builder: Builder, request: RenderRequest) -> None:
     builder.wholeFile = request.whole_file
     builder.allowPlain = request.allow_plain
     _put_texts(builder, "allowedRecipients", request.allowed_recipients)
+    builder.requireFullMac = request.require_full_mac
+    nested = builder.init("nested", len(request.nested))
+    for index, places in enumerate(request.nested):
+        _write_places(nested[index], places)
     keys = builder.init("keys", len(request.keys))
     for index, key in enumerate(request.keys):
         _write_key(keys[index], key)
@@ -359,6 +367,9 @@ def read_render_request(reader: Reader) -> RenderRequest:
     keys = reader.keys
     if len(keys) > MAX_KEYS:
         raise JiemiError("LimitExceeded", f"a request has {len(keys)} keys, of {MAX_KEYS} at most")
+    nested = reader.nested
+    if len(nested) > MAX_NESTED_PLACES:
+        raise JiemiError("LimitExceeded", f"a request has {len(nested)} places, of {MAX_NESTED_PLACES} at most")
     return RenderRequest(
         revision=_get_text(reader, "revision"),
         path=_get_text(reader, "path"),
@@ -367,6 +378,34 @@ def read_render_request(reader: Reader) -> RenderRequest:
         whole_file=bool(reader.wholeFile),
         allowed_recipients=_get_texts(reader, "allowedRecipients"),
         allow_plain=bool(reader.allowPlain),
+        nested=tuple(_read_places(places) for places in nested),
+        require_full_mac=bool(reader.requireFullMac),
+    )
+
+
+_PLACES_TEXTS = ("lacking", "texts", "encoded", "lists", "unless")
+
+
+def _write_places(builder: Builder, places: NestedPlaces) -> None:
+    having = builder.init("having", len(places.having))
+    for index, (name, value) in enumerate(places.having):
+        _put_text(having[index], "name", name)
+        _put_text(having[index], "value", value)
+    for field in _PLACES_TEXTS:
+        _put_texts(builder, field, getattr(places, field))
+    builder.own = places.own
+    builder.content = places.content
+
+
+def _read_places(reader: Reader) -> NestedPlaces:
+    having = reader.having
+    if len(having) > MAX_PATTERNS:
+        raise JiemiError("LimitExceeded", f"having has {len(having)} elements, of {MAX_PATTERNS} at most")
+    return NestedPlaces(
+        having=tuple((_get_text(each, "name"), _get_text(each, "value")) for each in having),
+        own=bool(reader.own),
+        content=bool(reader.content),
+        **{field: _get_texts(reader, field) for field in _PLACES_TEXTS},
     )
 
 
@@ -471,9 +510,17 @@ def request_bytes(request: RenderRequest) -> int:
         request.path,
         request.sops_path or "",
         *request.allowed_recipients,
+        *(text for places in request.nested for text in _texts_of_places(places)),
         *(text for key in request.keys for text in _texts_of(key)),
     )
     return sum(map(sys.getsizeof, texts))
+
+
+def _texts_of_places(places: NestedPlaces) -> Iterator[str]:
+    for name, value in places.having:
+        yield from (name, value)
+    for field in _PLACES_TEXTS:
+        yield from getattr(places, field)
 
 
 def _texts_of(key: DecryptionKey) -> Iterator[str]:
@@ -510,8 +557,11 @@ def write_render_result(builder: Builder, result: Rendered | Failure, receipt: o
     _put_text(encryption, "sopsVersion", result.encryption.sops_version)
     _put_texts(encryption, "staleRecipients", result.encryption.stale_recipients)
     _put_text(encryption, "keyExpiresAt", result.encryption.key_expires_at)
+    encryption.mac = _MAC_COVERAGE[result.encryption.mac_only_encrypted]
     _put_text(rendered, "vaultAddress", result.vault_address)
     rendered.encrypted = result.encrypted
+    rendered.opened = result.opened
+    _put_texts(rendered, "carriageReturns", result.carriage_returns)
     if receipt is not None:
         rendered.receipt = receipt
 
@@ -531,6 +581,8 @@ def read_render_result(reader: Reader) -> Rendered:
                 encryption=_read_encryption(rendered.encryption),
                 vault_address=_get_optional(rendered, "vaultAddress"),
                 encrypted=bool(rendered.encrypted),
+                opened=int(rendered.opened),
+                carriage_returns=_get_texts(rendered, "carriageReturns"),
             )
         case "failure":
             raise JiemiError.of(read_failure(reader.failure))
@@ -544,7 +596,13 @@ def _read_encryption(reader: Reader) -> Encryption:
         sops_version=_get_optional(reader, "sopsVersion"),
         stale_recipients=_get_texts(reader, "staleRecipients"),
         key_expires_at=_get_optional(reader, "keyExpiresAt"),
+        # By number: one that a newer peer knows has no name here, and is not the whole file.
+        mac_only_encrypted=_MAC_COVERAGE_READ.get(int(reader.mac.raw), True),
     )
+
+
+_MAC_COVERAGE = {None: "unknown", False: "everything", True: "onlyEncrypted"}
+_MAC_COVERAGE_READ = dict(enumerate(_MAC_COVERAGE))
 
 
 def _unknown_result() -> JiemiError:

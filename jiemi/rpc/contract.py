@@ -147,6 +147,34 @@ class Files:
 
 
 @attrs.frozen
+class NestedPlaces:
+    """Where values may be that are SOPS files themselves, which are decrypted in their place.
+
+    They are looked for in each object that a document is, or that is in one of its `lists`. A value that is a SOPS file
+    is told by its content.
+
+    Attributes:
+        having: names with the texts that an object must have under them.
+        lacking: names that it must not have.
+        texts: names of fields whose values are texts by name.
+        encoded: names of fields whose values are base64 by name.
+        own: whether the object's own values are such texts.
+        lists: names of fields that list further objects.
+        unless: names that lead to a text in an object, and last that text: such an object is left as it is.
+        content: whether the file itself, where it is wanted whole, may be a SOPS file once more.
+    """
+
+    having: tuple[tuple[str, str], ...] = ()
+    lacking: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
+    encoded: tuple[str, ...] = ()
+    own: bool = False
+    lists: tuple[str, ...] = ()
+    unless: tuple[str, ...] = ()
+    content: bool = False
+
+
+@attrs.frozen
 class RenderRequest:
     """One file to decrypt, of one revision.
 
@@ -159,6 +187,9 @@ class RenderRequest:
         allowed_recipients: patterns of the recipients that may be asked for the data key; empty for all.
         allow_plain: whether a file without SOPS metadata is taken as it is, rather than refused as NotEncrypted. One
             that holds encrypted values all the same is always refused.
+        nested: where values may be that are SOPS files themselves. A file that holds one need not be encrypted as a
+            whole.
+        require_full_mac: whether a file is refused whose MAC covers its encrypted values only.
     """
 
     revision: str
@@ -168,6 +199,8 @@ class RenderRequest:
     whole_file: bool = False
     allowed_recipients: tuple[str, ...] = ()
     allow_plain: bool = False
+    nested: tuple[NestedPlaces, ...] = ()
+    require_full_mac: bool = False
 
 
 @attrs.frozen
@@ -180,6 +213,7 @@ class Encryption:
         sops_version: the sops release that wrote it, or None.
         stale_recipients: those that the repository's .sops.yaml does not name; none where it has none.
         key_expires_at: when the first of the keys expires that opened it (RFC 3339), or None where none does.
+        mac_only_encrypted: whether the MAC covers encrypted values only, or may; None where Krapao does not tell.
     """
 
     recipients: tuple[str, ...] = ()
@@ -187,6 +221,7 @@ class Encryption:
     sops_version: str | None = None
     stale_recipients: tuple[str, ...] = ()
     key_expires_at: str | None = None
+    mac_only_encrypted: bool | None = None
 
 
 @attrs.frozen
@@ -202,7 +237,9 @@ class Rendered:
         encryption: how the file is encrypted.
         vault_address: the Vault server that got a token because nothing names one (the spec, an earlier decryption or
             Krapao's operator); None otherwise.
-        encrypted: whether the file was; False only where `allow_plain` let a plain one through.
+        encrypted: whether the file as a whole was; False only where a plain one was let through.
+        opened: how many values in it were SOPS files and are decrypted.
+        carriage_returns: names of dotenv and INI values that hold a carriage return, the first ones.
     """
 
     revision: str
@@ -211,6 +248,8 @@ class Rendered:
     encryption: Encryption = Encryption()
     vault_address: str | None = None
     encrypted: bool = True
+    opened: int = 0
+    carriage_returns: tuple[str, ...] = ()
 
 
 class Repository(Protocol):
@@ -244,7 +283,8 @@ class Repository(Protocol):
 
         Raises:
             JiemiError: those of `head`; RevisionNotFound, FileNotFound, NotAFile, LimitExceeded, NotEncrypted,
-                UnknownFormat, KeyMissing, KeyInvalid, MacMismatch, DecryptionFailed, SopsMissing, GpgMissing.
+                UnknownFormat, KeyMissing, KeyInvalid, MacMismatch, MacOnlyEncrypted, DecryptionFailed, SopsMissing,
+                GpgMissing.
         """
         ...
 

@@ -21,6 +21,7 @@ from jiemi.rpc.contract import (
     GitCredentials,
     Head,
     Krapao,
+    NestedPlaces,
     Rendered,
     RenderRequest,
     Repository,
@@ -69,6 +70,10 @@ class World(Protocol):
         ...
 
     async def tag(self, name: str, revision: str) -> None: ...
+
+    async def sealed(self, text: str) -> str:
+        """A SOPS file that the keys decrypt to this text."""
+        ...
 
 
 async def head(repository: Repository, max_age_seconds: float = 0) -> str:
@@ -310,6 +315,41 @@ class KrapaoContract:
             with pytest.raises(JiemiError) as caught:
                 await repository.render(RenderRequest(revision, FILE, None, world.wrong_keys, allow_plain=True))
             assert caught.value.failure.reason == "KeyMissing"
+
+    async def test_a_value_that_is_a_sops_file_is_decrypted_only_where_that_is_asked_for(self, world: World) -> None:
+        def secret(value: str, kind: str = "Secret") -> dict[str, object]:
+            return {"apiVersion": "v1", "kind": kind, "metadata": {"name": "x"}, "stringData": {"a": value, "b": "c"}}
+
+        sealed = await world.sealed("hello")
+        revision = await world.commit({FILE: [secret(sealed)]}, plain={"plain.yaml": [secret(sealed), {"kind": "X"}]})
+        places = NestedPlaces((("apiVersion", "v1"), ("kind", "Secret")), texts=("stringData",), encoded=("data",))
+        async with world.krapao.open(Source(world.url), world.credentials) as repository:
+            await head(repository)
+            for path, nested, value in (
+                (FILE, (places,), "hello"),
+                ("plain.yaml", (places,), "hello"),
+                (FILE, (), sealed),
+                ("plain.yaml", (), sealed),
+            ):
+                request = RenderRequest(revision, path, None, world.keys, allow_plain=True, nested=nested)
+                with trio.fail_after(DEADLINE_SECONDS):
+                    rendered = await repository.render(request)
+                assert documents(rendered)[0] == secret(value)
+                assert rendered.encrypted is (path == FILE)
+                assert rendered.opened == len(nested)
+                # What is known of the MAC is that of whatever was decrypted.
+                assert rendered.encryption.mac_only_encrypted is (False if nested or path == FILE else None)
+
+    async def test_a_file_whose_mac_covers_everything_is_taken_where_that_is_wanted(self, world: World) -> None:
+        revision = await world.commit({FILE: [{"a": 1}]})
+        async with world.krapao.open(Source(world.url), world.credentials) as repository:
+            await head(repository)
+            with trio.fail_after(DEADLINE_SECONDS):
+                rendered = await repository.render(
+                    RenderRequest(revision, FILE, None, world.keys, require_full_mac=True)
+                )
+            assert documents(rendered) == [{"a": 1}]
+            assert rendered.encryption.mac_only_encrypted is False
 
     async def test_many_tasks_may_use_one_repository(self, world: World) -> None:
         revision = await world.commit({FILE: [{"a": 1}]})

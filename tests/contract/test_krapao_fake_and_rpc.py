@@ -38,6 +38,11 @@ class _FakeWorld:
     async def tag(self, name: str, revision: str) -> None:
         self._origin.tag(name, revision)
 
+    async def sealed(self, text: str) -> str:
+        sealed = f"a SOPS file of {text}"
+        self._origin.values[sealed] = text
+        return sealed
+
 
 class TestFakeKrapao(KrapaoContract):
     @pytest.fixture

@@ -54,6 +54,15 @@ class _World:
     async def tag(self, name: str, revision: str) -> None:
         self._git("push", "--quiet", str(self._bare), f"{revision}:refs/tags/{name}")
 
+    async def sealed(self, text: str) -> str:
+        return (await trio.to_thread.run_sync(self._encrypt, text.encode(), "binary")).decode()
+
+    def _encrypt(self, plain: bytes, kind: str) -> bytes:
+        run = [str(self._sops), "encrypt", "--age", self._recipient, "--input-type", kind, "--output-type", kind]
+        run += ["--filename-override", "x.yaml"]
+        env = {"HOME": str(self._work), "SOPS_DISABLE_VERSION_CHECK": "1"}
+        return subprocess.run(run, input=plain, env=env, check=True, capture_output=True).stdout
+
     def _write(self, name: str, content: bytes) -> None:
         path = self._work / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,20 +74,7 @@ class _World:
         for name, content in plain.items():
             self._write(name, _yaml(content))
         for name, content in files.items():
-            run = [
-                str(self._sops),
-                "encrypt",
-                "--age",
-                self._recipient,
-                "--input-type",
-                "yaml",
-                "--output-type",
-                "yaml",
-            ]
-            run += ["--filename-override", "x.yaml"]
-            env = {"HOME": str(self._work), "SOPS_DISABLE_VERSION_CHECK": "1"}
-            done = subprocess.run(run, input=_yaml(content), env=env, check=True, capture_output=True)
-            self._write(name, done.stdout)
+            self._write(name, self._encrypt(_yaml(content), "yaml"))
         self._git("add", "--all")
         self._git("commit", "--quiet", "-m", "x")
         self._git("push", "--quiet", "--force", str(self._bare), f"HEAD:refs/heads/{branch or 'main'}")

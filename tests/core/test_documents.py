@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jiemi.core.documents import MAX_DEPTH, MAX_NODES, Format, format_of, parse_documents
+from jiemi.core.documents import MAX_DEPTH, MAX_NODES, Format, ending_in_capitals, format_of, parse_documents
 from jiemi.core.errors import JiemiError
 
 
@@ -197,17 +197,29 @@ def test_many_small_documents_of_nothing_are_bounded_too() -> None:
     assert caught.value.failure.reason == "LimitExceeded"
 
 
-@pytest.mark.parametrize("path", ["a.yaml", "x/b.yml", "C.YAML", "d.enc.yaml"])
+@pytest.mark.parametrize("path", ["a.yaml", "x/b.yml", "C.yaml", "d.enc.yaml", ".yaml"])
 def test_yaml_is_known_by_its_name(path: str) -> None:
     assert format_of(path) is Format.YAML
 
 
 def test_json_is_known_by_its_name_and_others_wait_for_a_later_release() -> None:
     assert format_of("dir.yaml/x.json") is Format.JSON
-    assert format_of("config/x.ENV") is Format.DOTENV
+    assert format_of("config/x.env") is Format.DOTENV
+    assert format_of("config/.env") is Format.DOTENV
     assert format_of("x.ini") is Format.INI
     for path in ("x", "yaml", "x.yaml/y", "x.pem"):
         assert format_of(path) is Format.BINARY
+
+
+@pytest.mark.parametrize("path", ["A.JSON", "b.YML", "b.Yaml", "C.ENV", "x/D.Ini", ".Env", "E.yAML"])
+def test_an_ending_in_capitals_tells_no_format_as_it_tells_sops_none(path: str) -> None:
+    assert format_of(path) is Format.BINARY
+    assert ending_in_capitals(path) == path[path.rindex(".") :]
+
+
+@pytest.mark.parametrize("path", ["a.yaml", "A.json", "x.pem", "X.PEM", "YAML", "x.YAML/y", "x.JSON.enc", "x.", ""])
+def test_other_names_have_no_ending_in_capitals(path: str) -> None:
+    assert ending_in_capitals(path) is None
 
 
 json_values = st.recursive(

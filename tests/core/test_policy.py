@@ -263,3 +263,14 @@ def test_a_rule_of_before_there_were_key_services_names_vault_among_its_recipien
         None,
     ]
     assert read_policy("rules: [{namespaces: [a], recipients: ['**']}]").rules[0].vault_addresses == ()
+
+
+def test_a_rule_may_refuse_files_whose_mac_does_not_cover_everything() -> None:
+    policy = read_policy("rules: [{namespaces: [a], requireFullMac: true}, {namespaces: [b]}]")
+    assert [rule.require_full_mac for rule in policy.rules] == [True, False]
+    for text in (
+        "rules: [{namespaces: [a], requireFullMac: yes please}]",
+        "rules: [{namespaces: [a], requirefullmac: true}]",
+    ):
+        with pytest.raises(ValueError, match=r"requireFullMac|unknown field"):
+            read_policy(text)

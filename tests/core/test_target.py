@@ -72,6 +72,17 @@ def test_a_file_that_can_hold_no_objects_needs_a_target() -> None:
         require_form(None, "a.bin")
 
 
+@pytest.mark.parametrize("path", ["deploy/A.JSON", "b.Yml", "C.ENV"])
+def test_an_ending_in_capitals_is_told_as_what_is_wrong(path: str) -> None:
+    ending = path[path.rindex(".") :]
+    require_form(SECRET, path)
+    with pytest.raises(JiemiError) as caught:
+        require_form(None, path)
+    assert caught.value.failure.reason == "UnknownFormat"
+    assert f"{path} ends in {ending}: sops and Jiemi know formats by endings in lower case only" in str(caught.value)
+    assert f"rename it to {ending.lower()}" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("path", "key"),
     [

@@ -77,6 +77,8 @@ class FakeOrigin:
         config: the hash that every file has as that of its .sops.yaml; or None.
         keys: any of them opens the files.
         encryption: what every file says of its encryption.
+        values: what texts decrypt to that stand for SOPS files inside of values; looked for in `stringData` only.
+        carriage_returns: by path, names of values that hold one.
         vault_address: the Vault server that every file names; any VaultKey that may go there opens it.
         fail: what the host answers instead of a revision.
         asked: how often the host was asked for a revision.
@@ -87,7 +89,9 @@ class FakeOrigin:
     files: dict[str, dict[str, Content]] = attrs.field(factory=dict)
     config: str | None = _hash(SOPS_PATH)
     keys: tuple[DecryptionKey, ...] = (RIGHT_KEY,)
-    encryption: Encryption = Encryption()
+    encryption: Encryption = Encryption(mac_only_encrypted=False)
+    values: dict[str, str] = attrs.field(factory=dict)
+    carriage_returns: dict[str, tuple[str, ...]] = attrs.field(factory=dict)
     vault_address: str | None = None
     fail: Failure | None = None
     asked: int = 0
@@ -242,7 +246,9 @@ class FakeKrapao:
         if isinstance(documents, Plain):
             if not request.allow_plain:
                 raise JiemiError("NotEncrypted", f"{request.path}: the file has no sops block")
-            return _rendered(request, documents.documents, Encryption(), None, encrypted=False)
+            return _rendered(origin, request, documents.documents, None, encrypted=False)
+        if request.require_full_mac and origin.encryption.mac_only_encrypted:
+            raise JiemiError("MacOnlyEncrypted", f"{request.path}: the file has mac_only_encrypted")
         trusted = None
         vault = next((key for key in request.keys if isinstance(key, VaultKey)), None)
         if vault is not None and origin.vault_address is not None:
@@ -252,18 +258,35 @@ class FakeKrapao:
             trusted = origin.vault_address if named is None else None
         elif not any(key in origin.keys for key in request.keys):
             raise JiemiError("KeyMissing", f"none of {len(request.keys)} keys opens {request.path}")
-        return _rendered(request, documents, origin.encryption, trusted, encrypted=True)
+        return _rendered(origin, request, documents, trusted, encrypted=True)
 
 
 def _rendered(
-    request: RenderRequest, documents: Documents, encryption: Encryption, trusted: str | None, *, encrypted: bool
+    origin: FakeOrigin, request: RenderRequest, documents: Documents, trusted: str | None, *, encrypted: bool
 ) -> Rendered:
+    encryption = origin.encryption if encrypted else Encryption()
     if request.whole_file:
         [text] = documents
         content = SensitiveBytes(str(text).encode())
         return Rendered(request.revision, (), content, encryption, trusted, encrypted)
-    rendered = tuple(SensitiveBytes(json.dumps(each).encode()) for each in documents)
-    return Rendered(request.revision, rendered, None, encryption, trusted, encrypted)
+    trees = json.loads(json.dumps(list(documents)))
+    opened = sum(_open_values(origin, tree, request) for tree in trees)
+    rendered = tuple(SensitiveBytes(json.dumps(each).encode()) for each in trees)
+    if opened and not encrypted:
+        encryption = origin.encryption
+    returns = origin.carriage_returns.get(request.path, ())
+    return Rendered(request.revision, rendered, None, encryption, trusted, encrypted, opened, returns)
+
+
+def _open_values(origin: FakeOrigin, tree: object, request: RenderRequest) -> int:
+    """How many texts of stringData were decrypted in their place."""
+    if not isinstance(tree, dict) or not any("stringData" in each.texts for each in request.nested):
+        return 0
+    texts = tree.get("stringData") or {}
+    found = [key for key, text in texts.items() if text in origin.values]
+    for key in found:
+        texts[key] = origin.values[texts[key]]
+    return len(found)
 
 
 def _matching(files: Collection[str], pattern: str, exclude: Sequence[str]) -> Iterator[str]:

@@ -6,6 +6,7 @@ It raises where something does not hold.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import random
@@ -19,6 +20,7 @@ import trio
 import trio.testing
 from krapao_services import lent
 
+from jiemi.core.ciphertext import decoded, find_ciphertext, format_of_content, holds_ciphertext, unescaped
 from jiemi.core.documents import Format, parse_documents
 from jiemi.core.errors import REASONS, JiemiError
 from jiemi.core.globs import is_excluded, matches_path
@@ -43,7 +45,9 @@ from jiemi.krapao.decryption.keyservice import (
     PgpMasterKey,
     VaultMasterKey,
 )
+from jiemi.krapao.decryption.mac import is_mac_only_encrypted
 from jiemi.krapao.decryption.metadata import read_encryption
+from jiemi.krapao.line_ends import with_carriage_returns
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.trees import Trees, split_path
 from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, HuaweiKey, PgpKey, VaultKey
@@ -139,6 +143,78 @@ METADATA = Target(
         "é".encode(),
     ),
     max_bytes=64 * 1024,
+)
+
+
+# Values that may be SOPS files
+
+
+def _check_values(data: bytes) -> str:
+    format = format_of_content(data)
+    text = data.decode("utf-8", "replace")
+    found = find_ciphertext({"k": [text]})
+    if format is not None and text.encode() == data:
+        assert found == ("k", "[0]"), "a SOPS file that would reach the cluster"
+    assert len(unescaped(text)) <= len(text)
+    encoded = base64.b64encode(data).decode()
+    if format is not None:
+        assert decoded(encoded) == data
+        assert find_ciphertext({"data": {"k": encoded}}) == ("data", "k")
+    weak = [each.value for each in Format if is_mac_only_encrypted(data, each)]
+    if b"mac_only_encrypted" not in data and b"\\" not in data and b"\0" not in data:
+        assert not weak or b"mac_only_encrypted" in data.lower()
+    names = with_carriage_returns((), data, Format.DOTENV) + with_carriage_returns((), data, Format.INI)
+    assert all(name.isprintable() and len(name) <= 100 for name in names)
+    return f"{format and format.value} {found} {holds_ciphertext(text)} {weak} {min(len(names), 3)}"
+
+
+_SEALED = b"ENC[AES256_GCM,data:YWJj,iv:" + b"A" * 43 + b"=,tag:" + b"B" * 22 + b"==,type:str]"
+_WEAK = (b"", b"mac_only_encrypted: true", b"MAC_only_encrypted: true", b"mac_only_encrypted: false")
+
+VALUES = Target(
+    _check_values,
+    (
+        *(b"a: %s\nsops:\n  mac: %s\n  %s\n" % (_SEALED, _SEALED, weak) for weak in _WEAK),
+        *(b"a: b\nsops:\n  %s\n" % weak for weak in _WEAK),
+        b'{"a": "%s", "sops": {"mac": "%s", "mac_only_encrypted": true}}' % (_SEALED, _SEALED),
+        b'{"data": "%s", "sops": {"mac": "%s"}}' % (_SEALED, _SEALED),
+        b'{"a": 1, "sops": {"mac_only_encrypted": 1}}',
+        b"A=%s\nsops_mac=%s\nsops_mac_only_encrypted=true\n" % (_SEALED, _SEALED),
+        b"A=1\r\nsops_mac=%s\r\n" % _SEALED,
+        b"[a]\nb = %s\r\n[sops]\nmac = %s\nmac_only_encrypted = true\n" % (_SEALED, _SEALED),
+        b"[a]\nb = %s\n[sops]\nmac = %s\n" % (_SEALED, _SEALED),
+        _SEALED,
+        b"x " + _SEALED,
+        b"ENC[AES256_GCM,data:",
+        b"it tells of ENC[AES256_GCM,data:",
+        base64.b64encode(b"a: " + _SEALED),
+        b"A=1\rB=2\r\nC=3\rD=4\r\n",
+        b"A=1\r\n",
+        b"a = 1\rx\n",
+        b"sops:\n",
+    ),
+    (
+        b"sops",
+        b"sops:\n",
+        b"[sops]",
+        b"sops_mac=",
+        b'"sops":{"mac":',
+        b"mac_only_encrypted",
+        b"true",
+        b"false",
+        b"\\u0045",
+        b"\\x5f",
+        b"\\\n",
+        b"\r",
+        b"\0",
+        "\u2028".encode(),
+        b"\xff\xfe",
+        b"ENC[AES256_GCM,data:",
+        b",iv:",
+        b",tag:",
+        _SEALED,
+        base64.b64encode(_SEALED),
+    ),
 )
 
 
@@ -644,7 +720,14 @@ TREES = Target(
     max_bytes=2_000,
 )
 
-TARGETS = {"metadata": METADATA, "guard": GUARD, "documents": DOCUMENTS, "globs": GLOBS, "trees": TREES}
+TARGETS = {
+    "metadata": METADATA,
+    "values": VALUES,
+    "guard": GUARD,
+    "documents": DOCUMENTS,
+    "globs": GLOBS,
+    "trees": TREES,
+}
 
 
 async def _dies() -> int:

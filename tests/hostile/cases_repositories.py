@@ -11,10 +11,11 @@ from pathlib import Path
 import attrs
 from dulwich.objects import Blob, Commit, ObjectID, ShaFile, Tree
 from dulwich.repo import Repo
-from hostile.case import OPENS
-from hostile.lab import Lab
+from hostile.case import OPENS, tenants_age
+from hostile.lab import Keys, Lab
 
 from jiemi.core.errors import REASONS
+from jiemi.rpc.contract import NestedPlaces
 
 MEBIBYTE = 1024 * 1024
 FILE, SYMLINK, FOLDER, SUBMODULE = 0o100644, 0o120000, stat.S_IFDIR, 0o160000
@@ -70,6 +71,8 @@ class TreeCase:
         path: what the Decryptor's `fileToDecrypt` names.
         allow_plain: whether it lets files be plain.
         plain: the documents of a file that is taken as a plain one; None for the tenant's Secret, decrypted.
+        expected: the same, where they depend on the laboratory.
+        nested, require_full_mac: as in `RenderRequest`.
         others as those of `Case`.
     """
 
@@ -79,6 +82,10 @@ class TreeCase:
     path: str = "s.yaml"
     allow_plain: bool = False
     plain: Sequence[object] | None = None
+    expected: Callable[[Lab], Sequence[object]] | None = None
+    nested: tuple[NestedPlaces, ...] = ()
+    require_full_mac: bool = False
+    keys: Callable[[Lab], Keys] = tenants_age
     gets: str = attrs.field()
     so: str = ""
     says: str = ""

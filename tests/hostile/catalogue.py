@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hostile import cases_answers, cases_bombs, cases_destinations, cases_globs, cases_plain, cases_repositories
+from hostile import (
+    cases_answers,
+    cases_bombs,
+    cases_destinations,
+    cases_globs,
+    cases_mac,
+    cases_nested,
+    cases_plain,
+    cases_repositories,
+)
 from hostile.case import Case
 from hostile.cases_globs import GlobCase
 from hostile.cases_repositories import TreeCase
@@ -22,12 +31,14 @@ CHAPTERS: Sequence[tuple[str, Sequence[Case | TreeCase | GlobCase]]] = (
     ("Two answers: bytes", cases_answers.BYTES),
     ("Two answers: formats", cases_answers.FORMATS),
     ("Two answers: the MAC and what it covers", cases_answers.MAC),
+    ("The two kinds of MAC", cases_mac.CASES),
     ("Two answers: the block", cases_answers.BLOCK),
     ("Bombs", cases_bombs.SIZES),
     ("Wrapped data keys that are none", cases_bombs.WRAPPED),
     ("The repository", cases_repositories.CASES),
     ("The repository: globs", cases_globs.CASES),
     ("Files that are not encrypted, where they are allowed", cases_plain.CASES),
+    ("Values that are files themselves", cases_nested.CASES),
 )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
-from hostile import cases_answers, cases_bombs, cases_destinations
+from hostile import cases_answers, cases_bombs, cases_destinations, cases_mac
 from hostile.case import OPENS, Case
 from hostile.lab import Keys, Lab, secret
 from hostile.left import Before, contents, require_no_canary, told
@@ -22,7 +22,7 @@ from jiemi.krapao.decryption.sops import SopsDecrypter, open_decrypter
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.keys import AgeKey
 
-CASES = (*cases_destinations.CASES, *cases_answers.CASES, *cases_bombs.CASES)
+CASES = (*cases_destinations.CASES, *cases_answers.CASES, *cases_mac.CASES, *cases_bombs.CASES)
 DEADLINE_SECONDS = 40
 
 

@@ -12,6 +12,7 @@ from dulwich.repo import Repo
 from hostile.case import OPENS
 from hostile.cases_globs import CASES as GLOB_CASES
 from hostile.cases_globs import GlobCase
+from hostile.cases_nested import CASES as NESTED_CASES
 from hostile.cases_plain import CASES as PLAIN_CASES
 from hostile.cases_repositories import CASES, FILE, Objects, TreeCase
 from hostile.lab import Lab
@@ -33,7 +34,7 @@ async def server(tmp_path: Path) -> AsyncIterator[GitServer]:
         yield server
 
 
-@pytest.mark.parametrize("case", [*CASES, *PLAIN_CASES], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*CASES, *PLAIN_CASES, *NESTED_CASES], ids=lambda case: case.name)
 async def test_a_hostile_commit_gets_what_its_row_says(
     case: TreeCase, lab: Lab, settings: KrapaoSettings, server: GitServer, tmp_path: Path
 ) -> None:
@@ -53,7 +54,15 @@ async def test_a_hostile_commit_gets_what_its_row_says(
                 head = await repository.head(max_age_seconds=0)
                 try:
                     rendered = await repository.render(
-                        RenderRequest(head.revision, case.path, None, (lab.age,), allow_plain=case.allow_plain)
+                        RenderRequest(
+                            head.revision,
+                            case.path,
+                            None,
+                            case.keys(lab),
+                            allow_plain=case.allow_plain,
+                            nested=case.nested,
+                            require_full_mac=case.require_full_mac,
+                        )
                     )
                 except JiemiError as caught:
                     error = caught
@@ -66,8 +75,9 @@ async def test_a_hostile_commit_gets_what_its_row_says(
         await before.require_again()
     if error is None:
         assert case.gets == OPENS
-        assert rendered.encrypted == (case.plain is None)
-        expected = [lab.tree] if case.plain is None else case.plain
+        plain = case.expected(lab) if case.expected is not None else case.plain
+        assert rendered.encrypted == (plain is None)
+        expected = [lab.tree] if plain is None else plain
         assert [json.loads(each.reveal()) for each in rendered.documents] == expected
     else:
         assert (error.failure.reason, case.says in error.failure.message) == (case.gets, True), str(error)

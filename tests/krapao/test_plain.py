@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jiemi.core.ciphertext import ENCRYPTED
 from jiemi.core.documents import Format, format_of, parse_documents
 from jiemi.core.errors import JiemiError
-from jiemi.krapao.plain import ENCRYPTED, read_plain
+from jiemi.krapao.plain import read_plain
 
 DATA = Path(__file__).parents[1] / "data"
 SEALED = ENCRYPTED + "YQ==,iv:YQ==,tag:YQ==,type:str]"
@@ -222,3 +223,36 @@ def test_any_bytes_are_plain_or_not_or_told_by_a_reason(format: Format, data: by
 @given(st.sampled_from([Format.YAML, Format.JSON]), st.dictionaries(st.text("abs.", min_size=1), st.text("abE[\n# ")))
 def test_what_is_written_as_json_is_read_as_it_was(format: Format, content: dict[str, str]) -> None:
     assert read(json.dumps(content), format) == [content]
+
+
+# --- files that hold SOPS files as values
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: f"{path.parent.name}-{path.name}")
+def test_a_plain_secret_with_a_sops_file_as_block_text_is_plain(path: Path) -> None:
+    block = "".join(f"    {line}\n" for line in path.read_text().splitlines())
+    text = f"kind: Secret\nstringData:\n  # a comment\n  a: |\n    #ENC[AES256_GCM,data:x\n{block}"
+    [found] = read(text, Format.YAML) or [None]
+    assert isinstance(found, dict)
+    assert found["stringData"]["a"] == "#ENC[AES256_GCM,data:x\n" + path.read_text().rstrip("\n") + "\n"
+    assert read(json.dumps(found), Format.JSON) == [found]
+
+
+def test_an_encrypted_comment_beside_such_a_value_is_still_one() -> None:
+    text = f"#{SEALED}\nkind: Secret\nstringData:\n  a: |\n    #{SEALED}\n"
+    assert "encrypt it again" in refused(text, Format.YAML)
+    assert read(text.split("\n", 1)[1], Format.YAML) == [{"kind": "Secret", "stringData": {"a": f"#{SEALED}\n"}}]
+
+
+@pytest.mark.parametrize(("name", "ending"), [("all.yaml", "yaml"), ("all.env", "dotenv"), ("all.ini", "ini")])
+def test_a_sops_file_whose_name_tells_another_format_is_refused_with_the_format_that_it_has(
+    name: str, ending: str
+) -> None:
+    data = (DATA / "sops-3.12.2" / name).read_bytes()
+    assert f"sops has encrypted it as {ending}, but its name tells binary" in refused(data, Format.BINARY, whole=True)
+
+
+def test_an_empty_line_with_a_carriage_return_is_told_as_what_it_is() -> None:
+    assert "line 2 of the file is neither NAME=VALUE nor a comment, but a carriage return" in refused(
+        "A=1\r\n\r\nB=2\r\n", Format.DOTENV
+    )

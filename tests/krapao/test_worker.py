@@ -16,7 +16,7 @@ from jiemi.blocking.askers import Askers
 from jiemi.core.documents import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
-from jiemi.krapao.decryption.port import Decrypted
+from jiemi.krapao.decryption.port import Budget, Decrypted
 from jiemi.krapao.git_port import Advertised, GitStore, Ref
 from jiemi.krapao.repositories import Repositories
 from jiemi.krapao.settings import KrapaoSettings
@@ -118,13 +118,18 @@ class FakeDecrypter:
         keys: tuple[DecryptionKey, ...],
         *,
         whole: bool = False,
+        output: Format | None = None,
         allowed_recipients: tuple[str, ...] = (),
         askers: Askers | None = None,
+        budget: Budget | None = None,
     ) -> Decrypted:
         self.runs += 1
         if self.failure is not None:
             raise self.failure
         return Decrypted(SensitiveBytes(data))
+
+    def budget(self) -> Budget:
+        return Budget(30, 200, 1_000_000)
 
     def own(self, owner: Hashable, keys: tuple[DecryptionKey, ...]) -> None:
         self.owned = {**self.owned, owner: keys}

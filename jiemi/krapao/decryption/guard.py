@@ -321,6 +321,11 @@ class Guard:
         return Outcome("", "", Verdict.UNREACHABLE, failure)
 
     @property
+    def requests(self) -> int:
+        """How many data keys were asked for."""
+        return self._requests
+
+    @property
     def waited_for_others(self) -> bool:
         """Whether a key service or a holder gave no answer to some request."""
         return any(each.verdict in (Verdict.UNREACHABLE, Verdict.HOLDER_FAILED) for each in self.outcomes)

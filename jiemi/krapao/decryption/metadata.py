@@ -1,16 +1,26 @@
 """What a file says of its encryption: recipients, when, by which sops. For people only.
 
-Nothing here decides anything. It is searched by pattern, not parsed, in all of sops's formats at once: a hostile file
-can make it show a wrong recipient, never a secret. What is asked to open the file is what the guard sees.
+Nothing here decides anything, except what `mac.py` says of the MAC. It is searched by pattern, not parsed, in all of
+sops's formats at once: a hostile file can make it show a wrong recipient, never a secret. What is asked to open the
+file is what the guard sees.
 """
 
 from __future__ import annotations
 
+import datetime
 import re
 
+import attrs
+
+from jiemi.core.documents import Format
+from jiemi.core.sops_config import stale_recipients
+from jiemi.krapao.decryption.mac import is_mac_only_encrypted
 from jiemi.rpc.contract import Encryption
 
 _MAX_RECIPIENTS = 50
+_MAX_CONFIG_BYTES = 64 * 1024
+"""A larger .sops.yaml is not looked into: reading it takes about 1 s a megabyte, and it is for a warning only."""
+
 _TAIL_BYTES = 256 * 1024
 """sops writes its block at the end of a file."""
 
@@ -46,4 +56,42 @@ def read_encryption(data: bytes) -> Encryption:
         recipients=tuple(dict.fromkeys(found))[:_MAX_RECIPIENTS],
         last_modified=modified[-1].decode() if modified else None,
         sops_version=version[-1].decode() if version else None,
+    )
+
+
+def encryption_of(data: bytes, format: Format, config: bytes | None, key_expires_at: int | None) -> Encryption:
+    """All that is told of a file's encryption.
+
+    Args:
+        data: the encrypted file.
+        config: the .sops.yaml that is for it.
+        key_expires_at: when the first of the keys expires that opened it (seconds since the epoch), or None.
+    """
+    found = attrs.evolve(read_encryption(data), mac_only_encrypted=is_mac_only_encrypted(data, format))
+    if key_expires_at is not None:
+        moment = datetime.datetime.fromtimestamp(key_expires_at, datetime.UTC)
+        found = attrs.evolve(found, key_expires_at=moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    if config is not None and len(config) <= _MAX_CONFIG_BYTES:
+        found = attrs.evolve(found, stale_recipients=stale_recipients(found.recipients, config))
+    return found
+
+
+def joined(first: Encryption, *more: Encryption) -> Encryption:
+    """What is told of several files that are one: of a file and those in its values."""
+
+    def texts(name: str) -> tuple[str, ...]:
+        found = (text for each in (first, *more) for text in getattr(each, name))
+        return tuple(dict.fromkeys(found))[:_MAX_RECIPIENTS]
+
+    def times(name: str) -> list[str]:
+        return [getattr(each, name) for each in (first, *more) if getattr(each, name) is not None]
+
+    covers = [each.mac_only_encrypted for each in (first, *more) if each.mac_only_encrypted is not None]
+    return Encryption(
+        texts("recipients"),
+        max(times("last_modified"), default=None),
+        next(iter(times("sops_version")), None),
+        texts("stale_recipients"),
+        min(times("key_expires_at"), default=None),
+        any(covers) if covers else None,
     )

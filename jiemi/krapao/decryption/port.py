@@ -31,8 +31,34 @@ class Decrypted:
     key_expires_at: int | None = None
 
 
+@attrs.define
+class Budget:
+    """What the files of one rendering may take together: the file, and those that are values in it. Each run of sops
+    takes its part away.
+
+    Attributes:
+        seconds: of time.
+        key_requests: for data keys.
+        output_bytes: that they decrypt to.
+    """
+
+    seconds: float
+    key_requests: int
+    output_bytes: int
+
+    def spend(self, seconds: float, key_requests: int, output_bytes: int = 0) -> None:
+        """Take away what one run came to."""
+        self.seconds -= seconds
+        self.key_requests -= key_requests
+        self.output_bytes -= output_bytes
+
+
 class Decrypter(Protocol):
     """Opens files. May be called from several tasks at once."""
+
+    def budget(self) -> Budget:
+        """The bounds of one rendering."""
+        ...
 
     async def decrypt(
         self,
@@ -41,9 +67,11 @@ class Decrypter(Protocol):
         keys: tuple[DecryptionKey, ...],
         *,
         whole: bool = False,
+        output: Format | None = None,
         allowed_recipients: tuple[str, ...] = (),
         askers: Askers | None = None,
         repository: str = "",
+        budget: Budget | None = None,
     ) -> Decrypted:
         """Open a file.
 
@@ -51,9 +79,11 @@ class Decrypter(Protocol):
             data: the encrypted file, which may be hostile.
             keys: what may open it, and nothing else may.
             whole: whether the file itself is wanted, in its own format.
+            output: the format in which the file itself is wanted then, where it is another.
             allowed_recipients: patterns of the recipients that may be asked for the data key; empty for all.
             askers: the tenants that wait for it, in whose queues it waits for its turn; None for one that is its own.
             repository: the URL of the repository that the file is of. An identity of Krapao's own is lent by it.
+            budget: what is left of the bounds that this file shares with others; None for bounds of its own.
 
         Raises:
             JiemiError: NotEncrypted, UnknownFormat, KeyMissing, KeyInvalid, KeyServiceDenied, KeyServiceUnreachable,

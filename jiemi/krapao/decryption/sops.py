@@ -26,12 +26,14 @@ from collections.abc import AsyncIterator, Hashable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import outcome
 import structlog
 import trio
 
 from jiemi.blocking.askers import Askers
 from jiemi.blocking.fair_limiter import FairLimiter, Slot
+from jiemi.core.ciphertext import format_of_content
 from jiemi.core.documents import MAX_NODES, Format, parse_documents
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes
@@ -43,7 +45,7 @@ from jiemi.krapao.decryption.guard import Guard
 from jiemi.krapao.decryption.holder_start import HolderPrograms
 from jiemi.krapao.decryption.holders import Holders
 from jiemi.krapao.decryption.metadata import read_encryption
-from jiemi.krapao.decryption.port import Decrypted
+from jiemi.krapao.decryption.port import Budget, Decrypted
 from jiemi.krapao.decryption.private_folders import private_folder, remove_abandoned, write_file
 from jiemi.krapao.decryption.processes import Finished, Limits, Sandbox, run_program
 from jiemi.krapao.decryption.verdicts import explain
@@ -111,6 +113,11 @@ class SopsDecrypter:
         """As `Decrypter.own`."""
         self._holders.own(owner, keys)
 
+    def budget(self) -> Budget:
+        """As `Decrypter.budget`."""
+        limits = self._limits
+        return Budget(limits.seconds, self._settings.max_key_requests, limits.output_bytes)
+
     async def decrypt(
         self,
         data: bytes,
@@ -118,15 +125,19 @@ class SopsDecrypter:
         keys: tuple[DecryptionKey, ...],
         *,
         whole: bool = False,
+        output: Format | None = None,
         allowed_recipients: tuple[str, ...] = (),
         askers: Askers | None = None,
         repository: str = "",
+        budget: Budget | None = None,
     ) -> Decrypted:
         """As `Decrypter.decrypt`."""
         outcome_word = "cancelled"
+        output = output or (format if whole else _output_format(data, format))
+        budget = budget if budget is not None else self.budget()
         try:
             found = await self._decrypt_counted(
-                data, format, keys, whole, allowed_recipients, askers or Askers(), repository
+                data, format, output, keys, allowed_recipients, askers or Askers(), repository, budget
             )
             outcome_word = "ok"
         except JiemiError as error:
@@ -140,11 +151,12 @@ class SopsDecrypter:
         self,
         data: bytes,
         format: Format,
+        output: Format,
         keys: tuple[DecryptionKey, ...],
-        whole: bool,
         allowed_recipients: tuple[str, ...],
         askers: Askers,
         repository: str,
+        budget: Budget,
     ) -> Decrypted:
         settings = self._settings
         sops = find_program(settings.sops, "sops", settings.programs_path)
@@ -156,21 +168,28 @@ class SopsDecrypter:
         async def in_slot(slot: Slot) -> Decrypted | None:
             nonlocal guard
             guard = None
-            with trio.move_on_after(self._limits.seconds):
-                output = format if whole else _output_format(data, format)
+            began = trio.current_time()
+            with trio.move_on_after(budget.seconds):
                 programs = HolderPrograms(sops, gpg, await self.measures())
                 guard = Guard(
                     keys,
                     self._holders,
                     programs,
-                    settings,
+                    attrs.evolve(settings, max_key_requests=budget.key_requests),
                     allowed_recipients,
                     self._metrics,
                     askers,
                     repository=repository,
                 )
                 slot.is_slow = guard.waits_long
-                return await self._decrypt(data, format, output, sops, guard, askers)
+                try:
+                    decrypted = await self._decrypt(data, format, output, sops, guard, budget, askers)
+                except JiemiError:
+                    budget.spend(trio.current_time() - began, guard.requests)
+                    raise
+                # A run whose slot is taken back begins again, with as much as the first time.
+                budget.spend(trio.current_time() - began, guard.requests, len(decrypted.plain))
+                return decrypted
             return None
 
         found = await self._limiter.run(askers, in_slot)  # waited for as long as the caller waits
@@ -203,11 +222,18 @@ class SopsDecrypter:
             ) from error
 
     async def _decrypt(
-        self, data: bytes, format: Format, output: Format, sops: Path, guard: Guard, askers: Askers
+        self,
+        data: bytes,
+        format: Format,
+        output: Format,
+        sops: Path,
+        guard: Guard,
+        budget: Budget,
+        askers: Askers,
     ) -> Decrypted:
         with private_folder(self._settings.runtime_dir) as home:
             write_file(home / ".sops.yaml", _SOPS_CONFIG)
-            finished = await self._open(data, home, format, output, sops, guard)
+            finished = await self._open(data, home, format, output, sops, guard, budget)
         if finished.returncode != 0:
             raise _explain(finished, data, format, guard)
         plain = finished.stdout
@@ -219,7 +245,7 @@ class SopsDecrypter:
         return Decrypted(SensitiveBytes(plain), guard.vault_address, guard.key_expires_at)
 
     async def _open(
-        self, data: bytes, home: Path, format: Format, output: Format, sops: Path, guard: Guard
+        self, data: bytes, home: Path, format: Format, output: Format, sops: Path, guard: Guard, budget: Budget
     ) -> Finished:
         """Run an opener beside its guard."""
         socket = home / "g"
@@ -232,7 +258,7 @@ class SopsDecrypter:
                 stdin=data,
                 env={**EMPTY_ENVIRONMENT, **NO_NETWORK_ENVIRONMENT, "HOME": str(home), "XDG_CONFIG_HOME": str(home)},
                 cwd=home,
-                limits=self._limits,
+                limits=attrs.evolve(self._limits, output_bytes=budget.output_bytes),
                 sandbox=Sandbox(confinement, guard.measures),
                 what="decrypting the file",
                 missing="SopsMissing",
@@ -330,7 +356,9 @@ def _explain(  # noqa: PLR0911 - a table
     if _NOT_ENCRYPTED.search(words) and "parsing time" not in words:  # which quotes what is no time
         return JiemiError("NotEncrypted", "the file has no sops block: it is not encrypted with sops")
     if _NOT_THE_FORMAT.search(words):
-        return JiemiError("UnknownFormat", f"the encrypted file is not {format.value}, as its name says")
+        found = format_of_content(data)
+        hint = f": sops has encrypted it as {found.value}" if found not in (None, format) else ""
+        return JiemiError("UnknownFormat", f"the encrypted file is not {format.value}, as its name says{hint}")
     if _BLOCK_DAMAGED.search(words):
         return JiemiError("DecryptionFailed", "the file's sops block is damaged")
     return JiemiError("DecryptionFailed", f"sops ended with status {status}")
