@@ -6,6 +6,7 @@ itself would look at) and anything is encrypted, it is sops that decides what it
 it is refused. Both are looked for in the values as they are read, so no way to escape a letter hides them, and where
 the file can't be read, in its bytes.
 
+YAML and JSON are read as kubectl reads them (`jiemi.krapao.kubectl_yaml`), and it is in those values that is looked.
 A plain dotenv file is read as sops reads it (stores/dotenv/store.go of v3.13): a line is `NAME=VALUE`, `\\n` in a value
 is a line's end, `#` begins a comment, and nothing is quoted or trimmed.
 """
@@ -18,6 +19,7 @@ from typing import Any
 
 from jiemi.core.documents import Format, parse_documents
 from jiemi.core.errors import JiemiError
+from jiemi.krapao.kubectl_yaml.stream import read_stream
 
 ENCRYPTED = "ENC[AES256_GCM,data:"
 """What each value begins with that sops has encrypted (aes/cipher.go)."""
@@ -32,11 +34,15 @@ _SOPS_SECTION = re.compile(rb"^[ \t]*\[[ \t]*sops[ \t]*\]", re.MULTILINE)
 _SOPS_VARIABLE = re.compile(rb"^sops_", re.MULTILINE)
 
 
-def read_plain(data: bytes, format: Format, *, whole: bool, max_documents: int) -> tuple[bytes, ...] | None:
-    """The documents of a plain file, as `parse_documents` gives them; none where the file itself is wanted.
+def read_plain(
+    data: bytes, format: Format, *, whole: bool, max_documents: int, max_bytes: int
+) -> tuple[bytes, ...] | None:
+    """The documents of a plain file, each as JSON (`read_stream`); none where the file itself is wanted.
 
     Args:
         whole: whether the file itself is wanted. Then it need not be of its format.
+        max_documents: the most that may be in it, empty ones not counted.
+        max_bytes: the most that they may come to.
 
     Returns:
         None where the file may be encrypted, and sops is to be asked.
@@ -46,7 +52,7 @@ def read_plain(data: bytes, format: Format, *, whole: bool, max_documents: int) 
     """
     match format:
         case Format.YAML | Format.JSON:
-            return _read_tree(data, format, whole, max_documents)
+            return _read_tree(data, format, whole, max_documents, max_bytes)
         case Format.DOTENV:
             return _read_dotenv(data, whole, max_documents)
         case Format.INI:
@@ -62,11 +68,13 @@ def read_plain(data: bytes, format: Format, *, whole: bool, max_documents: int) 
     return ()
 
 
-def _read_tree(data: bytes, format: Format, whole: bool, max_documents: int) -> tuple[bytes, ...] | None:
+def _read_tree(
+    data: bytes, format: Format, whole: bool, max_documents: int, max_bytes: int
+) -> tuple[bytes, ...] | None:
     if format is Format.YAML and _SOPS_AT_TOP.search(data) is not None and ENCRYPTED.encode() in data:
-        return None  # as sops writes it; the parser takes a second for a megabyte
+        return None  # as sops writes it: what is in it need not be read
     try:
-        found = parse_documents(data, format, max_documents=max_documents)
+        found = read_stream(data, json_only=format is Format.JSON, max_documents=max_documents, max_bytes=max_bytes)
     except JiemiError as error:
         failure = error.failure
     else:
