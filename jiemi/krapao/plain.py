@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from jiemi.core.documents import Format, parse_documents
+from jiemi.core.documents import MAX_NODES, Format, parse_documents
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.kubectl_yaml.stream import read_stream
 
@@ -35,7 +37,7 @@ _SOPS_VARIABLE = re.compile(rb"^sops_", re.MULTILINE)
 
 
 def read_plain(
-    data: bytes, format: Format, *, whole: bool, max_documents: int, max_bytes: int
+    data: bytes, format: Format, *, whole: bool, max_documents: int, max_bytes: int, max_values: int = MAX_NODES
 ) -> tuple[bytes, ...] | None:
     """The documents of a plain file, each as JSON (`read_stream`); none where the file itself is wanted.
 
@@ -43,16 +45,25 @@ def read_plain(
         whole: whether the file itself is wanted. Then it need not be of its format.
         max_documents: the most that may be in it, empty ones not counted.
         max_bytes: the most that they may come to.
+        max_values: as for `read_stream`.
 
     Returns:
         None where the file may be encrypted, and sops is to be asked.
 
     Raises:
         JiemiError: NotEncrypted where it is neither plain nor encrypted; UnknownFormat, LimitExceeded.
+        OverBudget: it has more than `max_values`.
     """
     match format:
         case Format.YAML | Format.JSON:
-            return _read_tree(data, format, whole, max_documents, max_bytes)
+            read = partial(
+                read_stream,
+                json_only=format is Format.JSON,
+                max_documents=max_documents,
+                max_bytes=max_bytes,
+                max_values=max_values,
+            )
+            return _read_tree(data, format, whole, read)
         case Format.DOTENV:
             return _read_dotenv(data, whole, max_documents)
         case Format.INI:
@@ -69,12 +80,12 @@ def read_plain(
 
 
 def _read_tree(
-    data: bytes, format: Format, whole: bool, max_documents: int, max_bytes: int
+    data: bytes, format: Format, whole: bool, read: Callable[[bytes], tuple[bytes, ...]]
 ) -> tuple[bytes, ...] | None:
     if format is Format.YAML and _SOPS_AT_TOP.search(data) is not None and ENCRYPTED.encode() in data:
         return None  # as sops writes it: what is in it need not be read
     try:
-        found = read_stream(data, json_only=format is Format.JSON, max_documents=max_documents, max_bytes=max_bytes)
+        found = read(data)
     except JiemiError as error:
         failure = error.failure
     else:

@@ -18,6 +18,7 @@ import trio
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.krapao.decryption.port import Decrypter
 from jiemi.krapao.git_port import OpenGitStore, Ref
+from jiemi.krapao.reading import Reading
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.urls import Location, parse_url
 from jiemi.krapao.worker import Worker
@@ -50,12 +51,18 @@ class Repositories:
     """The port `Krapao` over a way to reach git and a way to decrypt."""
 
     def __init__(
-        self, nursery: trio.Nursery, open_store: OpenGitStore, decrypter: Decrypter, settings: KrapaoSettings
+        self,
+        nursery: trio.Nursery,
+        open_store: OpenGitStore,
+        decrypter: Decrypter,
+        settings: KrapaoSettings,
+        reading: Reading,
     ) -> None:
         self._nursery = nursery
         self._open_store = open_store
         self._decrypter = decrypter
         self._settings = settings
+        self._reading = reading
         self._parsers = trio.CapacityLimiter(2)
         self._entries: dict[tuple[Location, GitCredentials], _Entry] = {}
 
@@ -102,7 +109,9 @@ class Repositories:
         try:
             with entry.scope:
                 async with self._open_store(location, credentials) as store, trio.open_nursery() as nursery:
-                    entry.worker = Worker(location.url, store, self._decrypter, self._settings, nursery, self._parsers)
+                    entry.worker = Worker(
+                        location.url, store, self._decrypter, self._settings, nursery, self._parsers, self._reading
+                    )
                     entry.ready.set()
                     await trio.sleep_forever()
         finally:

@@ -24,7 +24,7 @@ import attrs
 import structlog
 import trio
 
-from jiemi.core.documents import Format, format_of, parse_documents
+from jiemi.core.documents import Format, format_of
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes
 from jiemi.core.sops_config import stale_recipients
@@ -32,7 +32,7 @@ from jiemi.krapao.decryption.metadata import read_encryption
 from jiemi.krapao.decryption.port import Decrypter
 from jiemi.krapao.flights import Flight, Flights
 from jiemi.krapao.git_port import Advertised, GitStore, Ref
-from jiemi.krapao.plain import read_plain
+from jiemi.krapao.reading import Reading
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.trees import CONFIG, MAX_CONFIG_DEPTH
 from jiemi.rpc.contract import Encryption, Files, FilesRequest, Head, Rendered, RenderRequest, is_revision
@@ -67,7 +67,10 @@ class Worker:
         settings: KrapaoSettings,
         nursery: trio.Nursery,
         parsers: trio.CapacityLimiter,
+        reading: Reading,
     ) -> None:
+        self._name = name
+        self._reading = reading
         self._log = log.bind(repository=name)
         self._store = store
         self._decrypter = decrypter
@@ -225,7 +228,7 @@ class Worker:
         format = format_of(request.path)
         whole = request.whole_file or format is Format.BINARY
         if request.allow_plain:
-            plain = await trio.to_thread.run_sync(self._read_plain, data, format, whole, limiter=self._parsers)
+            plain = await self._reading.plain(data, format, whole=whole, key=self._name, threads=self._parsers)
             if plain is not None:
                 content = SensitiveBytes(data) if whole else None
                 return Rendered(request.revision, plain, content, encrypted=False)
@@ -244,7 +247,7 @@ class Worker:
         encryption = _encryption(data, config, decrypted.key_expires_at)
         if whole:
             return Rendered(request.revision, (), decrypted.plain, encryption, decrypted.vault_address)
-        documents = await trio.to_thread.run_sync(self._parse, decrypted.plain, format, limiter=self._parsers)
+        documents = await self._reading.decrypted(decrypted.plain, format, key=self._name, threads=self._parsers)
         return Rendered(request.revision, documents, None, encryption, decrypted.vault_address)
 
     async def _read_config(self, ref: Ref, wanted: Advertised, request: RenderRequest) -> bytes | None:
@@ -263,21 +266,6 @@ class Worker:
                 if error.failure.reason not in ("FileNotFound", "NotAFile", "LimitExceeded"):
                     raise
         return None
-
-    # Not interruptible, but bounded: by max_file_bytes, max_rendered_bytes and the parser's own limits.
-
-    def _read_plain(self, data: bytes, format: Format, whole: bool) -> tuple[SensitiveBytes, ...] | None:
-        found = read_plain(data, format, whole=whole, max_documents=self._settings.max_documents)
-        return self._bounded(found) if found is not None else None
-
-    def _parse(self, plain: SensitiveBytes, format: Format) -> tuple[SensitiveBytes, ...]:
-        return self._bounded(parse_documents(plain.reveal(), format, max_documents=self._settings.max_documents))
-
-    def _bounded(self, found: tuple[bytes, ...]) -> tuple[SensitiveBytes, ...]:
-        if sum(len(each) for each in found) > self._settings.max_rendered_bytes:
-            limit = self._settings.max_rendered_bytes
-            raise JiemiError("LimitExceeded", f"the documents are larger than Krapao's limit of {limit} bytes")
-        return tuple(SensitiveBytes(each) for each in found)
 
     async def _allowed(self, ref: Ref, revision: str) -> Advertised:
         """What the host said about a revision to these credentials."""

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.documents import Format, format_of, parse_documents
+from jiemi.core.documents import Format, format_of
 from jiemi.core.errors import JiemiError
+from jiemi.krapao.kubectl_yaml.stream import read_stream
 from jiemi.krapao.plain import ENCRYPTED, read_plain
 
 DATA = Path(__file__).parents[1] / "data"
@@ -20,7 +21,9 @@ SAMPLES = sorted(path for path in DATA.glob("sops-*/*") if path.is_file())
 
 
 def read(data: bytes | str, format: Format, *, whole: bool = False) -> list[object] | None:
-    found = read_plain(data.encode() if isinstance(data, str) else data, format, whole=whole, max_documents=10)
+    found = read_plain(
+        data.encode() if isinstance(data, str) else data, format, whole=whole, max_documents=10, max_bytes=1 << 20
+    )
     return None if found is None else [json.loads(each) for each in found]
 
 
@@ -75,7 +78,7 @@ def test_a_file_that_is_wanted_whole_need_not_be_of_its_format(data: bytes | str
 @pytest.mark.parametrize(
     ("data", "format", "why"),
     [
-        ("a: [", Format.YAML, "UnknownFormat: its content is not YAML: line 1"),
+        ("a: [", Format.YAML, "UnknownFormat: document 1, line 2: it is not YAML"),
         ("a: 1\na: 2\n", Format.YAML, "UnknownFormat: document 1, line 2: the same key twice"),
         ("{", Format.JSON, "UnknownFormat: its content is not JSON: line 1"),
         (b"{\xff}", Format.BINARY, ""),
@@ -209,13 +212,13 @@ def test_sops_is_asked_about_what_can_not_be_read_here(data: bytes, format: Form
 def test_any_bytes_are_plain_or_not_or_told_by_a_reason(format: Format, data: bytes | str, whole: bool) -> None:
     raw = data.encode() if isinstance(data, str) else data
     try:
-        found = read_plain(raw, format, whole=whole, max_documents=10)
+        found = read_plain(raw, format, whole=whole, max_documents=10, max_bytes=1 << 20)
     except JiemiError as error:
         assert error.__cause__ is None
         assert error.failure.reason in {"NotEncrypted", "UnknownFormat", "LimitExceeded"}
         return
     if found and format in (Format.YAML, Format.JSON):
-        assert found == parse_documents(raw, format, max_documents=10)
+        assert found == read_stream(raw, max_documents=10, max_bytes=1 << 20)
     assert not (found and whole)
 
 

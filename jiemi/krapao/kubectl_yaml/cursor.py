@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import NoReturn
 
+from jiemi.core.documents import MAX_NODES
 from jiemi.core.errors import JiemiError
 
 BREAKS = "\r\n\x85\u2028\u2029"
@@ -28,6 +29,17 @@ class Refused(JiemiError):
     def __init__(self, reason: str, what: str, line: int) -> None:
         super().__init__(reason, what)
         self.line = line
+
+
+class OverBudget(Exception):
+    """The reader was given less than the limit, and that was not enough."""
+
+
+def over(max_values: int, how: str, line: int) -> Exception:
+    """What is raised above a number of values."""
+    if max_values < MAX_NODES:
+        return OverBudget()
+    return Refused("LimitExceeded", f"more than {MAX_NODES} values{how}", line)
 
 
 class Cursor:

@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 
 from jiemi.core.documents import MAX_DEPTH, MAX_NODES
 from jiemi.krapao.kubectl_yaml import scanner as tokens
-from jiemi.krapao.kubectl_yaml.cursor import Refused
+from jiemi.krapao.kubectl_yaml.cursor import Refused, over
 from jiemi.krapao.kubectl_yaml.scalars import TAG
 from jiemi.krapao.kubectl_yaml.scanner import Scanner
 
@@ -36,18 +36,22 @@ _NO_CONTENT = frozenset(
 )
 
 
-def parse(text: str) -> Node | None:
+def parse(text: str, *, max_values: int = MAX_NODES) -> Node | None:
     """The document in a text; None where there is none.
+
+    Args:
+        max_values: the most nodes; OverBudget is raised above it, where it is less than is allowed.
 
     Raises:
         Refused: UnknownFormat; LimitExceeded.
     """
-    return _Parser(text).document()
+    return _Parser(text, max_values).document()
 
 
 class _Parser:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, max_values: int) -> None:
         self._scanner = Scanner(text)
+        self._max_values = max_values
         self._handles: dict[str, str] = {}
         self._anchors: dict[str, Node] = {}
         self._depth = 0
@@ -102,8 +106,8 @@ class _Parser:
 
     def _count(self, line: int) -> None:
         self._nodes += 1
-        if self._nodes > MAX_NODES:
-            raise Refused("LimitExceeded", f"more than {MAX_NODES} values", line)
+        if self._nodes > self._max_values:
+            raise over(self._max_values, "", line)
 
     def _empty(self, line: int) -> Node:
         self._count(line)

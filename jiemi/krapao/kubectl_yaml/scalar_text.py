@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 from jiemi.krapao.kubectl_yaml.cursor import BLANKS, BLANKZ, BREAKS, ENDS, SPACES, Cursor
@@ -13,6 +14,11 @@ _PLAIN = re.compile(rf"{_WORD}*+(?:[ \t]++(?!\#){_WORD}++)*+")
 _FLOW_PLAIN = re.compile(rf"{_FLOW_WORD}*+(?:[ \t]++(?!\#){_FLOW_WORD}++)*+")
 _SINGLE_LINE = re.compile(rf"'((?:[^'{ENDS}]|'')*+)'")
 _DOUBLE_LINE = re.compile(rf'"([^"\\{ENDS}]*+)"')
+_SINGLE_LINES = re.compile("'((?:[^'\\r\\x85\\u2028\\u2029\\0]|'')*+)'")
+_DOUBLE_LINES = re.compile('"([^"\\\\\\r\\x85\\u2028\\u2029\\0]*+)"')
+_MARK_IN_LINES = re.compile(r"\n(?:---|\.\.\.)[ \t\n]")
+_ONE_BREAK = re.compile(r"(?<!\n)\n(?!\n)")
+_MORE_BREAKS = re.compile(r"\n(\n++)")
 _SINGLE_RUN = re.compile(rf"(?:[^'{BLANKZ}]|'')*+")
 _DOUBLE_RUN = re.compile(rf'[^"\\{BLANKZ}]*+')
 _BLOCK_HEADER = re.compile(rf"(?:([-+])([1-9])?|([1-9])([-+])?)?[ \t]*+(?:#[^{ENDS}]*+)?(?=[{ENDS}])")
@@ -65,6 +71,8 @@ def scan_plain(cursor: Cursor, indent: int, *, flow: bool) -> tuple[str, bool]:
 def scan_quoted(cursor: Cursor, quote: str) -> str:
     """A scalar in quotes."""
     whole = (_SINGLE_LINE if quote == "'" else _DOUBLE_LINE).match(cursor.text, cursor.place)
+    if whole is None and (lines := _scan_quoted_lines(cursor, quote)) is not None:
+        return lines
     if whole is not None:
         value = whole[1].replace("''", "'") if quote == "'" else whole[1]
         cursor.place = whole.end()
@@ -90,6 +98,24 @@ def scan_quoted(cursor: Cursor, quote: str) -> str:
             found.append(_fold(breaks) if breaks else blanks)
     cursor.place += 1
     return "".join(found)
+
+
+def _scan_quoted_lines(cursor: Cursor, quote: str) -> str | None:
+    """A scalar of several lines whose breaks are all LF, without escapes, in one go; None where it is none."""
+    whole = (_SINGLE_LINES if quote == "'" else _DOUBLE_LINES).match(cursor.text, cursor.place)
+    if whole is None:
+        return None
+    body = whole[1]
+    if _MARK_IN_LINES.search(body) is not None:
+        cursor.refuse()
+    first, *between, last = body.split("\n")
+    lines = [first.rstrip(" \t"), *(each.strip(" \t") for each in between), last.lstrip(" \t")]
+    text = _ONE_BREAK.sub(" ", "\n".join(lines))
+    text = _MORE_BREAKS.sub(r"\1", text)
+    cursor.line += len(between) + 1
+    cursor.line_start = whole.end() - 1 - len(last)
+    cursor.place = whole.end()
+    return text.replace("''", "'") if quote == "'" else text
 
 
 def _scan_quoted_run(cursor: Cursor, quote: str, found: list[str]) -> bool:
@@ -149,6 +175,11 @@ def scan_block(cursor: Cursor, parent_indent: int, *, literal: bool) -> str:
     leading, after_blank = "", False
     text = cursor.text
     while cursor.column == indent and text[cursor.place] != "\0":
+        if literal and (run := _literal_run(indent).match(text, cursor.place)) is not None:
+            _take_literal_run(cursor, run.group(), indent, found, leading, trailing)
+            leading = "\n"
+            _scan_block_breaks(cursor, indent, trailing)
+            continue
         blank = text[cursor.place] in " \t"
         if not literal and leading == "\n" and not after_blank and not blank:
             if not trailing:
@@ -168,6 +199,30 @@ def scan_block(cursor: Cursor, parent_indent: int, *, literal: bool) -> str:
     if chomping == "+":
         found.extend(trailing)
     return "".join(found)
+
+
+@functools.lru_cache(64)
+def _literal_run(indent: int) -> re.Pattern[str]:
+    """Lines of a literal scalar that end in LF, from behind the first one's indentation."""
+    return re.compile(rf"[^{ENDS}]*+\n(?: {{{indent}}}[^{ENDS}]*+\n| {{0,{indent}}}\n)*+")
+
+
+def _take_literal_run(
+    cursor: Cursor, run: str, indent: int, found: list[str], leading: str, trailing: list[str]
+) -> None:
+    """Many lines at once. The empty ones at the end are left in `trailing`."""
+    first, *more = run.split("\n")[:-1]
+    lines = [first, *(each[indent:] for each in more)]
+    empty = 0
+    while len(lines) > 1 and not lines[-1]:
+        lines.pop()
+        empty += 1
+    found.append(leading)
+    found.extend(trailing)
+    found.append("\n".join(lines))
+    trailing[:] = ["\n"] * empty
+    cursor.place = cursor.line_start = cursor.place + len(run)
+    cursor.line += len(more) + 1
 
 
 def _scan_block_breaks(cursor: Cursor, indent: int, breaks: list[str]) -> int:

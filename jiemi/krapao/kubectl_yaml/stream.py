@@ -6,7 +6,7 @@ is `{`, JSON values are read as long as they are, and the rest is YAML if there 
 
 Stricter than kubectl, so that nothing is applied that the file's reader does not see in it, or lost that they do:
 
-- a name twice in one mapping or object, where kubectl takes the last;
+- a key twice in one mapping or object, where kubectl takes the last;
 - something behind the end of a document (`...`, or behind a flow collection), which kubectl does not read;
 - half of a surrogate pair and base64 (`!!binary`) of what is no text, for which kubectl puts U+FFFD;
 - UTF-16, and a byte order mark at another line's start than the document's first;
@@ -27,7 +27,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.krapao.kubectl_yaml.cursor import Refused
 from jiemi.krapao.kubectl_yaml.parser import parse
 from jiemi.krapao.kubectl_yaml.scalars import number_for_json
-from jiemi.krapao.kubectl_yaml.values import NAME_TWICE, value_of
+from jiemi.krapao.kubectl_yaml.values import KEY_TWICE, value_of
 
 _SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 """As Go's unicode.IsSpace."""
@@ -41,19 +41,23 @@ _LATE_MARK = re.compile("(?:\\A|[\n\r\x85\u2028\u2029])\ufeff")
 _JSON_SPACE = re.compile(r"[ \t\r\n]*+")
 
 
-def read_stream(data: bytes, *, json_only: bool = False, max_documents: int, max_bytes: int) -> tuple[bytes, ...]:
+def read_stream(
+    data: bytes, *, json_only: bool = False, max_documents: int, max_bytes: int, max_values: int = MAX_NODES
+) -> tuple[bytes, ...]:
     """The documents of a plain file, each as one JSON text in UTF-8 with sorted keys and no spaces.
 
     Args:
         json_only: whether what is no JSON is refused, though it be YAML.
         max_documents: the most that may be in it, empty ones not counted.
         max_bytes: the most text that aliases may repeat, and the most of all documents.
+        max_values: the most that are read of one document, where that is less than the limit.
 
     Returns:
         Any JSON value each, in the order of the file; null is left out.
 
     Raises:
         JiemiError: UnknownFormat; LimitExceeded.
+        OverBudget: it has more than `max_values`.
     """
     text = None
     with contextlib.suppress(UnicodeDecodeError):  # it would carry the data with it
@@ -72,7 +76,7 @@ def read_stream(data: bytes, *, json_only: bool = False, max_documents: int, max
         if found.number > MAX_NODES:
             raise JiemiError("LimitExceeded", f"the file has more than {MAX_NODES} documents, empty ones counted")
         try:
-            found.add(_read_chunk(chunk, max_bytes))
+            found.add(_read_chunk(chunk, max_bytes, max_values))
         except Refused as error:
             failure, line = error.failure, first_line + error.line
         else:
@@ -136,13 +140,13 @@ def _chunks(text: str, line: int) -> Iterator[tuple[str, int]]:
         yield text[begin:], line
 
 
-def _read_chunk(text: str, max_bytes: int) -> Any:
+def _read_chunk(text: str, max_bytes: int, max_values: int) -> Any:
     text = text.removeprefix("\ufeff")
     for pattern, what in ((_FORBIDDEN, "a character that YAML forbids"), (_LATE_MARK, "a byte order mark")):
         if (bad := pattern.search(text)) is not None:
             raise Refused("UnknownFormat", what, text.count("\n", 0, bad.start()))
-    root = parse(text)
-    return None if root is None else value_of(root, max_bytes=max_bytes)
+    root = parse(text, max_values=max_values)
+    return None if root is None else value_of(root, max_bytes=max_bytes, max_values=max_values)
 
 
 # JSON
@@ -243,7 +247,7 @@ class _JsonReader:
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):
-            self._refusal = ("UnknownFormat", NAME_TWICE.replace("mapping", "object"))
+            self._refusal = ("UnknownFormat", KEY_TWICE.replace("mapping", "object"))
         self._values += len(found)
         return found
 

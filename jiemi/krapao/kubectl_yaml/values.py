@@ -10,30 +10,32 @@ import math
 from typing import Any, NoReturn
 
 from jiemi.core.documents import MAX_DEPTH, MAX_NODES
-from jiemi.krapao.kubectl_yaml.cursor import Refused
+from jiemi.krapao.kubectl_yaml.cursor import Refused, over
 from jiemi.krapao.kubectl_yaml.parser import ALIAS, MAPPING, SCALAR, SEQUENCE, Node
 from jiemi.krapao.kubectl_yaml.scalars import MERGE, Unfit, key_text, number_for_json, resolve
 
-NAME_TWICE = "the same name twice in one mapping"
+KEY_TWICE = "the same key twice in one mapping"
 
 _MOST_FROM_ALIASES = 0.99
 """Of all that is decoded; above it kubectl's library refuses a document (allowedAliasRatio in decode.go)."""
 
 
-def value_of(root: Node, *, max_bytes: int) -> Any:
+def value_of(root: Node, *, max_bytes: int, max_values: int = MAX_NODES) -> Any:
     """The value of a document: None, or what json writes.
 
     Args:
         max_bytes: the most characters that aliases may repeat.
+        max_values: the most values, as in `parse`.
 
     Raises:
         Refused: UnknownFormat, LimitExceeded.
     """
-    return _Decoder(max_bytes).value(root)
+    return _Decoder(max_bytes, max_values).value(root)
 
 
 class _Decoder:
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, max_values: int) -> None:
+        self._max_values = max_values
         self._characters_left = max_bytes
         self._count = 0
         self._aliased = 0
@@ -70,8 +72,8 @@ class _Decoder:
             self._aliased += 1
             if self._aliased > 100 and self._count > 1000 and self._aliased / self._count > _MOST_FROM_ALIASES:
                 raise Refused("LimitExceeded", "nearly all of it comes from aliases", node[1])
-        if self._count > MAX_NODES:
-            raise Refused("LimitExceeded", f"more than {MAX_NODES} values, aliases counted in full", node[1])
+        if self._count > self._max_values:
+            raise over(self._max_values, ", aliases counted in full", node[1])
 
     def _scalar(self, node: Node) -> Any:
         _, _, text, tag, plain = node
@@ -119,11 +121,11 @@ class _Decoder:
                 _refuse(key_node, "a key that can't be made a text")
             value = self.value(value_node)
             if name in given:
-                _refuse(key_node, NAME_TWICE)
+                _refuse(key_node, KEY_TWICE)
             if type(key) is not str or kinds:
                 kind = None if type(key) is str else (type(key), repr(key))
                 if name in made and kinds.get(name) != kind:
-                    _refuse(key_node, NAME_TWICE)
+                    _refuse(key_node, KEY_TWICE)
                 kinds[name] = kind
             given.add(name)
             made[name] = value
