@@ -106,7 +106,7 @@ DOCUMENTS = (
 )
 """What kubectl's reader has rules of its own for, and what manifests are usually made of."""
 
-_TOKENS = tuple(
+TOKENS = tuple(
     each.encode()
     for each in (
         *(
@@ -175,6 +175,6 @@ def documents(seed: int, count: int) -> Iterator[bytes]:
     chance = random.Random(seed)
     for _ in range(count - len(DOCUMENTS)):
         if chance.random() < 0.5:
-            yield b"".join(chance.choice(_TOKENS) for _ in range(chance.randrange(1, 12)))
+            yield b"".join(chance.choice(TOKENS) for _ in range(chance.randrange(1, 12)))
         else:
-            yield mutate(chance, chance.choice(DOCUMENTS), tokens=_TOKENS, others=DOCUMENTS, max_bytes=600)
+            yield mutate(chance, chance.choice(DOCUMENTS), tokens=TOKENS, others=DOCUMENTS, max_bytes=600)
