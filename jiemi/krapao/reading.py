@@ -17,6 +17,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import attr
 import ruamel.yaml
@@ -30,6 +31,7 @@ from jiemi.core.sensitive import SensitiveBytes
 from jiemi.krapao.decryption.confinement import LIBRARIES, LOADERS, Confinement, Measures
 from jiemi.krapao.decryption.processes import Finished, Limits, Sandbox, run_program
 from jiemi.krapao.kubectl_yaml.cursor import OverBudget
+from jiemi.krapao.lost_values import lost_values
 from jiemi.krapao.plain import read_plain
 from jiemi.krapao.reading_words import ASK_SOPS, FAILED, OUT_OF_MEMORY
 from jiemi.krapao.settings import KrapaoSettings
@@ -91,7 +93,7 @@ class Reading:
             with contextlib.suppress(OverBudget):
                 found = await trio.to_thread.run_sync(read, data, format, limiter=threads)
                 return _sensitive(found) if found is not None else None
-        return await self._run("plain", data, format, whole, key)
+        return _documents(*await self._run(key, data, "plain", *self._arguments(format, whole)))
 
     async def decrypted(
         self, plain: SensitiveBytes, format: Format, *, key: str, threads: trio.CapacityLimiter
@@ -107,10 +109,23 @@ class Reading:
         if _is_cheap(data, *bounds):
             read = partial(parse_documents, max_documents=settings.max_documents, max_bytes=settings.max_rendered_bytes)
             return _sensitive(await trio.to_thread.run_sync(read, data, format, limiter=threads))
-        found = await self._run("decrypted", data, format, False, key)
+        found = _documents(*await self._run(key, data, "decrypted", *self._arguments(format, False)))
         return found if found is not None else ()
 
-    async def _run(self, what: str, data: bytes, format: Format, whole: bool, key: str) -> Documents | None:
+    async def lost_values(self, data: bytes, plain: SensitiveBytes, *, key: str, threads: trio.CapacityLimiter) -> bool:
+        """As `lost_values`; the other arguments and errors as for `decrypted`."""
+        decrypted = plain.reveal()
+        if all(_is_cheap(each, _CHEAP_VALUES_OF_SOPS, _CHEAP_BYTES_OF_SOPS) for each in (data, decrypted)):
+            return await trio.to_thread.run_sync(lost_values, data, decrypted, limiter=threads)
+        (_, lost), _ = await self._run(key, data + decrypted, "lost", str(len(data)))
+        return bool(lost)
+
+    def _arguments(self, format: Format, whole: bool) -> tuple[str, ...]:
+        settings = self._settings
+        return (format.value, str(int(whole)), str(settings.max_documents), str(settings.max_rendered_bytes))
+
+    async def _run(self, key: str, data: bytes, *arguments: str) -> tuple[list[Any], bytes]:
+        """The program's header and what is behind it."""
         settings = self._settings
         python, confinement, roots = _program()
         limits = Limits(
@@ -119,13 +134,9 @@ class Reading:
             memory_bytes=settings.decrypt_memory_bytes,
             output_bytes=settings.max_rendered_bytes + _MAX_HEADER_BYTES,
         )
-        numbers = (settings.max_documents, settings.max_rendered_bytes)
         async with self._places.place(key):
             finished = await run_program(
-                [
-                    *(str(python), "-I", "-S", "-B", "-c", _BOOT, "\n".join(map(str, roots))),
-                    *(what, format.value, str(int(whole)), *map(str, numbers)),
-                ],
+                [str(python), "-I", "-S", "-B", "-c", _BOOT, "\n".join(map(str, roots)), *arguments],
                 stdin=data,
                 env={},
                 cwd=Path("/"),
@@ -166,20 +177,24 @@ def _program() -> tuple[Path, Confinement, tuple[Path, ...]]:
     )
 
 
-def _answer(finished: Finished) -> Documents | None:
+def _answer(finished: Finished) -> tuple[list[Any], bytes]:
     if finished.returncode < 0 or finished.returncode == OUT_OF_MEMORY:
         raise JiemiError("LimitExceeded", "reading the file took more processor time or memory than Krapao's limit")
     header, newline, rest = finished.stdout.partition(b"\n")
     if finished.returncode != 0 or not newline:
         raise JiemiError("InternalError", f"the program that reads files ended with status {finished.returncode}")
-    kind, *values = json.loads(header)
-    if kind == FAILED:
-        reason, message = values
+    answer: list[Any] = json.loads(header)
+    if answer[0] == FAILED:
+        _, reason, message = answer
         raise JiemiError(reason, message)
-    if kind == ASK_SOPS:
+    return answer, rest
+
+
+def _documents(answer: list[Any], rest: bytes) -> Documents | None:
+    if answer[0] == ASK_SOPS:
         return None
     found, begin = [], 0
-    for length in values:
+    for length in answer[1:]:
         found.append(SensitiveBytes(rest[begin : begin + length]))
         begin += length
     return tuple(found)

@@ -24,7 +24,6 @@ from jiemi.krapao.decryption.processes import adopt_orphans
 from jiemi.krapao.decryption.sops import open_decrypter
 from jiemi.krapao.git import Clones
 from jiemi.krapao.metrics import KrapaoMetrics
-from jiemi.krapao.reading import Reading
 from jiemi.krapao.repositories import Repositories
 from jiemi.krapao.settings import KrapaoSettings
 
@@ -52,8 +51,7 @@ async def open_service(settings: KrapaoSettings, metrics: KrapaoMetrics | None =
         try:
             async with open_decrypter(settings, metrics) as decrypter, trio.open_nursery() as nursery:
                 nursery.start_soon(_keep_within_bound, clones)
-                reading = Reading(settings, decrypter.measures)
-                yield Repositories(nursery, clones.open, decrypter, settings, reading)
+                yield Repositories(nursery, clones.open, decrypter, settings, decrypter.reading)
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             # What the caller's own block raised leaves as it was raised, out of the nurseries here.

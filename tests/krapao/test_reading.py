@@ -136,6 +136,21 @@ async def test_a_decrypted_file_that_is_dear_is_read_in_a_program_as_sops_means_
     lab.require_nothing_left()
 
 
+async def test_lost_values_are_counted_in_a_program_where_that_is_dear(lab: Lab) -> None:
+    async def lost(data: bytes, plain: bytes) -> bool:
+        return await lab.reading.lost_values(data, SensitiveBytes(plain), key="a", threads=lab.threads)
+
+    assert await lost(b"a: x\n---\nb: null\n", b"a: null\n---\nb: null\n")
+    assert not await lost(b"a: x\nsops: null\n---\nb: null\n", b"a: y\n---\nb: null\n")
+    assert lab.pids == []
+    more = b"---\n" + b"- null\n" * 2_000
+    assert await lost(b"a: x\n" + more, b"a: null\n" + more)
+    assert not await lost(b"a: x\n" + more, b"a: y\n" + more)
+    assert (await failure(lost(more + b"]", more))).failure.reason == "UnknownFormat"
+    assert len(lab.pids) == 3
+    lab.require_nothing_left()
+
+
 async def test_the_program_is_confined_and_told_nothing_of_the_file(lab: Lab, tmp_path: Path) -> None:
     secret = b"- " + CANARY.encode() + b"\n"
     found = await lab.decrypted(b"---\n" + secret * 9_000)
