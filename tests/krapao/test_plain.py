@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from pathlib import Path
@@ -139,6 +140,13 @@ def test_a_file_whose_metadata_was_lost_is_refused(path: Path, whole: bool) -> N
         (f"#{SEALED}\na: 1\n", Format.YAML),
         (f"a: [{SEALED}\n", Format.YAML),
         (f"a: 1\na: {SEALED}\n", Format.YAML),
+        (f"a: !!binary {base64.b64encode(SEALED.encode()).decode()}\n", Format.YAML),
+        (f"a: !x {SEALED}\n", Format.YAML),
+        (f"a: &x {SEALED}\nb: *x\n", Format.YAML),
+        (f"a: 1\n...\nb: {SEALED}\n", Format.YAML),
+        (f"a: 1\n--- b: {SEALED}\n", Format.YAML),
+        (f"a: '\n\n  {SEALED}'\n", Format.YAML),
+        (f'{{"a": 1}}{{"b": "{SEALED}"}}', Format.YAML),
         (json.dumps({"a": [SEALED]}), Format.JSON),
         (json.dumps({"a": SEALED}).replace("ENC", "\\u0045NC"), Format.JSON),
         (json.dumps({"a": SEALED}) + "x", Format.JSON),
@@ -169,6 +177,15 @@ def test_a_value_that_is_encrypted_is_seen_wherever_it_hides(data: str, format: 
         ("{{a: '{}', sops: {{}}}}\n", Format.YAML),
         ("a: [\nsops:\n  mac: {}\n", Format.YAML),
         ("#{}\nsops: {{}}\n", Format.YAML),
+        ("a: {}\rsops: {{}}\r", Format.YAML),
+        ("a: {}\u0085sops: {{}}\u0085", Format.YAML),
+        ("a: {}\u2028sops: {{}}\n", Format.YAML),
+        ("x: &x {{sops: {{}}}}\n<<: *x\nb: {}\n", Format.YAML),
+        ("a: {}\n---\n{{sops: {{}}}}\n", Format.YAML),
+        ('{{"a": "{}"}}{{"sops": {{}}}}', Format.YAML),
+        ('{{"a": "{}"}}{{"sops": {{}}}}', Format.JSON),
+        ("!!str sops: {}\n", Format.YAML),
+        ("!!binary c29wcw==: {}\n", Format.YAML),
         ('{{"\\u0073ops": "{}"}}', Format.JSON),
         ('{{"a": "{}", "sops": null}}', Format.JSON),
         ('{{"data": "{}", "sops": {{}}}}', Format.BINARY),

@@ -95,6 +95,8 @@ async def test_cheap_files_start_no_program(lab: Lab) -> None:
     assert values(await lab.decrypted(b"a: off\n---\nb: x\n")) == [{"a": "off"}, {"b": "x"}]
     assert values(await lab.plain(b"A=b\n", Format.DOTENV)) == [{"A": "b"}]
     await lab.plain(b"a: '" + b"x" * 400_000 + b"'\n")
+    assert await lab.plain(bytes(range(256)) * 12_000, Format.BINARY, whole=True) == ()
+    assert await lab.plain(b"[a]\n" + b"b = c\n" * 100_000, Format.INI, whole=True) == ()
     assert lab.pids == []
 
 
