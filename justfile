@@ -28,7 +28,7 @@ test *arguments:
 test-fast *arguments:
     @"{{ bin }}/pytest" --quiet tests/core tests/blocking tests/cli tests/miwen tests/rpc "$@"
 
-# Fuzz what reads hostile bytes: SECONDS [metadata|values|guard|documents|globs|trees] [SEED]
+# Fuzz what reads hostile bytes: SECONDS [metadata|values|guard|documents|plain|globs|trees] [SEED]
 fuzz *arguments:
     @PYTHONPATH=tests "{{ bin }}/python" -m fuzz.run "$@"
 

@@ -31,7 +31,7 @@ class _Print:
         sys.stderr.write(f"{tool.value}: {text}\n")
 
 
-def _tool_settings() -> ToolSettings:
+def tool_settings() -> ToolSettings:
     environment = dict(os.environ)
     assets = environment.get("KUBEBUILDER_ASSETS")
     search_path = environment.get("PATH", os.defpath)
@@ -57,7 +57,7 @@ def _tool_settings() -> ToolSettings:
 @pytest.fixture(scope="session")
 def tools() -> dict[str, Path]:
     """Paths of `sops`, `etcd` and `kube-apiserver`; the first run on a machine builds them."""
-    resolved = trio.run(resolve_all, list(Tool), _tool_settings(), _Print())
+    resolved = trio.run(resolve_all, list(Tool), tool_settings(), _Print())
     return {tool.value: each.path for tool, each in resolved.items()}
 
 

@@ -34,15 +34,48 @@ async def build(tool: Tool, settings: ToolSettings, making: Making, report: Call
         WayError: there is no Go and none can be installed, or the build failed; quotes the last lines of its output.
     """
     pin = PINS[tool]
+    packaged = importlib.resources.files("jiemi.controlplane") / "modules" / tool.value
+    files = {name: (packaged / name).read_bytes() for name in ("go.mod", "go.sum")}
+    return await build_module(
+        files,
+        pin.package,
+        settings,
+        making,
+        report,
+        name=tool.value,
+        ldflags=pin.ldflags,
+        what=f"building {pin.version}",
+    )
+
+
+async def build_module(
+    files: Mapping[str, bytes],
+    package: str,
+    settings: ToolSettings,
+    making: Making,
+    report: Callable[[str], None],
+    *,
+    name: str,
+    ldflags: str,
+    what: str,
+) -> Path:
+    """Build a package of a Go module in the directory of `making`; returns the program.
+
+    Args:
+        files: all of the module, by name.
+        name: the program's.
+
+    Raises:
+        WayError: as `build`.
+    """
     go, version = await find_go(settings, making, report)
     source = making.directory / "module"
     scratch = making.directory / "go-tmp"
     source.mkdir()
     scratch.mkdir()
-    packaged = importlib.resources.files("jiemi.controlplane") / "modules" / tool.value
-    for name in ("go.mod", "go.sum"):
-        (source / name).write_bytes((packaged / name).read_bytes())
-    program = making.directory / tool.value
+    for each, content in files.items():
+        (source / each).write_bytes(content)
+    program = making.directory / name
     environment = _environment(settings) | {
         # Where it makes its half-done files: they go when `making` ends, however the build ended.
         "GOTMPDIR": str(scratch),
@@ -52,10 +85,9 @@ async def build(tool: Tool, settings: ToolSettings, making: Making, report: Call
         **({"GOROOT": str(go.parent.parent)} if go.is_relative_to(making.cache.directory) else {}),
     }
     command: list[str | Path] = [
-        go, "build", "-v", "-mod=readonly", "-trimpath", "-ldflags", pin.ldflags, "-o", program, pin.package,
+        go, "build", "-v", "-mod=readonly", "-trimpath", "-ldflags", ldflags, "-o", program, package,
     ]  # fmt: skip
-    what = f"building {pin.version} with Go {version}"
-    await _run(command, environment, settings.build_timeout_seconds, source, what, report)
+    await _run(command, environment, settings.build_timeout_seconds, source, f"{what} with Go {version}", report)
     return program
 
 

@@ -37,6 +37,9 @@ MAX_NODES = 200_000
 """The most scalars and collections in one file, aliases counted as what they stand for. A ConfigMap that fills
 etcd's 1.5 MiB with short keys has about 50,000; reading so many takes the parser some 4 s."""
 
+MAX_BYTES = 8 * 1024 * 1024
+"""The most that a file's documents may come to, in JSON, where nothing else is said."""
+
 MAX_DEPTH = 100
 """The deepest nesting. A CustomResourceDefinition of a recursive-looking API reaches about 40."""
 
@@ -91,13 +94,16 @@ _ENDINGS = (
 )
 
 
-def parse_documents(data: bytes, format: Format, *, max_documents: int) -> tuple[bytes, ...]:
+def parse_documents(
+    data: bytes, format: Format, *, max_documents: int, max_bytes: int = MAX_BYTES
+) -> tuple[bytes, ...]:
     """The documents of a file, each as one JSON text in UTF-8 with sorted keys and no spaces.
 
     Args:
         data: the decrypted file. That of a YAML file may be JSON, and that of a dotenv or INI file is.
         format: not that of a binary file, which has no documents.
         max_documents: the most that may be in it, empty ones not counted.
+        max_bytes: the most that they may come to.
 
     Returns:
         Any JSON value each, in the order of the file. YAML documents that hold nothing (or null) are left out.
@@ -109,17 +115,24 @@ def parse_documents(data: bytes, format: Format, *, max_documents: int) -> tuple
     if text is None:
         raise JiemiError("UnknownFormat", "its content is not UTF-8 text")
     if format in (Format.JSON, Format.DOTENV, Format.INI):
-        return (_to_json(_parse_json(text), 1),)
+        return _bounded([_to_json(_parse_json(text), 1)], max_bytes)
     if text.startswith("{"):
         with contextlib.suppress(_NotJsonError):
-            return (_to_json(_merge(_parse_json(text)), 1),)
+            return _bounded([_to_json(_merge(_parse_json(text)), 1)], max_bytes)
     found: list[bytes] = []
-    for number, value in enumerate(_parse_yaml(text), start=1):
+    for number, value in enumerate(_parse_yaml(text, max_bytes), start=1):
         if value is None:
             continue
         if len(found) == max_documents:
             raise JiemiError("LimitExceeded", f"the file has more than {max_documents} documents")
         found.append(_to_json(value, number))
+        _bounded(found, max_bytes)
+    return tuple(found)
+
+
+def _bounded(found: list[bytes], max_bytes: int) -> tuple[bytes, ...]:
+    if sum(map(len, found)) > max_bytes:
+        raise JiemiError("LimitExceeded", f"the documents are larger than Krapao's limit of {max_bytes} bytes")
     return tuple(found)
 
 
@@ -233,6 +246,7 @@ class _Open:
     value: dict[str, Any] | list[Any]
     anchor: str | None
     nodes: int = 1
+    characters: int = 0
     height: int = 0
     key: Any = _NO_KEY
     merged: list[dict[str, Any]] = attrs.field(factory=list)
@@ -241,12 +255,13 @@ class _Open:
 class _Builder:
     """Builds one document after the other from the events of the parser."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int) -> None:
         self.number = 0
+        self._repeated_bytes_left = max_bytes
         self._line = 0
         self._nodes = 0
         self._stack: list[_Open] = []
-        self._anchors: dict[str, tuple[Any, int, int]] = {}
+        self._anchors: dict[str, tuple[Any, int, int, int]] = {}
         self._root: Any = None
 
     def refuse(self, reason: str, what: str) -> NoReturn:
@@ -303,16 +318,19 @@ class _Builder:
             for other in done.merged:  # earlier ones win, and the mapping's own keys over all
                 for key, value in other.items():
                     done.value.setdefault(key, value)
-        self._place(done.value, done.nodes, done.anchor, done.height + 1)
+        self._place(done.value, done.nodes, done.anchor, done.height + 1, done.characters)
 
     def _alias(self, anchor: str) -> None:
         if anchor not in self._anchors:
             self.refuse("UnknownFormat", "an alias without its anchor before it")
-        value, nodes, height = self._anchors[anchor]
+        value, nodes, height, characters = self._anchors[anchor]
         self._count(nodes)
+        self._repeated_bytes_left -= characters
+        if self._repeated_bytes_left < 0:
+            self.refuse("LimitExceeded", "its aliases repeat too much text")
         if len(self._stack) + height > MAX_DEPTH:
             self.refuse("LimitExceeded", f"nested deeper than {MAX_DEPTH}")
-        self._place(value, nodes, None, height)
+        self._place(value, nodes, None, height, characters)
 
     def _scalar(self, event: Any) -> None:
         self._count(1)
@@ -321,7 +339,7 @@ class _Builder:
         if parent is not None and isinstance(parent.value, dict) and parent.key is _NO_KEY:
             self._key(parent, event, tag, plain)
             return
-        self._place(self._value(event.value, tag, plain), 1, event.anchor, 0)
+        self._place(self._value(event.value, tag, plain), 1, event.anchor, 0, len(event.value))
 
     def _key(self, parent: _Open, event: Any, tag: str | None, plain: bool) -> None:
         if tag == _TAG + "merge" or (tag is None and plain and event.value == "<<"):
@@ -333,8 +351,9 @@ class _Builder:
         if key in parent.value:
             self.refuse("UnknownFormat", "the same key twice in one mapping")
         if event.anchor is not None:
-            self._anchors[event.anchor] = (key, 1, 0)
+            self._anchors[event.anchor] = (key, 1, 0, len(key))
         parent.key = key
+        parent.characters += len(key)
 
     def _value(self, text: str, tag: str | None, plain: bool) -> Any:
         if tag in _TEXT_TAGS or (tag is None and not plain):
@@ -346,14 +365,15 @@ class _Builder:
             self.refuse("UnknownFormat", "a tag that JSON has no value for, or that does not fit its value")
         return float(value) if tag == _TAG + "float" else value
 
-    def _place(self, value: Any, nodes: int, anchor: str | None, height: int) -> None:
+    def _place(self, value: Any, nodes: int, anchor: str | None, height: int, characters: int) -> None:
         if anchor is not None:
-            self._anchors[anchor] = (value, nodes, height)
+            self._anchors[anchor] = (value, nodes, height, characters)
         if not self._stack:
             self._root = value
             return
         parent = self._stack[-1]
         parent.nodes += nodes
+        parent.characters += characters
         parent.height = max(parent.height, height)
         if isinstance(parent.value, list):
             parent.value.append(value)
@@ -412,8 +432,8 @@ def _plain(text: str) -> Any:  # noqa: PLR0911 - a table, but for the numbers
     return int(digits_only) if number is not None else as_double
 
 
-def _parse_yaml(text: str) -> Iterator[Any]:
-    builder = _Builder()
+def _parse_yaml(text: str, max_bytes: int) -> Iterator[Any]:
+    builder = _Builder(max_bytes)
     for event in _events(text):
         if builder.take(event):
             yield builder.pop()

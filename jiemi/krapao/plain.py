@@ -6,6 +6,7 @@ itself would look at) and anything is encrypted, it is sops that decides what it
 it is refused. Both are looked for in the values as they are read, so no way to escape a letter hides them, and where
 the file can't be read, in its bytes.
 
+YAML and JSON are read as kubectl reads them (`jiemi.krapao.kubectl_yaml`), and it is in those values that is looked.
 A plain dotenv file is read as sops reads it (stores/dotenv/store.go of v3.13): a line is `NAME=VALUE`, `\\n` in a value
 is a line's end, `#` begins a comment, and nothing is quoted or trimmed.
 """
@@ -14,11 +15,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from jiemi.core.ciphertext import ENCRYPTED, format_of_content
-from jiemi.core.documents import Format, parse_documents
+from jiemi.core.documents import MAX_NODES, Format, parse_documents
 from jiemi.core.errors import JiemiError
+from jiemi.krapao.kubectl_yaml.stream import read_stream
 
 _ENCRYPTED_COMMENT = re.compile(rb"#[ \t]*ENC\[AES256_GCM,data:")
 _ENCRYPTED_SOMEWHERE = re.compile(rb"(?:^|[\s=:;#,>|\"'`({\[])ENC\[AES256_GCM,data:", re.MULTILINE)
@@ -30,21 +34,34 @@ _SOPS_SECTION = re.compile(rb"^[ \t]*\[[ \t]*sops[ \t]*\]", re.MULTILINE)
 _SOPS_VARIABLE = re.compile(rb"^sops_", re.MULTILINE)
 
 
-def read_plain(data: bytes, format: Format, *, whole: bool, max_documents: int) -> tuple[bytes, ...] | None:
-    """The documents of a plain file, as `parse_documents` gives them; none where the file itself is wanted.
+def read_plain(
+    data: bytes, format: Format, *, whole: bool, max_documents: int, max_bytes: int, max_values: int = MAX_NODES
+) -> tuple[bytes, ...] | None:
+    """The documents of a plain file, each as JSON (`read_stream`); none where the file itself is wanted.
 
     Args:
         whole: whether the file itself is wanted. Then it need not be of its format.
+        max_documents: the most that may be in it, empty ones not counted.
+        max_bytes: the most that they may come to.
+        max_values: as for `read_stream`.
 
     Returns:
         None where the file may be encrypted, and sops is to be asked.
 
     Raises:
         JiemiError: NotEncrypted where it is neither plain nor encrypted; UnknownFormat, LimitExceeded.
+        OverBudget: it has more than `max_values`.
     """
     match format:
         case Format.YAML | Format.JSON:
-            return _read_tree(data, format, whole, max_documents)
+            read = partial(
+                read_stream,
+                json_only=format is Format.JSON,
+                max_documents=max_documents,
+                max_bytes=max_bytes,
+                max_values=max_values,
+            )
+            return _read_tree(data, format, whole, read)
         case Format.DOTENV:
             return _read_dotenv(data, whole, max_documents)
         case Format.INI:
@@ -62,11 +79,13 @@ def read_plain(data: bytes, format: Format, *, whole: bool, max_documents: int) 
     return ()
 
 
-def _read_tree(data: bytes, format: Format, whole: bool, max_documents: int) -> tuple[bytes, ...] | None:
+def _read_tree(
+    data: bytes, format: Format, whole: bool, read: Callable[[bytes], tuple[bytes, ...]]
+) -> tuple[bytes, ...] | None:
     if format is Format.YAML and _SOPS_AT_TOP.search(data) is not None and ENCRYPTED.encode() in data:
-        return None  # as sops writes it; the parser takes a second for a megabyte
+        return None  # as sops writes it: what is in it need not be read
     try:
-        found = parse_documents(data, format, max_documents=max_documents)
+        found = read(data)
     except JiemiError as error:
         failure = error.failure
     else:

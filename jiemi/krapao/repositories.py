@@ -21,6 +21,7 @@ from jiemi.blocking.fair_limiter import FairLimiter
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.krapao.decryption.port import Decrypter
 from jiemi.krapao.git_port import OpenGitStore, Ref
+from jiemi.krapao.reading import Reading
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.urls import Location, parse_url
 from jiemi.krapao.worker import Worker
@@ -65,12 +66,14 @@ class Repositories:
         open_store: OpenGitStore,
         decrypter: Decrypter,
         settings: KrapaoSettings,
+        reading: Reading,
         charge: Charge = lambda *_: contextlib.nullcontext(),
     ) -> None:
         self._nursery = nursery
         self._open_store = open_store
         self._decrypter = decrypter
         self._settings = settings
+        self._reading = reading
         self._charge = charge
         self._parsers = FairLimiter(_PARSERS)
         self._entries: dict[tuple[Location, GitCredentials], _Entry] = {}
@@ -127,7 +130,9 @@ class Repositories:
         try:
             with entry.scope:
                 async with self._open_store(location, credentials) as store, trio.open_nursery() as nursery:
-                    entry.worker = Worker(location.url, store, self._decrypter, self._settings, nursery, self._parsers)
+                    entry.worker = Worker(
+                        location.url, store, self._decrypter, self._settings, nursery, self._parsers, self._reading
+                    )
                     entry.ready.set()
                     await trio.sleep_forever()
         finally:

@@ -52,7 +52,7 @@ async def open_service(settings: KrapaoSettings, metrics: KrapaoMetrics | None =
         try:
             async with open_decrypter(settings, metrics) as decrypter, trio.open_nursery() as nursery:
                 nursery.start_soon(_keep_within_bound, clones)
-                yield Repositories(nursery, clones.open, decrypter, settings, clones.charge)
+                yield Repositories(nursery, clones.open, decrypter, settings, decrypter.reading, clones.charge)
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             # What the caller's own block raised leaves as it was raised, out of the nurseries here.

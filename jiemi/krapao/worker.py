@@ -25,7 +25,7 @@ import trio
 from jiemi.blocking.askers import Askers
 from jiemi.blocking.fair_limiter import FairLimiter
 from jiemi.core.ciphertext import format_of_content
-from jiemi.core.documents import Format, format_of, parse_documents
+from jiemi.core.documents import Format, format_of
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes
 from jiemi.krapao.decryption.port import Decrypter
@@ -33,7 +33,7 @@ from jiemi.krapao.fair_threads import FairThreads
 from jiemi.krapao.file_opener import FileOpener, with_warning
 from jiemi.krapao.flights import Flight, Flights
 from jiemi.krapao.git_port import Advertised, GitStore, Ref
-from jiemi.krapao.plain import read_plain
+from jiemi.krapao.reading import Reading
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.trees import CONFIG, MAX_CONFIG_DEPTH
 from jiemi.rpc.contract import Files, FilesRequest, Head, Rendered, RenderRequest, is_revision
@@ -65,8 +65,10 @@ class Worker:
         settings: KrapaoSettings,
         nursery: trio.Nursery,
         parsers: FairLimiter,
+        reading: Reading,
     ) -> None:
         self._name = name
+        self._reading = reading
         self._log = log.bind(repository=name)
         self._store = store
         self._decrypter = decrypter
@@ -243,7 +245,7 @@ class Worker:
             return self._within_limit(await self._only_nested(data, format, request, files, threads, error))
         documents: tuple[SensitiveBytes, ...] = ()
         if not whole:
-            documents = await threads.run(self._parse, decrypted.plain, format)
+            documents = await self._reading.decrypted(decrypted.plain, format, threads=threads)
         content = decrypted.plain if whole else None
         rendered = Rendered(request.revision, documents, content, encryption, decrypted.vault_address)
         return self._within_limit(await files.open_nested(with_warning(rendered, format)))
@@ -252,7 +254,7 @@ class Worker:
         self, data: bytes, format: Format, whole: bool, request: RenderRequest, threads: FairThreads
     ) -> Rendered | None:
         """A plain file; None where sops is to be asked. Raises JiemiError: as `read_plain`."""
-        documents = await threads.run(self._read_plain, data, format, whole)
+        documents = await self._reading.plain(data, format, whole=whole, threads=threads)
         if documents is None:
             return None
         content = SensitiveBytes(data) if whole else None
@@ -294,25 +296,12 @@ class Worker:
                     raise
         return None
 
-    # Not interruptible, but bounded: by max_file_bytes, max_rendered_bytes and the parser's own limits.
-
-    def _read_plain(self, data: bytes, format: Format, whole: bool) -> tuple[SensitiveBytes, ...] | None:
-        found = read_plain(data, format, whole=whole, max_documents=self._settings.max_documents)
-        return self._bounded(found) if found is not None else None
-
-    def _parse(self, plain: SensitiveBytes, format: Format) -> tuple[SensitiveBytes, ...]:
-        return self._bounded(parse_documents(plain.reveal(), format, max_documents=self._settings.max_documents))
-
     def _within_limit(self, rendered: Rendered) -> Rendered:
         """What is left of the file's limit after each of its values was within it. Raises JiemiError: LimitExceeded."""
-        self._bounded(tuple(each.reveal() for each in rendered.documents))
-        return rendered
-
-    def _bounded(self, found: tuple[bytes, ...]) -> tuple[SensitiveBytes, ...]:
-        if sum(len(each) for each in found) > self._settings.max_rendered_bytes:
-            limit = self._settings.max_rendered_bytes
+        limit = self._settings.max_rendered_bytes
+        if sum(map(len, rendered.documents)) > limit:
             raise JiemiError("LimitExceeded", f"the documents are larger than Krapao's limit of {limit} bytes")
-        return tuple(SensitiveBytes(each) for each in found)
+        return rendered
 
     async def _allowed(self, ref: Ref, revision: str, askers: Askers) -> Advertised:
         """What the host said about a revision to these credentials."""

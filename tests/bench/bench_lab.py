@@ -11,7 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import trio
-from controlplane_fixtures import _Print, _tool_settings
+from controlplane_fixtures import _Print, tool_settings
 from e2e_lab import Lab, git_server
 from own_control_plane import open_own_control_plane
 
@@ -23,7 +23,7 @@ from jiemi.controlplane.tools import resolve_all
 def open_lab() -> Iterator[tuple[Lab, int]]:
     """The lab, and the process id of its kube-apiserver; everything is ended with the context."""
     tools = {
-        tool.value: each.path for tool, each in trio.run(resolve_all, list(Tool), _tool_settings(), _Print()).items()
+        tool.value: each.path for tool, each in trio.run(resolve_all, list(Tool), tool_settings(), _Print()).items()
     }
     parent = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with (

@@ -99,6 +99,49 @@ def test_globs_the_file_to_decrypt_and_plain_files_are_applied_together(running:
     assert failures(status) == {}
 
 
+def test_a_plain_manifest_means_to_the_api_server_what_it_means_to_kubectl(running: Running) -> None:
+    plain = running.project("yaml-11")
+    manifest = b"""\
+# A comment
+---
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: one-words
+  annotations: {on: "off"}
+immutable: yes
+data:
+  no: 'no'
+  0644: "0644"
+  tab:\t"x"
+--- # and another
+apiVersion: v1
+kind: Service
+metadata: {name: one-ports}
+spec:
+  publishNotReadyAddresses: On
+  selector: {a: b}
+  ports:
+  - &port {name: a, port: 0x1F90}
+  - <<: *port
+    name: b
+    port: 1e3
+    targetPort: 0o17
+"""
+    revision = plain.push_files({"a.yaml": running.encrypt(secret("one-sealed", k="1")), "plain.yaml": manifest})
+    plain.set("plain.yaml", source={"fileToDecrypt": "a.yaml"})
+    plain.synced(revision)
+    words = plain.object(plain.config_path("one-words"))
+    assert words is not None
+    assert (words["immutable"], words["data"]) == (True, {"false": "no", "420": "0644", "tab": "x"})
+    assert words["metadata"]["annotations"]["true"] == "off"
+    service = plain.object(f"/api/v1/namespaces/{NAMESPACE}/services/one-ports")
+    assert service is not None
+    assert service["spec"]["publishNotReadyAddresses"] is True
+    ports = [(each["name"], each["port"], each["targetPort"]) for each in service["spec"]["ports"]]
+    assert ports == [("a", 8080, 8080), ("b", 1000, 15)]
+
+
 def test_the_file_to_decrypt_must_be_encrypted_and_ciphertext_never_passes_for_plain_text(running: Running) -> None:
     lost = running.project("lost")
     encrypted = running.encrypt(secret("lost-a", k="canary"))

@@ -19,8 +19,10 @@ import attrs
 import trio
 import trio.testing
 from krapao_services import lent
+from kubectl_yaml_samples import DOCUMENTS as MANIFESTS
+from kubectl_yaml_samples import TOKENS as MANIFEST_TOKENS
 
-from jiemi.core.ciphertext import decoded, find_ciphertext, format_of_content, holds_ciphertext, unescaped
+from jiemi.core.ciphertext import ENCRYPTED, decoded, find_ciphertext, format_of_content, holds_ciphertext, unescaped
 from jiemi.core.documents import Format, parse_documents
 from jiemi.core.errors import REASONS, JiemiError
 from jiemi.core.globs import is_excluded, matches_path
@@ -48,6 +50,7 @@ from jiemi.krapao.decryption.keyservice import (
 from jiemi.krapao.decryption.mac import is_mac_only_encrypted
 from jiemi.krapao.decryption.metadata import read_encryption
 from jiemi.krapao.line_ends import with_carriage_returns
+from jiemi.krapao.plain import read_plain
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.trees import Trees, split_path
 from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, HuaweiKey, PgpKey, VaultKey
@@ -297,6 +300,53 @@ DOCUMENTS = Target(
         b"#",
         b",",
     ),
+)
+
+
+# Plain manifests
+
+
+def _check_plain(data: bytes) -> str:
+    format, whole = (Format.JSON if data[:1] == b"\x01" else Format.YAML), data[:1] == b"\x02"
+    try:
+        found = read_plain(data[1:], format, whole=whole, max_documents=20, max_bytes=1 << 20)
+    except JiemiError as error:
+        assert error.__cause__ is None, "an error that carries the parser's"
+        assert error.failure.reason in REASONS
+        return "".join(char for char in str(error) if not char.isdecimal())
+    if found is None:
+        return "sops is asked"
+    assert len(found) <= 20
+    assert not (found and whole)
+    for each in found:
+        value = json.loads(each)
+        assert value is not None
+        # Neither what sops encrypts nor its block is ever taken for plain.
+        assert not (isinstance(value, dict) and "sops" in value)
+        assert not _texts_with(value, ENCRYPTED)
+        assert json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode() == each
+    return f"{len(found)} {sorted({_shape(json.loads(each)) for each in found})}"
+
+
+def _texts_with(value: object, beginning: str) -> bool:
+    if isinstance(value, dict):
+        return any(_texts_with(each, beginning) for each in value.values())
+    if isinstance(value, list):
+        return any(_texts_with(each, beginning) for each in value)
+    return isinstance(value, str) and value.lstrip().startswith(beginning)
+
+
+PLAIN = Target(
+    _check_plain,
+    (
+        *(b"\x00" + document for document in MANIFESTS),
+        b"\x00a: ENC[AES256_GCM,data:x]\nsops:\n  mac: ENC[AES256_GCM,data:x]\n",
+        b"\x00x: &x {sops: {}}\n<<: *x\n",
+        b'\x01{"a": [1, 2.5e3, "x"], "sops": {}}',
+        b"\x02a: |\n  ENC[AES256_GCM,data:x]\n",
+    ),
+    (*MANIFEST_TOKENS, b"sops", b"ENC[AES256_GCM,data:", b"\\x45NC[AES256_GCM,data:"),
+    max_bytes=2_000,
 )
 
 
@@ -725,6 +775,7 @@ TARGETS = {
     "values": VALUES,
     "guard": GUARD,
     "documents": DOCUMENTS,
+    "plain": PLAIN,
     "globs": GLOBS,
     "trees": TREES,
 }

@@ -154,6 +154,80 @@ CASES = (
         so="plain",
         plain=[{"a": "it looks like ENC[AES256_GCM,data:x]"}],
     ),
+    _case(
+        "kubectls-words",
+        "words that are text in YAML 1.2 and none in kubectl's",
+        lambda _: b"a: off\nb: 0644\nc:\tyes\n",
+        gets=OPENS,
+        so="plain, as kubectl reads it",
+        plain=[{"a": False, "b": 420, "c": True}],
+    ),
+    _case("many-values", "201,000 values", lambda _: b"- a\n" * 201_000, gets="LimitExceeded"),
+    _case(
+        "dear",
+        "190,000 values, which take seconds to read",
+        lambda _: b"- a\n" * 190_000,
+        gets=OPENS,
+        so="plain; it is read in a process of its own, at a lower priority",
+        plain=[["a"] * 190_000],
+    ),
+    _case("dashes", "4 MiB of `- - - -`", lambda _: b"- " * 2_000_000, gets="LimitExceeded"),
+    _case("braces", "4 MiB of `{{{{`", lambda _: b"{" * 4_000_000, gets="LimitExceeded"),
+    _case("entries", "2,000,000 empty entries", lambda _: b"-\n" * 2_000_000, gets="LimitExceeded"),
+    _case(
+        "separators", "1,000,000 documents with nothing in them", lambda _: b"---\n" * 1_000_000, gets="LimitExceeded"
+    ),
+    _case(
+        "huge-text",
+        "one text of 4 MB",
+        lambda _: b"a: " + b"x" * 4_000_000,
+        gets=OPENS,
+        so="plain",
+        plain=[{"a": "x" * 4_000_000}],
+    ),
+    _case(
+        "repeated-text",
+        "a text of 300 KB that 4,000 aliases repeat",
+        lambda _: b"a: &a '" + b"x" * 300_000 + b"'\nb: [" + b"*a, " * 4_000 + b"]",
+        gets="LimitExceeded",
+    ),
+    _case(
+        "anchors",
+        "90,000 anchors, and none of them used",
+        lambda _: b"".join(b"- &a%d x\n" % number for number in range(90_000)),
+        gets=OPENS,
+        so="plain",
+        plain=[["x"] * 90_000],
+    ),
+    _case(
+        "merges",
+        "merge keys of merge keys, which stand for a billion keys",
+        lambda _: (
+            b"m0: &m0 {a: b}\n"
+            + b"".join(
+                b"m%d: &m%d {<<: [%s]}\n" % (level, level, b",".join([b"*m%d" % (level - 1)] * 10))
+                for level in range(1, 10)
+            )
+        ),
+        gets="LimitExceeded",
+    ),
+    _case("own-alias", "a list that holds itself", lambda _: b"a: &a [*a]\n", gets="UnknownFormat"),
+    _case(
+        "number", "a number of 4,000,000 digits", lambda _: b'{"a": ' + b"9" * 4_000_000 + b"}", gets="LimitExceeded"
+    ),
+    _case(
+        "hidden-document",
+        "a document behind `...`, which kubectl does not read",
+        lambda _: b"a: b\n...\nc: d\n",
+        gets="UnknownFormat",
+        says="which kubectl would not read",
+    ),
+    _case(
+        "merged-block",
+        "`sops` at the top by a merge key, and an encrypted value",
+        lambda lab: f"x: &x {{sops: {{}}, b: '{_one_value(lab)}'}}\n<<: *x\n".encode(),
+        gets="NotEncrypted",
+    ),
     _case("name-twice", "a name twice", lambda _: b"a: b\na: c\n", gets="UnknownFormat"),
     _case("dotenv-name-twice", "a variable twice", lambda _: b"A=b\nA=c\n", "s.env", gets="UnknownFormat"),
 )

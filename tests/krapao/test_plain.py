@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from pathlib import Path
@@ -11,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jiemi.core.ciphertext import ENCRYPTED
-from jiemi.core.documents import Format, format_of, parse_documents
+from jiemi.core.documents import Format, format_of
 from jiemi.core.errors import JiemiError
+from jiemi.krapao.kubectl_yaml.stream import read_stream
 from jiemi.krapao.plain import read_plain
 
 DATA = Path(__file__).parents[1] / "data"
@@ -21,7 +23,9 @@ SAMPLES = sorted(path for path in DATA.glob("sops-*/*") if path.is_file())
 
 
 def read(data: bytes | str, format: Format, *, whole: bool = False) -> list[object] | None:
-    found = read_plain(data.encode() if isinstance(data, str) else data, format, whole=whole, max_documents=10)
+    found = read_plain(
+        data.encode() if isinstance(data, str) else data, format, whole=whole, max_documents=10, max_bytes=1 << 20
+    )
     return None if found is None else [json.loads(each) for each in found]
 
 
@@ -76,7 +80,7 @@ def test_a_file_that_is_wanted_whole_need_not_be_of_its_format(data: bytes | str
 @pytest.mark.parametrize(
     ("data", "format", "why"),
     [
-        ("a: [", Format.YAML, "UnknownFormat: its content is not YAML: line 1"),
+        ("a: [", Format.YAML, "UnknownFormat: document 1, line 2: it is not YAML"),
         ("a: 1\na: 2\n", Format.YAML, "UnknownFormat: document 1, line 2: the same key twice"),
         ("{", Format.JSON, "UnknownFormat: its content is not JSON: line 1"),
         (b"{\xff}", Format.BINARY, ""),
@@ -137,6 +141,13 @@ def test_a_file_whose_metadata_was_lost_is_refused(path: Path, whole: bool) -> N
         (f"#{SEALED}\na: 1\n", Format.YAML),
         (f"a: [{SEALED}\n", Format.YAML),
         (f"a: 1\na: {SEALED}\n", Format.YAML),
+        (f"a: !!binary {base64.b64encode(SEALED.encode()).decode()}\n", Format.YAML),
+        (f"a: !x {SEALED}\n", Format.YAML),
+        (f"a: &x {SEALED}\nb: *x\n", Format.YAML),
+        (f"a: 1\n...\nb: {SEALED}\n", Format.YAML),
+        (f"a: 1\n--- b: {SEALED}\n", Format.YAML),
+        (f"a: '\n\n  {SEALED}'\n", Format.YAML),
+        (f'{{"a": 1}}{{"b": "{SEALED}"}}', Format.YAML),
         (json.dumps({"a": [SEALED]}), Format.JSON),
         (json.dumps({"a": SEALED}).replace("ENC", "\\u0045NC"), Format.JSON),
         (json.dumps({"a": SEALED}) + "x", Format.JSON),
@@ -167,6 +178,15 @@ def test_a_value_that_is_encrypted_is_seen_wherever_it_hides(data: str, format: 
         ("{{a: '{}', sops: {{}}}}\n", Format.YAML),
         ("a: [\nsops:\n  mac: {}\n", Format.YAML),
         ("#{}\nsops: {{}}\n", Format.YAML),
+        ("a: {}\rsops: {{}}\r", Format.YAML),
+        ("a: {}\u0085sops: {{}}\u0085", Format.YAML),
+        ("a: {}\u2028sops: {{}}\n", Format.YAML),
+        ("x: &x {{sops: {{}}}}\n<<: *x\nb: {}\n", Format.YAML),
+        ("a: {}\n---\n{{sops: {{}}}}\n", Format.YAML),
+        ('{{"a": "{}"}}{{"sops": {{}}}}', Format.YAML),
+        ('{{"a": "{}"}}{{"sops": {{}}}}', Format.JSON),
+        ("!!str sops: {}\n", Format.YAML),
+        ("!!binary c29wcw==: {}\n", Format.YAML),
         ('{{"\\u0073ops": "{}"}}', Format.JSON),
         ('{{"a": "{}", "sops": null}}', Format.JSON),
         ('{{"data": "{}", "sops": {{}}}}', Format.BINARY),
@@ -210,13 +230,13 @@ def test_sops_is_asked_about_what_can_not_be_read_here(data: bytes, format: Form
 def test_any_bytes_are_plain_or_not_or_told_by_a_reason(format: Format, data: bytes | str, whole: bool) -> None:
     raw = data.encode() if isinstance(data, str) else data
     try:
-        found = read_plain(raw, format, whole=whole, max_documents=10)
+        found = read_plain(raw, format, whole=whole, max_documents=10, max_bytes=1 << 20)
     except JiemiError as error:
         assert error.__cause__ is None
         assert error.failure.reason in {"NotEncrypted", "UnknownFormat", "LimitExceeded"}
         return
     if found and format in (Format.YAML, Format.JSON):
-        assert found == parse_documents(raw, format, max_documents=10)
+        assert found == read_stream(raw, max_documents=10, max_bytes=1 << 20)
     assert not (found and whole)
 
 

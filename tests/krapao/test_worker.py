@@ -16,8 +16,10 @@ from jiemi.blocking.askers import Askers
 from jiemi.core.documents import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
+from jiemi.krapao.decryption.confinement import Measures
 from jiemi.krapao.decryption.port import Budget, Decrypted
 from jiemi.krapao.git_port import Advertised, GitStore, Ref
+from jiemi.krapao.reading import Reading
 from jiemi.krapao.repositories import Repositories
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.urls import Location
@@ -135,6 +137,10 @@ class FakeDecrypter:
         self.owned = {**self.owned, owner: keys}
 
 
+async def _unconfined() -> Measures:
+    return Measures()
+
+
 @pytest.fixture
 def git() -> FakeGit:
     return FakeGit()
@@ -148,7 +154,8 @@ def decrypter() -> FakeDecrypter:
 @pytest.fixture
 async def krapao(git: FakeGit, decrypter: FakeDecrypter, tmp_path: Path) -> AsyncIterator[Repositories]:
     async with trio.open_nursery() as nursery:
-        yield Repositories(nursery, git.open, decrypter, KrapaoSettings(state_dir=tmp_path, max_revisions=3))
+        settings = KrapaoSettings(state_dir=tmp_path, max_revisions=3)
+        yield Repositories(nursery, git.open, decrypter, settings, Reading(settings, _unconfined))
         nursery.cancel_scope.cancel()
 
 

@@ -115,6 +115,11 @@ class Guard:
         self.key_expires_at: int | None = None
 
     @property
+    def keys(self) -> tuple[DecryptionKey, ...]:
+        """Those that it was made with."""
+        return self._keys
+
+    @property
     def measures(self) -> Measures:
         """What confines the processes of this run."""
         return self._programs.measures

@@ -18,13 +18,11 @@ dropped; none of their text goes on.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
 from collections.abc import AsyncIterator, Hashable
 from pathlib import Path
-from typing import Any
 
 import attrs
 import outcome
@@ -34,7 +32,7 @@ import trio
 from jiemi.blocking.askers import Askers
 from jiemi.blocking.fair_limiter import FairLimiter, Slot
 from jiemi.core.ciphertext import format_of_content
-from jiemi.core.documents import MAX_NODES, Format, parse_documents
+from jiemi.core.documents import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes
 from jiemi.krapao.decryption.confinement import LIBRARIES, LOADERS, Confinement, Measures
@@ -49,7 +47,9 @@ from jiemi.krapao.decryption.port import Budget, Decrypted
 from jiemi.krapao.decryption.private_folders import private_folder, remove_abandoned, write_file
 from jiemi.krapao.decryption.processes import Finished, Limits, Sandbox, run_program
 from jiemi.krapao.decryption.verdicts import explain
+from jiemi.krapao.fair_threads import FairThreads
 from jiemi.krapao.metrics import KrapaoMetrics
+from jiemi.krapao.reading import Reading
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.keys import DecryptionKey
 
@@ -96,6 +96,7 @@ class SopsDecrypter:
         self._limiter = FairLimiter(settings.decrypt_concurrency)
         self._checkers = FairLimiter(1)
         self._preparing = trio.Lock()
+        self.reading = Reading(settings, self.measures)
         self._measures: Measures | None = None
         self._limits = Limits(
             seconds=settings.decrypt_timeout_seconds,
@@ -238,8 +239,13 @@ class SopsDecrypter:
             raise _explain(finished, data, format, guard)
         plain = finished.stdout
         if output is Format.YAML and b"null" in plain:
-            async with self._checkers.slot(askers):
-                await trio.to_thread.run_sync(_require_all_values, data, plain, limiter=trio.CapacityLimiter(1))
+            threads = FairThreads(self._checkers, askers)
+            if await self.reading.lost_values(data, SensitiveBytes(plain), threads=threads):
+                raise JiemiError(
+                    "DecryptionFailed",
+                    "sops loses a text of several lines that begins with a tab where a file has several documents (or "
+                    "begins with ---): put that document into a file of its own",
+                )
         elif output is Format.JSON and b"\\ufffd" in plain and _NO_TEXT.search(plain) is not None:
             raise JiemiError("UnknownFormat", "a value of the file is no UTF-8 text: keep it as base64 under `data`")
         return Decrypted(SensitiveBytes(plain), guard.vault_address, guard.key_expires_at)
@@ -305,29 +311,6 @@ def _output_format(data: bytes, format: Format) -> Format:
     except UnicodeDecodeError:  # yaml.v3 reads UTF-16 too, where document marks look different
         return format
     return Format.JSON if _MAY_BEGIN_A_DOCUMENT.search(data) is None else format
-
-
-def _require_all_values(data: bytes, plain: bytes) -> None:
-    """Refuse YAML of sops's in which values became null. Nulls are not encrypted, so the file has them all already."""
-    if _nulls(plain) > _nulls(data):
-        raise JiemiError(
-            "DecryptionFailed",
-            "sops loses a text of several lines that begins with a tab where a file has several documents (or begins "
-            "with ---): put that document into a file of its own",
-        )
-
-
-def _nulls(data: bytes) -> int:
-    documents = parse_documents(data, Format.YAML, max_documents=MAX_NODES)
-    return sum(_nulls_in({**json.loads(each), "sops": 0}) for each in documents)
-
-
-def _nulls_in(value: Any) -> int:
-    if isinstance(value, dict):
-        return sum(map(_nulls_in, value.values()))
-    if isinstance(value, list):
-        return sum(map(_nulls_in, value))
-    return int(value is None)
 
 
 def _no_key(data: bytes, guard: Guard) -> JiemiError:

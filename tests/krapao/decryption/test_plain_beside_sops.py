@@ -32,7 +32,7 @@ async def decrypter(nursery: trio.Nursery, settings: KrapaoSettings, sops_path: 
         ("dotenv", "A=b\r\nC=d\r\n"),
         ("dotenv", " A =b\n=c\nexport D=e\n"),
         ("dotenv", "ключ=значение\\\\n\n"),
-        ("yaml", "a: 0o17\nb: 1.5\nc: yes\nd: |\n  x\n   y\n"),
+        ("yaml", "a: 0o17\nb: 1.5\nc: 'yes'\nd: |\n  x\n   y\n"),
         ("yaml", "a: 1\n---\nb: 'x'\n"),
         ("json", '{"a": [1, true, null, "x"], "b": {}}'),
     ],
@@ -43,8 +43,8 @@ async def test_a_plain_file_is_read_as_sops_reads_it(
     format = Format(kind)
     key = AgeKey(SensitiveText(age_pair.private))
     decrypted = await decrypter.decrypt(encrypt(plain, "--age", age_pair.public, kind=kind), format, (key,))
-    expected = parse_documents(decrypted.plain.reveal(), format, max_documents=10)
-    assert read_plain(plain.encode(), format, whole=False, max_documents=10) == expected
+    expected = parse_documents(decrypted.plain.reveal(), format, max_documents=10, max_bytes=1 << 20)
+    assert read_plain(plain.encode(), format, whole=False, max_documents=10, max_bytes=1 << 20) == expected
 
 
 @pytest.mark.parametrize(
@@ -66,4 +66,4 @@ async def test_what_has_sops_at_its_top_and_nothing_encrypted_opens_neither_way(
         await decrypter.decrypt(data.encode(), Format(kind), (AgeKey(SensitiveText(age_pair.private)),))
     assert caught.value.failure.reason in ("NotEncrypted", "DecryptionFailed")
     with pytest.raises(JiemiError, match="NotEncrypted"):
-        read_plain(data.encode(), Format(kind), whole=False, max_documents=10)
+        read_plain(data.encode(), Format(kind), whole=False, max_documents=10, max_bytes=1 << 20)
