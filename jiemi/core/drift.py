@@ -85,7 +85,8 @@ def drift_of(entry: InventoryEntry, seen: Observation) -> Drift | None:
         return None
     owned = seen.owned
     added = strange_keys(entry, owned)
-    if owned.fields < entry.fields or owned.overwritten:
+    # What is ours in stringData was applied by a release that left nulls there, and changes of it do not show.
+    if owned.fields < entry.fields or owned.overwritten or (owned.texts and _is_secret(entry)):
         by = next(iter(owned.overwritten.values()), None) or owned.last_writer(seen.before)
         return Drift(DriftKind.CHANGED, by, tuple(added), seen.resource_version)
     if added:
@@ -95,9 +96,13 @@ def drift_of(entry: InventoryEntry, seen: Observation) -> Drift | None:
 
 def strange_keys(entry: InventoryEntry, owned: Ownership) -> Mapping[str, str]:
     """Keys that others added to a Secret since it was taken over, each with its manager; none for other kinds."""
-    if (entry.api_version, entry.kind) != ("v1", "Secret"):
+    if not _is_secret(entry):
         return {}
     return {key: manager for key, manager in owned.foreign_keys.items() if key not in entry.kept_keys}
+
+
+def _is_secret(entry: InventoryEntry) -> bool:
+    return (entry.api_version, entry.kind) == ("v1", "Secret")
 
 
 def is_outdated(seen: Observation, applied: str) -> bool:

@@ -19,7 +19,16 @@ from jiemi.core.decryptor_status import InventoryEntry
 from jiemi.core.drift import strange_keys
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.inventory import applied_entry
-from jiemi.core.manifests import STAGES, MadeKind, Manifest, adjusted, made_kind, with_encoded_data
+from jiemi.core.manifests import (
+    STAGES,
+    MadeKind,
+    Manifest,
+    adjusted,
+    described_keys,
+    made_kind,
+    with_encoded_data,
+    without_nulls,
+)
 from jiemi.core.objects import ObjectKey, ObjectRef, Owner
 from jiemi.core.ownership import ownership
 from jiemi.core.readiness import State, readiness
@@ -148,7 +157,7 @@ class Applier:
     def _adjusted(self, manifest: Manifest, *, namespaced: bool) -> Manifest:
         common = self.spec.common_metadata
         return adjusted(
-            with_encoded_data(manifest),
+            with_encoded_data(without_nulls(manifest)),
             namespace=self.spec.target_namespace if namespaced else None,
             labels={**(common.labels if common is not None else {}), **self.owner.labels},
             annotations=common.annotations if common is not None else {},
@@ -251,10 +260,12 @@ class Applier:
                 if not was_there:
                     raise
                 raise not_made(each.ref, failed) from failed
-        entry = applied_entry(each.ref, each.manifest.file, ownership(metadata), before)
-        strange = strange_keys(entry, ownership(metadata))
+        described = described_keys(each.manifest)
+        entry = applied_entry(each.ref, each.manifest.file, ownership(metadata), before, described=described)
+        # Whatever managedFields say, what the manifest gives is never taken out.
+        strange = strange_keys(entry, ownership(metadata)).keys() - described
         if strange and self.spec.drift_policy == "Correct":
-            paths = [("data", key) for key in strange]
+            paths = [("data", key) for key in sorted(strange)]
             metadata = await self.objects.remove_fields(
                 each.ref, paths, resource_version=str(metadata.get("resourceVersion"))
             )
