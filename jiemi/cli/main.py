@@ -151,6 +151,14 @@ def miwen(
             "--no-cross-namespace", help="Refuse objects and dependencies outside a Decryptor's own namespace."
         ),
     ] = False,
+    take_over_from: Annotated[
+        str | None,
+        typer.Option(
+            help="Field managers, separated by commas, that made objects before Jiemi: what it applies too becomes its "
+            "alone. Default: those of kubectl, helm, Flux and Argo CD; '' for none.",
+            metavar="NAMES",
+        ),
+    ] = None,
     metrics_listen: Annotated[
         str | None, typer.Option(help="host:port to serve /metrics for Prometheus on; not served without it.")
     ] = None,
@@ -171,6 +179,7 @@ def miwen(
             policy=policy,
             default_service_account=default_service_account,
             no_cross_namespace=no_cross_namespace,
+            take_over_from=take_over_from,
             metrics_listen=metrics_listen,
         )
 

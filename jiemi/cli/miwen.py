@@ -14,6 +14,7 @@ from jiemi.cli.errors import CommandError
 from jiemi.cli.metrics import metrics_address_of, start_metrics
 from jiemi.cli.running import forbid_core_dumps, run_until_signalled
 from jiemi.core.policy import Policy, read_policy
+from jiemi.core.takeover import DECLARATIVE_MANAGERS
 from jiemi.miwen.kubernetes.port import Account
 from jiemi.miwen.kubernetes.real import KubernetesSettings, open_kubernetes
 from jiemi.miwen.metrics import MiwenMetrics
@@ -35,6 +36,7 @@ def run(
     policy: Path | None,
     default_service_account: str | None,
     no_cross_namespace: bool,
+    take_over_from: str | None,
     metrics_listen: str | None,
 ) -> None:
     """Run Miwen until it is signalled.
@@ -56,6 +58,7 @@ def run(
             default_service_account=_account_name(default_service_account),
             own_namespace_only=no_cross_namespace,
             limited=namespace is not None,
+            merged_managers=_managers(take_over_from),
         ),
         instance=socket.gethostname(),
     )
@@ -83,6 +86,12 @@ def run(
             raise CommandError(f"--alive-file {alive_file} can't be written: {error.strerror}") from error
     forbid_core_dumps()
     run_until_signalled(main)
+
+
+def _managers(names: str | None) -> frozenset[str]:
+    if names is None:
+        return frozenset(DECLARATIVE_MANAGERS)
+    return frozenset(name for each in names.split(",") if (name := each.strip()))
 
 
 def _account_name(name: str | None) -> str | None:

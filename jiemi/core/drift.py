@@ -15,6 +15,7 @@ import attrs
 
 from jiemi.core.decryptor_status import InventoryEntry
 from jiemi.core.ownership import Ownership, ownership
+from jiemi.core.takeover import sharers
 
 
 class DriftKind(enum.Enum):
@@ -31,6 +32,7 @@ class Observation:
         resource_version: of that state.
         owned: whose its fields were; None where the object was deleted.
         deleting: whether its deletion was asked for.
+        sharers: the managers that held a field together with us.
         before: the other managers (`Ownership.others`) when it was seen last as it should be; None where it never was.
     """
 
@@ -38,6 +40,7 @@ class Observation:
     owned: Ownership | None
     deleting: bool = False
     before: Mapping[str, str] | None = attrs.field(default=None, eq=False)
+    sharers: frozenset[str] = attrs.field(default=frozenset(), eq=False)
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any], *, deleted: bool = False) -> Observation:
@@ -47,6 +50,7 @@ class Observation:
             version if isinstance(version, str) else "",
             None if deleted else ownership(metadata),
             metadata.get("deletionTimestamp") is not None,
+            sharers=frozenset() if deleted else sharers(metadata),
         )
 
 

@@ -252,6 +252,11 @@ REASONS: Mapping[str, ReasonInfo] = {
         "Another Decryptor has applied the object already.",
         "Let one of the two describe it. To hand it over, take it out of the first one's files (with `prune: false`).",
     ),
+    "DeployedVersionGone": ReasonInfo(
+        Kind.STALLED,
+        "What is deployed of an object can't be read again, so what others changed of it can't be put right.",
+        "Commit a version of its file that can be applied, or bring back the commit that the message names.",
+    ),
     "KindUnknown": ReasonInfo(
         Kind.WAITING,
         "The cluster serves no such kind.",

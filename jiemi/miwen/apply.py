@@ -38,6 +38,7 @@ from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import JsonObject, Objects
 from jiemi.miwen.parallel import for_each
 from jiemi.miwen.patience import POLL_SECONDS, Patience
+from jiemi.miwen.take_over import TakeOver
 
 SERVED_SECONDS = 60.0
 """How long the CustomResourceDefinitions of one apply may take together until their kinds are served. A tick's own
@@ -111,6 +112,9 @@ class Applier:
         namespace: the Decryptor's.
         owner: as the objects' labels name it.
         applied: told of each object with its resourceVersion, as soon as it is applied.
+        sharers: which managers held fields of an object together with us when it was seen last; None where that is not
+            known.
+        merged: managers whose fields become ours alone where we apply them too.
         is_superseded: asked between two objects, and while something is waited for.
     """
 
@@ -119,6 +123,8 @@ class Applier:
     namespace: str
     owner: Owner
     applied: Callable[[ObjectKey, str], None]
+    sharers: Callable[[ObjectKey], frozenset[str] | None]
+    merged: frozenset[str]
     is_superseded: Callable[[], bool]
 
     async def resolve(self, manifests: Sequence[Manifest]) -> tuple[list[Resolved], list[Refused]]:
@@ -248,8 +254,12 @@ class Applier:
             done.refused.append(Refused(each.ref, each.manifest.file, error.failure))
 
     async def _write(self, each: Resolved, before: InventoryEntry | None, remaker: Remaker) -> InventoryEntry:
+        take_over = TakeOver(self.objects, self.merged if self._takes_over else frozenset())
+        if before is not None and before.fields is not None:
+            await take_over.before(each.ref, self.sharers(each.key))
         try:
-            metadata = await self._apply_again(each)
+            metadata = await take_over.unblocked(each.ref, each.manifest.body, lambda: self._apply_again(each))
+            metadata = await take_over.after(each.ref, metadata)
         except JiemiError as error:
             if error.failure.reason != "FieldImmutable" or not self.spec.force:
                 raise

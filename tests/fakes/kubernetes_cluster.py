@@ -12,7 +12,7 @@ import copy
 import datetime
 import re
 import uuid
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import attrs
@@ -285,6 +285,17 @@ class FakeCluster:
         self._require_changeable(obj, self.objects[key])
         self._admit("UPDATE", obj)
         return self._update(key, obj, FIELD_MANAGER)
+
+    def set_managed_fields(self, key: Key, listed: Sequence[Any]) -> dict[str, Any]:
+        """Replace who owns the fields of an object.
+
+        Raises:
+            Refused: an admission policy refuses it.
+        """
+        obj = copy.deepcopy(self.objects[key])
+        obj["metadata"]["managedFields"] = copy.deepcopy(list(listed))
+        self._admit("UPDATE", obj)
+        return self._store(key, obj)
 
     def create(self, key: Key, obj: dict[str, Any]) -> dict[str, Any]:
         """Create an object that is not there.
