@@ -32,6 +32,7 @@ from jiemi.core.manifests import (
 from jiemi.core.objects import ObjectKey, ObjectRef, Owner
 from jiemi.core.ownership import ownership
 from jiemi.core.readiness import State, readiness
+from jiemi.core.takeover import sharers
 from jiemi.miwen.anew import Remaker, not_made
 from jiemi.miwen.kubernetes import errors
 from jiemi.miwen.kubernetes.discovery import Resource
@@ -111,7 +112,7 @@ class Applier:
         spec: of the Decryptor.
         namespace: the Decryptor's.
         owner: as the objects' labels name it.
-        applied: told of each object with its resourceVersion, as soon as it is applied.
+        applied: told of each object with its resourceVersion and who shares fields with us, as soon as it is applied.
         sharers: which managers held fields of an object together with us when it was seen last; None where that is not
             known.
         merged: managers whose fields become ours alone where we apply them too.
@@ -122,7 +123,7 @@ class Applier:
     spec: DecryptorSpec
     namespace: str
     owner: Owner
-    applied: Callable[[ObjectKey, str], None]
+    applied: Callable[[ObjectKey, str, frozenset[str]], None]
     sharers: Callable[[ObjectKey], frozenset[str] | None]
     merged: frozenset[str]
     is_superseded: Callable[[], bool]
@@ -279,7 +280,7 @@ class Applier:
             metadata = await self.objects.remove_fields(
                 each.ref, paths, resource_version=str(metadata.get("resourceVersion"))
             )
-        self.applied(each.key, str(metadata.get("resourceVersion", "")))
+        self.applied(each.key, str(metadata.get("resourceVersion", "")), sharers(metadata))
         return entry
 
     async def _apply_again(self, each: Resolved) -> JsonObject:

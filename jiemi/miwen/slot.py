@@ -100,10 +100,10 @@ class Slot:
         self._others = {key: others for key, others in self._others.items() if key in inventory}
         self._sharers = {key: sharers for key, sharers in self._sharers.items() if key in inventory}
 
-    def applied(self, key: ObjectKey, resource_version: str) -> None:
+    def applied(self, key: ObjectKey, resource_version: str, sharers: frozenset[str] = frozenset()) -> None:
         """An object was applied; what is older than that is of no interest."""
         self._applied[key] = resource_version
-        self._sharers[key] = frozenset()
+        self._sharers[key] = sharers
         # What another wrote right after us may be seen before the answer arrives.
         if key in self._seen and is_outdated(self._seen[key], resource_version):
             del self._seen[key]
