@@ -205,7 +205,13 @@ class Applier:
             reason = error.failure.reason
             if comes_with(reason, each.ref, others) or (reason == "FieldImmutable" and self.spec.force):
                 return None
+            if await self._take_over.could_unblock(each.ref, each.manifest.body, error):
+                return None
             raise
+
+    @property
+    def _take_over(self) -> TakeOver:
+        return TakeOver(self.objects, self.merged if self._takes_over else frozenset())
 
     @property
     def _takes_over(self) -> bool:
@@ -255,7 +261,7 @@ class Applier:
             done.refused.append(Refused(each.ref, each.manifest.file, error.failure))
 
     async def _write(self, each: Resolved, before: InventoryEntry | None, remaker: Remaker) -> InventoryEntry:
-        take_over = TakeOver(self.objects, self.merged if self._takes_over else frozenset())
+        take_over = self._take_over
         if before is not None and before.fields is not None:
             await take_over.before(each.ref, self.sharers(each.key))
         try:

@@ -85,6 +85,13 @@ class TakeOver:
                 raise error from None
             return await apply()
 
+    async def could_unblock(self, ref: ObjectRef, body: JsonObject, why: JiemiError) -> bool:
+        """Whether `unblocked` would try again after that refusal."""
+        if not (self.managers and isinstance(why, FieldsRejected)):
+            return False
+        metadata = await self._metadata(ref)
+        return metadata is not None and unblocked(metadata, self.managers, body, why.fields) is not None
+
     async def _metadata(self, ref: ObjectRef) -> JsonObject | None:
         try:
             return await self.objects.get_metadata(ref)

@@ -175,12 +175,12 @@ class Case:
             found[each["kind"]] = admin.call("GET", admin.path_of(each)).ok()
         return found
 
-    def commit(self, *, dropped: bool, theirs: bool = False, when: str = "") -> None:
+    def commit(self, *, dropped: bool, theirs: bool = False, when: str = "", **spec: Any) -> None:
         revision = self.project.push(all=_objects(self.project.name, dropped=dropped, theirs=theirs))
         if when:
             self.project.annotate(self.project.name, reconcile_at=when)
         else:
-            self.project.set()
+            self.project.set(**spec)
         self.project.synced(revision)
 
     def require(self, *, dropped: bool, theirs: bool) -> None:
@@ -232,7 +232,7 @@ def test_what_leaves_git_leaves_the_cluster_and_what_others_hold_beside_it_stays
 def test_a_volume_of_another_kind_does_not_block_the_take_over(module: Lab, maker: Maker) -> None:
     case = _case(module, f"blocked{MAKERS.index(maker)}")
     case.made(maker, volume="emptyDir")
-    case.commit(dropped=True)
+    case.commit(dropped=True, applyPolicy="Atomic" if maker.applies else "BestEffort")
     case.require(dropped=True, theirs=True)
     case.commit(dropped=False, when="dropped")
     case.require(dropped=False, theirs=True)
