@@ -98,6 +98,9 @@ class InventoryEntry:
     fields: int | None = api(
         "How many of its fields are Jiemi's: fewer later on means that another changed it.", default=None, minimum=0
     )
+    kept_keys: tuple[str, ...] = api(
+        "Keys of a Secret that were another's when Jiemi took it over, and so are left alone.", default=()
+    )
     revision: str | None = api(
         "The full commit hash that it was applied by, where that is not status.current.revision: the newest version of "
         "some file is not deployed.",
@@ -106,9 +109,6 @@ class InventoryEntry:
     left_file: str | None = api(
         "The file that described it last, where none does now and another that may describe it can't be read.",
         default=None,
-    )
-    kept_keys: tuple[str, ...] = api(
-        "Keys of a Secret that were another's when Jiemi took it over, and so are left alone.", default=()
     )
 
 
