@@ -275,6 +275,14 @@ def miwen(
             help="Refuse files whose MAC covers their encrypted values only (mac_only_encrypted).",
         ),
     ] = False,
+    take_over_from: Annotated[
+        str | None,
+        typer.Option(
+            help="Field managers, separated by commas, that made objects before Jiemi: what it applies too becomes its "
+            "alone. Default: those of kubectl, helm, Flux and Argo CD; '' for none.",
+            metavar="NAMES",
+        ),
+    ] = None,
     metrics_listen: Annotated[
         str | None, typer.Option(help="host:port to serve /metrics for Prometheus on; not served without it.")
     ] = None,
@@ -301,6 +309,7 @@ def miwen(
             allow_protected=allow_protected or [],
             decryptor_memory_bytes=decryptor_memory * 1024 * 1024,
             require_full_mac=require_full_mac,
+            take_over_from=take_over_from,
             metrics_listen=metrics_listen,
         )
 

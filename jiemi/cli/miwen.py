@@ -18,6 +18,7 @@ from jiemi.cli.running import forbid_core_dumps, run_until_signalled
 from jiemi.cli.session_secrets import secret_name, secret_of_file
 from jiemi.core.policy import Policy, read_policy
 from jiemi.core.protected import DEFAULT_NAMESPACE, Protection, require_openable
+from jiemi.core.takeover import DECLARATIVE_MANAGERS
 from jiemi.miwen.kubernetes.access import pods_namespace
 from jiemi.miwen.kubernetes.port import Account
 from jiemi.miwen.kubernetes.real import KubernetesSettings, open_kubernetes
@@ -47,6 +48,7 @@ def run(
     allow_protected: Sequence[str],
     decryptor_memory_bytes: int,
     require_full_mac: bool,
+    take_over_from: str | None,
     metrics_listen: str | None,
 ) -> None:
     """Run Miwen until it is signalled.
@@ -76,6 +78,7 @@ def run(
                 frozenset(map(_openable, allow_protected)),
             ),
             require_full_mac=require_full_mac,
+            merged_managers=_managers(take_over_from),
         ),
         decryptor_memory_bytes=decryptor_memory_bytes,
         instance=socket.gethostname(),
@@ -112,6 +115,12 @@ def run(
             raise CommandError(f"--alive-file {alive_file} can't be written: {error.strerror}") from error
     forbid_core_dumps()
     run_until_signalled(main)
+
+
+def _managers(names: str | None) -> frozenset[str]:
+    if names is None:
+        return frozenset(DECLARATIVE_MANAGERS)
+    return frozenset(name for each in names.split(",") if (name := each.strip()))
 
 
 def _account_name(name: str | None) -> str | None:

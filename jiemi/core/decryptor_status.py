@@ -114,6 +114,15 @@ class InventoryEntry:
     kept_keys: tuple[str, ...] = api(
         "Keys of a Secret that were another's when Jiemi took it over, and so are left alone.", default=()
     )
+    revision: str | None = api(
+        "The full commit hash that it was applied by, where that is not status.current.revision: the newest version of "
+        "some file is not deployed.",
+        default=None,
+    )
+    left_file: str | None = api(
+        "The file that described it last, where none does now and another that may describe it can't be read.",
+        default=None,
+    )
 
 
 @attrs.frozen

@@ -9,8 +9,8 @@ names get into the result, never values: logs and a status are read by more peop
   further below, the path at the last level is told. A part that is only on one side is told by its own path alone.
 
 What the API server sets is ignored, and so is kubectl's note of what it applied: that is a copy of the whole object,
-values and all. Metadata, labels, annotations and data that are empty or null are the same as none, as they are for the
-API server.
+values and all. Metadata, labels, annotations and data that are empty or null are the same as none, and a value in them
+that is null is the empty text, as they are for the API server.
 
 Names of fields may be any text. They are made printable and are cut, and their number is bounded.
 """
@@ -136,7 +136,7 @@ class _Parts:
         if metadata:
             fields["metadata"] = metadata
         holds_values = any(_kind_of(each) in _HOLDS_VALUES for each in (obj, other))
-        return cls(fields, labels, annotations, _data(fields) if holds_values else {})
+        return cls(fields, _texts(labels), _texts(annotations), _data(fields) if holds_values else {})
 
     def differences(self, after: _Parts) -> Iterator[tuple[_Side, str]]:
         yield from _differences(self.data, after.data, "data", levels=1)
@@ -151,12 +151,16 @@ def _data(fields: dict[str, Any]) -> dict[str, Any]:
     # https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources/secret-v1/: stringData is never
     # given back, but merged into data.
     if _kind_of(fields) == "Secret":
-        parts["data"].update({key: _as_data(value) for key, value in parts.pop("stringData").items()})
+        parts["data"].update({key: _as_data(value) for key, value in _texts(parts.pop("stringData")).items()})
     keys: dict[str, Any] = {}
     for field, part in parts.items():
-        for key, value in part.items():
+        for key, value in _texts(part).items():
             keys.setdefault(key, {})[field] = value
     return keys
+
+
+def _texts(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {key: "" if value is None else value for key, value in part.items()}
 
 
 def _as_data(value: Any) -> Any:

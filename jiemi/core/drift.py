@@ -16,6 +16,7 @@ import attrs
 from jiemi.core.decryptor_status import InventoryEntry
 from jiemi.core.names import is_manager_name
 from jiemi.core.ownership import Ownership, ownership
+from jiemi.core.takeover import sharers
 
 
 class DriftKind(enum.Enum):
@@ -32,6 +33,7 @@ class Observation:
         resource_version: of that state.
         owned: whose its fields were; None where the object was deleted.
         deleting: whether its deletion was asked for.
+        sharers: the managers that held a field together with us.
         before: the other managers (`Ownership.others`) when it was seen last as it should be; None where it never was.
     """
 
@@ -39,6 +41,7 @@ class Observation:
     owned: Ownership | None
     deleting: bool = False
     before: Mapping[str, str] | None = attrs.field(default=None, eq=False)
+    sharers: frozenset[str] = attrs.field(default=frozenset(), eq=False)
 
     @classmethod
     def of(cls, metadata: Mapping[str, Any], *, deleted: bool = False) -> Observation:
@@ -48,6 +51,7 @@ class Observation:
             version if isinstance(version, str) else "",
             None if deleted else ownership(metadata),
             metadata.get("deletionTimestamp") is not None,
+            sharers=frozenset() if deleted else sharers(metadata),
         )
 
 
@@ -91,7 +95,8 @@ def drift_of(entry: InventoryEntry, seen: Observation) -> Drift | None:
         return None
     owned = seen.owned
     added = strange_keys(entry, owned)
-    if owned.fields < entry.fields or owned.overwritten:
+    # What is ours in stringData was applied by a release that left nulls there, and changes of it do not show.
+    if owned.fields < entry.fields or owned.overwritten or (owned.texts and _is_secret(entry)):
         by = next(iter(owned.overwritten.values()), None) or owned.last_writer(seen.before)
         return Drift(DriftKind.CHANGED, by, tuple(added), seen.resource_version)
     if added:
@@ -101,9 +106,13 @@ def drift_of(entry: InventoryEntry, seen: Observation) -> Drift | None:
 
 def strange_keys(entry: InventoryEntry, owned: Ownership) -> Mapping[str, str]:
     """Keys that others added to a Secret since it was taken over, each with its manager; none for other kinds."""
-    if (entry.api_version, entry.kind) != ("v1", "Secret"):
+    if not _is_secret(entry):
         return {}
     return {key: manager for key, manager in owned.foreign_keys.items() if key not in entry.kept_keys}
+
+
+def _is_secret(entry: InventoryEntry) -> bool:
+    return (entry.api_version, entry.kind) == ("v1", "Secret")
 
 
 def is_outdated(seen: Observation, applied: str) -> bool:

@@ -304,6 +304,11 @@ REASONS: Mapping[str, ReasonInfo] = {
         "Take it out of the repository and apply it by another way, or set `serviceAccountName` to an account that may "
         "write it. Some kinds are opened by the operator: `jiemi miwen --allow-protected`.",
     ),
+    "DeployedVersionGone": ReasonInfo(
+        Kind.STALLED,
+        "What is deployed of an object can't be read again, so what others changed of it can't be put right.",
+        "Commit a version of its file that can be applied, or bring back the commit that the message names.",
+    ),
     "KindUnknown": ReasonInfo(
         Kind.WAITING,
         "The cluster serves no such kind.",

@@ -36,15 +36,20 @@ def entry_of(ref: ObjectRef, file: str) -> InventoryEntry:
     return InventoryEntry(ref.api_version, ref.kind, ref.name, ref.namespace or None, file)
 
 
-def applied_entry(ref: ObjectRef, file: str, owned: Ownership, before: InventoryEntry | None) -> InventoryEntry:
+def applied_entry(
+    ref: ObjectRef, file: str, owned: Ownership, before: InventoryEntry | None, *, described: Collection[str] = ()
+) -> InventoryEntry:
     """The entry of an object that was applied.
 
     Args:
         owned: whose its fields are since.
         before: its entry until then. Where it was not ours before, keys of others are kept.
+        described: the keys of a Secret that its manifest gives. One that is another's right after it was applied is
+            admission's doing, and is left alone.
     """
     known = before is not None and before.fields is not None
     keys = before.kept_keys if before is not None and known else tuple(owned.foreign_keys)
+    keys += tuple(key for key in owned.foreign_keys if key in described and key not in keys)
     if (ref.api_version, ref.kind) != ("v1", "Secret"):
         keys = ()
     return attrs.evolve(entry_of(ref, file), fields=owned.fields, kept_keys=keys)

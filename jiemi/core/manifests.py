@@ -33,6 +33,7 @@ _SMALL_BYTES = 2 * 1024 * 1024
 
 _MAX_PARTS = 1_500_000
 """The most commas, colons and brackets of a longer one. Each may stand for a mapping of some 70 bytes."""
+_DATA_KINDS = frozenset({"Secret", "ConfigMap"})
 
 _SERVER_SET = (
     "creationTimestamp",
@@ -144,20 +145,59 @@ def with_encoded_data(manifest: Manifest) -> Manifest:
     """A Secret with its `stringData` as `data`, and any other manifest as it is.
 
     The API server keeps what is applied as stringData under that name among the owned fields, and not under data
-    (tried with 1.37). So nobody's change of such a value would ever show there.
+    (tried with 1.37). So nobody's change of such a value would ever show there. A value that is null is the empty text
+    (there too), stringData that is null is none, and of a key that is in both, stringData's value counts. What stays as
+    it is, the API server refuses.
     """
     body = manifest.body
-    texts, data = body.get("stringData"), body.get("data")
-    if (manifest.api_version, manifest.kind) != ("v1", "Secret") or not isinstance(texts, Mapping):
+    if not _is_secret(manifest) or "stringData" not in body:
         return manifest
-    if not isinstance(data, Mapping | None) or not all(isinstance(text, str) for text in texts.values()):
+    texts, data = body["stringData"], body.get("data")
+    if not isinstance(texts, Mapping | None) or not isinstance(data, Mapping | None):
         return manifest  # the API server says what is wrong with it
+    if not all(isinstance(text, str | None) for text in (texts or {}).values()):
+        return manifest
     try:
-        encoded = {key: base64.b64encode(text.encode()).decode() for key, text in texts.items()}
+        encoded = {key: base64.b64encode((text or "").encode()).decode() for key, text in (texts or {}).items()}
     except UnicodeEncodeError:
         return manifest
     rest = {name: value for name, value in body.items() if name != "stringData"}
+    if texts is None:
+        return attrs.evolve(manifest, body=rest)
     return attrs.evolve(manifest, body={**rest, "data": {**(data or {}), **encoded}})
+
+
+def without_nulls(manifest: Manifest) -> Manifest:
+    """The manifest with the empty text for each null in its labels and annotations, and in the data of a Secret or
+    ConfigMap; with no such map where the map itself is null.
+
+    That is what the API server makes of them, but it takes each apply of a null for a change (tried with 1.37).
+    """
+    body = dict(manifest.body)
+    names = (
+        ("data", "binaryData", "stringData") if manifest.api_version == "v1" and manifest.kind in _DATA_KINDS else ()
+    )
+    metadata = _with_texts(body["metadata"], ("labels", "annotations"))
+    return attrs.evolve(manifest, body=_with_texts(body, names) | {"metadata": metadata})
+
+
+def _with_texts(part: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    changed = dict(part)
+    for name in names:
+        found = part.get(name)
+        if isinstance(found, Mapping):
+            changed[name] = {key: "" if value is None else value for key, value in found.items()}
+        elif found is None:
+            changed.pop(name, None)
+    return changed
+
+
+def described_keys(manifest: Manifest) -> frozenset[str]:
+    """The keys that a Secret gives, in whatever form; none for other kinds."""
+    if not _is_secret(manifest):
+        return frozenset()
+    parts = (manifest.body.get("data"), manifest.body.get("stringData"))
+    return frozenset(str(key) for part in parts if isinstance(part, Mapping) for key in part)
 
 
 def adjusted(
@@ -172,7 +212,9 @@ def adjusted(
     if namespace is not None:
         metadata["namespace"] = namespace
     for field, more in (("labels", labels), ("annotations", annotations)):
-        own = metadata.get(field) or {}
+        own = metadata.get(field)
+        if own is None:
+            own = {}
         if not isinstance(own, Mapping):
             raise JiemiError("NotAKubernetesObject", f"{manifest.label}: metadata.{field} is no mapping")
         if own or more:
@@ -203,6 +245,10 @@ def made_kind(manifest: Manifest) -> MadeKind | None:
         if isinstance(version, Mapping) and version.get("served") is True
     )
     return MadeKind(str(spec.get("group")), str(names.get("kind")), spec.get("scope") != "Cluster", served)
+
+
+def _is_secret(manifest: Manifest) -> bool:
+    return (manifest.api_version, manifest.kind) == ("v1", "Secret")
 
 
 def _objects(value: Any, where: str) -> Iterator[Mapping[str, Any]]:

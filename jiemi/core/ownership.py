@@ -40,6 +40,7 @@ class Ownership:
         last_other: the manager other than us that wrote last (status apart), or None.
         overwritten: keys of ours that another applied through stringData since, each with that manager.
         others: the managers other than us, each with a text that is another after each write that changed something.
+        texts: how many of our fields are in stringData.
     """
 
     fields: int
@@ -47,6 +48,7 @@ class Ownership:
     last_other: str | None
     overwritten: Mapping[str, str] = attrs.field(default=_NONE, eq=False)
     others: Mapping[str, str] = attrs.field(default=_NONE, eq=False)
+    texts: int = attrs.field(default=0, eq=False)
 
     def last_writer(self, before: Mapping[str, str] | None) -> str | None:
         """The manager other than us that wrote last.
@@ -63,7 +65,7 @@ class Ownership:
 
 def ownership(metadata: Mapping[str, Any]) -> Ownership:
     """Read managedFields; entries that are not well-formed count for nothing."""
-    ours = 0
+    ours = texts = 0
     our_keys: set[str] = set()
     our_time = ""
     foreign: dict[str, str] = {}
@@ -78,6 +80,7 @@ def ownership(metadata: Mapping[str, Any]) -> Ownership:
             ours += _leaves(fields)
             our_keys |= set(_data_keys(fields))
             our_time = _time(entry)
+            texts += sum(1 for _ in _data_keys(fields, "f:stringData"))
             continue
         if entry.get("subresource") == "status":
             continue
@@ -90,7 +93,8 @@ def ownership(metadata: Mapping[str, Any]) -> Ownership:
             foreign |= dict.fromkeys(_data_keys(fields), manager)
     strange = {key: manager for key, manager in sorted(foreign.items()) if key not in our_keys}
     overwritten = {key: by for key, (time, by) in sorted(applied.items()) if key in our_keys and time > our_time}
-    return Ownership(ours, strange, last[1] if last is not None else None, overwritten or _NONE, others or _NONE)
+    last_other = last[1] if last is not None else None
+    return Ownership(ours, strange, last_other, overwritten or _NONE, others or _NONE, texts)
 
 
 def _time(entry: Mapping[str, Any]) -> str:

@@ -124,6 +124,7 @@ def after_sync(
         conditions=_with(before, ready, without=(RECONCILING, STALLED, SUSPENDED)),
         observed_generation=generation,
         last_attempted_revision=revision,
+        inventory=tuple(attrs.evolve(each, revision=None) if each.revision else each for each in before.inventory),
         failed_objects=(),
         plan=None,
     )

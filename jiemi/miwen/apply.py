@@ -19,16 +19,27 @@ from jiemi.core.decryptor_status import InventoryEntry
 from jiemi.core.drift import strange_keys
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.inventory import applied_entry
-from jiemi.core.manifests import STAGES, MadeKind, Manifest, adjusted, made_kind, with_encoded_data
+from jiemi.core.manifests import (
+    STAGES,
+    MadeKind,
+    Manifest,
+    adjusted,
+    described_keys,
+    made_kind,
+    with_encoded_data,
+    without_nulls,
+)
 from jiemi.core.objects import ObjectKey, ObjectRef, Owner
 from jiemi.core.ownership import ownership
 from jiemi.core.readiness import State, readiness
+from jiemi.core.takeover import sharers
 from jiemi.miwen.anew import Remaker, not_made
 from jiemi.miwen.kubernetes import errors
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import JsonObject, Objects
 from jiemi.miwen.parallel import for_each
 from jiemi.miwen.patience import POLL_SECONDS, Patience
+from jiemi.miwen.take_over import TakeOver
 
 SERVED_SECONDS = 60.0
 """How long the CustomResourceDefinitions of one apply may take together until their kinds are served. A tick's own
@@ -101,7 +112,10 @@ class Applier:
         spec: of the Decryptor.
         namespace: the Decryptor's.
         owner: as the objects' labels name it.
-        applied: told of each object with its resourceVersion, as soon as it is applied.
+        applied: told of each object with its resourceVersion and who shares fields with us, as soon as it is applied.
+        sharers: which managers held fields of an object together with us when it was seen last; None where that is not
+            known.
+        merged: managers whose fields become ours alone where we apply them too.
         is_superseded: asked between two objects, and while something is waited for.
     """
 
@@ -109,7 +123,9 @@ class Applier:
     spec: DecryptorSpec
     namespace: str
     owner: Owner
-    applied: Callable[[ObjectKey, str], None]
+    applied: Callable[[ObjectKey, str, frozenset[str]], None]
+    sharers: Callable[[ObjectKey], frozenset[str] | None]
+    merged: frozenset[str]
     is_superseded: Callable[[], bool]
 
     async def resolve(self, manifests: Sequence[Manifest]) -> tuple[list[Resolved], list[Refused]]:
@@ -148,7 +164,7 @@ class Applier:
     def _adjusted(self, manifest: Manifest, *, namespaced: bool) -> Manifest:
         common = self.spec.common_metadata
         return adjusted(
-            with_encoded_data(manifest),
+            with_encoded_data(without_nulls(manifest)),
             namespace=self.spec.target_namespace if namespaced else None,
             labels={**(common.labels if common is not None else {}), **self.owner.labels},
             annotations=common.annotations if common is not None else {},
@@ -189,7 +205,13 @@ class Applier:
             reason = error.failure.reason
             if comes_with(reason, each.ref, others) or (reason == "FieldImmutable" and self.spec.force):
                 return None
+            if await self._take_over.could_unblock(each.ref, each.manifest.body, error):
+                return None
             raise
+
+    @property
+    def _take_over(self) -> TakeOver:
+        return TakeOver(self.objects, self.merged if self._takes_over else frozenset())
 
     @property
     def _takes_over(self) -> bool:
@@ -239,8 +261,12 @@ class Applier:
             done.refused.append(Refused(each.ref, each.manifest.file, error.failure))
 
     async def _write(self, each: Resolved, before: InventoryEntry | None, remaker: Remaker) -> InventoryEntry:
+        take_over = self._take_over
+        if before is not None and before.fields is not None:
+            await take_over.before(each.ref, self.sharers(each.key))
         try:
-            metadata = await self._apply_again(each)
+            metadata = await take_over.unblocked(each.ref, each.manifest.body, lambda: self._apply_again(each))
+            metadata = await take_over.after(each.ref, metadata)
         except JiemiError as error:
             if error.failure.reason != "FieldImmutable" or not self.spec.force:
                 raise
@@ -251,14 +277,16 @@ class Applier:
                 if not was_there:
                     raise
                 raise not_made(each.ref, failed) from failed
-        entry = applied_entry(each.ref, each.manifest.file, ownership(metadata), before)
-        strange = strange_keys(entry, ownership(metadata))
+        described = described_keys(each.manifest)
+        entry = applied_entry(each.ref, each.manifest.file, ownership(metadata), before, described=described)
+        # Whatever managedFields say, what the manifest gives is never taken out.
+        strange = strange_keys(entry, ownership(metadata)).keys() - described
         if strange and self.spec.drift_policy == "Correct":
-            paths = [("data", key) for key in strange]
+            paths = [("data", key) for key in sorted(strange)]
             metadata = await self.objects.remove_fields(
                 each.ref, paths, resource_version=str(metadata.get("resourceVersion"))
             )
-        self.applied(each.key, str(metadata.get("resourceVersion", "")))
+        self.applied(each.key, str(metadata.get("resourceVersion", "")), sharers(metadata))
         return entry
 
     async def _apply_again(self, each: Resolved) -> JsonObject:

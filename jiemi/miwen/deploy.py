@@ -29,7 +29,7 @@ from jiemi.core.objects import ObjectKey, Owner
 from jiemi.core.policy import PolicyRule, require_namespace
 from jiemi.core.protected import Protection
 from jiemi.core.references import secret_names
-from jiemi.core.status import Facts, while_reconciling, with_facts, with_file_warnings
+from jiemi.core.status import SHORT_REVISION, Facts, while_reconciling, with_facts, with_file_warnings
 from jiemi.miwen.apply import Applied, Applier, Refused, Resolved
 from jiemi.miwen.credentials import decryption_keys
 from jiemi.miwen.files import Todo
@@ -64,6 +64,7 @@ class Bounds:
     Attributes:
         rules: the policy's rule for each file, by path; None where there is no policy.
         own_namespace_only: whether objects of other namespaces, and those without one, are refused.
+        merged_managers: field managers whose fields become ours alone where we apply them too.
         asks_whose: whether an object's labels are asked whose it is: Miwen does not see all Decryptors.
         protection: what Miwen does not write as itself.
         full_mac: whether files are refused whose MAC covers their encrypted values only.
@@ -72,6 +73,7 @@ class Bounds:
     rules: Mapping[str, PolicyRule] | None
     own_namespace_only: bool
     asks_whose: bool
+    merged_managers: frozenset[str]
     protection: Protection
     full_mac: bool = False
 
@@ -91,7 +93,6 @@ class Deployment:
         repository: where the files are.
         revision: full commit hash.
         todo: what of the files there is to do.
-        drifted: objects to correct whose files have not changed.
     """
 
     kubernetes: Kubernetes
@@ -104,7 +105,6 @@ class Deployment:
     repository: Repository
     revision: str
     todo: Todo
-    drifted: Collection[ObjectKey]
 
     async def run(self, slot: Slot) -> None:
         """Deploy. What came of it is in `turn.known`, also where it fails.
@@ -131,6 +131,7 @@ class Deployment:
         broken = {**self.todo.failed, **rendering.failures}
         applier = self._applier()
         resolved, refused = await applier.resolve(rendering.manifests)
+        all_read = not (broken or refused)
         self._require_allowed(resolved)
         kept = {key: entry for key, entry in before.items() if entry.file in self.todo.kept}
         wanted = {each.key for each in resolved} | set(kept)
@@ -152,23 +153,77 @@ class Deployment:
         applied = await self._apply(applier, admitted, before)
         applied.refused = [*refused, *applied.refused]
         # What was refused stays in it: it may have been made all the same, where the answer did not come.
-        inventory = {**by_key(turn.known.inventory), **applied.entries}
+        news = {key: attrs.evolve(entry, revision=self.revision) for key, entry in applied.entries.items()}
+        inventory = {**by_key(turn.known.inventory), **news}
         files = self._deployed(broken, applied.refused, held_back=held_back)
         if not held_back:
-            # What left a file is of no file, so that it is pruned as soon as all are in order.
-            whole = {file.path for file in files if file.blob}
             inventory = {
-                key: entry if key in wanted or entry.file not in whole else attrs.evolve(entry, file="")
+                key: entry if key in wanted else self._left(entry, files, may_be_elsewhere=not all_read)
                 for key, entry in inventory.items()
             }
         turn.set_inventory(attrs.evolve(turn.known, inventory=ordered(inventory)))
         self._record(files, applied.refused, is_certain=not (held_back and self.todo.everything))
         in_order = not (broken or applied.refused or any(not file.blob for file in self.todo.files))
-        if in_order and not self.drifted:
+        if in_order:
             await self._prune(left(inventory, wanted))
         # Those too that were not looked at this time: a refusal that lasts is told in the same words each time.
         objects = {*wanted, *(key for key, entry in inventory.items() if entry.file not in {"", *broken})}
         self._raise(broken, applied.refused, objects, held_back=held_back)
+
+    def _left(self, entry: InventoryEntry, files: Iterable[FileStatus], *, may_be_elsewhere: bool) -> InventoryEntry:
+        """The entry of an object that was not found in the files. One that left a file is of no file, so that it is
+        pruned as soon as all are in order; until it is certain that no other file has it, it is known where it was."""
+        whole = {file.path for file in files if file.blob}
+        if not may_be_elsewhere:
+            gone = entry.file in whole or entry.file not in {file.path for file in files}
+            return attrs.evolve(entry, file="", left_file=None) if gone else entry
+        return attrs.evolve(entry, file="", left_file=entry.file) if entry.file in whole else entry
+
+    async def correct(self, paths: Mapping[ObjectKey, str], slot: Slot) -> dict[ObjectKey, Failure]:
+        """Apply objects again as the revision describes them, and nothing else. Files that are deployed stay so.
+
+        Args:
+            paths: the objects, each with the file that describes it there.
+            slot: as for `run`.
+
+        Returns:
+            Those that were not applied, and why.
+
+        Raises:
+            JiemiError: why nothing could be.
+            Superseded.
+        """
+        turn, before = self.turn, by_key(self.turn.known.inventory)
+        rendering = await self._render(slot)
+        slot.keep()
+        applier = self._applier()
+        resolved, refused = await applier.resolve(
+            [each for each in rendering.manifests if self.spec.target is not None or each.file in paths.values()]
+        )
+        resolved = [
+            each for each in resolved if self.spec.target is not None or paths.get(each.key) == each.manifest.file
+        ]
+        resolved = [each for each in resolved if each.key in paths]
+        self._require_allowed(resolved)
+        admitted, more = await self._admit(resolved, before)
+        applied = await applier.apply(admitted, before) if admitted else Applied()
+        inventory = dict(before)
+        for key, entry in applied.entries.items():
+            was = before[key]
+            inventory[key] = attrs.evolve(entry, file=was.file, left_file=was.left_file, revision=was.revision)
+        turn.set_inventory(attrs.evolve(turn.known, inventory=ordered(inventory)))
+        failures = {each.ref.key: each.failure for each in (*refused, *more, *applied.refused) if each.ref.key in paths}
+        for key, path in paths.items():
+            if key not in applied.entries and key not in failures:
+                failures[key] = rendering.failures.get(path) or next(
+                    iter(rendering.failures.values()) if self.spec.target is not None else iter(()),
+                    Failure(
+                        "DeployedVersionGone",
+                        f"{path} of revision {self.revision[:SHORT_REVISION]} does not describe {key.label} as the "
+                        "spec is now",
+                    ),
+                )
+        return failures
 
     async def plan(self, slot: Slot) -> None:
         """Compute what an apply would do (spec.mode: DryRun).
@@ -244,11 +299,11 @@ class Deployment:
         return with_file_warnings(known, rendering.warnings, read=read, files=files)
 
     def _changed(self, resolved: Sequence[Resolved]) -> Sequence[Resolved]:
-        """The objects to apply: of files that are only read for one that drifted, that one alone."""
+        """The objects to apply: none of files that are deployed already, and only read for what they are a part of."""
         if self.todo.everything:
             return resolved
         deployed = {file.path for file in set(self.todo.render) & set(self.turn.known.files)}
-        return [each for each in resolved if each.manifest.file not in deployed or each.key in self.drifted]
+        return [each for each in resolved if each.manifest.file not in deployed]
 
     def _require_allowed(self, resolved: Iterable[Resolved]) -> None:
         """Refuse all objects where the operator's policy does not allow one.
@@ -364,18 +419,16 @@ class Deployment:
         turn = self.turn
         ahead = {each.key: before.get(each.key) or entry_of(each.ref, each.manifest.file) for each in admitted}
         inventory = ordered({**before, **ahead})
-        # What only corrects objects changes nothing that a status tells.
-        if not {each.key for each in admitted} <= set(self.drifted):
-            files = self._unsure_files()
-            if (inventory, files) != (turn.known.inventory, turn.known.files):
-                turn.known = while_reconciling(
-                    attrs.evolve(turn.known, inventory=inventory, files=files),
-                    f"{len(admitted)} objects of revision {self.revision} are being applied",
-                    generation=turn.generation,
-                    now=self.now(),
-                )
-            # Also where an earlier tick could not write it, and where nothing is certain (`deployed_generation`).
-            await turn.write(turn.known)
+        files = self._unsure_files()
+        if (inventory, files) != (turn.known.inventory, turn.known.files):
+            turn.known = while_reconciling(
+                attrs.evolve(turn.known, inventory=inventory, files=files),
+                f"{len(admitted)} objects of revision {self.revision} are being applied",
+                generation=turn.generation,
+                now=self.now(),
+            )
+        # Also where an earlier tick could not write it, and where nothing is certain (`deployed_generation`).
+        await turn.write(turn.known)
         return await applier.apply(admitted, before)
 
     def _unsure_files(self) -> tuple[FileStatus, ...]:
@@ -486,6 +539,8 @@ class Deployment:
             namespace=turn.decryptor.meta.namespace,
             owner=self._owner,
             applied=turn.slot.applied,
+            sharers=turn.slot.sharers,
+            merged=self.bounds.merged_managers,
             is_superseded=lambda: turn.slot.is_behind(turn.decryptor),
         )
 

@@ -37,8 +37,8 @@ async def find_drift(turn: Turn, spec: DecryptorSpec, objects: Objects) -> Mappi
     progress.unread = None
     for key, observation in seen.items():
         entry = slot.inventory.get(key)
-        if entry is None:
-            continue
+        if entry is None or not (entry.file or entry.left_file):
+            continue  # it left the repository, and is to be deleted or let go
         try:
             confirmed = await _confirmed(ref_of(entry), observation, objects)
             drift = drift_of(entry, slot.with_before(key, confirmed))
@@ -113,6 +113,19 @@ def tell_corrected(turn: Turn, to_correct: Mapping[ObjectKey, Drift]) -> None:
             )
 
 
+def tell_uncorrected(turn: Turn, drifted: Mapping[ObjectKey, Drift], failures: Mapping[ObjectKey, Failure]) -> None:
+    """Keep why objects could not be put right, and tell it in Events: what may pass at once, once it has not."""
+    for key in drifted:
+        before, failure = turn.progress.uncorrected.pop(key, None), failures.get(key)
+        entry = turn.slot.inventory.get(key)
+        if failure is None or entry is None:
+            continue
+        turn.progress.uncorrected[key] = failure
+        if (before != failure) == (failure.kind is Kind.STALLED):
+            text = f"{key.label} {drifted[key]}; it can't be put right: {failure}"
+            turn.note("Warning", "Drifted", "Correct", text, ref_of(entry))
+
+
 def again_seconds(turn: Turn) -> float | None:
     """When a fight's pause ends, if one is on; sooner, where an object could not be looked at."""
     pauses = [turn.progress.fights.pause_seconds(key) for key in turn.progress.drifted]
@@ -135,10 +148,9 @@ def tell_in_status(turn: Turn, spec: DecryptorSpec, now: datetime.datetime, *, b
     if blind is None and progress.unread is not None and progress.unread.kind is Kind.STALLED:
         blind = progress.unread
     if drifted:
-        texts = sorted(f"{key.label} {drift}" for key, drift in drifted.items())
+        texts = sorted(f"{key.label} {drift}{_why(turn, key)}" for key, drift in drifted.items())
         more = f"; and {len(texts) - _MAX_SHOWN} more" if len(texts) > _MAX_SHOWN else ""
-        reason = "Reported" if spec.drift_policy == "Report" else "Fighting"
-        found = ("True", reason, "; ".join(texts[:_MAX_SHOWN]) + more)
+        found = ("True", _reason(turn, spec, drifted), "; ".join(texts[:_MAX_SHOWN]) + more)
     elif blind is not None:
         found = ("Unknown", blind.reason, blind.message)
     elif not progress.watched:
@@ -146,3 +158,18 @@ def tell_in_status(turn: Turn, spec: DecryptorSpec, now: datetime.datetime, *, b
     else:
         found = None
     turn.known = with_drift(turn.known, found, generation=turn.generation, now=now)
+
+
+def _reason(turn: Turn, spec: DecryptorSpec, drifted: Mapping[ObjectKey, Drift]) -> str:
+    """Why objects stay as they are, in one word: nobody wants them corrected, they can't be, two fight, or not yet."""
+    if spec.drift_policy == "Report":
+        return "Reported"
+    if not turn.progress.uncorrected.keys().isdisjoint(drifted):
+        return "NotCorrected"
+    is_paused = any(turn.progress.fights.pause_seconds(key) is not None for key in drifted)
+    return "Fighting" if is_paused else "NotCorrected"
+
+
+def _why(turn: Turn, key: ObjectKey) -> str:
+    failure = turn.progress.uncorrected.get(key)
+    return f", and can't be put right ({failure})" if failure is not None else ""

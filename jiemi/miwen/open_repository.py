@@ -6,9 +6,10 @@ takes its place or the loop ends. So an unchanged tick opens nothing and reads n
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import structlog
 import trio
@@ -72,6 +73,19 @@ class OpenRepository:
         held.generation = generation
         self._held = held
         return held.repository
+
+    @contextlib.asynccontextmanager
+    async def at(self, revision: str) -> AsyncIterator[Repository]:
+        """The repository that is open, pinned to a commit, with the same credentials.
+
+        Raises:
+            JiemiError: KrapaoUnavailable, also where none is open.
+        """
+        held = self._held
+        if held is None:
+            raise JiemiError("KrapaoUnavailable", "the repository was closed meanwhile")
+        async with self._krapao.open(Source(held.source.url, commit=revision), held.credentials) as repository:
+            yield repository
 
     async def close(self) -> None:
         """Close what is open, and wait until it is."""

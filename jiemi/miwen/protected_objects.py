@@ -67,6 +67,13 @@ class ProtectedObjects:
         self._require(ref, None)
         return await self.objects.remove_fields(ref, paths, resource_version=resource_version)
 
+    async def set_managed_fields(
+        self, ref: ObjectRef, managed_fields: Sequence[JsonObject], *, uid: str, resource_version: str
+    ) -> JsonObject:
+        """See the port. Raises also JiemiError: ObjectProtected."""
+        self._require(ref, None)
+        return await self.objects.set_managed_fields(ref, managed_fields, uid=uid, resource_version=resource_version)
+
     def require_deletable(self, ref: ObjectRef) -> None:
         """Raises JiemiError: ObjectProtected: the object is not to be deleted."""
         self._require(ref, None)

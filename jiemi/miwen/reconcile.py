@@ -41,9 +41,11 @@ from jiemi.core.status import (
     while_waiting,
     with_warnings,
 )
+from jiemi.core.takeover import DECLARATIVE_MANAGERS
 from jiemi.miwen import drifting
 from jiemi.miwen.apply import Superseded
 from jiemi.miwen.cleanup import Cleanup, set_finalizer
+from jiemi.miwen.correct import HOST_REFUSES, Corrector
 from jiemi.miwen.credentials import git_credentials
 from jiemi.miwen.deploy import Bounds, Deployment, credentials_of
 from jiemi.miwen.files import Todo, require_some, source_of, todo, wanted_files
@@ -55,7 +57,7 @@ from jiemi.miwen.registry import Key, Registry, depends_on
 from jiemi.miwen.turn import ObjectGone, Tick, Turn
 from jiemi.miwen.turned_away import no_room
 from jiemi.miwen.wait import Waiter
-from jiemi.rpc.contract import Repository, is_revision
+from jiemi.rpc.contract import Repository
 
 _log = structlog.get_logger("jiemi.miwen")
 
@@ -74,6 +76,8 @@ _NOT_READY = frozenset({"ObjectsNotReady", "ObjectsFailed"})
 _CREDENTIAL_COPIES = 2
 """How often credentials are in memory at most: as they are held, and in the message that takes them to Krapao."""
 
+_WAITING = frozenset({"DependencyNotReady", "DependencyCycle"})
+
 _CLEANUP_AGAIN_SECONDS = 5.0
 """How soon objects of a deleted Decryptor are tried again."""
 
@@ -89,6 +93,7 @@ class Tenancy:
         limited: whether Miwen sees one namespace's Decryptors only.
         protection: what Miwen does not write as itself.
         require_full_mac: whether files are refused whose MAC covers their encrypted values only.
+        merged_managers: field managers whose fields become Jiemi's alone where it applies them too.
     """
 
     default_service_account: str | None = None
@@ -96,6 +101,7 @@ class Tenancy:
     limited: bool = False
     protection: Protection = Protection()
     require_full_mac: bool = False
+    merged_managers: frozenset[str] = frozenset(DECLARATIVE_MANAGERS)
 
     def account(self, decryptor: Decryptor, spec: DecryptorSpec) -> Account | None:
         """As whom a Decryptor's objects are written."""
@@ -193,6 +199,7 @@ class Reconciler:
             return Tick(turn.known, None, tuple(turn.notes), drifting.again_seconds(turn), decided=not suspended)
         if failure.reason in _REOPEN:
             await turn.repositories.close()
+        self._tell_drift(turn)
         turn.known = after_failure(
             turn.known,
             generation=turn.generation,
@@ -202,6 +209,12 @@ class Reconciler:
         )
         again = _CLEANUP_AGAIN_SECONDS if meta.deleting else drifting.again_seconds(turn)
         return Tick(turn.known, failure, tuple(turn.notes), again)
+
+    def _tell_drift(self, turn: Turn) -> None:
+        """After a failure, which may be why something is not put right."""
+        spec = turn.decryptor.spec
+        if isinstance(spec, DecryptorSpec) and spec.mode == "Apply" and not turn.decryptor.meta.deleting:
+            drifting.tell_in_status(turn, spec, self.now(), blind=self._blind(turn))
 
     async def _follow(self, turn: Turn) -> None:
         decryptor, spec = turn.decryptor, turn.decryptor.spec
@@ -248,24 +261,43 @@ class Reconciler:
             self._handled(turn, reconcile_at)
             await self._plan(turn, spec, repository, revision, again=asked or keys_changed)
             return
+        if not turn.progress.watching:
+            # After a start also where the repository can't be looked at.
+            with contextlib.suppress(JiemiError):
+                await self._watch_objects(turn, spec)
         drifted = await drifting.find_drift(turn, spec, self.kubernetes.objects(None))
         repository = await self._repository(turn, spec)
         everything = turn.known.deployed_generation != turn.generation or asked or keys_changed
         if everything:
             # Until it is done, however often it fails.
             turn.known = attrs.evolve(turn.known, deployed_generation=None)
-        uncorrected = await self._correct(turn, spec, repository, {} if everything else drifted)
-        revision = await self._head(turn, repository, now=asked or git_changed)
-        self._handled(turn, reconcile_at)
-        files = await self._files(turn, spec, repository, revision, everything=everything)
-        work = self._todo(turn, spec, files, everything=everything)
-        if everything or has_left(turn.known.inventory, turn.known.files) or not work.nothing:
-            await self._deploy_and_look_after(turn, spec, repository, revision, work, drifted, everything=everything)
-        else:
-            self._refresh(turn, spec)
-            await self._look_after_objects(turn, spec)
+        # What is of a file that is not deployed whole may be put right by its newest version; if it is not, then after.
+        whole = set() if everything else {file.path for file in turn.known.files if file.blob}
+        sooner = {key: each for key, each in drifted.items() if turn.slot.inventory[key].file in whole}
+        later = {key: each for key, each in drifted.items() if key not in sooner}
+        uncorrected = await self._correct(turn, spec, repository, sooner)
+        try:
+            revision = await self._head(turn, repository, now=asked or git_changed)
+            self._handled(turn, reconcile_at)
+            files = await self._files(turn, spec, repository, revision, everything=everything)
+            work = self._todo(turn, spec, files, everything=everything)
+            is_deployed = not (everything or has_left(turn.known.inventory, turn.known.files)) and work.nothing
+            if not is_deployed:
+                await self._deploy_and_look_after(
+                    turn, spec, repository, revision, work, drifted, everything=everything
+                )
+            else:
+                await self._look_after_objects(turn, spec)
+        except JiemiError as error:
+            # A spec that changed and waits is not to be acted upon.
+            if not (everything and error.failure.reason in _WAITING):
+                await self._correct(turn, spec, repository, later, refused=error.failure)
+            raise
+        uncorrected = await self._correct(turn, spec, repository, later) or uncorrected
         if uncorrected is not None and not set(drifted).isdisjoint(turn.slot.differing):
             raise uncorrected
+        if is_deployed:
+            self._refresh(turn, spec)
         if spec.wait:
             await self._wait(turn, spec)
 
@@ -274,40 +306,36 @@ class Reconciler:
             turn.known = attrs.evolve(turn.known, last_handled_reconcile_at=reconcile_at)
 
     async def _correct(
-        self, turn: Turn, spec: DecryptorSpec, repository: Repository, drifted: Mapping[ObjectKey, Drift]
+        self,
+        turn: Turn,
+        spec: DecryptorSpec,
+        repository: Repository,
+        drifted: Mapping[ObjectKey, Drift],
+        *,
+        refused: Failure | None = None,
     ) -> JiemiError | None:
-        """Apply objects that drifted again, as they are deployed, whatever is new. Returns why that failed."""
-        known, inventory = turn.known, turn.slot.inventory
-        paths = {inventory[key].file for key in drifted if key in inventory}
-        # The keys of a target come from several files.
-        render = tuple(file for file in known.files if file.blob and (spec.target is not None or file.path in paths))
-        if not paths & {file.path for file in render}:
+        """Apply objects that drifted again, as they are deployed, whatever is new. Returns why that failed.
+
+        Args:
+            refused: what the newest revision, or the host, failed by.
+        """
+        drifted = {key: drift for key, drift in drifted.items() if key in turn.slot.differing}
+        if not drifted:
             return None
+        if refused is not None and refused.reason in HOST_REFUSES:
+            drifting.tell_uncorrected(turn, drifted, dict.fromkeys(drifted, refused))
+            return JiemiError.of(refused)
+
+        def deployment(repository: Repository, revision: str, work: Todo) -> Deployment:
+            return self._deployment(turn, spec, repository, revision, work)
+
+        corrector = Corrector(turn, spec, repository, deployment, lambda work: self._run(turn, work))
         try:
-            revision = await self._revision_of(turn, spec, repository, render)
-            if revision is not None:
-                work = Todo(known.files, render, frozenset(), {}, everything=False)
-                await self._run(turn, self._deployment(turn, spec, repository, revision, work, drifted))
-        except JiemiError as error:
-            return error
+            failures = await corrector.correct(drifted)
         finally:
             drifting.tell_corrected(turn, drifted)
-        return None
-
-    async def _revision_of(
-        self, turn: Turn, spec: DecryptorSpec, repository: Repository, files: Iterable[FileStatus]
-    ) -> str | None:
-        """A revision that has these files as they are deployed; None where none is at hand."""
-        known, wanted = turn.known, set(files)
-        listed = turn.progress.listed
-        if listed is not None and listed[1] == turn.generation and wanted <= set(listed[2]):
-            return listed[0]
-        if is_ready(known, turn.generation):
-            return known.current.revision
-        for revision in dict.fromkeys((known.last_attempted_revision or "", known.current.revision)):
-            if is_revision(revision) and wanted <= set(await wanted_files(repository, revision, spec.source)):
-                return revision
-        return None
+        drifting.tell_uncorrected(turn, drifted, failures)
+        return next((JiemiError.of(failure) for failure in failures.values()), None)
 
     async def _notice_changes(self, turn: Turn, spec: DecryptorSpec, *, asked: bool) -> tuple[bool, bool]:
         """Whether the credentials of the repository, and the keys of the files, are others than were read."""
@@ -391,6 +419,10 @@ class Reconciler:
 
     async def _look_after_objects(self, turn: Turn, spec: DecryptorSpec) -> None:
         """See that the kinds of the objects are watched, and tell what differs."""
+        await self._watch_objects(turn, spec)
+        drifting.tell_in_status(turn, spec, self.now(), blind=self._blind(turn))
+
+    async def _watch_objects(self, turn: Turn, spec: DecryptorSpec) -> None:
         kinds: set[Resource] = set()
         for api_version, kind in {(entry.api_version, entry.kind) for entry in turn.known.inventory}:
             resource = await self.kubernetes.objects(None).resource(api_version, kind)
@@ -399,7 +431,6 @@ class Reconciler:
                 kinds.add(resource)
         turn.progress.watching = kinds
         self.watch(turn.decryptor.meta.key, frozenset(kinds | ({SECRETS} if secret_names(spec) else set())))
-        drifting.tell_in_status(turn, spec, self.now(), blind=self._blind(turn))
 
     def watch(self, key: Key, kinds: frozenset[Resource]) -> None:
         """What a Decryptor wants watched; what nobody wants any more is not."""
@@ -457,7 +488,6 @@ class Reconciler:
         repository: Repository,
         revision: str,
         work: Todo,
-        drifted: Iterable[ObjectKey] = (),
     ) -> Deployment:
         decryptor = turn.decryptor
         return Deployment(
@@ -470,6 +500,7 @@ class Reconciler:
                 asks_whose=self.tenancy.limited,
                 protection=self.tenancy.protection,
                 full_mac=self.tenancy.require_full_mac,
+                merged_managers=self.tenancy.merged_managers,
             ),
             now=self.now,
             turn=turn,
@@ -477,7 +508,6 @@ class Reconciler:
             repository=repository,
             revision=revision,
             todo=work,
-            drifted=frozenset(drifted),
         )
 
     async def _deploy(
@@ -497,21 +527,24 @@ class Reconciler:
         if blocked is not None:
             raise JiemiError.of(blocked)
         try:
-            await self._run(turn, self._deployment(turn, spec, repository, revision, work))
+            await self._run(turn, self._deployment(turn, spec, repository, revision, work).run)
         finally:
             drifting.tell_corrected(turn, drifted)
         if is_new:
             turn.progress.waiting_since = turn.progress.ready_at = None
-            turn.known = after_sync(
-                turn.known, generation=turn.generation, revision=revision, file=spec.source.described, now=self.now()
+            turn.set_inventory(
+                after_sync(
+                    turn.known,
+                    generation=turn.generation,
+                    revision=revision,
+                    file=spec.source.described,
+                    now=self.now(),
+                )
             )
         else:
             self._refresh(turn, spec)
 
-    async def _run(self, turn: Turn, deployment: Deployment) -> None:
-        await self._in_slot(turn, deployment.run)
-
-    async def _in_slot(self, turn: Turn, work: Callable[[Slot], Awaitable[None]]) -> None:
+    async def _run(self, turn: Turn, work: Callable[[Slot], Awaitable[None]]) -> None:
         """Do what takes memory and may last. While it only waits for Krapao, its slot may go to another namespace."""
 
         async def in_time(slot: Slot) -> None:
@@ -553,7 +586,7 @@ class Reconciler:
         work = todo(files, (), everything=True, failed={})
         require_some(work, spec)
         deployment = self._deployment(turn, spec, repository, revision, work)
-        await self._in_slot(turn, deployment.plan)
+        await self._run(turn, deployment.plan)
         progress.planned = turn.generation, files
         turn.known = attrs.evolve(turn.known, deployed_generation=None)
         plan = turn.known.plan

@@ -36,6 +36,7 @@ class Slot:
         self._seen: dict[ObjectKey, Observation] = {}
         self._fresh: set[ObjectKey] = set()
         self._others: dict[ObjectKey, Mapping[str, str]] = {}
+        self._sharers: dict[ObjectKey, frozenset[str]] = {}
         self.differing: set[ObjectKey] = set()
 
     @property
@@ -103,10 +104,12 @@ class Slot:
         self._applied = {key: version for key, version in self._applied.items() if key in inventory}
         self._seen = {key: seen for key, seen in self._seen.items() if key in inventory}
         self._others = {key: others for key, others in self._others.items() if key in inventory}
+        self._sharers = {key: sharers for key, sharers in self._sharers.items() if key in inventory}
 
-    def applied(self, key: ObjectKey, resource_version: str) -> None:
+    def applied(self, key: ObjectKey, resource_version: str, sharers: frozenset[str] = frozenset()) -> None:
         """An object was applied; what is older than that is of no interest."""
         self._applied[key] = resource_version
+        self._sharers[key] = sharers
         # What another wrote right after us may be seen before the answer arrives.
         if key in self._seen and is_outdated(self._seen[key], resource_version):
             del self._seen[key]
@@ -115,6 +118,8 @@ class Slot:
     def see(self, key: ObjectKey, seen: Observation) -> None:
         """A watch showed an object."""
         entry = self._inventory.get(key)
+        if not is_outdated(seen, self._applied.get(key, "")):
+            self._sharers[key] = seen.sharers
         if seen.owned is not None and (entry is None or drift_of(entry, seen) is None):
             self._others[key] = seen.owned.others
         seen = self.with_before(key, seen)
@@ -127,6 +132,10 @@ class Slot:
     def with_before(self, key: ObjectKey, seen: Observation) -> Observation:
         """An observation with the managers that the object had when it was as it should be."""
         return attrs.evolve(seen, before=self._others.get(key))
+
+    def sharers(self, key: ObjectKey) -> frozenset[str] | None:
+        """The managers that held fields of an object together with us when it was seen last; None: it was not seen."""
+        return self._sharers.get(key)
 
     def version(self, key: ObjectKey) -> str:
         """The resourceVersion as which an object was applied last; "" where it was not, since the start."""

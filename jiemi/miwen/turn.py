@@ -54,6 +54,7 @@ class Progress:
         failed: files that can't be rendered, until something that they depend on changes.
         versions: resourceVersions of the Secrets that the spec names, as they were read.
         drifted: objects that are known to differ, and are not corrected (yet).
+        uncorrected: of those, the ones that could not be applied again at the last try, and why.
         unread: why an object that may differ could not be looked at, or None.
         fights: how often which object was corrected.
         watched_secrets: names of the Secrets that the watch has shown.
@@ -69,6 +70,7 @@ class Progress:
     failed: dict[FileStatus, Failure] = attrs.field(factory=dict)
     versions: dict[str, str] = attrs.field(factory=dict)
     drifted: dict[ObjectKey, Drift] = attrs.field(factory=dict)
+    uncorrected: dict[ObjectKey, Failure] = attrs.field(factory=dict)
     unread: Failure | None = None
     fights: Fights = attrs.field(factory=Fights)
     watched_secrets: set[str] = attrs.field(factory=set)

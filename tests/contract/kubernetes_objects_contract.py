@@ -117,6 +117,48 @@ class KubernetesObjectsContract:
         )
         assert ours(metadata) == {"data.password"}
 
+    async def test_whose_the_fields_are_can_be_set_and_nothing_else_changes(self, world: World) -> None:
+        objects = world.kubernetes.objects(None)
+        await world.put(secret("shared", world.namespace, data={"a": encoded("x"), "b": encoded("y")}))
+        manifest = secret("shared", data={"a": encoded("x")})
+        metadata = await objects.apply(manifest, default_namespace=world.namespace)
+        before = await world.get("v1", "Secret", world.namespace, "shared")
+        mine = [each for each in metadata["managedFields"] if each["manager"] == "jiemi"]
+        named = {"uid": str(metadata["uid"]), "resource_version": str(metadata["resourceVersion"])}
+        after = await objects.set_managed_fields(ref(world, "shared"), mine, **named)
+        assert [each["manager"] for each in after["managedFields"]] == ["jiemi"]
+        assert ours(after) == ours(metadata)
+        live = await world.get("v1", "Secret", world.namespace, "shared")
+        assert live["data"] == before["data"]
+        # What nobody holds any more stays; what is ours alone goes with the next apply.
+        await objects.apply(secret("shared", data={"b": encoded("y")}), default_namespace=world.namespace)
+        live = await world.get("v1", "Secret", world.namespace, "shared")
+        assert live["data"] == {"b": encoded("y")}
+        for other in ({**named}, {**named, "uid": OTHER_UID, "resource_version": live["metadata"]["resourceVersion"]}):
+            await denied(objects.set_managed_fields(ref(world, "shared"), mine, **other), "ApplyConflict")
+        await denied(objects.set_managed_fields(ref(world, "none"), mine, **named), "ApplyConflict")
+
+    async def test_a_null_in_a_map_of_texts_is_the_empty_text_and_ours(self, world: World) -> None:
+        objects = world.kubernetes.objects(None)
+        await world.put(secret("made", world.namespace, data={"b": encoded("theirs")}))
+        manifest = secret("made", data={"a": encoded("x"), "b": None}) | {
+            "metadata": {"name": "made", "labels": {"l": None}, "annotations": None}
+        }
+        metadata = await objects.apply(manifest, default_namespace=world.namespace)
+        assert ours(metadata) >= {"data.a", "data.b", "metadata.labels.l"}
+        live = await world.get("v1", "Secret", world.namespace, "made")
+        assert (live["data"], live["metadata"]["labels"]) == ({"a": encoded("x"), "b": ""}, {"l": ""})
+        config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "made"}, "data": {"a": None}}
+        assert "data.a" in ours(await objects.apply(config, default_namespace=world.namespace))
+        assert (await world.get("v1", "ConfigMap", world.namespace, "made"))["data"] == {"a": ""}
+
+    @pytest.mark.parametrize("value", [5, True, ["x"], {}])
+    async def test_a_value_that_is_no_text_is_refused(self, world: World, value: Any) -> None:
+        for manifest in (secret("made", stringData={"a": value}), secret("made", data={"a": value})):
+            await denied(
+                world.kubernetes.objects(None).apply(manifest, default_namespace=world.namespace), "ApplyRejected"
+            )
+
     async def test_a_dry_run_tells_the_whole_object_and_makes_nothing(self, world: World) -> None:
         objects = world.kubernetes.objects(None)
         manifest = secret("made", stringData={"password": CANARY})

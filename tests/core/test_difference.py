@@ -379,3 +379,16 @@ def test_one_edit_is_seen_and_is_unchanged_where_it_is_ignored(obj: Any, data: s
     if obj["kind"] == "Secret" and not isinstance(copied.get("data"), dict | None):
         return
     assert (difference(obj, copied).action == "Unchanged") is (plain(obj) == plain(copied))
+
+
+@pytest.mark.parametrize("kind", ["Secret", "ConfigMap"])
+@pytest.mark.parametrize("part", ["data", "stringData", "labels", "annotations"])
+def test_a_null_in_a_map_of_texts_is_the_empty_text(kind: str, part: str) -> None:
+    def made(value: Any, of: str) -> dict[str, Any]:
+        metadata: dict[str, Any] = {"name": "a"} | ({of: {"k": value}} if of in {"labels", "annotations"} else {})
+        return {"apiVersion": "v1", "kind": kind, "metadata": metadata} | (
+            {of: {"k": value}} if of.endswith("ata") else {}
+        )
+
+    live = made("", "data" if kind == "Secret" and part == "stringData" else part)
+    assert difference(live, made(None, part)).action == "Unchanged"

@@ -16,10 +16,12 @@ from jiemi.core.manifests import (
     MadeKind,
     Manifest,
     adjusted,
+    described_keys,
     look_like_objects,
     made_kind,
     read_manifests,
     with_encoded_data,
+    without_nulls,
 )
 from jiemi.core.sensitive import SensitiveBytes
 
@@ -180,10 +182,13 @@ def test_string_data_needs_no_data(data: dict[str, Any]) -> None:
     [
         _secret(data={"a": "eA=="}),
         _secret(),
-        _secret(stringData=None),
         _secret(stringData="text"),
+        _secret(stringData=[]),
+        _secret(stringData=0),
         _secret(stringData={"a": 1}),
-        _secret(stringData={"a": None, "b": "x"}),
+        _secret(stringData={"a": False, "b": None}),
+        _secret(stringData={"a": {}, "b": None}),
+        _secret(stringData=None, data=[]),
         _secret(stringData={"a": "x"}, data="text"),
         _secret(stringData={"a": "x"}, data=["y"]),
         _secret(stringData={"a": "\ud800"}),
@@ -193,6 +198,59 @@ def test_string_data_needs_no_data(data: dict[str, Any]) -> None:
 )
 def test_what_has_no_string_data_to_encode_is_left_as_it_is(manifest: Manifest) -> None:
     assert with_encoded_data(manifest) is manifest
+
+
+@pytest.mark.parametrize(
+    ("given", "data"),
+    [
+        ({"stringData": {"a": "x", "b": None}}, {"a": "eA==", "b": ""}),
+        ({"stringData": {"b": None}, "data": {"b": "eA=="}}, {"b": ""}),
+        ({"stringData": {"b": "x"}, "data": {"b": None}}, {"b": "eA=="}),
+        ({"stringData": {"b": "x"}, "data": {"a": None}}, {"a": None, "b": "eA=="}),
+        ({"stringData": {"b": None}, "data": None}, {"b": ""}),
+        ({"stringData": {}, "data": {"a": "eA=="}}, {"a": "eA=="}),
+        ({"stringData": None, "data": {"a": "eA=="}}, {"a": "eA=="}),
+    ],
+)
+def test_a_null_in_string_data_is_the_empty_text_as_on_the_api_server(
+    given: dict[str, Any], data: dict[str, Any]
+) -> None:
+    assert with_encoded_data(_secret(**given)).body == _object("Secret", "a", data=data)
+    assert described_keys(_secret(**given)) == set(data)
+    assert described_keys(with_encoded_data(_secret(**given))) == set(data)
+
+
+@pytest.mark.parametrize("kind", ["Secret", "ConfigMap"])
+@pytest.mark.parametrize("part", ["data", "binaryData", "stringData"])
+def test_nulls_in_maps_of_texts_are_empty_texts_and_maps_that_are_null_are_none(kind: str, part: str) -> None:
+    metadata = {"name": "a", "labels": {"a": None, "b": "x"}, "annotations": None}
+    given = Manifest(_object(kind, "a", **{part: {"k": None, "n": 1}}) | {"metadata": metadata}, 1)
+    assert without_nulls(given).body == _object(kind, "a", **{part: {"k": "", "n": 1}}) | {
+        "metadata": {"name": "a", "labels": {"a": "", "b": "x"}}
+    }
+    assert without_nulls(Manifest(_object(kind, "a", **{part: None}), 1)).body == _object(kind, "a")
+    for other in ([None], "x", 0, False):
+        assert without_nulls(Manifest(_object(kind, "a", **{part: other}), 1)).body[part] == other
+
+
+def test_nulls_of_other_kinds_are_the_api_servers_to_judge() -> None:
+    for manifest in (
+        Manifest(_object("Thing", "a", data={"k": None}, spec=None) | {"apiVersion": "x/v1"}, 1),
+        Manifest(_object("Secret", "a", data={"k": None}, spec=None) | {"apiVersion": "x/v1"}, 1),
+        Manifest(_object("Service", "a", spec={"k": None}), 1),
+    ):
+        assert without_nulls(manifest).body == manifest.body
+
+
+def test_string_data_that_is_null_is_none() -> None:
+    assert with_encoded_data(_secret(stringData=None)).body == _object("Secret", "a")
+
+
+def test_the_keys_that_a_secret_gives_are_known_in_whatever_form_it_is() -> None:
+    assert described_keys(_secret(stringData={"a": 1, "c": None}, data={"b": "eA=="})) == {"a", "b", "c"}
+    assert described_keys(_secret(stringData="a", data=["b"])) == set()
+    assert described_keys(Manifest(_object("ConfigMap", "a", data={"a": "x"}), 1)) == set()
+    assert described_keys(Manifest(_object("Secret", "a", data={"a": "x"}) | {"apiVersion": "x/v1"}, 1)) == set()
 
 
 @given(st.dictionaries(st.text(max_size=3), st.text(st.characters(codec="utf-8"), max_size=9)))
@@ -233,7 +291,7 @@ def test_labels_and_annotations_that_are_given_go_over_the_manifests_own(field: 
 
 
 @pytest.mark.parametrize("field", ["labels", "annotations"])
-@pytest.mark.parametrize("own", [["a"], "a=b", 7, True])
+@pytest.mark.parametrize("own", [["a"], "a=b", 7, True, [], "", 0, False])
 def test_labels_and_annotations_that_are_no_mapping_are_named(field: str, own: Any) -> None:
     with pytest.raises(JiemiError, match=f"NotAKubernetesObject: Secret a: metadata.{field} is no mapping"):
         _adjusted({field: own})

@@ -60,6 +60,26 @@ def test_a_changed_value_is_put_back_and_the_event_names_the_manager(scene: Scen
     assert managers == {"jiemi"}, "the field is Jiemi's again"
 
 
+def test_a_null_in_string_data_is_the_empty_text_and_turns_nothing_off(scene: Scene) -> None:
+    manifest = secret("null") | {"stringData": {"password": "good", "comment": None}, "data": {"both": _b64("x")}}
+    manifest["stringData"]["both"] = None
+    repository, _ = scene.follow("null", manifest)
+    wanted = {"password": "good", "comment": "", "both": ""}
+    assert scene.data("null") == wanted
+    path = scene.secret_path("null")
+    for change in ({"password": None}, {"comment": _b64("theirs")}, {"both": None}):
+        scene.write(path, {"data": change})
+        assert seconds_until(f"{change} is corrected", lambda: scene.data("null") == wanted) < FAST_SECONDS
+    version = (scene.object(path) or {})["metadata"]["resourceVersion"]
+    scene.annotate("null", reconcile_at="once")
+    until("it was applied again", lambda: scene.status("null").get("lastHandledReconcileAt") == "once")
+    assert (scene.object(path) or {})["metadata"]["resourceVersion"] == version, "the same is no write"
+    second = scene.commit(repository, secret("null", password="good"))
+    scene.annotate("null", reconcile_at="now")
+    scene.until_settled("null", second)
+    assert scene.data("null") == {"password": "good"}
+
+
 def test_an_added_key_is_removed_and_the_event_names_key_and_manager(scene: Scene) -> None:
     scene.follow("added", secret("added", a="one"))
     scene.write(scene.secret_path("added"), {"data": {"extra": _b64("x")}}, manager="injector")

@@ -151,6 +151,7 @@ class FakeKrapao:
         self.watching = 0
         self._origins: dict[str, FakeOrigin] = {}
         self._seen: dict[Source, tuple[str, float]] = {}
+        self._named: dict[str, set[str]] = {}
         self._watchers: dict[Source, list[Callable[[Head], None]]] = {}
 
     def add_origin(self, url: str) -> FakeOrigin:
@@ -183,6 +184,11 @@ class FakeKrapao:
         finally:
             self.running -= 1
 
+    def forget(self) -> None:
+        """Forget what hosts said, as a Krapao that is restarted does."""
+        self._seen.clear()
+        self._named.clear()
+
     def _origin(self, source: Source) -> FakeOrigin:
         if source.url not in self._origins:
             raise JiemiError("RepositoryNotFound", f"there is no repository at {source.url}")
@@ -203,6 +209,7 @@ class FakeKrapao:
             if not is_revision(source.commit):
                 raise JiemiError("RefNotFound", "spec.source.repository.ref.commit is no full commit hash")
             self._seen[source] = (source.commit, now)
+            self._named.setdefault(source.url, set()).add(source.commit)
             return Head(source.commit)
         ref = f"branch {source.branch}" if source.branch else f"tag {source.tag}" if source.tag else "HEAD"
         if ref not in origin.refs:
@@ -210,6 +217,7 @@ class FakeKrapao:
         moved = source in self._seen and self._seen[source][0] != origin.refs[ref]
         self._seen[source] = (origin.refs[ref], now)
         head = Head(origin.refs[ref])
+        self._named.setdefault(source.url, set()).add(head.revision)
         if moved:
             for on_moved in list(self._watchers.get(source, ())):
                 on_moved(head)
@@ -217,7 +225,10 @@ class FakeKrapao:
 
     def _revision(self, source: Source, revision: str) -> tuple[FakeOrigin, dict[str, Content]]:
         origin = self._origin(source)
-        if revision not in origin.files:
+        # Only what the host has named is looked at.
+        if revision not in self._named.get(source.url, ()) and is_revision(revision):
+            self._head(source, 0)
+        if revision not in origin.files or revision not in self._named.get(source.url, ()):
             reason = "RefNotFound" if revision == source.commit else "RevisionNotFound"
             raise JiemiError(reason, f"{source.url} has no revision {revision}")
         return origin, origin.files[revision]

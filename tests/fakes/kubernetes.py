@@ -499,6 +499,27 @@ class FakeObjects:
         except Refused as refused:
             raise errors.apply_failure(refused.refusal, act) from None
 
+    async def set_managed_fields(
+        self, ref: ObjectRef, managed_fields: Sequence[Any], *, uid: str, resource_version: str
+    ) -> JsonObject:
+        place = await self._place(ref)
+        if place is None:
+            raise errors.changed(ref.label)
+        resource, key, act = place
+        act = attrs.evolve(act, doing=f"taking over {ref.label}")
+        await self._kubernetes.begin("set_managed_fields", "set-managed-fields", resource.plural)
+        try:
+            self._require(resource, "patch")
+            live = self._cluster.objects.get(key)
+            if live is None or (live["metadata"]["uid"], live["metadata"]["resourceVersion"]) != (
+                uid,
+                resource_version,
+            ):
+                raise errors.changed(ref.label)
+            return copy.deepcopy(self._cluster.set_managed_fields(key, managed_fields)["metadata"])
+        except Refused as refused:
+            raise errors.apply_failure(refused.refusal, act) from None
+
     async def _place(self, ref: ObjectRef) -> tuple[Resource, Key, Act] | None:
         """Where an object is; None where there can be none."""
         discovery = self._kubernetes.discovery

@@ -12,7 +12,7 @@ import copy
 import datetime
 import re
 import uuid
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import attrs
@@ -286,6 +286,17 @@ class FakeCluster:
         self._admit("UPDATE", obj)
         return self._update(key, obj, FIELD_MANAGER)
 
+    def set_managed_fields(self, key: Key, listed: Sequence[Any]) -> dict[str, Any]:
+        """Replace who owns the fields of an object.
+
+        Raises:
+            Refused: an admission policy refuses it.
+        """
+        obj = copy.deepcopy(self.objects[key])
+        obj["metadata"]["managedFields"] = copy.deepcopy(list(listed))
+        self._admit("UPDATE", obj)
+        return self._store(key, obj)
+
     def create(self, key: Key, obj: dict[str, Any]) -> dict[str, Any]:
         """Create an object that is not there.
 
@@ -394,14 +405,14 @@ class FakeCluster:
         if to.kind in {"Secret", "ConfigMap"}:
             for field in ("data", "stringData"):
                 for key, value in (to.body.get(field) or {}).items():
-                    if not isinstance(value, str):
+                    if not isinstance(value, str | None):
                         fault = f".{field}.{key}: expected string, got &value.valueUnstructured{{Value:{value}}}"
                         message = f"failed to create typed patch object (/{to.name}; /v1, Kind={to.kind}): {fault}"
                         raise Refused(Refusal(500, message=message))
         if to.kind == "Secret":
             try:
                 for value in (to.body.get("data") or {}).values():
-                    base64.b64decode(value, validate=True)
+                    base64.b64decode(value or "", validate=True)
             except binascii.Error:
                 message = "failed to convert new object: illegal base64 data at input byte 6"
                 raise Refused(Refusal(500, message=message)) from None
@@ -462,8 +473,15 @@ def _seconds() -> float:
 
 
 def stored_form(obj: JsonObject) -> dict[str, Any]:
-    """A copy; a Secret's stringData becomes data when it is written."""
+    """A copy; a Secret's stringData becomes data when it is written, and a null in a map of texts the empty text."""
     stored = copy.deepcopy(dict(obj))
+    metadata = stored["metadata"]
+    maps = [(metadata, "labels"), (metadata, "annotations")]
+    if stored["kind"] in {"Secret", "ConfigMap"}:
+        maps += [(stored, "data"), (stored, "stringData"), (stored, "binaryData")]
+    for holder, name in maps:
+        if isinstance(holder.get(name), dict):
+            holder[name] = {key: "" if value is None else value for key, value in holder[name].items()}
     if stored["kind"] == "Secret" and (texts := stored.pop("stringData", None)):
         encoded = {key: base64.b64encode(text.encode()).decode() for key, text in texts.items()}
         stored["data"] = {**(stored.get("data") or {}), **encoded}

@@ -15,7 +15,9 @@ from hostile_tenants import DEADLINE_SECONDS, NOBODY, Hostile, until
 
 from jiemi.core.errors import JiemiError
 from jiemi.demo.git_server import Asked, Fault, GitServer, serve_git
+from jiemi.krapao.decryption.confinement import Measures
 from jiemi.krapao.git_port import Advertised, GitStore, Ref
+from jiemi.krapao.reading import Reading
 from jiemi.krapao.repositories import Repositories
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
@@ -161,14 +163,28 @@ class ManyPlainFiles:
         await trio.lowlevel.checkpoint()
         if path == ".sops.yaml":
             raise JiemiError("FileNotFound", path)
-        return b"a: 1\n" if path == "honest.yaml" else b"a:\n" + b"- [1, 2]\n" * 3_000
+        return b"a: 1\n" if path == "honest.yaml" else b"a:\n" + b"- [1, 2]\n" * 1_100
+
+
+class Nobody:
+    """Decrypts nothing."""
+
+    def budget(self) -> None:
+        """Nothing is taken of it."""
+
+    def own(self, *_: object) -> None:
+        """There are no keys."""
+
+
+async def _unconfined() -> Measures:
+    return Measures()
 
 
 async def test_files_that_take_long_to_parse_do_not_hold_up_another_tenants(tmp_path: Path) -> None:
     done: list[str] = []
     async with trio.open_nursery() as workers, trio.open_nursery() as nursery:
-        krapao = Repositories(workers, ManyPlainFiles().open, None, KrapaoSettings(state_dir=tmp_path))  # type: ignore[arg-type]
-        krapao._decrypter = type("Nobody", (), {"own": lambda *_: None})()  # type: ignore[assignment]
+        settings = KrapaoSettings(state_dir=tmp_path)
+        krapao = Repositories(workers, ManyPlainFiles().open, Nobody(), settings, Reading(settings, _unconfined))  # type: ignore[arg-type]
 
         async def render(tenant: str, path: str) -> None:
             async with krapao.open(Source("https://git.example/r.git"), NOBODY, tenant) as repository:

@@ -246,7 +246,7 @@ async def test_opened_repositories_are_charged_to_the_tenant_that_opens_them(tmp
 
     async with trio.open_nursery() as nursery:
         settings = KrapaoSettings(state_dir=tmp_path)
-        krapao = Repositories(nursery, open_store, Owner(), settings, charge)  # type: ignore[arg-type]
+        krapao = Repositories(nursery, open_store, Owner(), settings, None, charge)  # type: ignore[arg-type]
         async with krapao.open(Source("https://git.example/r"), NOBODY, "one"):
             async with krapao.open(Source("https://git.example/r"), NOBODY, "two"):
                 assert charged == ["one", "two"]

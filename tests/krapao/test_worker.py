@@ -123,6 +123,7 @@ class FakeDecrypter:
         output: Format | None = None,
         allowed_recipients: tuple[str, ...] = (),
         askers: Askers | None = None,
+        repository: str = "",
         budget: Budget | None = None,
     ) -> Decrypted:
         self.runs += 1

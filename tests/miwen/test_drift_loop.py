@@ -525,3 +525,79 @@ async def test_what_is_deployed_is_corrected_while_what_is_new_waits_for_another
         world.add("first", target={"name": "first", "key": "file"})
         await trio.sleep(INTERVAL + 1)
         assert (world.reason(), world.data("third")) == ("Synced", {"a": "one"})
+
+
+# --- values that are no text
+
+
+def _with_null(**values: str | None) -> dict[str, Any]:
+    return secret() | {"stringData": values}
+
+
+async def test_a_null_in_string_data_does_not_turn_drift_correction_off(
+    world: World, autojump_clock: MockClock
+) -> None:
+    world.origin.commit({FILE: [_with_null(password="good", comment=None)]})
+    world.add()
+    wanted = {"password": "good", "comment": ""}
+    async with miwen(world):
+        await trio.sleep(SOON)
+        assert world.data() == wanted
+        for change in ({"password": encoded("theirs")}, {"comment": encoded("theirs")}, {"more": encoded("x")}):
+            world.cluster.edit("Secret", "default", "app", manager="lens", data=change)
+            await trio.sleep(SOON)
+            assert world.data() == wanted
+            await trio.sleep(INTERVAL)
+        for key in wanted:
+            world.cluster.edit("Secret", "default", "app", manager="lens", data={key: None})
+            await trio.sleep(SOON)
+            assert world.data() == wanted
+            await trio.sleep(INTERVAL)
+        world.origin.commit({FILE: [_with_null(password="good")]})
+        await trio.sleep(INTERVAL + 1)
+        assert world.data() == {"password": "good"}
+        assert not world.condition("Drifted")
+
+
+async def test_what_a_release_applied_as_string_data_is_applied_as_data(
+    world: World, autojump_clock: MockClock
+) -> None:
+    world.origin.commit({FILE: [_with_null(password="good", comment=None)]})
+    world.add()
+    async with miwen(world):
+        await trio.sleep(SOON)
+        # As it was left: ours in stringData, and a key that the manifest gives is gone for good.
+        left = world.cluster.get("Secret", "default", "app") or {}
+        [ours] = [each for each in left["metadata"]["managedFields"] if each["manager"] == "jiemi"]
+        ours["fieldsV1"]["f:stringData"] = ours["fieldsV1"].pop("f:data")
+        del left["data"]["password"]
+        world.cluster._store(("v1", "Secret", "default", "app"), left)
+        await trio.sleep(SOON)
+        assert world.data() == {"password": "good", "comment": ""}
+        assert not world.condition("Drifted")
+
+
+async def test_a_key_that_the_manifest_gives_is_not_taken_out_though_admission_made_it_its_own(
+    world: World, autojump_clock: MockClock
+) -> None:
+    world.origin.commit({FILE: [secret(password="good", other="ours")]})
+    world.add()
+    real = world.cluster.apply
+
+    def mutated(*args: Any, **more: Any) -> dict[str, Any]:
+        made = real(*args, **more)
+        if made["kind"] == "Secret" and not more.get("dry_run"):
+            made = world.cluster.put({**made, "data": {**made["data"], "password": encoded("injected")}}, "webhook")
+        return made
+
+    world.cluster.apply = mutated  # type: ignore[method-assign]
+    async with miwen(world):
+        await trio.sleep(SOON)
+        assert world.data() == {"password": "injected", "other": "ours"}
+        world.cluster.edit("Secret", "default", "app", manager="lens", data={"more": encoded("x")})
+        await trio.sleep(SOON)
+        assert world.data() == {"password": "injected", "other": "ours"}
+        written = world.versions()
+        await trio.sleep(3 * INTERVAL)
+        assert world.versions() == written
+        assert not world.condition("Drifted")

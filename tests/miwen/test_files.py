@@ -109,8 +109,8 @@ async def test_a_file_is_known_by_the_hashes_of_its_content_and_of_its_config(
     krapao: FakeKrapao, origin: FakeOrigin
 ) -> None:
     first = origin.commit(FILES)
-    second = origin.commit({"apps/a.enc.yaml": [secret("changed")]})
     old = {file.path: file for file in await wanted(krapao, first, files=["**"])}
+    second = origin.commit({"apps/a.enc.yaml": [secret("changed")]})
     new = {file.path: file for file in await wanted(krapao, second, files=["**"])}
     assert {path for path in old if old[path] != new[path]} == {"apps/a.enc.yaml"}
     assert old["b.enc.yaml"].config == origin.config

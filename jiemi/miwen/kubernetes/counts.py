@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 import attrs
 
-WRITING_VERBS = frozenset({"apply", "create", "delete", "patch", "remove-fields"})
+WRITING_VERBS = frozenset({"apply", "create", "delete", "patch", "remove-fields", "set-managed-fields"})
 """What may change something. "dry-run" may not."""
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import attrs
 
-from jiemi.core.errors import JiemiError
+from jiemi.core.errors import Failure, JiemiError
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import Account
 from jiemi.miwen.kubernetes.shown import Shown
@@ -226,6 +226,18 @@ def decryptor_refused(refusal: Refusal, act: Act) -> JiemiError:
     return JiemiError("ApplyRejected", f"{act.doing}: {problem}")
 
 
+class FieldsRejected(JiemiError):
+    """An object that the API server refuses for some of its fields.
+
+    Attributes:
+        fields: their paths, as it names them. They may hold values: not to be shown.
+    """
+
+    def __init__(self, failure: Failure, fields: tuple[str, ...]) -> None:
+        super().__init__(failure.reason, failure.message)
+        self.fields = fields
+
+
 def apply_failure(refusal: Refusal, act: Act) -> JiemiError:  # noqa: PLR0911 - a table, read from the top
     """What a refused server-side apply means, or another refused change of an object."""
     if (failure := _not_of_the_object(refusal, act)) is not None:
@@ -248,7 +260,8 @@ def apply_failure(refusal: Refusal, act: Act) -> JiemiError:  # noqa: PLR0911 - 
     if refusal.code == 422 and fields and all(_IMMUTABLE.fullmatch(cause.message) for cause in refusal.causes):
         return JiemiError("FieldImmutable", f"{label} has fields that can't be changed any more{_listed(fields)}")
     if refusal.code in {400, 405, 406, 415, 422}:
-        return _rejected(refusal, label, fields)
+        rejected = _rejected(refusal, label, fields)
+        return FieldsRejected(rejected.failure, tuple(cause.field for cause in refusal.causes if cause.field))
     # Faults of the object that the API server answers as if they were its own (500 and no reason).
     if refusal.message.startswith(_TYPED_PATCH):
         found = _TYPED_FIELD.findall(refusal.message)

@@ -166,6 +166,23 @@ class Objects(Protocol):
         """
         ...
 
+    async def set_managed_fields(
+        self, ref: ObjectRef, managed_fields: Sequence[Any], *, uid: str, resource_version: str
+    ) -> JsonObject:
+        """Replace whose the fields of an object are (metadata.managedFields); nothing else of it changes.
+
+        Args:
+            uid, resource_version: of the object and its state that are meant.
+
+        Returns:
+            The object's metadata after it.
+
+        Raises:
+            JiemiError: ApplyForbidden, AdmissionDenied, ApplyRejected; ApplyConflict, it is in another state or gone;
+                ReadForbidden, as `delete`.
+        """
+        ...
+
 
 class Kubernetes(Protocol):
     """The Kubernetes API, as far as Miwen needs it."""

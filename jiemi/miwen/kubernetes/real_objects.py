@@ -130,6 +130,39 @@ class RealObjects:
             raise errors.changed(act.label)
         raise errors.no_such_field(act.label)
 
+    async def set_managed_fields(
+        self, ref: ObjectRef, managed_fields: Sequence[Any], *, uid: str, resource_version: str
+    ) -> JsonObject:
+        """See the port."""
+        place = await self._place(ref, "taking over")
+        if place is None:
+            raise errors.changed(ref.label)
+        act, path = place
+        patch = [
+            must_be("metadata", "uid", value=uid),
+            must_be("metadata", "resourceVersion", value=resource_version),
+            {"op": "replace", "path": pointer("metadata", "managedFields"), "value": list(managed_fields)},
+        ]
+        answer = await self._send(
+            act,
+            "set-managed-fields",
+            "PATCH",
+            path,
+            {"fieldManager": FIELD_MANAGER},
+            body=patch,
+            content_type=JSON_PATCH,
+            accept=METADATA_ONLY,
+        )
+        if answer.good:
+            return _metadata(self._http.object_in(answer, act.doing))
+        refusal = answer.refusal
+        if refusal.code == HTTPStatus.NOT_FOUND and not refusal.by_admission:
+            self._notice_missing(act, answer)
+            raise errors.changed(act.label)
+        if not refusal.of_patch:
+            raise errors.apply_failure(refusal, act)
+        raise errors.changed(act.label)
+
     # ---
 
     async def _apply(self, verb: str, manifest: JsonObject, default_namespace: str, take_over: bool) -> dict[str, Any]:

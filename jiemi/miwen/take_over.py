@@ -1,0 +1,99 @@
+"""Objects that others made before: what we apply of them becomes ours alone (`jiemi.core.takeover`).
+
+    before an apply  where others share fields with us, so that what the apply drops is removed
+    after it         what they share since
+    refused          what they hold at the fields that the API server refuses
+
+That costs a request only where there is something to take: an apply answers with whose the fields are. What keeps it
+from being done, keeps no object from being applied, and it is tried again with the next apply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import attrs
+import structlog
+
+from jiemi.core.errors import JiemiError
+from jiemi.core.objects import ObjectRef
+from jiemi.core.takeover import alone, unblocked
+from jiemi.miwen.kubernetes.errors import FieldsRejected
+from jiemi.miwen.kubernetes.port import JsonObject, Objects
+
+_log = structlog.get_logger("jiemi.miwen")
+
+_TRIES = 3
+"""How often an object is tried that others write meanwhile."""
+
+
+@attrs.frozen
+class TakeOver:
+    """Takes fields over.
+
+    Attributes:
+        objects: as whom.
+        managers: whose fields; none where conflictPolicy is Refuse.
+    """
+
+    objects: Objects
+    managers: frozenset[str]
+
+    async def before(self, ref: ObjectRef, held: frozenset[str] | None) -> None:
+        """Be the only one to hold what we hold, before an apply drops some of it.
+
+        Args:
+            held: the managers that shared fields with us when the object was seen last; None where that is not known.
+        """
+        if not self.managers or (held is not None and not held & self.managers):
+            return
+        metadata = await self._metadata(ref)
+        if metadata is not None:
+            await self.after(ref, metadata)
+
+    async def after(self, ref: ObjectRef, metadata: JsonObject) -> JsonObject:
+        """Be the only one to hold what we hold. Returns the object's metadata since."""
+        for _ in range(_TRIES):
+            wanted = alone(metadata, self.managers)
+            if wanted is None:
+                return metadata
+            uid, version = str(metadata.get("uid")), str(metadata.get("resourceVersion"))
+            try:
+                return await self.objects.set_managed_fields(ref, wanted, uid=uid, resource_version=version)
+            except JiemiError as error:
+                if error.failure.reason != "ApplyConflict":
+                    _log.warning("not-taken-over", object=ref.label, reason=error.failure.reason)
+                    return metadata
+            metadata = await self._metadata(ref) or metadata
+        return metadata
+
+    async def unblocked(
+        self, ref: ObjectRef, body: JsonObject, apply: Callable[[], Awaitable[JsonObject]]
+    ) -> JsonObject:
+        """Apply; where the API server refuses fields, again without what others hold there and git does not give."""
+        try:
+            return await apply()
+        except FieldsRejected as error:
+            metadata = await self._metadata(ref) if self.managers and error.fields else None
+            wanted = unblocked(metadata, self.managers, body, error.fields) if metadata is not None else None
+            if metadata is None or wanted is None:
+                raise
+            uid, version = str(metadata.get("uid")), str(metadata.get("resourceVersion"))
+            try:
+                await self.objects.set_managed_fields(ref, wanted, uid=uid, resource_version=version)
+            except JiemiError:
+                raise error from None
+            return await apply()
+
+    async def could_unblock(self, ref: ObjectRef, body: JsonObject, why: JiemiError) -> bool:
+        """Whether `unblocked` would try again after that refusal."""
+        if not (self.managers and isinstance(why, FieldsRejected)):
+            return False
+        metadata = await self._metadata(ref)
+        return metadata is not None and unblocked(metadata, self.managers, body, why.fields) is not None
+
+    async def _metadata(self, ref: ObjectRef) -> JsonObject | None:
+        try:
+            return await self.objects.get_metadata(ref)
+        except JiemiError:
+            return None

@@ -1,0 +1,146 @@
+"""Fields that others made before become ours alone: what it costs, and what keeps it from being done."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+import trio
+from miwen_harness import FILE, INTERVAL, World, miwen
+from miwen_objects import config
+from trio.testing import MockClock
+
+from jiemi.core.errors import JiemiError
+from jiemi.miwen.reconcile import Tenancy
+
+SOON = 1.0
+KUBECTL = "kubectl-client-side-apply"
+
+
+def encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+async def look() -> None:
+    await trio.sleep(INTERVAL + 1)
+
+
+def made(world: World, manager: str = KUBECTL, **data: str) -> None:
+    """A ConfigMap that another made."""
+    world.cluster.put(config(**data) | {"metadata": {"name": "app", "namespace": "default"}}, manager)
+
+
+def read(world: World) -> Any:
+    return (world.cluster.get("ConfigMap", "default", "app") or {}).get("data")
+
+
+def counted(world: World, verb: str) -> int:
+    return world.kubernetes.requests.snapshot().of(verb, "configmaps")
+
+
+async def test_what_was_shared_goes_with_git_and_taking_it_over_is_one_request_once(
+    world: World, autojump_clock: MockClock
+) -> None:
+    made(world, a="1", b="1", theirs="1")
+    world.origin.commit({FILE: [config(a="1", b="1")]})
+    world.add()
+    async with miwen(world):
+        await trio.sleep(SOON)
+        assert (read(world), counted(world, "set-managed-fields")) == ({"a": "1", "b": "1", "theirs": "1"}, 1)
+        world.origin.commit({FILE: [config(a="1")]})
+        await look()
+        assert read(world) == {"a": "1", "theirs": "1"}
+        assert (counted(world, "set-managed-fields"), counted(world, "get-metadata")) == (1, 0)
+
+
+async def test_an_object_that_nobody_shares_costs_no_more_than_it_did(world: World, autojump_clock: MockClock) -> None:
+    world.origin.commit({FILE: [config(a="1", b="1")]})
+    world.add()
+    async with miwen(world):
+        await trio.sleep(SOON)
+        world.origin.commit({FILE: [config(a="2")]})
+        await look()
+        assert read(world) == {"a": "2"}
+        assert [counted(world, verb) for verb in ("apply", "get-metadata", "set-managed-fields")] == [2, 0, 0]
+
+
+@pytest.mark.parametrize("restarted", [True, False])
+async def test_what_an_earlier_release_left_shared_goes_with_git(
+    world: World, autojump_clock: MockClock, restarted: bool
+) -> None:
+    made(world, a="1", b="1")
+    world.origin.commit({FILE: [config(a="1", b="1")]})
+    world.add()
+    async with miwen(world, tenancy=Tenancy(merged_managers=frozenset())):
+        await trio.sleep(SOON)
+    if restarted:
+        world.origin.commit({FILE: [config(a="1")]})
+    async with miwen(world):
+        if not restarted:
+            await trio.sleep(SOON)
+            world.origin.commit({FILE: [config(a="1")]})
+        await look()
+        assert (world.reason(), read(world)) == ("Synced", {"a": "1"})
+
+
+@pytest.mark.parametrize(
+    ("tenancy", "spec", "manager"),
+    [
+        (Tenancy(merged_managers=frozenset({"other"})), {}, KUBECTL),
+        (Tenancy(), {"conflictPolicy": "Refuse"}, KUBECTL),
+        (Tenancy(), {}, "somebodys-controller"),
+        (Tenancy(), {}, "kubectl-edit"),
+    ],
+)
+async def test_what_is_not_to_be_taken_over_stays(
+    world: World, autojump_clock: MockClock, tenancy: Tenancy, spec: dict[str, Any], manager: str
+) -> None:
+    made(world, manager, a="1", b="1")
+    world.origin.commit({FILE: [config(a="1", b="1")]})
+    world.add(**spec)
+    async with miwen(world, tenancy=tenancy):
+        await trio.sleep(SOON)
+        world.origin.commit({FILE: [config(a="1")]})
+        await look()
+        assert (world.reason(), read(world)) == ("Synced", {"a": "1", "b": "1"})
+        assert counted(world, "set-managed-fields") == 0
+
+
+@pytest.mark.parametrize("reason", ["ApplyForbidden", "AdmissionDenied", "ApplyConflict", "ClusterUnavailable"])
+async def test_what_can_not_be_taken_over_keeps_no_object_from_being_applied(
+    world: World, autojump_clock: MockClock, reason: str
+) -> None:
+    made(world, a="1", b="1")
+    world.origin.commit({FILE: [config(a="2", b="1")]})
+    world.add()
+    tries = 3 if reason == "ApplyConflict" else 1
+    world.kubernetes.fail_next("set_managed_fields", *(JiemiError(reason, "no") for _ in range(tries)))
+    async with miwen(world):
+        await trio.sleep(SOON)
+        assert (world.reason(), read(world)) == ("Synced", {"a": "2", "b": "1"})
+        # The next apply takes it over first.
+        world.origin.commit({FILE: [config(a="3")]})
+        await look()
+        assert (world.reason(), read(world)) == ("Synced", {"a": "3"})
+
+
+async def test_keys_of_a_secret_that_others_made_stay_and_those_that_git_drops_go(
+    world: World, autojump_clock: MockClock
+) -> None:
+    world.cluster.put(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "app", "namespace": "default"},
+            "data": {"greeting": encoded("one"), "theirs": encoded("kept")},
+        },
+        KUBECTL,
+    )
+    world.add()
+    async with miwen(world):
+        await trio.sleep(SOON)
+        world.origin.commit({FILE: [{**config(), "kind": "Secret", "data": {"new": encoded("two")}}]})
+        await look()
+        assert world.data() == {"new": "two", "theirs": "kept"}
+        assert not world.condition("Drifted")
