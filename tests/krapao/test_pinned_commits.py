@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from jiemi.blocking.fair_limiter import FairLimiter
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import Asked, GitServer, serve_git
@@ -40,7 +41,7 @@ async def opened(
 ) -> AsyncIterator[Worker]:
     """A worker of its own, as each credentials get one."""
     async with clones.open(parse_url(url), credentials) as store, trio.open_nursery() as nursery:
-        yield Worker(url, store, None, settings, nursery, trio.CapacityLimiter(1))  # type: ignore[arg-type]
+        yield Worker(url, store, None, settings, nursery, FairLimiter(1), None)  # type: ignore[arg-type]
         nursery.cancel_scope.cancel()
 
 
@@ -53,8 +54,8 @@ async def test_a_pinned_commit_that_the_host_no_longer_gives_is_read_by_those_wh
     clones, pin = Clones(settings), Ref(commit=gone)
     request = FilesRequest(gone, ("x",))
     async with opened(clones, url, OWNER, settings) as worker:
-        await worker.head(pin, max_age_seconds=0)
-        assert len((await worker.files(pin, request)).entries) == 1
+        await worker.head(pin, Askers(), max_age_seconds=0)
+        assert len((await worker.files(pin, request, Askers())).entries) == 1
     # History is written anew, and the host forgets what was there.
     shutil.rmtree(private.root / "r.git")
     private.create("r.git")
@@ -63,21 +64,21 @@ async def test_a_pinned_commit_that_the_host_no_longer_gives_is_read_by_those_wh
     work.push(private.root / "r.git")
     private.forget_hits()
     async with opened(clones, url, AGAIN, settings) as worker:
-        await worker.head(pin, max_age_seconds=0)
+        await worker.head(pin, Askers(), max_age_seconds=0)
         assert private.count(Asked.REFS) == 1  # the host was asked with these very credentials
         assert private.count(Asked.FETCH) == 0
-        assert len((await worker.files(pin, request)).entries) == 1
+        assert len((await worker.files(pin, request, Askers())).entries) == 1
     # Who may not list it gets nothing, whatever is on the volume.
     async with opened(clones, url, STRANGER, settings) as worker:
-        for attempt in (worker.head(pin, max_age_seconds=60), worker.files(pin, request)):
+        for attempt in (worker.head(pin, Askers(), max_age_seconds=60), worker.files(pin, request, Askers())):
             with pytest.raises(JiemiError, match="RepositoryAccessDenied"):
                 await attempt
     # A commit that no one pins is named by no listing any more.
     async with opened(clones, url, AGAIN, settings) as worker:
         with pytest.raises(JiemiError, match="RevisionNotFound"):
-            await worker.files(Ref(), request)
+            await worker.files(Ref(), request, Askers())
     # And once the clone is gone from the volume, nobody gets the commit.
     shutil.rmtree(settings.state_dir / "repositories")
     async with opened(clones, url, AGAIN, settings) as worker:
         with pytest.raises(JiemiError, match="RefNotFound"):
-            await worker.files(pin, request)
+            await worker.files(pin, request, Askers())

@@ -61,7 +61,7 @@ class Krapao:
         given = {"allow_plain": True, "nested": (SECRETS,), "keys": self.keys} | fields
         request = RenderRequest(REVISION, path, **given)
         with trio.fail_after(60):
-            return await self.worker._open(content, None, request)
+            return await self.worker._open(content, None, request, Askers())
 
     async def document(self, data: bytes | dict[str, Any], path: str = "s.yaml", **fields: Any) -> Any:
         [found] = (await self.open(data, path, **fields)).documents
@@ -79,7 +79,7 @@ class Krapao:
 async def krapao(nursery: trio.Nursery, settings: KrapaoSettings, sops_path: Path, runtime: Path, age_pair) -> Krapao:
     settings = attrs.evolve(settings, sops=sops_path, runtime_dir=runtime)
     decrypter = SopsDecrypter(nursery, settings)
-    worker = Worker("x", None, decrypter, settings, nursery, trio.CapacityLimiter(2))  # type: ignore[arg-type]
+    worker = Worker("x", None, decrypter, settings, nursery, FairLimiter(2), decrypter.reading)  # type: ignore[arg-type]
     return Krapao(worker, (AgeKey(SensitiveText(age_pair.private)),))
 
 
