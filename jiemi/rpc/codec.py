@@ -92,13 +92,18 @@ def _get_text(reader: Reader, field: str) -> str:
     Raises:
         JiemiError: InvalidSpec where the bytes are not UTF-8, LimitExceeded where they are too many.
     """
-    try:
-        text = str(getattr(reader, field))
-    except UnicodeDecodeError:
-        raise JiemiError("InvalidSpec", f"{field} came as text that is not UTF-8") from None
+    text = _get_any_text(reader, field)
     if len(text) > MAX_TEXT_BYTES:
         raise JiemiError("LimitExceeded", f"{field} is longer than {MAX_TEXT_BYTES} bytes")
     return text
+
+
+def _get_any_text(reader: Reader, field: str) -> str:
+    """A text field of any length that fits into a message. Raises JiemiError: InvalidSpec, as `_get_text`."""
+    try:
+        return str(getattr(reader, field))
+    except UnicodeDecodeError:
+        raise JiemiError("InvalidSpec", f"{field} came as text that is not UTF-8") from None
 
 
 def _get_credential(reader: Reader, field: str, path: str) -> SensitiveText:
@@ -108,9 +113,9 @@ def _get_credential(reader: Reader, field: str, path: str) -> SensitiveText:
         path: of the field of a Decryptor that it comes from, whose bound it has.
 
     Raises:
-        JiemiError: as `_get_text`; CredentialTooLarge.
+        JiemiError: InvalidSpec, as `_get_text`; CredentialTooLarge.
     """
-    value = SensitiveText.shared(_get_text(reader, field))
+    value = SensitiveText.shared(_get_any_text(reader, field))
     if (size := size_bytes(value)) > (limit := limit_bytes(path)):
         raise JiemiError("CredentialTooLarge", f"{path} came with {size} bytes, of {limit} at most")
     return value

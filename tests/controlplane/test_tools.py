@@ -370,6 +370,7 @@ async def test_one_envtest_archive_brings_both_of_its_tools_and_nothing_else(
         (archive_of([("x/etcd", program("3.6.8"))])[:-40], "can't be unpacked"),
         (archive_of([("x/etcd", program("3.6.8"))]), "holds no kube-apiserver"),
     ],
+    ids=["none", "cut off", "without a program"],  # an archive holds the time: as an id it would be another each second
 )
 async def test_a_bad_envtest_archive_is_refused(
     archive: bytes, why: str, settings: ToolSettings, host: ReleaseHost

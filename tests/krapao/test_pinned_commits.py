@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from jiemi.blocking.askers import Askers
 from jiemi.blocking.fair_limiter import FairLimiter
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText

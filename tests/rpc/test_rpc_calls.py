@@ -368,7 +368,7 @@ async def test_requests_beyond_the_bytes_in_flight_are_told_so(tmp_path: Path) -
         async def one() -> None:
             try:
                 await repository.render(
-                    RenderRequest(revision, "f.yaml", None, (AgeKey(SensitiveText("x" * 300_000)),))
+                    RenderRequest(revision, "f.yaml", None, (PgpKey(SensitiveText("x" * 300_000)),))
                 )
             except JiemiError as error:
                 reasons[error.failure.reason] += 1
