@@ -147,7 +147,8 @@ def _require_plain(url: str) -> None:
     if not _plain(url):
         raise JiemiError(
             "PolicyDenied",
-            "the operator's policy: spec.source.repository.url must be plain: no .., %, ?, # or \\ in it",
+            "the operator's policy: spec.source.repository.url must be plain: no .., //, %, ?, # or \\ in it, and no / "
+            "at its end",
         )
 
 
@@ -197,7 +198,11 @@ def read_policy(text: str) -> Policy:
 
 def _plain(url: str) -> bool:
     """Whether a URL means what it looks like: a host may read other forms as another repository's."""
-    return re.search(r"[%?#\\\s]", url) is None and not {".", ".."} & set(re.split(r"[/:]", url))
+    if re.search(r"[%?#\\\s]", url) is not None or {".", ".."} & set(re.split(r"[/:]", url)):
+        return False
+    # Krapao takes an empty part and a slash at the end for none, but a pattern's star takes them for a name.
+    rest = url.partition("://")[2] or url
+    return "//" not in rest and not rest.endswith("/")
 
 
 def _any(name: str, patterns: Iterable[str]) -> bool:

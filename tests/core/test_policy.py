@@ -50,9 +50,12 @@ def test_a_rule_takes_a_decryptor_whose_namespace_repository_and_file_it_lists()
         ("team-a", "https://git.example.com/team-a/%2e%2e/team-b/app.git", "production/a.yaml", "must be plain"),
         ("team-a", "https://git.example.com/team-a/..\\team-b", "production/a.yaml", "must be plain"),
         ("team-a", "https://git.example.com/team-a/?x", "production/a.yaml", "must be plain"),
+        ("team-a", "https://git.example.com/team-a/", "production/a.yaml", "must be plain"),
+        ("team-a", "https://git.example.com//team-a/app.git", "production/a.yaml", "must be plain"),
+        ("team-a", "https://git.example.com/team-a//app.git", "production/a.yaml", "must be plain"),
         ("team-a", "git@git.example.com:../team-b", "x", "must be plain"),
         ("team-a", "https://git.example.com.evil/team-a/app.git", "production/a.yaml", "in none of the rules"),
-        ("team-a", "https://evil/https://git.example.com/team-a/x", "production/a.yaml", "in none of the rules"),
+        ("team-a", "https://evil/https://git.example.com/team-a/x", "production/a.yaml", "must be plain"),
     ],
 )
 def test_what_no_rule_takes_is_denied(namespace: str, url: str, path: str, says: str) -> None:
