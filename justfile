@@ -52,7 +52,7 @@ fmt:
 crd:
     @"{{ bin }}/jiemi" crd > deploy/crd.yaml
 
-# Generate the tables of README.md
+# Generate the tables of README.md and docs/
 docs:
     @"{{ bin }}/python" docs/generate.py
 

@@ -254,8 +254,8 @@ def miwen(
     allow_protected: Annotated[
         list[str] | None,
         typer.Option(
-            help="What Miwen may write as itself though it gives rights to who writes it: KIND.GROUP, or "
-            "namespace/NAME of a namespace of the cluster's own; may be repeated.",
+            help="A kind (KIND.GROUP) or system namespace (namespace/NAME) that Miwen may write with its own rights "
+            "although it is protected by default; may be repeated.",
             metavar="NAME",
         ),
     ] = None,
@@ -265,7 +265,7 @@ def miwen(
             min=1,
             metavar="MIB",
             help="Memory that all Decryptors together may hold (specs, statuses, credentials), a third of it for one "
-            "namespace. 192 fits a limit of 512 MiB: add as much to the limit as to this.",
+            "namespace. 192 fits a limit of 512 MiB; for each MiB more here, raise the limit by 1.5 MiB.",
         ),
     ] = 192,
     require_full_mac: Annotated[
@@ -278,8 +278,8 @@ def miwen(
     take_over_from: Annotated[
         str | None,
         typer.Option(
-            help="Field managers, separated by commas, that made objects before Jiemi: what it applies too becomes its "
-            "alone. Default: those of kubectl, helm, Flux and Argo CD; '' for none.",
+            help="Field managers, separated by commas, from which Jiemi takes over the fields that it applies itself. "
+            "Default: those of kubectl, helm, Flux and Argo CD; '' for none.",
             metavar="NAMES",
         ),
     ] = None,
@@ -415,7 +415,7 @@ def probe_krapao(
     address: Annotated[str, typer.Option(help="Where Krapao serves: unix:/path or tcp:host:port.")],
     session_secret_file: Annotated[
         Path | None,
-        typer.Option(help="The file of Krapao's flag of that name.", envvar="JIEMI_SESSION_SECRET_FILE"),
+        typer.Option(help="File with the session secret, the same as Krapao's.", envvar="JIEMI_SESSION_SECRET_FILE"),
     ] = None,
     timeout: Annotated[
         float, typer.Option(parser=parse_duration, help="Longest wait for an answer.", metavar="DURATION")

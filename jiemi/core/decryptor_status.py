@@ -94,7 +94,7 @@ class FileWarning:
     """Something in a file that keeps it from nothing, and that a person should look at."""
 
     file: str = api("Its path in the repository.")
-    type: str = api("The condition that tells of it, for example MacOnlyEncrypted.")
+    type: str = api("The condition that reports it, for example MacOnlyEncrypted.")
     names: tuple[str, ...] = api("Names of the values that it is about.", default=())
     more: int | None = api("How many further names there are.", default=None)
 
@@ -120,7 +120,7 @@ class InventoryEntry:
         default=None,
     )
     left_file: str | None = api(
-        "The file that described it last, where none does now and another that may describe it can't be read.",
+        "The file that last described the object, kept while another file that may describe it can't be read.",
         default=None,
     )
 
@@ -212,9 +212,7 @@ class DecryptorStatus:
         "Objects that could not be applied or deleted, the first ones.", default=(), maxItems=MAX_FAILED_OBJECTS
     )
     files: tuple[FileStatus, ...] = api("The files that are deployed.", default=(), maxItems=MAX_FILES)
-    warnings: tuple[FileWarning, ...] = api(
-        "What there is to warn of in files, the first ones.", default=(), maxItems=MAX_WARNINGS
-    )
+    warnings: tuple[FileWarning, ...] = api("Warnings about files, at most 50.", default=(), maxItems=MAX_WARNINGS)
     credentials: tuple[SecretVersion, ...] = api(
         "The Secrets that the spec names, as they were used last.", default=(), maxItems=100
     )

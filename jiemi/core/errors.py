@@ -74,9 +74,9 @@ REASONS: Mapping[str, ReasonInfo] = {
     "NamespaceLimitExceeded": ReasonInfo(
         Kind.STALLED,
         "The Decryptors of one namespace, with their statuses and credentials, take more memory than Miwen grants one "
-        "namespace; the message tells how much. What the Decryptor deployed stays.",
+        "namespace; the message says how much. What the Decryptor deployed stays.",
         "Have fewer Decryptors in the namespace (one may have many files) or smaller credentials; or give Miwen more "
-        "memory and `--decryptor-memory`. It goes on by itself as soon as there is room.",
+        "memory and `--decryptor-memory`. It resumes by itself once there is room.",
     ),
     # Credentials
     "SecretNotFound": ReasonInfo(
@@ -96,7 +96,7 @@ REASONS: Mapping[str, ReasonInfo] = {
     ),
     "CredentialTooLarge": ReasonInfo(
         Kind.STALLED,
-        "A credential value, or all of one provider or repository together, is longer than any such credential is.",
+        "A credential value, or all of one provider or repository together, is larger than the limit for it.",
         "Put the credential alone under the Secret's key: the message names the field, its size and the limit.",
     ),
     "SecretForbidden": ReasonInfo(
@@ -160,8 +160,9 @@ REASONS: Mapping[str, ReasonInfo] = {
     ),
     "GitProtocolError": ReasonInfo(
         Kind.TRANSIENT,
-        "The host answered, but not as a git server does.",
-        "Check that the URL is a git repository's; it is tried again.",
+        "The git server broke off, or its answer breaks git's protocol.",
+        "Nothing, if it passes: Jiemi tries again. If it lasts, look at the git server and at what is between it and "
+        "Krapao.",
     ),
     "StorageFailed": ReasonInfo(
         Kind.TRANSIENT,

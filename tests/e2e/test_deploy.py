@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from addresses import LOOPBACK_FLAGS
 from api_server import ApiServer
 from e2e_lab import Lab, until
 
@@ -99,7 +100,7 @@ def test_on_tcp_miwen_makes_the_session_secret_and_only_who_has_it_is_served(lab
     mounted.write_text(token)
     krapao = lab.start(
         *("krapao", "--listen", f"tcp:127.0.0.1:{port}", "--session-secret-file", mounted),
-        *("--state-dir", listen, "--runtime-dir", lab.folder, "--sops", lab.tools["sops"]),
+        *("--state-dir", listen, "--runtime-dir", lab.folder, "--sops", lab.tools["sops"], *LOOPBACK_FLAGS),
     )
     repository = lab.repository()
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "session"}, "stringData": {"k": "v"}}
@@ -118,7 +119,7 @@ def test_on_tcp_miwen_makes_the_session_secret_and_only_who_has_it_is_served(lab
     krapao.end()
     krapao = lab.start(
         *("krapao", "--listen", f"tcp:127.0.0.1:{port}", "--session-secret-file", mounted),
-        *("--state-dir", listen, "--runtime-dir", lab.folder, "--sops", lab.tools["sops"]),
+        *("--state-dir", listen, "--runtime-dir", lab.folder, "--sops", lab.tools["sops"], *LOOPBACK_FLAGS),
     )
     status = lab.until_reason(namespace, "session", "KrapaoAccessDenied")
     assert lab.data(namespace, "session") == {"k": "v"}

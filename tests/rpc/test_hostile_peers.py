@@ -22,6 +22,7 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+from addresses import LOOPBACK_FLAGS
 from memory_limits import MemoryGroup, memory_group
 from rpc import hostile_peer
 from rpc.port_attacks import ATTACKS, MEBIBYTE, Attack, End, Scene, table
@@ -87,7 +88,15 @@ def victim() -> Iterator[Victim]:
     ):
         folder = Path(name)
         path, log = folder / "krapao.sock", folder / "log"
-        arguments = ("--listen", f"unix:{path}", "--state-dir", folder / "state", "--runtime-dir", folder)
+        arguments = (
+            "--listen",
+            f"unix:{path}",
+            "--state-dir",
+            folder / "state",
+            "--runtime-dir",
+            folder,
+            *LOOPBACK_FLAGS,
+        )
         with log.open("wb") as output:
             process = group.popen(
                 [sys.executable, "-m", "jiemi", "krapao", *map(str, arguments)],
