@@ -63,9 +63,11 @@ class MemoryBudget:
 
     def take(self, namespace: str, what: Hashable, size_bytes: int) -> bool:
         """Take so many bytes for something, in place of what it took until now. Returns whether they are granted; where
-        they are not, it has none."""
+        they are not, it has none. What becomes no larger is always granted: whoever came first stays."""
+        before = self._taken.get(what)
+        is_no_more = before is not None and before[0] == namespace and size_bytes <= before[1]
         self.give_back(what)
-        if not self.has_room(namespace, size_bytes):
+        if not is_no_more and not self.has_room(namespace, size_bytes):
             return False
         self._taken[what] = namespace, size_bytes
         self._of[namespace] += size_bytes

@@ -6,16 +6,18 @@ a file that has none is refused before anything of it is sent anywhere.
 
 from __future__ import annotations
 
+from functools import partial
+
 import attrs
 
 from jiemi.core.documents import Format
 from jiemi.core.errors import JiemiError
-from jiemi.krapao.decryption.mac import is_mac_only_encrypted
 from jiemi.krapao.decryption.metadata import encryption_of, joined
 from jiemi.krapao.decryption.port import Decrypted, Decrypter
 from jiemi.krapao.fair_threads import FairThreads
 from jiemi.krapao.line_ends import with_carriage_returns
 from jiemi.krapao.nested import open_content, open_values
+from jiemi.krapao.reading import Reading
 from jiemi.rpc.contract import Encryption, Rendered, RenderRequest
 from jiemi.rpc.keys import VaultKey
 
@@ -26,6 +28,7 @@ class FileOpener:
     Args:
         config: the .sops.yaml that is for the file.
         threads: for work that takes a while.
+        reading: for what may take long.
         repository: the URL of the repository that the file is of.
     """
 
@@ -35,6 +38,7 @@ class FileOpener:
         request: RenderRequest,
         config: bytes | None,
         threads: FairThreads,
+        reading: Reading,
         *,
         repository: str,
     ) -> None:
@@ -42,6 +46,7 @@ class FileOpener:
         self._request = request
         self._config = config
         self._threads = threads
+        self._reading = reading
         self._repository = repository
         self._budget = decrypter.budget()
         self._keys = request.keys
@@ -72,6 +77,12 @@ class FileOpener:
             rendered = attrs.evolve(rendered, content=found.documents[0])
         else:
             found = await open_values(rendered.documents, places, self._open_whole, self._threads)
+            if self._request.require_full_mac and not rendered.encrypted and found.count:
+                raise JiemiError(
+                    "MacOnlyEncrypted",
+                    "values of the file are SOPS files, but no MAC covers the object that holds them, and the operator "
+                    "wants MACs that cover everything: encrypt the whole manifest",
+                )
             rendered = attrs.evolve(rendered, documents=found.documents)
         told = [await self._encryption(data, format, found.key_expires_at) for data, format in found.files]
         return attrs.evolve(
@@ -83,14 +94,19 @@ class FileOpener:
         )
 
     async def _encryption(self, data: bytes, format: Format, key_expires_at: int | None) -> Encryption:
-        # It may have to parse the file: bounded by the parser's own limits.
-        return await self._threads.run(encryption_of, data, format, self._config, key_expires_at)
+        # Where full MACs are wanted, it has one, or it would not have been opened.
+        mac_only = not self._request.require_full_mac and await self._mac_only(data, format)
+        tell = partial(encryption_of, data, self._config, key_expires_at, mac_only_encrypted=mac_only)
+        return await self._threads.run(tell)
+
+    async def _mac_only(self, data: bytes, format: Format) -> bool:
+        return await self._reading.mac_only(data, format, threads=self._threads)
 
     async def _open_whole(self, data: bytes, format: Format, output: Format) -> Decrypted:
         return await self._open(data, format, output, whole=True)
 
     async def _open(self, data: bytes, format: Format, output: Format | None, *, whole: bool) -> Decrypted:
-        if self._request.require_full_mac and await self._threads.run(is_mac_only_encrypted, data, format):
+        if self._request.require_full_mac and await self._mac_only(data, format):
             raise JiemiError(
                 "MacOnlyEncrypted",
                 "the file has mac_only_encrypted, so all that is not encrypted in it can be changed without a "
@@ -118,8 +134,11 @@ class FileOpener:
         return decrypted
 
 
-def with_warning(rendered: Rendered, format: Format) -> Rendered:
+async def with_warning(rendered: Rendered, format: Format, threads: FairThreads) -> Rendered:
     """The file with the names of its values that hold a carriage return."""
+    if format not in (Format.DOTENV, Format.INI):
+        return rendered
     content = rendered.content.reveal() if rendered.content is not None else None
-    names = with_carriage_returns([each.reveal() for each in rendered.documents], content, format)
+    documents = [each.reveal() for each in rendered.documents]
+    names = await threads.run(with_carriage_returns, documents, content, format)
     return attrs.evolve(rendered, carriage_returns=names) if names else rendered

@@ -38,7 +38,9 @@ def with_carriage_returns(documents: Iterable[bytes], content: bytes | None, for
 
 
 def _names_of_lines(content: bytes, format: Format) -> Iterator[str]:
-    for line in content.split(b"\n"):
+    for line in content.split(b"\n") if b"\r" in content else ():
+        if b"\r" not in line:
+            continue
         name, equals, value = line.partition(b"=")
         is_dotenv = format is Format.DOTENV
         held = b"\r" in line if is_dotenv else _LONE.search(line.removesuffix(b"\r")) is not None

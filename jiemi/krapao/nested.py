@@ -129,7 +129,8 @@ async def open_values(
             found = again
         else:
             raise JiemiError("LimitExceeded", f"{value.place}: encrypted more than {MAX_LAYERS} times over")
-        returns += [f"{shown(tuple(map(str, value.path)))} {each}" for each in with_carriage_returns((), data, wanted)]
+        held = await threads.run(with_carriage_returns, (), data, wanted)
+        returns += [f"{shown(tuple(map(str, value.path)))} {each}" for each in held]
         replaced.append((value, data))
     put = await threads.run(_replace, documents, replaced)
     return Opened(put, len(files), tuple(files), tuple(returns), min(expire, default=None))

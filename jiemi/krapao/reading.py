@@ -29,6 +29,7 @@ from jiemi.core.documents import Format, parse_documents
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes
 from jiemi.krapao.decryption.confinement import LIBRARIES, LOADERS, Confinement, Measures
+from jiemi.krapao.decryption.mac import is_mac_only_encrypted, names_mac_only
 from jiemi.krapao.decryption.processes import Finished, Limits, Sandbox, run_program
 from jiemi.krapao.fair_threads import FairThreads
 from jiemi.krapao.kubectl_yaml.cursor import OverBudget
@@ -117,6 +118,24 @@ class Reading:
             return await threads.run(lost_values, data, decrypted)
         (_, lost), _ = await self._run(threads.askers, data + decrypted, "lost", str(len(data)))
         return bool(lost)
+
+    async def mac_only(self, data: bytes, format: Format, *, threads: FairThreads) -> bool:
+        """As `is_mac_only_encrypted`; a file that takes too much to find out counts as one.
+
+        Raises:
+            JiemiError: InternalError.
+        """
+        if not await threads.run(names_mac_only, data, format):
+            return False
+        if format in (Format.DOTENV, Format.INI) or _is_cheap(data, _CHEAP_VALUES_OF_SOPS, _CHEAP_BYTES_OF_SOPS):
+            return await threads.run(is_mac_only_encrypted, data, format)
+        try:
+            (_, found), _ = await self._run(threads.askers, data, "mac", format.value)
+        except JiemiError as error:
+            if error.failure.reason not in ("LimitExceeded", "Timeout"):
+                raise
+            return True
+        return bool(found)
 
     def _arguments(self, format: Format, whole: bool) -> tuple[str, ...]:
         settings = self._settings

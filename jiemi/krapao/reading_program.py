@@ -14,9 +14,10 @@ import sys
 
 from jiemi.core.documents import Format, parse_documents
 from jiemi.core.errors import JiemiError
+from jiemi.krapao.decryption.mac import is_mac_only_encrypted
 from jiemi.krapao.lost_values import lost_values
 from jiemi.krapao.plain import read_plain
-from jiemi.krapao.reading_words import ASK_SOPS, DOCUMENTS, FAILED, LOST, OUT_OF_MEMORY
+from jiemi.krapao.reading_words import ASK_SOPS, DOCUMENTS, FAILED, LOST, MAC_ONLY, OUT_OF_MEMORY
 
 
 def main() -> None:
@@ -28,6 +29,8 @@ def main() -> None:
         if sys.argv[1] == "lost":
             data, length = sys.stdin.buffer.read(), int(sys.argv[2])
             answer = [LOST, lost_values(data[:length], data[length:])]
+        elif sys.argv[1] == "mac":
+            answer = [MAC_ONLY, is_mac_only_encrypted(sys.stdin.buffer.read(), Format(sys.argv[2]))]
         else:
             found = _read(*sys.argv[1:])
             answer = [ASK_SOPS] if found is None else [DOCUMENTS, *map(len, found)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-DOCUMENTS, ASK_SOPS, LOST, FAILED = "documents", "ask sops", "lost", "failed"
+DOCUMENTS, ASK_SOPS, LOST, MAC_ONLY, FAILED = "documents", "ask sops", "lost", "mac only", "failed"
 """What the program answers, in the header: then the documents' lengths, whether, or reason and message."""
 
 OUT_OF_MEMORY = 3

@@ -231,7 +231,7 @@ class Worker:
         format = format_of(request.path)
         whole = request.whole_file or format is Format.BINARY
         threads = FairThreads(self._parsers, askers)
-        files = FileOpener(self._decrypter, request, config, threads, repository=self._name)
+        files = FileOpener(self._decrypter, request, config, threads, self._reading, repository=self._name)
         plain = await self._plain(data, format, whole, request, threads) if request.allow_plain else None
         if plain is not None:
             return self._within_limit(await files.open_nested(plain))
@@ -248,7 +248,7 @@ class Worker:
             documents = await self._reading.decrypted(decrypted.plain, format, threads=threads)
         content = decrypted.plain if whole else None
         rendered = Rendered(request.revision, documents, content, encryption, decrypted.vault_address)
-        return self._within_limit(await files.open_nested(with_warning(rendered, format)))
+        return self._within_limit(await files.open_nested(await with_warning(rendered, format, threads)))
 
     async def _plain(
         self, data: bytes, format: Format, whole: bool, request: RenderRequest, threads: FairThreads
@@ -258,7 +258,7 @@ class Worker:
         if documents is None:
             return None
         content = SensitiveBytes(data) if whole else None
-        return with_warning(Rendered(request.revision, documents, content, encrypted=False), format)
+        return await with_warning(Rendered(request.revision, documents, content, encrypted=False), format, threads)
 
     async def _only_nested(
         self,
@@ -270,7 +270,7 @@ class Worker:
         error: JiemiError,
     ) -> Rendered:
         """A file that must be encrypted, and of which only values are."""
-        if not request.nested or format_of_content(data) is not None:
+        if not request.nested or await threads.run(format_of_content, data) is not None:
             raise error
         plain = await self._plain(data, format, request.whole_file or format is Format.BINARY, request, threads)
         rendered = await files.open_nested(plain) if plain is not None else None

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import attrs
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.policy import PolicyRule
 from jiemi.rpc.keys import NO_SERVER, AwsKey, AzureKey, DecryptionKey, GcpKey, VaultKey
+
+_GOOGLES_TOKEN_URI = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
 
 
 def bounded(keys: tuple[DecryptionKey, ...], rule: PolicyRule) -> tuple[DecryptionKey, ...]:
@@ -46,7 +49,11 @@ def _addresses(key: DecryptionKey) -> Iterator[tuple[str, str]]:
             if key.endpoint is not None:
                 yield "gcp.endpoint", key.endpoint.reveal()
             if key.service_account is not None:
-                yield "gcp.serviceAccount (token_uri)", _token_uri(key.service_account.reveal())
+                account = _service_account(key.service_account.reveal())
+                yield "gcp.serviceAccount (token_uri)", str(account.get("token_uri", _GOOGLES_TOKEN_URI))
+                if "universe_domain" in account:
+                    # Google's libraries make the server's name of it.
+                    yield "gcp.serviceAccount (universe_domain)", f"https://cloudkms.{account['universe_domain']}"
         case AzureKey():
             if key.authority_host is not None:
                 yield "azure.authorityHost", key.authority_host.reveal()
@@ -54,9 +61,12 @@ def _addresses(key: DecryptionKey) -> Iterator[tuple[str, str]]:
                 yield "azure.allowedVaults", address
 
 
-def _token_uri(text: str) -> str:
-    """Raises JiemiError: PolicyDenied: it is no plain service account's key file; the others name servers in many
-    places, and programs."""
+def _service_account(text: str) -> dict[str, Any]:
+    """The fields of a service account's key file.
+
+    Raises:
+        JiemiError: PolicyDenied: it is none; the other kinds of file name servers in many places, and programs.
+    """
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):  # their texts quote the document
@@ -66,4 +76,4 @@ def _token_uri(text: str) -> str:
             "PolicyDenied",
             "the operator's policy: spec.provider.gcp.serviceAccount must be a service account's key file",
         )
-    return str(found.get("token_uri", "https://oauth2.googleapis.com/token"))
+    return found

@@ -84,7 +84,8 @@ class OpenRepository:
         held = self._held
         if held is None:
             raise JiemiError("KrapaoUnavailable", "the repository was closed meanwhile")
-        async with self._krapao.open(Source(held.source.url, commit=revision), held.credentials) as repository:
+        pinned = Source(held.source.url, commit=revision)
+        async with self._krapao.open(pinned, held.credentials, self._tenant) as repository:
             yield repository
 
     async def close(self) -> None:

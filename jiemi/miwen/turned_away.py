@@ -123,9 +123,11 @@ class TurnedAway:
                     _log.warning("turned-away-not-told", namespace=key[0], name=key[1], failure=str(error))
                     failed.append(key)
                     self._set_told(key, True)
+                    self._with_room.discard(key[0])  # not before the pause is over
                 except Exception:  # noqa: BLE001 - the boundary of that Decryptor, as in a tick
                     _log.exception("turned-away-crashed", namespace=key[0], name=key[1])
                     self._set_told(key, True)
+                    self._with_room.discard(key[0])
             if failed:
                 await trio.sleep(_RETRY_SECONDS)
                 for key in failed:

@@ -41,6 +41,18 @@ def test_where_all_is_taken_a_namespace_still_gets_its_guarantee() -> None:
     assert budget.take("d", "small", 900 // 2 // 4)
 
 
+def test_what_becomes_no_larger_stays_whoever_else_came_meanwhile() -> None:
+    budget = MemoryBudget(900)
+    for namespace in "abc":
+        assert budget.take(namespace, namespace, 300)
+    for namespace in "defg":
+        assert budget.take(namespace, namespace, budget.guarantee_bytes(namespace)), "beyond the total"
+    assert budget.used_bytes() > 900
+    assert budget.take("a", "a", 300)
+    assert budget.take("a", "a", 299)
+    assert not budget.take("a", "a", 300), "it is larger again"
+
+
 def test_what_is_given_back_is_there_for_others() -> None:
     budget = MemoryBudget(900)
     budget.take("a", 1, 300)

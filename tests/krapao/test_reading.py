@@ -144,6 +144,23 @@ async def test_a_decrypted_file_that_is_dear_is_read_in_a_program_as_sops_means_
     lab.require_nothing_left()
 
 
+async def test_what_a_mac_covers_is_found_out_in_a_program_where_that_is_dear(lab: Lab) -> None:
+    async def mac_only(data: bytes, format: Format = Format.YAML) -> bool:
+        return await lab.reading.mac_only(data, format, threads=lab.threads("a"))
+
+    tail = b"sops:\n  mac_only_encrypted: true\n"
+    assert not await mac_only(b"a:\n" + DEAR)
+    assert await mac_only(b"a: 1\n" + tail)
+    assert await mac_only(b"a=" + b"-" * 90_000 + b"\nsops_mac_only_encrypted=true\n", Format.DOTENV)
+    assert lab.pids == [], "the name is nowhere, or the file is small, or has lines only"
+    assert await mac_only(b"a:\n" + DEAR + tail)
+    assert not await mac_only(b"a:\n" + DEAR + tail.replace(b"true", b"false"))
+    assert len(lab.pids) == 2
+    lab.limit(decrypt_cpu_seconds=1, decrypt_timeout_seconds=1)
+    assert await mac_only(b"a:\n" + b"- [1, 2]\n" * 190_000 + tail.replace(b"true", b"false")), "it can't be told"
+    lab.require_nothing_left()
+
+
 async def test_lost_values_are_counted_in_a_program_where_that_is_dear(lab: Lab) -> None:
     async def lost(data: bytes, plain: bytes) -> bool:
         return await lab.reading.lost_values(data, SensitiveBytes(plain), threads=lab.threads("a"))

@@ -16,6 +16,7 @@ from trio.testing import MockClock
 from jiemi.core.decryptor import API_VERSION, KIND
 from jiemi.core.errors import Failure
 from jiemi.core.policy import read_policy
+from jiemi.miwen.open_repository import tenant_of
 from jiemi.miwen.render import MAX_DECRYPTOR_BYTES
 
 SOON = 1.0
@@ -128,6 +129,7 @@ async def test_what_is_deployed_is_kept_right_while_the_newest_version_of_its_fi
         await look()
         assert (world.reason(), world.data()) == ("Synced", {"greeting": "three"})
         assert all("revision" not in each for each in world.status()["inventory"])
+    assert set(world.krapao.tenants) == {tenant_of("default")}, "also for what is read again"
 
 
 async def test_each_object_is_kept_right_as_of_the_revision_that_it_was_applied_by(

@@ -11,7 +11,8 @@ from miwen_harness import FILE, URL, World, miwen, secret, settle
 from trio.testing import MockClock
 
 from jiemi.core.credential_limits import DEFAULT_BYTES, LIMITS_BYTES, MAX_TOGETHER_BYTES
-from jiemi.core.decryptor import API_VERSION, FINALIZER, KIND
+from jiemi.core.decryptor import API_VERSION, FINALIZER, KIND, PLURAL
+from jiemi.core.errors import JiemiError
 from jiemi.miwen.decryptors import BASE_BYTES
 
 _REASON = "NamespaceLimitExceeded"
@@ -218,3 +219,20 @@ async def test_objects_that_would_take_too_much_memory_are_refused_and_what_was_
         assert world.reason() == "LimitExceeded"
         assert "split the Decryptor" in world.condition("Ready")["message"]
         assert world.data() is not None
+
+
+async def test_one_that_there_is_room_for_and_that_can_not_be_read_is_tried_again_with_pauses(
+    world: World, autojump_clock: MockClock
+) -> None:
+    for number in range(4):
+        world.add(f"d{number}")
+    async with miwen(world, decryptor_memory_bytes=_OF_THREE):
+        await trio.sleep(5)
+        assert _reasons(world, "d3") == [_REASON]
+        world.kubernetes.fail_next("get_decryptor", *[JiemiError("ClusterUnavailable", "away")] * 20)
+        before = world.kubernetes.requests.snapshot().requests["get", PLURAL]
+        world.delete("d0")
+        await trio.sleep(30)
+        assert world.kubernetes.requests.snapshot().requests["get", PLURAL] - before <= 30 / 5 + 1
+        await trio.sleep(120)
+        assert _reasons(world, "d3") == ["Synced"]

@@ -12,9 +12,7 @@ import re
 
 import attrs
 
-from jiemi.core.documents import Format
 from jiemi.core.sops_config import stale_recipients
-from jiemi.krapao.decryption.mac import is_mac_only_encrypted
 from jiemi.rpc.contract import Encryption
 
 _MAX_RECIPIENTS = 50
@@ -59,15 +57,18 @@ def read_encryption(data: bytes) -> Encryption:
     )
 
 
-def encryption_of(data: bytes, format: Format, config: bytes | None, key_expires_at: int | None) -> Encryption:
+def encryption_of(
+    data: bytes, config: bytes | None, key_expires_at: int | None, *, mac_only_encrypted: bool
+) -> Encryption:
     """All that is told of a file's encryption.
 
     Args:
         data: the encrypted file.
         config: the .sops.yaml that is for it.
         key_expires_at: when the first of the keys expires that opened it (seconds since the epoch), or None.
+        mac_only_encrypted: as `is_mac_only_encrypted` tells.
     """
-    found = attrs.evolve(read_encryption(data), mac_only_encrypted=is_mac_only_encrypted(data, format))
+    found = attrs.evolve(read_encryption(data), mac_only_encrypted=mac_only_encrypted)
     if key_expires_at is not None:
         moment = datetime.datetime.fromtimestamp(key_expires_at, datetime.UTC)
         found = attrs.evolve(found, key_expires_at=moment.strftime("%Y-%m-%dT%H:%M:%SZ"))

@@ -170,7 +170,7 @@ class SopsDecrypter:
             nonlocal guard
             guard = None
             began = trio.current_time()
-            with trio.move_on_after(budget.seconds):
+            with trio.move_on_after(max(0.0, budget.seconds)):
                 programs = HolderPrograms(sops, gpg, await self.measures())
                 guard = Guard(
                     keys,
@@ -235,11 +235,11 @@ class SopsDecrypter:
         with private_folder(self._settings.runtime_dir) as home:
             write_file(home / ".sops.yaml", _SOPS_CONFIG)
             finished = await self._open(data, home, format, output, sops, guard, budget)
+        threads = FairThreads(self._checkers, askers)
         if finished.returncode != 0:
-            raise _explain(finished, data, format, guard)
+            raise await threads.run(_explain, finished, data, format, guard)
         plain = finished.stdout
         if output is Format.YAML and b"null" in plain:
-            threads = FairThreads(self._checkers, askers)
             if await self.reading.lost_values(data, SensitiveBytes(plain), threads=threads):
                 raise JiemiError(
                     "DecryptionFailed",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,34 @@ async def test_a_file_of_which_only_values_are_encrypted_counts_as_encrypted_and
         assert said == "NotEncrypted: the file has no sops block: it is not encrypted with sops"
     said = await krapao.refused(secret(data={"a.yaml": b64(nested)}), allow_plain=False, nested=())
     assert said.startswith("NotEncrypted: ")
+
+
+async def test_where_full_macs_are_wanted_none_may_be_missing_around_an_encrypted_value(
+    krapao: Krapao, encrypt, age_pair
+) -> None:
+    """A writer without the key would choose the name and the namespace that the values go to."""
+    nested = encrypt(f"password: {CANARY}\n", "--age", age_pair.public, kind="yaml").decode()
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "leak"}, "stringData": {"x": nested}}
+    for fields in ({}, {"allow_plain": False}):
+        assert "MacOnlyEncrypted" in await krapao.refused(secret, require_full_mac=True, **fields)
+        assert CANARY in (await krapao.document(secret, **fields))["stringData"]["x"]
+    whole = encrypt(json.dumps(secret), "--age", age_pair.public, kind="json")
+    assert CANARY in (await krapao.document(whole, "s.json", require_full_mac=True))["stringData"]["x"]
+
+
+async def test_what_takes_time_is_done_in_no_thread_that_all_share(
+    krapao: Krapao, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[threading.Thread] = []
+
+    def look(*_: object) -> tuple[str, ...]:
+        seen.append(threading.current_thread())
+        return ()
+
+    monkeypatch.setattr("jiemi.krapao.file_opener.with_carriage_returns", look)
+    await krapao.open(b"A=1\r\n", "s.env")
+    assert len(seen) == 1
+    assert seen[0] is not threading.current_thread()
 
 
 async def test_values_of_a_target_are_decrypted(krapao: Krapao, encrypt, age_pair) -> None:
