@@ -76,6 +76,10 @@ bench-drift *arguments:
 soak-kill *arguments:
     @"{{ bin }}/python" tests/bench/soak_kill.py "$@"
 
+# Greedy namespaces of every kind beside an honest one, under Miwen's shipped memory limit
+soak-memory *arguments:
+    @"{{ bin }}/pytest" -m "soak or not soak" -s tests/e2e/test_memory_of_miwen.py "$@"
+
 # Remove what was made in this checkout (the cache of tools stays)
 clean:
     rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

@@ -263,7 +263,13 @@ def _miwen(scene: Scene, group: MemoryGroup, log: Path) -> Iterator[Service]:
         service.end()
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+_QUICK = ("one Secret of a mebibyte, four times each", "credentials of the largest size each")
+"""The others take the API server minutes: `just soak-memory` runs them."""
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in _QUICK else pytest.param(name, marks=pytest.mark.soak) for name in ATTACKS]
+)
 def test_a_greedy_namespace_ends_nobody_else(scene: Scene, name: str, tmp_path: Path, record_property: Any) -> None:
     lab, greedy = scene.lab, ATTACKS[name]()
     _delete_all(lab, HONEST)
