@@ -421,7 +421,7 @@ class _AnyHolders:
         self.asked: list[tuple[HolderKey, str, bytes]] = []
 
     @contextlib.asynccontextmanager
-    async def use(self, wanted: HolderKey, programs: HolderPrograms) -> AsyncIterator[Held]:
+    async def use(self, wanted: HolderKey, programs: HolderPrograms, askers: object = None) -> AsyncIterator[Held]:
         del programs
         await trio.lowlevel.checkpoint()
         if self._generator.random() < 0.1:
