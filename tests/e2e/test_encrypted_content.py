@@ -90,7 +90,9 @@ def test_values_of_secrets_that_are_sops_files_are_decrypted_as_flux_does(runnin
     assert running.lab.data(NAMESPACE, "nested-target") == {"A": yaml, "B": "b"}
     assert status["encryption"]["recipients"] == [f"age {running.lab.identity.to_public()}"]
     # What another changes in such a value is put right with the decrypted one.
-    running.lab.secret(NAMESPACE, "nested-plain", **{"app.yaml": "hacked"})
+    path = f"/api/v1/namespaces/{NAMESPACE}/secrets/nested-plain"
+    hacked = {"data": {"app.yaml": b64("hacked")}}
+    running.lab.admin.call("PATCH", path, hacked, "application/merge-patch+json").ok()
     until("it is corrected", lambda: running.lab.data(NAMESPACE, "nested-plain").get("app.yaml") == yaml)
 
 
