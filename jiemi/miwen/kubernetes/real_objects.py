@@ -101,51 +101,39 @@ class RealObjects:
         self, ref: ObjectRef, paths: Sequence[tuple[str, ...]], *, resource_version: str
     ) -> JsonObject:
         """See the port."""
-        place = await self._place(ref, "removing fields of")
-        if place is None:
-            raise errors.changed(ref.label)
-        act, path = place
         patch = [must_be("metadata", "resourceVersion", value=resource_version)]
         patch += [{"op": "remove", "path": pointer(*parts)} for parts in paths]
-        answer = await self._send(
-            act,
-            "remove-fields",
-            "PATCH",
-            path,
-            {"fieldManager": FIELD_MANAGER},
-            body=patch,
-            content_type=JSON_PATCH,
-            accept=METADATA_ONLY,
-        )
-        if answer.good:
-            return _metadata(self._http.object_in(answer, act.doing))
-        refusal = answer.refusal
-        if refusal.code == HTTPStatus.NOT_FOUND and not refusal.by_admission:
-            self._notice_missing(act, answer)
-            raise errors.changed(act.label)
-        if not refusal.of_patch:
-            raise errors.apply_failure(refusal, act)
+        metadata = await self._patch(ref, "removing fields of", "remove-fields", patch)
+        if metadata is not None:
+            return metadata
         live = await self.get_metadata(ref)
         if live is None or live.get("resourceVersion") != resource_version:
-            raise errors.changed(act.label)
-        raise errors.no_such_field(act.label)
+            raise errors.changed(ref.label)
+        raise errors.no_such_field(ref.label)
 
     async def set_managed_fields(
         self, ref: ObjectRef, managed_fields: Sequence[Any], *, uid: str, resource_version: str
     ) -> JsonObject:
         """See the port."""
-        place = await self._place(ref, "taking over")
-        if place is None:
-            raise errors.changed(ref.label)
-        act, path = place
         patch = [
             must_be("metadata", "uid", value=uid),
             must_be("metadata", "resourceVersion", value=resource_version),
             {"op": "replace", "path": pointer("metadata", "managedFields"), "value": list(managed_fields)},
         ]
+        metadata = await self._patch(ref, "taking over", "set-managed-fields", patch)
+        if metadata is None:
+            raise errors.changed(ref.label)
+        return metadata
+
+    async def _patch(self, ref: ObjectRef, doing: str, verb: str, patch: list[dict[str, Any]]) -> JsonObject | None:
+        """Send a JSON patch. Returns the metadata after it; None where the patch does not fit the object."""
+        place = await self._place(ref, doing)
+        if place is None:
+            raise errors.changed(ref.label)
+        act, path = place
         answer = await self._send(
             act,
-            "set-managed-fields",
+            verb,
             "PATCH",
             path,
             {"fieldManager": FIELD_MANAGER},
@@ -161,7 +149,7 @@ class RealObjects:
             raise errors.changed(act.label)
         if not refusal.of_patch:
             raise errors.apply_failure(refusal, act)
-        raise errors.changed(act.label)
+        return None
 
     # ---
 
