@@ -122,5 +122,7 @@ def test_ctrl_c_at_any_moment_leaves_nothing_behind(tools: dict[str, Path], numb
     time.sleep(random.Random().uniform(0.8, 1.2 * (number + 1)))
     process.send_signal(_SIGNALS[number])
     output, _ = process.communicate(timeout=30)
-    assert process.returncode in (0, 130), output
+    # Where an interrupt comes inside of an exec() of text, as attrs makes classes, CPython ends by the signal in the
+    # end, though it was caught: 130 for a shell, as the exit status is.
+    assert process.returncode in (0, 130, -signal.SIGINT), output
     assert "Traceback" not in output
