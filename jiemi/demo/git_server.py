@@ -281,7 +281,7 @@ class _Handler(BaseHTTPRequestHandler):
         asked, service = _what_is_asked(self.command, address.path, address.query, body)
         if server.on_asked is not None:
             server.on_asked(asked)
-        status = 0
+        status, headers, answer, cut = 0, dict[str, str](), b"", None
         try:
             fault = server.fault
             if fault is not None and fault.asked is not None and asked not in fault.asked:
@@ -289,19 +289,21 @@ class _Handler(BaseHTTPRequestHandler):
             if fault is not None and fault.hang:
                 self.close_connection = True
                 self._wait_for_the_end()
-            elif not self._authorized():
-                status = HTTPStatus.UNAUTHORIZED
-                self._send(status, {"WWW-Authenticate": 'Basic realm="git"'}, b"")
+                return
+            if not self._authorized():
+                status, headers = HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": 'Basic realm="git"'}
             elif fault is not None and fault.status is not None:
                 status = fault.status
-                self._send(status, {"Location": fault.location} if fault.location is not None else {}, b"")
+                headers = {"Location": fault.location} if fault.location is not None else {}
             else:
                 status, headers, answer = self._run_git(address.path, address.query, body)
                 if fault is not None and fault.body is not None:
                     status, answer = HTTPStatus.OK, fault.body
-                self._send(status, headers, answer, cut=fault.cut_after_bytes if fault is not None else None)
+                cut = fault.cut_after_bytes if fault is not None else None
         finally:
+            # Before the answer: whoever has it, finds the request among the hits.
             server._add(Hit(self.command, address.path, service, asked, int(status)))
+        self._send(status, headers, answer, cut=cut)
 
     def _read_body(self) -> bytes:
         if "chunked" in self.headers.get("Transfer-Encoding", ""):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import threading
 from pathlib import Path
 
 import pytest
 import trio
+from threads import own_threads
 
 from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import Asked, Fault, git_environment, serve_git
@@ -29,7 +29,7 @@ async def test_git_itself_can_push_and_clone_and_each_request_is_told_apart(tmp_
     root, work = tmp_path / "root", tmp_path / "work"
     root.mkdir()
     work.mkdir()
-    before = threading.active_count()
+    before = own_threads()
     async with serve_git(root) as server:
         url = server.create("a.git")
         (work / "f").write_bytes(b"x" * 3_000_000)
@@ -51,7 +51,7 @@ async def test_git_itself_can_push_and_clone_and_each_request_is_told_apart(tmp_
         assert {hit.status for hit in server.hits} == {200}
         assert (await git(tmp_path, "ls-remote", server.url_of("gone.git"))).returncode != 0
         assert (await git(tmp_path, "ls-remote", server.url + "/../work")).returncode != 0
-    assert threading.active_count() == before
+    assert own_threads() - before == set()
 
 
 async def test_credentials_are_asked_for_and_faults_stand_in_for_answers(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ async def test_credentials_are_asked_for_and_faults_stand_in_for_answers(tmp_pat
 
 @pytest.mark.parametrize("hang", [True, False])
 async def test_leaving_ends_connections_that_are_open(tmp_path: Path, hang: bool) -> None:
-    before = threading.active_count()
+    before = own_threads()
     with trio.fail_after(10):
         async with serve_git(tmp_path) as server:
             server.create("a.git")
@@ -85,4 +85,4 @@ async def test_leaving_ends_connections_that_are_open(tmp_path: Path, hang: bool
             )
             await reached.wait()
         await stream.aclose()
-    assert threading.active_count() == before
+    assert own_threads() - before == set()

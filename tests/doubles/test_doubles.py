@@ -23,6 +23,7 @@ from doubles.huawei import open_huawei
 from doubles.serving import LOOPBACK, Answer, Double, Request, json_answer, refusing_port, serving
 from doubles.stranger import open_stranger
 from doubles.vault import Vault, open_vault
+from threads import own_threads
 
 pytestmark = pytest.mark.e2e
 
@@ -576,7 +577,7 @@ class _Echo(Double):
 
 
 def test_nothing_is_left_of_a_double_that_ended_amid_connections() -> None:
-    before = threading.active_count()
+    before = own_threads()
     double = _Echo()
     with open_authority() as authority, serving(double, authority=authority, tls=True) as port:
         double.silent = True
@@ -586,8 +587,7 @@ def test_nothing_is_left_of_a_double_that_ended_amid_connections() -> None:
         silent = http.client.HTTPConnection(LOOPBACK, port)
         silent.connect()
         wait_until(lambda: len(double.requests) == 1)
-    # An idle thread of another test may have ended meanwhile.
-    assert threading.active_count() <= before
+    assert own_threads() - before == set()
     waiting.close()
     silent.close()
     with pytest.raises(ConnectionRefusedError):

@@ -103,7 +103,7 @@ async def test_globs_find_in_a_hostile_commit_what_their_row_says(
     found: Files | None = None
     error: JiemiError | None = None
     url = server.url_of("r.git")
-    with capture_logs() as logs, trio.fail_after(40):
+    with capture_logs() as logs, trio.fail_after(120):
         async with open_service(settings) as krapao:
             async with krapao.open(Source(url, branch="main"), GitCredentials()) as repository:
                 head = await repository.head(max_age_seconds=0)

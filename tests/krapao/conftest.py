@@ -11,6 +11,7 @@ from pathlib import Path
 import pyrage
 import pytest
 from addresses import LOOPBACK
+from threads import own_threads
 
 from jiemi.demo.git_server import GitServer, git_environment, serve_git
 from jiemi.krapao.settings import KrapaoSettings
@@ -127,16 +128,10 @@ def encrypt(sops_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Encryp
 @pytest.fixture
 def threads_before() -> Iterator[None]:
     """Checks that the test leaves no thread that works for git or a server."""
-    import threading
-
-    before = set(threading.enumerate())
+    before = own_threads()
     yield
-
-    def left() -> list[threading.Thread]:
-        return [each for each in threading.enumerate() if each not in before and not each.name.startswith("Trio")]
-
     # The threads of a test's own servers end a moment after they were told to.
     deadline = time.monotonic() + 5
-    while left() and time.monotonic() < deadline:
+    while own_threads() - before and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert left() == []
+    assert own_threads() - before == set()

@@ -13,7 +13,6 @@ import subprocess
 import sys
 import termios
 import textwrap
-import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import pytest
 import trio
 from fakes.krapao import RIGHT_KEY, FakeKrapao
 from rpc.rpc_helpers import DEADLINE_SECONDS, QUICK, SOURCE, URL, Running, pair, running, until
+from threads import own_threads
 
 from jiemi.core.errors import JiemiError
 from jiemi.rpc import codec
@@ -271,7 +271,7 @@ async def test_damaged_messages_of_a_real_client_hurt_no_other(tmp_path: Path) -
 async def test_the_bridge_ends_though_a_peer_takes_nothing_and_stays(tmp_path: Path) -> None:
     fake = FakeKrapao()
     revision = fake.add_origin(URL).commit({"f.yaml": ["x" * (6 * MEBIBYTE)]})
-    threads, files = threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))  # noqa: ASYNC240
+    threads, files = own_threads(), len(list(Path("/proc/self/fd").iterdir()))  # noqa: ASYNC240
     async with contextlib.AsyncExitStack() as stack:
         with trio.fail_after(DEADLINE_SECONDS):
             async with running(tmp_path, fake) as server:
@@ -298,7 +298,7 @@ async def test_the_bridge_ends_though_a_peer_takes_nothing_and_stays(tmp_path: P
                     await until(lambda: _unread_bytes(stream) > 10_000, "the beginning of the answer")
                     nursery.cancel_scope.cancel()
     gc.collect()
-    assert threading.active_count() == threads
+    assert own_threads() - threads == set()
     assert len(list(Path("/proc/self/fd").iterdir())) == files  # noqa: ASYNC240
 
 

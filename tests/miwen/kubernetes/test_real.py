@@ -8,7 +8,6 @@ import os
 import signal
 import stat
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -21,6 +20,7 @@ import trio
 from contract.kubernetes_parts import CANARY, Events, denied, encoded, refused, secret
 from contract.kubernetes_world import RealWorld, cluster_of, open_world, reason_of, write_kubeconfig
 from contract.tcp_proxy import TcpProxy, open_tcp_proxy
+from threads import own_threads
 
 from jiemi.controlplane.control_plane import ControlPlane, ControlPlaneError, ControlPlaneSettings, open_control_plane
 from jiemi.core.errors import JiemiError
@@ -430,8 +430,8 @@ async def test_another_authority_s_certificate_is_refused(world: RealWorld, tmp_
 
 async def test_nothing_listens_there(tmp_path: Path, control_plane: Path) -> None:
     path = write_kubeconfig(tmp_path / "k", control_plane, {"token": CANARY}, server="https://127.0.0.1:9")
-    threads = threading.active_count()
+    threads = own_threads()
     async with open_kubernetes(KubernetesSettings(kubeconfig=path)) as kubernetes:
         with pytest.raises(JiemiError, match="can't be reached: Connection refused"):
             await kubernetes.list_decryptors(limit=1, continue_token=None)
-    assert threading.active_count() <= threads + 1  # trio keeps idle worker threads for some seconds
+    assert own_threads() - threads == set()
