@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from disk_search import contents, new_files_of_the_machine
 from e2e_lab import Lab, git_server
 from pyrage import x25519
 
@@ -68,10 +69,6 @@ def _watching_command_lines() -> Iterator[set[bytes]]:
 
 def _found_in(texts: dict[str, bytes], forms: set[bytes]) -> list[str]:
     return [name for name, text in texts.items() if any(form in text for form in forms)]
-
-
-def _files(folder: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def _secret(name: str, **values: str) -> str:
@@ -151,26 +148,9 @@ def test_canaries_are_found_nowhere(lab: Lab, pgp_key: str, tmp_path: Path) -> N
     assert b"MacMismatch" in told["logs"]
     told |= {f"command line {number}": line for number, line in enumerate(command_lines)}
     assert any(b"decrypt" in line for line in command_lines), "no run of sops was seen: the watcher is too slow"
-    on_disk = _files(tmp_path)
+    on_disk = contents(tmp_path)
     assert any(".pack" in name or "objects" in name for name in on_disk)
     told |= on_disk
-    told |= _new_files_of_the_machine(started)
+    told |= new_files_of_the_machine(started)
     assert _found_in(told, canaries) == []
     assert _found_in({"check": base64.b64encode(b"x" + PLAIN.encode())}, canaries) == ["check"]
-
-
-def _new_files_of_the_machine(started: float) -> dict[str, bytes]:
-    """Files that were written meanwhile where programs leave things: the temporary folders and the home's dot
-    folders."""
-    found: dict[str, bytes] = {}
-    places = [Path("/tmp"), Path("/var/tmp"), *(Path.home() / name for name in (".gnupg", ".config", ".ssh", ".aws"))]
-    for place in places:
-        if not place.is_dir():
-            continue
-        for path in place.rglob("*"):
-            try:
-                if path.is_file() and path.stat().st_mtime >= started - 1 and path.stat().st_size < 50_000_000:
-                    found[str(path)] = path.read_bytes()
-            except OSError:
-                continue
-    return found

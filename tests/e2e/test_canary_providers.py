@@ -22,6 +22,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+from disk_search import contents, new_files_of_the_machine
 from doubles.aws import Aws
 from doubles.azure import Azure
 from doubles.gcp import Gcp
@@ -429,8 +430,8 @@ def evidence(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Evidence:
         events=json.dumps(events["items"]).encode(),
         statuses=statuses,
         rpc=run.rpc,
-        on_disk=_contents(folder) | _new_files_of_the_machine(began),
-        after=_contents(lab.folder),
+        on_disk=contents(folder) | new_files_of_the_machine(began),
+        after=contents(lab.folder),
     )
 
 
@@ -531,24 +532,6 @@ async def _ask_for_all(address: str, url: str, revision: str, cases: Sequence[Ca
             for case in cases:
                 nursery.start_soon(ask, case)
     return answers
-
-
-def _contents(folder: Path) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def _new_files_of_the_machine(began: float) -> dict[str, bytes]:
-    """Files that were written meanwhile where programs leave things: temporary folders, the home's dot folders and the
-    one that the services ran in."""
-    found: dict[str, bytes] = {}
-    dots = (".gnupg", ".config", ".ssh", ".aws", ".azure", ".sops")
-    for place in (Path("/tmp"), Path("/var/tmp"), Path.cwd(), *(Path.home() / name for name in dots)):
-        for path in place.glob("*") if place == Path.cwd() else place.rglob("*"):
-            with contextlib.suppress(OSError):
-                stat = path.stat()
-                if path.is_file() and stat.st_mtime >= began - 1 and stat.st_size < 50_000_000:
-                    found[str(path)] = path.read_bytes()
-    return found
 
 
 # What was found
