@@ -35,20 +35,32 @@ from jiemi.core.patterns import matches
 _ALL = ("**",)
 
 PUBLIC_KEY_SERVICES = (
-    *("https://kms.*.amazonaws.com", "https://kms-fips.*.amazonaws.com", "https://kms.*.amazonaws.com.cn"),
-    *("https://sts.amazonaws.com", "https://sts.*.amazonaws.com", "https://sts.*.amazonaws.com.cn"),
-    *("https://cloudkms.googleapis.com", "https://cloudkms.*.rep.googleapis.com"),
+    *("https://kms.REGION.amazonaws.com", "https://kms-fips.REGION.amazonaws.com"),
+    *("https://kms.REGION.amazonaws.com.cn", "https://sts.REGION.amazonaws.com.cn"),
+    *("https://sts.amazonaws.com", "https://sts.REGION.amazonaws.com"),
+    *("https://cloudkms.googleapis.com", "https://cloudkms.LABEL.rep.googleapis.com"),
     *("https://oauth2.googleapis.com/token", "https://accounts.google.com/o/oauth2/token"),
     "https://www.googleapis.com/oauth2/v4/token",
     *("https://login.microsoftonline.com", "https://login.microsoftonline.us", "https://login.chinacloudapi.cn"),
     "https://login.partner.microsoftonline.cn",
-    *("https://*.vault.azure.net", "https://*.vault.azure.cn", "https://*.vault.usgovcloudapi.net"),
-    *("https://*.managedhsm.azure.net", "https://*.managedhsm.azure.cn", "https://*.managedhsm.usgovcloudapi.net"),
+    *("https://LABEL.vault.azure.net", "https://LABEL.vault.azure.cn", "https://LABEL.vault.usgovcloudapi.net"),
+    *("https://LABEL.managedhsm.azure.net", "https://LABEL.managedhsm.azure.cn"),
+    "https://LABEL.managedhsm.usgovcloudapi.net",
 )
-"""The clouds' own servers for keys and logins. What is sent there, nobody but the cloud gets to see:
+"""The clouds' own servers for keys and logins. What is sent there, nobody but the cloud gets to see.
+
+LABEL is one label of a name and REGION the name of a region, no more: below `amazonaws.com` customers have names of
+their own too (`BUCKET.s3.amazonaws.com`). The stars of an operator's patterns, which reach over dots, would take those.
 https://docs.aws.amazon.com/general/latest/gr/kms.html, https://docs.aws.amazon.com/general/latest/gr/sts.html,
 https://cloud.google.com/kms/docs/reference/rest, https://learn.microsoft.com/entra/identity-platform/authentication-national-cloud,
 https://learn.microsoft.com/azure/key-vault/general/about-keys-secrets-certificates#dns-suffixes-for-object-identifiers"""
+
+
+_LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_REGION = "[a-z]{2,4}(?:-[a-z]{2,12}){1,3}-[0-9]{1,2}"
+_PUBLIC = re.compile(
+    "|".join(re.escape(each).replace("LABEL", _LABEL).replace("REGION", _REGION) for each in PUBLIC_KEY_SERVICES)
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -95,7 +107,7 @@ class PolicyRule:
             JiemiError: PolicyDenied.
         """
         normal = normal_address(address)
-        if normal is None or not _any(normal, (*PUBLIC_KEY_SERVICES, *self.key_services)):
+        if normal is None or not (_PUBLIC.fullmatch(normal) or _any(normal, self.key_services)):
             raise JiemiError(
                 "PolicyDenied",
                 f"the operator's policy: the address in {field} is in no keyServices of the rule for this Decryptor",

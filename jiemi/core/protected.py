@@ -10,9 +10,13 @@ that the cluster itself turns into credentials. The second lists what only opera
 it by name (`--allow-protected`): kinds by which whoever writes them is sent other users' data or decides about their
 requests, with no check by the API server that the writer had that right; and the cluster's own namespaces.
 
-Roles and role bindings are in the second table only where they aggregate: the API server lets nobody grant by them what
-he does not have (https://kubernetes.io/docs/reference/access-authn-authz/rbac/#privilege-escalation-prevention-and-bootstrapping).
+Roles and role bindings are in the second table only where they aggregate or are the cluster's own: the API server lets
+nobody grant by them what he does not have
+(https://kubernetes.io/docs/reference/access-authn-authz/rbac/#privilege-escalation-prevention-and-bootstrapping).
 What that leaves open is in docs/operations.md.
+
+A manifest need not say what makes a role one of these: an apply leaves labels, a role's name and whatever else others
+have set as it is. So roles and bindings are judged a second time, by what an apply would make of them (`objection_to`).
 """
 
 from __future__ import annotations
@@ -37,13 +41,26 @@ AGGREGATE_LABEL = "jiemi.cr/aggregate-to-miwen"
 
 _RBAC = "rbac.authorization.k8s.io"
 _CRD = ("apiextensions.k8s.io", "CustomResourceDefinition")
-_DECIDING_GROUPS = ("admissionregistration.k8s.io", "apiregistration.k8s.io", "certificates.k8s.io")
+_DECIDING_GROUPS = (
+    "admissionregistration.k8s.io",
+    "apiregistration.k8s.io",
+    "certificates.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+)
 
 _CREDENTIAL_TYPES = frozenset({"kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token"})
 """Types of Secrets that the cluster's own controllers fill with a token, or take for one:
 https://kubernetes.io/docs/concepts/configuration/secret/#secret-types"""
 
 _ACCOUNT_ANNOTATION = "kubernetes.io/service-account.name"
+_BOOTSTRAPPING_LABEL = "kubernetes.io/bootstrapping"
+"""On the roles and bindings that the API server makes for the cluster:
+https://kubernetes.io/docs/reference/access-authn-authz/rbac/#default-roles-and-role-bindings"""
+
+_AUTHORITIES = frozenset({"kube-root-ca.crt", "openshift-service-ca.crt"})
+"""ConfigMaps that the cluster puts into each namespace; by them Pods know whom they send their tokens to:
+https://kubernetes.io/docs/concepts/configuration/configmap/, https://docs.openshift.com (Service CA certificates)"""
+
 _BOOTSTRAP_PREFIX = "bootstrap-token-"
 _OWN_PREFIXES = ("jiemi-miwen", "jiemi-decryptor")
 """With what the names of Jiemi's own objects begin that have no namespace (deploy/)."""
@@ -72,8 +89,20 @@ class Protection:
             body: what is to be applied; None where the object is to be deleted.
             namespace: the Decryptor's.
         """
-        candidate = _Candidate(ref, body or {}, namespace, self.own_namespace)
-        for rule in _ALWAYS:
+        return self._objection(_Candidate(ref, body or {}, namespace, self.own_namespace), _ALWAYS)
+
+    def objection_to(self, ref: ObjectRef, whole: Mapping[str, Any], *, namespace: str) -> str | None:
+        """Why an object is not to be written, by what it would be then; None where it may be.
+
+        Args:
+            ref: the object, one that `is_judged_as_a_whole`.
+            whole: with what others have set of it.
+            namespace: the Decryptor's.
+        """
+        return self._objection(_Candidate(ref, whole, namespace, self.own_namespace), _ALWAYS_OF_THE_WHOLE)
+
+    def _objection(self, candidate: _Candidate, always: Iterable[_Rule]) -> str | None:
+        for rule in always:
             why = rule(candidate)
             if why is not None:
                 return f"{why}; use spec.serviceAccountName, or apply it by another way"
@@ -106,6 +135,11 @@ def require_openable(text: str) -> str:
             f"CustomResourceDefinition.{_CRD[0]}, ClusterRole.{_RBAC} or namespace/NAME"
         )
     return text
+
+
+def is_judged_as_a_whole(ref: ObjectRef) -> bool:
+    """Whether what an apply would make of the object is to be judged too (`Protection.objection_to`)."""
+    return ref.key.group.strip().lower() == _RBAC
 
 
 @attrs.frozen
@@ -160,6 +194,9 @@ def _service_of_own_group(each: _Candidate) -> str | None:
 
 def _in_own_namespace(each: _Candidate) -> str | None:
     where = each.ref.name if each.group_kind == ("", "Namespace") else each.ref.namespace
+    if each.group_kind == ("", "PersistentVolume"):
+        # It is where a claim keeps its files.
+        where = _mapping(_mapping(each.body.get("spec")).get("claimRef")).get("namespace") or ""
     return f"{where} is Jiemi's own namespace" if where == each.own_namespace else None
 
 
@@ -178,6 +215,26 @@ def _credential(each: _Candidate) -> str | None:
     return None
 
 
+def _authorities(each: _Candidate) -> str | None:
+    if each.group_kind != ("", "ConfigMap") or each.ref.name not in _AUTHORITIES:
+        return None
+    return f"by {each.ref.name} every Pod of the namespace knows whom it sends its token to"
+
+
+def _owned_elsewhere(each: _Candidate) -> str | None:
+    """An owner that is not there is how one has the cluster delete an object, whatever keeps it from being pruned."""
+    owners = _mapping(each.body.get("metadata")).get("ownerReferences")
+    if not owners or each.ref.namespace == each.decryptors_namespace:
+        return None
+    return "its ownerReferences have the cluster delete it, and it is not in the Decryptor's own namespace"
+
+
+def _of_the_clusters_own(each: _Candidate) -> str | None:
+    if each.group != _RBAC or each.ref.kind == "ClusterRole" or _BOOTSTRAPPING_LABEL not in each.metadata("labels"):
+        return None
+    return f"the label {_BOOTSTRAPPING_LABEL} says that it is the cluster's own"
+
+
 def _rights_of_own(each: _Candidate) -> str | None:
     """Roles and bindings that give Jiemi rights, or Jiemi's rights to others."""
     if each.group not in (_RBAC, "admissionregistration.k8s.io"):
@@ -186,7 +243,7 @@ def _rights_of_own(each: _Candidate) -> str | None:
         return "its name is one of Jiemi's own roles, bindings or policies"
     if AGGREGATE_LABEL in each.metadata("labels"):
         return f"the label {AGGREGATE_LABEL} gives Miwen rights"
-    if str(_mapping(each.body.get("roleRef")).get("name")).startswith(_OWN_PREFIXES):
+    if _names_own(_mapping(each.body.get("roleRef")).get("name")):
         return "it binds one of Jiemi's own roles"
     if any(_is_of(subject, each.own_namespace) for subject in _list(each.body.get("subjects"))):
         return f"it gives rights to a ServiceAccount of {each.own_namespace}, Jiemi's own namespace"
@@ -202,14 +259,23 @@ def _is_of(subject: Any, namespace: str) -> bool:
     return name == f"system:serviceaccounts:{namespace}" or name.startswith(f"system:serviceaccount:{namespace}:")
 
 
+def _names_own(role: Any) -> bool:
+    return isinstance(role, str) and role.startswith(_OWN_PREFIXES)
+
+
 _ALWAYS: tuple[_Rule, ...] = (
     _of_own_group,
     _definition_of_own_group,
     _service_of_own_group,
     _in_own_namespace,
     _credential,
+    _authorities,
+    _owned_elsewhere,
+    _of_the_clusters_own,
     _rights_of_own,
 )
+
+_ALWAYS_OF_THE_WHOLE: tuple[_Rule, ...] = (_of_the_clusters_own, _rights_of_own)
 
 
 def _kind_name(each: _Candidate) -> str:
@@ -230,6 +296,8 @@ def _aggregated(each: _Candidate) -> str | None:
     labels = each.metadata("labels")
     if each.group_kind != (_RBAC, "ClusterRole"):
         return None
+    if _BOOTSTRAPPING_LABEL in labels:
+        return f"the label {_BOOTSTRAPPING_LABEL} says that it is the cluster's own, which many are bound to"
     if not any(str(label).startswith(f"{_RBAC}/aggregate-to-") for label in labels) and not each.body.get(
         "aggregationRule"
     ):
@@ -238,8 +306,9 @@ def _aggregated(each: _Candidate) -> str | None:
 
 
 def _converting(each: _Candidate) -> str | None:
-    conversion = _mapping(_mapping(each.body.get("spec")).get("conversion"))
-    if each.group_kind != _CRD or conversion.get("strategy") in (None, "None"):
+    conversion = _mapping(each.body.get("spec")).get("conversion")
+    # A webhook's address needs no strategy beside it, where another has set that.
+    if each.group_kind != _CRD or conversion in (None, {}, {"strategy": None}, {"strategy": "None"}):
         return None
     return "its conversion webhook is sent every object of the kind"
 

@@ -40,6 +40,9 @@ _BUILT_IN: tuple[tuple[str, tuple[str, ...]], ...] = (
             "169.254.170.23/32",  # AWS EKS Pod Identity
             "fd00:ec2::/32",  # AWS: ::254, and ::23 of EKS
             "fd20:ce::254/128",  # GCP
+            "fd00:c1::a9fe:a9fe/128",  # Oracle Cloud
+            "fd00:a9fe:a9fe::1/128",  # Akamai (Linode)
+            "fd00:100::100:200/128",  # Alibaba Cloud
             "169.254.42.42/32",  # Scaleway
             "fd00:42::42/128",
             "100.100.100.200/32",  # Alibaba Cloud
@@ -60,8 +63,18 @@ _COMPATIBLE = ipaddress.IPv6Network("::/96")
 _TRANSLATED = ipaddress.IPv6Network("::ffff:0:0:0/96")
 _ISATAP = (0x0000_5EFE, 0x0200_5EFE)
 
-_LOCAL_NAMES = ("localhost", "localhost.localdomain", "metadata", "metadata.google.internal", "metadata.goog")
-"""Names of the above that a proxy would resolve for us (RFC 6761, section 6.3)."""
+_LOOPBACK_NAMES = frozenset({"localhost", "localhost4", "localhost6", "ip6-localhost", "ip6-loopback", "loopback"})
+"""As in /etc/hosts of the common distributions; those in `.localhost` are too (RFC 6761, section 6.3)."""
+
+_LOCAL_DOMAINS = ("localdomain", "localdomain4", "localdomain6")
+
+_METADATA_NAMES = frozenset(
+    {
+        *("metadata", "metadata.google.internal", "metadata.goog"),
+        *("instance-data", "instance-data.ec2.internal", "metadata.tencentyun.com"),
+    }
+)
+"""Names of metadata services that a proxy would resolve for us."""
 
 
 def _address(text: str) -> Address | None:
@@ -118,10 +131,7 @@ class AddressRules:
         address = _address(host)
         if address is not None:
             return self.refusal(address)
-        name = host.lower().removesuffix(".")
-        if name not in _LOCAL_NAMES and not name.endswith(".localhost"):
-            return None
-        stands_for = ("169.254.169.254",) if name.startswith("metadata") else ("127.0.0.1", "::1")
+        stands_for = _stands_for(host.lower().removesuffix("."))
         return next(filter(None, (self.refusal(ipaddress.ip_address(each)) for each in stands_for)), None)
 
     def _judge(self, address: Address, *, own: bool) -> str | None:
@@ -133,6 +143,15 @@ class AddressRules:
             (network.prefixlen, 2, "denied by the operator") for network in self.denied if _holds(network, address)
         ]
         return max((*built_in, *told, *denied), key=lambda each: each[:2], default=(0, 0, None))[2]
+
+
+def _stands_for(name: str) -> tuple[str, ...]:
+    """Addresses that a well-known name stands for, whoever looks it up; none of another name."""
+    first, _, rest = name.partition(".")
+    is_loopback = first in _LOOPBACK_NAMES and rest in ("", *_LOCAL_DOMAINS)
+    if is_loopback or name.endswith(".localhost"):
+        return "127.0.0.1", "::1"
+    return ("169.254.169.254",) if name in _METADATA_NAMES else ()
 
 
 def _holds(network: Network, address: Address) -> bool:
@@ -152,12 +171,24 @@ def _faces(address: Address) -> Iterator[Address]:
         yield address.sixtofour
     if address.teredo is not None:
         yield from address.teredo
-    if (number >> 32) & 0xFFFF_FFFF in _ISATAP or any(
-        address in network for network in (_NAT64, _NAT64_LOCAL, _TRANSLATED)
-    ):
+    if (number >> 32) & 0xFFFF_FFFF in _ISATAP or any(address in network for network in (_NAT64, _TRANSLATED)):
         yield last
+    if address in _NAT64_LOCAL:
+        yield from _translated(number)
     if address in _COMPATIBLE and number > 1:
         yield last
+
+
+def _translated(number: int) -> Iterator[ipaddress.IPv4Address]:
+    """The IPv4 addresses that one with a translator's own prefix may stand for: it may have 48, 56, 64 or 96 bits
+    (RFC 6052, 2.2; RFC 8215). What would begin with a zero is read by the wrong number of bits."""
+
+    def bits(first: int, count: int) -> int:
+        return (number >> (128 - first - count)) & ((1 << count) - 1)
+
+    for found in (bits(48, 16) << 16 | bits(72, 16), bits(56, 8) << 24 | bits(72, 24), bits(72, 32), bits(96, 32)):
+        if found >> 24:
+            yield ipaddress.IPv4Address(found)
 
 
 def first_refusal(rules: AddressRules, addresses: Iterable[tuple[Address, bool]]) -> tuple[Address, str] | None:

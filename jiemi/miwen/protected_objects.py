@@ -2,7 +2,7 @@
 
 Every write that Miwen makes as itself for a Decryptor goes through here: an apply, the dry run before it, a deletion,
 what corrects drift. Deployments ask beforehand, so that an object is refused before others are applied; this is what
-holds where one forgets to.
+holds where one forgets to. Roles and bindings are first tried, since what others have set of one counts too.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import attrs
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.objects import ObjectRef
-from jiemi.core.protected import Protection
+from jiemi.core.protected import Protection, is_judged_as_a_whole
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import Account, JsonObject, Kubernetes, Objects
 
@@ -39,13 +39,19 @@ class ProtectedObjects:
 
     async def apply(self, manifest: JsonObject, *, default_namespace: str, take_over: bool = True) -> JsonObject:
         """See the port. Raises also JiemiError: ObjectProtected."""
-        await self._require_unprotected(manifest, default_namespace)
+        ref = await self._require_unprotected(manifest, default_namespace)
+        if is_judged_as_a_whole(ref):
+            whole = await self.objects.dry_run(manifest, default_namespace=default_namespace, take_over=take_over)
+            self._require_whole(ref, whole)
         return await self.objects.apply(manifest, default_namespace=default_namespace, take_over=take_over)
 
     async def dry_run(self, manifest: JsonObject, *, default_namespace: str, take_over: bool = True) -> JsonObject:
         """See the port. Raises also JiemiError: ObjectProtected."""
-        await self._require_unprotected(manifest, default_namespace)
-        return await self.objects.dry_run(manifest, default_namespace=default_namespace, take_over=take_over)
+        ref = await self._require_unprotected(manifest, default_namespace)
+        whole = await self.objects.dry_run(manifest, default_namespace=default_namespace, take_over=take_over)
+        if is_judged_as_a_whole(ref):
+            self._require_whole(ref, whole)
+        return whole
 
     async def get(self, ref: ObjectRef) -> JsonObject | None:
         """See the port."""
@@ -78,16 +84,23 @@ class ProtectedObjects:
         """Raises JiemiError: ObjectProtected: the object is not to be deleted."""
         self._require(ref, None)
 
-    async def _require_unprotected(self, manifest: JsonObject, default_namespace: str) -> None:
+    async def _require_unprotected(self, manifest: JsonObject, default_namespace: str) -> ObjectRef:
         metadata: Mapping[str, Any] = manifest["metadata"]
         api_version, kind = str(manifest["apiVersion"]), str(manifest["kind"])
         resource = await self.objects.resource(api_version, kind)
         namespaced = resource is None or resource.namespaced
         namespace = str(metadata.get("namespace") or default_namespace) if namespaced else ""
-        self._require(ObjectRef(api_version, kind, namespace, str(metadata["name"])), manifest)
+        ref = ObjectRef(api_version, kind, namespace, str(metadata["name"]))
+        self._require(ref, manifest)
+        return ref
 
     def _require(self, ref: ObjectRef, body: JsonObject | None) -> None:
         why = self.protection.objection(ref, body, namespace=self.namespace)
+        if why is not None:
+            raise protected(ref, why)
+
+    def _require_whole(self, ref: ObjectRef, whole: JsonObject) -> None:
+        why = self.protection.objection_to(ref, whole, namespace=self.namespace)
         if why is not None:
             raise protected(ref, why)
 

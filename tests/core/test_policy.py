@@ -234,6 +234,12 @@ rules:
         "https://login.microsoftonline.com",
         "https://LOGIN.microsoftonline.com:443",
         "https://team.vault.azure.net",
+        *(
+            "https://kms.us-gov-west-1.amazonaws.com",
+            "https://kms-fips.us-east-1.amazonaws.com",
+            "https://x.vault.azure.cn",
+        ),
+        *("https://sts.cn-north-1.amazonaws.com.cn", "https://cloudkms.europe-west3.rep.googleapis.com"),
     ],
 )
 def test_the_clouds_own_servers_get_credentials_by_every_rule(address: str) -> None:
@@ -248,10 +254,25 @@ def test_the_clouds_own_servers_get_credentials_by_every_rule(address: str) -> N
         *("https://login.microsoftonline.com.evil.example", "https://login.microsoftonline.com:444", "", "no-url"),
         *("https://oauth2.googleapis.com/token/../x", "https://kms.example.com.evil.example/x", "file:///etc/passwd"),
         *("https://vault.example.com:8201", "https://x/.vault.azure.net", "https://kms.a/b.amazonaws.com"),
+        # Names of the clouds' customers below the clouds' own.
+        *("https://kms.bucket.s3.amazonaws.com", "https://kms.s3.amazonaws.com", "https://sts.s3.amazonaws.com.cn"),
+        *("https://kms.x.eu-west-1.elb.amazonaws.com", "https://kms-fips.x.eu-west-1.amazonaws.com"),
+        *("https://a.b.vault.azure.net", "https://a.b.managedhsm.usgovcloudapi.net", "https://.vault.azure.net"),
+        *(
+            "https://cloudkms.x.y.rep.googleapis.com",
+            "https://-.vault.azure.net",
+            "https://kmsXeu-west-1.amazonaws.com",
+        ),
     ],
 )
 def test_no_other_gets_them_unless_it_is_listed(address: str) -> None:
     assert not any(sends(rule, address) for rule in BOUND.rules)
+
+
+def test_an_operators_own_star_reaches_over_dots_as_it_is_documented() -> None:
+    [rule] = read_policy('rules: [{namespaces: [a], keyServices: ["https://*.example.com"]}]').rules
+    assert sends(rule, "https://vault.team.example.com")
+    assert not sends(rule, "https://vault/x.example.com")
 
 
 def test_what_is_listed_gets_them_by_that_rule_alone() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from jiemi.core.objects import ObjectRef
-from jiemi.core.protected import Protection, require_openable
+from jiemi.core.protected import Protection, is_judged_as_a_whole, require_openable
 
 ADMISSION = "admissionregistration.k8s.io"
 RBAC = "rbac.authorization.k8s.io"
@@ -128,6 +128,47 @@ ALWAYS: list[tuple[str, dict[str, Any]]] = [
         },
     ),
     (
+        "Krapao's volume",
+        {
+            "api_version": "v1",
+            "kind": "PersistentVolume",
+            "namespace": "",
+            "spec": {"claimRef": {"namespace": "jiemi", "name": "state-repository-0"}, "nfs": {"server": "evil"}},
+        },
+    ),
+    (
+        "whom another tenant's Pods take for the API server",
+        {"api_version": "v1", "kind": "ConfigMap", "namespace": "another", "name": "kube-root-ca.crt"},
+    ),
+    (
+        "an owner for another tenant's Secret, so that the cluster deletes it",
+        {
+            "api_version": "v1",
+            "kind": "Secret",
+            "namespace": "another",
+            "metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "u"}]},
+        },
+    ),
+    (
+        "the same for what has no namespace",
+        {
+            "api_version": "scheduling.k8s.io/v1",
+            "kind": "PriorityClass",
+            "namespace": "",
+            "metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "x", "uid": "u"}]},
+        },
+    ),
+    (
+        "one of the cluster's own bindings",
+        {
+            "api_version": f"{RBAC}/v1",
+            "kind": "ClusterRoleBinding",
+            "namespace": "",
+            "name": "system:discovery",
+            "metadata": {"labels": {"kubernetes.io/bootstrapping": "rbac-defaults"}},
+        },
+    ),
+    (
         "the shipped admission policy",
         {
             "api_version": f"{ADMISSION}/v1",
@@ -207,6 +248,34 @@ OPENABLE: list[tuple[str, dict[str, Any]]] = [
         },
     ),
     (
+        "CustomResourceDefinition.apiextensions.k8s.io",  # another has set the strategy
+        {
+            "api_version": CRD,
+            "kind": "CustomResourceDefinition",
+            "namespace": "",
+            "name": "x.example.com",
+            "spec": {"group": "example.com", "conversion": {"webhook": {"clientConfig": {"url": "https://evil"}}}},
+        },
+    ),
+    (
+        "FlowSchema.flowcontrol.apiserver.k8s.io",
+        {"api_version": "flowcontrol.apiserver.k8s.io/v1", "kind": "FlowSchema", "namespace": ""},
+    ),
+    (
+        "PriorityLevelConfiguration.flowcontrol.apiserver.k8s.io",
+        {"api_version": "flowcontrol.apiserver.k8s.io/v1", "kind": "PriorityLevelConfiguration", "namespace": ""},
+    ),
+    (
+        f"ClusterRole.{RBAC}",
+        {
+            "api_version": f"{RBAC}/v1",
+            "kind": "ClusterRole",
+            "namespace": "",
+            "name": "system:basic-user",
+            "metadata": {"labels": {"kubernetes.io/bootstrapping": "rbac-defaults"}},
+        },
+    ),
+    (
         f"ClusterRole.{RBAC}",
         {
             "api_version": f"{RBAC}/v1",
@@ -240,6 +309,10 @@ def test_it_is_refused_until_the_operator_opens_it_by_that_name(opens: str, give
         {"api_version": "v1", "kind": "Secret"},
         {"api_version": "v1", "kind": "Secret", "type": "kubernetes.io/tls"},
         {"api_version": "v1", "kind": "ConfigMap", "namespace": "another"},
+        {"api_version": "v1", "kind": "ConfigMap", "namespace": "another", "name": "root-ca.crt"},
+        {"api_version": "v1", "kind": "Secret", "metadata": {"ownerReferences": [{"kind": "ConfigMap"}]}},
+        {"api_version": "v1", "kind": "Secret", "namespace": "another", "metadata": {"ownerReferences": []}},
+        {"api_version": "v1", "kind": "PersistentVolume", "namespace": "", "spec": {"claimRef": {"namespace": "a"}}},
         {"api_version": "v1", "kind": "ServiceAccount"},
         {"api_version": "v1", "kind": "Namespace", "namespace": "", "name": "team-b"},
         {"api_version": "apps/v1", "kind": "Deployment"},
@@ -269,6 +342,39 @@ def test_it_is_refused_until_the_operator_opens_it_by_that_name(opens: str, give
 )
 def test_it_is_applied_as_ever(given_object: dict[str, Any]) -> None:
     assert objection(**given_object) is None
+
+
+WHOLE: list[tuple[str, str, dict[str, Any]]] = [
+    (
+        "a role that Miwen's is made of",
+        "ClusterRole",
+        {"metadata": {"labels": {"jiemi.cr/aggregate-to-miwen": "true"}}},
+    ),
+    ("a role that view is made of", "ClusterRole", {"metadata": {"labels": {f"{RBAC}/aggregate-to-view": "true"}}}),
+    ("a role that is made of others", "ClusterRole", {"aggregationRule": {"clusterRoleSelectors": [{}]}}),
+    ("the cluster's own role", "Role", {"metadata": {"labels": {"kubernetes.io/bootstrapping": "rbac-defaults"}}}),
+    ("a binding of Miwen's role", "RoleBinding", {"roleRef": {"name": "jiemi-miwen"}, "subjects": [{"kind": "User"}]}),
+]
+"""What others have set of an object whose manifest says nothing of it."""
+
+
+@pytest.mark.parametrize(("kind", "live"), [each[1:] for each in WHOLE], ids=[each[0] for each in WHOLE])
+def test_a_role_or_binding_is_judged_by_what_others_have_set_of_it_too(kind: str, live: dict[str, Any]) -> None:
+    api_version = f"{RBAC}/v1"
+    ref = ObjectRef(api_version, kind, "" if kind == "ClusterRole" else "team", "x")
+    assert is_judged_as_a_whole(ref)
+    assert objection(api_version, kind, ref.namespace, rules=[{"verbs": ["get"]}]) is None
+    whole = {"apiVersion": api_version, "kind": kind, "rules": [{"verbs": ["get"]}], **live}
+    why = Protection().objection_to(ref, whole, namespace="team")
+    assert why is not None
+    assert "spec.serviceAccountName" in why
+
+
+def test_an_owner_that_another_has_given_a_role_does_not_count() -> None:
+    ref = ObjectRef(f"{RBAC}/v1", "ClusterRole", "", "x")
+    whole = {"metadata": {"labels": {"a": "b"}, "ownerReferences": [{"kind": "Thing"}]}, "rules": []}
+    assert Protection().objection_to(ref, whole, namespace="team") is None
+    assert not is_judged_as_a_whole(ObjectRef("v1", "Secret", "team", "x"))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import ipaddress
 import re
 import tomllib
 from pathlib import Path
@@ -14,6 +15,7 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from jiemi.cli.main import app
+from jiemi.krapao.addresses import _BUILT_IN
 from jiemi.rpc.address import parse_address
 from jiemi.rpc.contract import DEFAULT_PORT
 from jiemi.rpc.session_secret import TOKEN_KEY
@@ -93,6 +95,23 @@ def test_the_service_and_the_network_policy_meet_krapao_and_let_miwen_in_only(
     assert rule["ports"] == [{"port": DEFAULT_PORT, "protocol": "TCP"}]
     nothing = by_name["NetworkPolicy", "accept-nothing"]["spec"]
     assert nothing == {"podSelector": {}, "policyTypes": ["Ingress"]}
+
+
+AZURES_NAME_SERVER = "168.63.129.16/32"
+"""Beside metadata it answers for names, which a Pod may need."""
+
+
+def test_the_network_policy_shuts_each_metadata_address_that_krapao_refuses(
+    by_name: dict[tuple[str, str], dict[str, Any]],
+) -> None:
+    (rule,) = by_name["NetworkPolicy", "repository"]["spec"]["egress"]
+    shut = [ipaddress.ip_network(each) for to in rule["to"] for each in to.get("ipBlock", {}).get("except", ())]
+    [known] = [networks for kind, networks in _BUILT_IN if kind == "metadata"]
+    for text in known:
+        network = ipaddress.ip_network(text)
+        assert text == AZURES_NAME_SERVER or any(
+            each.version == network.version and each.subnet_of(network) for each in shut
+        ), text
 
 
 def test_krapao_listens_where_miwen_calls(by_name: dict[tuple[str, str], dict[str, Any]]) -> None:

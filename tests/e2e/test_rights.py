@@ -7,7 +7,7 @@ the cluster; he has no right there.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
@@ -170,6 +170,67 @@ def test_a_repository_writes_nothing_of_jiemis_own_or_of_the_clusters_namespaces
     assert attack.mine.object("/api/v1/namespaces/kube-system/configmaps/aws-auth") is None
 
 
+def test_a_repository_changes_no_authorities_and_has_the_cluster_delete_nothing_elsewhere(attack: Attack) -> None:
+    theirs = attack.theirs
+    theirs.lab.admin.apply(config_map("kube-root-ca.crt", theirs.namespace, **{"ca.crt": "the cluster's"})).ok()
+    before = [theirs.object(theirs.secret_path("other")), theirs.object(theirs.config_path("kube-root-ca.crt"))]
+    orphan = secret("other", theirs.namespace, token="x")
+    orphan["metadata"]["ownerReferences"] = [{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "u"}]
+    authorities = config_map("kube-root-ca.crt", theirs.namespace, **{"ca.crt": "the writer's"})
+    failed = _refused(attack, "deleters", orphan, authorities)
+    assert {each["reason"] for each in failed} == {"ObjectProtected"}
+    after = [theirs.object(theirs.secret_path("other")), theirs.object(theirs.config_path("kube-root-ca.crt"))]
+    assert after == before
+
+
+def _grant_for_miwen(attack: Attack, name: str, *resources: str) -> Callable[[], object]:
+    """Let Miwen write kinds of RBAC's, as docs/operations.md has it. Returns what takes that back."""
+    admin = attack.mine.lab.admin
+    rules = [{"apiGroups": [RBAC], "resources": list(resources), "verbs": ["get", "create", "patch"]}]
+    about = {"apiVersion": f"{RBAC}/v1", "metadata": {"name": name}}
+    admin.apply({**about, "kind": "ClusterRole", "rules": rules}).ok()
+    role = {"apiGroup": RBAC, "kind": "ClusterRole", "name": name}
+    account = {"kind": "ServiceAccount", "name": "miwen", "namespace": "jiemi"}
+    admin.apply({**about, "kind": "ClusterRoleBinding", "roleRef": role, "subjects": [account]}).ok()
+    return lambda: admin.call("DELETE", f"/apis/{RBAC}/v1/clusterrolebindings/{name}").ok()
+
+
+def test_what_others_have_set_of_a_role_or_binding_counts_though_the_manifest_does_not_say_it(attack: Attack) -> None:
+    """An apply leaves a label and a role's name as they are, and Miwen has the rights that are granted here."""
+    admin, namespace = attack.mine.lab.admin, attack.theirs.namespace
+    revoke = _grant_for_miwen(attack, "e2e-rights-whole", "clusterroles", "rolebindings")
+    role: dict[str, Any] = {"apiVersion": f"{RBAC}/v1", "kind": "ClusterRole", "metadata": {"name": "e2e-rights-view"}}
+    binding: dict[str, Any] = {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": "jiemi-miwen", "namespace": namespace},
+    }
+    labels = {f"{RBAC}/aggregate-to-view": "true"}
+    admin.apply({**role, "metadata": {**role["metadata"], "labels": labels}, "rules": []}).ok()
+    own_role = {"apiGroup": RBAC, "kind": "ClusterRole", "name": "jiemi-miwen"}
+    admin.apply({**binding, "roleRef": own_role, "subjects": []}).ok()
+    discovery = f"/apis/{RBAC}/v1/clusterroles/system:basic-user"
+    paths = [
+        f"/apis/{RBAC}/v1/clusterroles/e2e-rights-view",
+        f"/apis/{RBAC}/v1/namespaces/{namespace}/rolebindings/jiemi-miwen",
+        discovery,
+    ]
+    before = [attack.mine.object(path) for path in paths]
+    assert None not in before
+    rules = [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]
+    account = {"kind": "ServiceAccount", "name": "default", "namespace": attack.mine.namespace}
+    failed = _refused(
+        attack,
+        "whole",
+        {**role, "rules": rules},
+        {**binding, "subjects": [account]},
+        {**role, "metadata": {"name": "system:basic-user"}, "rules": rules},
+    )
+    assert {each["reason"] for each in failed} == {"ObjectProtected"}, failed
+    assert [attack.mine.object(path) for path in paths] == before
+    revoke()
+
+
 def test_a_repository_writes_no_webhook_even_where_miwen_has_the_right(attack: Attack) -> None:
     role = {
         "apiVersion": f"{RBAC}/v1",
@@ -218,21 +279,7 @@ def test_a_repository_writes_no_webhook_even_where_miwen_has_the_right(attack: A
 
 def test_a_role_that_gives_more_than_miwen_has_is_refused_by_the_api_server(attack: Attack) -> None:
     # Roles are applied where the operator granted them: RBAC's own rule bounds them, as docs/operations.md says.
-    grant = {
-        "apiVersion": f"{RBAC}/v1",
-        "kind": "ClusterRole",
-        "metadata": {"name": "e2e-rights-roles"},
-        "rules": [{"apiGroups": [RBAC], "resources": ["roles"], "verbs": ["get", "create", "patch"]}],
-    }
-    binding = {
-        "apiVersion": f"{RBAC}/v1",
-        "kind": "ClusterRoleBinding",
-        "metadata": {"name": "e2e-rights-roles"},
-        "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": "e2e-rights-roles"},
-        "subjects": [{"kind": "ServiceAccount", "name": "miwen", "namespace": "jiemi"}],
-    }
-    for manifest in (grant, binding):
-        attack.mine.lab.admin.apply(manifest).ok()
+    revoke = _grant_for_miwen(attack, "e2e-rights-roles", "roles")
 
     def role(name: str, resource: str) -> dict[str, Any]:
         rules = [{"apiGroups": [""], "resources": [resource], "verbs": ["get"]}]
@@ -246,7 +293,7 @@ def test_a_role_that_gives_more_than_miwen_has_is_refused_by_the_api_server(atta
     status = until("the other is refused", lambda: attack.mine.status("roles").get("failedObjects"))
     assert [each["name"] for each in status] == ["beyond"]
     assert attack.mine.object(f"{path}/beyond") is None
-    attack.mine.lab.admin.call("DELETE", f"/apis/{RBAC}/v1/clusterrolebindings/e2e-rights-roles").ok()
+    revoke()
 
 
 def test_a_decryptor_in_jiemis_own_namespace_sends_no_secret_of_it(attack: Attack) -> None:

@@ -37,6 +37,11 @@ def refusal(of: AddressRules, text: str) -> str | None:
         ("::127.0.0.1", "loopback"),
         ("64:ff9b::127.0.0.1", "loopback"),
         ("64:ff9b:1::7f00:1", "loopback"),
+        ("64:ff9b:1:7f00:0:100::", "loopback"),  # of 48 bits, the four bytes around the one that is nought
+        ("64:ff9b:1:7f00:0:100:0:9", "loopback"),  # what comes behind is ignored
+        ("64:ff9b:1:7f:0:1::", "loopback"),  # of 56 bits
+        ("64:ff9b:1:0:7f:0:100:0", "loopback"),  # of 64 bits
+        ("64:ff9b:1:a9fe:a9:fe00::", "metadata"),
         ("2002:7f00:1::1", "loopback"),
         ("2001:0:7f00:1::1", "loopback"),  # Teredo's server
         ("2001:0:505:505::80ff:fffe", "loopback"),  # Teredo's client, whose bits are turned round
@@ -59,6 +64,9 @@ def refusal(of: AddressRules, text: str) -> str | None:
         ("fd00:ec2::254", "metadata"),
         ("fd00:ec2::23", "metadata"),
         ("fd20:ce::254", "metadata"),
+        ("fd00:c1::a9fe:a9fe", "metadata"),
+        ("fd00:a9fe:a9fe::1", "metadata"),
+        ("fd00:100::100:200", "metadata"),
         ("100.100.100.200", "metadata"),
         ("168.63.129.16", "metadata"),
         ("192.0.0.192", "metadata"),
@@ -83,6 +91,7 @@ def test_what_is_this_machines_or_its_links_is_refused_in_every_spelling(address
         "140.82.112.3",
         "2606:50c0::1",
         "64:ff9b::a00:1",
+        *("64:ff9b:1::a00:1", "64:ff9b:1:a00:0:100::", "64:ff9b:1:a:0:1::", "64:ff9b:1:0:a:0:100:0"),
     ],
 )
 def test_private_and_public_networks_are_open(address: str) -> None:
@@ -121,7 +130,11 @@ def test_this_machines_own_address_is_refused_unless_a_rule_names_it_alone() -> 
 
 @pytest.mark.parametrize(
     "host",
-    ["localhost", "LOCALHOST.", "a.localhost", "localhost.localdomain", "metadata.google.internal", "::1", "127.0.0.1"],
+    [
+        *("localhost", "LOCALHOST.", "a.localhost", "localhost.localdomain", "metadata.google.internal", "::1"),
+        *("127.0.0.1", "localhost6", "localhost6.localdomain6", "localhost4.localdomain4", "ip6-localhost"),
+        *("ip6-loopback", "METADATA.goog.", "instance-data", "instance-data.ec2.internal", "metadata.tencentyun.com"),
+    ],
 )
 def test_names_of_this_machine_are_refused_without_a_lookup(host: str) -> None:
     assert DEFAULT.refusal_of_name(host) is not None
@@ -129,7 +142,7 @@ def test_names_of_this_machine_are_refused_without_a_lookup(host: str) -> None:
 
 
 def test_other_names_are_for_the_proxy_to_look_up() -> None:
-    for host in ("git.example", "metadata.example", "notlocalhost", "10.0.0.1"):
+    for host in ("git.example", "metadata.example", "notlocalhost", "localhost.example", "10.0.0.1"):
         assert DEFAULT.refusal_of_name(host) is None
 
 
@@ -217,13 +230,17 @@ def test_whatever_libc_takes_for_an_address_is_written_as_one_or_refused(host: s
         assert ipaddress.IPv4Address(host).packed == number
 
 
-@given(st.ip_addresses(v=4))
+@given(st.ip_addresses(v=4).filter(lambda address: address not in ipaddress.ip_network("0.0.0.0/8")))
 def test_no_embedding_of_an_ipv4_address_is_judged_better_than_the_address(address: ipaddress.IPv4Address) -> None:
     denied = rules(denied=(str(address),))
     number = int(address)
     for embedded in (
         (0xFFFF << 32) | number,
         (0x64FF9B << 96) | number,
+        (0x64FF9B0001 << 80) | number,
+        (0x64FF9B0001 << 80) | (number >> 16 << 64) | ((number & 0xFFFF) << 40),
+        (0x64FF9B0001 << 80) | (number >> 24 << 64) | ((number & 0xFF_FFFF) << 32),
+        (0x64FF9B0001 << 80) | (number << 24),
         (0x2002 << 112) | (number << 80) | 1,
         (0x2001 << 112) | (0x05050505 << 64) | (number ^ 0xFFFF_FFFF),
         (0xFD00 << 112) | (0x5EFE << 32) | number,

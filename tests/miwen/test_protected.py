@@ -20,6 +20,8 @@ from jiemi.miwen.protected_objects import ProtectedObjects, objects_of
 from jiemi.miwen.prune import prune
 from jiemi.miwen.reconcile import Tenancy
 
+RBAC = "rbac.authorization.k8s.io"
+
 
 def evil(name: str = "app", namespace: str = "default") -> dict[str, Any]:
     """A Decryptor as a repository's writer commits one."""
@@ -134,6 +136,40 @@ async def test_every_write_as_itself_is_asked_about(autojump_clock: MockClock) -
             await write()
         assert caught.value.failure.reason == "ObjectProtected"
     assert await objects.get(ObjectRef("v1", "Secret", "jiemi", "x")) is None
+
+
+@pytest.mark.parametrize("how", ["apply", "dry_run"])
+@pytest.mark.parametrize(
+    ("kind", "live", "manifest"),
+    [
+        (
+            "ClusterRole",
+            {"metadata": {"labels": {f"{RBAC}/aggregate-to-view": "true"}}, "rules": []},
+            {"rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]},
+        ),
+        (
+            "RoleBinding",
+            {"roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": "jiemi-miwen"}, "subjects": []},
+            {"subjects": [{"kind": "ServiceAccount", "name": "mine", "namespace": "default"}]},
+        ),
+    ],
+    ids=["a role that another is made of", "a binding of Miwen's role"],
+)
+async def test_what_others_have_set_of_a_role_counts_too(
+    autojump_clock: MockClock, how: str, kind: str, live: dict[str, Any], manifest: dict[str, Any]
+) -> None:
+    kubernetes = FakeKubernetes()
+    namespace = "default" if kind == "RoleBinding" else None
+    metadata = {"name": "x"} | ({"namespace": namespace} if namespace else {})
+    named = {"apiVersion": f"{RBAC}/v1", "kind": kind}
+    kubernetes.cluster.put({**named, **live, "metadata": {**metadata, **live.get("metadata", {})}})
+    before = kubernetes.cluster.get(kind, namespace, "x", api_version=f"{RBAC}/v1")
+    assert before is not None
+    objects = objects_of(kubernetes, None, Protection(), namespace="default")
+    with pytest.raises(JiemiError) as caught:
+        await getattr(objects, how)({**named, **manifest, "metadata": metadata}, default_namespace="default")
+    assert caught.value.failure.reason == "ObjectProtected"
+    assert kubernetes.cluster.get(kind, namespace, "x", api_version=f"{RBAC}/v1") == before
 
 
 def test_an_account_beside_miwen_counts_as_miwen() -> None:
