@@ -56,7 +56,7 @@ def read_plain(
         case Format.YAML | Format.JSON:
             read = partial(
                 read_stream,
-                json_only=format is Format.JSON,
+                named_json=format is Format.JSON,
                 max_documents=max_documents,
                 max_bytes=max_bytes,
                 max_values=max_values,
