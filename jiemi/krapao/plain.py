@@ -19,7 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from jiemi.core.ciphertext import ENCRYPTED, format_of_content, leads_to
+from jiemi.core.ciphertext import ENCRYPTED, format_of_content, leads_to, shown
 from jiemi.core.documents import MAX_NODES, Format, parse_documents
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.kubectl_yaml.stream import read_stream
@@ -105,7 +105,9 @@ def _read_tree(
         if any(isinstance(value, dict) and "sops" in value for value in values):
             _refuse_unless(comment or any(_holds_encrypted(value, ()) for value in values))
             return None
-        _refuse_where(comment or any(_holds_encrypted(value, () if whole else kept) for value in values))
+        _refuse_where(comment)
+        kept = () if whole else kept
+        _refuse_where(any(_holds_encrypted(value, kept) for value in values), kept)
         return () if whole else found
     # Sops reads what is not read here: UTF-16, say.
     if _SOPS_KEY.search(data) is not None or _no_utf8(data):
@@ -180,9 +182,10 @@ def _comments_in_texts(value: Any) -> int:
     return len(_ENCRYPTED_COMMENT.findall(value.encode("utf-8", "replace"))) if isinstance(value, str) else 0
 
 
-def _refuse_where(holds_encrypted: bool) -> None:
+def _refuse_where(holds_encrypted: bool, kept: Kept = ()) -> None:
     if holds_encrypted:
-        raise JiemiError("NotEncrypted", "it has encrypted values but no SOPS metadata: encrypt it again")
+        way_out = "".join(f"; if the ciphertext itself is meant, set {shown(each[:-1])}: {each[-1]}" for each in kept)
+        raise JiemiError("NotEncrypted", f"it has encrypted values but no SOPS metadata: encrypt it again{way_out}")
 
 
 def _refuse_other_format(data: bytes, format: Format) -> None:

@@ -192,7 +192,9 @@ async def test_single_encrypted_values_stay_in_an_object_that_says_so_and_nowher
     kept = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": keeps, "data": values}
     assert await krapao.document(kept) == kept
     for other in ({**kept, "metadata": {"name": "x"}}, {**kept, "metadata": {"name": "x", "labels": keeps}}):
-        assert (await krapao.refused(other)).startswith("NotEncrypted: it has encrypted values but no SOPS metadata")
+        said = await krapao.refused(other)
+        assert said.startswith("NotEncrypted: it has encrypted values but no SOPS metadata")
+        assert said.endswith("if the ciphertext itself is meant, set metadata.annotations.jiemi.cr/ciphertext: keep")
     beside = b"\n---\n".join(json.dumps(each).encode() for each in (secret(stringData={"a": block["a"]}), kept))
     assert (await krapao.refused(beside)).startswith("NotEncrypted: it has encrypted values but no SOPS metadata")
     assert (await krapao.refused({**kept, "sops": block["sops"]})).startswith("MacMismatch: ")
