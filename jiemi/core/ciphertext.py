@@ -50,6 +50,9 @@ _SHORTEST_ENCODED = 90
 """The fewest characters that base64 of a complete encrypted value has."""
 
 _RUN = re.compile(rb"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{90,}+")
+_NO_PART_OF_CIPHERTEXT = bytes([0, *range(0x80, 0x100)])
+"""The NULs of UTF-16 and UTF-32, and what is no ASCII."""
+
 _NO_PART_OF_BASE64 = b" \t\r\n\\"
 """What may stand between the lines of base64, and what JSON may put before a slash."""
 
@@ -153,8 +156,7 @@ def _is_ciphertext(text: str, layers: int) -> bool:
         return False
     data = decoded(text)
     found = itertools.chain([data] if data is not None else [], _decoded_runs(text))
-    # Without the NULs of UTF-16 and UTF-32. What is no ASCII can't be a part of it.
-    return any(_is_ciphertext(each.replace(b"\0", b"").decode("latin-1"), layers - 1) for each in found)
+    return any(_is_ciphertext(each.translate(None, _NO_PART_OF_CIPHERTEXT).decode(), layers - 1) for each in found)
 
 
 def _encoded_marks(layers: int) -> tuple[bytes, ...]:

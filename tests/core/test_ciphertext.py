@@ -112,6 +112,8 @@ def test_a_key_tells_the_format_that_is_wanted(key: str, format: Format, wanted:
         "\n".join(b64(f"x: {SEALED}")[at : at + 40] for at in range(0, 400, 40)),
         base64.b64encode(f"a: {SEALED}".encode("utf-16")).decode(),
         base64.b64encode(b"\xff\xfe\xfa" + SEALED.encode() + b"\xff").decode(),
+        f"\u2028{ENCRYPTED}cut off",
+        b64(f"\u2028{ENCRYPTED}cut off"),
     ],
 )
 @pytest.mark.parametrize(

@@ -66,11 +66,9 @@ def read_stream(
     if text is None:
         raise JiemiError("UnknownFormat", "its content is not UTF-8 text")
     found = _Found(max_documents, max_bytes)
-    if named_json:
-        text = text.removeprefix("\ufeff")
     begin = 0
     no_json: str | None = None
-    if text[:_LOOKED_AT].encode()[:_LOOKED_AT].decode("utf-8", "ignore").lstrip(_SPACE).startswith("{"):
+    if data[:_LOOKED_AT].decode("utf-8", "ignore").lstrip(_SPACE).startswith("{"):
         begin, no_json = _read_json(text, found)
     for chunk, first_line in _chunks(text[begin:], text.count("\n", 0, begin)):
         found.number += 1
