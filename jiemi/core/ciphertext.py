@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jiemi.core.documents import Format, format_of
@@ -44,6 +45,16 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/\s]{40,}+={0,2}\s*")
 
 _MAX_LAYERS = 3
 """How many layers of base64 are looked through."""
+
+_SHORTEST_ENCODED = 90
+"""The fewest characters that base64 of a complete encrypted value has."""
+
+_RUN = re.compile(rb"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{90,}+")
+_NO_PART_OF_CIPHERTEXT = bytes([0, *range(0x80, 0x100)])
+"""The NULs of UTF-16 and UTF-32, and what is no ASCII."""
+
+_NO_PART_OF_BASE64 = b" \t\r\n\\"
+"""What may stand between the lines of base64, and what JSON may put before a slash."""
 
 _JSON_KEYS = (".json", ".dockerconfigjson")
 _SHOWN_NAME = re.compile(r"[-._/a-zA-Z0-9]{1,100}")
@@ -119,7 +130,7 @@ def _unescape(match: re.Match[str]) -> str:
 def find_ciphertext(value: Any) -> tuple[str, ...] | None:
     """Where in a value there is ciphertext of sops's: the first place, by names and indexes; None where there is none.
 
-    Texts are looked at as they are and as base64. What is compressed is not looked into.
+    Texts are looked at as they are, as base64, and for base64 within them. What is compressed is not looked into.
     """
     return next(_places(value, ()), None)
 
@@ -141,9 +152,49 @@ def _places(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 def _is_ciphertext(text: str, layers: int) -> bool:
     if holds_ciphertext(text):
         return True
-    data = decoded(text) if layers else None
-    # Without the NULs of UTF-16 and UTF-32. What is no ASCII can't be a part of it.
-    return data is not None and _is_ciphertext(data.replace(b"\0", b"").decode("latin-1"), layers - 1)
+    if not layers:
+        return False
+    data = decoded(text)
+    found = itertools.chain([data] if data is not None else [], _decoded_runs(text))
+    return any(_is_ciphertext(each.translate(None, _NO_PART_OF_CIPHERTEXT).decode(), layers - 1) for each in found)
+
+
+def _encoded_marks(layers: int) -> tuple[bytes, ...]:
+    """What base64 of a text has in it if the text has `ENCRYPTED` in it, in one to so many layers.
+
+    Three bytes are four characters, so it is one of three, by how many bytes are before. Of each, only the characters
+    count in which nothing else has a part.
+    """
+    found: list[bytes] = []
+    marks = [ENCRYPTED.encode()]
+    for _ in range(layers):
+        marks = [
+            base64.b64encode(b"\0" * before + mark)[-(-8 * before // 6) : 8 * (before + len(mark)) // 6]
+            for mark in marks
+            for before in range(3)
+        ]
+        found += marks
+    return tuple(found)
+
+
+_ENCODED_MARKS = _encoded_marks(_MAX_LAYERS)
+
+
+def _decoded_runs(text: str) -> Iterator[bytes]:
+    """What those parts of a text stand for that are base64 and may hold ciphertext: a field of a kubeconfig, say.
+
+    Where a part begins is not known: what is before it may look like a piece of it. So each is tried in four ways.
+    """
+    if len(text) < _SHORTEST_ENCODED:
+        return
+    data = text.encode("ascii", "replace").replace(b"\\n", b"").translate(None, _NO_PART_OF_BASE64)
+    if not any(mark in data for mark in _ENCODED_MARKS):
+        return
+    for run in _RUN.findall(data):
+        if any(mark in run for mark in _ENCODED_MARKS):
+            for skipped in range(4):
+                part = run[skipped:] if (len(run) - skipped) % 4 != 1 else run[skipped:-1]
+                yield base64.b64decode(part + b"=" * (-len(part) % 4))
 
 
 def decoded(text: str) -> bytes | None:
@@ -164,6 +215,13 @@ def shown(path: tuple[str, ...]) -> str:
         plain = name if is_index or _SHOWN_NAME.fullmatch(name) is not None else "…"
         text += plain if is_index or not text else f".{plain}"
     return text
+
+
+def leads_to(value: Any, names: Sequence[str]) -> bool:
+    """Whether names lead to a text in a value, and last that text. No names lead nowhere."""
+    for name in names[:-1]:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return bool(names) and bool(value == names[-1])
 
 
 def _text(data: bytes) -> str | None:

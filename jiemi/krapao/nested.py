@@ -20,7 +20,7 @@ from typing import Any
 
 import attrs
 
-from jiemi.core.ciphertext import decoded, format_of_content, format_under, shown
+from jiemi.core.ciphertext import decoded, format_of_content, format_under, leads_to, shown
 from jiemi.core.documents import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes
@@ -38,6 +38,9 @@ MAX_LAYERS = 3
 _MAX_LISTS = 10
 """The deepest nesting of lists of objects."""
 
+_NO_FILE_OF_SOPS = frozenset({"UnknownFormat", "NotEncrypted", "DecryptionFailed"})
+"""What sops says of a text that has a file in it, but is none: documentation, say."""
+
 Open = Callable[[bytes, Format, Format], Awaitable[Decrypted]]
 """Decrypts a file of a format to another format."""
 
@@ -52,6 +55,7 @@ class Value:
         encoded: whether it is base64.
         data: the file.
         format: of the file.
+        unless: as `NestedPlaces.unless`.
     """
 
     document: int
@@ -59,6 +63,7 @@ class Value:
     encoded: bool
     data: bytes = attrs.field(repr=False)
     format: Format
+    unless: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -69,6 +74,13 @@ class Value:
         """For messages: "document 2, data.app.yaml"."""
         names = tuple(f"[{name}]" if isinstance(name, int) else name for name in self.path)
         return f"document {self.document + 1}, {shown(names)}"
+
+    @property
+    def way_out(self) -> str:
+        """For messages: what to do where the value is no such file."""
+        if not self.unless:
+            return ""
+        return f"; if the text only tells of such a file, set {shown(self.unless[:-1])}: {self.unless[-1]}"
 
 
 @attrs.frozen
@@ -119,7 +131,7 @@ async def open_values(
                 )
             files.append((data, found))
             wanted = format_under(value.key, found)
-            decrypted = await _named(value.place, open(data, found, wanted))
+            decrypted = await _named(value.place, open(data, found, wanted), value.way_out)
             if decrypted.key_expires_at is not None:
                 expire.append(decrypted.key_expires_at)
             data = decrypted.plain.reveal()
@@ -158,11 +170,12 @@ async def open_content(content: SensitiveBytes, path: str, open: Open, threads: 
     return Opened((SensitiveBytes(data),), len(files), tuple(files), (), min(expire, default=None))
 
 
-async def _named(place: str, opened: Awaitable[Decrypted]) -> Decrypted:
+async def _named(place: str, opened: Awaitable[Decrypted], way_out: str = "") -> Decrypted:
     try:
         return await opened
     except JiemiError as error:
-        raise JiemiError(error.failure.reason, f"{place}: {error.failure.message}") from error
+        hint = way_out if error.failure.reason in _NO_FILE_OF_SOPS else ""
+        raise JiemiError(error.failure.reason, f"{place}: {error.failure.message}{hint}") from error
 
 
 def _concern(places: Sequence[NestedPlaces], document: SensitiveBytes) -> bool:
@@ -208,28 +221,27 @@ def _values(
 def _is_meant(found: Mapping[str, Any], places: NestedPlaces) -> bool:
     if any(found.get(name) != text for name, text in places.having) or any(name in found for name in places.lacking):
         return False
-    at: Any = found
-    for name in places.unless[:-1]:
-        at = at.get(name) if isinstance(at, dict) else None
-    return not places.unless or at != places.unless[-1]
+    return not leads_to(found, places.unless)
 
 
 def _values_of(
     found: Mapping[str, Any], places: NestedPlaces, document: int, path: tuple[str | int, ...]
 ) -> Iterator[Value]:
     if places.own:
-        yield from _of_mapping(found, document, path, encoded=False)
+        yield from _of_mapping(found, document, path, places.unless, encoded=False)
     for names, encoded in ((places.texts, False), (places.encoded, True)):
         for name in names:
-            yield from _of_mapping(found.get(name), document, (*path, name), encoded=encoded)
+            yield from _of_mapping(found.get(name), document, (*path, name), places.unless, encoded=encoded)
 
 
-def _of_mapping(found: Any, document: int, path: tuple[str | int, ...], *, encoded: bool) -> Iterator[Value]:
+def _of_mapping(
+    found: Any, document: int, path: tuple[str | int, ...], unless: tuple[str, ...], *, encoded: bool
+) -> Iterator[Value]:
     for key, text in found.items() if isinstance(found, dict) else ():
         data = _data(text, encoded=encoded)
         format = format_of_content(data) if data is not None else None
         if data is not None and format is not None:
-            yield Value(document, (*path, key), encoded, data, format)
+            yield Value(document, (*path, key), encoded, data, format, unless)
 
 
 def _data(text: Any, *, encoded: bool) -> bytes | None:

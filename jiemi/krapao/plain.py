@@ -19,10 +19,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from jiemi.core.ciphertext import ENCRYPTED, format_of_content
+from jiemi.core.ciphertext import ENCRYPTED, format_of_content, leads_to, shown
 from jiemi.core.documents import MAX_NODES, Format, parse_documents
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.kubectl_yaml.stream import read_stream
+
+Kept = tuple[tuple[str, ...], ...]
+"""Each as `NestedPlaces.unless`."""
 
 _ENCRYPTED_COMMENT = re.compile(rb"#[ \t]*ENC\[AES256_GCM,data:")
 _ENCRYPTED_SOMEWHERE = re.compile(rb"(?:^|[\s=:;#,>|\"'`({\[])ENC\[AES256_GCM,data:", re.MULTILINE)
@@ -35,7 +38,14 @@ _SOPS_VARIABLE = re.compile(rb"^sops_", re.MULTILINE)
 
 
 def read_plain(
-    data: bytes, format: Format, *, whole: bool, max_documents: int, max_bytes: int, max_values: int = MAX_NODES
+    data: bytes,
+    format: Format,
+    *,
+    whole: bool,
+    max_documents: int,
+    max_bytes: int,
+    max_values: int = MAX_NODES,
+    kept: Kept = (),
 ) -> tuple[bytes, ...] | None:
     """The documents of a plain file, each as JSON (`read_stream`); none where the file itself is wanted.
 
@@ -44,6 +54,7 @@ def read_plain(
         max_documents: the most that may be in it, empty ones not counted.
         max_bytes: the most that they may come to.
         max_values: as for `read_stream`.
+        kept: what a mapping says of itself whose encrypted values are meant to stay (`NestedPlaces.unless`).
 
     Returns:
         None where the file may be encrypted, and sops is to be asked.
@@ -56,12 +67,12 @@ def read_plain(
         case Format.YAML | Format.JSON:
             read = partial(
                 read_stream,
-                json_only=format is Format.JSON,
+                named_json=format is Format.JSON,
                 max_documents=max_documents,
                 max_bytes=max_bytes,
                 max_values=max_values,
             )
-            return _read_tree(data, format, whole, read)
+            return _read_tree(data, format, whole, read, kept)
         case Format.DOTENV:
             return _read_dotenv(data, whole, max_documents)
         case Format.INI:
@@ -80,7 +91,7 @@ def read_plain(
 
 
 def _read_tree(
-    data: bytes, format: Format, whole: bool, read: Callable[[bytes], tuple[bytes, ...]]
+    data: bytes, format: Format, whole: bool, read: Callable[[bytes], tuple[bytes, ...]], kept: Kept
 ) -> tuple[bytes, ...] | None:
     if format is Format.YAML and _SOPS_AT_TOP.search(data) is not None and ENCRYPTED.encode() in data:
         return None  # as sops writes it: what is in it need not be read
@@ -90,11 +101,13 @@ def _read_tree(
         failure = error.failure
     else:
         values = [json.loads(each) for each in found]
-        encrypted = any(map(_holds_encrypted, values)) or _has_encrypted_comment(data, values)
+        comment = _has_encrypted_comment(data, values)
         if any(isinstance(value, dict) and "sops" in value for value in values):
-            _refuse_unless(encrypted)
+            _refuse_unless(comment or any(_holds_encrypted(value, ()) for value in values))
             return None
-        _refuse_where(encrypted)
+        _refuse_where(comment)
+        kept = () if whole else kept
+        _refuse_where(any(_holds_encrypted(value, kept) for value in values), kept)
         return () if whole else found
     # Sops reads what is not read here: UTF-16, say.
     if _SOPS_KEY.search(data) is not None or _no_utf8(data):
@@ -144,12 +157,14 @@ def _is_binary_of_sops(data: bytes) -> bool:
     return "sops" in json.loads(found)
 
 
-def _holds_encrypted(value: Any) -> bool:
+def _holds_encrypted(value: Any, kept: Kept) -> bool:
     """Not deeper than the parser lets it be."""
     if isinstance(value, dict):
-        return any(map(_holds_encrypted, value.values()))
+        if any(leads_to(value, names) for names in kept):
+            return False
+        return any(_holds_encrypted(each, kept) for each in value.values())
     if isinstance(value, list):
-        return any(map(_holds_encrypted, value))
+        return any(_holds_encrypted(each, kept) for each in value)
     return isinstance(value, str) and value.lstrip().startswith(ENCRYPTED)
 
 
@@ -167,9 +182,10 @@ def _comments_in_texts(value: Any) -> int:
     return len(_ENCRYPTED_COMMENT.findall(value.encode("utf-8", "replace"))) if isinstance(value, str) else 0
 
 
-def _refuse_where(holds_encrypted: bool) -> None:
+def _refuse_where(holds_encrypted: bool, kept: Kept = ()) -> None:
     if holds_encrypted:
-        raise JiemiError("NotEncrypted", "it has encrypted values but no SOPS metadata: encrypt it again")
+        way_out = "".join(f"; if the ciphertext itself is meant, set {shown(each[:-1])}: {each[-1]}" for each in kept)
+        raise JiemiError("NotEncrypted", f"it has encrypted values but no SOPS metadata: encrypt it again{way_out}")
 
 
 def _refuse_other_format(data: bytes, format: Format) -> None:

@@ -34,7 +34,7 @@ from jiemi.krapao.decryption.processes import Finished, Limits, Sandbox, run_pro
 from jiemi.krapao.fair_threads import FairThreads
 from jiemi.krapao.kubectl_yaml.cursor import OverBudget
 from jiemi.krapao.lost_values import lost_values
-from jiemi.krapao.plain import read_plain
+from jiemi.krapao.plain import Kept, read_plain
 from jiemi.krapao.reading_words import ASK_SOPS, FAILED, OUT_OF_MEMORY
 from jiemi.krapao.settings import KrapaoSettings
 
@@ -71,7 +71,9 @@ class Reading:
         self._measures = measures
         self._programs = FairLimiter(_PROGRAMS)
 
-    async def plain(self, data: bytes, format: Format, *, whole: bool, threads: FairThreads) -> Documents | None:
+    async def plain(
+        self, data: bytes, format: Format, *, whole: bool, threads: FairThreads, kept: Kept = ()
+    ) -> Documents | None:
         """What a plain file holds, as `read_plain`.
 
         Args:
@@ -90,11 +92,12 @@ class Reading:
                 max_documents=settings.max_documents,
                 max_bytes=settings.max_rendered_bytes,
                 max_values=_CHEAP_VALUES,
+                kept=kept,
             )
             with contextlib.suppress(OverBudget):
                 found = await threads.run(read, data, format)
                 return _sensitive(found) if found is not None else None
-        return _documents(*await self._run(threads.askers, data, "plain", *self._arguments(format, whole)))
+        return _documents(*await self._run(threads.askers, data, "plain", *self._arguments(format, whole, kept)))
 
     async def decrypted(self, plain: SensitiveBytes, format: Format, *, threads: FairThreads) -> Documents:
         """What a decrypted file holds, as `parse_documents`; the arguments as for `plain`.
@@ -137,9 +140,10 @@ class Reading:
             return True
         return bool(found)
 
-    def _arguments(self, format: Format, whole: bool) -> tuple[str, ...]:
+    def _arguments(self, format: Format, whole: bool, kept: Kept = ()) -> tuple[str, ...]:
         settings = self._settings
-        return (format.value, str(int(whole)), str(settings.max_documents), str(settings.max_rendered_bytes))
+        bounds = (str(settings.max_documents), str(settings.max_rendered_bytes))
+        return (format.value, str(int(whole)), *bounds, json.dumps(kept))
 
     async def _run(self, askers: Askers, data: bytes, *arguments: str) -> tuple[list[Any], bytes]:
         """The program's header and what is behind it."""

@@ -1,6 +1,6 @@
 """The program that `jiemi.krapao.reading` starts for one file: it reads standard input and answers on standard output.
 
-    python -c BOOT ROOTS plain|decrypted FORMAT WHOLE MAX_DOCUMENTS MAX_BYTES
+    python -c BOOT ROOTS plain|decrypted FORMAT WHOLE MAX_DOCUMENTS MAX_BYTES KEPT
     python -c BOOT ROOTS lost LENGTH        # of the encrypted file; the decrypted one is behind it
 
 The answer is one line of JSON, and then the documents one behind the other.
@@ -44,9 +44,12 @@ def main() -> None:
     output.flush()
 
 
-def _read(what: str, format_name: str, whole: str, max_documents: str, max_bytes: str) -> tuple[bytes, ...] | None:
+def _read(
+    what: str, format_name: str, whole: str, max_documents: str, max_bytes: str, kept: str
+) -> tuple[bytes, ...] | None:
     data, format = sys.stdin.buffer.read(), Format(format_name)
     documents, size = int(max_documents), int(max_bytes)
     if what == "plain":
-        return read_plain(data, format, whole=whole == "1", max_documents=documents, max_bytes=size)
+        places = tuple(map(tuple, json.loads(kept)))
+        return read_plain(data, format, whole=whole == "1", max_documents=documents, max_bytes=size, kept=places)
     return parse_documents(data, format, max_documents=documents, max_bytes=size)

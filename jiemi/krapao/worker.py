@@ -254,7 +254,8 @@ class Worker:
         self, data: bytes, format: Format, whole: bool, request: RenderRequest, threads: FairThreads
     ) -> Rendered | None:
         """A plain file; None where sops is to be asked. Raises JiemiError: as `read_plain`."""
-        documents = await self._reading.plain(data, format, whole=whole, threads=threads)
+        kept = tuple(dict.fromkeys(each.unless for each in request.nested if each.unless))
+        documents = await self._reading.plain(data, format, whole=whole, threads=threads, kept=kept)
         if documents is None:
             return None
         content = SensitiveBytes(data) if whole else None

@@ -112,6 +112,8 @@ def test_a_key_tells_the_format_that_is_wanted(key: str, format: Format, wanted:
         "\n".join(b64(f"x: {SEALED}")[at : at + 40] for at in range(0, 400, 40)),
         base64.b64encode(f"a: {SEALED}".encode("utf-16")).decode(),
         base64.b64encode(b"\xff\xfe\xfa" + SEALED.encode() + b"\xff").decode(),
+        f"\u2028{ENCRYPTED}cut off",
+        b64(f"\u2028{ENCRYPTED}cut off"),
     ],
 )
 @pytest.mark.parametrize(
@@ -126,6 +128,28 @@ def test_ciphertext_is_found_at_any_depth_and_in_base64(value: str, wrap: Any, p
     assert find_ciphertext(wrap(value)) == path
 
 
+@pytest.mark.parametrize("before", ["", "x", "xy", "xyz"])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_ciphertext_is_found_where_base64_is_only_a_part_of_a_text(before: str, layers: int) -> None:
+    value = f"{before}{SEALED}"
+    for _ in range(layers):
+        value = b64(value)
+    lines = [value[at : at + 64] for at in range(0, len(value), 64)]
+    for text in (
+        json.dumps({"users": [{"user": {"client-key-data": value}}]}),
+        f"users:\n- user:\n    client-key-data: {value}\n",
+        "write_files:\n- encoding: b64\n  content: |\n    " + "\n    ".join(lines) + "\n  path: /x\n",
+        "data:\r\n" + "\r\n".join(lines),
+        json.dumps({"pem": "\n".join(lines)}).replace("/", "\\/"),
+        f"data:text/plain;base64,{value}",
+        f"{before}/{value}",
+        f"{before} {value}",
+    ):
+        assert find_ciphertext({"a": text}) == ("a",), text
+        if layers < 3:
+            assert find_ciphertext({"a": b64(text)}) == ("a",), text
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -134,6 +158,7 @@ def test_ciphertext_is_found_at_any_depth_and_in_base64(value: str, wrap: Any, p
         "encrypt it with sops; then it begins with `ENC[`",
         "ENC[something else]",
         b64("ENC[something else] " * 10),
+        "a: " + b64("it looks like ENC[AES256_GCM,data:x] " * 10),
         "sops:\n  mac: x\n",
         "A" * 1000,
         b64("A" * 1000),
@@ -197,6 +222,8 @@ def test_a_large_object_takes_little_time() -> None:
     tree["data"]["long"] = "A" * 8_000_000
     tree["data"]["almost"] = ENCRYPTED[:-1] * 100_000
     tree["data"]["many"] = f"x{ENCRYPTED}" * 100_000
+    tree["data"]["runs"] = (b64(f"x{ENCRYPTED}") + ":") * 100_000
+    tree["data"]["run"] = ":" + b64(f"xyz{ENCRYPTED}") * 100_000
     began = time.process_time()
     assert find_ciphertext(tree) is None
     assert time.process_time() - began < 5

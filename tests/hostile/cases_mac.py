@@ -93,7 +93,75 @@ def _to_annotations(tree: dict[str, Any]) -> None:
     tree["metadata"] |= {"annotations": {"tier": "a"}, "labels": {"note": "b"}}
 
 
+def _typed(lab: Lab) -> dict[str, Any]:
+    return {"kind": "Secret", "metadata": {"port": 80, "text": "81"}, "stringData": {"digits": "123"}}
+
+
+def _with_other_types(lab: Lab) -> bytes:
+    sealed = files.seal_documents([_typed(lab)], lab.data_key, encrypted=lambda path: path[0] == "stringData")
+    block = files.block(sealed, lab.for_age, encrypted_regex="^stringData$")
+    text = files.as_yaml({**sealed.documents[0], "sops": block}).decode()
+    for old, new in (('"port": 80', '"port": "80"'), ('"text": "81"', '"text": 81'), ("type:str", "type:int")):
+        assert old in text
+        text = text.replace(old, new, 1)
+    return text.encode()
+
+
+def _other_types(lab: Lab, documents: Documents) -> None:
+    expected = {"kind": "Secret", "metadata": {"port": "80", "text": 81}, "stringData": {"digits": 123}}
+    assert documents == [expected]
+
+
+def _two(lab: Lab) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Two Secrets, of which all is encrypted."""
+    first = {"kind": "Secret", "metadata": {"name": "mine"}, "stringData": {"password": lab.plain}}
+    return first, {**first, "metadata": {"name": "app"}, "stringData": {"password": "other"}}
+
+
+def _with_another_border(lab: Lab) -> bytes:
+    sealed = files.seal_documents(_two(lab), lab.data_key)
+    first, second = sealed.documents
+    password = first.pop("stringData")
+    third = {"stringData": second.pop("stringData")}
+    block = files.block(sealed, lab.for_age)
+    return files.as_yaml({**first, "sops": block}, {"stringData": password, **second}, third)
+
+
+def _in_the_next_document(lab: Lab, documents: Documents) -> None:
+    first, second = _two(lab)
+    password, other = first.pop("stringData"), second.pop("stringData")
+    assert documents == [first, {**second, "stringData": password}, {"stringData": other}]
+
+
+def _annotations_outside(tree: dict[str, Any]) -> None:
+    tree["annotations"] = tree["metadata"].pop("annotations")
+
+
 CASES = (
+    Case(
+        name="full-mac-types",
+        tries="under a full MAC: a number made a text, a text a number, an encrypted text of digits a number",
+        file=_with_other_types,
+        gets=OPENS,
+        so="with those types: sops's MAC covers what a value is written as",
+        opened=_other_types,
+    ),
+    _full(
+        "nesting",
+        "plain values moved out of the mapping that they are in, left in order",
+        "so",
+        _annotations_outside,
+        ('  "annotations":\n    "note"', '"annotations":\n  "note"'),
+    ),
+    Case(
+        name="full-mac-documents",
+        tries="under a full MAC, and with all encrypted: the border between two documents moved, so that the password "
+        "of one is in the other",
+        file=_with_another_border,
+        gets=OPENS,
+        so="so: an encrypted value is bound to its names, and not to its document",
+        opened=_in_the_next_document,
+    ),
     _full(
         "name-and-namespace",
         "the names `name` and `namespace` swapped, their values left in order",

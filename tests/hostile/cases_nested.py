@@ -247,6 +247,12 @@ CASES = (
         _NO_OBJECT,
     ),
     _left(
+        "base64-within",
+        "a file in base64 within a text: a field of a kubeconfig",
+        lambda lab: _secret({"k": f"users:\n- user:\n    client-key-data: {_b64(lab.other_file.decode())}\n"}),
+        _NO_OBJECT,
+    ),
+    _left(
         "told",
         "a value that only tells of such a file",
         lambda _: _secret({"k": "sops:\n  mac: ENC[AES256_GCM,data:…]\n"}),

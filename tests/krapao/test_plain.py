@@ -83,6 +83,8 @@ def test_a_file_that_is_wanted_whole_need_not_be_of_its_format(data: bytes | str
         ("a: [", Format.YAML, "UnknownFormat: document 1, line 2: it is not YAML"),
         ("a: 1\na: 2\n", Format.YAML, "UnknownFormat: document 1, line 2: the same key twice"),
         ("{", Format.JSON, "UnknownFormat: its content is not JSON: line 1"),
+        ('{"a": 1, "b": [}', Format.JSON, "UnknownFormat: its content is not JSON: line 1, column 16"),
+        ('{"a": 1,\n"a": 2,}', Format.JSON, "UnknownFormat: document 1, line 2: the same key twice"),
         (b"{\xff}", Format.BINARY, ""),
         ("---\n" * 5 + "a\n---\n" * 11, Format.YAML, "LimitExceeded: the file has more than 10 documents"),
         ("A=1\nB\n", Format.DOTENV, "UnknownFormat: line 2 of the file is neither"),

@@ -18,6 +18,7 @@ dropped; none of their text goes on.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import shutil
@@ -71,6 +72,9 @@ _EXIT_MAC_MISMATCH, _EXIT_MAC_NOT_FOUND, _EXIT_NO_KEY = 51, 52, 128
 
 _MAY_BEGIN_A_DOCUMENT = re.compile(rb"(?:^|[\n\r]|\xc2\x85|\xe2\x80[\xa8\xa9])(?:\xef\xbb\xbf)*(?:---|\.\.\.)")
 """Without one of these at the start of a line, as yaml.v3 sees lines, there is one document."""
+
+_DOCUMENT = re.compile(r"^\ufeff*---(?=\s|$)", re.MULTILINE)
+_NOTHING_YET = re.compile(r"\s*+(?:[#%][^\n]*+\s*+)*+")
 
 _NO_TEXT = re.compile(rb"(?<!\\)(?:\\\\)*\\ufffd")
 """What Go's encoding/json writes for bytes that are no UTF-8. The character itself it writes as it is."""
@@ -134,9 +138,17 @@ class SopsDecrypter:
     ) -> Decrypted:
         """As `Decrypter.decrypt`."""
         outcome_word = "cancelled"
+        is_given = output is not None
         output = output or (format if whole else _output_format(data, format))
         budget = budget if budget is not None else self.budget()
         try:
+            threads = FairThreads(self._checkers, askers or Askers())
+            if is_given and format is Format.YAML is not output and await threads.run(_has_several_documents, data):
+                raise JiemiError(
+                    "UnknownFormat",
+                    f"it has several documents, of which sops would write the first only as {output.value}, which the "
+                    "name asks for: give it the ending .yaml",
+                )
             found = await self._decrypt_counted(
                 data, format, output, keys, allowed_recipients, askers or Askers(), repository, budget
             )
@@ -237,14 +249,15 @@ class SopsDecrypter:
             finished = await self._open(data, home, format, output, sops, guard, budget)
         threads = FairThreads(self._checkers, askers)
         if finished.returncode != 0:
-            raise await threads.run(_explain, finished, data, format, guard)
+            raise await threads.run(_explain, finished, data, format, output, guard)
         plain = finished.stdout
         if output is Format.YAML and b"null" in plain:
             if await self.reading.lost_values(data, SensitiveBytes(plain), threads=threads):
                 raise JiemiError(
                     "DecryptionFailed",
-                    "sops loses a text of several lines that begins with a tab where a file has several documents (or "
-                    "begins with ---): put that document into a file of its own",
+                    "sops loses a text of several lines that begins with a tab where a file has several documents, "
+                    "begins with --- or is a value: put that document into a file of its own, and encrypt what becomes "
+                    "a value as bytes (--input-type binary)",
                 )
         elif output is Format.JSON and b"\\ufffd" in plain and _NO_TEXT.search(plain) is not None:
             raise JiemiError("UnknownFormat", "a value of the file is no UTF-8 text: keep it as base64 under `data`")
@@ -313,12 +326,21 @@ def _output_format(data: bytes, format: Format) -> Format:
     return Format.JSON if _MAY_BEGIN_A_DOCUMENT.search(data) is None else format
 
 
+def _has_several_documents(data: bytes) -> bool:
+    """Whether a YAML file may have more than one document."""
+    text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", "replace")
+    lines = "\n".join(text.splitlines())
+    begin = _NOTHING_YET.match(lines)
+    marks = [mark.start() for mark in itertools.islice(_DOCUMENT.finditer(lines), 2)]
+    return len(marks) > 1 or (len(marks) == 1 and begin is not None and marks[0] > begin.end())
+
+
 def _no_key(data: bytes, guard: Guard) -> JiemiError:
     return explain(guard.outcomes, recipients=read_encryption(data).recipients, given=guard.given)
 
 
 def _explain(  # noqa: PLR0911 - a table
-    finished: Finished, data: bytes, format: Format, guard: Guard
+    finished: Finished, data: bytes, format: Format, output: Format, guard: Guard
 ) -> JiemiError:
     """The reason for which sops ended with an error. No text of its own is in it."""
     status = finished.returncode
@@ -335,13 +357,18 @@ def _explain(  # noqa: PLR0911 - a table
     if status == _EXIT_DECRYPT_TREE:
         return JiemiError("MacMismatch", "a value of the file does not decrypt: it was changed without sops")
     if status == _EXIT_DUMP:
-        return JiemiError("UnknownFormat", "the file holds what JSON has no form for, like NaN")
+        what = "JSON has no form for, like NaN" if output is Format.JSON else f"{output.value} has no form for"
+        return JiemiError("UnknownFormat", f"the file holds what {what}")
     if _NOT_ENCRYPTED.search(words) and "parsing time" not in words:  # which quotes what is no time
         return JiemiError("NotEncrypted", "the file has no sops block: it is not encrypted with sops")
     if _NOT_THE_FORMAT.search(words):
         found = format_of_content(data)
         hint = f": sops has encrypted it as {found.value}" if found not in (None, format) else ""
-        return JiemiError("UnknownFormat", f"the encrypted file is not {format.value}, as its name says{hint}")
+        return JiemiError(
+            "UnknownFormat", f"the encrypted file is not {format.value}, as its name or content says{hint}"
+        )
     if _BLOCK_DAMAGED.search(words):
-        return JiemiError("DecryptionFailed", "the file's sops block is damaged")
+        windows = ": its lines end in Windows' way, and sops takes the carriage return for a part of each value"
+        hint = windows if format is Format.DOTENV and b"\r\n" in data else ""
+        return JiemiError("DecryptionFailed", f"the file's sops block is damaged{hint}")
     return JiemiError("DecryptionFailed", f"sops ended with status {status}")

@@ -12,6 +12,8 @@ BREAKS = "\r\n\x85\u2028\u2029"
 ENDS = BREAKS + "\0"
 """What ends a line; NUL is the text's end."""
 
+NO_YAML = "it is not YAML"
+
 BLANKZ = " \t" + ENDS
 
 BLANKS = re.compile(r"[ \t]*+")
@@ -58,7 +60,7 @@ class Cursor:
 
     def refuse(self, line: int | None = None) -> NoReturn:
         """Refuse the text as no YAML, at a line (from 0), or where the scanner is."""
-        raise Refused("UnknownFormat", "it is not YAML", self.line if line is None else line)
+        raise Refused("UnknownFormat", NO_YAML, self.line if line is None else line)
 
     def match(self, pattern: re.Pattern[str], place: int) -> str:
         """What a pattern takes at a place."""

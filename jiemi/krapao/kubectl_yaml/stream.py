@@ -24,7 +24,7 @@ from typing import Any
 
 from jiemi.core.documents import MAX_DEPTH, MAX_NODES, MAX_NUMBER_CHARACTERS
 from jiemi.core.errors import JiemiError
-from jiemi.krapao.kubectl_yaml.cursor import Refused
+from jiemi.krapao.kubectl_yaml.cursor import NO_YAML, Refused
 from jiemi.krapao.kubectl_yaml.parser import parse
 from jiemi.krapao.kubectl_yaml.scalars import number_for_json
 from jiemi.krapao.kubectl_yaml.values import KEY_TWICE, value_of
@@ -42,12 +42,13 @@ _JSON_SPACE = re.compile(r"[ \t\r\n]*+")
 
 
 def read_stream(
-    data: bytes, *, json_only: bool = False, max_documents: int, max_bytes: int, max_values: int = MAX_NODES
+    data: bytes, *, named_json: bool = False, max_documents: int, max_bytes: int, max_values: int = MAX_NODES
 ) -> tuple[bytes, ...]:
     """The documents of a plain file, each as one JSON text in UTF-8 with sorted keys and no spaces.
 
     Args:
-        json_only: whether what is no JSON is refused, though it be YAML.
+        named_json: whether the file's name says that it is JSON. kubectl does not look at that, so it may be YAML all
+            the same; what is neither is refused as no JSON.
         max_documents: the most that may be in it, empty ones not counted.
         max_bytes: the most text that aliases may repeat, and the most of all documents.
         max_values: the most that are read of one document, where that is less than the limit.
@@ -65,12 +66,10 @@ def read_stream(
     if text is None:
         raise JiemiError("UnknownFormat", "its content is not UTF-8 text")
     found = _Found(max_documents, max_bytes)
-    if json_only:
-        text = text.removeprefix("\ufeff")
     begin = 0
-    looked_at = data[:_LOOKED_AT].decode("utf-8", "ignore")
-    if json_only or looked_at.lstrip(_SPACE).startswith("{"):
-        begin = _read_json(text, found, json_only)
+    no_json: str | None = None
+    if data[:_LOOKED_AT].decode("utf-8", "ignore").lstrip(_SPACE).startswith("{"):
+        begin, no_json = _read_json(text, found)
     for chunk, first_line in _chunks(text[begin:], text.count("\n", 0, begin)):
         found.number += 1
         if found.number > MAX_NODES:
@@ -82,6 +81,8 @@ def read_stream(
         else:
             continue
         # Out of the handler: the first error's frames hold the document.
+        if named_json and no_json is not None and failure.message == NO_YAML:
+            raise JiemiError("UnknownFormat", no_json)
         raise JiemiError(failure.reason, f"document {found.number}, line {line + 1}: {failure.message}")
     return tuple(found.documents)
 
@@ -152,8 +153,8 @@ def _read_chunk(text: str, max_bytes: int, max_values: int) -> Any:
 # JSON
 
 
-def _read_json(text: str, found: _Found, json_only: bool) -> int:
-    """Take JSON values from the beginning; returns where YAML goes on, if anywhere.
+def _read_json(text: str, found: _Found) -> tuple[int, str | None]:
+    """Take JSON values from the beginning; returns where YAML goes on, and why that is no JSON, if anywhere.
 
     Raises:
         JiemiError: UnknownFormat, where it does not; LimitExceeded.
@@ -165,19 +166,17 @@ def _read_json(text: str, found: _Found, json_only: bool) -> int:
         try:
             value, end = reader.read(text, place)
         except json.JSONDecodeError as error:
-            line, column = error.lineno, error.colno
+            why = f"its content is not JSON: line {error.lineno}, column {error.colno}"
         else:
             begin = end
             found.add(value)
             continue
         found.number -= 1
-        rest = None if found.number > 1 or json_only else _begin_of_yaml(text, begin)
+        rest = None if found.number > 1 else _begin_of_yaml(text, begin)
         if rest is None:  # out of the handler: the error carries the text
-            raise JiemiError("UnknownFormat", f"its content is not JSON: line {line}, column {column}")
-        return rest
-    if json_only and not found.number:
-        raise JiemiError("UnknownFormat", "its content is not JSON: line 1, column 1")
-    return len(text)
+            raise JiemiError("UnknownFormat", why)
+        return rest, why
+    return len(text), None
 
 
 def _end_of_space(text: str, place: int) -> int:

@@ -181,6 +181,66 @@ async def test_other_objects_and_annotated_ones_are_left_as_they_are(krapao: Kra
         assert find_ciphertext(manifest) is not None
 
 
+@pytest.mark.parametrize("size", [1, 8_000])
+async def test_single_encrypted_values_stay_in_an_object_that_says_so_and_nowhere_else(
+    krapao: Krapao, encrypt, age_pair, size: int
+) -> None:
+    """However the file is read: the long one is by a program of its own."""
+    block = json.loads(encrypt(json.dumps({"a": CANARY}), "--age", age_pair.public, kind="json"))
+    values = {"alone": block["a"], **{f"k{number}": "x" for number in range(size)}}
+    keeps = {"name": "x", "annotations": {"jiemi.cr/ciphertext": "keep"}}
+    kept = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": keeps, "data": values}
+    assert await krapao.document(kept) == kept
+    for other in ({**kept, "metadata": {"name": "x"}}, {**kept, "metadata": {"name": "x", "labels": keeps}}):
+        said = await krapao.refused(other)
+        assert said.startswith("NotEncrypted: it has encrypted values but no SOPS metadata")
+        assert said.endswith("if the ciphertext itself is meant, set metadata.annotations.jiemi.cr/ciphertext: keep")
+    beside = b"\n---\n".join(json.dumps(each).encode() for each in (secret(stringData={"a": block["a"]}), kept))
+    assert (await krapao.refused(beside)).startswith("NotEncrypted: it has encrypted values but no SOPS metadata")
+    assert (await krapao.refused({**kept, "sops": block["sops"]})).startswith("MacMismatch: ")
+
+
+async def test_a_file_of_several_documents_keeps_all_or_is_refused(krapao: Krapao, encrypt, age_pair) -> None:
+    several = encrypt(f"a: {CANARY}\n---\nb: c\n", "--age", age_pair.public)
+    found = await krapao.document(secret(stringData={"a.yaml": several.decode()}))
+    assert found["stringData"] == {"a.yaml": f"a: {CANARY}\n---\nb: c\n"}
+    one = b"---\n# why\n" + encrypt(f"a: {CANARY}\n", "--age", age_pair.public)
+    for key in ("a.json", "a.env", "a.ini"):
+        said = await krapao.refused(secret(data={key: b64(several)}))
+        assert said.startswith(f"UnknownFormat: document 1, data.{key}: it has several documents, of which sops would")
+        said = await krapao.refused(secret(data={key: b64(several.decode().encode("utf-16"))}))
+        assert said.startswith(f"UnknownFormat: document 1, data.{key}: it has several documents, of which sops would")
+    found = await krapao.document(secret(stringData={"a.json": one.decode(), "b.env": one.decode()}))
+    assert json.loads(found["stringData"]["a.json"]) == {"a": CANARY}
+    assert CANARY in found["stringData"]["b.env"]
+
+
+async def test_what_the_keys_format_has_no_form_for_is_told_as_that(krapao: Krapao, encrypt, age_pair) -> None:
+    nested = b64(encrypt(f"a: {{b: {CANARY}}}\nc: [d]\n", "--age", age_pair.public))
+    for key, format in (("a.env", "dotenv"), ("a.ini", "ini")):
+        said = await krapao.refused(secret(data={key: nested}))
+        assert f"document 1, data.{key}: the file holds what {format} has no form for" in said
+
+
+async def test_a_text_that_tells_of_a_whole_file_is_refused_with_the_way_out(krapao: Krapao, encrypt, age_pair) -> None:
+    told = f"# How\n\n```yaml\n{encrypt('a: b', '--age', age_pair.public).decode()}```\n"
+    said = await krapao.refused(secret(stringData={"README.md": told}))
+    assert said.startswith("UnknownFormat: document 1, stringData.README.md: the encrypted file is not yaml, as its ")
+    assert said.endswith("if the text only tells of such a file, set metadata.annotations.jiemi.cr/ciphertext: keep")
+    manifest = secret(
+        metadata={"name": "x", "annotations": {"jiemi.cr/ciphertext": "keep"}}, stringData={"README.md": told}
+    )
+    assert await krapao.document(manifest) == manifest
+
+
+async def test_windows_line_ends_in_an_encrypted_dotenv_file_are_told_as_what_they_are(
+    krapao: Krapao, encrypt, age_pair
+) -> None:
+    nested = encrypt(f"A={CANARY}\n", "--age", age_pair.public, kind="dotenv").replace(b"\n", b"\r\n")
+    for said in (await krapao.refused(nested, "s.env"), await krapao.refused(secret(data={"a.env": b64(nested)}))):
+        assert "its lines end in Windows' way" in said
+
+
 @pytest.mark.parametrize("content", ["a", "", "%%%", "bm90IHNvcHM=", {"x": 1}, 5, None])
 async def test_what_is_no_sops_file_is_left_as_it_is(krapao: Krapao, content: object) -> None:
     manifest = secret(data={"a": content}, stringData={"b": content})
@@ -237,6 +297,34 @@ async def test_where_full_macs_are_wanted_none_may_be_missing_around_an_encrypte
         assert CANARY in (await krapao.document(secret, **fields))["stringData"]["x"]
     whole = encrypt(json.dumps(secret), "--age", age_pair.public, kind="json")
     assert CANARY in (await krapao.document(whole, "s.json", require_full_mac=True))["stringData"]["x"]
+
+
+@pytest.mark.parametrize("kind", ["yaml", "json", "dotenv", "ini"])
+async def test_a_mac_of_encrypted_values_only_is_told_and_refused_wherever_the_file_is(
+    krapao: Krapao, encrypt, age_pair, tmp_path: Path, kind: str
+) -> None:
+    (tmp_path / "c").write_text(f"creation_rules:\n- mac_only_encrypted: true\n  age: {age_pair.public}\n")
+    plain = {"json": '{"a": "b"}', "ini": "[a]\nb = c\n", "dotenv": "A=b\n"}.get(kind, "a: b\n")
+    age = ("--age", age_pair.public)
+    nested = encrypt(plain, kind=kind, env={"SOPS_CONFIG": str(tmp_path / "c")})
+    assert b"mac_only_encrypted" in nested
+    twice = encrypt(nested.decode(), *age, kind="binary")
+    manifest = secret(data={"first": b64(encrypt("a: b\n", *age)), "x": b64(nested)})
+    outer = encrypt(json.dumps(manifest), *age)
+    for data, fields in (
+        (manifest, {}),
+        ({"apiVersion": "v1", "kind": "List", "items": [manifest]}, {}),
+        (secret(stringData={"x": nested.decode()}), {}),
+        (secret(data={"x": b64(twice)}), {}),
+        (outer, {}),
+        (outer, {"allow_plain": False}),
+        (encrypt(twice.decode(), *age, kind="binary"), {"path": "x", "whole_file": True, "nested": (OWN,)}),
+        (encrypt(json.dumps({"X": nested.decode()}), *age), {"nested": (SECRETS, OWN)}),
+    ):
+        rendered = await krapao.open(data, **fields)
+        assert rendered.opened > 0
+        assert rendered.encryption.mac_only_encrypted is True
+        assert (await krapao.refused(data, require_full_mac=True, **fields)).startswith("MacOnlyEncrypted: ")
 
 
 async def test_what_takes_time_is_done_in_no_thread_that_all_share(

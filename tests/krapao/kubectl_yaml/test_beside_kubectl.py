@@ -37,10 +37,10 @@ def kubectl() -> Path:
     return trio.run(kubectl_yaml_program)
 
 
-def read(data: bytes) -> tuple[list[Any] | None, str]:
+def read(data: bytes, *, named_json: bool = False) -> tuple[list[Any] | None, str]:
     """The documents, or None and why."""
     try:
-        found = read_stream(data, max_documents=1000, max_bytes=1 << 22)
+        found = read_stream(data, named_json=named_json, max_documents=1000, max_bytes=1 << 22)
     except JiemiError as error:
         assert error.__cause__ is None
         return None, str(error)
@@ -61,13 +61,13 @@ def as_sent(value: Any) -> Any:
     return ("integer", int(number)) if number.is_integer() and abs(number) < 2**63 else ("double", number)
 
 
-def disagreements(kubectl: Path, inputs: Iterable[bytes]) -> tuple[list[object], int]:
+def disagreements(kubectl: Path, inputs: Iterable[bytes], *, named_json: bool = False) -> tuple[list[object], int]:
     """Where the readers differ, and how many inputs both read."""
     found: list[object] = []
     read_by_both = 0
     inputs = list(inputs)
     for data, answer in zip(inputs, ask_kubectl(kubectl, inputs), strict=True):
-        ours, why = read(data)
+        ours, why = read(data, named_json=named_json)
         theirs = answer.get("documents")
         if ours is None and theirs is not None and any(each in why for each in STRICTER):
             continue
@@ -93,6 +93,24 @@ def test_documents_come_to_what_they_come_to_for_kubectl(kubectl: Path, seed: in
     found, read_by_both = disagreements(kubectl, documents(seed, 5_000))
     assert found == []
     assert read_by_both > 1_000
+
+
+def test_the_ending_json_changes_nothing_for_kubectl_and_so_nothing_here(kubectl: Path) -> None:
+    written = [
+        *(
+            b'{"a": 1, "b": 2,}\n',
+            b'{\n  # why\n  "a": 1\n}\n',
+            b"a: yes\n",
+            b'{"a": 1}\n---\n{"b": 2}\n',
+            b"[{}]",
+            b"",
+        ),
+        *(b'{"a": 1}\n{"b": 2}\n', b"{a: 1, 'b': on}", b'// no\n{"a": 1}', b'{"a": 1', b'{"a": 0x10}', b"null\n"),
+        *(b"\xef\xbb\xbf---no?", b'\xef\xbb\xbf{"a": 1}', b'\xef\xbb\xbf{"a": "\\ud83d\\ude00"}'),
+    ]
+    found, read_by_both = disagreements(kubectl, [*written, *documents(3, 2_000)], named_json=True)
+    assert found == []
+    assert read_by_both > 400
 
 
 def test_this_repositorys_own_manifests_do_too(kubectl: Path) -> None:
