@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import trio
@@ -16,11 +17,14 @@ from jiemi.cli.kubeconfigs import find_kubeconfig
 from jiemi.core.decryptor import Decryptor, read_decryptor
 from jiemi.core.decryptor_status import Condition
 from jiemi.core.errors import REASONS
-from jiemi.core.status import SHORT_REVISION
+from jiemi.core.status import RECONCILING, SHORT_REVISION, STALLED
 from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.kubernetes.real import KubernetesSettings, open_kubernetes
 
 _PAGE_LIMIT = 500
+
+_TOLD_BY_READY = ("Ready", RECONCILING, STALLED)
+"""Conditions whose message is Ready's, or about what is under way."""
 
 
 def run(names: list[str], *, namespace: str | None, kubeconfig: Path | None, context: str | None) -> None:
@@ -44,7 +48,7 @@ def run(names: list[str], *, namespace: str | None, kubeconfig: Path | None, con
         if missing:
             raise CommandError(f"there is no Decryptor {', '.join(sorted(missing))}")
         decryptors = [decryptor for decryptor in decryptors if decryptor.meta.name in names]
-    _print(decryptors, table_console())
+    print_decryptors(decryptors, table_console())
 
 
 async def _list(kubernetes: Kubernetes) -> list[Decryptor]:
@@ -58,7 +62,8 @@ async def _list(kubernetes: Kubernetes) -> list[Decryptor]:
             return decryptors
 
 
-def _print(decryptors: list[Decryptor], console: Console) -> None:
+def print_decryptors(decryptors: list[Decryptor], console: Console) -> None:
+    """Print a row for each, and below the table what is to be said of them."""
     if not decryptors:
         console.print("no Decryptors here")
         return
@@ -69,12 +74,25 @@ def _print(decryptors: list[Decryptor], console: Console) -> None:
         table.add_row(*_row(decryptor))
     console.print(table)
     for decryptor in decryptors:
-        ready = _ready(decryptor)
-        if ready is not None and ready.status != "True":
+        lines = list(_remarks(decryptor))
+        if lines:
             console.print()
-            console.print(Text(f"{decryptor.meta.namespace}/{decryptor.meta.name}: {ready.message}", style="red"))
-            if ready.reason in REASONS:
-                console.print(Text(f"  {REASONS[ready.reason].remedy}"))
+        for line in lines:
+            console.print(line)
+
+
+def _remarks(decryptor: Decryptor) -> Iterator[Text]:
+    """What is wrong and what to do, and what the further conditions say (warnings, drift, suspended)."""
+    name, status, ready = f"{decryptor.meta.namespace}/{decryptor.meta.name}", decryptor.status, _ready(decryptor)
+    if ready is not None and ready.status != "True":
+        yield Text(f"{name}: {ready.message}", style="red")
+        failed = [each.reason for each in status.failed_objects] if status is not None else []
+        for reason in dict.fromkeys((ready.reason, *failed)):
+            if reason in REASONS:
+                yield Text(f"  {REASONS[reason].remedy}")
+    for condition in status.conditions if status is not None else ():
+        if condition.type not in _TOLD_BY_READY and condition.status != "False":
+            yield Text(f"{name}: {condition.type}: {condition.message}", style="yellow")
 
 
 def _row(decryptor: Decryptor) -> tuple[Text | str, ...]:
