@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from itertools import compress
 from pathlib import Path
 
 import trio
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -22,6 +24,11 @@ from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.kubernetes.real import KubernetesSettings, open_kubernetes
 
 _PAGE_LIMIT = 500
+
+_COLUMNS = ("NAMESPACE", "NAME", "STATUS", "ID", "REVISION", "DEPLOYED", "REASON")
+_SPARED = ("DEPLOYED", "ID", "REVISION")
+"""Columns that a narrow terminal does without, the first one first."""
+_UNFOLDED_COLUMNS = 1000
 
 _TOLD_BY_READY = ("Ready", RECONCILING, STALLED)
 """Conditions whose message is Ready's, or about what is under way."""
@@ -67,18 +74,30 @@ def print_decryptors(decryptors: list[Decryptor], console: Console) -> None:
     if not decryptors:
         console.print("no Decryptors here")
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in ("NAMESPACE", "NAME", "STATUS", "ID", "REVISION", "DEPLOYED", "REASON"):
-        table.add_column(column, no_wrap=True)
-    for decryptor in decryptors:
-        table.add_row(*_row(decryptor))
-    console.print(table)
+    _print_table([_row(decryptor) for decryptor in decryptors], console)
     for decryptor in decryptors:
         lines = list(_remarks(decryptor))
         if lines:
             console.print()
         for line in lines:
             console.print(line)
+
+
+def _print_table(rows: list[tuple[Text | str, ...]], console: Console) -> None:
+    """Names and reasons are never cut: in a narrow terminal there are fewer columns, and at last longer lines."""
+    for left_out in range(len(_SPARED) + 1):
+        table = Table(box=None, header_style="bold", pad_edge=False)
+        shown = [name not in _SPARED[:left_out] for name in _COLUMNS]
+        for column in compress(_COLUMNS, shown):
+            table.add_column(column, no_wrap=True, overflow="ignore")
+        for row in rows:
+            table.add_row(*compress(row, shown))
+        width = Measurement.get(console, console.options.update(width=_UNFOLDED_COLUMNS), table).maximum
+        if width <= console.width:
+            break
+    was, console.width = console.width, max(width, console.width)
+    console.print(table)
+    console.width = was
 
 
 def _remarks(decryptor: Decryptor) -> Iterator[Text]:

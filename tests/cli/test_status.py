@@ -13,11 +13,11 @@ from jiemi.core.decryptor import read_decryptor
 from jiemi.core.errors import REASONS
 
 
-def printed(*conditions: dict[str, Any], **status: Any) -> str:
-    metadata = {"name": "app", "namespace": "team", "uid": "u", "generation": 1, "resourceVersion": "1"}
+def printed(*conditions: dict[str, Any], name: str = "app", width: int = 300, **status: Any) -> str:
+    metadata = {"name": name, "namespace": "team", "uid": "u", "generation": 1, "resourceVersion": "1"}
     obj = {"metadata": metadata, "spec": {}, "status": {"current": record(1), "conditions": list(conditions), **status}}
     output = io.StringIO()
-    print_decryptors([read_decryptor(obj)], Console(file=output, width=300))
+    print_decryptors([read_decryptor(obj)], Console(file=output, width=width))
     return output.getvalue()
 
 
@@ -42,3 +42,15 @@ def test_what_to_do_is_told_for_each_reason_once() -> None:
     assert text.count("a.yaml: no key") == 1
     assert text.count(REASONS["KeyMissing"].remedy) == 1
     assert text.count(REASONS["ObjectProtected"].remedy) == 1
+
+
+def test_a_narrow_terminal_has_fewer_columns_and_whole_names() -> None:
+    not_ready = condition("Ready", status="False", reason="RepositoryAccessDenied", message="m")
+    head, row = printed(not_ready, name="payments-database", width=80).splitlines()[:2]
+    assert head.split() == ["NAMESPACE", "NAME", "STATUS", "ID", "REVISION", "REASON"]
+    assert row.split()[1] == "payments-database"
+    assert row.split()[-1] == "RepositoryAccessDenied"
+    long = "a" * 90
+    head, row = printed(not_ready, name=long, width=80).splitlines()[:2]
+    assert head.split() == ["NAMESPACE", "NAME", "STATUS", "REASON"]
+    assert row.split() == ["team", long, "Sync", "RepositoryAccessDenied"]
