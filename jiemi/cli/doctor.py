@@ -1,4 +1,5 @@
-"""`jiemi doctor`: what Krapao finds on this machine or in this Pod: its programs, memory, and what confines them.
+"""`jiemi doctor`: what Krapao finds on this machine or in this Pod: its programs, memory, the session secret, and what
+confines the processes that decrypt.
 
 It tries each for real, as Krapao does at its start, and changes nothing.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from pathlib import Path
 
 import attrs
@@ -24,9 +26,16 @@ from jiemi.krapao.decryption.gpg import GPG_FILES
 from jiemi.krapao.decryption.private_folders import private_folder, require_memory
 from jiemi.krapao.decryption.processes import Limits, Sandbox, adopt_orphans, run_program
 from jiemi.krapao.decryption.sops import find_program
+from jiemi.rpc.session_secret import MAKE_ONE, SessionSecretError, read_secret_file
 
 _STYLES = {"ok": "green", "warning": "yellow", "missing": "red"}
 _LIMITS = Limits(seconds=20, cpu_seconds=10, memory_bytes=320 * 1024**2, output_bytes=64 * 1024)
+
+_GET_SOPS = "`jiemi tools sops` gets one and says where; then give --sops PATH"
+_GET_GPG = "install GnuPG, or give --gpg PATH"
+
+SECRET_IN_THE_POD = Path("/etc/krapao-session/token")
+"""Where deploy/repository.yaml mounts the session secret."""
 
 
 @attrs.frozen
@@ -38,14 +47,17 @@ class Finding:
     text: str
 
 
-def run(*, runtime_dir: Path, sops: Path | None, gpg: Path | None) -> None:
+def run(*, runtime_dir: Path, sops: Path | None, gpg: Path | None, session_secret_file: Path | None) -> None:
     """Print the findings.
+
+    Args:
+        session_secret_file: Krapao's; None: the one of its Pod, if this is it.
 
     Raises:
         CommandError: something that Krapao can't do without is missing.
     """
     adopt_orphans()
-    findings = trio.run(_examine, runtime_dir, sops, gpg)
+    findings = [*trio.run(_examine, runtime_dir, sops, gpg), session_secret(session_secret_file)]
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("WHAT", "STATE", "FINDING"):
         table.add_column(column, no_wrap=column != "FINDING")
@@ -66,8 +78,8 @@ async def _examine(runtime_dir: Path, sops: Path | None, gpg: Path | None) -> li
         return [memory, Finding("confinement", "missing", f"can't be tried: {error.strerror}")]
     found_sops, found_gpg = find_program(sops, "sops", path), find_program(gpg, "gpg", path)
     return [
-        await _program("sops", found_sops, runtime_dir, measures, "missing", "needed for everything"),
-        await _program("gpg", found_gpg, runtime_dir, measures, "warning", "needed for pgp keys"),
+        await _program("sops", found_sops, runtime_dir, measures, "missing", "needed for everything", _GET_SOPS),
+        await _program("gpg", found_gpg, runtime_dir, measures, "warning", "needed for pgp keys", _GET_GPG),
         memory,
         _swap(),
         *_confinement(measures),
@@ -92,11 +104,41 @@ def _swap() -> Finding:
     return Finding("swap", "ok", "is off")
 
 
+def session_secret(file: Path | None, *, in_the_pod: Path = SECRET_IN_THE_POD) -> Finding:
+    """Whether the session secret can be used. Nothing of it is shown.
+
+    Args:
+        file: as a flag or the environment names it, or None.
+        in_the_pod: looked at then, if it is there.
+    """
+    name = "session secret"
+    if file is None and not in_the_pod.exists():
+        return Finding(
+            name,
+            "warning",
+            f"no --session-secret-file here; Krapao does not listen on TCP without one ({MAKE_ONE}). A unix socket "
+            "needs none",
+        )
+    file = file or in_the_pod
+    try:
+        count = len(read_secret_file(file))
+        for_all = bool(file.stat().st_mode & stat.S_IROTH)
+    except SessionSecretError as error:
+        return Finding(name, "missing", str(error))
+    except OSError as error:
+        return Finding(name, "missing", f"{file} can't be read: {error.strerror}")
+    if for_all:
+        return Finding(name, "warning", f"every user of this machine may read {file}: chmod o-r {file}")
+    if count > 1:
+        return Finding(name, "ok", f"{count} in {file}: Krapao takes each of them, Miwen shows the first")
+    return Finding(name, "ok", f"in {file}")
+
+
 async def _program(
-    name: str, program: Path | None, runtime_dir: Path, measures: Measures, absent: str, what_for: str
+    name: str, program: Path | None, runtime_dir: Path, measures: Measures, absent: str, what_for: str, get: str
 ) -> Finding:
     if program is None:
-        return Finding(name, absent, f"none on the path, nor where a flag says; {what_for}")
+        return Finding(name, absent, f"none on the PATH, nor where --{name} says; {what_for}: {get}")
     if name == "gpg" and not program.with_name("gpg-agent").is_file():
         return Finding(name, absent, f"{program} has no gpg-agent beside it; {what_for}")
     try:

@@ -26,7 +26,7 @@ from jiemi.rpc.address import Address, TcpAddress, parse_address
 from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.contract import MEBIBYTE
 from jiemi.rpc.server import serve
-from jiemi.rpc.session_secret import SessionSecretError, read_secret_file
+from jiemi.rpc.session_secret import MAKE_ONE, SessionSecretError, read_secret_file
 from jiemi.rpc.sockets import ListenError
 
 
@@ -138,9 +138,8 @@ def _require_known_peers(address: Address, secret_file: Path | None, *, insecure
         if not insecure:
             raise CommandError(
                 f"--listen {address}: a TCP port can be reached by others (on loopback by every user of the machine), "
-                "so give --session-secret-file FILE, and Miwen the same file (`openssl rand -hex 32 > FILE` makes "
-                "one). Or listen on a unix socket (--listen unix:/path), or serve everyone with "
-                "--insecure-no-session-secret"
+                f"so give --session-secret-file FILE, and Miwen the same file ({MAKE_ONE}). Or listen on a unix socket "
+                "(--listen unix:/path), or serve everyone with --insecure-no-session-secret"
             )
     if secret_file is not None:
         try:

@@ -18,6 +18,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its tables cut the names of flags and variables at 80 columns
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -53,7 +54,7 @@ def crd() -> None:
     typer.echo(crd_yaml(), nl=False)
 
 
-@app.command()
+@app.command(short_help="Run Krapao, which clones, decrypts and serves.")
 def krapao(
     state_dir: Annotated[Path, typer.Option(help="Where clones are kept (ciphertext only).", envvar="JIEMI_STATE_DIR")],
     listen: Annotated[
@@ -198,7 +199,7 @@ def krapao(
         )
 
 
-@app.command()
+@app.command(short_help="Run Miwen, which follows Decryptors and applies.")
 def miwen(
     krapao: Annotated[
         str, typer.Option(help="Where Krapao serves: unix:/path or tcp:host:port.", envvar="JIEMI_KRAPAO")
@@ -314,7 +315,7 @@ def miwen(
         )
 
 
-@app.command()
+@app.command(short_help="Find, download or build the programs that Jiemi runs.")
 def tools(
     names: Annotated[
         list[str] | None, typer.Argument(help="sops, etcd, kube-apiserver; all without an argument.")
@@ -330,20 +331,20 @@ def tools(
         run(names or [], sops=sops, etcd=etcd, kube_apiserver=kube_apiserver)
 
 
-@app.command("control-plane")
+@app.command("control-plane", short_help="Run a Kubernetes API of your own on loopback.")
 def control_plane(
     state_dir: Annotated[Path, typer.Option(help="Where its data, certificates and kubeconfig are kept.")],
     etcd: _Etcd = None,
     kube_apiserver: _KubeApiserver = None,
 ) -> None:
-    """Run a Kubernetes API of one's own (real etcd and kube-apiserver) on loopback, in the foreground."""
+    """Run a Kubernetes API of your own (real etcd and kube-apiserver) on loopback, in the foreground."""
     from jiemi.cli.control_plane import run
 
     with told_to_user():
         run(state_dir=state_dir, etcd=etcd, kube_apiserver=kube_apiserver)
 
 
-@app.command("run-all")
+@app.command("run-all", short_help="Run everything on this machine, with a demo to follow.")
 def run_all(
     cluster: Annotated[
         str, typer.Option(help="auto, kind, current (the current context) or embedded.", metavar="CLUSTER")
@@ -377,7 +378,7 @@ def run_all(
         )
 
 
-@app.command()
+@app.command(short_help="Show the Decryptors, and what to do about each.")
 def status(
     names: Annotated[list[str] | None, typer.Argument(help="Decryptors to show; all without an argument.")] = None,
     namespace: Annotated[str | None, typer.Option("--namespace", "-n", help="Only this namespace.")] = None,
@@ -391,19 +392,27 @@ def status(
         run(names or [], namespace=namespace, kubeconfig=kubeconfig, context=context)
 
 
-@app.command()
+@app.command(short_help="Say what Krapao finds here, and what is missing.")
 def doctor(
     runtime_dir: Annotated[
         Path, typer.Option(help="Krapao's directory in memory (tmpfs).", envvar="JIEMI_RUNTIME_DIR")
     ] = Path("/dev/shm"),  # noqa: S108 - a tmpfs is wanted
     sops: _Sops = None,
     gpg: _Gpg = None,
+    session_secret_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with the session secret, the same as Krapao's.",
+            envvar="JIEMI_SESSION_SECRET_FILE",
+            show_default="that of Krapao's Pod",
+        ),
+    ] = None,
 ) -> None:
-    """Say what Krapao finds here: its programs, and what confines the processes that decrypt."""
+    """Say what Krapao finds here: its programs, the session secret, and what confines the processes that decrypt."""
     from jiemi.cli.doctor import run
 
     with told_to_user():
-        run(runtime_dir=runtime_dir, sops=sops, gpg=gpg)
+        run(runtime_dir=runtime_dir, sops=sops, gpg=gpg, session_secret_file=session_secret_file)
 
 
 probe_app = typer.Typer(help="Health checks, for Kubernetes probes.", no_args_is_help=True)

@@ -194,7 +194,8 @@ REASONS: Mapping[str, ReasonInfo] = {
     "UnknownFormat": ReasonInfo(
         Kind.STALLED,
         "The file's name or content is no format that can be applied.",
-        "Name the file .yaml, .yml or .json and give it that content, or give `spec.target`.",
+        "Correct what the message names. A file of objects is YAML or JSON and named .yaml, .yml or .json; any other "
+        "needs `spec.target`.",
     ),
     # The key
     "KeyMissing": ReasonInfo(
@@ -243,7 +244,7 @@ REASONS: Mapping[str, ReasonInfo] = {
     "MacMismatch": ReasonInfo(
         Kind.STALLED,
         "The file was changed after it was encrypted: its checksum (SOPS MAC) or a value does not verify.",
-        "Edit it with `sops edit FILE` only; restore the last good commit if this was no one of yours.",
+        "Edit it with `sops edit FILE` only; restore the last good commit if nobody of your team did this.",
     ),
     "MacOnlyEncrypted": ReasonInfo(
         Kind.STALLED,

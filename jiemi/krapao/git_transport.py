@@ -229,8 +229,10 @@ class _HttpClient(Urllib3HttpGitClient):
     def _check_answer(self, response: urllib3.BaseHTTPResponse, *, first: bool) -> None:
         host, status = self._location.authority, response.status
         if status in (401, 403):
-            said = "refused" if self._authorization is not None else "wants credentials, and none are given"
-            raise JiemiError("RepositoryAccessDenied", f"{host} answered {status}: {_CREDENTIALS} {said}")
+            said = f"{_CREDENTIALS} refused"
+            if self._authorization is None:
+                said = f"it wants credentials, and {_CREDENTIALS} gives none"
+            raise JiemiError("RepositoryAccessDenied", f"{host} answered {status}: {said}")
         if status == 407:
             raise JiemiError("HostUnreachable", "the http proxy wants credentials: see `--http-proxy-file`")
         if status in (404, 410):

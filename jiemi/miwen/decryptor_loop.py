@@ -15,7 +15,7 @@ import trio
 
 from jiemi.core.decryptor import Decryptor, DecryptorSpec
 from jiemi.core.decryptor_status import DecryptorStatus
-from jiemi.core.drift import Observation
+from jiemi.core.drift import Observation, is_newer
 from jiemi.core.durations import duration_seconds
 from jiemi.core.errors import Failure, JiemiError, Kind
 from jiemi.core.inventory import by_key
@@ -73,7 +73,7 @@ class DecryptorLoop:
             self.reconciler.budget.give_back(held_credentials(slot.latest.meta.key))
 
     async def _run(self, slot: Slot, nursery: trio.Nursery) -> None:
-        written = slot.take_status()
+        written, version = slot.take_status(), slot.latest.meta.resource_version
         progress = _progress(written)
         believed = self.reconciler.tenancy.believed(written, slot.latest.meta.namespace)
         status = believed or blank(_file(slot.latest))
@@ -101,7 +101,7 @@ class DecryptorLoop:
         while True:
             decryptor = slot.begin_tick()
             news.begin_tick()
-            writer = _Writer(self.kubernetes, decryptor, written)
+            writer = _Writer(self.kubernetes, decryptor, written, version)
             tick = await self.reconciler.tick(
                 Turn(decryptor, status, repositories, progress, slot, writer.write, settle)
             )
@@ -109,10 +109,11 @@ class DecryptorLoop:
             self._tell(decryptor, tick, before=told, said=said)
             if tick.decided and tick.status is not None:
                 told, said = tick.status, tick.failure
-            unwritten = await self._write(writer, tick.status, told_refusal)
-            told_refusal = unwritten
-            written = writer.written
             status = tick.status or status
+            again = writer.is_overwritten and written is not None
+            unwritten = await self._write(writer, status if again else tick.status, told_refusal)
+            told_refusal = unwritten
+            written, version = writer.written, writer.version
             failure = unwritten or tick.failure
             self._count(slot, progress, status, failure)
             failures = failures + 1 if failure is not None else 0
@@ -293,22 +294,33 @@ class _Writer:
     Attributes:
         decryptor: whose.
         written: what was written last, by whomever.
+        version: the resourceVersion of that.
     """
 
-    def __init__(self, kubernetes: Kubernetes, decryptor: Decryptor, written: DecryptorStatus | None) -> None:
+    def __init__(
+        self, kubernetes: Kubernetes, decryptor: Decryptor, written: DecryptorStatus | None, version: str
+    ) -> None:
         self.decryptor = decryptor
         self.written = written
+        self.version = version
         self._kubernetes = kubernetes
+
+    @property
+    def is_overwritten(self) -> bool:
+        """Whether another wrote the object since: its status perhaps, which nobody kept. Writing ours again costs a
+        request, and changes nothing where it is still there."""
+        return is_newer(self.decryptor.meta.resource_version, than=self.version)
 
     async def write(self, status: DecryptorStatus) -> None:
         """Raises JiemiError, ObjectGone."""
-        if status == self.written:
+        if status == self.written and not self.is_overwritten:
             return
         meta = self.decryptor.meta
         found = await self._kubernetes.patch_status(meta.namespace, meta.name, status_json(status), uid=meta.uid)
         if found is None:
             raise ObjectGone
         self.written = status
+        self.version = str(found["metadata"]["resourceVersion"])
 
     async def write_readiness(self, status: DecryptorStatus) -> None:
         """Write `current` and `conditions` alone. Raises JiemiError."""

@@ -24,6 +24,9 @@ MAX_SECRETS = 4
 _MAX_FILE_BYTES = 8 * 1024
 _SECRET_BYTES = 32
 
+MAKE_ONE = "`(umask 077; openssl rand -hex 32 > FILE)` makes one"
+"""How a user makes the file, for messages. The umask keeps it from the machine's other users."""
+
 TOKEN_KEY = "token"  # noqa: S105 - the name of a Secret's key
 """Under which key of a Kubernetes Secret the text of the file is."""
 
@@ -69,7 +72,7 @@ def parse_secrets(data: bytes, name: str) -> tuple[SensitiveText, ...]:
     if not found or not good or len(found) > MAX_SECRETS:
         raise SessionSecretError(
             f"{name} must hold 1 to {MAX_SECRETS} lines of {MIN_CHARACTERS} to {MAX_CHARACTERS} printable characters, "
-            "each a session secret; `openssl rand -hex 32` makes one"
+            f"each a session secret; {MAKE_ONE}"
         )
     return tuple(SensitiveText(line) for line in found)
 

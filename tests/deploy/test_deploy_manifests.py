@@ -286,3 +286,17 @@ def test_the_wheel_carries_the_schema_and_the_manifests() -> None:
         "examples/demo": "jiemi/examples/demo",
     }
     assert all((ROOT / source).exists() for source in wheel["force-include"])
+
+
+def test_what_the_docs_patch_by_an_overlay_is_there(by_name: dict[tuple[str, str], dict[str, Any]]) -> None:
+    paths = {
+        path
+        for page in (ROOT / "docs").glob("*.md")
+        for path in re.findall(r"\{op: add, path: (\S+)/-, value: ", page.read_text())
+    }
+    assert "/spec/template/spec/volumes" in paths
+    for path in paths:
+        part: Any = by_name["Deployment", "miwen"]
+        for name in path.strip("/").split("/"):
+            part = part[int(name) if name.isdecimal() else name]
+        assert isinstance(part, list), path

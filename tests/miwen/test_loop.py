@@ -10,6 +10,7 @@ from miwen_harness import FILE, INTERVAL, URL, World, miwen, secret, settle
 from trio.testing import MockClock
 
 from jiemi.blocking.fair_limiter import PATIENCE_SECONDS
+from jiemi.core.decryptor import API_VERSION, KIND
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.miwen.open_repository import tenant_of
 
@@ -59,6 +60,22 @@ async def test_an_unchanged_look_asks_one_thing_and_writes_nothing(world: World,
         assert len(world.krapao.credentials) == opened
         for verb, resource in (("get", "secrets"), ("apply", "secrets"), ("patch", "decryptors/status")):
             assert world.kubernetes.requests.snapshot().of(verb, resource) == counted.of(verb, resource)
+
+
+@pytest.mark.parametrize("edited", [{}, {"current": {"id": 7, "revision": "", "status": "NotSync"}}])
+async def test_a_status_that_another_edits_is_put_back_at_the_next_look(
+    world: World, autojump_clock: MockClock, edited: dict[str, Any]
+) -> None:
+    world.add()
+    async with miwen(world):
+        written, renders = world.status(), world.renders()
+        world.cluster.set_status((API_VERSION, KIND, "default", "app"), edited, manager="kubectl-edit")
+        await trio.sleep(INTERVAL + 1)
+        assert world.status() == written
+        assert world.renders() == renders
+        counted = world.kubernetes.requests.snapshot().of("patch", "decryptors/status")
+        await trio.sleep(3 * INTERVAL)
+        assert world.kubernetes.requests.snapshot().of("patch", "decryptors/status") == counted
 
 
 async def test_after_a_restart_an_unchanged_decryptor_is_recognized_from_its_status(

@@ -1,0 +1,56 @@
+"""What `jiemi status` prints of a Decryptor beside its row."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from rich.console import Console
+from stored_statuses import condition, record
+
+from jiemi.cli.status import print_decryptors
+from jiemi.core.decryptor import read_decryptor
+from jiemi.core.errors import REASONS
+
+
+def printed(*conditions: dict[str, Any], name: str = "app", width: int = 300, **status: Any) -> str:
+    metadata = {"name": name, "namespace": "team", "uid": "u", "generation": 1, "resourceVersion": "1"}
+    obj = {"metadata": metadata, "spec": {}, "status": {"current": record(1), "conditions": list(conditions), **status}}
+    output = io.StringIO()
+    print_decryptors([read_decryptor(obj)], Console(file=output, width=width))
+    return output.getvalue()
+
+
+READY = condition("Ready")
+
+
+def test_one_that_is_well_has_its_row_only() -> None:
+    assert len(printed(READY, condition("Reconciling", message="under way")).splitlines()) == 2
+
+
+def test_warnings_and_drift_of_one_that_is_ready_are_told() -> None:
+    drifted = condition("Drifted", reason="Reported", message="Secret team/a differs")
+    text = printed(READY, drifted, condition("MacOnlyEncrypted", message="b.yaml"))
+    assert "team/app: Drifted: Secret team/a differs" in text
+    assert "team/app: MacOnlyEncrypted: b.yaml" in text
+
+
+def test_what_to_do_is_told_for_each_reason_once() -> None:
+    failed = [{"kind": "Secret", "name": n, "reason": "ObjectProtected", "message": "m"} for n in ("a", "b")]
+    not_ready = condition("Ready", status="False", reason="KeyMissing", message="a.yaml: no key")
+    text = printed(not_ready, condition("Stalled", reason="KeyMissing", message="a.yaml: no key"), failedObjects=failed)
+    assert text.count("a.yaml: no key") == 1
+    assert text.count(REASONS["KeyMissing"].remedy) == 1
+    assert text.count(REASONS["ObjectProtected"].remedy) == 1
+
+
+def test_a_narrow_terminal_has_fewer_columns_and_whole_names() -> None:
+    not_ready = condition("Ready", status="False", reason="RepositoryAccessDenied", message="m")
+    head, row = printed(not_ready, name="payments-database", width=80).splitlines()[:2]
+    assert head.split() == ["NAMESPACE", "NAME", "STATUS", "ID", "REVISION", "REASON"]
+    assert row.split()[1] == "payments-database"
+    assert row.split()[-1] == "RepositoryAccessDenied"
+    long = "a" * 90
+    head, row = printed(not_ready, name=long, width=80).splitlines()[:2]
+    assert head.split() == ["NAMESPACE", "NAME", "STATUS", "REASON"]
+    assert row.split() == ["team", long, "Sync", "RepositoryAccessDenied"]
