@@ -319,6 +319,9 @@ def _found(
                     found[name] = below
         return found
     if step not in theirs:
+        # The API server spells some by the names in its own code: spec.LoadBalancerSourceRanges.
+        step = next((name for name in theirs if name.lower() == step.lower()), step)
+    if step not in theirs:
         # What they hold beside it is what it can't be with, but for an object as a whole that says too little.
         return _undescribed(theirs, body) if inside else {}
     inner = theirs[step]

@@ -152,6 +152,15 @@ def test_a_field_that_the_api_server_names_and_git_does_not_give_is_made_ours() 
     assert found[1]["fieldsV1"] == {"f:spec": {"f:strategy": {"f:type": {}}}}
 
 
+def test_a_field_that_the_api_server_spells_in_its_own_way_is_made_ours() -> None:
+    held = {"f:spec": {"f:loadBalancerSourceRanges": {}, "f:type": {}}}
+    metadata = {"managedFields": [entry(KUBECTL, held, apiVersion="v1")]}
+    body = {"apiVersion": "v1", "spec": {"type": "ClusterIP"}}
+    found = unblocked(metadata, DECLARATIVE_MANAGERS, body, ["spec.LoadBalancerSourceRanges"])
+    assert found is not None
+    assert found[1]["fieldsV1"] == {"f:spec": {"f:loadBalancerSourceRanges": {}}}
+
+
 def test_what_is_refused_for_itself_takes_nothing_of_others() -> None:
     metadata = {"managedFields": [entry(KUBECTL, held_in_pod(hostNetwork={}, volumes={element("w"): {".": {}}}))]}
     body = pod(hostNetwork=True, containers=[])
