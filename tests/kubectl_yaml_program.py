@@ -1,46 +1,22 @@
-"""kubectl's own reader of manifests as a program, built once (tests/data/kubectl-yaml), and questions to it."""
+"""Questions to kubectl's own reader of manifests (tests/data/kubectl-yaml)."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import struct
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from controlplane_fixtures import tool_settings
+from go_programs import go_program
 
-from jiemi.controlplane.build import build_module
-from jiemi.controlplane.cache import ToolCache
-from jiemi.controlplane.pins import GO_VERSION
-
-SOURCE = Path(__file__).parent / "data" / "kubectl-yaml"
-NAME = "kubectl-yaml"
 ANSWER_SECONDS = 120
 
 
 async def kubectl_yaml_program() -> Path:
-    """The program, from the cache of tools or built into it: some 20 s, and the download of four small modules."""
-    settings = tool_settings()
-    files = {path.name: path.read_bytes() for path in sorted(SOURCE.iterdir())}
-    digest = hashlib.sha256(repr((files, GO_VERSION)).encode()).hexdigest()[:16]
-    cache = ToolCache(settings.cache_dir)
-    if (found := cache.find(NAME, digest)) is not None:
-        return found
-    async with cache.making(lambda: None) as making:
-        if (found := cache.find(NAME, digest)) is not None:
-            return found
-        program = await build_module(
-            files, ".", settings, making, _tell, name=NAME, ldflags="-s -w", what=f"building {NAME}"
-        )
-        return await making.keep(program, NAME, digest)
-
-
-def _tell(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+    """The program; its build takes some 20 s, and the download of four small modules."""
+    return await go_program("kubectl-yaml")
 
 
 def ask_kubectl(program: Path, inputs: Sequence[bytes]) -> list[dict[str, Any]]:

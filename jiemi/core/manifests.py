@@ -271,7 +271,7 @@ def _objects(value: Any, where: str) -> Iterator[Mapping[str, Any]]:
     ):
         if len(text) > limit:
             raise JiemiError("NotAKubernetesObject", f"{field} of {where} has more than {limit} characters")
-    namespace = metadata.get("namespace", "")
+    namespace = metadata.get("namespace") or ""
     if not isinstance(namespace, str):
         raise JiemiError("NotAKubernetesObject", f"metadata.namespace of {where} is no text")
     group = group_of(value["apiVersion"])
@@ -287,5 +287,6 @@ def _objects(value: Any, where: str) -> Iterator[Mapping[str, Any]]:
                 "NotAKubernetesObject",
                 f"{field} of {where} is none that an object can have (it may be encrypted text, so it is not shown)",
             )
-    plain = {name: part for name, part in metadata.items() if name not in _SERVER_SET}
+    # A null there is none, as for the API server: `namespace:` with nothing behind it.
+    plain = {name: part for name, part in metadata.items() if name not in _SERVER_SET and part is not None}
     yield {name: part for name, part in value.items() if name != "status"} | {"metadata": plain}

@@ -15,11 +15,15 @@ beside our `secret`. Then, and only there, it is made ours, so that the next app
 
 from __future__ import annotations
 
+import functools
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import attrs
+
+from jiemi.core.objects import group_of
 from jiemi.core.ownership import MANAGER
 
 Tree = dict[str, Any]
@@ -29,6 +33,15 @@ DECLARATIVE_MANAGERS = (
     "kubectl-client-side-apply",
     "kubectl-create",
     "kubectl-replace",
+    "kubectl-run",
+    "kubectl-expose",
+    "kubectl-autoscale",
+    "kubectl-edit",
+    "kubectl-patch",
+    "kubectl-set",
+    "kubectl-rollout",
+    "kubectl-label",
+    "kubectl-annotate",
     "before-first-apply",
     "helm",
     "Helm",
@@ -41,11 +54,18 @@ DECLARATIVE_MANAGERS = (
     "argocd",
     "OpenAPI-Generator",
 )
-"""Managers that make objects as somebody's files describe them: kubectl's four ways, what was there before managers
-were kept, helm, Flux, Argo CD, and Jiemi's first version (by the Python client's name)."""
+"""Managers that make objects as somebody wants them to be: kubectl's ways to make and to change one (as for Flux, which
+takes over whatever begins with kubectl), what was there before managers were kept, helm, Flux, Argo CD, and Jiemi's
+first version (by the Python client's name). None of them is a controller that goes on to own a field, as an autoscaler
+does; what kubectl scales is told under the subresource `scale`, and left."""
 
 _MEMBER = "."
 _LEAST_STEPS = 2
+"""Of a path that says where something is: "spec" says too little."""
+
+_NEVER = ("f:metadata", "f:data", "f:binaryData", "f:stringData", "f:status")
+"""Parts in which only what the API server names is in the way. What is too large with others' keys stays refused."""
+
 _TOKEN = re.compile(r"\[([^\]]*)\]|([^.\[\]]+)")
 
 
@@ -65,35 +85,101 @@ def alone(metadata: Mapping[str, Any], managers: Collection[str]) -> list[Any] |
     if not ours:
         return None
     taken = [
-        entry for entry in _others(metadata) if entry["manager"] in managers and entry.get("apiVersion") == version
+        entry
+        for entry in _others(metadata)
+        if entry["manager"] in managers and _is_same_group(entry.get("apiVersion"), version)
     ]
     changed = {id(entry): left for entry in taken if (left := _without(entry["fieldsV1"], ours)) != entry["fieldsV1"]}
     return _replaced(metadata, changed) if changed else None
 
 
-def unblocked(
-    metadata: Mapping[str, Any], managers: Collection[str], body: Mapping[str, Any], refused: Iterable[str]
-) -> list[Any] | None:
-    """managedFields in which what these managers hold at fields that the API server refuses is ours, where the object
-    does not give it; None where there is no such.
+@attrs.frozen
+class Unblocking:
+    """A way to make the API server take an object.
+
+    Attributes:
+        managed_fields: those in which what is in the way is ours, so that the next apply removes it.
+        is_guess: whether the refusal names no field of others, so that it may be for another cause.
+    """
+
+    managed_fields: list[Any]
+    is_guess: bool = False
+
+
+def unblockings(
+    metadata: Mapping[str, Any],
+    managers: Collection[str],
+    body: Mapping[str, Any],
+    refused: Iterable[str],
+    words: Collection[str] = (),
+    duplicates: Collection[str] = (),
+    live: Mapping[str, Any] | None = None,
+) -> list[Unblocking]:
+    """What of these managers' fields may be why the API server refuses the object, where the object does not give it:
+
+    - what they hold at the field that it names, or beside it in an element of a list; or the element that has the same
+      value where it must have another (a Service's port of the same name);
+    - what they hold near it under a name that its message mentions;
+    - where it names no more than "spec": what they hold there.
 
     Args:
         body: the object.
         refused: paths of fields, as the API server names them: "spec.template.spec.volumes[0].secret".
+        words: what its messages say.
+        duplicates: of the paths, those of a value that another element of the list has.
+        live: the object as it is; of interest for these alone.
+
+    Returns:
+        The ways to try, the most certain first.
     """
+    paths = [path for path in map(_steps, refused) if path[:1] not in (["f:metadata"], ["f:status"])]
+
+    def at(path: Sequence[str | None], theirs: Tree, ours: Tree) -> Tree:
+        return _found(theirs, ours, body, path) if len(path) >= _LEAST_STEPS else {}
+
+    def mentioned(path: Sequence[str | None], theirs: Tree, ours: Tree) -> Tree:
+        for length in range(len(path), min(len(path), 1) - 1, -1):
+            if found := _mentioned(_found(theirs, ours, body, path[:length]), words):
+                return found
+        return {}
+
+    def below(path: Sequence[str | None], theirs: Tree, ours: Tree) -> Tree:
+        return _found(theirs, ours, body, path) if len(path) < _LEAST_STEPS else {}
+
+    def rivals(path: Sequence[str | None], theirs: Tree, ours: Tree) -> Tree:
+        return _rivals(theirs, body, live, path) if live is not None else {}
+
+    twice = [_steps(path) for path in duplicates]
+    finders = [functools.partial(at, path) for path in paths] + [functools.partial(rivals, path) for path in twice]
+    ways: list[Unblocking] = []
+    for found, never, is_guess in (
+        (finders, (), False),
+        ([functools.partial(mentioned, path) for path in paths], _NEVER, False),
+        ([functools.partial(below, path) for path in paths], _NEVER, True),
+    ):
+        listed = _gained(metadata, managers, str(body.get("apiVersion")), found, never)
+        if listed is not None and listed not in [each.managed_fields for each in ways]:
+            ways.append(Unblocking(listed, is_guess))
+    return ways
+
+
+def _gained(
+    metadata: Mapping[str, Any],
+    managers: Collection[str],
+    version: str,
+    finders: Iterable[Callable[[Tree, Tree], Tree]],
+    never: Collection[str],
+) -> list[Any] | None:
+    """managedFields in which what is found of these managers' fields is ours; None where that is nothing."""
     ours = _our_fields(metadata)
-    version = str(body.get("apiVersion"))
     changed: dict[int, Tree] = {}
     gained: Tree = {}
     for entry in _others(metadata):
-        if entry["manager"] not in managers or entry.get("apiVersion") != version:
+        if entry["manager"] not in managers or not _is_same_group(entry.get("apiVersion"), version):
             continue
-        for path in refused:
-            steps = [_step(token) for token in _TOKEN.finditer(path)]
-            # What says no more than "spec" says too little.
-            if len(steps) < _LEAST_STEPS or steps[0] == "f:metadata":
-                continue
-            if found := _found(entry["fieldsV1"], ours, body, steps):
+        theirs = {name: inner for name, inner in entry["fieldsV1"].items() if name not in never}
+        for find in finders:
+            if found := find(theirs, ours):
                 gained = _union(gained, found)
                 changed[id(entry)] = _minus(changed.get(id(entry), entry["fieldsV1"]), found)
     if not gained:
@@ -113,6 +199,12 @@ def _our_fields(metadata: Mapping[str, Any]) -> Tree:
 
 def _our_version(metadata: Mapping[str, Any]) -> Any:
     return next((entry.get("apiVersion") for entry in _entries(metadata) if _is_ours(entry)), None)
+
+
+def _is_same_group(version: Any, ours: Any) -> bool:
+    """Whether two apiVersions are of one API group. Its versions mostly name their fields alike; where they do not,
+    what is ours has another name in the other's entry, and that entry keeps it."""
+    return isinstance(version, str) and isinstance(ours, str) and group_of(version) == group_of(ours)
 
 
 def _is_ours(entry: Mapping[str, Any]) -> bool:
@@ -190,6 +282,11 @@ def _elements(fields: Mapping[str, Any]) -> Tree:
     return found
 
 
+def _steps(path: str) -> list[str | None]:
+    """The parts of a path; none for the object as a whole, which is told as "" or "<nil>"."""
+    return [] if path == "<nil>" else [_step(token) for token in _TOKEN.finditer(path)]
+
+
 def _step(token: re.Match[str]) -> str | None:
     """A part of a path: a field's name, or None for an element of a list."""
     inside, name = token[1], token[2]
@@ -222,6 +319,9 @@ def _found(
                     found[name] = below
         return found
     if step not in theirs:
+        # The API server spells some by the names in its own code: spec.LoadBalancerSourceRanges.
+        step = next((name for name in theirs if name.lower() == step.lower()), step)
+    if step not in theirs:
         # What they hold beside it is what it can't be with, but for an object as a whole that says too little.
         return _undescribed(theirs, body) if inside else {}
     inner = theirs[step]
@@ -246,6 +346,48 @@ def _undescribed(theirs: Mapping[str, Any], body: Any) -> Tree:
         if given is None:
             found[name] = inner
         elif below := _undescribed(inner, given):
+            found[name] = below
+    return found
+
+
+def _rivals(theirs: Mapping[str, Any], body: Any, live: Any, path: Sequence[str | None]) -> Tree:
+    """Their elements of a list that have a value at a field which one that the object gives has too.
+
+    Args:
+        body, live: what the object gives at this place, and what is there.
+        path: from here to the field of an element.
+    """
+    if not path:
+        return {}
+    step, *rest = path
+    found: Tree = {}
+    if step is not None:
+        name = step.removeprefix("f:")
+        below = _rivals(theirs.get(step, {}), _mapping(body).get(name), _mapping(live).get(name), rest)
+        return {step: below} if below else {}
+    field = (rest[0] or "").removeprefix("f:") if len(rest) == 1 else None
+    values = [each[field] for each in body if isinstance(each, Mapping) and field in each] if _is_list(body) else []
+    for name, inner in theirs.items():
+        element = _element_of(body, name) if _is_element(name) else None
+        there = _element_of(live, name) if _is_element(name) else None
+        if element is not None and (below := _rivals(inner, element, there, rest)):
+            found[name] = below
+        elif element is None and field is not None and field in _mapping(there) and _mapping(there)[field] in values:
+            found[name] = inner
+    return found
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+def _mentioned(fields: Tree, words: Collection[str]) -> Tree:
+    """Of some fields those that are mentioned by name."""
+    found: Tree = {}
+    for name, inner in fields.items():
+        if name.removeprefix("f:") in words:
+            found[name] = inner
+        elif below := _mentioned(inner, words):
             found[name] = below
     return found
 

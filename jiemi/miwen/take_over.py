@@ -11,13 +11,14 @@ from being done, keeps no object from being applied, and it is tried again with 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import attrs
 import structlog
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.objects import ObjectRef
-from jiemi.core.takeover import alone, unblocked
+from jiemi.core.takeover import Unblocking, alone, unblockings
 from jiemi.miwen.kubernetes.errors import FieldsRejected
 from jiemi.miwen.kubernetes.port import JsonObject, Objects
 
@@ -70,27 +71,51 @@ class TakeOver:
     async def unblocked(
         self, ref: ObjectRef, body: JsonObject, apply: Callable[[], Awaitable[JsonObject]]
     ) -> JsonObject:
-        """Apply; where the API server refuses fields, again without what others hold there and git does not give."""
+        """Apply; where the API server refuses fields, again without what others hold there and git does not give. Where
+        that is refused too, they get back what they held."""
         try:
             return await apply()
         except FieldsRejected as error:
-            metadata = await self._metadata(ref) if self.managers and error.fields else None
-            wanted = unblocked(metadata, self.managers, body, error.fields) if metadata is not None else None
-            if metadata is None or wanted is None:
-                raise
-            uid, version = str(metadata.get("uid")), str(metadata.get("resourceVersion"))
-            try:
-                await self.objects.set_managed_fields(ref, wanted, uid=uid, resource_version=version)
-            except JiemiError:
-                raise error from None
-            return await apply()
+            metadata, ways = await self._ways(ref, body, error)
+            for way in ways:
+                before = metadata.get("managedFields")
+                changed = await self._set(ref, metadata, way.managed_fields)
+                if changed is None:
+                    raise
+                try:
+                    return await apply()
+                except JiemiError as failed:
+                    back = await self._set(ref, changed, before)
+                    if back is None or not isinstance(failed, FieldsRejected):
+                        raise
+                    metadata = {**back, "managedFields": before}
+            raise
 
     async def could_unblock(self, ref: ObjectRef, body: JsonObject, why: JiemiError) -> bool:
-        """Whether `unblocked` would try again after that refusal."""
-        if not (self.managers and isinstance(why, FieldsRejected)):
+        """Whether `unblocked` would try again after that refusal, for a field that it names."""
+        if not isinstance(why, FieldsRejected):
             return False
-        metadata = await self._metadata(ref)
-        return metadata is not None and unblocked(metadata, self.managers, body, why.fields) is not None
+        _, ways = await self._ways(ref, body, why)
+        return not all(way.is_guess for way in ways)
+
+    async def _ways(self, ref: ObjectRef, body: JsonObject, why: FieldsRejected) -> tuple[JsonObject, list[Unblocking]]:
+        metadata = await self._metadata(ref) if self.managers and why.fields else None
+        if metadata is None:
+            return {}, []
+        try:
+            live = await self.objects.get(ref) if why.duplicates else None
+        except JiemiError:
+            live = None
+        ways = unblockings(metadata, self.managers, body, why.fields, why.words, why.duplicates, live)
+        return metadata, ways
+
+    async def _set(self, ref: ObjectRef, metadata: JsonObject, managed_fields: Any) -> JsonObject | None:
+        """Set whose the fields are; None where that is refused."""
+        uid, version = str(metadata.get("uid")), str(metadata.get("resourceVersion"))
+        try:
+            return await self.objects.set_managed_fields(ref, managed_fields, uid=uid, resource_version=version)
+        except JiemiError:
+            return None
 
     async def _metadata(self, ref: ObjectRef) -> JsonObject | None:
         try:

@@ -106,7 +106,6 @@ def test_a_manifest_tells_its_file_group_and_label() -> None:
         ({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": 5}}, "has no metadata.name"),
         ({"apiVersion": "v1", "kind": "Secret", "metadata": {"generateName": "a-"}}, "has no metadata.name"),
         (_object("Secret", "a") | {"metadata": {"name": "a", "namespace": 1}}, "metadata.namespace of document 2"),
-        (_object("Secret", "a") | {"metadata": {"name": "a", "namespace": None}}, "metadata.namespace of document 2"),
         ({"apiVersion": "v1", "kind": "List", "items": [{}]}, "document 2 of f.yaml, items[0] has no apiVersion"),
     ],
 )
@@ -240,6 +239,14 @@ def test_nulls_of_other_kinds_are_the_api_servers_to_judge() -> None:
         Manifest(_object("Service", "a", spec={"k": None}), 1),
     ):
         assert without_nulls(manifest).body == manifest.body
+
+
+def test_metadata_that_is_null_is_none_as_on_the_api_server() -> None:
+    """`namespace:` with nothing behind it, as templates leave it, is what kubectl takes for no namespace."""
+    nulls = dict.fromkeys(("namespace", "labels", "annotations", "finalizers", "ownerReferences", "generateName"))
+    given = _object("Secret", "a") | {"metadata": {"name": "a", **nulls}}
+    [manifest], failures = read_manifests([SensitiveBytes(json.dumps(given).encode())], path="a.yaml")
+    assert (manifest.body["metadata"], failures) == ({"name": "a"}, ())
 
 
 def test_string_data_that_is_null_is_none() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jiemi.core.ownership import MANAGER
-from jiemi.core.takeover import DECLARATIVE_MANAGERS, alone, sharers, unblocked
+from jiemi.core.takeover import DECLARATIVE_MANAGERS, alone, sharers, unblockings
 
 KUBECTL = "kubectl-client-side-apply"
 
@@ -78,14 +78,15 @@ def test_an_element_that_is_ours_leaves_others_no_rump_of_it() -> None:
     }
 
 
-def test_other_managers_subresources_and_versions_are_left_alone() -> None:
+def test_other_managers_and_subresources_are_left_alone() -> None:
     fields = {"f:spec": {"f:replicas": {}}}
     for other in (
         entry("kube-controller-manager", fields),
         entry("horizontal-pod-autoscaler", fields, "Apply"),
-        entry("kubectl-edit", fields),
+        entry("kubectl-argo-rollouts", fields),
         entry(KUBECTL, fields, subresource="scale"),
-        entry(KUBECTL, fields, apiVersion="apps/v1beta1"),
+        entry("kubectl", fields, subresource="scale"),
+        entry(KUBECTL, fields, apiVersion="other.example/v1"),
     ):
         assert alone({"managedFields": [ours(fields), other]}, DECLARATIVE_MANAGERS) is None
     for manager in DECLARATIVE_MANAGERS:
@@ -93,6 +94,15 @@ def test_other_managers_subresources_and_versions_are_left_alone() -> None:
             both = {"managedFields": [ours(fields), entry(manager, fields, operation)]}
             assert alone(both, DECLARATIVE_MANAGERS) == [ours(fields)]
             assert alone(both, ()) is None
+
+
+def test_an_entry_in_another_version_of_the_api_is_taken_by_the_fields_that_both_name() -> None:
+    """kubectl made a HorizontalPodAutoscaler as autoscaling/v1, and git has autoscaling/v2."""
+    held = ours({"f:spec": {"f:maxReplicas": {}, "f:metrics": {}}}) | {"apiVersion": "autoscaling/v2"}
+    theirs = {"f:spec": {"f:maxReplicas": {}, "f:targetCPUUtilizationPercentage": {}}}
+    found = alone({"managedFields": [held, entry(KUBECTL, theirs, apiVersion="autoscaling/v1")]}, DECLARATIVE_MANAGERS)
+    left_over = {"f:spec": {"f:targetCPUUtilizationPercentage": {}}}
+    assert found == [held, entry(KUBECTL, left_over, apiVersion="autoscaling/v1")]
 
 
 def test_nothing_is_taken_where_nothing_is_ours() -> None:
@@ -104,6 +114,12 @@ def test_nothing_is_taken_where_nothing_is_ours() -> None:
 
 def pod(**spec: Any) -> dict[str, Any]:
     return {"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"template": {"spec": spec}}}
+
+
+def unblocked(metadata: Any, managers: Any, body: Any, refused: list[str], words: Any = ()) -> list[Any] | None:
+    """The first way that is no guess."""
+    ways = unblockings(metadata, managers, body, refused, words)
+    return next((way.managed_fields for way in ways if not way.is_guess), None)
 
 
 def held_in_pod(**fields: Any) -> dict[str, Any]:
@@ -136,6 +152,15 @@ def test_a_field_that_the_api_server_names_and_git_does_not_give_is_made_ours() 
     assert found[1]["fieldsV1"] == {"f:spec": {"f:strategy": {"f:type": {}}}}
 
 
+def test_a_field_that_the_api_server_spells_in_its_own_way_is_made_ours() -> None:
+    held = {"f:spec": {"f:loadBalancerSourceRanges": {}, "f:type": {}}}
+    metadata = {"managedFields": [entry(KUBECTL, held, apiVersion="v1")]}
+    body = {"apiVersion": "v1", "spec": {"type": "ClusterIP"}}
+    found = unblocked(metadata, DECLARATIVE_MANAGERS, body, ["spec.LoadBalancerSourceRanges"])
+    assert found is not None
+    assert found[1]["fieldsV1"] == {"f:spec": {"f:loadBalancerSourceRanges": {}}}
+
+
 def test_what_is_refused_for_itself_takes_nothing_of_others() -> None:
     metadata = {"managedFields": [entry(KUBECTL, held_in_pod(hostNetwork={}, volumes={element("w"): {".": {}}}))]}
     body = pod(hostNetwork=True, containers=[])
@@ -153,6 +178,32 @@ def test_what_is_refused_for_itself_takes_nothing_of_others() -> None:
     ):
         assert unblocked(metadata, DECLARATIVE_MANAGERS, body, [refused]) is None
     assert unblocked(metadata, (), pod(), ["spec.template.spec.hostNetwork"]) is None
+
+
+def test_a_field_that_the_message_mentions_is_made_ours_and_what_is_beside_it_stays_theirs() -> None:
+    spec = {"f:minAvailable": {}, "f:unhealthyPodEvictionPolicy": {}, "f:selector": {}}
+    metadata = {"managedFields": [entry(KUBECTL, {"f:spec": spec}, apiVersion="policy/v1")]}
+    body = {"apiVersion": "policy/v1", "spec": {"selector": {}, "maxUnavailable": 1}}
+    words = {"minAvailable", "and", "maxUnavailable", "cannot", "be", "both", "set"}
+    for refused in ("spec", "", "<nil>", "spec.maxUnavailable"):
+        found = unblocked(metadata, DECLARATIVE_MANAGERS, body, [refused], words)
+        assert found is not None
+        assert [each["fieldsV1"] for each in found] == [
+            {"f:spec": {"f:unhealthyPodEvictionPolicy": {}, "f:selector": {}}},
+            {"f:spec": {"f:minAvailable": {}}},
+        ]
+
+
+def test_where_the_refusal_names_nothing_what_is_not_described_is_a_guess() -> None:
+    held = {"f:spec": {"f:a": {}, "f:keep": {}}, "f:data": {"f:k": {}}, "f:metadata": {"f:labels": {"f:l": {}}}}
+    metadata = {"managedFields": [entry(KUBECTL, held)]}
+    body = {"apiVersion": "apps/v1", "spec": {"b": "1"}}
+    for refused in ("spec", "", "<nil>"):
+        [way] = unblockings(metadata, DECLARATIVE_MANAGERS, body, [refused], {"not", "valid"})
+        assert way.is_guess
+        theirs, gained = way.managed_fields
+        assert gained["fieldsV1"] == {"f:spec": {"f:a": {}, "f:keep": {}}}
+        assert theirs["fieldsV1"] == {"f:data": {"f:k": {}}, "f:metadata": {"f:labels": {"f:l": {}}}}
 
 
 _NAMES = st.sampled_from([".", "f:a", "f:b", element("x"), element("y"), "v:1"])
@@ -197,9 +248,8 @@ def test_whatever_is_refused_nothing_is_raised_and_nothing_is_lost(
     theirs: dict[str, Any], spec: Any, refused: list[str]
 ) -> None:
     metadata = {"managedFields": [entry(KUBECTL, theirs)]}
-    found = unblocked(metadata, DECLARATIVE_MANAGERS, {"apiVersion": "apps/v1", "a": spec}, refused)
-    if found is not None:
+    for way in unblockings(metadata, DECLARATIVE_MANAGERS, {"apiVersion": "apps/v1", "a": spec}, refused, {"a", "b"}):
         both: set[tuple[str, ...]] = set()
-        for each in found:
+        for each in way.managed_fields:
             both |= _paths(each["fieldsV1"])
         assert both == _paths(theirs)

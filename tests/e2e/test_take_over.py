@@ -1,9 +1,10 @@
-"""Objects that others made first: what leaves git leaves the cluster, and what others hold beside it stays."""
+"""Objects that others made first: what leaves git leaves the cluster, and what others hold beside it stays.
+
+kubectl and helm are the real ones. Flux and Argo CD run in a cluster, so their requests are made by a client of ours.
+"""
 
 from __future__ import annotations
 
-import base64
-import copy
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,123 +14,30 @@ import attrs
 import pytest
 from e2e_lab import Lab, until
 from e2e_project import Project, project
-from e2e_scene import MERGE
+from real_helm import Helm
+from real_kubectl import Kubectl
+from take_over_objects import BLOCKED, MAKERS, Maker, Tools, applies, by_kubectl, objects, table
 
 from jiemi.core.takeover import DECLARATIVE_MANAGERS
 
 pytestmark = pytest.mark.e2e
 
 DOCS = Path(__file__).parents[2] / "docs" / "reconciling.md"
-APPLY = "application/apply-patch+yaml"
+NAMESPACE = "e2e-take-over"
 THINGS = "things.takeover.example"
 
 
 @attrs.frozen
-class Maker:
-    """Who made the objects: in which words the docs tell it, by which field manager, and whether by an apply."""
-
-    told: str
-    manager: str
-    applies: bool = False
-
-
-MAKERS = (
-    Maker("`kubectl apply`", "kubectl-client-side-apply"),
-    Maker("`kubectl apply --server-side`", "kubectl", applies=True),
-    Maker("`kubectl create`", "kubectl-create"),
-    Maker("helm 3", "helm"),
-    Maker("helm 4", "helm", applies=True),
-    Maker("Flux, kustomize-controller", "kustomize-controller", applies=True),
-    Maker("Flux, helm-controller", "helm-controller"),
-    Maker("Argo CD", "argocd-controller"),
-    Maker("Argo CD with ServerSideApply", "argocd-controller", applies=True),
-    Maker("Jiemi's first version", "OpenAPI-Generator"),
-    Maker("whoever left no managedFields", "before-first-apply"),
-)
-
-KINDS = {
-    "Secret": "keys, labels, annotations",
-    "ConfigMap": "keys, labels, annotations",
-    "Deployment": "containers, env variables, `hostNetwork`, a volume's kind",
-    "Service": "ports, labels, the selector (which is one field)",
-    "a custom resource": "fields at any depth",
-}
-
-
-def table() -> str:
-    """As docs/reconciling.md shows it."""
-    lines = ["| first made by | field manager | written by |", "| --- | --- | --- |"]
-    lines += [
-        f"| {each.told} | `{each.manager}` | {'server-side apply' if each.applies else 'create or update'} |"
-        for each in MAKERS
-    ]
-    lines += ["", "| kind | what was tried |", "| --- | --- |"]
-    lines += [f"| {kind} | {what} |" for kind, what in KINDS.items()]
-    return "\n".join(lines)
-
-
-def _b64(**values: str) -> dict[str, str]:
-    return {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
-
-
-def _objects(name: str, *, dropped: bool, theirs: bool, volume: str = "secret") -> list[dict[str, Any]]:
-    """The five objects.
-
-    Args:
-        dropped: with what a later commit drops.
-        theirs: with what git never describes.
-        volume: of which kind the Deployment's volume is.
-    """
-
-    def some(**more: Any) -> dict[str, Any]:
-        return {key: value for key, value in more.items() if {"b": dropped, "t": theirs}.get(key[0], True)}
-
-    metadata = {
-        "name": name,
-        "labels": some(a="1", b="1", t="1"),
-        "annotations": some(**{"a.io/x": "1", "b.io/x": "1", "t.io/x": "1"}),
-    }
-    labels = {"app": name}
-    env = [{"name": key, "value": "1"} for key in some(a="", b="", t="")]
-    containers = [{"name": "app", "image": "example.org/app:1", "env": env}]
-    if dropped:
-        probe = {"httpGet": {"path": "/", "port": 80}}
-        ports = [{"containerPort": 80}]
-        containers.append({"name": "side", "image": "example.org/side:1", "ports": ports, "livenessProbe": probe})
-    kind = {"secret": {"secretName": "s"}} if volume == "secret" else {"emptyDir": {}}
-    pod = {"containers": containers, "volumes": [{"name": "v", **kind}]} | ({"hostNetwork": True} if dropped else {})
-    ports = [{"name": "a", "port": 80, "targetPort": 8080}]
-    ports += [{"name": "b", "port": 81}] if dropped else []
-    return [
-        {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": _b64(**some(a="1", b="1", t="1"))},
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": some(a="1", b="1", t="1")},
-        {
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": metadata,
-            "spec": {
-                "selector": {"matchLabels": labels},
-                "template": {"metadata": {"labels": labels}, "spec": pod},
-            },
-        },
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": metadata,
-            "spec": {"ports": ports, "selector": some(a="1", b="1", t="1")},
-        },
-        {
-            "apiVersion": "takeover.example/v1",
-            "kind": "Thing",
-            "metadata": metadata,
-            "spec": {**some(a="1", b="1", t="1"), "deep": some(a="1", b="1", t="1")},
-        },
-    ]
+class Module:
+    lab: Lab
+    tools: Tools
 
 
 @pytest.fixture(scope="module")
-def module(lab: Lab) -> Iterator[Lab]:
-    """A Miwen, and a kind of custom resources."""
+def module(
+    lab: Lab, kubectl_program: Path, helm_programs: dict[int, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Module]:
+    """A Miwen, a kind of custom resources, and what makes objects."""
     schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
     names = {"plural": "things", "singular": "thing", "kind": "Thing"}
@@ -137,12 +45,14 @@ def module(lab: Lab) -> Iterator[Lab]:
     path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     body = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "spec": spec}
     lab.admin.apply({**body, "metadata": {"name": THINGS}}).ok()
-    lab.namespace("e2e-take-over")
-    things = "/apis/takeover.example/v1/namespaces/e2e-take-over/things"
+    lab.namespace(NAMESPACE)
+    things = f"/apis/takeover.example/v1/namespaces/{NAMESPACE}/things"
     until("things are served", lambda: lab.admin.call("GET", things).status == 200)
     _, address = lab.start_krapao(name="take-over")
-    lab.start_miwen(address, "e2e-take-over", interval="10m")
-    yield lab
+    lab.start_miwen(address, NAMESPACE, interval="10m")
+    home = tmp_path_factory.mktemp("home")
+    kubectl = Kubectl(kubectl_program, home, lab.kubeconfig, NAMESPACE)
+    yield Module(lab, Tools(lab.admin, kubectl, Helm(helm_programs, home, lab.kubeconfig, NAMESPACE), NAMESPACE))
     lab.end_services()
     lab.admin.call("DELETE", f"{path}/{THINGS}")
 
@@ -150,33 +60,25 @@ def module(lab: Lab) -> Iterator[Lab]:
 @attrs.frozen
 class Case:
     project: Project
+    tools: Tools
 
     def made(self, maker: Maker, *, theirs: bool = True, **content: Any) -> None:
         """Make the objects as that tool does."""
-        admin = self.project.lab.admin
-        for each in _objects(self.project.name, dropped=True, theirs=theirs, **content):
-            body = copy.deepcopy(each)
-            body["metadata"]["namespace"] = self.project.namespace
-            path = admin.path_of(body)
-            if maker.applies:
-                admin.call("PATCH", f"{path}?fieldManager={maker.manager}&force=true", body, APPLY).ok()
-                continue
-            if maker.manager == "kubectl-client-side-apply":
-                body["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"] = "{}"
-            admin.call("POST", f"{path.rpartition('/')[0]}?fieldManager={maker.manager}", body).ok()
-            if maker.manager == "before-first-apply":
-                admin.call("PATCH", path, {"metadata": {"managedFields": [{}]}}, MERGE).ok()
+        maker.make(self.tools, objects(self.project.name, dropped=True, theirs=theirs, **content))
+        for kind, live in self.live().items():
+            listed = live["metadata"].get("managedFields") or [{"manager": "before-first-apply"}]
+            assert {each["manager"] for each in listed} & set(maker.managers), (kind, listed)
 
     def live(self) -> dict[str, dict[str, Any]]:
         """The objects by their kinds."""
         admin, found = self.project.lab.admin, {}
-        for each in _objects(self.project.name, dropped=False, theirs=False):
+        for each in objects(self.project.name, dropped=False, theirs=False):
             each["metadata"]["namespace"] = self.project.namespace
             found[each["kind"]] = admin.call("GET", admin.path_of(each)).ok()
         return found
 
     def commit(self, *, dropped: bool, theirs: bool = False, when: str = "", **spec: Any) -> None:
-        revision = self.project.push(all=_objects(self.project.name, dropped=dropped, theirs=theirs))
+        revision = self.project.push(all=objects(self.project.name, dropped=dropped, theirs=theirs))
         if when:
             self.project.annotate(self.project.name, reconcile_at=when)
         else:
@@ -208,12 +110,12 @@ class Case:
         assert ours(thing) == ours(thing["deep"]) == wanted
 
 
-def _case(lab: Lab, name: str) -> Case:
-    return Case(project(lab, "e2e-take-over", name))
+def _case(module: Module, name: str) -> Case:
+    return Case(project(module.lab, NAMESPACE, name), module.tools)
 
 
 @pytest.mark.parametrize("number", range(len(MAKERS)), ids=[each.told for each in MAKERS])
-def test_what_leaves_git_leaves_the_cluster_and_what_others_hold_beside_it_stays(module: Lab, number: int) -> None:
+def test_what_leaves_git_leaves_the_cluster_and_what_others_hold_beside_it_stays(module: Module, number: int) -> None:
     case = _case(module, f"made{number}")
     case.made(MAKERS[number])
     case.commit(dropped=True)
@@ -228,33 +130,59 @@ def test_what_leaves_git_leaves_the_cluster_and_what_others_hold_beside_it_stays
     case.require(dropped=False, theirs=True)
 
 
-@pytest.mark.parametrize("maker", [MAKERS[0], MAKERS[1], MAKERS[5]], ids=lambda each: each.told)
-def test_a_volume_of_another_kind_does_not_block_the_take_over(module: Lab, maker: Maker) -> None:
-    case = _case(module, f"blocked{MAKERS.index(maker)}")
-    case.made(maker, volume="emptyDir")
-    case.commit(dropped=True, applyPolicy="Atomic" if maker.applies else "BestEffort")
+@pytest.mark.parametrize("number", [number for number, each in enumerate(MAKERS) if each.is_real])
+def test_a_volume_of_another_kind_does_not_block_the_take_over(module: Module, number: int) -> None:
+    case = _case(module, f"blocked{number}")
+    case.made(MAKERS[number], volume="emptyDir")
+    case.commit(dropped=True, applyPolicy="Atomic" if number % 2 else "BestEffort")
     case.require(dropped=True, theirs=True)
     case.commit(dropped=False, when="dropped")
     case.require(dropped=False, theirs=True)
 
 
-def test_what_another_applies_later_with_the_same_values_leaves_with_git_too(module: Lab) -> None:
+@pytest.mark.parametrize("how", [("apply",), ("apply", "--server-side")], ids=" ".join)
+@pytest.mark.parametrize("number", range(len(BLOCKED)), ids=list(BLOCKED))
+def test_what_git_does_not_describe_blocks_no_take_over_and_what_is_not_in_the_way_stays(
+    module: Module, number: int, how: tuple[str, ...]
+) -> None:
+    name = f"in-the-way{number}{len(how)}"
+    made, wanted = ({**each, "metadata": {"name": name}} for each in list(BLOCKED.values())[number])
+    by_kubectl(*how)(module.tools, [made])
+    blocked = project(module.lab, NAMESPACE, name)
+    revision = blocked.push(all=[wanted])
+    blocked.set(applyPolicy="Atomic")
+    blocked.synced(revision)
+    placed = {**wanted, "metadata": {"name": name, "namespace": NAMESPACE}}
+    live = module.lab.admin.call("GET", module.lab.admin.path_of(placed)).ok()
+    if number == 0:
+        assert "minAvailable" not in live["spec"]
+        assert live["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+    elif number == 1:
+        assert sorted(each["port"] for each in live["spec"]["ports"]) == [90, 8080]
+    elif number == 2:
+        [container] = live["spec"]["template"]["spec"]["containers"]
+        assert [each["containerPort"] for each in container["ports"]] == [8080]
+    else:
+        assert (live["data"], live["binaryData"]) == ({"t": "1"}, {"a": "AAA="})
+
+
+def test_what_another_applies_later_with_the_same_values_leaves_with_git_too(module: Module) -> None:
     case = _case(module, "later")
     case.commit(dropped=True)
     # A key that it added to the Secret would be drift.
-    case.made(Maker("", "kubectl", applies=True), theirs=False)
+    case.made(next(each for each in MAKERS if "--server-side" in each.told), theirs=False)
     case.require(dropped=True, theirs=False)
     case.commit(dropped=False, when="dropped")
     case.require(dropped=False, theirs=False)
 
 
-def test_what_a_manager_holds_that_is_no_tool_of_files_stays(module: Lab) -> None:
+def test_what_a_manager_holds_that_is_no_tool_of_files_stays(module: Module) -> None:
     case = _case(module, "other")
-    case.made(Maker("", "somebodys-controller", applies=True))
+    case.made(Maker("", ("somebodys-controller",), "", applies("somebodys-controller"), is_real=False))
     case.commit(dropped=True)
     assert "somebodys-controller" not in DECLARATIVE_MANAGERS
     revision = case.project.push(
-        all=[each for each in _objects("other", dropped=False, theirs=False) if each["kind"] == "ConfigMap"]
+        all=[each for each in objects("other", dropped=False, theirs=False) if each["kind"] == "ConfigMap"]
     )
     case.project.annotate("other", reconcile_at="dropped")
     case.project.synced(revision)
@@ -266,4 +194,4 @@ def test_the_table_of_the_docs_is_what_is_tested() -> None:
     found = re.search(r"<!-- take-over -->\n\n(.*?)\n\n<!-- /take-over -->", text, re.DOTALL)
     assert found is not None
     assert found[1] == table()
-    assert {each.manager for each in MAKERS} <= set(DECLARATIVE_MANAGERS)
+    assert {manager for each in MAKERS for manager in each.managers} <= set(DECLARATIVE_MANAGERS)

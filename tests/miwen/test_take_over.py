@@ -11,7 +11,8 @@ from miwen_harness import FILE, INTERVAL, World, miwen
 from miwen_objects import config
 from trio.testing import MockClock
 
-from jiemi.core.errors import JiemiError
+from jiemi.core.errors import Failure, JiemiError
+from jiemi.miwen.kubernetes.errors import FieldsRejected
 from jiemi.miwen.reconcile import Tenancy
 
 SOON = 1.0
@@ -90,7 +91,7 @@ async def test_what_an_earlier_release_left_shared_goes_with_git(
         (Tenancy(merged_managers=frozenset({"other"})), {}, KUBECTL),
         (Tenancy(), {"conflictPolicy": "Refuse"}, KUBECTL),
         (Tenancy(), {}, "somebodys-controller"),
-        (Tenancy(), {}, "kubectl-edit"),
+        (Tenancy(), {}, "kubectl-argo-rollouts"),
     ],
 )
 async def test_what_is_not_to_be_taken_over_stays(
@@ -144,3 +145,46 @@ async def test_keys_of_a_secret_that_others_made_stay_and_those_that_git_drops_g
         await look()
         assert world.data() == {"new": "two", "theirs": "kept"}
         assert not world.condition("Drifted")
+
+
+def rejected(*words: str) -> FieldsRejected:
+    return FieldsRejected(Failure("ApplyRejected", "no"), ("spec",), frozenset(words))
+
+
+@pytest.mark.parametrize(("words", "left"), [((), {}), (("a", "and", "b"), {"keep": "1"})])
+async def test_what_is_in_the_way_goes_and_where_it_is_named_nothing_else_does(
+    world: World, autojump_clock: MockClock, words: tuple[str, ...], left: dict[str, str]
+) -> None:
+    made_with_spec(world, a="1", keep="1")
+    world.origin.commit({FILE: [{**config(), "spec": {"b": "1"}}]})
+    world.add()
+    world.kubernetes.fail_next("apply", rejected(*words))
+    async with miwen(world):
+        await trio.sleep(SOON)
+        assert (world.reason(), live(world)["spec"]) == ("Synced", {"b": "1"} | left)
+
+
+async def test_what_is_refused_all_the_same_leaves_others_what_they_held(
+    world: World, autojump_clock: MockClock
+) -> None:
+    made_with_spec(world, a="1", keep="1")
+    before = live(world)
+    world.origin.commit({FILE: [{**config(), "spec": {"b": "1"}}]})
+    world.add()
+    world.kubernetes.fail_next("apply", *(rejected("a") for _ in range(3)))
+    async with miwen(world):
+        await trio.sleep(SOON)
+        assert world.reason() == "ApplyRejected"
+        now = live(world)
+        assert now["spec"] == before["spec"]
+        assert now["metadata"]["managedFields"] == before["metadata"]["managedFields"]
+        assert counted(world, "set-managed-fields") == 4
+
+
+def made_with_spec(world: World, **spec: str) -> None:
+    metadata = {"name": "app", "namespace": "default"}
+    world.cluster.put(config() | {"metadata": metadata, "spec": spec}, KUBECTL)
+
+
+def live(world: World) -> Any:
+    return world.cluster.get("ConfigMap", "default", "app")

@@ -39,6 +39,7 @@ _REASONS = frozenset(
 _TYPED_PATCH = "failed to create typed patch object"
 _CONVERSION = "failed to convert new object"
 _TYPED_FIELD = re.compile(r"(?:\): |\n\s*)\.?([^\s:]{1,300}): (expected [a-z]+|field not declared in schema)")
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9]*")
 _TOO_LARGE = "etcdserver: request is too large"
 
 # Messages are matched from their beginning: what follows may be text of a policy, of a webhook, or of the object.
@@ -230,12 +231,18 @@ class FieldsRejected(JiemiError):
     """An object that the API server refuses for some of its fields.
 
     Attributes:
-        fields: their paths, as it names them. They may hold values: not to be shown.
+        fields: their paths, as it names them ("" for the object as a whole). They may hold values: not to be shown.
+        duplicates: of the paths, those of a value that another element of a list has.
+        words: what it says of them, the values that it quotes left out as far as they can be told: not to be shown.
     """
 
-    def __init__(self, failure: Failure, fields: tuple[str, ...]) -> None:
+    def __init__(
+        self, failure: Failure, fields: tuple[str, ...], words: frozenset[str], duplicates: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(failure.reason, failure.message)
+        self.duplicates = duplicates
         self.fields = fields
+        self.words = words
 
 
 def apply_failure(refusal: Refusal, act: Act) -> JiemiError:  # noqa: PLR0911 - a table, read from the top
@@ -261,7 +268,9 @@ def apply_failure(refusal: Refusal, act: Act) -> JiemiError:  # noqa: PLR0911 - 
         return JiemiError("FieldImmutable", f"{label} has fields that can't be changed any more{_listed(fields)}")
     if refusal.code in {400, 405, 406, 415, 422}:
         rejected = _rejected(refusal, label, fields)
-        return FieldsRejected(rejected.failure, tuple(cause.field for cause in refusal.causes if cause.field))
+        words = frozenset(word for cause in refusal.causes for word in _WORD.findall(cause.message.rpartition(": ")[2]))
+        twice = tuple(cause.field for cause in refusal.causes if cause.reason == "FieldValueDuplicate")
+        return FieldsRejected(rejected.failure, tuple(cause.field for cause in refusal.causes), words, twice)
     # Faults of the object that the API server answers as if they were its own (500 and no reason).
     if refusal.message.startswith(_TYPED_PATCH):
         found = _TYPED_FIELD.findall(refusal.message)
