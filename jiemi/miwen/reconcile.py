@@ -16,7 +16,7 @@ import attrs
 import structlog
 import trio
 
-from jiemi.blocking.fair_limiter import FairLimiter, Slot
+from jiemi.blocking.fair_limiter import Bound, FairLimiter, Slot
 from jiemi.core.credential_limits import total_bytes, values_of
 from jiemi.core.decryptor import Decryptor, DecryptorSpec
 from jiemi.core.decryptor_status import DecryptorStatus, FileStatus
@@ -54,6 +54,7 @@ from jiemi.miwen.kubernetes.port import Account, Kubernetes
 from jiemi.miwen.object_watch import SECRETS, NotSynced, ObjectWatches
 from jiemi.miwen.protected_objects import objects_of
 from jiemi.miwen.registry import Key, Registry, depends_on
+from jiemi.miwen.render import NeedsMore
 from jiemi.miwen.turn import ObjectGone, Tick, Turn
 from jiemi.miwen.turned_away import no_room
 from jiemi.miwen.wait import Waiter
@@ -69,6 +70,9 @@ _REOPEN = frozenset(
 MAX_WORK_SECONDS = 900.0
 """The most of spec.timeout that is granted for decrypting and applying: others wait for the place meanwhile. Waiting
 for objects (spec.wait) holds none, and may take as long as the spec says."""
+
+_LARGE_ONES = Bound("large", 1)
+"""Decryptors whose files take much memory: all of them together have room for one."""
 
 _NOT_READY = frozenset({"ObjectsNotReady", "ObjectsFailed"})
 """After these, everything is applied all the same."""
@@ -545,13 +549,23 @@ class Reconciler:
             self._refresh(turn, spec)
 
     async def _run(self, turn: Turn, work: Callable[[Slot], Awaitable[None]]) -> None:
-        """Do what takes memory and may last. While it only waits for Krapao, its slot may go to another namespace."""
+        """Do what takes memory and may last. While it only waits for Krapao, its slot may go to another namespace.
+
+        What takes much memory is done by one Decryptor at a time; namespaces take turns.
+        """
 
         async def in_time(slot: Slot) -> None:
             with trio.fail_after(self._work_timeout(turn.decryptor)):
                 await work(slot)
 
-        await self.work.run(turn.decryptor.meta.namespace, in_time)
+        namespace = turn.decryptor.meta.namespace
+        if not turn.progress.is_large:
+            try:
+                await self.work.run(namespace, in_time)
+                return
+            except NeedsMore:
+                turn.progress.is_large = True
+        await self.work.run(namespace, in_time, _LARGE_ONES)
 
     def _refresh(self, turn: Turn, spec: DecryptorSpec) -> None:
         """All is deployed: say so again, if something else was said meanwhile."""

@@ -62,6 +62,7 @@ class Progress:
         watched: whether the objects were compared with what the watches show, since the start.
         ready_at: when the applied objects were found ready last (trio's clock), or None.
         waiting_since: when the applied objects began to be waited for (trio's clock), or None.
+        is_large: whether the files take so much memory that no two such Decryptors are decrypted at once.
         planned: generation and files that status.plan is about; None where that is not certain.
     """
 
@@ -78,6 +79,7 @@ class Progress:
     watched: bool = False
     ready_at: float | None = None
     waiting_since: float | None = None
+    is_large: bool = False
     planned: tuple[int, tuple[FileStatus, ...]] | None = None
 
 
