@@ -48,14 +48,14 @@ from jiemi.miwen.cleanup import Cleanup, set_finalizer
 from jiemi.miwen.correct import HOST_REFUSES, Corrector
 from jiemi.miwen.credentials import git_credentials
 from jiemi.miwen.deploy import Bounds, Deployment, credentials_of
-from jiemi.miwen.files import Todo, require_some, source_of, todo, wanted_files
+from jiemi.miwen.files import Todo, files_bytes, require_some, source_of, todo, wanted_files
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import Account, Kubernetes
 from jiemi.miwen.object_watch import SECRETS, NotSynced, ObjectWatches
 from jiemi.miwen.protected_objects import objects_of
 from jiemi.miwen.registry import Key, Registry, depends_on
 from jiemi.miwen.render import NeedsMore
-from jiemi.miwen.turn import ObjectGone, Tick, Turn
+from jiemi.miwen.turn import ObjectGone, Progress, Tick, Turn
 from jiemi.miwen.turned_away import no_room
 from jiemi.miwen.wait import Waiter
 from jiemi.rpc.contract import Repository
@@ -454,9 +454,33 @@ class Reconciler:
         if not everything and known.current.revision == revision and is_ready(known, turn.generation):
             return known.files
         if progress.listed is None or progress.listed[:2] != (revision, turn.generation):
-            files = await wanted_files(repository, revision, spec.source)
-            progress.listed = revision, turn.generation, files
+            progress.listed = revision, turn.generation, await self._wanted_files(turn, spec, repository, revision)
         return progress.listed[2]
+
+    async def _wanted_files(
+        self, turn: Turn, spec: DecryptorSpec, repository: Repository, revision: str
+    ) -> tuple[FileStatus, ...]:
+        """The files of a revision. They count from here on: many Decryptors may hold them and wait for their turn.
+
+        Raises:
+            JiemiError: NamespaceLimitExceeded; as `wanted_files`.
+        """
+        key = turn.decryptor.meta.key
+        files = await wanted_files(repository, revision, spec.source)
+        if not self.budget.take(key[0], held_files(key), files_bytes(files)):
+            turn.progress.forget_files()
+            raise JiemiError.of(no_room(self.budget, key[0]))
+        return files
+
+    def count_held(self, key: Key, progress: Progress, known: DecryptorStatus) -> None:
+        """Count what a loop holds of files until its next tick. What there is no room for is forgotten."""
+        if not self.budget.take(key[0], held_files(key), progress.held_bytes(known)):
+            progress.forget_files()
+
+    def give_back(self, key: Key) -> None:
+        """Count nothing more for a loop."""
+        for what in (held_credentials(key), held_files(key)):
+            self.budget.give_back(what)
 
     def _todo(
         self,
@@ -594,7 +618,7 @@ class Reconciler:
         is_planned = is_ready(known, turn.generation) and known.plan is not None and not again
         if is_planned and known.plan is not None and known.plan.revision == revision:
             return
-        files = await wanted_files(repository, revision, spec.source)
+        files = await self._wanted_files(turn, spec, repository, revision)
         if is_planned and progress.planned == (turn.generation, files):
             return
         work = todo(files, (), everything=True, failed={})
@@ -662,6 +686,11 @@ class Reconciler:
 def held_credentials(key: Key) -> tuple[str, Key]:
     """What the budget calls the credentials of a Decryptor's repository."""
     return "credentials", key
+
+
+def held_files(key: Key) -> tuple[str, Key]:
+    """What the budget calls the files that a Decryptor's loop remembers."""
+    return "files", key
 
 
 def _seconds(decryptor: Decryptor, field: str) -> float | None:
