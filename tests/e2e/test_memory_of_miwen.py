@@ -127,8 +127,8 @@ ATTACKS: dict[str, Callable[[], Greedy]] = {
         {"keys": {f"{n:x}": b"v" if n < 400 else b"" for n in range(50_000)}},
     ),
     "files of thirty-two mebibytes each": lambda: Greedy(
-        {f"d{n}": _ALL_FILES for n in range(16)},
-        frozenset({"ApplyRejected", "ObjectClaimed"}),
+        {f"d{n}": _ALL_FILES for n in range(8)},
+        frozenset({"ApplyRejected", "ObjectClaimed", "Reconciling"}),
         files={f"{name}.yaml": _large_file(name) for name in ("a", "b", "c", "d")},
     ),
     "thousands of long paths that wait": lambda: Greedy(
