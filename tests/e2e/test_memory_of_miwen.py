@@ -289,7 +289,6 @@ def _miwen(scene: Scene, group: MemoryGroup, log: Path) -> Iterator[Service]:
 _QUICK = (
     "one Secret of a mebibyte, four times each",
     "credentials of the largest size each",
-    "files of thirty-two mebibytes each",
     "thousands of long paths that wait",
 )
 """The others take the API server minutes: `just soak-memory` runs them."""
