@@ -22,7 +22,7 @@ run-all *arguments:
 # All tests; the first run on a machine builds etcd, kube-apiserver and sops
 test *arguments:
     @"{{ bin }}/jiemi" tools
-    @"{{ bin }}/pytest" --numprocesses auto --maxprocesses 4 --dist loadfile "$@"
+    @"{{ bin }}/pytest" --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"
 
 # The tests that need no real etcd, kube-apiserver, sops or gpg
 test-fast *arguments:

@@ -27,6 +27,17 @@ def read_kustomization(directory: Path) -> list[Manifest]:
     return [manifest for name in kustomization["resources"] for manifest in read_yaml(directory / name)]
 
 
+_UNITS = {"Mi": 1024**2, "Gi": 1024**3}
+
+
+def shipped_limit_bytes(name: str) -> int:
+    """The memory limit of the one container that a file of deploy/ ships."""
+    [workload] = [each for each in read_yaml(DEPLOY / name) if each["kind"] in {"Deployment", "StatefulSet"}]
+    [container] = workload["spec"]["template"]["spec"]["containers"]
+    text: str = container["resources"]["limits"]["memory"]
+    return int(text[:-2]) * _UNITS[text[-2:]]
+
+
 @pytest.fixture(scope="session")
 def manifests() -> list[Manifest]:
     """All of deploy/, in order."""

@@ -1,4 +1,5 @@
-"""A host on loopback that never comes to an end: each connection gets the head of an answer, then a byte a second."""
+"""A host on loopback that never comes to an end: each connection gets the head of an answer, then a byte a second; or
+whatever else, again and again."""
 
 from __future__ import annotations
 
@@ -31,8 +32,16 @@ class DrippingHost:
 
 
 @asynccontextmanager
-async def dripping_host() -> AsyncIterator[DrippingHost]:
-    """Serve until the context ends."""
+async def dripping_host(
+    head: bytes = _HEAD, drop: bytes = b"x", *, pause_seconds: float = 1
+) -> AsyncIterator[DrippingHost]:
+    """Serve until the context ends.
+
+    Args:
+        head: what each connection gets first.
+        drop: what it gets then, for ever.
+        pause_seconds: between two of them.
+    """
     async with trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         host = DrippingHost(f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}")
@@ -42,10 +51,10 @@ async def dripping_host() -> AsyncIterator[DrippingHost]:
             host.most_connected = max(host.most_connected, host.connected)
             try:
                 await stream.receive_some(65_536)
-                await stream.send_all(_HEAD)
+                await stream.send_all(head)
                 while True:
-                    await stream.send_all(b"x")
-                    await trio.sleep(1)
+                    await stream.send_all(drop)
+                    await trio.sleep(pause_seconds)
             except trio.BrokenResourceError:
                 pass
             finally:

@@ -23,6 +23,7 @@ import pytest
 import trio
 from addresses import LOOPBACK_FLAGS
 from api_server import ApiServer, Manifest
+from memory_limits import MemoryGroup
 from pyrage import x25519
 from ruamel.yaml import YAML
 
@@ -66,12 +67,18 @@ class Service:
         return self.log.read_text(errors="replace")
 
 
-def start_jiemi(folder: Path, *arguments: object, environment: Mapping[str, str] | None = None) -> Service:
-    """Start `jiemi ARGUMENTS`."""
+def start_jiemi(
+    folder: Path,
+    *arguments: object,
+    environment: Mapping[str, str] | None = None,
+    group: MemoryGroup | None = None,
+) -> Service:
+    """Start `jiemi ARGUMENTS`, within a limit of memory where a group is given."""
+    popen = subprocess.Popen if group is None else group.popen
     name = str(arguments[0])
     log = folder / f"{name}-{time.monotonic_ns()}.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(
+        process = popen(
             [sys.executable, "-m", "jiemi", *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -245,19 +252,27 @@ class Lab:
 
     # Services
 
-    def start(self, *arguments: object, environment: Mapping[str, str] | None = None) -> Service:
-        service = start_jiemi(self.folder, *arguments, environment=environment)
+    def start(
+        self, *arguments: object, environment: Mapping[str, str] | None = None, group: MemoryGroup | None = None
+    ) -> Service:
+        service = start_jiemi(self.folder, *arguments, environment=environment, group=group)
         self._services.append(service)
         return service
 
     def start_krapao(
-        self, *more: object, name: str = "krapao", environment: Mapping[str, str] | None = None, sops: bool = True
+        self,
+        *more: object,
+        name: str = "krapao",
+        environment: Mapping[str, str] | None = None,
+        sops: bool = True,
+        group: MemoryGroup | None = None,
     ) -> tuple[Service, str]:
         """Start Krapao; returns it with its address, once it can be reached."""
         socket = self.folder / f"{name}.sock"
         given = ("--sops", self.tools["sops"]) if sops else ()
         arguments = ("--listen", f"unix:{socket}", "--state-dir", self.folder / f"{name}-state", *LOOPBACK_FLAGS)
-        service = self.start("krapao", *arguments, "--runtime-dir", self.folder, *given, *more, environment=environment)
+        given = ("--runtime-dir", self.folder, *given)
+        service = self.start("krapao", *arguments, *given, *more, environment=environment, group=group)
         until(
             "Krapao serves",
             lambda: socket.exists() or service.process.poll() is not None,

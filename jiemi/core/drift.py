@@ -18,6 +18,12 @@ from jiemi.core.names import is_manager_name
 from jiemi.core.ownership import Ownership, ownership
 from jiemi.core.takeover import sharers
 
+_MAX_NAMES = 10
+"""Of the keys that were added to a Secret; there may be 100,000."""
+
+_LARGE = 50
+"""Of how many keys of others an observation is large."""
+
 
 class DriftKind(enum.Enum):
     CHANGED = "changed"
@@ -54,6 +60,14 @@ class Observation:
             sharers=frozenset() if deleted else sharers(metadata),
         )
 
+    def to_keep(self) -> Observation:
+        """What is kept until the loop judges it. Where that would be much, the least that makes it look itself: many
+        objects may each have a mebibyte of keys that others wrote."""
+        owned = self.owned
+        if owned is None or len(owned.foreign_keys) + len(owned.overwritten) <= _LARGE:
+            return self
+        return Observation(self.resource_version, None)
+
 
 @attrs.frozen
 class Drift:
@@ -62,7 +76,8 @@ class Drift:
     Attributes:
         kind: what.
         manager: who did it, as far as the API server keeps it; None where it does not.
-        keys: the names of the keys that were added.
+        keys: names of the keys that were added, the first few.
+        more: how many others were.
         resource_version: of the state in which it was seen; "" where the object is gone.
     """
 
@@ -70,6 +85,7 @@ class Drift:
     manager: str | None = None
     keys: tuple[str, ...] = ()
     resource_version: str = attrs.field(default="", eq=False)
+    more: int = 0
 
     def __str__(self) -> str:
         if self.kind is DriftKind.DELETED:
@@ -81,7 +97,8 @@ class Drift:
         else:
             who = "a field manager whose name has not the form of one, and so is not shown"
         if self.kind is DriftKind.ADDED:
-            return f"got the keys {', '.join(self.keys)} from {who}"
+            more = f" and {self.more} more" if self.more else ""
+            return f"got the keys {', '.join(self.keys)}{more} from {who}"
         return f"was changed by {who}"
 
 
@@ -98,10 +115,15 @@ def drift_of(entry: InventoryEntry, seen: Observation) -> Drift | None:
     # What is ours in stringData was applied by a release that left nulls there, and changes of it do not show.
     if owned.fields < entry.fields or owned.overwritten or (owned.texts and _is_secret(entry)):
         by = next(iter(owned.overwritten.values()), None) or owned.last_writer(seen.before)
-        return Drift(DriftKind.CHANGED, by, tuple(added), seen.resource_version)
+        return _with_keys(Drift(DriftKind.CHANGED, by, resource_version=seen.resource_version), added)
     if added:
-        return Drift(DriftKind.ADDED, next(iter(added.values())), tuple(added), seen.resource_version)
+        first = next(iter(added.values()))
+        return _with_keys(Drift(DriftKind.ADDED, first, resource_version=seen.resource_version), added)
     return None
+
+
+def _with_keys(drift: Drift, added: Mapping[str, str]) -> Drift:
+    return attrs.evolve(drift, keys=tuple(added)[:_MAX_NAMES], more=max(0, len(added) - _MAX_NAMES))
 
 
 def strange_keys(entry: InventoryEntry, owned: Ownership) -> Mapping[str, str]:

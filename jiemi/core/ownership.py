@@ -23,6 +23,10 @@ MANAGER = "jiemi"
 _NAME_LIMIT_CHARACTERS = 128
 """Of a field manager's name: the API server's own limit."""
 
+_MAX_OTHERS = 10
+"""Managers of an object that are remembered, those that wrote last; of those that apply it may have thousands. As many
+as the API server itself keeps apart of those that do not apply."""
+
 _CONTROLLERS_OF_THE_CLUSTER = frozenset({"kube-controller-manager"})
 """Who fills in Secrets by design: the token, certificate and namespace of a ServiceAccount's."""
 
@@ -39,7 +43,8 @@ class Ownership:
         foreign_keys: keys of `data` that are not ours, each with the manager that wrote it.
         last_other: the manager other than us that wrote last (status apart), or None.
         overwritten: keys of ours that another applied through stringData since, each with that manager.
-        others: the managers other than us, each with a text that is another after each write that changed something.
+        others: the managers other than us that wrote last, each with a text that is another after each write that
+            changed something.
         texts: how many of our fields are in stringData.
     """
 
@@ -94,6 +99,9 @@ def ownership(metadata: Mapping[str, Any]) -> Ownership:
     strange = {key: manager for key, manager in sorted(foreign.items()) if key not in our_keys}
     overwritten = {key: by for key, (time, by) in sorted(applied.items()) if key in our_keys and time > our_time}
     last_other = last[1] if last is not None else None
+    if len(others) > _MAX_OTHERS:
+        newest = sorted(others, key=lambda manager: (others[manager], manager))[-_MAX_OTHERS:]
+        others = {manager: others[manager] for manager in newest}
     return Ownership(ours, strange, last_other, overwritten or _NONE, others or _NONE, texts)
 
 

@@ -28,7 +28,7 @@ from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.metrics import Followed, MiwenMetrics
 from jiemi.miwen.object_watch import NotSynced
 from jiemi.miwen.open_repository import OpenRepository, tenant_of
-from jiemi.miwen.reconcile import Reconciler, held_credentials
+from jiemi.miwen.reconcile import Reconciler
 from jiemi.miwen.slot import Slot
 from jiemi.miwen.turn import ObjectGone, Progress, Tick, Turn
 from jiemi.rpc.contract import Head, Krapao
@@ -70,7 +70,7 @@ class DecryptorLoop:
         finally:
             self.reconciler.watch(slot.latest.meta.key, frozenset())
             self.metrics.follow(slot.latest.meta.key, None)
-            self.reconciler.budget.give_back(held_credentials(slot.latest.meta.key))
+            self.reconciler.give_back(slot.latest.meta.key)
 
     async def _run(self, slot: Slot, nursery: trio.Nursery) -> None:
         written, version = slot.take_status(), slot.latest.meta.resource_version
@@ -114,6 +114,7 @@ class DecryptorLoop:
             unwritten = await self._write(writer, status if again else tick.status, told_refusal)
             told_refusal = unwritten
             written, version = writer.written, writer.version
+            self.reconciler.count_held(decryptor.meta.key, progress, status)
             failure = unwritten or tick.failure
             self._count(slot, progress, status, failure)
             failures = failures + 1 if failure is not None else 0

@@ -114,6 +114,7 @@ class Deployment:
 
         Raises:
             JiemiError: what could not be done; the rest is.
+            NeedsMore: as `Renderer.render`.
             Superseded, ObjectGone.
         """
         try:
@@ -131,6 +132,7 @@ class Deployment:
         broken = {**self.todo.failed, **rendering.failures}
         applier = self._applier()
         resolved, refused = await applier.resolve(rendering.manifests)
+        rendering = rendering.without_manifests()
         all_read = not (broken or refused)
         self._require_allowed(resolved)
         kept = {key: entry for key, entry in before.items() if entry.file in self.todo.kept}
@@ -204,6 +206,7 @@ class Deployment:
             each for each in resolved if self.spec.target is not None or paths.get(each.key) == each.manifest.file
         ]
         resolved = [each for each in resolved if each.key in paths]
+        rendering = rendering.without_manifests()
         self._require_allowed(resolved)
         admitted, more = await self._admit(resolved, before)
         applied = await applier.apply(admitted, before) if admitted else Applied()
@@ -275,10 +278,12 @@ class Deployment:
             },
             facts=Facts(known.encryption, known.vault_address) if known.encryption is not None else None,
             full_mac=self._wants_full_mac,
+            alone=self.turn.progress.is_large,
         )
         rendering = await renderer.render(
             self.todo.render, whole=len(self.todo.render) == len(self.todo.files), on_file=slot.got_on
         )
+        self.turn.progress.is_large = not rendering.is_small
         partly = {manifest.file for manifest in rendering.manifests}
         for file in self.todo.render:
             failure = rendering.failures.get(file.path)

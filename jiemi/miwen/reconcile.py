@@ -16,7 +16,7 @@ import attrs
 import structlog
 import trio
 
-from jiemi.blocking.fair_limiter import FairLimiter, Slot
+from jiemi.blocking.fair_limiter import Bound, FairLimiter, Slot
 from jiemi.core.credential_limits import total_bytes, values_of
 from jiemi.core.decryptor import Decryptor, DecryptorSpec
 from jiemi.core.decryptor_status import DecryptorStatus, FileStatus
@@ -48,13 +48,14 @@ from jiemi.miwen.cleanup import Cleanup, set_finalizer
 from jiemi.miwen.correct import HOST_REFUSES, Corrector
 from jiemi.miwen.credentials import git_credentials
 from jiemi.miwen.deploy import Bounds, Deployment, credentials_of
-from jiemi.miwen.files import Todo, require_some, source_of, todo, wanted_files
+from jiemi.miwen.files import Todo, files_bytes, require_some, source_of, todo, wanted_files
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import Account, Kubernetes
 from jiemi.miwen.object_watch import SECRETS, NotSynced, ObjectWatches
 from jiemi.miwen.protected_objects import objects_of
 from jiemi.miwen.registry import Key, Registry, depends_on
-from jiemi.miwen.turn import ObjectGone, Tick, Turn
+from jiemi.miwen.render import NeedsMore
+from jiemi.miwen.turn import ObjectGone, Progress, Tick, Turn
 from jiemi.miwen.turned_away import no_room
 from jiemi.miwen.wait import Waiter
 from jiemi.rpc.contract import Repository
@@ -69,6 +70,9 @@ _REOPEN = frozenset(
 MAX_WORK_SECONDS = 900.0
 """The most of spec.timeout that is granted for decrypting and applying: others wait for the place meanwhile. Waiting
 for objects (spec.wait) holds none, and may take as long as the spec says."""
+
+_LARGE_ONES = Bound("large", 1)
+"""Decryptors whose files take much memory: all of them together have room for one."""
 
 _NOT_READY = frozenset({"ObjectsNotReady", "ObjectsFailed"})
 """After these, everything is applied all the same."""
@@ -450,9 +454,33 @@ class Reconciler:
         if not everything and known.current.revision == revision and is_ready(known, turn.generation):
             return known.files
         if progress.listed is None or progress.listed[:2] != (revision, turn.generation):
-            files = await wanted_files(repository, revision, spec.source)
-            progress.listed = revision, turn.generation, files
+            progress.listed = revision, turn.generation, await self._wanted_files(turn, spec, repository, revision)
         return progress.listed[2]
+
+    async def _wanted_files(
+        self, turn: Turn, spec: DecryptorSpec, repository: Repository, revision: str
+    ) -> tuple[FileStatus, ...]:
+        """The files of a revision. They count from here on: many Decryptors may hold them and wait for their turn.
+
+        Raises:
+            JiemiError: NamespaceLimitExceeded; as `wanted_files`.
+        """
+        key = turn.decryptor.meta.key
+        files = await wanted_files(repository, revision, spec.source)
+        if not self.budget.take(key[0], held_files(key), files_bytes(files)):
+            turn.progress.forget_files()
+            raise JiemiError.of(no_room(self.budget, key[0]))
+        return files
+
+    def count_held(self, key: Key, progress: Progress, known: DecryptorStatus) -> None:
+        """Count what a loop holds of files until its next tick. What there is no room for is forgotten."""
+        if not self.budget.take(key[0], held_files(key), progress.held_bytes(known)):
+            progress.forget_files()
+
+    def give_back(self, key: Key) -> None:
+        """Count nothing more for a loop."""
+        for what in (held_credentials(key), held_files(key)):
+            self.budget.give_back(what)
 
     def _todo(
         self,
@@ -545,13 +573,23 @@ class Reconciler:
             self._refresh(turn, spec)
 
     async def _run(self, turn: Turn, work: Callable[[Slot], Awaitable[None]]) -> None:
-        """Do what takes memory and may last. While it only waits for Krapao, its slot may go to another namespace."""
+        """Do what takes memory and may last. While it only waits for Krapao, its slot may go to another namespace.
+
+        What takes much memory is done by one Decryptor at a time; namespaces take turns.
+        """
 
         async def in_time(slot: Slot) -> None:
             with trio.fail_after(self._work_timeout(turn.decryptor)):
                 await work(slot)
 
-        await self.work.run(turn.decryptor.meta.namespace, in_time)
+        namespace = turn.decryptor.meta.namespace
+        if not turn.progress.is_large:
+            try:
+                await self.work.run(namespace, in_time)
+                return
+            except NeedsMore:
+                turn.progress.is_large = True
+        await self.work.run(namespace, in_time, _LARGE_ONES)
 
     def _refresh(self, turn: Turn, spec: DecryptorSpec) -> None:
         """All is deployed: say so again, if something else was said meanwhile."""
@@ -580,7 +618,7 @@ class Reconciler:
         is_planned = is_ready(known, turn.generation) and known.plan is not None and not again
         if is_planned and known.plan is not None and known.plan.revision == revision:
             return
-        files = await wanted_files(repository, revision, spec.source)
+        files = await self._wanted_files(turn, spec, repository, revision)
         if is_planned and progress.planned == (turn.generation, files):
             return
         work = todo(files, (), everything=True, failed={})
@@ -648,6 +686,11 @@ class Reconciler:
 def held_credentials(key: Key) -> tuple[str, Key]:
     """What the budget calls the credentials of a Decryptor's repository."""
     return "credentials", key
+
+
+def held_files(key: Key) -> tuple[str, Key]:
+    """What the budget calls the files that a Decryptor's loop remembers."""
+    return "files", key
 
 
 def _seconds(decryptor: Decryptor, field: str) -> float | None:

@@ -29,6 +29,10 @@ from jiemi.miwen.slot import Slot
 
 Key = tuple[str, str]
 
+_MOST_AWAITED = 100
+"""For how many objects of others, the last it asked for, one Decryptor is woken when they are free. A thousand
+Decryptors may ask for the same thousands; for the others, each asks again in its own time."""
+
 
 class Registry:
     """All Decryptors.
@@ -53,6 +57,7 @@ class Registry:
         self._dependents: defaultdict[Key, set[Key]] = defaultdict(set)
         self._users: defaultdict[Key, set[Key]] = defaultdict(set)
         self._waiting: defaultdict[ObjectKey, set[Key]] = defaultdict(set)
+        self._awaited: defaultdict[Key, dict[ObjectKey, None]] = defaultdict(dict)  # the oldest first
 
     def put(self, decryptor: Decryptor) -> None:
         """A Decryptor is there, new or changed."""
@@ -85,8 +90,8 @@ class Registry:
         self.hold(key, ())
         for each in [each for each, claimants in self._unproven.items() if key in claimants]:
             self._withdraw(key, each)
-        for waiting in self._waiting.values():
-            waiting.discard(key)
+        for each in self._awaited.pop(key, {}):
+            self._stop_waiting(key, each)
         self._wake(self._behind(key))
 
     @contextlib.contextmanager
@@ -140,7 +145,7 @@ class Registry:
             self._held[key] = frozenset(each for each in objects if self._holders.setdefault(each, key) == key)
         for each in old - self._held.get(key, frozenset()):
             self._withdraw(key, each)
-            self._wake(self._waiting.pop(each, ()))
+            self._wake_waiting(each)
 
     def keep(self, key: Key, objects: Collection[ObjectKey]) -> None:
         """Of the objects that a Decryptor has, it goes on having these."""
@@ -204,14 +209,37 @@ class Registry:
             self._give(each, rightful[0])
             self.bear_out(rightful[0], each)
         else:
-            self._wake(self._waiting.pop(each, ()))
+            self._wake_waiting(each)
+
+    def _wake_waiting(self, each: ObjectKey) -> None:
+        """An object is free: whoever did not get it looks again."""
+        waiting = self._waiting.pop(each, set())
+        for key in waiting:
+            self._awaited[key].pop(each, None)
+        self._wake(waiting)
+
+    def _wait_for(self, key: Key, each: ObjectKey) -> None:
+        awaited = self._awaited[key]
+        awaited.pop(each, None)
+        awaited[each] = None
+        self._waiting[each].add(key)
+        if len(awaited) > _MOST_AWAITED:
+            oldest = next(iter(awaited))
+            del awaited[oldest]
+            self._stop_waiting(key, oldest)
+
+    def _stop_waiting(self, key: Key, each: ObjectKey) -> None:
+        self._waiting[each].discard(key)
+        if not self._waiting[each]:
+            del self._waiting[each]
 
     def claim(self, key: Key, each: ObjectKey) -> Key | None:
         """Take an object for a Decryptor. Returns the one that has it already, or None. Who did not get it is woken
         when it is free."""
         holder = self._holders.get(each)
         if holder not in (None, key):
-            self._waiting[each].add(key)
+            if key in self._decryptors:
+                self._wait_for(key, each)
             return holder
         if key in self._decryptors:
             self._holders[each] = key

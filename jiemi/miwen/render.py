@@ -1,6 +1,9 @@
 """Files -> the objects that they describe, and what went wrong with the others.
 
 A file that can't be decrypted, and a document that is no Kubernetes object, keep nothing else from being applied.
+
+What is decrypted is in memory until it is applied, and several Decryptors are at once. So each has a small room; one
+that needs more is told so (`NeedsMore`) before anything is changed, and comes again when it is the only such one.
 """
 
 from __future__ import annotations
@@ -31,6 +34,12 @@ MAX_OBJECT_BYTES = 48 * 1024 * 1024
 """The most memory that the objects of one Decryptor may take once they are read: `{},` is three bytes in a file, and
 twenty times as many as a mapping."""
 
+SMALL_BYTES = 4 * 1024 * 1024
+"""The most that its files may decrypt to where others may take as much as they need."""
+
+SMALL_OBJECT_BYTES = 8 * 1024 * 1024
+"""The most memory that its objects may take there."""
+
 _AT_ONCE = 4
 """How many files of one Decryptor are decrypted at once."""
 
@@ -52,6 +61,10 @@ TARGET_VALUES = NestedPlaces(own=True, lacking=("apiVersion",), content=True)
 """The same, in a file that becomes a Secret."""
 
 
+class NeedsMore(Exception):
+    """The files need more memory than there is beside others. Nothing was changed."""
+
+
 @attrs.frozen
 class Rendering:
     """What became of the files.
@@ -61,12 +74,18 @@ class Rendering:
         failures: why a file is not in there, or not whole, by its path.
         facts: what was learnt of the files; None where nothing was.
         warnings: what there is to warn of in the files that were read.
+        is_small: whether there is room for them beside others.
     """
 
     manifests: tuple[Manifest, ...]
     failures: Mapping[str, Failure]
     facts: Facts | None
     warnings: tuple[FileWarning, ...] = ()
+    is_small: bool = True
+
+    def without_manifests(self) -> Rendering:
+        """The same, for who has read them: what becomes of them takes as much again."""
+        return attrs.evolve(self, manifests=())
 
 
 @attrs.frozen
@@ -82,6 +101,7 @@ class Renderer:
         recipients: by path, the patterns of the recipients that may be asked; a path that is missing may ask all.
         facts: what is known of the files so far.
         full_mac: by path, whether a file is refused whose MAC covers its encrypted values only.
+        alone: whether no other Decryptor takes more than a small room meanwhile, so that this one may.
     """
 
     repository: Repository
@@ -92,6 +112,7 @@ class Renderer:
     facts: Facts | None
     bounded_keys: Mapping[str, tuple[DecryptionKey, ...]] = attrs.field(factory=dict)
     full_mac: Callable[[str], bool] = lambda _: False
+    alone: bool = True
 
     async def render(
         self, files: Sequence[FileStatus], *, whole: bool, on_file: Callable[[], None] = lambda: None
@@ -104,6 +125,7 @@ class Renderer:
 
         Raises:
             JiemiError: what is wrong with the repository or with Krapao, and so with every file; LimitExceeded.
+            NeedsMore: it is not alone.
         """
         found: dict[str, _File] = {}
         failures: dict[str, Failure] = {}
@@ -125,7 +147,9 @@ class Renderer:
             found[file.path] = done
             if names_none:
                 address = address or done.rendered.vault_address
-            if sum(each.size for each in found.values()) > MAX_DECRYPTOR_BYTES:
+            size = sum(each.size for each in found.values())
+            self._require_room(size, SMALL_BYTES)
+            if size > MAX_DECRYPTOR_BYTES:
                 limit = f"{MAX_DECRYPTOR_BYTES // 1024**2} MiB"
                 raise JiemiError(
                     "LimitExceeded", f"the files decrypt to more than {limit} together: split the Decryptor"
@@ -133,11 +157,17 @@ class Renderer:
 
         # The first file may name the Vault server for all. So they go one by one until one has.
         await for_each(files, one, at_once=1 if names_none and address is None else _AT_ONCE)
-        in_order = {file.path: found[file.path] for file in files if file.path in found}
-        manifests, more = self._manifests(in_order, all_read=not failures)
+        size = sum(each.size for each in found.values())
+        in_order = {file.path: found.pop(file.path) for file in files if file.path in found}
+        manifests, more, held = self._manifests(in_order, all_read=not failures)
         failures |= more
         warnings = tuple(warning for path, file in in_order.items() for warning in _warnings(path, file.rendered))
-        return Rendering(manifests, failures, self._facts(list(found.values()), address, whole=whole), warnings)
+        facts = self._facts(list(in_order.values()), address, whole=whole)
+        return Rendering(manifests, failures, facts, warnings, size <= SMALL_BYTES and held <= SMALL_OBJECT_BYTES)
+
+    def _require_room(self, size: int, small: int) -> None:
+        if size > small and not self.alone:
+            raise NeedsMore
 
     async def _file(self, path: str, pinned: str | None) -> _File:
         target = self.spec.target
@@ -208,21 +238,31 @@ class Renderer:
         return failure
 
     def _manifests(
-        self, files: Mapping[str, _File], *, all_read: bool
-    ) -> tuple[tuple[Manifest, ...], dict[str, Failure]]:
+        self, files: dict[str, _File], *, all_read: bool
+    ) -> tuple[tuple[Manifest, ...], dict[str, Failure], int]:
+        """The objects, why a file has none or not all, and how much memory the objects take.
+
+        Args:
+            files: what was decrypted. Of each no more than what is known of it is left: both take too much.
+            all_read: whether these are all of them.
+        """
         manifests: list[Manifest] = []
         failures: dict[str, Failure] = {}
         values: dict[str, Mapping[str, SensitiveBytes]] = {}
         held = 0
-        for path, file in files.items():
+        for path, file in tuple(files.items()):
+            files[path] = file.emptied()
             try:
                 if self.spec.target is not None and file.of_target:
                     values[path] = target_values(
                         self.spec.target, path=path, documents=file.rendered.documents, content=file.rendered.content
                     )
+                    held += sum(map(len, values[path].values()))
+                    self._require_room(held, SMALL_OBJECT_BYTES)
                     continue
                 objects, broken = read_manifests(file.rendered.documents, path=path)
                 held += sum(held_bytes(each.body) for each in objects)
+                self._require_room(held, SMALL_OBJECT_BYTES)
                 if held > MAX_OBJECT_BYTES:
                     raise _TooMuch(path)
                 judged = [(each, self._objection(each, file.rendered)) for each in objects]
@@ -247,7 +287,7 @@ class Renderer:
                 manifests.append(manifest)
             except JiemiError as error:
                 failures |= dict.fromkeys(values, error.failure)
-        return tuple(manifests), failures
+        return tuple(manifests), failures, held
 
     def _facts(self, files: Sequence[_File], vault_address: str | None, *, whole: bool) -> Facts | None:
         said = [file.rendered.encryption for file in files if file.rendered.encrypted or file.rendered.opened]
@@ -318,3 +358,7 @@ class _File:
     def size(self) -> int:
         content = self.rendered.content
         return sum(map(len, self.rendered.documents)) + (len(content) if content is not None else 0)
+
+    def emptied(self) -> _File:
+        """The same without what was decrypted."""
+        return attrs.evolve(self, rendered=attrs.evolve(self.rendered, documents=(), content=None))

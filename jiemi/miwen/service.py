@@ -47,7 +47,7 @@ class MiwenSettings:
     Attributes:
         interval_seconds: how often each Decryptor asks for the newest revision.
         max_concurrent_deployments: how many Decryptors are decrypted and applied at once. Each holds its decrypted
-            documents in memory meanwhile (32 MiB at most). Namespaces share the slots fairly.
+            documents in memory meanwhile (4 MiB; one of them 32 MiB). Namespaces share the slots fairly.
         deploy_timeout_seconds: the longest that one of them may take.
         alive_file: touched every `ALIVE_INTERVAL_SECONDS` while the event loop runs, or None.
         policy: the operator's, or None where everything is allowed.

@@ -17,6 +17,9 @@ from jiemi.core.decryptor_status import DecryptorStatus, InventoryEntry
 from jiemi.core.drift import Observation, drift_of, is_outdated
 from jiemi.core.objects import ObjectKey
 
+_MAX_SHARERS = 20
+"""Of one object; an object may have thousands of managers. Of one that has more it is not known who they are."""
+
 _NONE: Mapping[ObjectKey, InventoryEntry] = MappingProxyType({})
 
 
@@ -75,6 +78,7 @@ class Slot:
         # What the tick found and could not deal with waits for the next one: it is no news.
         if any(key in self._seen and self._matters(key, self._seen[key]) for key in self._fresh):
             self.wake()
+        self._seen = {key: seen for key, seen in self._seen.items() if self._matters(key, seen)}
 
     def is_behind(self, decryptor: Decryptor) -> bool:
         """Whether a tick with that state works for something that is no longer wanted."""
@@ -109,7 +113,7 @@ class Slot:
     def applied(self, key: ObjectKey, resource_version: str, sharers: frozenset[str] = frozenset()) -> None:
         """An object was applied; what is older than that is of no interest."""
         self._applied[key] = resource_version
-        self._sharers[key] = sharers
+        self._set_sharers(key, sharers)
         # What another wrote right after us may be seen before the answer arrives.
         if key in self._seen and is_outdated(self._seen[key], resource_version):
             del self._seen[key]
@@ -119,15 +123,18 @@ class Slot:
         """A watch showed an object."""
         entry = self._inventory.get(key)
         if not is_outdated(seen, self._applied.get(key, "")):
-            self._sharers[key] = seen.sharers
+            self._set_sharers(key, seen.sharers)
         if seen.owned is not None and (entry is None or drift_of(entry, seen) is None):
             self._others[key] = seen.owned.others
         seen = self.with_before(key, seen)
-        self._seen[key] = seen
         if self._ticking:
+            self._seen[key] = seen.to_keep()
             self._fresh.add(key)
         elif self._matters(key, seen):
+            self._seen[key] = seen.to_keep()
             self.wake()
+        else:
+            self._seen.pop(key, None)
 
     def with_before(self, key: ObjectKey, seen: Observation) -> Observation:
         """An observation with the managers that the object had when it was as it should be."""
@@ -136,6 +143,12 @@ class Slot:
     def sharers(self, key: ObjectKey) -> frozenset[str] | None:
         """The managers that held fields of an object together with us when it was seen last; None: it was not seen."""
         return self._sharers.get(key)
+
+    def _set_sharers(self, key: ObjectKey, sharers: frozenset[str]) -> None:
+        if len(sharers) <= _MAX_SHARERS:
+            self._sharers[key] = sharers
+        else:
+            self._sharers.pop(key, None)
 
     def version(self, key: ObjectKey) -> str:
         """The resourceVersion as which an object was applied last; "" where it was not, since the start."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Literal
 
@@ -14,9 +15,13 @@ from jiemi.core.errors import Failure
 from jiemi.core.inventory import by_key
 from jiemi.core.objects import ObjectKey, ObjectRef
 from jiemi.miwen.fights import Fights
+from jiemi.miwen.files import files_bytes
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.open_repository import OpenRepository
 from jiemi.miwen.slot import Slot
+
+_FAILURE_BYTES = 300
+"""What a file's failure takes beside its message, with its place in the progress."""
 
 
 class ObjectGone(Exception):
@@ -62,6 +67,7 @@ class Progress:
         watched: whether the objects were compared with what the watches show, since the start.
         ready_at: when the applied objects were found ready last (trio's clock), or None.
         waiting_since: when the applied objects began to be waited for (trio's clock), or None.
+        is_large: whether the files take so much memory that no two such Decryptors are decrypted at once.
         planned: generation and files that status.plan is about; None where that is not certain.
     """
 
@@ -78,7 +84,26 @@ class Progress:
     watched: bool = False
     ready_at: float | None = None
     waiting_since: float | None = None
+    is_large: bool = False
     planned: tuple[int, tuple[FileStatus, ...]] | None = None
+
+    def held_bytes(self, known: DecryptorStatus) -> int:
+        """About how much memory is held of files, beside that of the status.
+
+        Args:
+            known: the status.
+        """
+        size = sum(_FAILURE_BYTES + sys.getsizeof(failure.message) for failure in self.failed.values())
+        if self.listed is not None and self.listed[2] == known.files:
+            self.listed = (*self.listed[:2], known.files)
+        elif self.listed is not None:
+            size += files_bytes(self.listed[2])
+        return size + (files_bytes(self.planned[1]) if self.planned is not None else 0)
+
+    def forget_files(self) -> None:
+        """Forget what can be asked for again."""
+        self.listed = self.planned = None
+        self.failed.clear()
 
 
 @attrs.define

@@ -196,7 +196,7 @@ def no_room(budget: MemoryBudget, namespace: str) -> Failure:
     """Why a Decryptor of a namespace gets no memory. It names no number that changes from one time to the next."""
     return Failure(
         "NamespaceLimitExceeded",
-        f"the Decryptors of namespace {namespace}, with their statuses and credentials, take the memory that Miwen "
-        f"grants one namespace: {budget.share_bytes // MEBIBYTE} MiB, or less where many namespaces share "
-        f"{budget.total_bytes // MEBIBYTE} MiB",
+        f"the Decryptors of namespace {namespace}, with their statuses, credentials and lists of files, take the "
+        f"memory that Miwen grants one namespace: {budget.share_bytes // MEBIBYTE} MiB, or less where many namespaces "
+        f"share {budget.total_bytes // MEBIBYTE} MiB",
     )

@@ -71,6 +71,8 @@ async def _run_all(inbox: trio.MemoryReceiveChannel[Callable[[], Awaitable[None]
     async with trio.open_nursery() as nursery:
         async for function in inbox:
             nursery.start_soon(function)
+            # What it comes to, an answer with its permit, would otherwise last until the repository's next call.
+            del function
         nursery.cancel_scope.cancel()
 
 

@@ -35,7 +35,7 @@ from jiemi.rpc.holder import Budget
 from jiemi.rpc.limits import Account, Limits
 from jiemi.rpc.places import Guest, hall, lobby
 from jiemi.rpc.rare_log import rare_log
-from jiemi.rpc.session_secret import SessionSecretError, is_one_of, read_secret_file
+from jiemi.rpc.session_secret import SessionSecretError, digest, is_one_of, read_secret_file
 from jiemi.rpc.sockets import Peer, notice_a_peer_that_is_gone, open_listeners, peer_of
 from jiemi.rpc.targets import Bootstrap
 
@@ -54,7 +54,7 @@ _RETIRE_SECONDS = 60.0
 """For those of a connection that is gone; what is left then ends at once."""
 
 _IDLE_LOOKS = 4
-"""How often in the time after which an idle session is closed it is looked at."""
+"""How often in the time after which an idle session is closed it is looked at, and whether its secret still holds."""
 
 _MAX_ANSWER_BYTES = 2 * codec.MAX_MESSAGE_BYTES
 """More than any message of this end's."""
@@ -155,9 +155,21 @@ class _Port:
                 "Krapao asks for a session secret, and none was sent: start Miwen with --session-secret or "
                 "--session-secret-file (a Miwen that has neither flag is of an older release; upgrade it)",
             )
-        if not is_one_of(secret, accepted):
+        if not is_one_of(digest(secret), accepted):
             return Failure("KrapaoAccessDenied", "the session secret that was sent is not the one that Krapao has")
         return None
+
+    def is_withdrawn(self, shown: bytes) -> bool:
+        """Whether a secret, by its digest, was taken out of the file since it was shown. While the file can't be read,
+        that is not known: nobody new gets in, and who is in stays."""
+        if self._secret_file is None:
+            return False
+        try:
+            accepted = read_secret_file(self._secret_file)
+        except SessionSecretError as error:
+            self.log.warning("session_secret_unreadable", error=str(error))
+            return False
+        return not is_one_of(shown, accepted)
 
 
 class _Connection:
@@ -178,6 +190,7 @@ class _Connection:
         self._retirement = trio.Event()
         self._session_opened = trio.Event()
         self._opening = False
+        self._shown: bytes | None = None
         self._bootstrap = Bootstrap(self)
         self._guest = Guest(peer.host, peer.is_local, trio.current_time(), self.cut_off, self._owns)
 
@@ -233,7 +246,8 @@ class _Connection:
         await trio.lowlevel.checkpoint()  # everybody else's turn
 
     async def _watch_time(self) -> None:
-        """Close the connection where it opens no session in time, or has one and does nothing with it."""
+        """Close the connection where it opens no session in time, has one and does nothing with it, or has it by a
+        secret that is none any more."""
         with trio.move_on_after(self.limits.handshake_seconds) as scope:
             await self._session_opened.wait()
         if scope.cancelled_caught:
@@ -246,6 +260,9 @@ class _Connection:
             if now - self._guest.idle_since >= self.limits.idle_seconds:
                 _log.debug("idle_session_closed", peer=self._peer.host)
                 self._gate_scope.cancel()
+                return
+            if self._shown is not None and self._port.is_withdrawn(self._shown):
+                self.cut_off("its session secret is not Krapao's any more")
                 return
 
     def _owns(self) -> bool:
@@ -269,6 +286,7 @@ class _Connection:
             self._nursery.start_soon(self._say_farewell)
             return Failure("KrapaoUnavailable", "Krapao has as many sessions open as it takes"), False
         self._port.lobby.leave(self._guest)
+        self._shown = digest(secret) if secret is not None and self._port.wants_secret else None
         self._session_opened.set()
         self._gate.open()
         return None, self._port.wants_secret

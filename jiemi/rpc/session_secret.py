@@ -5,7 +5,8 @@ keeps out strangers who reach the port, and not who can listen on the network be
 
 Its file has one secret a line, and is read each time that one is needed, so that a change is taken up without a
 restart. Krapao takes any of the lines, and Miwen sends the first: to change it, write the new one above the old, wait
-until both ends have the file, and take the old one out.
+until both ends have the file, and take the old one out. Within half a minute Krapao then ends the sessions that were
+opened with the old one (an honest client connects again with the new); so a secret that leaked is of no more use.
 """
 
 from __future__ import annotations
@@ -77,13 +78,13 @@ def parse_secrets(data: bytes, name: str) -> tuple[SensitiveText, ...]:
     return tuple(SensitiveText(line) for line in found)
 
 
-def is_one_of(given: str, accepted: Sequence[SensitiveText]) -> bool:
-    """Whether a text is one of the secrets. Takes as long for every text of a length."""
-    digest = _digest(given)
-    matches = [hmac.compare_digest(digest, _digest(each.reveal())) for each in accepted]
+def is_one_of(given: bytes, accepted: Sequence[SensitiveText]) -> bool:
+    """Whether a text, by its `digest`, is one of the secrets. Takes as long for every text."""
+    matches = [hmac.compare_digest(given, digest(each.reveal())) for each in accepted]
     return any(matches)
 
 
-def _digest(text: str) -> bytes:
+def digest(text: str) -> bytes:
+    """What stands for a secret where it is compared, and where it is remembered."""
     # Of equal length for all, as compare_digest tells the length.
     return hashlib.sha256(text.encode("utf-8", "replace")).digest()

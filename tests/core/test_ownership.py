@@ -363,3 +363,19 @@ def test_another_that_writes_after_us_shows_as_fewer_fields_or_foreign_keys(
     lost = {key for key in applied if written.get(key) != applied[key]}
     if applied:
         assert after.fields == before.fields - len(lost)
+
+
+def test_of_thousands_of_managers_those_that_wrote_last_are_remembered() -> None:
+    entries = [
+        {
+            "manager": f"m{number}",
+            "operation": "Apply",
+            "time": f"2026-11-24T03:{number // 60:02}:{number % 60:02}Z",
+            "fieldsV1": {"f:data": {f"f:k{number}": {}}},
+        }
+        for number in range(3_000)
+    ]
+    found = ownership({"managedFields": entries})
+    assert (set(found.others), found.last_other) == ({f"m{number}" for number in range(2_990, 3_000)}, "m2999")
+    entries[5]["time"] = "2026-11-24T04:00:00Z"
+    assert ownership({"managedFields": entries}).last_writer(found.others) == "m5"

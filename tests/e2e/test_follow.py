@@ -160,7 +160,7 @@ def test_fifty_decryptors_of_one_repository_share_its_clone_and_write_nothing_wh
     files = {f"s{number}.yaml": lab.encrypt(_secret(f"s{number}", greeting="one")) for number in range(count)}
     first = repository.commit(files)
     _, address = lab.start_krapao(name="fifty")
-    lab.start_miwen(address, name, interval="2s")
+    lab.start_miwen(address, name, interval="1s")
     lab.git.forget_hits()
     for number in range(count):
         lab.admin.apply(lab.decryptor(name, f"d{number}", repository.url, file=f"s{number}.yaml")).ok()
@@ -170,14 +170,15 @@ def test_fifty_decryptors_of_one_repository_share_its_clone_and_write_nothing_wh
 
     before = _writes(lab)
     listings = _clones(lab, repository, Asked.LS_REFS) + _clones(lab, repository, Asked.REFS)
-    time.sleep(60)
+    intervals = 30
+    time.sleep(intervals)
     assert _writes(lab) == before
     asked = _clones(lab, repository, Asked.LS_REFS) + _clones(lab, repository, Asked.REFS) - listings
-    assert 0 < asked <= 60 / 2 * 2 * 2, "at most two questions an interval, of at most two requests each"
+    assert 0 < asked <= intervals * 2 * 2, "at most two questions an interval, of at most two requests each"
 
     second = repository.commit({"s0.yaml": lab.encrypt(_secret("s0", greeting="two"))})
     lab.until_synced(name, "d0", second)
     assert _clones(lab, repository, Asked.FETCH) == 2
     assert lab.data(name, "s0") == {"greeting": "two"}
-    time.sleep(5)  # two intervals: everyone has seen it
+    time.sleep(2.5)  # two intervals: everyone has seen it
     assert {lab.status(name, f"d{number}")["current"]["revision"] for number in range(1, count)} == {first}

@@ -20,7 +20,7 @@ from typing import Any
 import attrs
 import pytest
 from api_server import Answer
-from deploy_manifests import DEPLOY, read_yaml
+from deploy_manifests import shipped_limit_bytes
 from e2e_lab import Lab, Repository, Service, until
 from memory_limits import MemoryGroup, memory_group
 
@@ -36,15 +36,6 @@ _PATIENCE_SECONDS = 240.0
 what was measured is printed."""
 
 
-def _shipped_limit_bytes() -> int:
-    """The memory limit of Miwen's container in deploy/miwen.yaml."""
-    [deployment] = [each for each in read_yaml(DEPLOY / "miwen.yaml") if each["kind"] == "Deployment"]
-    [container] = deployment["spec"]["template"]["spec"]["containers"]
-    text: str = container["resources"]["limits"]["memory"]
-    assert text.endswith("Mi")
-    return int(text.removesuffix("Mi")) * _MEBIBYTE
-
-
 @attrs.frozen
 class Greedy:
     """What a greedy namespace holds.
@@ -52,12 +43,14 @@ class Greedy:
     Attributes:
         decryptors: by name: what each has in its spec beside the usual, in its metadata, and as its status.
         secrets: values by the Secret's name.
+        files: of the repository that its Decryptors follow; where there are none, one that has no file for them.
         reasons: what its Decryptors may say in the end.
     """
 
     decryptors: Mapping[str, Mapping[str, Any]]
     reasons: frozenset[str]
     secrets: Mapping[str, Mapping[str, bytes]] = attrs.field(factory=dict)
+    files: Mapping[str, bytes] = attrs.field(factory=dict)
 
 
 def _git(name: str, keys: Mapping[str, str]) -> dict[str, Any]:
@@ -69,6 +62,18 @@ def _git(name: str, keys: Mapping[str, str]) -> dict[str, Any]:
 def _pgp(text: str) -> dict[str, Any]:
     return {"provider": {"pgp": {"privateKey": {"literal": text}}}}
 
+
+def _large_file(name: str) -> bytes:
+    """A plain manifest of a mebibyte that reads as seven."""
+    text = "x" * (_MEBIBYTE - 4096)
+    more = "".join(f"  b{number}: *text\n" for number in range(6))
+    return f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata:\n  a: &text {text}\n{more}".encode()
+
+
+_FOLDER = "/".join(["f" * 250] * 14)
+"""Of files whose paths are nearly as long as a path can be."""
+
+_ALL_FILES: dict[str, Any] = {"source": {"files": ["**"]}}
 
 _FOUR = ("username", "token", "ssh", "knownHosts")
 
@@ -115,6 +120,21 @@ ATTACKS: dict[str, Callable[[], Greedy]] = {
             }
             for n in range(40)
         },
+    ),
+    "one Secret of fifty thousand keys": lambda: Greedy(
+        {f"d{n}": {"repository": _git("keys", {"token": f"{n:x}", "ssh": f"{n + 1:x}"})} for n in range(300)},
+        _SERVED,
+        {"keys": {f"{n:x}": b"v" if n < 400 else b"" for n in range(50_000)}},
+    ),
+    "files of thirty-two mebibytes each": lambda: Greedy(
+        {f"d{n}": _ALL_FILES for n in range(8)},
+        frozenset({"ApplyRejected", "ObjectClaimed", "Reconciling"}),
+        files={f"{name}.yaml": _large_file(name) for name in ("a", "b", "c", "d")},
+    ),
+    "thousands of long paths that wait": lambda: Greedy(
+        {f"d{n}": {**_ALL_FILES, "spec": {"dependsOn": [{"name": "nothing"}]}} for n in range(120)},
+        frozenset({"DependencyNotReady", "NamespaceLimitExceeded"}),
+        files={f"{_FOLDER}/{number}.yaml": b"" for number in range(1_000)},
     ),
     "literals of a mebibyte": lambda: Greedy(
         {f"d{n}": _pgp(f"{n:08}" * (_MEBIBYTE // 8)) for n in range(225)}, frozenset({"InvalidSpec"})
@@ -210,8 +230,11 @@ def _put(lab: Lab, greedy: Greedy, url: str) -> None:
 
     def make(item: tuple[str, Mapping[str, Any]]) -> None:
         name, more = item
-        given = {key: more[key] for key in ("provider", "repository") if key in more}
+        given = {key: more[key] for key in ("provider", "repository", "source") if key in more}
         manifest = lab.decryptor(GREEDY, name, url, file="nothing.yaml", **given)
+        manifest["spec"] |= more.get("spec") or {}
+        if "source" in more:
+            del manifest["spec"]["source"]["fileToDecrypt"]
         manifest["metadata"]["annotations"] = more.get("annotations") or {}
         made = lab.admin.call("POST", _DECRYPTORS.format(GREEDY), manifest).ok()
         if "status" in more:
@@ -263,7 +286,11 @@ def _miwen(scene: Scene, group: MemoryGroup, log: Path) -> Iterator[Service]:
         service.end()
 
 
-_QUICK = ("one Secret of a mebibyte, four times each", "credentials of the largest size each")
+_QUICK = (
+    "one Secret of a mebibyte, four times each",
+    "credentials of the largest size each",
+    "thousands of long paths that wait",
+)
 """The others take the API server minutes: `just soak-memory` runs them."""
 
 
@@ -276,11 +303,14 @@ def test_a_greedy_namespace_ends_nobody_else(scene: Scene, name: str, tmp_path: 
     lab.admin.call("DELETE", f"/api/v1/namespaces/{HONEST}/secrets/app")
     revision = scene.repository.commit({"secret.enc.yaml": lab.encrypt(_secret("one"))})
     try:
-        _put(lab, greedy, scene.readable)
+        _put(lab, greedy, lab.repository(greedy.files).url if greedy.files else scene.readable)
         honest = lab.decryptor(HONEST, "app", scene.repository.url)
         honest["spec"]["interval"] = "1s"
         lab.admin.apply(honest).ok()
-        with memory_group(_shipped_limit_bytes()) as group, _miwen(scene, group, tmp_path / "miwen.log") as service:
+        with (
+            memory_group(shipped_limit_bytes("miwen.yaml")) as group,
+            _miwen(scene, group, tmp_path / "miwen.log") as service,
+        ):
 
             def synced(wanted: str) -> bool:
                 assert service.process.poll() is None, (group.kills, group.peak_bytes, service.log_text()[-2000:])

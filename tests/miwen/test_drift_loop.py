@@ -115,6 +115,37 @@ async def test_drift_during_a_tick_is_corrected_after_it(world: World, autojump_
         assert world.data() == {"greeting": "one"}
 
 
+async def test_a_multitude_of_keys_of_others_is_put_right_and_told_in_few_words(
+    world: World, autojump_clock: MockClock
+) -> None:
+    """Whenever they come: what is kept of each change until it is judged is little."""
+    many = {f"k{number:03}": encoded("theirs") for number in range(300)}
+    world.origin.commit({"other.yaml": [secret("other", a="one")]})
+    world.add(source={"repository": {"url": URL}, "files": ["*.yaml"]})
+    async with miwen(world):
+        world.cluster.edit("Secret", "default", "app", manager="vault-injector", data=many)
+        await trio.sleep(SOON)
+        assert world.data() == {"greeting": "one"}
+        world.krapao.gate = trio.Event()
+        world.origin.commit({"other.yaml": [secret("other", a="two")]})
+        world.cluster.edit("Decryptor", "default", "app", api_version="jiemi.cr/v1alpha1", spec={"interval": "1h"})
+        await settle()
+        world.cluster.edit("Secret", "default", "app", manager="vault-injector", data=many)
+        await settle()
+        world.krapao.gate.set()
+        await trio.sleep(SOON)
+        assert world.data("other") == {"a": "two"}
+        assert world.data() == {"greeting": "one"}
+        names = ", ".join(sorted(many)[:10])
+        told = f"got the keys {names} and 290 more from field manager vault-injector; it is applied again"
+        assert set(notes(world, "Drifted")) == {f"Drifted: Secret default/app {told}"}
+        assert not world.condition("Drifted")
+        # What others may have does not cause looks for ever.
+        before = world.cluster.version, world.heads()
+        await trio.sleep(100)
+        assert (world.cluster.version, world.heads()) == before
+
+
 # --- fights
 
 

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 import trio
 from fakes.krapao import RIGHT_KEY
+from fakes.kubernetes import FakeObjects
 from miwen_harness import FILE, URL, World, miwen, secret, settle
 from trio.testing import MockClock
 
 from jiemi.core.credential_limits import DEFAULT_BYTES, LIMITS_BYTES, MAX_TOGETHER_BYTES
 from jiemi.core.decryptor import API_VERSION, FINALIZER, KIND, PLURAL
-from jiemi.core.errors import JiemiError
+from jiemi.core.errors import Failure, JiemiError
+from jiemi.miwen import render
 from jiemi.miwen.decryptors import BASE_BYTES
 
 _REASON = "NamespaceLimitExceeded"
@@ -236,3 +238,93 @@ async def test_one_that_there_is_room_for_and_that_can_not_be_read_is_tried_agai
         assert world.kubernetes.requests.snapshot().requests["get", PLURAL] - before <= 30 / 5 + 1
         await trio.sleep(120)
         assert _reasons(world, "d3") == ["Synced"]
+
+
+@pytest.mark.parametrize("limit", ["SMALL_BYTES", "SMALL_OBJECT_BYTES"])
+@pytest.mark.parametrize("of", ["files", "targets"])
+async def test_those_whose_files_take_much_memory_are_applied_one_at_a_time_and_namespaces_take_turns(
+    world: World, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch, limit: str, of: str
+) -> None:
+    monkeypatch.setattr(render, limit, 20_000)
+    real_apply = FakeObjects.apply
+    applying: list[str] = []
+    large_at_once, small_beside = [], 0
+    order: list[str] = []
+
+    async def apply(self: FakeObjects, manifest: Any, **options: Any) -> Any:
+        nonlocal small_beside
+        name = manifest["metadata"]["name"]
+        applying.append(name)
+        order.append(name)
+        large = [each for each in applying if each.startswith("large")]
+        large_at_once.append(len(large))
+        small_beside += bool(large) and len(large) < len(applying)
+        await trio.sleep(10)
+        applying.remove(name)
+        return await real_apply(self, manifest, **options)
+
+    monkeypatch.setattr(FakeObjects, "apply", apply)
+    world.cluster.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}})
+    names = {"default": ["large0", "large1", "large2", "large3", "small0", "small1"], "team": ["large4", "small2"]}
+    for namespace, of_namespace in names.items():
+        for name in of_namespace:
+            text = "x" * (30_000 if name.startswith("large") else 10)
+            world.origin.commit({f"{name}.yaml": [secret(name, namespace, greeting=text)]})
+            target = {"name": name, "key": "file"} if of == "targets" else None
+            source = {"repository": {"url": URL}, "fileToDecrypt": f"{name}.yaml"}
+            world.add(name, namespace, source=source, target=target)
+    async with miwen(world):
+        await trio.sleep(170)
+        for namespace, of_namespace in names.items():
+            assert set(_reasons(world, *of_namespace, namespace=namespace)) == {"Synced"}
+        large = [name for name in order if name.startswith("large")]
+        assert (max(large_at_once), large.index("large4") <= 2, small_beside > 0) == (1, True, True)
+        # What is known to be large is not decrypted for nothing.
+        before = world.renders()
+        world.origin.commit({"large0.yaml": [secret("large0", greeting="y" * 30_000)]})
+        await trio.sleep(400)
+        assert world.renders() - before == 1
+        assert set(_reasons(world, "large0")) == {"Synced"}
+
+
+async def test_long_lists_of_files_count_while_they_are_held_and_those_beyond_say_so(
+    world: World, autojump_clock: MockClock
+) -> None:
+    """Though nothing of them is in any status: these wait for another Decryptor."""
+    folder = "/".join(["f" * 200] * 15)
+    world.origin.commit({f"{folder}/{number}.yaml": [] for number in range(100)})
+    world.cluster.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}})
+    world.add("other", namespace="team")
+    listing = {"repository": {"url": URL}, "files": ["**"]}
+    for number in range(4):
+        world.add(f"d{number}", source=listing, dependsOn=[{"name": "nothing"}])
+    room = 4 * (BASE_BYTES + 10_000) + 2 * 100 * (len(folder) + 500)
+    async with miwen(world, decryptor_memory_bytes=3 * room):
+        await trio.sleep(5)
+        found = _reasons(world, *(f"d{n}" for n in range(4)))
+        assert sorted(found) == ["DependencyNotReady"] * 2 + [_REASON] * 2
+        assert _reasons(world, "other", namespace="team") == ["Synced"]
+        for number in range(4):
+            if found[number] != _REASON:
+                world.delete(f"d{number}")
+        await trio.sleep(1_000)
+        left = [f"d{number}" for number in range(4) if found[number] == _REASON]
+        assert _reasons(world, *left) == ["DependencyNotReady"] * 2
+
+
+async def test_what_is_known_of_broken_files_is_forgotten_where_there_is_no_room_for_it(
+    world: World, autojump_clock: MockClock
+) -> None:
+    broken = Failure("MacMismatch", "x" * 3_000)
+    world.origin.commit({f"{number}.yaml": broken for number in range(100)}, remove=[FILE])
+    listing = {"repository": {"url": URL}, "files": ["*.yaml"]}
+    world.add(source=listing)
+    for room, again in ((BASE_BYTES + 500_000, 0), (BASE_BYTES + 100_000, 100)):
+        async with miwen(world, decryptor_memory_bytes=3 * room):
+            await trio.sleep(5)
+            assert _reasons(world, "app") == ["MacMismatch"]
+            before = world.renders()
+            world.origin.commit({"unrelated": []})
+            await trio.sleep(400)
+            assert _reasons(world, "app") == ["MacMismatch"]
+            assert (world.renders() - before) // 2 <= again <= world.renders() - before

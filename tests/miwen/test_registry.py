@@ -178,6 +178,26 @@ def test_who_did_not_get_an_object_is_woken_once_it_is_free() -> None:
         assert registry.claim(B, X) is None
 
 
+def test_who_asks_for_thousands_of_objects_of_others_waits_for_the_last_hundred_only() -> None:
+    registry = Registry()
+    objects = [obj(f"o{number}") for number in range(1_000)]
+    with following(registry, decryptor(A), decryptor(B), decryptor(C)) as watched:
+        registry.hold(A, objects)
+        for _ in range(3):  # ticks
+            for key in (B, C):
+                assert [registry.claim(key, each) for each in objects] == [A] * 1_000
+        assert sum(map(len, registry._waiting.values())) == 200
+        registry.hold(A, objects[1:])
+        assert watched.woken() == set()
+        registry.remove(C)
+        registry.hold(A, objects[1:-1])
+        assert watched.woken() == {B}
+        assert registry.claim(B, objects[0]) is None
+        registry.remove(B)
+        assert not registry._waiting
+        assert not registry._awaited
+
+
 def test_a_loop_that_still_ends_takes_nothing_for_one_that_is_gone() -> None:
     registry = Registry()
     registry.put(decryptor(A))

@@ -199,6 +199,21 @@ def test_a_deletion_a_change_and_a_new_key_are_drift(seen: Observation) -> None:
     assert slot.take_seen() == {KEY: seen}
 
 
+def test_nothing_is_kept_of_what_is_as_it_was_applied_and_little_of_what_is_not() -> None:
+    """Thousands of objects may each have a mebibyte of keys and managers of others."""
+    keys = {f"key-{number}" * 20: "vault-injector" for number in range(10_000)}
+    kept = attrs.evolve(ENTRY, kept_keys=tuple(keys))
+    slot = resting(kept)
+    slot.see(KEY, Observation("20", Ownership(5, keys, "vault-injector"), sharers=frozenset(keys)))
+    assert (slot._seen, slot.sharers(KEY), is_woken(slot)) == ({}, None, False)
+    slot.see(KEY, Observation("21", Ownership(5, {**keys, "more": "x"}, "x")))
+    assert (slot.take_seen(), is_woken(slot)) == ({KEY: Observation("21", None)}, True)
+    slot.begin_tick()
+    slot.see(KEY, Observation("22", Ownership(5, keys, "vault-injector")))
+    slot.end_tick()
+    assert slot.take_seen() == {KEY: Observation("22", None)}, "it is looked at again, not believed to be gone"
+
+
 def test_of_many_events_the_newest_counts() -> None:
     slot = resting(ENTRY)
     for version in range(20, 30):

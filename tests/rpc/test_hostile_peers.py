@@ -23,10 +23,10 @@ import attrs
 import pytest
 import trio
 from addresses import LOOPBACK_FLAGS
+from deploy_manifests import shipped_limit_bytes
 from memory_limits import MemoryGroup, memory_group
 from rpc import hostile_peer
 from rpc.port_attacks import ATTACKS, MEBIBYTE, Attack, End, Scene, table
-from ruamel.yaml import YAML
 
 from jiemi.core.reference import with_tables
 from jiemi.rpc.address import UnixAddress
@@ -45,14 +45,6 @@ HONEST_CPU_SECONDS = 5.0
 clock's, because that says the same on a machine that others use too."""
 
 ENDED_SECONDS = 180.0
-
-
-def shipped_limit_bytes() -> int:
-    with (ROOT / "deploy" / "repository.yaml").open() as stream:
-        (workload,) = [each for each in YAML(typ="safe").load_all(stream) if each["kind"] == "StatefulSet"]
-    text: str = workload["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"]
-    assert text.endswith("Gi")
-    return int(text.removesuffix("Gi")) * 1024**3
 
 
 @attrs.define
@@ -83,7 +75,7 @@ class Victim:
 def victim() -> Iterator[Victim]:
     with (
         tempfile.TemporaryDirectory(prefix="jiemi-port-", dir="/dev/shm") as name,
-        memory_group(shipped_limit_bytes()) as group,
+        memory_group(shipped_limit_bytes("repository.yaml")) as group,
         socket.create_server(("127.0.0.1", 0), backlog=1_000) as silent,
     ):
         folder = Path(name)

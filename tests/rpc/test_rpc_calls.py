@@ -359,6 +359,29 @@ async def test_answers_beyond_the_bytes_in_flight_wait_for_their_turn(tmp_path: 
         assert taken == {"f.yaml": 20, "large.yaml": 3}
 
 
+async def test_answers_that_were_taken_count_no_more_though_their_repositories_stay_open(tmp_path: Path) -> None:
+    """As with Decryptors: one call each, then nothing for minutes. The last answer of each must not be kept for it."""
+    async with pair(tmp_path, limits=Limits(bytes_in_flight=MEBIBYTE)) as it:
+        revision = it.origin.commit({"f.yaml": ["x" * 400_000]})
+        rendered = 0
+        over = trio.Event()
+
+        async def one() -> None:
+            nonlocal rendered
+            async with it.client.open(SOURCE, NOBODY) as repository:
+                await repository.head(max_age_seconds=60)
+                with trio.fail_after(DEADLINE_SECONDS):
+                    await repository.render(request(revision))
+                rendered += 1
+                await over.wait()
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(12):
+                nursery.start_soon(one)
+            await until(lambda: rendered == 12, "the last answer")
+            over.set()
+
+
 async def test_requests_beyond_the_bytes_in_flight_are_told_so(tmp_path: Path) -> None:
     async with pair(tmp_path, limits=Limits(bytes_in_flight=MEBIBYTE)) as it:
         revision = it.origin.commit({"f.yaml": []})

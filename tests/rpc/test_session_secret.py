@@ -32,7 +32,7 @@ from jiemi.rpc.bridge import Bridge, open_bridge
 from jiemi.rpc.client import ClientSettings, KrapaoClient, SecretSource, connect
 from jiemi.rpc.contract import GitCredentials, Head
 from jiemi.rpc.server import Limits, serve
-from jiemi.rpc.session_secret import SessionSecretError, is_one_of, make_secret, parse_secrets, read_secret_file
+from jiemi.rpc.session_secret import SessionSecretError, digest, is_one_of, make_secret, parse_secrets, read_secret_file
 from jiemi.rpc.sockets import Peer
 
 NOBODY = GitCredentials()
@@ -133,11 +133,44 @@ async def test_a_changed_file_is_taken_up_and_in_between_both_secrets_are_good(t
         it.file.write_text(WRONG)
         async with it.client(RIGHT, settings=IMPATIENT) as client:
             await refused(lambda: it.head(client))
-        # A session that is open stays.
-        assert await held.head(max_age_seconds=0) == Head(it.revision)
         it.file.unlink()
         async with it.client(WRONG, settings=IMPATIENT) as client:
             assert "its own session secret" in await refused(lambda: it.head(client))
+
+
+async def test_a_session_ends_once_its_secret_is_taken_out_and_not_before(tmp_path: Path) -> None:
+    """Not where the file can't be read either. Who has the new secret by then goes on without a word."""
+    shown = [RIGHT]
+
+    async def give() -> SensitiveText:
+        return SensitiveText(shown[0])
+
+    with structlog.testing.capture_logs() as logs:
+        async with (
+            port(tmp_path, limits=Limits(idle_seconds=0.4)) as it,
+            connect(it.address, bridge=it.bridge, settings=QUICK, secret=give) as honest,
+            it.client(RIGHT, settings=IMPATIENT) as thief,
+            honest.open(SOURCE, NOBODY) as repository,
+            thief.open(SOURCE, NOBODY) as stolen,
+        ):
+            for each in (repository, stolen):
+                assert await each.head(max_age_seconds=0) == Head(it.revision)
+            sessions = honest._connection, thief._connection
+            for content in (f"{WRONG}\n{RIGHT}\n", "short", None):
+                if content is None:
+                    it.file.unlink()
+                else:
+                    it.file.write_text(content)
+                await trio.sleep(0.5)  # five looks
+                assert (honest._connection, thief._connection) == sessions
+            shown[0] = WRONG
+            it.file.write_text(WRONG)
+            await until(lambda: thief._connection is None, "the end of the session whose secret is none any more")
+            await refused(lambda: stolen.head(max_age_seconds=0))
+            await until(lambda: honest._connection not in (None, sessions[0]), "a session by the new secret")
+            assert await repository.head(max_age_seconds=0) == Head(it.revision)
+    assert any("is not Krapao's any more" in line.get("why", "") for line in logs)
+    assert "canary" not in repr(logs)
 
 
 async def test_a_client_that_was_refused_gets_in_by_itself_once_its_secret_is_right(tmp_path: Path) -> None:
@@ -397,8 +430,8 @@ def test_any_content_gives_secrets_or_the_one_error(content: bytes) -> None:
     except SessionSecretError:
         return
     assert all(16 <= len(each.reveal()) <= 1_024 for each in found)
-    assert all(is_one_of(each.reveal(), found) for each in found)
-    assert not is_one_of(hashlib.sha256(content).hexdigest(), found)
+    assert all(is_one_of(digest(each.reveal()), found) for each in found)
+    assert not is_one_of(digest(hashlib.sha256(content).hexdigest()), found)
 
 
 # The commands

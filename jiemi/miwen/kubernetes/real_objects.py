@@ -30,6 +30,10 @@ METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, a
 
 _APPLY = "application/apply-patch+yaml"
 
+MAX_BODY_BYTES = 3 * 1024 * 1024
+"""The largest body of a request that an API server reads (MaxRequestBodyBytes in k8s.io/apiserver's pkg/server). A
+larger one is not sent: many at once, each up to three times as large as its file, are more than Miwen's memory."""
+
 
 class RealObjects:
     """The port `Objects`, for real. Made by `RealKubernetes.objects`.
@@ -222,6 +226,10 @@ class RealObjects:
             raise JiemiError(
                 "ImpersonationForbidden", f"{act.doing}: no ServiceAccount can have the name that is given"
             )
+        # ASCII: the API server reads an apply as YAML, which folds U+2028 and the like.
+        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        if data is not None and len(data) > MAX_BODY_BYTES:
+            return Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, None, b"")
         return await self._http.send(
             Request(
                 verb=verb,
@@ -230,7 +238,7 @@ class RealObjects:
                 method=method,
                 path=path,
                 query=query or {},
-                body=None if body is None else json.dumps(body, separators=(",", ":")).encode(),
+                body=data,
                 content_type=content_type,
                 accept=accept,
                 impersonate=None if account is None else account.user,

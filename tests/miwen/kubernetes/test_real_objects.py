@@ -16,7 +16,7 @@ from jiemi.core.objects import ObjectRef
 from jiemi.miwen.kubernetes.discovery import JUST_NOW_SECONDS
 from jiemi.miwen.kubernetes.port import Account
 from jiemi.miwen.kubernetes.real import RealKubernetes
-from jiemi.miwen.kubernetes.real_objects import RealObjects, pointer
+from jiemi.miwen.kubernetes.real_objects import MAX_BODY_BYTES, RealObjects, pointer
 
 REF = ObjectRef("v1", "Secret", "team", "made")
 PATH = "/api/v1/namespaces/team/secrets/made"
@@ -48,6 +48,24 @@ async def test_an_apply_is_sent_with_its_manager_and_force(server: ScriptedServe
     assert server.headers[1]["content-type"] == "application/apply-patch+yaml"
     assert server.headers[1]["accept"] == METADATA
     assert "impersonate-user" not in server.headers[1]
+
+
+async def test_an_object_larger_than_an_api_server_reads_is_not_sent(
+    server: ScriptedServer, objects: RealObjects
+) -> None:
+    def with_body_of(size: int) -> dict[str, Any]:
+        manifest = secret("made", "team", greeting="")
+        return secret("made", "team", greeting="x" * (size - len(json.dumps(manifest, separators=(",", ":")))))
+
+    server.say(200, metadata())
+    await objects.apply(with_body_of(MAX_BODY_BYTES), default_namespace="team")
+    assert len(server.seen) == 2
+    for size in (MAX_BODY_BYTES + 1, 3 * MAX_BODY_BYTES):
+        for write in (objects.apply, objects.dry_run):
+            with pytest.raises(JiemiError, match="larger than the API server takes") as caught:
+                await write(with_body_of(size), default_namespace="team")
+            assert caught.value.failure.reason == "ApplyRejected"
+    assert len(server.seen) == 2
 
 
 async def test_a_dry_run_asks_for_the_whole_object(server: ScriptedServer, objects: RealObjects) -> None:
