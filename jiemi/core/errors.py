@@ -311,6 +311,13 @@ REASONS: Mapping[str, ReasonInfo] = {
         "What is deployed of an object can't be read again, so what others changed of it can't be put right.",
         "Commit a version of its file that can be applied, or bring back the commit that the message names.",
     ),
+    "Fighting": ReasonInfo(
+        Kind.STALLED,
+        "Another changes an object back as often as Miwen puts it right, so Miwen leaves it alone: for a minute, then "
+        "longer, up to a quarter of an hour.",
+        "Let one of the two have the field: take it out of git, or have the field manager that the message names leave "
+        "it alone. A new commit, or a change of the spec, is applied at once.",
+    ),
     "KindUnknown": ReasonInfo(
         Kind.WAITING,
         "The cluster serves no such kind.",

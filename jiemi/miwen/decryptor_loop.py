@@ -233,6 +233,8 @@ class DecryptorLoop:
             if tick.failure != said:
                 level = log.error if tick.failure.kind is Kind.STALLED else log.warning
                 level("not-in-sync", reason=tick.failure.reason, message=tick.failure.message)
+            # A fight is told of each object.
+            if tick.failure != said and all(note.reason != tick.failure.reason for note in tick.notes):
                 self.events.record(
                     meta,
                     type="Warning",

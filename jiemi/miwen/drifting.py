@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import structlog
 
@@ -126,6 +126,33 @@ def tell_uncorrected(turn: Turn, drifted: Mapping[ObjectKey, Drift], failures: M
             turn.note("Warning", "Drifted", "Correct", text, ref_of(entry))
 
 
+def require_no_fight(turn: Turn, spec: DecryptorSpec) -> None:
+    """What is left alone while a fight's pause is on is not what git says.
+
+    Raises:
+        JiemiError: Fighting.
+    """
+    if spec.drift_policy != "Correct":
+        return
+    fights = turn.progress.fights
+    fought = {key: each for key, each in _differing(turn).items() if fights.pause_seconds(key) is not None}
+    if fought:
+        raise JiemiError("Fighting", _listed(f"{key.label} {drift} again and again" for key, drift in fought.items()))
+
+
+def _differing(turn: Turn) -> dict[ObjectKey, Drift]:
+    """What is known to differ still: what a new revision applied anew is right, though nobody meant to correct it."""
+    slot, drifted = turn.slot, turn.progress.drifted
+    return {key: each for key, each in drifted.items() if key in slot.differing and key in slot.inventory}
+
+
+def _listed(texts: Iterable[str]) -> str:
+    """The first few, in the order of the alphabet."""
+    found = sorted(texts)
+    more = f"; and {len(found) - _MAX_SHOWN} more" if len(found) > _MAX_SHOWN else ""
+    return "; ".join(found[:_MAX_SHOWN]) + more
+
+
 def again_seconds(turn: Turn) -> float | None:
     """When a fight's pause ends, if one is on; sooner, where an object could not be looked at."""
     pauses = [turn.progress.fights.pause_seconds(key) for key in turn.progress.drifted]
@@ -141,16 +168,13 @@ def tell_in_status(turn: Turn, spec: DecryptorSpec, now: datetime.datetime, *, b
     Args:
         blind: why changes of some objects are not seen; or None.
     """
-    progress, slot = turn.progress, turn.slot
-    # What a new revision applied anew is right, though nobody meant to correct it.
-    drifted = {key: each for key, each in progress.drifted.items() if key in slot.differing and key in slot.inventory}
-    progress.drifted = drifted
+    progress = turn.progress
+    progress.drifted = drifted = _differing(turn)
     if blind is None and progress.unread is not None and progress.unread.kind is Kind.STALLED:
         blind = progress.unread
     if drifted:
-        texts = sorted(f"{key.label} {drift}{_why(turn, key)}" for key, drift in drifted.items())
-        more = f"; and {len(texts) - _MAX_SHOWN} more" if len(texts) > _MAX_SHOWN else ""
-        found = ("True", _reason(turn, spec, drifted), "; ".join(texts[:_MAX_SHOWN]) + more)
+        text = _listed(f"{key.label} {drift}{_why(turn, key)}" for key, drift in drifted.items())
+        found = ("True", _reason(turn, spec, drifted), text)
     elif blind is not None:
         found = ("Unknown", blind.reason, blind.message)
     elif not progress.watched:

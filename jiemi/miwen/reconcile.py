@@ -300,6 +300,7 @@ class Reconciler:
         uncorrected = await self._correct(turn, spec, repository, later) or uncorrected
         if uncorrected is not None and not set(drifted).isdisjoint(turn.slot.differing):
             raise uncorrected
+        drifting.require_no_fight(turn, spec)
         if is_deployed:
             self._refresh(turn, spec)
         if spec.wait:

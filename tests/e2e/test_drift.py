@@ -345,6 +345,8 @@ def test_a_fight_is_noticed_backed_off_from_and_told(scene: Scene) -> None:
     with _writing_back(scene, scene.config_path("fight"), "theirs") as writes:
         found = scene.until_condition("fight", "Drifted", "True", "Fighting")
         assert "rival" in found["message"]
+        ready = scene.until_condition("fight", "Ready", "False", "Fighting")
+        assert "rival" in ready["message"]
         event = scene.until_event("fight", "Fighting", "rival")
         assert (event["type"], event["action"]) == ("Warning", "BackOff")
         number = len(writes)

@@ -173,7 +173,9 @@ async def test_a_fight_is_left_alone_for_growing_pauses_and_told_once_each(
         drifted = world.condition("Drifted")
         assert (drifted["status"], drifted["reason"]) == ("True", "Fighting")
         assert "rival" in drifted["message"]
-        assert world.condition("Ready")["status"] == "True", "the revision is deployed"
+        assert world.reason() == "Fighting", "the cluster is not what git says"
+        assert "ConfigMap default/app was changed by field manager rival" in world.condition("Ready")["message"]
+        assert world.condition("Stalled")["status"] == "True"
         await trio.sleep(4000)
         pauses = [round(after - before) for before, after in itertools.pairwise(writes)]
         assert pauses[:3] == [1, 1, 1]
@@ -190,6 +192,7 @@ async def test_a_fight_is_left_alone_for_growing_pauses_and_told_once_each(
         nursery.cancel_scope.cancel()
         assert read(world) == {"a": "ours"}
         assert not world.condition("Drifted")
+        assert world.condition("Ready")["status"] == "True"
 
 
 async def test_one_object_that_is_fought_over_keeps_no_other_from_being_corrected(
