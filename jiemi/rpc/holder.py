@@ -109,7 +109,7 @@ class Budget:
     """Bytes that may be in flight. On the trio side.
 
     Args:
-        account: charged too, for as long as they are.
+        account: charged too, for as long as they are, and while they wait to be.
     """
 
     def __init__(self, limit_bytes: int, bridge: Bridge, account: Account) -> None:
@@ -127,13 +127,18 @@ class Budget:
             JiemiError: KrapaoUnavailable where the account has no room.
         """
         size += _ANSWER_BYTES
-        async with self._turn:
-            while self._used and self._used + size > self._limit:
-                self._given_back = trio.Event()
-                await self._given_back.wait()
-            if not self._account.charge(size):
-                raise JiemiError("KrapaoUnavailable", "Krapao holds as much for its clients as it may")
-            self._used += size
+        # What waits is held all the same, and as many may wait as there are calls.
+        if not self._account.charge(size):
+            raise JiemiError("KrapaoUnavailable", "Krapao holds as much for its clients as it may")
+        try:
+            async with self._turn:
+                while self._used and self._used + size > self._limit:
+                    self._given_back = trio.Event()
+                    await self._given_back.wait()
+                self._used += size
+        except BaseException:
+            self._account.give_back(size)
+            raise
         return Permit(lambda: self._bridge.to_trio(self._give_back, size))
 
     def _give_back(self, size: int) -> None:
