@@ -15,6 +15,7 @@ from typing import Any
 
 import attrs
 import structlog
+import trio
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.objects import ObjectRef
@@ -23,6 +24,9 @@ from jiemi.miwen.kubernetes.errors import FieldsRejected
 from jiemi.miwen.kubernetes.port import JsonObject, Objects
 
 _log = structlog.get_logger("jiemi.miwen")
+
+_BACK_SECONDS = 5.0
+"""How long giving back may keep a task that is cancelled."""
 
 _TRIES = 3
 """How often an object is tried that others write meanwhile."""
@@ -84,8 +88,11 @@ class TakeOver:
                     raise
                 try:
                     return await apply()
-                except JiemiError as failed:
-                    back = await self._set(ref, changed, before)
+                except BaseException as failed:
+                    back = None
+                    # Where this is cancelled too: the next apply would remove what is only guessed to be in the way.
+                    with trio.move_on_after(_BACK_SECONDS, shield=True):
+                        back = await self._set(ref, changed, before)
                     if back is None or not isinstance(failed, FieldsRejected):
                         raise
                     metadata = {**back, "managedFields": before}

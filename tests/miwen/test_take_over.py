@@ -181,6 +181,23 @@ async def test_what_is_refused_all_the_same_leaves_others_what_they_held(
         assert counted(world, "set-managed-fields") == 4
 
 
+async def test_what_is_taken_to_unblock_an_object_is_given_back_where_miwen_ends_meanwhile(
+    world: World, autojump_clock: MockClock
+) -> None:
+    made_with_spec(world, a="1", keep="1")
+    before = live(world)
+    world.origin.commit({FILE: [{**config(), "spec": {"b": "1"}}]})
+    world.add()
+    world.kubernetes.fail_next("apply", rejected("a"))
+    world.kubernetes.delays["apply"] = 1
+    async with miwen(world):
+        await trio.sleep(1.5)  # the first apply was refused, the second is on its way
+        assert counted(world, "set-managed-fields") == 1
+        assert live(world)["metadata"]["managedFields"] != before["metadata"]["managedFields"]
+    assert live(world)["spec"] == before["spec"]
+    assert live(world)["metadata"]["managedFields"] == before["metadata"]["managedFields"]
+
+
 def made_with_spec(world: World, **spec: str) -> None:
     metadata = {"name": "app", "namespace": "default"}
     world.cluster.put(config() | {"metadata": metadata, "spec": spec}, KUBECTL)
