@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["api_server", "controlplane_fixtures", "deploy_manifests", "e2e_lab", "real_kubectl", "real_helm"]
+pytest_plugins = [
+    "api_server",
+    "controlplane_fixtures",
+    "deploy_manifests",
+    "e2e_lab",
+    "log_fixtures",
+    "real_helm",
+    "real_kubectl",
+]
 
 # How long an example takes says how busy the machine is. What must be bounded is counted, in the tests themselves.
 settings.register_profile("jiemi", deadline=None, suppress_health_check=[HealthCheck.too_slow])

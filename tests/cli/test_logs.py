@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import subprocess
 import sys
 
@@ -10,6 +11,8 @@ import pytest
 import structlog
 
 from jiemi.cli.logs import LogFormat, configure_logs
+
+_log = structlog.get_logger("tests")
 
 _LOGS = """
 import logging, sys
@@ -36,16 +39,18 @@ def test_a_line_that_cannot_be_written_is_lost_and_the_process_goes_on(form: str
 
 
 def test_lines_go_to_what_standard_error_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = structlog.get_config()
     first, second = io.StringIO(), io.StringIO()
     monkeypatch.setattr(sys, "stderr", first)
     configure_logs(LogFormat.JSON)
-    try:
-        log = structlog.get_logger("tests")
-        log.info("one")
-        monkeypatch.setattr(sys, "stderr", second)
-        first.close()
-        log.info("two")
-    finally:
-        structlog.configure(**before)
+    _log.info("one")
+    monkeypatch.setattr(sys, "stderr", second)
+    first.close()
+    _log.info("two")
     assert '"event": "two"' in second.getvalue()
+
+
+def test_the_test_before_this_one_left_logging_as_it_was() -> None:
+    with structlog.testing.capture_logs() as logs:
+        _log.debug("three")
+    assert [each["event"] for each in logs] == ["three"]
+    assert not any("_StandardError" in repr(getattr(each, "stream", "")) for each in logging.getLogger().handlers)

@@ -13,7 +13,8 @@ from typing import Any
 
 import attrs
 import pytest
-from e2e.test_canary import _files, _forms, _found_in, _new_files_of_the_machine, _watching_command_lines
+from disk_search import contents, new_files_of_the_machine
+from e2e.test_canary import _forms, _found_in, _watching_command_lines
 from e2e_lab import Lab, until
 from e2e_project import Project, project
 from e2e_scene import condition, config_map, secret
@@ -306,6 +307,6 @@ def test_the_plaintext_of_nested_files_is_found_nowhere(lab: Lab, tmp_path: Path
     assert b"stringData.k" in told["logs"]
     told |= {f"command line {number}": line for number, line in enumerate(command_lines)}
     assert any(b"decrypt" in line for line in command_lines)
-    told |= _files(tmp_path)
-    told |= _new_files_of_the_machine(started)
+    told |= contents(tmp_path)
+    told |= new_files_of_the_machine(started)
     assert _found_in(told, canaries) == []
