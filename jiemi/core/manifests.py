@@ -97,15 +97,18 @@ class Manifest:
 
 
 def read_manifests(
-    documents: Iterable[SensitiveBytes], *, path: str
+    documents: Iterable[SensitiveBytes], *, path: str, decrypted: bool = False
 ) -> tuple[tuple[Manifest, ...], tuple[Failure, ...]]:
     """The objects of a file, in the order of the file, and what is wrong with the documents that hold none.
 
-    A `List` (as `kubectl get -o yaml` prints several objects) stands for its items.
+    A `List` (as `kubectl get -o yaml` prints several objects) stands for its items. So does a list of one kind, as the
+    API server answers it; its items need not name their apiVersion and kind.
 
     Args:
         documents: JSON texts, as Krapao renders them.
         path: of the file, for messages.
+        decrypted: whether sops gave them. It writes `{}` for a document that is empty, holds comments only or is null,
+            such as what a last `---` begins (stores/yaml of sops); these hold nothing.
 
     Returns:
         The objects, and a NotAKubernetesObject for each other document that names it.
@@ -116,7 +119,9 @@ def read_manifests(
         where = f"document {number} of {path}"
         try:
             _require_readable(document.reveal(), where)
-            manifests += [Manifest(body, number, path) for body in _objects(json.loads(document.reveal()), where)]
+            value = json.loads(document.reveal())
+            if not (decrypted and value == {}):
+                manifests += [Manifest(body, number, path) for body in _objects(value, where)]
         except JiemiError as error:
             failures.append(error.failure)
     return tuple(manifests), tuple(failures)
@@ -251,15 +256,28 @@ def _is_secret(manifest: Manifest) -> bool:
     return (manifest.api_version, manifest.kind) == ("v1", "Secret")
 
 
+def _items(value: Mapping[str, Any]) -> list[Any] | None:
+    """The items of a list; None for an object. A `List` may be empty in each way in which people write that."""
+    items = value.get("items")
+    if value["kind"].endswith("List") and isinstance(items, list):
+        return items
+    is_empty = items is None and (value["apiVersion"], value["kind"]) == ("v1", "List")
+    return [] if is_empty else None
+
+
 def _objects(value: Any, where: str) -> Iterator[Mapping[str, Any]]:
     if not isinstance(value, dict):
         raise JiemiError("NotAKubernetesObject", f"{where} is no mapping")
     for field in ("apiVersion", "kind"):
         if not isinstance(value.get(field), str) or not value[field]:
             raise JiemiError("NotAKubernetesObject", f"{where} has no {field}")
-    if value["kind"].endswith("List") and isinstance(value.get("items"), list):
-        for index, item in enumerate(value["items"]):
-            yield from _objects(item, f"{where}, items[{index}]")
+    items = _items(value)
+    if items is not None:
+        kind = value["kind"].removesuffix("List")
+        of_one_kind = {"apiVersion": value["apiVersion"], "kind": kind} if kind else {}
+        for index, item in enumerate(items):
+            named = {**of_one_kind, **item} if isinstance(item, dict) else item
+            yield from _objects(named, f"{where}, items[{index}]")
         return
     metadata = value.get("metadata")
     if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str) or not metadata["name"]:

@@ -342,7 +342,14 @@ def split_path(path: str) -> Parts:
         raise JiemiError("FileNotFound", "the path holds a backslash, a NUL or half a character; write it with / only")
     if path.startswith("/"):
         raise JiemiError("FileNotFound", f"{path}: begins with /, but paths count from the repository's root")
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    if ".." in parts or not parts:
-        raise JiemiError("FileNotFound", f"{path or 'the path'}: leads out of the repository, or is empty")
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == ".." and not parts:
+            raise JiemiError("FileNotFound", f"{path}: leads out of the repository")
+        if part == "..":
+            parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    if not parts:
+        raise JiemiError("FileNotFound", f"{path or 'the path'}: names no file")
     return tuple(part.encode() for part in parts)

@@ -16,8 +16,14 @@ _CONFIG_NAME = ".sops.yaml"
 
 
 def path_in_tree(path: str) -> str:
-    """A path as Krapao gives it back: `./a//b.yaml` is a/b.yaml."""
-    return "/".join(part for part in path.split("/") if part not in ("", "."))
+    """A path as Krapao gives it back: `./a//c/../b.yaml` is a/b.yaml."""
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts)
 
 
 _FILE_BYTES = 300

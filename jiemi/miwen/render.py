@@ -260,7 +260,7 @@ class Renderer:
                     held += sum(map(len, values[path].values()))
                     self._require_room(held, SMALL_OBJECT_BYTES)
                     continue
-                objects, broken = read_manifests(file.rendered.documents, path=path)
+                objects, broken = read_manifests(file.rendered.documents, path=path, decrypted=file.rendered.encrypted)
                 held += sum(held_bytes(each.body) for each in objects)
                 self._require_room(held, SMALL_OBJECT_BYTES)
                 if held > MAX_OBJECT_BYTES:

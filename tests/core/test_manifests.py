@@ -79,6 +79,44 @@ def test_a_list_stands_for_its_items() -> None:
     assert _read({"apiVersion": "v1", "kind": "SecretList", "items": []}) == ()
 
 
+def test_items_of_a_list_of_one_kind_need_not_say_what_they_are() -> None:
+    # As the API server itself answers such a list, and `kubectl get --raw` prints it.
+    plain = {"metadata": {"name": "a"}}
+    items = [plain, plain | {"kind": "ConfigMap"}, _object("Secret", "c")]
+    assert [each.label for each in _read({"apiVersion": "v1", "kind": "SecretList", "items": items})] == [
+        "Secret a",
+        "ConfigMap a",
+        "Secret c",
+    ]
+    [job] = _read({"apiVersion": "batch/v1", "kind": "JobList", "metadata": {}, "items": [plain]})
+    assert (job.api_version, job.kind) == ("batch/v1", "Job")
+    _, [failure] = read_manifests(_documents({"apiVersion": "v1", "kind": "List", "items": [plain]}), path="f")
+    assert failure.message == "document 1 of f, items[0] has no apiVersion"
+
+
+@pytest.mark.parametrize("rest", [{}, {"items": None}, {"items": []}, {"metadata": {}}])
+def test_a_list_of_nothing_is_nothing(rest: dict[str, Any]) -> None:
+    assert _read({"apiVersion": "v1", "kind": "List"} | rest) == ()
+
+
+def test_an_object_whose_kind_ends_like_a_list_is_an_object() -> None:
+    value = _object("AllowList", "a", spec={}) | {"apiVersion": "example.com/v1"}
+    assert [each.label for each in _read(value, value | {"items": None})] == ["AllowList a", "AllowList a"]
+
+
+def test_documents_that_hold_nothing_are_no_mistake_where_sops_writes_them() -> None:
+    documents = _documents(_object("Secret", "a"), {}, _object("Secret", "b"), {})
+    manifests, failures = read_manifests(documents, path="f", decrypted=True)
+    assert [(each.label, each.document) for each in manifests] == [("Secret a", 1), ("Secret b", 3)]
+    assert failures == ()
+    # As for kubectl, in a plain file.
+    _, failures = read_manifests(documents, path="f")
+    assert [each.message for each in failures] == [
+        "document 2 of f has no apiVersion",
+        "document 4 of f has no apiVersion",
+    ]
+
+
 def test_what_only_the_server_sets_is_left_out() -> None:
     metadata = {"name": "a", "uid": "u", "resourceVersion": "1", "managedFields": [], "labels": {"x": "y"}}
     [manifest] = _read(_object("Secret", "a", status={}) | {"metadata": metadata})

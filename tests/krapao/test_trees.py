@@ -150,6 +150,7 @@ def test_a_path_that_is_given_is_read_as_a_single_file_is(store: Store) -> None:
         (FOLDER, b"file-as-folder", one),
         ("140000", b"socket", one),
     )
+    assert looked_up(store, root, "gone/../folder/x/../a.yaml") == {"folder/a.yaml": Found(blob("inner"), None)}
     assert looked_up(store, root, "./folder//a.yaml", "twice.yaml", ".git/a.yaml") == {
         "folder/a.yaml": Found(blob("inner"), None),
         "twice.yaml": Found(other, None),
@@ -165,6 +166,9 @@ def test_a_path_that_is_given_is_read_as_a_single_file_is(store: Store) -> None:
         ("socket", "NotAFile: socket: no regular file"),
         ("file-as-folder/x", "NotAFile: file-as-folder/x: its folder calls it what it is not"),
         ("../x", "FileNotFound: ../x: leads out"),
+        ("folder/../../x", "FileNotFound: folder/../../x: leads out"),
+        ("folder/..", "FileNotFound: folder/..: names no file"),
+        ("./", "FileNotFound: ./: names no file"),
     ):
         assert reason(store, root, path).startswith(expected)
 
