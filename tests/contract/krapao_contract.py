@@ -207,6 +207,7 @@ class KrapaoContract:
             for patterns, exclude, expected in (
                 (("top.yaml",), (), ["top.yaml"]),
                 (("./app//b.enc.yaml",), (), ["app/b.enc.yaml"]),
+                (("gone/../app/x/../b.enc.yaml",), (), ["app/b.enc.yaml"]),
                 (("app/*",), (), ["app/README.md", "app/b.enc.yaml"]),
                 (("app/*.yaml", "**/a.*", "app/b.enc.yaml"), (), ["app/b.enc.yaml", "app/web/a.enc.yaml"]),
                 (("**/*.enc.yaml",), ("vendor", "deep/"), ["app/b.enc.yaml", "app/web/a.enc.yaml"]),

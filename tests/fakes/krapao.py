@@ -318,7 +318,13 @@ def _matching(files: Collection[str], pattern: str, exclude: Sequence[str]) -> I
 
 
 def _in_tree(path: str) -> str:
-    return "/".join(part for part in path.split("/") if part not in ("", "."))
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts)
 
 
 class _FakeRepository:

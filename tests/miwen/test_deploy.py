@@ -265,7 +265,7 @@ async def test_a_broken_document_of_objects_does_not_hold_a_target_up(world: Wor
         assert (world.reason(), world.data("settings")) == ("NotAKubernetesObject", {"A": "1"})
 
 
-@pytest.mark.parametrize("path", [FILE, f"./{FILE}", f".//{FILE}"])
+@pytest.mark.parametrize("path", [FILE, f"./{FILE}", f".//{FILE}", f"a/../{FILE}"])
 async def test_the_file_to_decrypt_must_be_encrypted_however_its_path_is_written(
     world: World, autojump_clock: MockClock, path: str
 ) -> None:

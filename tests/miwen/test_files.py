@@ -152,6 +152,8 @@ async def test_paths_that_are_written_otherwise_are_the_same_paths(krapao: FakeK
     revision = origin.commit({**FILES, **CONFIGS})
     plain = await wanted(krapao, revision, fileToDecrypt="apps/a.enc.yaml", sopsPath="conf/rules.yaml")
     assert await wanted(krapao, revision, fileToDecrypt="./apps//a.enc.yaml", sopsPath="./conf//rules.yaml") == plain
+    around = await wanted(krapao, revision, fileToDecrypt="x/../apps/a.enc.yaml", sopsPath="conf/y/../rules.yaml")
+    assert around == plain
     named = await wanted(krapao, revision, fileToDecrypt="./apps/.sops.yaml", files=["./b.enc.yaml"])
     assert [file.path for file in named] == ["apps/.sops.yaml", "b.enc.yaml"]
 
