@@ -101,7 +101,8 @@ def read_age_key(key: AgeKey, *, plugins: bool = False) -> AgeIdentities:
                 pem.clear()
         elif line and not line.startswith("#"):
             recipients.append(_recipient(line, number, plugins=plugins))
-            lines.append(line)
+            # Bech32 may be all lower case (BIP 173), but sops and age know their prefixes in capitals only.
+            lines.append(line.upper())
     if pem:
         raise JiemiError("KeyInvalid", f"{_FIELD}: a private key in PEM that does not end")
     if not recipients:
@@ -137,6 +138,8 @@ def _recipient(line: str, number: int, *, plugins: bool) -> str | None:
     """Who a line's identity is for, or None where that can't be told."""
     where = f"{_FIELD}, line {number}:"
     upper = line.upper()
+    if upper.startswith("AGE-") and line not in (upper, line.lower()):
+        raise JiemiError("KeyInvalid", f"{where} an age identity in capitals and small letters both: it is damaged")
     if upper.startswith("AGE-PLUGIN-"):
         if not plugins:
             raise JiemiError(
@@ -145,11 +148,11 @@ def _recipient(line: str, number: int, *, plugins: bool) -> str | None:
         if _PLUGIN.fullmatch(upper) is None:
             raise JiemiError("KeyInvalid", f"{where} an age plugin's identity that is damaged or not whole")
         return None
-    if _POST_QUANTUM.fullmatch(line):
+    if _POST_QUANTUM.fullmatch(upper):
         return None
     if not upper.startswith("AGE-SECRET-KEY-1"):
         raise JiemiError("KeyInvalid", f"{where} no age identity (AGE-SECRET-KEY-1…) and no comment")
-    secret = _decode(line) if line in (upper, line.lower()) else None
+    secret = _decode(line)
     if secret is None or len(secret) != 32:
         raise JiemiError("KeyInvalid", f"{where} an age identity that is damaged or not whole (its checksum is wrong)")
     public = X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()

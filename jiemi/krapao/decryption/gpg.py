@@ -33,6 +33,8 @@ from jiemi.krapao.decryption.processes import Finished, Limits, Sandbox, run_pro
 from jiemi.rpc.keys import PgpKey
 
 _FIELD = "provider.pgp.privateKey"
+_PRIVATE = "BEGIN PGP PRIVATE KEY BLOCK"
+_BLOCK_END = re.compile(r"(?:(?<=-----END PGP PRIVATE KEY BLOCK-----)|(?<=-----END PGP PUBLIC KEY BLOCK-----))\s+")
 _PASSPHRASE_FIELD = "provider.pgp.passphrase"  # noqa: S105 - a name, public
 _MAX_LINE_BYTES = 2_000
 _END_AGENT_SECONDS = 0.5
@@ -142,10 +144,15 @@ class _Runner:
 
 
 def _blocks(key: PgpKey) -> Iterator[str]:
-    """The armored blocks of a key, one after the other; text without one is one that gpg will refuse."""
+    """The armored blocks of a key, one after the other; text without one is one that gpg will refuse.
+
+    Public blocks beside private ones are left out: `gpg --export --armor` before `--export-secret-keys` in one file,
+    which `gpg --import` takes. They open nothing.
+    """
     text = key.private_key.reveal().strip() + "\n"
-    blocks = re.split(r"(?<=-----END PGP PRIVATE KEY BLOCK-----)\s+", text)
-    yield from (block for block in blocks if block.strip())
+    blocks = [block for block in _BLOCK_END.split(text) if block.strip()]
+    private = [block for block in blocks if _PRIVATE in block]
+    yield from (private or blocks)
 
 
 @contextlib.contextmanager
@@ -202,7 +209,7 @@ async def _agent(runner: _Runner) -> AsyncIterator[None]:
 
 
 async def _import(block: str, runner: _Runner) -> list[str]:
-    if "BEGIN PGP PUBLIC KEY BLOCK" in block and "BEGIN PGP PRIVATE KEY BLOCK" not in block:
+    if "BEGIN PGP PUBLIC KEY BLOCK" in block and _PRIVATE not in block:
         raise JiemiError("KeyInvalid", f"{_FIELD} is a public key; export it with `gpg --export-secret-keys --armor`")
     finished = await runner.run(
         "--status-fd", "1", "--import", stdin=block.encode("utf-8", "replace"), what="importing the pgp key"

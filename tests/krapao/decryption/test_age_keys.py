@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
 import pyrage
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jiemi.core.documents import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.decryption.age_keys import read_age_key
+from jiemi.krapao.decryption.sops import SopsDecrypter
+from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.keys import AgeKey
 
 
@@ -20,6 +28,29 @@ def test_the_recipient_of_an_identity_is_the_one_that_age_computes() -> None:
             found = read_age_key(AgeKey(SensitiveText(text)))
             assert found.recipients == (f"age {identity.to_public()}",)
             assert str(identity) not in repr(found)
+
+
+@pytest.mark.parametrize("change", [str, str.lower])
+async def test_an_identity_in_small_letters_opens_what_is_for_it(
+    change: Callable[[str], str],
+    nursery: trio.Nursery,
+    settings: KrapaoSettings,
+    sops_path: Path,
+    runtime: Path,
+    encrypt,
+    age_pair,
+) -> None:
+    data = encrypt("a: canary-value\n", "--age", age_pair.public)
+    decrypter = SopsDecrypter(nursery, attrs.evolve(settings, sops=sops_path, runtime_dir=runtime))
+    key = AgeKey(SensitiveText(change(age_pair.private)))
+    assert b"canary-value" in (await decrypter.decrypt(data, Format.YAML, (key,))).plain.reveal()
+
+
+@pytest.mark.parametrize("text", ["AGE-SECRET-KEY-1{}", "AGE-PLUGIN-YUBIKEY-1{}", "AGE-SECRET-KEY-PQ-1{}"])
+def test_an_identity_in_both_capitals_and_small_letters_is_damaged(text: str) -> None:
+    with pytest.raises(JiemiError, match="damaged") as caught:
+        read_age_key(AgeKey(SensitiveText(text.format("qpzry9x8gf2tvdw0s3jn54khce6mua7l" * 2))), plugins=True)
+    assert "qpz" not in str(caught.value)
 
 
 def test_a_changed_character_is_found_by_the_checksum() -> None:

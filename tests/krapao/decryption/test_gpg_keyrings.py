@@ -131,6 +131,23 @@ async def test_several_keys_in_one_value_open_what_is_for_any_of_them_and_the_fi
 
 
 @pytest.mark.parametrize(
+    "form", ["{public}{private}", "{private}{public}", "{other}\n{public}{private}\n{other}", "\ufeff{public}{private}"]
+)
+async def test_public_blocks_beside_the_private_key_are_no_hindrance(
+    decrypter: SopsDecrypter, sops_path: Path, gpg_home: Path, form: str
+) -> None:
+    fingerprint, private = _made(gpg_home, "one")
+    other, _ = _made(gpg_home, "other")
+    public = _gpg(gpg_home, "", "--armor", "--export", fingerprint)
+    text = form.format(public=public, private=private, other=_gpg(gpg_home, "", "--armor", "--export", other))
+    data = _encrypted(sops_path, gpg_home, fingerprint)
+    found = await decrypter.decrypt(data, Format.YAML, (PgpKey(SensitiveText(text)),))
+    assert b"canary-value" in found.plain.reveal()
+    with pytest.raises(JiemiError, match=r"KeyInvalid: provider\.pgp\.privateKey is a public key"):
+        await decrypter.decrypt(data, Format.YAML, (PgpKey(SensitiveText(public)),))
+
+
+@pytest.mark.parametrize(
     ("files", "says"),
     [
         ([], "only a stub"),
