@@ -156,7 +156,7 @@ class PgpProvider:
     """OpenPGP keys."""
 
     private_key: CredentialValue = api(
-        "The private key, ASCII-armored (gpg --export-secret-keys --armor); several may follow one another."
+        "The private key, of gpg --export-secret-keys with or without --armor; several may follow one another."
     )
     passphrase: CredentialValue | None = _value("The key's passphrase, where it has one.")
 

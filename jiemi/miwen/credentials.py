@@ -17,6 +17,7 @@ from jiemi.core.credential_limits import limit_bytes, require_total, size_bytes,
 from jiemi.core.decryptor import Decryptor, DecryptorSpec, credential_values
 from jiemi.core.errors import JiemiError
 from jiemi.core.fields import json_name
+from jiemi.core.pgp_armor import armored
 from jiemi.core.provider import CredentialValue, VaultProvider
 from jiemi.core.sensitive import SensitiveText
 from jiemi.miwen.kubernetes.port import Kubernetes
@@ -118,9 +119,14 @@ def _decoded(encoded: str, most: int) -> _Found:
     if size > most:
         return size
     try:
-        return SensitiveText.shared(base64.b64decode(encoded, validate=True).decode())
-    except (binascii.Error, UnicodeDecodeError):
+        data = base64.b64decode(encoded, validate=True)
+    except binascii.Error:
         return None
+    try:
+        text: str | None = data.decode()
+    except UnicodeDecodeError:
+        text = armored(data)
+    return SensitiveText.shared(text) if text is not None else None
 
 
 def _reader(

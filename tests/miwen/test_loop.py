@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from jiemi.blocking.fair_limiter import PATIENCE_SECONDS
 from jiemi.core.decryptor import API_VERSION, KIND
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.miwen.open_repository import tenant_of
+from jiemi.rpc.keys import PgpKey
 
 
 async def test_a_new_decryptor_is_deployed_at_once(world: World, autojump_clock: MockClock) -> None:
@@ -195,6 +197,22 @@ async def test_a_secret_that_comes_late_is_waited_for(world: World, autojump_clo
         world.add_secret("key", age="AGE-SECRET-KEY-FAKE-RIGHT")
         await trio.sleep(13)
         assert world.reason() == "Synced"
+
+
+async def test_a_binary_pgp_key_is_given_on_as_text_and_other_bytes_are_told(
+    world: World, autojump_clock: MockClock
+) -> None:
+    key = {"secretName": "key", "key": "pgp"}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key", "namespace": "default"}}
+    world.cluster.put(secret | {"data": {"pgp": base64.b64encode(b"\x95\x00\x02xx").decode()}})
+    world.add(provider={"pgp": {"privateKey": key}})
+    async with miwen(world):
+        [given] = world.krapao.requests[-1].keys
+        assert isinstance(given, PgpKey)
+        assert given.private_key.reveal().startswith("-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nlQACeHg=\n=")
+        world.cluster.put(secret | {"data": {"pgp": base64.b64encode(b"\x1f\x8b\x08\x00").decode()}})
+        await trio.sleep(INTERVAL + 1)
+        assert world.reason() == "SecretValueEmpty"
 
 
 async def test_only_secrets_of_its_own_namespace_are_read(world: World, autojump_clock: MockClock) -> None:

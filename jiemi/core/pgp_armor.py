@@ -1,0 +1,83 @@
+"""OpenPGP keys in binary form -> the same in ASCII armor (RFC 9580, chapters 4.2 and 6).
+
+`gpg --export-secret-keys` without `--armor` writes such, and `kubectl create secret --from-file` takes it as it is. All
+that follows works on text, and gpg reads both alike.
+"""
+
+from __future__ import annotations
+
+import base64
+import textwrap
+
+_SECRET_TAGS = frozenset({5, 7})
+_KEY_TAGS = frozenset({5, 6})
+_CRC_INIT, _CRC_POLYNOMIAL = 0xB704CE, 0x1864CFB
+_LINE_CHARACTERS = 64
+
+
+def armored(data: bytes) -> str | None:
+    """The armored text of binary keys; None where the bytes are none.
+
+    Args:
+        data: one or more keys, private or public.
+    """
+    tags = _tags(data)
+    if not tags or tags[0] not in _KEY_TAGS:
+        return None
+    kind = "PRIVATE" if _SECRET_TAGS & set(tags) else "PUBLIC"
+    body = "\n".join(textwrap.wrap(base64.b64encode(data).decode(), _LINE_CHARACTERS))
+    checksum = base64.b64encode(_crc24(data).to_bytes(3)).decode()
+    return f"-----BEGIN PGP {kind} KEY BLOCK-----\n\n{body}\n={checksum}\n-----END PGP {kind} KEY BLOCK-----\n"
+
+
+def _tags(data: bytes) -> list[int]:
+    """The types of the packets; none where the bytes are not packets from the first to the last."""
+    tags: list[int] = []
+    place = 0
+    while place < len(data):
+        header = _header(data, place)
+        if header is None:
+            return []
+        tag, begin, size = header
+        place = begin + size
+        if place > len(data):
+            return []
+        tags.append(tag)
+    return tags
+
+
+def _header(data: bytes, place: int) -> tuple[int, int, int] | None:
+    """A packet's type, where its content begins and how long that is; None where there is none that a key has."""
+    first = data[place]
+    if not first & 0x80:
+        return None
+    if first & 0x40:
+        length = _new_length(data[place + 1 : place + 6])
+        return (first & 0x3F, place + 1 + length[0], length[1]) if length is not None else None
+    if first & 3 == 3:
+        return None  # without a stated length, which no key is
+    begin = place + 1 + (1 << (first & 3))
+    return first >> 2 & 0xF, begin, int.from_bytes(data[place + 1 : begin])
+
+
+def _new_length(octets: bytes) -> tuple[int, int] | None:
+    """How many of these octets tell a length in the new format, and which; None where it is told in parts."""
+    if len(octets) >= 1 and octets[0] < 192:
+        return 1, octets[0]
+    if len(octets) >= 2 and octets[0] < 224:
+        return 2, (octets[0] - 192 << 8) + octets[1] + 192
+    if len(octets) == 5 and octets[0] == 255:
+        return 5, int.from_bytes(octets[1:])
+    return None
+
+
+def _crc24(data: bytes) -> int:
+    """RFC 9580, 6.1.1."""
+    crc = _CRC_INIT
+    for byte in data:
+        crc ^= byte << 16
+        for _ in range(8):
+            crc <<= 1
+            if crc & 0x1000000:
+                crc ^= _CRC_POLYNOMIAL
+    return crc
