@@ -35,10 +35,9 @@ import attrs
 import structlog
 import trio
 from dulwich.client import GitClient, LocalGitClient
-from dulwich.object_format import SHA1, SHA256, ObjectFormat
-from dulwich.object_store import DiskObjectStore, ObjectStoreGraphWalker
+from dulwich.object_format import SHA1, SHA256
+from dulwich.object_store import ObjectStoreGraphWalker
 from dulwich.objects import ObjectID
-from dulwich.pack import PackIndexer
 from dulwich.refs import Ref as DulwichRef
 
 from jiemi.blocking.askers import Askers
@@ -50,7 +49,8 @@ from jiemi.krapao.folders import VolumeFullError, generations, is_whole, publish
 from jiemi.krapao.git_port import Advertised, GitStore, Ref
 from jiemi.krapao.git_transport import no_git_server, open_client, translating
 from jiemi.krapao.meter import Meter
-from jiemi.krapao.packs import PackDamaged, check_pack, declared_size
+from jiemi.krapao.pack_store import PackStore
+from jiemi.krapao.packs import PackDamaged, check_pack
 from jiemi.krapao.revision import is_tree, match_files, read_file, tree_of
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.store import Store
@@ -351,7 +351,7 @@ class _Clone:
             generation, haves = self._prepare(wanted.revision)
         format = SHA256 if len(wanted.revision) == 64 else SHA1
         try:
-            with contextlib.closing(_Objects(generation / "objects", object_format=format)) as objects:
+            with contextlib.closing(PackStore(generation / "objects", object_format=format)) as objects:
                 objects.check = meter.check
                 fetched = self._receive(wanted, haves, objects, meter, slot)
             with storage():
@@ -392,7 +392,7 @@ class _Clone:
         (new / "objects" / "info").mkdir()
         return new, []
 
-    def _receive(self, wanted: Advertised, haves: list[str], objects: _Objects, meter: Meter, slot: Slot) -> _Fetched:
+    def _receive(self, wanted: Advertised, haves: list[str], objects: PackStore, meter: Meter, slot: Slot) -> _Fetched:
         with storage():
             file, commit, abort = objects.add_pack()
         try:
@@ -456,7 +456,7 @@ class _Clone:
             )
 
     @contextlib.contextmanager
-    def _opened(self, revision: str) -> Iterator[_Objects]:
+    def _opened(self, revision: str) -> Iterator[PackStore]:
         """The objects that a revision is among.
 
         Raises:
@@ -467,7 +467,7 @@ class _Clone:
             raise JiemiError("RevisionNotFound", f"revision {revision[:12]} is not in Krapao's clone")
         format = SHA256 if len(revision) == 64 else SHA1
         try:
-            with contextlib.closing(_Objects(generation / "objects", object_format=format)) as objects:
+            with contextlib.closing(PackStore(generation / "objects", object_format=format)) as objects:
                 yield objects
         except (JiemiError, Interrupted):
             raise
@@ -508,32 +508,6 @@ class _Damaged(Exception):
     def __init__(self, generation: Path) -> None:
         super().__init__("a damaged clone")
         self.generation = generation
-
-
-class _Objects(DiskObjectStore):
-    """dulwich's store of packs, whose indexing a cancellation ends, as `jiemi.krapao.revision` reads it."""
-
-    check: Callable[[], None] = staticmethod(lambda: None)
-
-    def __init__(self, path: Path, *, object_format: ObjectFormat) -> None:
-        super().__init__(str(path), object_format=object_format, fsync_object_files=True)
-
-    def raw(self, sha: str) -> tuple[int, bytes]:
-        return self.get_raw(ObjectID(sha.encode()))
-
-    def size(self, sha: str) -> int | None:
-        name = ObjectID(sha.encode())
-        for pack in self.packs:
-            try:
-                offset = pack.index.object_offset(name)
-            except KeyError:
-                continue
-            with Path(os.fsdecode(pack.data.path)).open("rb") as file:
-                return declared_size(file, offset, hash_bytes=len(sha) // 2)
-        return None
-
-    def _index_pack(self, indexer: PackIndexer, num_objects: int, progress: object = None) -> object:  # type: ignore[override]
-        return super()._index_pack(indexer, num_objects, progress=lambda _: self.check())
 
 
 def _is_slow(meter: Meter, slot: Slot) -> bool:
@@ -577,7 +551,7 @@ def _pick(listed: dict[DulwichRef, ObjectID | None], ref: Ref, location: Locatio
     return found
 
 
-def _verify(objects: _Objects, wanted: Advertised) -> None:
+def _verify(objects: PackStore, wanted: Advertised) -> None:
     """That the commit came, and its tree."""
     tree = tree_of(objects, wanted.revision)
     if tree is None:

@@ -130,7 +130,7 @@ async def test_an_empty_repository_has_no_head(
         ("link", "NotAFile"),
         ("module", "NotAFile"),
         ("../x", "FileNotFound"),
-        ("dir/../x", "FileNotFound"),
+        ("dir/../../x", "FileNotFound"),
         ("/x", "FileNotFound"),
         ("", "FileNotFound"),
         (".", "FileNotFound"),

@@ -1,0 +1,73 @@
+"""Tips that git serves and shows, though they are not as git itself writes a commit: only the tree matters."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from jiemi.demo.git_server import GitServer
+from jiemi.krapao.git import Clones
+from jiemi.krapao.git_port import Ref
+from jiemi.krapao.settings import KrapaoSettings
+from jiemi.krapao.urls import parse_url
+from jiemi.rpc.contract import GitCredentials
+
+AT = "a <a@example.com>"
+PERSON = f"{AT} 1700000000"
+AUTHOR, COMMITTER = f"author {PERSON} +0000\n", f"committer {PERSON} +0000\n"
+COMMITS = {
+    "a zone without a sign": f"author {PERSON} 0100\ncommitter {PERSON} 0100\n\nm\n",
+    "no zone": f"author {PERSON}\ncommitter {PERSON}\n\nm\n",
+    "no time": "author a <a@example.com>\ncommitter a <a@example.com>\n\nm\n",
+    "a zone of letters": f"author {PERSON} CEST\ncommitter {PERSON} +01:00\n\nm\n",
+    "a large zone": f"author {PERSON} +051800\ncommitter {PERSON} --700\n\nm\n",
+    "a time before 1970": "author a <a@example.com> -5 +0000\ncommitter a <a@example.com> -5 +0000\n\nm\n",
+    "a time beyond 64 bits": f"author {AT} {2**70} +0000\ncommitter {AT} {2**70} +0000\n\nm\n",
+    "a header without a value": f"author {PERSON} +0000\ncommitter {PERSON} +0000\nencoding\n\nm\n",
+    "an empty header": f"author {PERSON} +0000\ncommitter {PERSON} +0000\nx \n\nm\n",
+    "no brackets": "author a 1700000000 +0000\ncommitter a 1700000000 +0000\n\nm\n",
+    "two brackets": f"author a <<a@b>> 1700000000 +0000\ncommitter {PERSON} +0000\n\nm\n",
+    "no author": f"committer {PERSON} +0000\n\nm\n",
+    "no committer": f"author {PERSON} +0000\n\nm\n",
+    "nothing else": "\n",
+    "no message": f"author {PERSON} +0000\ncommitter {PERSON} +0000\n",
+    "no line's end": f"author {PERSON} +0000\ncommitter {PERSON} +0000",
+    "an encoding that is none": f"author {PERSON} +0000\ncommitter {PERSON} +0000\nencoding klingon\n\n\xff\n",
+    "a NUL": f"author {PERSON} +0000\ncommitter {PERSON} +0000\n\na\0b\n",
+    "a damaged merge tag": f"author {PERSON} +0000\ncommitter {PERSON} +0000\nmergetag object x\n type\n\nm\n",
+    "a continued line first": f"author {PERSON} +0000\n more\ncommitter {PERSON} +0000\n\nm\n",
+    "headers twice": f"{AUTHOR}{AUTHOR}{COMMITTER}{COMMITTER}\nm\n",
+}
+
+
+def _git(repository: Path, *arguments: str, data: bytes = b"") -> str:
+    done = subprocess.run(["git", "-C", str(repository), *arguments], input=data, check=True, capture_output=True)
+    return done.stdout.decode().strip()
+
+
+@pytest.mark.parametrize("is_second", [False, True])
+@pytest.mark.parametrize("name", COMMITS)
+async def test_a_tip_that_git_serves_is_followed(
+    name: str, is_second: bool, git_server: GitServer, work, settings: KrapaoSettings
+) -> None:
+    git_server.create("r.git")
+    bare = git_server.root / "r.git"
+    first = work.commit({"a.yaml": "first"})
+    work.push(bare)
+    tree = work.commit({"a.yaml": "odd"})
+    work.push(bare)
+    tree = _git(bare, "rev-parse", f"{tree}^{{tree}}")
+    parent = f"parent {first}\n" if is_second else ""
+    content = f"tree {tree}\n{parent}{COMMITS[name]}".encode("latin-1")
+    odd = _git(bare, "hash-object", "-t", "commit", "-w", "--stdin", "--literally", data=content)
+    async with Clones(settings).open(parse_url(git_server.url_of("r.git")), GitCredentials()) as store:
+        if is_second:
+            _git(bare, "update-ref", "refs/heads/main", first)
+            await store.fetch(await store.advertised(Ref()))
+        _git(bare, "update-ref", "refs/heads/main", odd)
+        tip = await store.advertised(Ref())
+        assert tip.revision == odd
+        await store.fetch(tip)
+        assert await store.read(odd, "a.yaml", max_bytes=10) == b"odd"
