@@ -23,6 +23,8 @@ from memory_limits import memory_group
 pytestmark = pytest.mark.e2e
 
 DRIPPING = 60
+HELD = 24
+"""How many of these Krapao asks at once, at the most."""
 ENDLESS = 20
 SLOW_FILES = 12
 
@@ -95,15 +97,16 @@ def test_a_push_is_followed_while_the_decryptors_of_other_tenants_hang_flood_and
                 lab.admin.apply(manifest).ok()
             until(
                 "the hostile hosts hold what they can get",
-                lambda: sum(host.connected for host in dripping) >= 24 and flooding.most_connected > 0,
+                lambda: sum(host.connected for host in dripping) >= HELD and flooding.most_connected > 0,
             )
             second = repository.commit(files("two"))
             began = time.monotonic()
             lab.until_synced(honest, "app", second)
             seconds = time.monotonic() - began
             assert lab.data(honest, "s") == {"v": "two"}
-            # Not one of them has come to an end, so it was not waited for.
-            assert not any((lab.status(hostile, name).get("current") or {}).get("error_message") for name in names)
+            # In one queue all that were before it would have begun, and so most have ended: each is dropped after 20 s.
+            ended = [name for name in names if (lab.status(hostile, name).get("current") or {}).get("error_message")]
+            assert len(ended) < DRIPPING - HELD
             # Those that flood are cut off; which ports speak what is told to no one.
             lab.until_reason(endless, "d0", "HostUnreachable")
             until("one of the long files was read", lambda: "NotAKubernetesObject" in _reasons(lab, slow))
