@@ -70,6 +70,10 @@ class PackStore(DiskObjectStore):
         f.close()
         entries = sorted([*entries, *more])
         base = self._get_pack_basepath(entries)
+        if Path(f"{base}.idx").exists():
+            # The same objects are here, perhaps at other places in the file, and others may be reading it.
+            Path(path).unlink()
+            return
         Path(path).replace(f"{base}.pack")
         # A pack counts once its index is there.
         with GitFile(f"{base}.idx", "wb", fsync=True) as index:

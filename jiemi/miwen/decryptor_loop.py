@@ -110,8 +110,7 @@ class DecryptorLoop:
             if tick.decided and tick.status is not None:
                 told, said = tick.status, tick.failure
             status = tick.status or status
-            again = writer.is_overwritten and written is not None
-            unwritten = await self._write(writer, status if again else tick.status, told_refusal)
+            unwritten = await self._write(writer, tick.status, told_refusal)
             told_refusal = unwritten
             written, version = writer.written, writer.version
             self.reconciler.count_held(decryptor.meta.key, progress, status)
