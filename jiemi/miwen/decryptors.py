@@ -15,6 +15,7 @@ import trio
 
 from jiemi.core.decryptor import FINALIZER, Decryptor
 from jiemi.core.memory import MemoryBudget
+from jiemi.miwen.kubernetes.on_behalf import on_behalf_of
 from jiemi.miwen.registry import Registry
 from jiemi.miwen.slot import Slot
 from jiemi.miwen.turned_away import TurnedAway
@@ -102,7 +103,7 @@ class Decryptors:
     async def _supervise(self, key: Key, entry: _Entry) -> None:
         try:
             while True:
-                with entry.scope:
+                with entry.scope, on_behalf_of(key[0]):
                     await self._run(entry.slot)
                 if entry.next is None:
                     return

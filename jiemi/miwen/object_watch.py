@@ -27,6 +27,7 @@ from jiemi.core.errors import Failure, Kind
 from jiemi.core.objects import NAME_LABEL, NAMESPACE_LABEL
 from jiemi.core.schedule import watch_retry_seconds
 from jiemi.miwen.kubernetes.discovery import Resource
+from jiemi.miwen.kubernetes.on_behalf import NOBODY, on_behalf_of
 from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes, Page
 from jiemi.miwen.reflector import reflect
 
@@ -106,7 +107,8 @@ class ObjectWatches:
         new = _KindWatch(self._kubernetes, resource, self._on_change, self._random, known)
         new.synced = watch is not None and watch.synced
         self._watches[key] = new
-        self._nursery.start_soon(new.run)
+        with on_behalf_of(NOBODY):  # who wants it first is but one of those who do
+            self._nursery.start_soon(new.run)
 
     async def synced(self, resource: Resource) -> bool:
         """Want the kind, and wait until its objects are known. The deadline is the caller's.

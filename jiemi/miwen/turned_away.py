@@ -21,6 +21,7 @@ from jiemi.core.memory import MEBIBYTE, MemoryBudget
 from jiemi.core.status import after_failure, blank
 from jiemi.core.status_bounds import status_json
 from jiemi.miwen.events import EventRecorder
+from jiemi.miwen.kubernetes.on_behalf import on_behalf_of
 from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.metrics import MiwenMetrics
 
@@ -118,7 +119,8 @@ class TurnedAway:
             failed: list[Key] = []
             while (key := self._next()) is not None:
                 try:
-                    await self._look(key, let_in)
+                    with on_behalf_of(key[0]):
+                        await self._look(key, let_in)
                 except JiemiError as error:
                     _log.warning("turned-away-not-told", namespace=key[0], name=key[1], failure=str(error))
                     failed.append(key)

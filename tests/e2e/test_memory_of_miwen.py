@@ -262,7 +262,7 @@ def _reasons(lab: Lab) -> dict[str, int]:
     found: dict[str, int] = {}
     token = ""
     while True:
-        page = lab.admin.call("GET", f"{_DECRYPTORS.format(GREEDY)}?limit=20{token}").ok()
+        page = lab.admin.call("GET", f"{_DECRYPTORS.format(GREEDY)}?limit=5{token}").ok()
         for each in page["items"]:
             conditions = (each.get("status") or {}).get("conditions") or [{"type": "Ready", "reason": ""}]
             reason = next((one["reason"] for one in conditions if one["type"] == "Ready"), "")

@@ -1,7 +1,9 @@
 """Requests to the API server, each ended by a cancellation or its deadline.
 
 Each request runs on a worker thread that a cancellation ends (`jiemi.blocking`), under a deadline that counts from when
-it got its place among those that run at once.
+it got its place among those that run at once. The namespaces that requests are for share the places fairly
+(`jiemi.miwen.kubernetes.on_behalf`): where one's objects take the API server seconds each, another's do not wait for all
+of them.
 
 A request is tried once more in three cases: the connection broke (an API server that restarts closes idle ones; all
 requests here may safely arrive twice), the token was refused and there is another now, and the API server asked for a
@@ -37,12 +39,14 @@ from urllib3.exceptions import (
 )
 
 from jiemi.blocking.calls import Interrupter, run_blocking
+from jiemi.blocking.fair_limiter import FairLimiter
 from jiemi.blocking.http import resume
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.miwen.kubernetes.access import Access
 from jiemi.miwen.kubernetes.counts import RequestCounter
 from jiemi.miwen.kubernetes.errors import Refusal, read_refusal, unavailable
+from jiemi.miwen.kubernetes.on_behalf import who_asks
 
 MAX_PAUSE_SECONDS = 5.0
 """The longest Retry-After that a request waits for; a longer one is an error, and the caller backs off."""
@@ -98,6 +102,13 @@ class AnswerTooLarge(JiemiError):
         self.beginning = beginning
 
 
+class AnswerTooLate(JiemiError):
+    """A ClusterUnavailable: no answer came in time."""
+
+    def __init__(self, request: Request, server: str, timeout_seconds: float) -> None:
+        super().__init__("ClusterUnavailable", f"{request.doing}: {server} did not answer within {timeout_seconds:g} s")
+
+
 @attrs.frozen
 class Answer:
     """What came back; the body may hold Secrets.
@@ -128,7 +139,7 @@ class KubernetesHttp:
         access: the server and the tokens.
         timeout_seconds: for one try of a request, counted from when it has its place; for the beginning of a stream.
         silence_seconds: a stream on which nothing arrives for so long is half-open.
-        max_concurrent_requests: streams apart.
+        max_concurrent_requests: streams apart; one namespace gets three quarters of them at most.
 
     Attributes:
         requests: counts every try.
@@ -151,13 +162,14 @@ class KubernetesHttp:
         self._tokens = access.tokens
         self._timeout_seconds = timeout_seconds
         self._silence_seconds = silence_seconds
-        self._places = trio.CapacityLimiter(max_concurrent_requests)
+        self._places = FairLimiter(max_concurrent_requests)
 
     async def send(self, request: Request) -> Answer:
         """Send a request and read its answer, whatever its status is.
 
         Raises:
-            JiemiError: ClusterUnavailable: no answer, or the credentials are not accepted; `AnswerTooLarge` is one.
+            JiemiError: ClusterUnavailable: no answer, or the credentials are not accepted; `AnswerTooLarge` and
+                `AnswerTooLate` are such.
         """
         return await self._send(request, None)
 
@@ -246,14 +258,13 @@ class KubernetesHttp:
 
         timeout = self._timeout_seconds
         # No deadline for the place: each of those before us has one. A watch waits for none.
-        async with self._places if keep is None else contextlib.nullcontext():
+        async with self._places.slot(who_asks()) if keep is None else contextlib.nullcontext():
             self.requests.add(request.verb, request.resource)
             try:
                 with trio.fail_after(timeout):
                     return await run_blocking(call, limiter=trio.CapacityLimiter(1))
             except trio.TooSlowError as error:
-                problem = f"{request.doing}: {self.server} did not answer within {timeout:g} s"
-                raise JiemiError("ClusterUnavailable", problem) from error
+                raise AnswerTooLate(request, self.server, timeout) from error
             except ProtocolError:
                 return None
             except (HTTPError, OSError) as error:

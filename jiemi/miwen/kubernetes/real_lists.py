@@ -4,7 +4,8 @@ A list with a page token, or a watch, that the API server can't go on with is ex
 start again. What else a refusal means differs by what is listed, so each collection tells it.
 
 A page must fit into memory though any tenant may write objects of 1 MiB. So only so many bytes of one are read; a page
-that is longer is asked for again with half as many objects, and those after it grow slowly. An object that is too long
+that is longer is asked for again with half as many objects, and those after it grow slowly. The next try of one that did
+not come in time asks for half as many, too: it is the size that takes an API server its time. An object that is too long
 by itself is left out of its page, and told so: the list's own metadata, which come first, say where the others begin.
 """
 
@@ -20,7 +21,7 @@ import structlog
 from jiemi.core.errors import JiemiError
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.errors import Refusal
-from jiemi.miwen.kubernetes.http import JSON, Answer, AnswerTooLarge, KubernetesHttp, Request
+from jiemi.miwen.kubernetes.http import JSON, Answer, AnswerTooLarge, AnswerTooLate, KubernetesHttp, Request
 from jiemi.miwen.kubernetes.pages import page_without_items, read_page
 from jiemi.miwen.kubernetes.port import Page
 
@@ -121,6 +122,10 @@ class Lists:
                 page = await self._page_without_items(of, error, continue_token)
                 _log.warning("object-too-large", of=of.resource.plural, max_bytes=MAX_PAGE_BYTES)
                 return page
+            except AnswerTooLate:
+                # Not again at once: whoever asked is told that the API server does not answer.
+                self._fitting[which] = _Fitting(max(1, asked // 2))
+                raise
             if fitting is not None and fitting.is_outgrown(limit):
                 self._fitting.pop(which, None)
             return page

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.kubernetes_server import CANARY, ScriptedServer, refusal
+from fakes.kubernetes_server import CANARY, ScriptedServer, refusal, settings_for
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +17,7 @@ from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.http import MAX_ANSWER_BYTES
 from jiemi.miwen.kubernetes.pages import Items, page_without_items, read_page
 from jiemi.miwen.kubernetes.port import Page
-from jiemi.miwen.kubernetes.real import RealKubernetes
+from jiemi.miwen.kubernetes.real import RealKubernetes, open_kubernetes
 from jiemi.miwen.kubernetes.real_lists import MAX_PAGE_BYTES, PAGES_UNTIL_MORE
 
 SECRETS = Resource("v1", "Secret", "secrets", namespaced=True)
@@ -64,6 +65,24 @@ async def test_a_page_that_is_too_large_is_asked_for_again_with_half_as_many(
     assert rest == sorted(rest)
     assert [rest.count(limit) for limit in (24, 48, 96)] == [PAGES_UNTIL_MORE] * 3
     assert rest[-1] == 100
+
+
+async def test_the_next_try_of_a_page_that_did_not_come_in_time_asks_for_half_as_many(
+    server: ScriptedServer, tmp_path: Path
+) -> None:
+    async with open_kubernetes(settings_for(server, tmp_path, request_timeout_seconds=0.2)) as kubernetes:
+        for _ in range(8):
+            server.answers.append(b"")
+            with pytest.raises(
+                JiemiError, match=r"^ClusterUnavailable: listing secrets: .* did not answer within 0\.2 s$"
+            ):
+                await page_of(kubernetes)
+        assert limits(server) == [100, 50, 25, 12, 6, 3, 1, 1]
+        for _ in range(6 * PAGES_UNTIL_MORE):
+            server.say(200, listed(item("a"), token="more"))
+            await page_of(kubernetes, token="more")
+        grown = limits(server)
+        assert [grown.count(limit) for limit in (1, 2, 4)] == [PAGES_UNTIL_MORE] * 3
 
 
 async def test_an_object_that_is_too_large_by_itself_is_left_out_and_the_others_are_listed(
