@@ -4,8 +4,9 @@ A permit is called between the lookup and the first connection, with all that th
 again afterwards, so a name that changes in between (DNS rebinding) leads nowhere else. Only the operator's log says
 what the address was, and nobody learns whether anything listens there.
 
-`require_destination` is for what another program connects to, which resolves the name once more by itself: there a name
-that changes between the two lookups is not noticed.
+`require_destination` is for what another program connects to, which resolves the name once more by itself. It gives the
+better message; that a name has changed meanwhile is noticed when the program connects
+(`jiemi.krapao.decryption.judged_connects`), where the platform lets us.
 """
 
 from __future__ import annotations
@@ -30,6 +31,11 @@ RequireDestination = Callable[[str, AddressRules, str], Awaitable[None]]
 
 _RESOLVE_SECONDS = 5
 _DISCARD_PORT = 9
+
+_FORBIDDEN = (
+    "it is loopback, link-local, a metadata service's or the like, or one that the operator denies. The operator may "
+    "allow it with `jiemi krapao --allow-address`; Krapao's log names it"
+)
 
 
 def permit_by(rules: AddressRules, field: str) -> Permit:
@@ -87,6 +93,15 @@ async def require_destination(url: str, rules: AddressRules, field: str) -> None
     permit_by(rules, field)(host, addresses)
 
 
+def led_astray(field: str) -> JiemiError:
+    """For a program that wanted to connect to a forbidden address; which one is in Krapao's log."""
+    return JiemiError(
+        "AddressNotAllowed",
+        f"{field}: a server of the key service leads to an address that Krapao does not connect to, by a redirect or by "
+        f"what its name stands for now: {_FORBIDDEN}",
+    )
+
+
 def is_own(address: Address) -> bool:
     """Whether an address is one of this machine's (or Pod's): whoever talks to such a one has it as source too.
 
@@ -104,7 +119,5 @@ def is_own(address: Address) -> bool:
 def _not_allowed(host: str, field: str) -> JiemiError:
     return JiemiError(
         "AddressNotAllowed",
-        f"{field}: Krapao does not connect to the address of {host}: it is loopback, link-local, a metadata service's "
-        "or the like, or one that the operator denies. The operator may allow it with `jiemi krapao --allow-address`; "
-        "Krapao's log names it",
+        f"{field}: Krapao does not connect to the address of {host}: {_FORBIDDEN}",
     )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import attrs
 import pytest
@@ -15,6 +14,7 @@ import trio
 from addresses import LOOPBACK
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from listening import listening
 
 from jiemi.blocking import calls
 from jiemi.core.errors import JiemiError
@@ -52,36 +52,6 @@ async def told(settings: KrapaoSettings, url: str) -> tuple[str, str]:
 def strict(settings: KrapaoSettings) -> KrapaoSettings:
     """As Krapao is without flags."""
     return attrs.evolve(settings, addresses=AddressRules(), connect_timeout_seconds=0.5)
-
-
-@contextlib.contextmanager
-def listening(
-    answer: Callable[[socket.socket], object] | None = None, host: str = "127.0.0.1"
-) -> Iterator[tuple[int, list[object]]]:
-    """A server that answers each connection; gives its port, and who connected."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    came: list[object] = []
-    stop = threading.Event()
-    with socket.create_server((host, 0), family=family) as listener:
-        listener.settimeout(0.05)
-
-        def serve() -> None:
-            while not stop.is_set():
-                with contextlib.suppress(OSError):
-                    connection, peer = listener.accept()
-                    came.append(peer)
-                    with connection:
-                        connection.settimeout(5)
-                        if answer is not None:
-                            answer(connection)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield listener.getsockname()[1], came
-        finally:
-            stop.set()
-            thread.join()
 
 
 LOOPBACKS = [

@@ -57,6 +57,7 @@ class Confinement:
 
     Attributes:
         network: TCP and UDP.
+        judged_connects: whether the starter is asked about each connection (`jiemi.krapao.decryption.judged_connects`).
         unix_sockets: making and using sockets of unix(7), which gpg and a key service on a socket need.
         read_execute: files and folders, the program's own included; beneath folders all may be read, listed and run.
         read: files and folders that may be read and listed.
@@ -65,6 +66,7 @@ class Confinement:
     """
 
     network: bool
+    judged_connects: bool = False
     unix_sockets: bool = True
     read_execute: tuple[Path, ...]
     read: tuple[Path, ...] = ()
@@ -80,6 +82,7 @@ class Measures:
         seccomp: no system calls into other processes, mounts, namespaces and the like; no sockets but the allowed.
         landlock: its ABI, 0 where there is none: no files but the allowed, no look into other processes; since ABI 6
             also no signals to them.
+        connects: the starter judges each connection of a program that has network (Linux 5.5).
         network_namespace: one of its own for each program without network.
         setpriv: that program, where it can make another end with its parent.
         missing: name and cause of those that are not to be had.
@@ -89,6 +92,7 @@ class Measures:
     seccomp: bool = False
     landlock: int = 0
     network_namespace: bool = False
+    connects: bool = False
     setpriv: Path | None = None
     missing: tuple[tuple[str, str], ...] = ()
 
@@ -112,6 +116,7 @@ MEASURES = {
     "seccomp": "seccomp",
     "network_namespace": "a network namespace",
     "landlock": "Landlock",
+    "connects": "a check of each connection",
     "setpriv": "an end with Krapao's own",
 }
 """Each field of `Measures` that is one, in words."""
@@ -139,6 +144,7 @@ async def spawn(
     stderr: int,
     confinement: Confinement,
     measures: Measures,
+    take_listener: Callable[[int], None] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a program in a session of its own; it is the caller's to end and to reap. Not cancelled once it began.
 
@@ -148,13 +154,24 @@ async def spawn(
     Args:
         argv: the program's absolute path and its arguments.
         stdin, stdout, stderr: as in subprocess.Popen.
+        take_listener: where connections are judged, and can be: called in another thread, before this returns, with the
+            descriptor on which the kernel asks. It is the caller's, also where this raises.
 
     Raises:
         OSError: as Popen; MeasureFailed.
     """
     await trio.lowlevel.checkpoint_if_cancelled()
     launch = partial(
-        _launch, argv, env, cwd, stdin=stdin, stdout=stdout, stderr=stderr, confinement=confinement, measures=measures
+        _launch,
+        argv,
+        env,
+        cwd,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        confinement=confinement,
+        measures=measures,
+        take_listener=take_listener,
     )
     results: list[subprocess.Popen[bytes] | BaseException] = []
     wake = partial(
@@ -209,6 +226,7 @@ def _launch(
     stderr: int,
     confinement: Confinement,
     measures: Measures,
+    take_listener: Callable[[int], None] | None,
 ) -> subprocess.Popen[bytes]:
     read_execute, read = confinement.read_execute, confinement.read
     prefix: list[str] = []
@@ -224,6 +242,8 @@ def _launch(
         steps.append(("network_namespace", kernel.leave_network))
     if measures.no_new_privileges:  # seccomp and Landlock require it
         steps.append(("no_new_privileges", kernel.gain_no_privileges))
+    if measures.connects and confinement.judged_connects and take_listener is not None:
+        steps.append(("connects", lambda: take_listener(kernel.ask_about_connects())))
     if measures.landlock:
         restrict = partial(kernel.restrict_files, read_execute=read_execute, read=read, write=confinement.write)
         steps.append(("landlock", partial(restrict, measures.landlock, network=confinement.network)))

@@ -19,12 +19,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jiemi.krapao.decryption.confinement_seccomp import MACHINES, filter_program
+from jiemi.krapao.decryption.confinement_seccomp import MACHINES, connect_program, filter_program
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 22, 38
 _SECCOMP_MODE_FILTER = 2
+_SECCOMP_CALL = {"x86_64": 317, "aarch64": 277}
+_SECCOMP_SET_MODE_FILTER = 1
+_NEW_LISTENER, _WAIT_KILLABLE = 1 << 3, 1 << 5
 _CLONE_NEWNET = 0x40000000
 _CAPABILITY_VERSION_3 = 0x20080522
 
@@ -95,6 +98,19 @@ def filter_calls(*, network: bool, unix_sockets: bool) -> None:
     _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(_filter(network, unix_sockets)))
 
 
+def ask_about_connects() -> int:
+    """Let each connect(2) wait from now on for an answer; see judged_connects. As `filter_calls`.
+
+    Returns:
+        The descriptor on which the kernel asks; closed by exec.
+    """
+    call, program = _SECCOMP_CALL[platform.machine()], ctypes.addressof(_connect_filter())
+    # So that the signals by which Go interrupts its threads do not end the wait; before Linux 5.19 it asks once more.
+    with contextlib.suppress(OSError):
+        return _syscall(call, _SECCOMP_SET_MODE_FILTER, _NEW_LISTENER | _WAIT_KILLABLE, program)
+    return _syscall(call, _SECCOMP_SET_MODE_FILTER, _NEW_LISTENER, program)
+
+
 def restrict_files(
     abi: int, *, read_execute: Sequence[Path], read: Sequence[Path], write: Sequence[Path], network: bool
 ) -> None:
@@ -150,6 +166,12 @@ class _Filter(ctypes.Structure):
 @functools.cache
 def _filter(network: bool, unix_sockets: bool) -> _Filter:
     program = filter_program(MACHINES[platform.machine()], network=network, unix_sockets=unix_sockets)
+    return _Filter(len(program) // 8, program)
+
+
+@functools.cache
+def _connect_filter() -> _Filter:
+    program = connect_program(MACHINES[platform.machine()])
     return _Filter(len(program) // 8, program)
 
 

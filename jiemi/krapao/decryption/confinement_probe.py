@@ -7,6 +7,7 @@ child says which effects it feels, what has none is left out too, and that goes 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -29,6 +30,7 @@ from jiemi.krapao.decryption.confinement import (
     Measures,
     spawn,
 )
+from jiemi.krapao.decryption.judged_connects import answer_connects
 
 _TRIAL_SECONDS = 30
 _TRY_AGAIN = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETIMEDOUT})
@@ -66,17 +68,25 @@ def landlock():
 def network_namespace():
     return os.readlink("/proc/self/ns/net") != network
 
+def connects():
+    try:
+        socket.socket(socket.AF_UNIX).connect("judged")
+    except OSError as error:
+        return error.errno == 18
+    return False
+
 def setpriv():
     signal = ctypes.c_int()
     return libc.prctl(2, ctypes.byref(signal)) == 0 and signal.value == 9
 
-for fact in (no_new_privileges, seccomp, landlock, network_namespace, setpriv):
+for fact in (no_new_privileges, seccomp, landlock, network_namespace, connects, setpriv):
     try:
         print(fact.__name__ if fact() else "", flush=True)
     except OSError:
         pass
 """
-"""Tells which measures it feels, by their names in `Measures`. 2 is PR_GET_PDEATHSIG, 9 SIGKILL, 0 PTRACE_TRACEME."""
+"""Tells which measures it feels, by their names in `Measures`. 2 is PR_GET_PDEATHSIG, 9 SIGKILL, 0 PTRACE_TRACEME,
+18 EXDEV, with which nothing but `_judge` answers."""
 
 
 async def probe(*, folder: Path, programs_path: str) -> Measures:
@@ -96,6 +106,7 @@ async def probe(*, folder: Path, programs_path: str) -> Measures:
         seccomp=kernel.has_filters(),
         landlock=abi,
         network_namespace=sys.platform == "linux",
+        connects=kernel.has_filters(),
         setpriv=Path(found) if found else None,
     )
     lost = {name: "no such program" if name == "setpriv" else "not in this kernel" for name in MEASURES}
@@ -142,6 +153,7 @@ async def _facts(measures: Measures, trial: Path) -> set[str]:
     """What a child says that holds for it; nothing where it did not even start."""
     argv, confinement = _prepare(trial)
     output = os.memfd_create("facts")
+    listeners: list[int] = []
     try:
         process = await spawn(
             argv,
@@ -152,11 +164,28 @@ async def _facts(measures: Measures, trial: Path) -> set[str]:
             stderr=subprocess.DEVNULL,
             confinement=confinement,
             measures=measures,
+            take_listener=listeners.append,
         )
-        await _ended(process)
+        async with trio.open_nursery() as nursery:
+            for listener in listeners:
+                nursery.start_soon(_answer, listener)
+            in_time = await _ended(process)
+            nursery.cancel_scope.cancel()
+        if not in_time:
+            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
         return set(os.pread(output, 1000, 0).decode("ascii", "replace").split())
     finally:
-        os.close(output)
+        for descriptor in (output, *listeners):
+            os.close(descriptor)
+
+
+async def _answer(listener: int) -> None:
+    with contextlib.suppress(OSError):  # the child feels no effect then
+        await answer_connects(listener, _judge)
+
+
+def _judge(raw: bytes) -> int:
+    return errno.EXDEV if b"judged" in raw else 0
 
 
 def _prepare(trial: Path) -> tuple[list[str], Confinement]:
@@ -169,14 +198,15 @@ def _prepare(trial: Path) -> tuple[list[str], Confinement]:
     argv = [str(python), "-I", "-S", "-c", _TRIAL, *map(str, (inside, outside, os.getpid(), network))]
     return argv, Confinement(
         network=False,
+        judged_connects=True,
         read_execute=(python, *homes, *LOADERS),
         read=(*LIBRARIES, Path("/proc")),
         write=(inside,),
     )
 
 
-async def _ended(process: subprocess.Popen[bytes]) -> None:
-    """Wait for its end, and reap it whatever happens."""
+async def _ended(process: subprocess.Popen[bytes]) -> bool:
+    """Wait for its end, and reap it whatever happens. Returns whether it ended in time."""
     try:
         descriptor = os.pidfd_open(process.pid)
         try:
@@ -184,8 +214,7 @@ async def _ended(process: subprocess.Popen[bytes]) -> None:
                 await trio.lowlevel.wait_readable(descriptor)
         finally:
             os.close(descriptor)
-        if deadline.cancelled_caught:
-            raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+        return not deadline.cancelled_caught
     finally:
         os.killpg(process.pid, signal.SIGKILL)  # not reaped yet, so it is still its own
         process.wait()

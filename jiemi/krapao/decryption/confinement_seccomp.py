@@ -11,6 +11,8 @@ A refused call fails with EPERM. clone3(2) has its flags in memory, where no fil
 which glibc and Go make threads by clone(2), as they must under container runtimes (https://github.com/moby/moby/pull/42681).
 So do calls that are newer than this table. Calls of another architecture (int 0x80 on x86-64) end the program.
 
+Where connections are judged one by one, a second filter hands each connect(2) to Krapao; the stricter of two wins.
+
 The machine's instructions: https://docs.kernel.org/userspace-api/seccomp_filter.html and `struct sock_filter`.
 """
 
@@ -23,7 +25,7 @@ from collections.abc import Iterable, Mapping
 import attrs
 
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
-_ALLOW, _FAIL, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
+_ALLOW, _ASK, _FAIL, _KILL = 0x7FFF0000, 0x7FC00000, 0x00050000, 0x80000000
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
 """Offsets in `struct seccomp_data`; an argument has 8 bytes, the lower half first on both machines."""
 
@@ -182,6 +184,7 @@ REFUSED: Mapping[str, tuple[int | None, int | None]] = {
 }
 """By name, the number on x86-64 and on aarch64, which lacks some older ones. From the kernel's system call tables."""
 
+_CONNECT = (42, 203)
 _SOCKET, _SOCKETPAIR, _CLONE, _CLONE3, _PRLIMIT64, _IOCTL = (
     (41, 198),
     (53, 199),
@@ -226,6 +229,19 @@ def filter_program(machine: Machine, *, network: bool, unix_sockets: bool) -> by
     program += _when(_SOCKET[column], _socket(network=network, unix_sockets=unix_sockets))
     program += _when(_SOCKETPAIR[column], _only_if(0, [_AF_UNIX]) if unix_sockets else [_fail()])
     program.append(_give(_ALLOW))
+    return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+
+
+def connect_program(machine: Machine) -> bytes:
+    """The filter that asks about each connect(2), as an array of `struct sock_filter`. For use beside the other."""
+    program = [
+        _load(_ARCHITECTURE),
+        (_EQUAL, 1, 0, machine.audit_architecture),
+        _give(_KILL),
+        _load(_NUMBER),
+        *_when(_CONNECT[machine.column], [_give(_ASK)]),
+        _give(_ALLOW),
+    ]
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
 
 

@@ -22,7 +22,7 @@ import trio
 from jiemi.blocking.askers import Askers
 from jiemi.blocking.fair_limiter import PATIENCE_SECONDS
 from jiemi.core.errors import Failure, JiemiError
-from jiemi.krapao.connecting import RequireDestination, require_destination
+from jiemi.krapao.connecting import RequireDestination, led_astray, require_destination
 from jiemi.krapao.decryption import keyservice
 from jiemi.krapao.decryption.age_keys import AgeIdentities, read_age_key
 from jiemi.krapao.decryption.confinement import Measures
@@ -273,14 +273,18 @@ class Guard:
         self, key: DecryptionKey, wanted: HolderKey, message: bytes
     ) -> bytes | Outcome:
         held: Held | None = None
+        refusals = 0
         with trio.move_on_after(self._settings.key_service_timeout_seconds):
             try:
                 async with self._holders.use(wanted, self._programs, self._askers) as held, held.turn:
                     self._names[key] = held.names
+                    refusals = held.refusals()
                     data_key = keyservice.read_decrypt_response(await held.client.call(keyservice.DECRYPT, message))
             except JiemiError as error:
                 return Outcome("", "", _VERDICTS.get(error.failure.reason, Verdict.UNUSABLE), error.failure)
             except GrpcStatusError as error:
+                if held is not None and held.refusals() > refusals:
+                    return _led_astray(wanted)
                 return Outcome("", "", of_status(wanted.key.provider, error))
             except GrpcTooLargeError:
                 return Outcome("", "", Verdict.NOT_OPENED)  # what was wrapped is no data key
@@ -298,6 +302,8 @@ class Guard:
             return data_key
         if held is not None:
             held.failed()
+            if held.refusals() > refusals:
+                return _led_astray(wanted)
         return self._waited(wanted, called=held is not None)
 
     async def _ended(self, wanted: HolderKey, held: Held) -> Outcome:
@@ -339,6 +345,10 @@ class Guard:
     def given(self) -> tuple[str, ...]:
         """Public names of the keys given; of one that was not asked only its kind."""
         return tuple(name for key in self._keys for name in self._names.get(key, (f"a key for {key.provider}",)))
+
+
+def _led_astray(wanted: HolderKey) -> Outcome:
+    return Outcome("", "", Verdict.UNUSABLE, led_astray(f"spec.provider.{wanted.key.provider}").failure)
 
 
 _VERDICTS = {

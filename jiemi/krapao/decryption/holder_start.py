@@ -21,11 +21,12 @@ from jiemi.krapao.decryption.confinement import LIBRARIES, LOADERS, Confinement,
 from jiemi.krapao.decryption.environments import EMPTY_ENVIRONMENT, NO_NETWORK_ENVIRONMENT, given_name, plan
 from jiemi.krapao.decryption.gpg import GPG_FILES, open_keyring
 from jiemi.krapao.decryption.grpc import GrpcClient
+from jiemi.krapao.decryption.judged_connects import ConnectJudge, granted_destinations
 from jiemi.krapao.decryption.private_folders import private_folder, require_memory, write_file
 from jiemi.krapao.decryption.processes import Limits, Program, Sandbox, running
 from jiemi.krapao.decryption.vault_login import vault_token
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.keys import AgeKey, DecryptionKey, PgpKey, VaultKey
+from jiemi.rpc.keys import AgeKey, DecryptionKey, HuaweiKey, PgpKey, VaultKey
 
 _CONNECT_POLL_SECONDS = 0.002
 _LEASE_MARGIN_SECONDS = 30
@@ -121,6 +122,7 @@ async def start_holder(
     environment = {**given.environment, "HOME": str(given.home), "XDG_CONFIG_HOME": str(given.home)}
     confinement = Confinement(
         network=given.network,
+        judged_connects=given.judge is not None,
         read_execute=(programs.sops, *LOADERS, *given.read_execute),
         read=(*LIBRARIES, *given.read),
         write=(given.home,),
@@ -135,7 +137,7 @@ async def start_holder(
             missing="SopsMissing",
         )
     )
-    return Started(await _connect(socket, process), process, given.until, given.names, given.expires_at)
+    return Started(await _connect(socket, process), process, given.until, given.names, given.expires_at, given.judge)
 
 
 async def _give_pgp(
@@ -207,13 +209,29 @@ async def _give_cloud(stack: contextlib.AsyncExitStack, wanted: HolderKey, setti
         network=True,
         until=until,
         names=(given_name(key),),
+        judge=await _judge(wanted, settings),
     )
+
+
+async def _judge(wanted: HolderKey, settings: KrapaoSettings) -> ConnectJudge | None:
+    """Who says where its holder may connect to; None: it may anywhere, because it goes to servers only that the operator
+    or the cloud names, or uses an identity of the operator's, for which it may need the metadata service."""
+    key = wanted.key
+    if isinstance(key, AgeKey | PgpKey | HuaweiKey) or key.ambient:
+        return None
+    if isinstance(key, VaultKey) and _is_operators(wanted, settings):
+        return None
+    return ConnectJudge(settings.addresses, await granted_destinations(settings.operator.network))
+
+
+def _is_operators(wanted: HolderKey, settings: KrapaoSettings) -> bool:
+    operators = (*settings.vault_addresses, settings.own_vault_address)
+    return wanted.vault_address in {normal_address(each) for each in operators if each is not None}
 
 
 def _permit(key: VaultKey, wanted: HolderKey, settings: KrapaoSettings) -> Permit | None:
     """For a login, where Krapao itself connects; the operator's own servers may be anywhere."""
-    operators = (*settings.vault_addresses, settings.own_vault_address)
-    if wanted.vault_address in {normal_address(each) for each in operators if each is not None}:
+    if _is_operators(wanted, settings):
         return None
     field = "spec.provider.vault.address" if key.address is not None else "the file's Vault address"
     return permit_by(settings.addresses, field)
@@ -225,6 +243,7 @@ class _Given:
 
     Attributes:
         until: when it must end (trio's clock).
+        judge: of its connections; None: they are not judged.
     """
 
     home: Path
@@ -235,6 +254,7 @@ class _Given:
     until: float = math.inf
     names: tuple[str, ...] = ()
     expires_at: int | None = None
+    judge: ConnectJudge | None = None
 
 
 @attrs.frozen
@@ -245,6 +265,7 @@ class Started:
         until: when it must end (trio's clock).
         names: public names of the keys that it holds, for messages.
         expires_at: when the first of these keys expires (seconds since the epoch), or None.
+        judge: of its process's connections; None: they are not judged.
     """
 
     client: GrpcClient
@@ -252,6 +273,7 @@ class Started:
     until: float
     names: tuple[str, ...]
     expires_at: int | None
+    judge: ConnectJudge | None = None
 
 
 async def _connect(socket: Path, process: Program) -> GrpcClient:

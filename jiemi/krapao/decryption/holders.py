@@ -29,6 +29,7 @@ from jiemi.blocking.askers import Askers
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.krapao.decryption.grpc import GrpcClient
 from jiemi.krapao.decryption.holder_start import HolderKey, HolderPrograms, Started, start_holder
+from jiemi.krapao.decryption.judged_connects import ConnectJudge
 from jiemi.krapao.decryption.processes import Limits
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.capability import where
@@ -49,6 +50,7 @@ class Held:
         wait: waits for its process's end; gives the status, or None where it was ended by us.
         turn: to be held while it is asked. One of pgp is asked one thing at a time: gpg-agent writes a key's file anew
             when the key is first used, in its place, and whoever reads it meanwhile finds half of it (GnuPG 2.2.40).
+        refusals: how many of its connections were refused because of where they lead.
     """
 
     client: GrpcClient
@@ -57,6 +59,7 @@ class Held:
     failed: Callable[[], None]
     wait: Callable[[], Awaitable[int | None]]
     turn: AbstractAsyncContextManager[object]
+    refusals: Callable[[], int]
 
 
 @attrs.define(eq=False)
@@ -68,6 +71,7 @@ class _Holder:
     used_at: float = 0
     tenants: set[str] = attrs.field(factory=set)
     client: GrpcClient | None = None
+    judge: ConnectJudge | None = None
     names: tuple[str, ...] = ()
     expires_at: int | None = None
     failure: Failure | None = None
@@ -150,7 +154,8 @@ class Holders:
                 )
             retire = partial(self._retire, holder)
             turn = holder.turn if wanted.key.provider == "pgp" else contextlib.nullcontext()
-            yield Held(holder.client, holder.names, holder.expires_at, retire, partial(_wait, holder), turn)
+            refusals = partial(_refusals, holder)
+            yield Held(holder.client, holder.names, holder.expires_at, retire, partial(_wait, holder), turn, refusals)
         finally:
             holder.users -= 1
             holder.used_at = trio.current_time()
@@ -234,6 +239,9 @@ class Holders:
             async with trio.open_nursery() as nursery:
                 await nursery.start(started.client.run)
                 nursery.start_soon(self._watch, started, holder, nursery.cancel_scope)
+                if (judge := started.judge) is not None:
+                    holder.judge = judge
+                    nursery.start_soon(started.process.answer_connects, judge)
                 holder.client, holder.names, holder.expires_at = started.client, started.names, started.expires_at
                 holder.ready.set()
                 await self._until_unwanted(holder, started.until)
@@ -259,6 +267,10 @@ class Holders:
                 return
             with trio.move_on_at(min(idle_at, until)):
                 await holder.changed.wait()
+
+
+def _refusals(holder: _Holder) -> int:
+    return holder.judge.refusals if holder.judge is not None else 0
 
 
 async def _wait(holder: _Holder) -> int | None:

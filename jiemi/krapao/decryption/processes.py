@@ -29,6 +29,7 @@ import trio
 
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.decryption.confinement import Confinement, MeasureFailed, Measures, spawn
+from jiemi.krapao.decryption.judged_connects import Decide, answer_connects
 
 _PR_SET_CHILD_SUBREAPER = 36
 """prctl(2), from linux/prctl.h."""
@@ -91,8 +92,10 @@ class Program:
         popen: subprocess.Popen[bytes],
         stdin: trio.lowlevel.FdStream | None,
         stdout: trio.lowlevel.FdStream | None,
+        listener: int | None = None,
     ) -> None:
         self._popen = popen
+        self._listener = listener
         self.pid = popen.pid
         self.stdin = stdin
         self.stdout = stdout
@@ -101,6 +104,17 @@ class Program:
     def returncode(self) -> int | None:
         """How it ended; negative where a signal ended it; None while it runs."""
         return self._popen.poll()
+
+    async def answer_connects(self, decide: Decide) -> None:
+        """Judge its connections until its end, where they are to be judged and can be. Has no deadline but its end."""
+        if self._listener is not None:
+            await answer_connects(self._listener, decide)
+
+    def close_listener(self) -> None:
+        """Judge no more: what it still connects to fails."""
+        if self._listener is not None:
+            os.close(self._listener)
+            self._listener = None
 
     async def wait(self) -> int:
         """Wait for its end and reap it. Has no deadline but the caller's.
@@ -231,6 +245,12 @@ async def _spawn(
 ) -> Program:
     with contextlib.ExitStack() as ours, contextlib.ExitStack() as childs:
         stdin = stdout = subprocess.DEVNULL
+        listeners: list[int] = []
+
+        def take_listener(descriptor: int) -> None:
+            listeners.append(descriptor)
+            ours.callback(os.close, descriptor)
+
         to_child = from_child = -1
         if pipes:
             stdin, to_child = os.pipe()
@@ -248,11 +268,12 @@ async def _spawn(
             stderr=stderr if stderr is not None else subprocess.DEVNULL,
             confinement=sandbox.confinement,
             measures=sandbox.measures,
+            take_listener=take_listener,
         )
         ours.pop_all()  # they are the streams' from now on
     if not pipes:
-        return Program(popen, None, None)
-    return Program(popen, trio.lowlevel.FdStream(to_child), trio.lowlevel.FdStream(from_child))
+        return Program(popen, None, None, *listeners)
+    return Program(popen, trio.lowlevel.FdStream(to_child), trio.lowlevel.FdStream(from_child), *listeners)
 
 
 def _limit(pid: int, limits: Limits) -> None:
@@ -321,6 +342,7 @@ async def _end(process: Program) -> None:
     """Kill what is left of the program's session, and reap it."""
     with trio.CancelScope(shield=True, deadline=trio.current_time() + _KILL_SECONDS):  # SIGKILL is not refused
         left = _kill_group(process.pid)
+        process.close_listener()
         await process.wait()
         for stream in (process.stdin, process.stdout):
             if stream is not None:

@@ -36,7 +36,7 @@ from jiemi.krapao.decryption.confinement import (
     spawn,
 )
 from jiemi.krapao.decryption.confinement_probe import probe
-from jiemi.krapao.decryption.confinement_seccomp import MACHINES, REFUSED, filter_program
+from jiemi.krapao.decryption.confinement_seccomp import MACHINES, REFUSED, connect_program, filter_program
 
 PROGRAMS_PATH = os.environ.get("PATH", os.defpath)
 PYTHON = Path(sys.executable).resolve()
@@ -409,7 +409,7 @@ async def test_children_of_the_child_are_confined_too(measures: Measures, tmp_pa
     assert b"Permission denied" in ended.stderr
 
 
-KILL, ALLOW = "kill", "allow"
+KILL, ALLOW, ASK = "kill", "allow", "ask"
 
 
 def decide(program: bytes, architecture: int, number: int, *arguments: int) -> str:
@@ -426,7 +426,9 @@ def decide(program: bytes, architecture: int, number: int, *arguments: int) -> s
         elif operation == 0x54:
             accumulator &= operand
         elif operation == 0x06:
-            return {0x7FFF0000: ALLOW, 0x80000000: KILL}.get(operand) or errno.errorcode[operand & 0xFFFF]
+            return {0x7FFF0000: ALLOW, 0x80000000: KILL, 0x7FC00000: ASK}.get(operand) or errno.errorcode[
+                operand & 0xFFFF
+            ]
         else:
             tests = {0x15: accumulator == operand, 0x35: accumulator >= operand, 0x45: accumulator & operand != 0}
             at += if_so if tests[operation] else if_not
@@ -460,6 +462,15 @@ def test_the_filter_decides_alike_on_each_machine(machine: str, network: bool) -
     refused = {pair[column] for pair in REFUSED.values()} - {None}
     always = {number for number in range(470) if ask(number, 1) == ask(number, 0) == "EPERM"}
     assert always - {socket_number} == refused
+
+
+@pytest.mark.parametrize(("machine", "number"), [("x86_64", 42), ("aarch64", 203)])
+def test_the_filter_of_connections_asks_about_those_alone(machine: str, number: int) -> None:
+    program = connect_program(MACHINES[machine])
+    own = MACHINES[machine].audit_architecture
+    assert [each for each in range(500) if decide(program, own, each) != ALLOW] == [number]
+    assert decide(program, own, number) == ASK
+    assert decide(program, 0x40000003, number) == KILL
 
 
 # The programs that this is for
@@ -609,8 +620,8 @@ async def test_without_privileges_all_but_the_network_namespace_is_there() -> No
     output = [line.rsplit(": ", 1)[-1] for line in found.pop("output").splitlines() if line]
     assert output == ["Permission denied", "Permission denied", "Operation not permitted"]
     assert found == {
-        "describe": f"no new privileges, seccomp, Landlock (ABI {kernel.landlock_abi()}), an end with Krapao's own; "
-        "not to be had: a network namespace (Operation not permitted)",
+        "describe": f"no new privileges, seccomp, Landlock (ABI {kernel.landlock_abi()}), a check of each connection, "
+        "an end with Krapao's own; not to be had: a network namespace (Operation not permitted)",
         "network": True,
         "failed": "[Errno 1] a network namespace: Operation not permitted",
         "status": 3,
@@ -771,7 +782,8 @@ async def test_a_measure_that_fails_now_starts_nothing(measures: Measures, tmp_p
 async def test_the_probe_finds_everything_here_and_says_so(measures: Measures) -> None:
     assert [name for name in MEASURES if getattr(measures, name)] == list(MEASURES)
     assert measures.describe() == (
-        f"no new privileges, seccomp, a network namespace, Landlock (ABI {measures.landlock}), an end with Krapao's own"
+        f"no new privileges, seccomp, a network namespace, Landlock (ABI {measures.landlock}), a check of each "
+        "connection, an end with Krapao's own"
     )
     assert measures.cut_network
     assert Measures().describe() == "nothing"
@@ -798,6 +810,7 @@ async def test_the_probe_believes_effects_not_return_values(tmp_path: Path, monk
         "seccomp": False,
         "landlock": 0,
         "network_namespace": False,
+        "connects": True,
         "setpriv": None,
         "missing": (
             ("seccomp", "it has no effect"),
@@ -813,6 +826,7 @@ async def test_the_probe_believes_effects_not_return_values(tmp_path: Path, monk
         ("seccomp", "not in this kernel"),
         ("network_namespace", "Operation not permitted"),
         ("landlock", "not in this kernel"),
+        ("connects", "not in this kernel"),
         ("setpriv", "no such program"),
     )
     monkeypatch.setattr(kernel, "gain_no_privileges", nothing)
