@@ -97,8 +97,8 @@ def led_astray(field: str) -> JiemiError:
     """For a program that wanted to connect to a forbidden address; which one is in Krapao's log."""
     return JiemiError(
         "AddressNotAllowed",
-        f"{field}: a server of the key service leads to an address that Krapao does not connect to, by a redirect or by "
-        f"what its name stands for now: {_FORBIDDEN}",
+        f"{field}: a server of the key service leads to an address that Krapao does not connect to, by a redirect or "
+        f"by what its name stands for now: {_FORBIDDEN}",
     )
 
 

@@ -214,8 +214,8 @@ async def _give_cloud(stack: contextlib.AsyncExitStack, wanted: HolderKey, setti
 
 
 async def _judge(wanted: HolderKey, settings: KrapaoSettings) -> ConnectJudge | None:
-    """Who says where its holder may connect to; None: it may anywhere, because it goes to servers only that the operator
-    or the cloud names, or uses an identity of the operator's, for which it may need the metadata service."""
+    """Who says where its holder may connect to; None: it may anywhere, because it goes only to servers that the
+    operator or the cloud names, or uses an identity of the operator's, for which it may need the metadata service."""
     key = wanted.key
     if isinstance(key, AgeKey | PgpKey | HuaweiKey) or key.ambient:
         return None

@@ -2,8 +2,8 @@
 
 A holder of a cloud's key is sops, which resolves names and follows redirects by itself, so what is known of its servers
 before it is asked says little about where it ends up: the answer of a server that a Decryptor names may send it to the
-node's metadata service. So the kernel asks us about each connect(2) of such a program (seccomp_unotify(2)), and one that
-goes where Krapao does not connect to fails with EACCES before a packet is sent.
+node's metadata service. So the kernel asks us about each connect(2) of such a program (seccomp_unotify(2)), and one
+that goes where Krapao does not connect to fails with EACCES before a packet is sent.
 
 The address is read from the program's memory, where another thread of it could change it in between. So this holds a
 sops that servers lead astray, and not one that somebody has taken over: against that there is only a NetworkPolicy.

@@ -2,8 +2,8 @@
 
 Each request runs on a worker thread that a cancellation ends (`jiemi.blocking`), under a deadline that counts from when
 it got its place among those that run at once. The namespaces that requests are for share the places fairly
-(`jiemi.miwen.kubernetes.on_behalf`): where one's objects take the API server seconds each, another's do not wait for all
-of them.
+(`jiemi.miwen.kubernetes.on_behalf`): where one's objects take the API server seconds each, another's do not wait for
+all of them.
 
 A request is tried once more in three cases: the connection broke (an API server that restarts closes idle ones; all
 requests here may safely arrive twice), the token was refused and there is another now, and the API server asked for a

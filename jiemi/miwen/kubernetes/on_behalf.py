@@ -1,7 +1,7 @@
 """On whose behalf the API server is asked, so that those who ask share Miwen's requests fairly.
 
-A request does not say by itself whom it is for: its path may be in any namespace, or in none. So each task says it once,
-and the tasks that it starts ask on the same behalf, as trio hands down context variables:
+A request does not say by itself whom it is for: its path may be in any namespace, or in none. So each task says it
+once, and the tasks that it starts ask on the same behalf, as trio hands down context variables:
 
     with on_behalf_of("team-a"):
         await kubernetes.patch_status(...)

@@ -4,9 +4,10 @@ A list with a page token, or a watch, that the API server can't go on with is ex
 start again. What else a refusal means differs by what is listed, so each collection tells it.
 
 A page must fit into memory though any tenant may write objects of 1 MiB. So only so many bytes of one are read; a page
-that is longer is asked for again with half as many objects, and those after it grow slowly. The next try of one that did
-not come in time asks for half as many, too: it is the size that takes an API server its time. An object that is too long
-by itself is left out of its page, and told so: the list's own metadata, which come first, say where the others begin.
+that is longer is asked for again with half as many objects, and those after it grow slowly. The next try of one that
+did not come in time asks for half as many, too: it is the size that takes an API server its time. An object that is too
+long by itself is left out of its page, and told so: the list's own metadata, which come first, say where the others
+begin.
 """
 
 from __future__ import annotations
