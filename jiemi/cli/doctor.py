@@ -18,6 +18,7 @@ from rich.text import Text
 
 from jiemi.cli.console import table_console
 from jiemi.cli.errors import CommandError
+from jiemi.cli.programs import GET_GPG, GET_SOPS, find_gpg, find_sops
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.decryption.confinement import LIBRARIES, LOADERS, MEASURES, Confinement, Measures
 from jiemi.krapao.decryption.confinement_probe import probe
@@ -25,14 +26,10 @@ from jiemi.krapao.decryption.environments import EMPTY_ENVIRONMENT
 from jiemi.krapao.decryption.gpg import GPG_FILES
 from jiemi.krapao.decryption.private_folders import private_folder, require_memory
 from jiemi.krapao.decryption.processes import Limits, Sandbox, adopt_orphans, run_program
-from jiemi.krapao.decryption.sops import find_program
 from jiemi.rpc.session_secret import MAKE_ONE, SessionSecretError, read_secret_file
 
 _STYLES = {"ok": "green", "warning": "yellow", "missing": "red"}
 _LIMITS = Limits(seconds=20, cpu_seconds=10, memory_bytes=320 * 1024**2, output_bytes=64 * 1024)
-
-_GET_SOPS = "`jiemi tools sops` gets one and says where; then give --sops PATH"
-_GET_GPG = "install GnuPG, or give --gpg PATH"
 
 SECRET_IN_THE_POD = Path("/etc/krapao-session/token")
 """Where deploy/repository.yaml mounts the session secret."""
@@ -57,7 +54,7 @@ def run(*, runtime_dir: Path, sops: Path | None, gpg: Path | None, session_secre
         CommandError: something that Krapao can't do without is missing.
     """
     adopt_orphans()
-    findings = [*trio.run(_examine, runtime_dir, sops, gpg), session_secret(session_secret_file)]
+    findings = [*trio.run(_examine, runtime_dir, find_sops(sops), find_gpg(gpg)), session_secret(session_secret_file)]
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("WHAT", "STATE", "FINDING"):
         table.add_column(column, no_wrap=column != "FINDING")
@@ -76,10 +73,9 @@ async def _examine(runtime_dir: Path, sops: Path | None, gpg: Path | None) -> li
         measures = await probe(folder=runtime_dir, programs_path=path)
     except OSError as error:
         return [memory, Finding("confinement", "missing", f"can't be tried: {error.strerror}")]
-    found_sops, found_gpg = find_program(sops, "sops", path), find_program(gpg, "gpg", path)
     return [
-        await _program("sops", found_sops, runtime_dir, measures, "missing", "needed for everything", _GET_SOPS),
-        await _program("gpg", found_gpg, runtime_dir, measures, "warning", "needed for pgp keys", _GET_GPG),
+        await _program("sops", sops, runtime_dir, measures, "missing", "needed for everything", GET_SOPS),
+        await _program("gpg", gpg, runtime_dir, measures, "warning", "needed for pgp keys", GET_GPG),
         memory,
         _swap(),
         *_confinement(measures),
@@ -138,7 +134,7 @@ async def _program(
     name: str, program: Path | None, runtime_dir: Path, measures: Measures, absent: str, what_for: str, get: str
 ) -> Finding:
     if program is None:
-        return Finding(name, absent, f"none on the PATH, nor where --{name} says; {what_for}: {get}")
+        return Finding(name, absent, f"none on the PATH; {what_for}: {get}")
     if name == "gpg" and not program.with_name("gpg-agent").is_file():
         return Finding(name, absent, f"{program} has no gpg-agent beside it; {what_for}")
     try:

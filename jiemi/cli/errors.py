@@ -14,6 +14,10 @@ INTERRUPTED = 130
 """What a shell reports of a command that Ctrl-C ended: 128 + SIGINT."""
 
 
+NOT_READY = 3
+"""The status of `jiemi status` where a Decryptor is not Ready; 2 is a wrong flag's."""
+
+
 class CommandError(Exception):
     """The command can't go on; the text says why and what to do."""
 

@@ -14,6 +14,7 @@ import trio
 from jiemi.blocking.memory import keep_trimmed
 from jiemi.cli.errors import CommandError
 from jiemi.cli.metrics import metrics_address_of, start_metrics
+from jiemi.cli.programs import GET_SOPS, find_gpg, find_sops
 from jiemi.cli.running import forbid_core_dumps, run_until_signalled
 from jiemi.core.addresses import normal_address
 from jiemi.krapao.addresses import AddressRules, Network, read_network
@@ -77,8 +78,8 @@ def run(
     settings = KrapaoSettings(
         state_dir=state_dir,
         runtime_dir=runtime_dir,
-        sops=sops,
-        gpg=gpg,
+        sops=find_sops(sops),
+        gpg=gpg if find_gpg(gpg) is not None else None,
         programs_path=os.environ.get("PATH", os.defpath),
         allow_file_urls=allow_file_urls,
         ssh_known_hosts=known_hosts,
@@ -108,6 +109,8 @@ def run(
                 await start_metrics(nursery, metrics.registry, metrics_address, service="krapao")
             bound = await nursery.start(partial(serve, krapao, address, bridge=bridge, secret_file=session_secret_file))
             log = structlog.get_logger("jiemi.krapao")
+            if settings.sops is None:
+                log.warning("sops_missing", why=f"files can't be decrypted; {GET_SOPS}, then start again")
             if isinstance(address, TcpAddress) and session_secret_file is None:
                 log.warning("no_session_secret", why="anyone who reaches the port is served")
             log.info("serving", address=str(bound))

@@ -9,8 +9,9 @@ import typer
 
 from jiemi import __version__
 from jiemi.cli.durations import parse_duration
-from jiemi.cli.errors import told_to_user
+from jiemi.cli.errors import NOT_READY, told_to_user
 from jiemi.cli.logs import LogFormat, configure_logs
+from jiemi.cli.outputs import Output
 
 app = typer.Typer(
     name="jiemi",
@@ -23,14 +24,33 @@ app = typer.Typer(
 )
 
 _LogFormat = Annotated[LogFormat, typer.Option(help="How log lines look.", envvar="JIEMI_LOG_FORMAT")]
-_Sops = Annotated[Path | None, typer.Option(help="The sops program.", envvar="JIEMI_SOPS")]
-_Gpg = Annotated[Path | None, typer.Option(help="The gpg program.", envvar="JIEMI_GPG")]
+_Sops = Annotated[
+    Path | None,
+    typer.Option(help="The sops program.", envvar="JIEMI_SOPS", show_default="on the PATH, or from `jiemi tools`"),
+]
+_Gpg = Annotated[Path | None, typer.Option(help="The gpg program.", envvar="JIEMI_GPG", show_default="on the PATH")]
 _Kubeconfig = Annotated[
     Path | None, typer.Option(help="Kubeconfig file.", envvar="KUBECONFIG", show_default="the Pod's ServiceAccount")
 ]
+_UsersKubeconfig = Annotated[
+    Path | None,
+    typer.Option(
+        help="Kubeconfig file.", envvar="KUBECONFIG", show_default="~/.kube/config, or the Pod's ServiceAccount"
+    ),
+]
 _Context = Annotated[str | None, typer.Option(help="Context of the kubeconfig.")]
-_Etcd = Annotated[Path | None, typer.Option(help="The etcd program.", envvar="JIEMI_ETCD")]
-_KubeApiserver = Annotated[Path | None, typer.Option(help="The kube-apiserver program.", envvar="JIEMI_KUBE_APISERVER")]
+_Etcd = Annotated[
+    Path | None,
+    typer.Option(help="The etcd program.", envvar="JIEMI_ETCD", show_default="on the PATH, or from `jiemi tools`"),
+]
+_KubeApiserver = Annotated[
+    Path | None,
+    typer.Option(
+        help="The kube-apiserver program.",
+        envvar="JIEMI_KUBE_APISERVER",
+        show_default="on the PATH, or from `jiemi tools`",
+    ),
+]
 
 
 def _version(value: bool) -> None:
@@ -76,7 +96,7 @@ def krapao(
     ] = Path("/dev/shm"),  # noqa: S108 - a tmpfs is wanted
     sops: _Sops = None,
     gpg: _Gpg = None,
-    allow_file_urls: Annotated[bool, typer.Option(help="Allow file:// repositories.")] = False,
+    allow_file_urls: Annotated[bool, typer.Option("--allow-file-urls", help="Allow file:// repositories.")] = False,
     ssh_known_hosts: Annotated[
         Path | None, typer.Option(help="known_hosts file that vouches for ssh hosts, for everyone.")
     ] = None,
@@ -146,7 +166,10 @@ def krapao(
     ] = None,
     require_vault_address: Annotated[
         bool,
-        typer.Option(help="Refuse a Vault server that no one names, in place of trusting the first one."),
+        typer.Option(
+            "--require-vault-address",
+            help="Refuse a Vault server that no one names, in place of trusting the first one.",
+        ),
     ] = False,
     age_plugins: Annotated[
         str, typer.Option(help="Folders with age plugins, separated by colons; without it none is run.", metavar="PATH")
@@ -350,7 +373,8 @@ def run_all(
         str, typer.Option(help="auto, kind, current (the current context) or embedded.", metavar="CLUSTER")
     ] = "auto",
     exit_after_sync: Annotated[
-        bool, typer.Option(help="End once the demo Secret holds the right value; status 0 if it does.")
+        bool,
+        typer.Option("--exit-after-sync", help="End once the demo Secret holds the right value; status 0 if it does."),
     ] = False,
     interval: Annotated[
         float, typer.Option(parser=parse_duration, help="Miwen's interval.", metavar="DURATION")
@@ -381,15 +405,28 @@ def run_all(
 @app.command(short_help="Show the Decryptors, and what to do about each.")
 def status(
     names: Annotated[list[str] | None, typer.Argument(help="Decryptors to show; all without an argument.")] = None,
-    namespace: Annotated[str | None, typer.Option("--namespace", "-n", help="Only this namespace.")] = None,
-    kubeconfig: _Kubeconfig = None,
+    namespace: Annotated[
+        str | None,
+        typer.Option("--namespace", "-n", help="Theirs.", show_default="the context's, as for kubectl"),
+    ] = None,
+    all_namespaces: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Those of all namespaces.")] = False,
+    output: Annotated[
+        Output, typer.Option("--output", "-o", help="json and yaml tell all that the status holds.")
+    ] = Output.TABLE,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Then show each change, until Ctrl-C.")] = False,
+    kubeconfig: _UsersKubeconfig = None,
     context: _Context = None,
 ) -> None:
-    """Show what the Decryptors say of themselves, and what to do where one is not in sync."""
-    from jiemi.cli.status import run
+    """Show what the Decryptors say of themselves, and what to do where one is not in sync.
 
+    Ends with status 3 where one of them is not Ready, and 1 where they can't be had.
+    """
+    from jiemi.cli.status import Wanted, run
+
+    wanted = Wanted(frozenset(names or ()), namespace, all_namespaces, output, watch)
     with told_to_user():
-        run(names or [], namespace=namespace, kubeconfig=kubeconfig, context=context)
+        if not run(wanted, kubeconfig=kubeconfig, context=context):
+            raise typer.Exit(NOT_READY)
 
 
 @app.command(short_help="Say what Krapao finds here, and what is missing.")

@@ -11,10 +11,8 @@ import base64
 import contextlib
 import io
 import os
-import shlex
 import shutil
 import tempfile
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
@@ -23,13 +21,14 @@ from typing import Any
 import attrs
 import trio
 from rich.console import Console
-from rich.text import Text
 from ruamel.yaml import YAML
 
-from jiemi.cli.clusters import Cluster, ClusterKind, choose, open_cluster
+from jiemi.cli.clusters import ClusterKind, choose, open_cluster
 from jiemi.cli.errors import CommandError
 from jiemi.cli.running import run_until_signalled
+from jiemi.cli.screen import Screen
 from jiemi.cli.tools import resolve_tools, tool_settings
+from jiemi.cli.what_next import make_commands, print_what_next, show_pushes
 from jiemi.controlplane.pins import Tool
 from jiemi.core.crd import crd
 from jiemi.core.decryptor import read_decryptor
@@ -55,7 +54,6 @@ from jiemi.miwen.kubernetes.real import KubernetesSettings, open_kubernetes
 _FOLDER = "jiemi-run-"
 _POLL_SECONDS = 0.1
 _SERVED_TIMEOUT_SECONDS = 30.0
-_PREFIX_STYLES = {"krapao": "cyan", "miwen": "magenta"}
 
 
 @attrs.frozen
@@ -92,27 +90,28 @@ def run(
         raise CommandError(f"--cluster {cluster}: choose {', '.join(ClusterKind)}") from error
     wanted = RunAll(kind, exit_after_sync, interval_seconds, timeout_seconds, sops, etcd, kube_apiserver)
     done = False
+    screen = Screen(Console(highlight=False))
 
     async def main() -> None:
         nonlocal done
         with _runtime_folder() as folder:
-            await _run(wanted, folder, _Screen(Console(highlight=False, soft_wrap=True)))
+            await _run(wanted, folder, screen)
         done = True
 
     with _as_command_errors():
-        run_until_signalled(main)
+        run_until_signalled(main, on_signal=lambda: screen.say("stopping …"))
     if exit_after_sync and not done:
         raise CommandError("interrupted before the demo Secret was there")
 
 
-async def _run(wanted: RunAll, folder: Path, screen: _Screen) -> None:
+async def _run(wanted: RunAll, folder: Path, screen: Screen) -> None:
     async with AsyncExitStack() as stack:
         kind = await choose(wanted.cluster)
         needed = [Tool.SOPS, *([Tool.ETCD, Tool.KUBE_APISERVER] if kind is ClusterKind.EMBEDDED else [])]
         settings = tool_settings(sops=wanted.sops, etcd=wanted.etcd, kube_apiserver=wanted.kube_apiserver)
-        with screen.step("tools") as done:
+        with screen.step("tools", spinner=False) as done:
             tools = await resolve_tools(needed, settings, screen.console)
-            done(", ".join(f"{each.tool.value} {each.version} ({each.origin.value})" for each in tools.values()))
+            done(", ".join(f"{each.tool.value} {each.version}" for each in tools.values()))
         sops = tools[Tool.SOPS].path
         with screen.step("cluster") as done:
             cluster = await stack.enter_async_context(
@@ -137,7 +136,7 @@ async def _run(wanted: RunAll, folder: Path, screen: _Screen) -> None:
             root.mkdir()
             server = await stack.enter_async_context(serve_git(root))
             repository = await make_repository(server, folder, key, sops=sops)
-            done(f"{repository.url}, encrypted for {key.recipient[:16]}…")
+            done(f"{repository.url}, for {key.recipient[:12]}…")
         with screen.step("Krapao") as done:
             address = f"unix:{folder}/krapao.sock"
             await stack.enter_async_context(
@@ -150,14 +149,14 @@ async def _run(wanted: RunAll, folder: Path, screen: _Screen) -> None:
                         runtime_dir=folder,
                         sops=sops,
                         allow_address="127.0.0.0/8",  # where the demo's git server is
-                        log_format="console",
+                        log_format="json",
                     ),
                     environment=dict(os.environ),
                     on_line=screen.log,
                 )
             )
             await _until_served(folder / "krapao.sock")
-            done(f"serves on {address}")
+            done("serves on a unix socket")
         with screen.step("Miwen") as done:
             await stack.enter_async_context(
                 running_service(
@@ -167,7 +166,7 @@ async def _run(wanted: RunAll, folder: Path, screen: _Screen) -> None:
                         krapao=address,
                         kubeconfig=cluster.kubeconfig,
                         interval=f"{wanted.interval_seconds:f}s",
-                        log_format="console",
+                        log_format="json",
                     ),
                     environment=dict(os.environ),
                     on_line=screen.log,
@@ -183,65 +182,16 @@ async def _run(wanted: RunAll, folder: Path, screen: _Screen) -> None:
             done(f"{NAMESPACE}/{NAME} holds what the repository says")
         if wanted.exit_after_sync:
             return
-        screen.what_next(cluster, repository, key, sops)
-        await trio.sleep_forever()
+        commands = make_commands(
+            folder, kubeconfig=cluster.kubeconfig, age_key=key.file, clone=repository.clone, sops=sops
+        )
+        print_what_next(screen.console, commands, cluster.end)
+        await show_pushes(kubernetes, repository, screen)
 
 
 def _arguments(command: str, **options: object) -> list[str]:
     """A command line: `_arguments("krapao", state_dir=x)` is krapao --state-dir x."""
     return [command, *(part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", str(value)))]
-
-
-class _Screen:
-    """What the user sees: a line for each step, log lines under a prefix."""
-
-    def __init__(self, console: Console) -> None:
-        self.console = console
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[Any]:
-        """A step; call what it yields with the outcome."""
-        began = time.monotonic()
-        outcome = ""
-
-        def done(text: str) -> None:
-            nonlocal outcome
-            outcome = text
-
-        self.console.print(Text.assemble(("… ", "yellow"), name))
-        yield done
-        seconds = f" ({time.monotonic() - began:.1f} s)"
-        self.console.print(Text.assemble(("✓ ", "green"), (name, "bold"), f": {outcome}", (seconds, "dim")))
-
-    def say(self, line: str) -> None:
-        self.console.print(Text(f"  {line}", style="dim"))
-
-    def log(self, name: str, line: str) -> None:
-        """A log line of a service."""
-        self.console.print(Text.assemble((f"{name:>7} │ ", _PREFIX_STYLES.get(name, "blue")), line))
-
-    def what_next(self, cluster: Cluster, repository: DemoRepository, key: AgeKeyPair, sops: Path) -> None:
-        """Tell the user what to type now."""
-        quoted = {name: shlex.quote(str(path)) for name, path in {"sops": sops, "key": key.file}.items()}
-        lines = [
-            ("Look at it (in another terminal):", "bold"),
-            (f"  export KUBECONFIG={shlex.quote(str(cluster.kubeconfig))}", "cyan"),
-            ("  kubectl get decryptors            # or: .venv/bin/jiemi status", "cyan"),
-            ("  kubectl get secret demo -o jsonpath='{.data.greeting}' | base64 -d; echo", "cyan"),
-            ("Push a change, and see it follow:", "bold"),
-            (f"  cd {shlex.quote(str(repository.clone))}", "cyan"),
-            (
-                f"  SOPS_AGE_KEY_FILE={quoted['key']} {quoted['sops']} set {'secret.enc.yaml'} "
-                """'["stringData"]["greeting"]' '"Hello again"'""",
-                "cyan",
-            ),
-            ("  git commit -qam 'Greet again' && git push -q", "cyan"),
-            (cluster.end, "bold"),
-        ]
-        self.console.print()
-        for line, style in lines:
-            self.console.print(Text(line, style=style))
-        self.console.print()
 
 
 @contextmanager
@@ -340,7 +290,7 @@ async def _until_served(socket: Path) -> None:
     raise CommandError(f"Krapao did not serve within {_SERVED_TIMEOUT_SECONDS:g} s; its log is above")
 
 
-async def _until_synced(kubernetes: Kubernetes, timeout_seconds: float, screen: _Screen) -> None:
+async def _until_synced(kubernetes: Kubernetes, timeout_seconds: float, screen: Screen) -> None:
     said = ""
     with trio.move_on_after(timeout_seconds):
         while True:

@@ -9,9 +9,13 @@ from collections.abc import Awaitable, Callable
 import trio
 
 
-def run_until_signalled(main: Callable[[], Awaitable[None]]) -> None:
-    """Run `main` under trio until it ends; SIGINT, SIGTERM, SIGQUIT and SIGHUP cancel it, and it cleans up."""
-    trio.run(_run, main)
+def run_until_signalled(main: Callable[[], Awaitable[None]], *, on_signal: Callable[[], None] = lambda: None) -> None:
+    """Run `main` under trio until it ends; SIGINT, SIGTERM, SIGQUIT and SIGHUP cancel it, and it cleans up.
+
+    Args:
+        on_signal: called when one came, before the clean-up.
+    """
+    trio.run(_run, main, on_signal)
 
 
 def forbid_core_dumps() -> None:
@@ -20,7 +24,7 @@ def forbid_core_dumps() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
-async def _run(main: Callable[[], Awaitable[None]]) -> None:
+async def _run(main: Callable[[], Awaitable[None]], on_signal: Callable[[], None]) -> None:
     # The receiver stays open until main has ended, so that a second Ctrl-C does not cut the clean-up short.
     # A terminal that is closed ends it too, unless it was told to outlive that (nohup).
     ends = [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT]
@@ -35,5 +39,6 @@ async def _run(main: Callable[[], Awaitable[None]]) -> None:
 
             nursery.start_soon(run_main)
             async for _ in signals:
+                on_signal()
                 nursery.cancel_scope.cancel()
                 break

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from itertools import compress
 from pathlib import Path
 
+import attrs
 import trio
+import typer
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
@@ -16,10 +19,15 @@ from rich.text import Text
 from jiemi.cli.console import table_console
 from jiemi.cli.errors import CommandError
 from jiemi.cli.kubeconfigs import find_kubeconfig
+from jiemi.cli.outputs import Output
+from jiemi.cli.running import run_until_signalled
+from jiemi.cli.status_output import as_text
+from jiemi.cli.status_watch import watch_decryptors
 from jiemi.core.decryptor import Decryptor, read_decryptor
 from jiemi.core.decryptor_status import Condition
 from jiemi.core.errors import REASONS
 from jiemi.core.status import RECONCILING, SHORT_REVISION, STALLED
+from jiemi.miwen.kubernetes.access import usual_namespace
 from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.kubernetes.real import KubernetesSettings, open_kubernetes
 
@@ -34,28 +42,92 @@ _TOLD_BY_READY = ("Ready", RECONCILING, STALLED)
 """Conditions whose message is Ready's, or about what is under way."""
 
 
-def run(names: list[str], *, namespace: str | None, kubeconfig: Path | None, context: str | None) -> None:
-    """Print the table.
+@attrs.frozen
+class Wanted:
+    """Which Decryptors are shown, and how.
 
-    Raises:
-        CommandError: a name is not there.
-        JiemiError: the cluster does not answer.
+    Attributes:
+        names: those alone; empty for all.
+        namespace: theirs; None: the context's.
+        all_namespaces: whether those of all namespaces are shown.
+        output: how.
+        watch: whether each change is shown until the user ends it.
     """
 
+    names: frozenset[str] = frozenset()
+    namespace: str | None = None
+    all_namespaces: bool = False
+    output: Output = Output.TABLE
+    watch: bool = False
+
+
+def run(wanted: Wanted, *, kubeconfig: Path | None, context: str | None) -> bool:
+    """Print them.
+
+    Returns:
+        Whether all are Ready, as far as that is known: not told of a watch.
+
+    Raises:
+        CommandError: a name is not there, or the flags do not go together.
+        JiemiError: the cluster does not answer.
+    """
+    if wanted.all_namespaces and wanted.namespace is not None:
+        raise CommandError("--all-namespaces and --namespace exclude each other")
+    if wanted.watch and wanted.output is not Output.TABLE:
+        raise CommandError(f"--watch shows a table: it does not go with --output {wanted.output}")
+    found = find_kubeconfig(kubeconfig)
+    namespace = None if wanted.all_namespaces else wanted.namespace or usual_namespace(found, context)
+    settings = KubernetesSettings(kubeconfig=found, context=context, namespace=namespace, environment=dict(os.environ))
+    if wanted.watch:
+        run_until_signalled(partial(_watch, settings, wanted.names))
+        return True
+
     async def read() -> list[Decryptor]:
-        settings = KubernetesSettings(
-            kubeconfig=find_kubeconfig(kubeconfig), context=context, namespace=namespace, environment=dict(os.environ)
-        )
         async with open_kubernetes(settings) as kubernetes:
             return await _list(kubernetes)
 
-    decryptors = sorted(trio.run(read), key=lambda decryptor: decryptor.meta.key)
-    if names:
-        missing = set(names) - {decryptor.meta.name for decryptor in decryptors}
-        if missing:
-            raise CommandError(f"there is no Decryptor {', '.join(sorted(missing))}")
-        decryptors = [decryptor for decryptor in decryptors if decryptor.meta.name in names]
-    print_decryptors(decryptors, table_console())
+    decryptors = _chosen(trio.run(read), wanted.names)
+    if wanted.output is Output.TABLE:
+        print_decryptors(decryptors, table_console(), namespace=namespace)
+    else:
+        typer.echo(as_text(decryptors, yaml=wanted.output is Output.YAML), nl=False)
+    return all(_is_ready(each) for each in decryptors)
+
+
+async def _watch(settings: KubernetesSettings, names: frozenset[str]) -> None:
+    """Print them, and each change of one, until cancelled."""
+    console = table_console()
+
+    def show(decryptor: Decryptor) -> None:
+        _print_table([_row(decryptor)], console, heads=False)
+        for line in _remarks(decryptor):
+            console.print(line)
+
+    def show_all(decryptors: list[Decryptor]) -> None:
+        print_decryptors(decryptors, console, namespace=settings.namespace)
+
+    async with open_kubernetes(settings) as kubernetes:
+        await watch_decryptors(
+            kubernetes,
+            show_all=show_all,
+            show=show,
+            gone=lambda key: console.print(Text(f"{'/'.join(key)} is deleted")),
+            trouble=lambda failure: console.print(Text(f"{failure.message}; it is tried again", style="yellow")),
+            wanted=lambda decryptor: not names or decryptor.meta.name in names,
+        )
+
+
+def _chosen(decryptors: list[Decryptor], names: frozenset[str]) -> list[Decryptor]:
+    """Those that are wanted, in order.
+
+    Raises:
+        CommandError: one is not there.
+    """
+    missing = names - {decryptor.meta.name for decryptor in decryptors}
+    if missing:
+        raise CommandError(f"there is no Decryptor {', '.join(sorted(missing))}")
+    chosen = [each for each in decryptors if not names or each.meta.name in names]
+    return sorted(chosen, key=lambda decryptor: decryptor.meta.key)
 
 
 async def _list(kubernetes: Kubernetes) -> list[Decryptor]:
@@ -69,10 +141,14 @@ async def _list(kubernetes: Kubernetes) -> list[Decryptor]:
             return decryptors
 
 
-def print_decryptors(decryptors: list[Decryptor], console: Console) -> None:
-    """Print a row for each, and below the table what is to be said of them."""
+def print_decryptors(decryptors: list[Decryptor], console: Console, *, namespace: str | None = None) -> None:
+    """Print a row for each, and below the table what is to be said of them.
+
+    Args:
+        namespace: whose they are; None: of all.
+    """
     if not decryptors:
-        console.print("no Decryptors here")
+        console.print("no Decryptors" if namespace is None else f"no Decryptors in namespace {namespace} (-A: in all)")
         return
     _print_table([_row(decryptor) for decryptor in decryptors], console)
     for decryptor in decryptors:
@@ -83,10 +159,10 @@ def print_decryptors(decryptors: list[Decryptor], console: Console) -> None:
             console.print(line)
 
 
-def _print_table(rows: list[tuple[Text | str, ...]], console: Console) -> None:
+def _print_table(rows: list[tuple[Text | str, ...]], console: Console, *, heads: bool = True) -> None:
     """Names and reasons are never cut: in a narrow terminal there are fewer columns, and at last longer lines."""
     for left_out in range(len(_SPARED) + 1):
-        table = Table(box=None, header_style="bold", pad_edge=False)
+        table = Table(box=None, header_style="bold", pad_edge=False, show_header=heads)
         shown = [name not in _SPARED[:left_out] for name in _COLUMNS]
         for column in compress(_COLUMNS, shown):
             table.add_column(column, no_wrap=True, overflow="ignore")
@@ -129,6 +205,11 @@ def _row(decryptor: Decryptor) -> tuple[Text | str, ...]:
         current.deployed_at or "",
         ready.reason if ready is not None else "",
     )
+
+
+def _is_ready(decryptor: Decryptor) -> bool:
+    ready = _ready(decryptor)
+    return ready is not None and ready.status == "True" and decryptor.observed_generation == decryptor.meta.generation
 
 
 def _ready(decryptor: Decryptor) -> Condition | None:

@@ -91,6 +91,11 @@ async def resolve(tool: Tool, settings: ToolSettings, progress: Progress) -> Res
         raise ToolError(tool, [*tried, f"cache {settings.cache_dir}: {error}"]) from error
 
 
+def find_cached(tool: Tool, settings: ToolSettings) -> Resolved | None:
+    """A tool that was downloaded or built before, or None. Nothing is run or made."""
+    return _look_into(ToolCache(_absolute(settings.cache_dir)), tool, settings)
+
+
 async def resolve_all(tools: Iterable[Tool], settings: ToolSettings, progress: Progress) -> dict[Tool, Resolved]:
     """Resolve several tools, one after the other: a build takes all of a small machine.
 

@@ -21,6 +21,8 @@ NAME = "demo"
 KEY_SECRET = "demo-age-key"  # noqa: S105 - a Secret's name
 KEY_NAME = "privateKey"
 FILE = "secret.enc.yaml"
+BRANCH = "main"
+_REPOSITORY = "demo.git"
 EXPECTED = {"greeting": "Hello from git", "password": "demo-password-not-a-secret"}
 """What the Secret must hold once it followed: the stringData of examples/demo/secret.yaml."""
 
@@ -51,10 +53,30 @@ class DemoRepository:
     Attributes:
         url: where it is served.
         clone: a clone of it, to work in.
+        bare: the repository itself.
+        git: the program.
     """
 
     url: str
     clone: Path
+    bare: Path
+    git: str
+
+    def head(self) -> str:
+        """The newest commit, as the server has it; "" where there is none."""
+        try:
+            return (self.bare / "refs" / "heads" / BRANCH).read_text().strip()
+        except FileNotFoundError:
+            return ""
+
+    async def changes(self, before: str, after: str) -> bool:
+        """Whether the encrypted file differs between two commits; True as well where git can't tell."""
+        command = [self.git, "--git-dir", str(self.bare), "diff", "--quiet", before, after, "--", FILE]
+        environment = git_environment(self.git, self.bare)
+        done = await trio.run_process(
+            command, env=environment, check=False, capture_stdout=True, capture_stderr=True, stdin=b""
+        )
+        return done.returncode != 0
 
 
 def demo_file(name: str) -> str:
@@ -91,7 +113,7 @@ async def make_repository(server: GitServer, folder: Path, key: AgeKeyPair, *, s
     Raises:
         DemoError: sops or git failed.
     """
-    url = server.create("demo.git")
+    url = server.create(_REPOSITORY)
     clone = folder / "demo"
     git = _Git(server.git, folder)
     await git("clone", "--quiet", url, str(clone), at=folder)
@@ -109,8 +131,8 @@ async def make_repository(server: GitServer, folder: Path, key: AgeKeyPair, *, s
     (clone / FILE).write_bytes(encrypted)
     await git("add", ".", at=clone)
     await git("commit", "--quiet", "--message", "Add an encrypted Secret", at=clone)
-    await git("push", "--quiet", "origin", "HEAD:main", at=clone)
-    return DemoRepository(url, clone)
+    await git("push", "--quiet", "origin", f"HEAD:{BRANCH}", at=clone)
+    return DemoRepository(url, clone, server.root / _REPOSITORY, server.git)
 
 
 @attrs.frozen

@@ -28,7 +28,7 @@ async def follow(
 ) -> None:
     """Keep the tasks in step with the objects, until cancelled. Started once the first list was read whole."""
     await reflect(
-        _DecryptorListWatch(kubernetes),
+        DecryptorListWatch(kubernetes),
         _DecryptorSink(decryptors),
         name="decryptors",
         retry_seconds=lambda failures: watch_retry_seconds(failures, random=random()),
@@ -36,14 +36,18 @@ async def follow(
     )
 
 
-class _DecryptorListWatch:
+class DecryptorListWatch:
+    """Decryptors as a reflector reads them."""
+
     def __init__(self, kubernetes: Kubernetes) -> None:
         self._kubernetes = kubernetes
 
     async def list(self, *, limit: int, continue_token: str | None) -> Page:
+        """As the port's `list_decryptors`."""
         return await self._kubernetes.list_decryptors(limit=limit, continue_token=continue_token)
 
     def watch(self, *, resource_version: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """As the port's `watch_decryptors`."""
         return self._kubernetes.watch_decryptors(resource_version=resource_version)
 
 

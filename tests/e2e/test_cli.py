@@ -6,8 +6,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from e2e_lab import Lab, until
+from ruamel.yaml import YAML
 
 pytestmark = pytest.mark.e2e
 
@@ -52,13 +55,89 @@ def running(lab: Lab) -> Iterator[str]:
 
 def test_status_shows_each_decryptor_and_what_to_do(lab: Lab, running: str) -> None:
     done = _run("status", "-n", NAMESPACE, "--kubeconfig", lab.kubeconfig)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 3, done.stderr
     lines = {line.split()[1]: line.split() for line in done.stdout.splitlines() if line.startswith(NAMESPACE + " ")}
     assert lines["good"][2] == "Sync"
     assert lines["broken"][2] == "NotSync"
     assert lines["broken"][-1] == "FileNotFound"
     assert f"{NAMESPACE}/broken: spec.source.fileToDecrypt: nothing.yaml" in done.stdout
     assert "Correct the path, or commit the file." in done.stdout
+
+
+def test_status_ends_with_0_where_all_that_are_shown_are_ready(lab: Lab, running: str) -> None:
+    done = _run("status", "good", "-n", NAMESPACE, "--kubeconfig", lab.kubeconfig)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "broken" not in done.stdout
+
+
+@pytest.mark.parametrize("form", ["json", "yaml"])
+def test_status_for_programs_has_every_field_of_the_status_and_nothing_of_the_spec(
+    lab: Lab, running: str, form: str
+) -> None:
+    done = _run("status", "-n", NAMESPACE, "--kubeconfig", lab.kubeconfig, "-o", form)
+    assert done.returncode == 3
+    found = json.loads(done.stdout) if form == "json" else YAML(typ="safe", pure=True).load(done.stdout)
+    broken, good = found["items"]
+    assert (good["namespace"], good["name"], good["ready"], good["reason"]) == (NAMESPACE, "good", "True", "Synced")
+    assert (broken["name"], broken["ready"], broken["reason"]) == ("broken", "False", "FileNotFound")
+    assert broken["message"].startswith("spec.source.fileToDecrypt: nothing.yaml")
+    for each in (good, broken):
+        assert each["status"] == lab.status(NAMESPACE, each["name"])
+    assert "AGE-SECRET-KEY" not in done.stdout
+    assert "spec:" not in done.stdout
+
+
+def test_status_looks_where_kubectl_looks(lab: Lab, running: str, tmp_path: Path) -> None:
+    elsewhere = _run("status", "--kubeconfig", lab.kubeconfig)
+    assert "no Decryptors in namespace default (-A: in all)" in elsewhere.stdout or "default " in elsewhere.stdout
+    assert NAMESPACE not in elsewhere.stdout
+    everywhere = _run("status", "-A", "--kubeconfig", lab.kubeconfig)
+    assert f"{NAMESPACE}    good " in everywhere.stdout
+    config = YAML(typ="safe", pure=True).load(Path(lab.kubeconfig).read_text())
+    config["contexts"][0]["context"]["namespace"] = NAMESPACE
+    own = tmp_path / "kubeconfig"
+    own.write_text(json.dumps(config))
+    assert f"{NAMESPACE}    good " in _run("status", KUBECONFIG=str(own)).stdout
+
+
+@pytest.mark.parametrize("flags", [("-A", "-n", "x"), ("--watch", "-o", "json")])
+def test_status_refuses_flags_that_do_not_go_together(lab: Lab, flags: tuple[str, ...]) -> None:
+    done = _run("status", *flags, "--kubeconfig", lab.kubeconfig)
+    assert done.returncode == 1
+    assert all(
+        flag in done.stderr
+        for flag in ({"--all-namespaces", "--namespace"}, {"--watch", "--output json"})[flags[0] == "--watch"]
+    )
+
+
+def test_status_watch_shows_each_change_until_it_is_ended(lab: Lab, running: str) -> None:
+    process = subprocess.Popen(
+        [str(BIN / "jiemi"), "status", "--watch", "-n", NAMESPACE, "--kubeconfig", str(lab.kubeconfig)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    lines: list[str] = []
+    assert process.stdout is not None
+    reader = threading.Thread(target=lambda: lines.extend(process.stdout or ()))
+    reader.start()
+    try:
+        until(
+            "the table is shown",
+            lambda: any("REASON" in each for each in lines) and any("good" in each for each in lines),
+        )
+        repository = lab.repository({"README.md": b""})
+        lab.admin.apply(lab.decryptor(NAMESPACE, "later", repository.url, file="nothing.yaml")).ok()
+        until("a new one is shown", lambda: any("later" in each and "FileNotFound" in each for each in lines))
+        until("with what to do", lambda: any(each.startswith(f"{NAMESPACE}/later: ") for each in lines))
+        lab.delete_decryptor(NAMESPACE, "later")
+        until("its end is shown", lambda: f"{NAMESPACE}/later is deleted\n" in lines, on_failure=lambda: lines)
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) in (0, 130)
+        reader.join()
+        process.stdout.close()
+    assert sum("good" in each for each in lines) == 1
 
 
 def test_status_of_a_decryptor_that_is_not_there_says_so(lab: Lab, running: str) -> None:

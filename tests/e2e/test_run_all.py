@@ -93,16 +93,31 @@ def test_a_pushed_change_follows_as_the_last_lines_say(tools: dict[str, Path]) -
     try:
         until("it says what to type", lambda: any("Ctrl-C ends everything" in line for line in lines))
         commands = [line.strip() for line in lines if line.startswith("  ")]
-        [change] = [line for line in commands if " set secret.enc.yaml " in line]
-        [go] = [line for line in commands if line.startswith("cd ")]
+        [change] = [line for line in commands if line.startswith("sops set ")]
+        [go] = [line for line in commands if line.startswith(". ")]
         [push] = [line for line in commands if line.startswith("git commit")]
-        script = f"{go}; {change}; {push}; git rev-parse HEAD"
+        script = f"{go}; jiemi status; {change}; {push}; git rev-parse HEAD"
         done = subprocess.run(["bash", "-ec", script], check=False, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
-        revision = done.stdout.strip()
+        assert "default    demo  Sync" in done.stdout
+        followed = f"✓ follows {done.stdout.split()[-1][:12]} after "
         until(
             "the pushed change is applied",
-            lambda: any("in-sync" in line and revision in line and "id=2" in line for line in lines),
+            lambda: any(line.startswith(followed) for line in lines),
+            on_failure=lambda: "".join(lines),
+        )
+        assert any(" in-sync default/demo, id 2, revision " in line for line in lines)
+        # One that changes nothing, and one that can't be opened
+        nothing = "touch x; git add x; git commit -qm x; git push -q"
+        subprocess.run(["bash", "-ec", f"{go}; {nothing}"], check=True, capture_output=True, timeout=60)
+        until(
+            "it is said to change nothing", lambda: any(" changes nothing in secret.enc.yaml" in each for each in lines)
+        )
+        spoilt = "sed -i 's/^    mac: .*/    mac: x/' secret.enc.yaml; git commit -qam spoilt; git push -q"
+        subprocess.run(["bash", "-ec", f"{go}; {spoilt}"], check=True, capture_output=True, timeout=60)
+        until(
+            "it is said not to be followed",
+            lambda: any(line.startswith("✗ ") and " is not followed: " in line for line in lines),
             on_failure=lambda: "".join(lines),
         )
     finally:
@@ -110,6 +125,7 @@ def test_a_pushed_change_follows_as_the_last_lines_say(tools: dict[str, Path]) -
         process.wait(30)
         reader.join()
         process.stdout.close()
+    assert lines[-1].strip() == "stopping …"
 
 
 _SIGNALS = [signal.SIGINT] * 5 + [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]

@@ -149,6 +149,21 @@ def pods_namespace(directory: Path = SERVICE_ACCOUNT_DIRECTORY) -> str | None:
         return None
 
 
+def usual_namespace(kubeconfig: Path | None, context: str | None) -> str:
+    """The namespace that a person's command is about where none is named, as kubectl has it: the context's, that of the
+    pod where there is no kubeconfig, or `default`.
+
+    Raises:
+        JiemiError: KubeconfigInvalid.
+    """
+    if kubeconfig is None:
+        return pods_namespace() or "default"
+    config = _read(kubeconfig)
+    chosen = _named(kubeconfig, config, "contexts", "context", context or config.get("current-context"))
+    found = chosen.get("namespace")
+    return found if isinstance(found, str) and found else "default"
+
+
 def from_kubeconfig(
     path: Path, context: str | None, *, environment: Mapping[str, str], memory: contextlib.ExitStack
 ) -> Access:

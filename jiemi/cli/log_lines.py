@@ -1,0 +1,61 @@
+"""A service's log line (JSON) for a person at a terminal: the time of day, the level, what happened, and its fields.
+
+    19:15:01 in-sync default/demo, id 2, revision a888f02e1111, file secret.enc.yaml
+    19:16:44 error not-in-sync default/demo, reason KeyMissing, message no key given opens the file. …
+
+Nothing is left out but what a reader of the moment does not need: the date, the level of usual lines, and the later
+part of a revision. What is no such line, a traceback say, is shown as it is.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from rich.text import Text
+
+from jiemi.core.status import SHORT_REVISION
+
+_LEVEL_STYLES = {"warning": "yellow", "error": "red", "critical": "bold red"}
+_REVISION = re.compile(r"\b[0-9a-f]{40}(?:[0-9a-f]{24})?\b")
+
+
+def for_terminal(line: str) -> Text:
+    """The line as it is shown, without a line feed."""
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        fields = None
+    if not isinstance(fields, dict) or not isinstance(fields.get("event"), str):
+        return Text(_printable(line))
+    level = str(fields.pop("level", "info"))
+    style = _LEVEL_STYLES.get(level, "")
+    event = _printable(fields.pop("event"))
+    text = Text.assemble((f"{_time_of_day(fields.pop('timestamp', ''))} ", "dim"))
+    if style:
+        text.append(f"{level} ", style)
+    text.append(event, style or "bold")
+    told = _printable(", ".join(_told(fields)))
+    return text.append(f" {_REVISION.sub(lambda found: found[0][:SHORT_REVISION], told)}" if told else "")
+
+
+def _printable(text: str) -> str:
+    """The text without what a terminal would obey: names of files and words of hosts are others' to choose."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def _time_of_day(timestamp: Any) -> str:
+    try:
+        return datetime.datetime.fromisoformat(timestamp).astimezone().strftime("%H:%M:%S")
+    except (ValueError, TypeError):
+        return "--:--:--"
+
+
+def _told(fields: dict[str, Any]) -> Iterator[str]:
+    if {"namespace", "name"} <= fields.keys():
+        yield f"{fields.pop('namespace')}/{fields.pop('name')}"
+    for name, value in fields.items():
+        yield f"{name.replace('_', ' ')} {value if isinstance(value, str) else json.dumps(value)}"

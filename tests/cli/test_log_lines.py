@@ -1,0 +1,61 @@
+"""Log lines as `jiemi run-all` shows them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jiemi.cli.log_lines import for_terminal
+
+HASH = "a888f02e1111beb2c543d729faa5d516ecaa9e12"
+
+
+def shown(**fields: object) -> str:
+    return for_terminal(json.dumps({"timestamp": "2026-11-28T19:15:01.5Z", "level": "info", **fields})).plain
+
+
+def test_the_time_what_happened_and_its_fields_are_shown_and_a_revision_is_short() -> None:
+    text = shown(event="in-sync", namespace="default", name="demo", id=2, revision=HASH, first_time=True)
+    time_of_day, _, rest = text.partition(" ")
+    assert len(time_of_day) == len("19:15:01")
+    assert rest == "in-sync default/demo, id 2, revision a888f02e1111, first time true"
+
+
+@pytest.mark.parametrize("level", ["warning", "error"])
+def test_levels_that_matter_are_shown_in_colour(level: str) -> None:
+    text = for_terminal(json.dumps({"timestamp": "2026-11-28T19:15:01Z", "level": level, "event": "x"}))
+    assert text.plain.endswith(f" {level} x")
+    assert {str(span.style) for span in text.spans} == {"dim", "yellow" if level == "warning" else "red"}
+
+
+def test_a_revision_amid_a_sentence_is_short_and_other_hex_is_not() -> None:
+    told = "0123456789abcdef" * 3
+    assert shown(event="x", message=f"at {HASH}.", other=told).endswith(f"x message at a888f02e1111., other {told}")
+
+
+@pytest.mark.parametrize(
+    "line", ["Traceback (most recent call last):", "", "[]", "7", '{"level": "info"}', '{"event": 7}', "{"]
+)
+def test_what_is_no_log_line_is_shown_as_it_is(line: str) -> None:
+    assert for_terminal(line).plain == line
+
+
+def test_a_time_that_is_none_is_no_fault() -> None:
+    for timestamp in (None, 7, "x", {}):
+        assert for_terminal(json.dumps({"event": "x", "timestamp": timestamp})).plain == "--:--:-- x"
+
+
+@given(st.dictionaries(st.text(max_size=8), st.recursive(st.none() | st.booleans() | st.text(max_size=5), st.lists)))
+def test_every_field_is_shown(fields: dict[str, object]) -> None:
+    text = for_terminal(json.dumps({**fields, "event": "e"})).plain
+    for name in fields.keys() - {"event", "level", "timestamp", "namespace", "name"}:
+        assert all(part in text for part in name.replace("_", " ") if part.isprintable())
+    assert text.isprintable()
+
+
+def test_nothing_in_a_line_is_obeyed_by_the_terminal() -> None:
+    assert shown(event="x\x1b[2J", message="a\u202eb\n\x07").endswith(r" x\x1b[2J message a\u202eb\n\x07")
+    assert for_terminal("\x1b]0;title\x07").plain == r"\x1b]0;title\x07"
