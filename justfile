@@ -2,6 +2,9 @@
 
 set positional-arguments
 
+# Where it is set, as in many images, each process that a test starts would compile all of Jiemi once more.
+export PYTHONDONTWRITEBYTECODE := ""
+
 bin := justfile_directory() / ".venv" / "bin"
 
 import 'deploy/kind/kind.just'

@@ -71,7 +71,10 @@ SLOW = {
     "miwen/test_signals.py": ("test_a_failure_is_told_once_in_a_day_of_restarts_and_looks",),
     "miwen/test_slot.py": ("test_nothing_is_kept_of_what_is_as_it_was_applied_and_little_of_what_is_not",),
     "miwen/test_worst_cases.py": ("test_an_object_that_is_refused_for_ever_costs_no_write",),
-    "rpc/test_rpc_calls.py": ("test_a_thousand_repositories_opened_and_closed_leave_nothing",),
+    "rpc/test_rpc_calls.py": (
+        "test_a_thousand_repositories_opened_and_closed_leave_nothing",
+        "test_cancelling_at_any_moment_leaves_nothing_running",
+    ),
     "rpc/test_hostile_peers.py": (),
     "rpc/test_session_secret.py": (),
 }
