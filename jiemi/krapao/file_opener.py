@@ -71,7 +71,8 @@ class FileOpener:
         if rendered.content is not None:
             if not any(each.content for each in places):
                 return rendered
-            found = await open_content(rendered.content, self._request.path, self._open_whole, self._threads)
+            path, stated = self._request.path, self._request.format
+            found = await open_content(rendered.content, path, stated, self._open_whole, self._threads)
             if found is None:
                 return rendered
             rendered = attrs.evolve(rendered, content=found.documents[0])

@@ -19,6 +19,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import attrs
 import structlog
 import trio
 
@@ -220,7 +221,7 @@ class Worker:
         data = await self._read(ref, wanted, request.path, _FILE_FIELD, askers)
         config = await self._read_config(ref, wanted, request, askers)
         try:
-            return await self._open(data, config, request, askers)
+            return attrs.evolve(await self._open(data, config, request, askers), format=request.format)
         except JiemiError as error:
             if error.failure.reason in _NOT_ABOUT_THE_FILE:
                 raise
@@ -228,7 +229,7 @@ class Worker:
 
     async def _open(self, data: bytes, config: bytes | None, request: RenderRequest, askers: Askers) -> Rendered:
         """What a file comes to, plain or decrypted, and what those come to that are values in it."""
-        format = format_of(request.path)
+        format = request.format or format_of(request.path)
         whole = request.whole_file or format is Format.BINARY
         threads = FairThreads(self._parsers, askers)
         files = FileOpener(self._decrypter, request, config, threads, self._reading, repository=self._name)

@@ -19,6 +19,7 @@ from typing import Any
 import attrs
 
 from jiemi.core.credential_limits import limit_bytes, require_total, size_bytes, values_of
+from jiemi.core.documents import Format
 from jiemi.core.errors import REASONS, Failure, JiemiError
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.rpc.contract import (
@@ -359,6 +360,7 @@ def write_render_request(builder: Builder, request: RenderRequest) -> None:
     builder.allowPlain = request.allow_plain
     _put_texts(builder, "allowedRecipients", request.allowed_recipients)
     builder.requireFullMac = request.require_full_mac
+    _put_text(builder, "format", request.format.value if request.format is not None else None)
     nested = builder.init("nested", len(request.nested))
     for index, places in enumerate(request.nested):
         _write_places(nested[index], places)
@@ -385,7 +387,18 @@ def read_render_request(reader: Reader) -> RenderRequest:
         allow_plain=bool(reader.allowPlain),
         nested=tuple(_read_places(places) for places in nested),
         require_full_mac=bool(reader.requireFullMac),
+        format=_read_format(reader),
     )
+
+
+def _read_format(reader: Reader) -> Format | None:
+    name = _get_optional(reader, "format")
+    if name is None:
+        return None
+    try:
+        return Format(name)
+    except ValueError:
+        raise JiemiError("ProviderNotSupportedYet", "a format of a file is stated that is not known here") from None
 
 
 _PLACES_TEXTS = ("lacking", "texts", "encoded", "lists", "unless")
@@ -567,6 +580,7 @@ def write_render_result(builder: Builder, result: Rendered | Failure, receipt: o
     rendered.encrypted = result.encrypted
     rendered.opened = result.opened
     _put_texts(rendered, "carriageReturns", result.carriage_returns)
+    _put_text(rendered, "format", result.format.value if result.format is not None else None)
     if receipt is not None:
         rendered.receipt = receipt
 
@@ -588,6 +602,7 @@ def read_render_result(reader: Reader) -> Rendered:
                 encrypted=bool(rendered.encrypted),
                 opened=int(rendered.opened),
                 carriage_returns=_get_texts(rendered, "carriageReturns"),
+                format=_read_format(rendered),
             )
         case "failure":
             raise JiemiError.of(read_failure(reader.failure))

@@ -136,6 +136,7 @@ class FakeKrapao:
         opened: how many repositories are open now.
         running: how many heads, files and renders run now.
         watching: how many watches run now.
+        knows_formats: whether it obeys a stated format. Releases before there was one do not.
     """
 
     def __init__(self) -> None:
@@ -149,6 +150,7 @@ class FakeKrapao:
         self.opened = 0
         self.running = 0
         self.watching = 0
+        self.knows_formats = True
         self._origins: dict[str, FakeOrigin] = {}
         self._seen: dict[Source, tuple[str, float]] = {}
         self._named: dict[str, set[str]] = {}
@@ -342,7 +344,8 @@ class _FakeRepository:
 
     async def render(self, request: RenderRequest) -> Rendered:
         async with self._krapao._call("render", self._source.url, request.path):
-            return self._krapao._render(self._source, request)
+            stated = request.format if self._krapao.knows_formats else None
+            return attrs.evolve(self._krapao._render(self._source, request), format=stated)
 
     async def watch(self, on_moved: Callable[[Head], None]) -> None:
         watchers = self._krapao._watchers.setdefault(self._source, [])

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jiemi.core.credential_limits import limit_bytes
+from jiemi.core.documents import Format
 from jiemi.core.errors import REASONS, Failure, JiemiError, Kind
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.rpc import bridge, codec
@@ -75,6 +76,7 @@ PLACES = st.builds(
     TEXTS,
     st.booleans(),
 )
+FORMATS = st.none() | st.sampled_from(Format)
 REQUESTS = st.builds(
     RenderRequest,
     TEXT,
@@ -86,6 +88,7 @@ REQUESTS = st.builds(
     st.booleans(),
     st.lists(PLACES, max_size=2).map(tuple),
     st.booleans(),
+    FORMATS,
 )
 FILES_REQUESTS = st.builds(FilesRequest, TEXT, TEXTS, TEXTS)
 FILES = st.builds(
@@ -102,6 +105,7 @@ RENDERED = st.builds(
     st.booleans(),
     st.integers(0, 2**32 - 1),
     TEXTS,
+    FORMATS,
 )
 FAILURES = st.builds(Failure, st.sampled_from(sorted(REASONS)), TEXT)
 
@@ -129,6 +133,15 @@ def test_credentials_come_back_and_none_is_not_empty_text(credentials: GitCreden
 def test_a_request_comes_back(request: RenderRequest) -> None:
     back = through("RenderRequest", lambda b: codec.write_render_request(b, request), codec.read_render_request)
     assert back == request
+
+
+def test_a_format_that_only_a_newer_peer_knows_is_told_as_such() -> None:
+    message = SCHEMA.RenderRequest.new_message(format="toml")
+    with (
+        SCHEMA.RenderRequest.from_bytes(message.to_bytes()) as reader,
+        pytest.raises(JiemiError, match="ProviderNotSupportedYet"),
+    ):
+        codec.read_render_request(reader)
 
 
 @given(FILES_REQUESTS)

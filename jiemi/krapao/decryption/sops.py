@@ -67,7 +67,7 @@ writes what no YAML parser reads where a list has a text of several lines that b
 _NOT_EXECUTED = (126, 127)
 """Of unshare(1), and of the shell that execvp(3) runs what is no program with. sops has no such status."""
 
-_EXIT_DUMP, _EXIT_DECRYPT_MAC, _EXIT_DECRYPT_TREE = 4, 24, 25
+_EXIT_ANY, _EXIT_DUMP, _EXIT_DECRYPT_MAC, _EXIT_DECRYPT_TREE = 1, 4, 24, 25
 _EXIT_MAC_MISMATCH, _EXIT_MAC_NOT_FOUND, _EXIT_NO_KEY = 51, 52, 128
 
 _MAY_BEGIN_A_DOCUMENT = re.compile(rb"(?:^|[\n\r]|\xc2\x85|\xe2\x80[\xa8\xa9])(?:\xef\xbb\xbf)*(?:---|\.\.\.)")
@@ -358,17 +358,30 @@ def _explain(  # noqa: PLR0911 - a table
         return JiemiError("MacMismatch", "a value of the file does not decrypt: it was changed without sops")
     if status == _EXIT_DUMP:
         what = "JSON has no form for, like NaN" if output is Format.JSON else f"{output.value} has no form for"
-        return JiemiError("UnknownFormat", f"the file holds what {what}")
+        return JiemiError("UnknownFormat", f"the file holds what {what}{_other_format(data, format)}")
     if _NOT_ENCRYPTED.search(words) and "parsing time" not in words:  # which quotes what is no time
-        return JiemiError("NotEncrypted", "the file has no sops block: it is not encrypted with sops")
-    if _NOT_THE_FORMAT.search(words):
-        found = format_of_content(data)
-        hint = f": sops has encrypted it as {found.value}" if found not in (None, format) else ""
+        other = _other_format(data, format)
+        what = f"the file has no sops block of the format {format.value}" if other else "the file has no sops block"
+        return JiemiError("NotEncrypted", f"{what}{other or ': it is not encrypted with sops'}")
+    if _NOT_THE_FORMAT.search(words) or (status == _EXIT_ANY and _other_format(data, format)):
         return JiemiError(
-            "UnknownFormat", f"the encrypted file is not {format.value}, as its name or content says{hint}"
+            "UnknownFormat",
+            f"the encrypted file is not {format.value}, as its name, spec.source.format or content says"
+            f"{_other_format(data, format)}",
         )
     if _BLOCK_DAMAGED.search(words):
         windows = ": its lines end in Windows' way, and sops takes the carriage return for a part of each value"
         hint = windows if format is Format.DOTENV and b"\r\n" in data else ""
         return JiemiError("DecryptionFailed", f"the file's sops block is damaged{hint}")
     return JiemiError("DecryptionFailed", f"sops ended with status {status}")
+
+
+def _other_format(data: bytes, format: Format) -> str:
+    """For messages: what sops has encrypted a file as, where it was read as another format."""
+    found = format_of_content(data)
+    if found in (None, format):
+        return ""
+    return (
+        f": sops has encrypted it as {found.value}: state {found.value} in spec.source.format, or give the file the "
+        "ending that tells it"
+    )
