@@ -221,6 +221,7 @@ struct Rendered {
   opened @7 :UInt32;            # how many values in it were SOPS files and are decrypted
   carriageReturns @8 :List(Text);  # names of dotenv and INI values that hold a carriage return, the first ones
   format @9 :Text;              # the one that the request stated and that was obeyed; null where there is none
+  plainDocuments @10 :List(UInt32);  # indexes of documents that are not encrypted, in a file in which others are
 }
 
 struct Encryption {

@@ -242,7 +242,7 @@ class Renderer:
     def _objection(self, manifest: Manifest, rendered: Rendered) -> Failure | None:
         """Why an object may not be applied because of what was, or was not, decrypted in it."""
         failure = ciphertext_in(manifest)
-        if failure is None and rendered.encrypted:
+        if failure is None and rendered.encrypted and manifest.document - 1 not in rendered.plain_documents:
             failure = kind_objection(manifest, named=self._is_named(manifest.file), allowed=self.spec.encrypted_kinds)
         return failure
 
@@ -269,7 +269,10 @@ class Renderer:
                     held += sum(map(len, values[path].values()))
                     self._require_room(held, SMALL_OBJECT_BYTES)
                     continue
-                objects, broken = read_manifests(file.rendered.documents, path=path, decrypted=file.rendered.encrypted)
+                rendered = file.rendered
+                objects, broken = read_manifests(
+                    rendered.documents, path=path, decrypted=rendered.encrypted, plain=rendered.plain_documents
+                )
                 held += sum(held_bytes(each.body) for each in objects)
                 self._require_room(held, SMALL_OBJECT_BYTES)
                 if held > MAX_OBJECT_BYTES:

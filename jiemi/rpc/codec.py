@@ -581,6 +581,8 @@ def write_render_result(builder: Builder, result: Rendered | Failure, receipt: o
     rendered.opened = result.opened
     _put_texts(rendered, "carriageReturns", result.carriage_returns)
     _put_text(rendered, "format", result.format.value if result.format is not None else None)
+    if result.plain_documents:
+        rendered.plainDocuments = list(result.plain_documents)
     if receipt is not None:
         rendered.receipt = receipt
 
@@ -603,10 +605,19 @@ def read_render_result(reader: Reader) -> Rendered:
                 opened=int(rendered.opened),
                 carriage_returns=_get_texts(rendered, "carriageReturns"),
                 format=_read_format(rendered),
+                plain_documents=_read_indexes(rendered.plainDocuments, len(documents)),
             )
         case "failure":
             raise JiemiError.of(read_failure(reader.failure))
     raise _unknown_result()
+
+
+def _read_indexes(reader: Reader, count: int) -> tuple[int, ...]:
+    """Indexes of a list of so many. Raises JiemiError: InternalError."""
+    found = tuple(int(each) for each in reader) if len(reader) <= count else (count,)
+    if any(each >= count for each in found):
+        raise JiemiError("InternalError", "Krapao told of documents that it did not give")
+    return found
 
 
 def _read_encryption(reader: Reader) -> Encryption:

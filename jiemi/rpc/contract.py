@@ -244,6 +244,7 @@ class Rendered:
         opened: how many values in it were SOPS files and are decrypted.
         carriage_returns: names of dotenv and INI values that hold a carriage return, the first ones.
         format: the one that the request stated, in which the file was read; None where it stated none.
+        plain_documents: indexes of those documents that are not encrypted, in a file in which others are.
     """
 
     revision: str
@@ -255,6 +256,7 @@ class Rendered:
     opened: int = 0
     carriage_returns: tuple[str, ...] = ()
     format: Format | None = None
+    plain_documents: tuple[int, ...] = ()
 
 
 class Repository(Protocol):

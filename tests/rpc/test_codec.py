@@ -106,6 +106,14 @@ RENDERED = st.builds(
     st.integers(0, 2**32 - 1),
     TEXTS,
     FORMATS,
+).flatmap(
+    lambda rendered: (
+        st.lists(st.sampled_from(range(len(rendered.documents))), unique=True).map(
+            lambda found: attrs.evolve(rendered, plain_documents=tuple(found))
+        )
+        if rendered.documents
+        else st.just(rendered)
+    )
 )
 FAILURES = st.builds(Failure, st.sampled_from(sorted(REASONS)), TEXT)
 
@@ -133,6 +141,18 @@ def test_credentials_come_back_and_none_is_not_empty_text(credentials: GitCreden
 def test_a_request_comes_back(request: RenderRequest) -> None:
     back = through("RenderRequest", lambda b: codec.write_render_request(b, request), codec.read_render_request)
     assert back == request
+
+
+@pytest.mark.parametrize("indexes", [[1], [0, 0], [2**32 - 1]])
+def test_documents_that_are_not_there_are_none_that_a_peer_may_tell_of(indexes: list[int]) -> None:
+    message = SCHEMA.RenderResult.new_message()
+    codec.write_render_result(message, Rendered("a" * 40, (SensitiveBytes(b"1"),)))
+    message.rendered.plainDocuments = indexes
+    with (
+        SCHEMA.RenderResult.from_bytes(message.to_bytes()) as reader,
+        pytest.raises(JiemiError, match="InternalError"),
+    ):
+        codec.read_render_result(reader)
 
 
 def test_a_format_that_only_a_newer_peer_knows_is_told_as_such() -> None:
