@@ -79,7 +79,7 @@ async def test_a_stated_format_opens_a_file_as_sops_does_with_that_input_type(la
     wanted = lab.run("decrypt", "--input-type", kind, "--output-type", kind, name)
     rendered = await lab.render(name, data, kind, whole_file=True)
     assert rendered.content is not None
-    assert rendered.content.reveal().split() == wanted.split()
+    assert rendered.content.reveal() == wanted
     assert rendered.format is Format(kind)
     assert rendered.encrypted
 
