@@ -146,6 +146,12 @@ struct DecryptionKey {
     huawei @7 :HuaweiKey;
   }
   pgpPassphrase @2 :Text;
+  origins @8 :List(KeyOrigin);  # of age and pgp: where the lines of the key come from, if from several places
+}
+
+struct KeyOrigin {
+  name @0 :Text;            # the field, Secret and key, for messages
+  lines @1 :UInt32;         # how many lines of the key
 }
 
 struct AwsKey {

@@ -449,3 +449,6 @@ def _credential_values(value: Any, at: str) -> Iterator[tuple[str, CredentialVal
     elif attrs.has(type(value)):
         for attribute in attrs.fields(type(value)):
             yield from _credential_values(getattr(value, attribute.name), f"{at}.{json_name(attribute)}")
+    elif isinstance(value, tuple):
+        for index, each in enumerate(value):
+            yield from _credential_values(each, f"{at}[{index}]")

@@ -30,7 +30,7 @@ from jiemi.rpc.contract import (
     RenderRequest,
     Source,
 )
-from jiemi.rpc.keys import AgeKey, DecryptionKey, GcpKey, PgpKey, VaultKey
+from jiemi.rpc.keys import AgeKey, DecryptionKey, GcpKey, KeyOrigin, PgpKey, VaultKey
 
 SCHEMA = bridge._load_schema()
 
@@ -54,7 +54,11 @@ def keys_of(kind: type[Any]) -> st.SearchStrategy[Any]:
     """Keys of one kind, with every field that it has."""
     values: dict[str, st.SearchStrategy[Any]] = {}
     for attribute in attrs.fields(kind):
-        if attribute.default == ():
+        if attribute.name == "origins":
+            values[attribute.name] = st.lists(st.builds(KeyOrigin, TEXT, st.integers(0, 2**32 - 1)), max_size=3).map(
+                tuple
+            )
+        elif attribute.default == ():
             values[attribute.name] = TEXTS
         elif attribute.default is attrs.NOTHING:
             values[attribute.name] = SECRETS
@@ -248,7 +252,7 @@ def newer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     text = (Path(__file__).parents[2] / "schema" / "krapao.capnp").read_text()
     for old, new in (
         ("@0xc3f1a5d2b7e94608", "@0xc3f1a5d2b7e94609"),
-        ("    pgp @1 :Text;", "    pgp @1 :Text;\n    later @8 :Text;"),
+        ("    pgp @1 :Text;", "    pgp @1 :Text;\n    later @9 :Text;"),
         ("    commit @4 :Text;", "    commit @4 :Text;\n    later @5 :Text;"),
         ("    files @0 :Files;\n", "    files @0 :Files;\n    later @2 :Text;\n"),
         ("    head @0 :Head;\n    failure @1", "    head @0 :Head;\n    later @2 :Text;\n    failure @1"),
