@@ -25,7 +25,7 @@ MAX_PARTS = 100
 """The most parts of one file that have a block of their own. Each takes an opener about 40 ms."""
 
 _MAX_MARKS = 5_000
-"""A stream of more documents, empty ones counted, is not taken apart. It is refused later: it has too many."""
+"""A stream of more documents, empty ones counted, is not taken apart: it is one file, as it is to sops."""
 
 _MARK = re.compile(rb"^---(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _MARK_LINE = re.compile(rb"---[ \t]*(?:#[^\n]*)?(?:\n|\Z)|---\r\n")
