@@ -30,6 +30,10 @@ def secret(name: str, value: str = "canary") -> str:
     return f"apiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}\nstringData:\n  a: {value}\n"
 
 
+def as_json(name: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {"a": "canary"}}
+
+
 class Lab:
     """A repository, two keys, sops, and Krapao."""
 
@@ -106,6 +110,19 @@ WAYS = {
     "parts of each encrypted": (
         lambda lab: "---\n".join(lab.sealed(secret(n), "--encrypted-regex", "^stringData$") for n in "abc"),
         ["a", "b", "c"],
+    ),
+    "of JSON": (
+        lambda lab: "\n---\n".join(
+            lab._encrypt(json.dumps(as_json(name)), "--age", lab.pair.public, kind="json").decode() for name in "ab"
+        ),
+        ["a", "b"],
+    ),
+    "of JSON on one line": (
+        lambda lab: "\n---\n".join(
+            json.dumps(json.loads(lab._encrypt(json.dumps(as_json(name)), "--age", lab.pair.public, kind="json")))
+            for name in "ab"
+        ),
+        ["a", "b"],
     ),
     "of Windows": (
         lambda lab: (lab.sealed(secret("a")) + "---\n" + lab.sealed(secret("b"))).replace("\n", "\r\n"),

@@ -114,12 +114,13 @@ async def open_keyring(
             names: dict[str, str] = {}
             locked = False
             for name, text in named_parts(key, _FIELD):
-                known, files = len(names), _key_files(home)
-                for block in _blocks(text):
-                    names |= {each: name for each in await _import(block, name, runner) if each not in names}
-                files = _key_files(home) - files
-                if files or len(names) > known:  # not of a key that an origin before had, too
-                    locked |= _require_usable(files, name, has_passphrase=key.passphrase is not None)
+                before = _key_files(home)
+                found = [each for block in _blocks(text) for each in await _import(block, name, runner)]
+                files = _key_files(home) - before
+                if found and not files and names.keys() >= set(found):
+                    continue  # an origin before had the same key
+                locked |= _require_usable(files, name, has_passphrase=key.passphrase is not None)
+                names |= {each: name for each in found if each not in names}
             if locked and key.passphrase is not None:
                 await _unlock(key.passphrase, names, runner)
             yield Keyring(environment, tuple(names), await _expiry(runner))
