@@ -194,8 +194,8 @@ REASONS: Mapping[str, ReasonInfo] = {
     "UnknownFormat": ReasonInfo(
         Kind.STALLED,
         "The file's name or content is no format that can be applied.",
-        "Correct what the message names. A file of objects is YAML or JSON and named .yaml, .yml or .json; any other "
-        "needs `spec.target`.",
+        "Correct what the message names. A file of objects is YAML or JSON, and named .yaml, .yml or .json or stated "
+        "in `spec.source.format`; any other needs `spec.target`.",
     ),
     # The key
     "KeyMissing": ReasonInfo(

@@ -19,7 +19,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import attrs
@@ -30,7 +30,7 @@ from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.decryption.confinement import LIBRARIES, LOADERS, Confinement, Measures
 from jiemi.krapao.decryption.private_folders import private_folder, require_memory, write_file
 from jiemi.krapao.decryption.processes import Finished, Limits, Sandbox, run_program, running
-from jiemi.rpc.keys import PgpKey
+from jiemi.rpc.keys import PgpKey, named_parts
 
 _FIELD = "provider.pgp.privateKey"
 _PRIVATE = "BEGIN PGP PRIVATE KEY BLOCK"
@@ -111,12 +111,19 @@ async def open_keyring(
         )
         runner = _Runner(gpg, home, environment, limits, sandbox)
         async with _agent(runner):
-            fingerprints: list[str] = []
-            for block in _blocks(key):
-                fingerprints += await _import(block, runner)
-            if _require_usable(home, has_passphrase=key.passphrase is not None) and key.passphrase is not None:
-                await _unlock(key.passphrase, fingerprints, runner)
-            yield Keyring(environment, tuple(dict.fromkeys(fingerprints)), await _expiry(runner))
+            names: dict[str, str] = {}
+            locked = False
+            for name, text in named_parts(key, _FIELD):
+                before = _key_files(home)
+                found = [each for block in _blocks(text) for each in await _import(block, name, runner)]
+                files = _key_files(home) - before
+                if found and not files and names.keys() >= set(found):
+                    continue  # an origin before had the same key
+                locked |= _require_usable(files, name, has_passphrase=key.passphrase is not None)
+                names |= {each: name for each in found if each not in names}
+            if locked and key.passphrase is not None:
+                await _unlock(key.passphrase, names, runner)
+            yield Keyring(environment, tuple(names), await _expiry(runner))
 
 
 @attrs.frozen
@@ -143,13 +150,17 @@ class _Runner:
         )
 
 
-def _blocks(key: PgpKey) -> Iterator[str]:
+def _key_files(home: Path) -> frozenset[Path]:
+    return frozenset((home / "private-keys-v1.d").glob("*.key"))
+
+
+def _blocks(text: str) -> Iterator[str]:
     """The armored blocks of a key, one after the other; text without one is one that gpg will refuse.
 
     Public blocks beside private ones are left out: `gpg --export --armor` before `--export-secret-keys` in one file,
     which `gpg --import` takes. They open nothing.
     """
-    text = key.private_key.reveal().strip() + "\n"
+    text = text.strip() + "\n"
     blocks = [block for block in _BLOCK_END.split(text) if block.strip()]
     private = [block for block in blocks if _PRIVATE in block]
     yield from (private or blocks)
@@ -208,9 +219,9 @@ async def _agent(runner: _Runner) -> AsyncIterator[None]:
         yield
 
 
-async def _import(block: str, runner: _Runner) -> list[str]:
+async def _import(block: str, name: str, runner: _Runner) -> list[str]:
     if "BEGIN PGP PUBLIC KEY BLOCK" in block and _PRIVATE not in block:
-        raise JiemiError("KeyInvalid", f"{_FIELD} is a public key; export it with `gpg --export-secret-keys --armor`")
+        raise JiemiError("KeyInvalid", f"{name} is a public key; export it with `gpg --export-secret-keys --armor`")
     finished = await runner.run(
         "--status-fd", "1", "--import", stdin=block.encode("utf-8", "replace"), what="importing the pgp key"
     )
@@ -229,7 +240,7 @@ async def _import(block: str, runner: _Runner) -> list[str]:
     if not found:
         raise JiemiError(
             "KeyInvalid",
-            f"{_FIELD} is no private key that gpg can read; give the whole text of `gpg --export-secret-keys --armor`, "
+            f"{name} is no private key that gpg can read; give the whole text of `gpg --export-secret-keys --armor`, "
             "with its line breaks",
         )
     return found
@@ -246,28 +257,32 @@ async def _expiry(runner: _Runner) -> int | None:
     return min(found, default=None)
 
 
-def _require_usable(home: Path, *, has_passphrase: bool) -> bool:
+def _require_usable(found: Iterable[Path], name: str, *, has_passphrase: bool) -> bool:
     """Refuse keys that can't be used without asking somebody, which gpg would not say before it decrypts.
 
     gpg-agent keeps one file a key (GnuPG's agent/keyformat.txt), as it came in the import: protected or not.
 
+    Args:
+        found: the files of what was imported.
+        name: where it comes from, for messages.
+
     Returns:
         Whether any is protected.
     """
-    files = [path.read_bytes() for path in (home / "private-keys-v1.d").glob("*.key")]
+    files = [path.read_bytes() for path in found]
     if not any(b"private-key" in each and b"shadowed-private-key" not in each for each in files):
-        raise JiemiError("KeyInvalid", f"{_FIELD} holds no secret part, only a stub of a key that is kept elsewhere")
+        raise JiemiError("KeyInvalid", f"{name} holds no secret part, only a stub of a key that is kept elsewhere")
     locked = [b"protected-private-key" in each and _UNPROTECTED.search(each) is None for each in files]
     if all(locked) and not has_passphrase:
         raise JiemiError(
             "KeyInvalid",
-            f"{_FIELD} is protected by a passphrase, which nobody can be asked for here: give it in "
+            f"{name} is protected by a passphrase, which nobody can be asked for here: give it in "
             f"{_PASSPHRASE_FIELD}, or export the key without one",
         )
     return any(locked)
 
 
-async def _unlock(passphrase: SensitiveText, fingerprints: Sequence[str], runner: _Runner) -> None:
+async def _unlock(passphrase: SensitiveText, names: Mapping[str, str], runner: _Runner) -> None:
     """Give the passphrase to the agent for each key, and see that it is the right one.
 
     By PRESET_PASSPHRASE of the agent's own protocol (GnuPG's manual, "Agent PRESET_PASSPHRASE"), so that it is on no
@@ -281,14 +296,14 @@ async def _unlock(passphrase: SensitiveText, fingerprints: Sequence[str], runner
         for path in (runner.home / "private-keys-v1.d").glob("*.key"):
             await stream.send_all(f"PRESET_PASSPHRASE {path.stem} -1 {hexadecimal}\n".encode())
             await answers.expect_ok()
-    for fingerprint in fingerprints:
+    for fingerprint, name in names.items():
         # Only using a key tells whether the passphrase opens it.
         sealed = await runner.run("--encrypt", "--recipient", fingerprint, stdin=b"x", what="trying the pgp key")
         if sealed.returncode != 0:
             continue  # it has expired, say: it may open what it was used for, but seals nothing any more
         opened = await runner.run("--decrypt", stdin=sealed.stdout, what="trying the pgp key")
         if opened.returncode != 0:
-            raise JiemiError("KeyInvalid", f"{_PASSPHRASE_FIELD} is not the passphrase of {_FIELD}")
+            raise JiemiError("KeyInvalid", f"{_PASSPHRASE_FIELD} is not the passphrase of {name}")
 
 
 class _Lines:
