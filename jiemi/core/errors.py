@@ -340,8 +340,9 @@ REASONS: Mapping[str, ReasonInfo] = {
     ),
     "FieldImmutable": ReasonInfo(
         Kind.STALLED,
-        "A field of the live object differs from git and can't be changed any more.",
-        "Put the old value back, or set `force: true` to have the object deleted and made anew.",
+        "The live object stands in the way: the API server lets nobody change it to what git describes.",
+        "Do what the message says: put the old value back, or set `force: true` to have the object deleted and made "
+        "anew, where the message offers that.",
     ),
     "FieldConflict": ReasonInfo(
         Kind.STALLED,

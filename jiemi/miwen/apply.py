@@ -33,7 +33,7 @@ from jiemi.core.objects import ObjectKey, ObjectRef, Owner
 from jiemi.core.ownership import ownership
 from jiemi.core.readiness import State, readiness
 from jiemi.core.takeover import sharers
-from jiemi.miwen.anew import Remaker, not_made
+from jiemi.miwen.anew import Remaker, may_be_in_the_way, not_made
 from jiemi.miwen.kubernetes import errors
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import JsonObject, Objects
@@ -170,10 +170,13 @@ class Applier:
             annotations=common.annotations if common is not None else {},
         )
 
-    async def rehearse(self, wanted: Sequence[Resolved]) -> list[Refused]:
+    async def rehearse(self, wanted: Sequence[Resolved], before: Mapping[ObjectKey, InventoryEntry]) -> list[Refused]:
         """Ask the API server about all objects, changing nothing; returns those that it would refuse.
 
         What is only refused because another of them is not there yet (a namespace, a kind) is not.
+
+        Args:
+            before: the inventory until now.
 
         Raises:
             JiemiError: ClusterUnavailable.
@@ -182,7 +185,7 @@ class Applier:
 
         async def one(each: Resolved) -> None:
             try:
-                await self.would_be(each, wanted)
+                await self.would_be(each, wanted, before)
             except JiemiError as error:
                 if error.failure.reason == "ClusterUnavailable":
                     raise
@@ -191,8 +194,14 @@ class Applier:
         await for_each(wanted, one, at_once=_AT_ONCE)
         return refused
 
-    async def would_be(self, each: Resolved, others: Iterable[Resolved]) -> JsonObject | None:
-        """The object as it would be if it were applied; None where the API server can't tell before the others are.
+    async def would_be(
+        self, each: Resolved, others: Iterable[Resolved], before: Mapping[ObjectKey, InventoryEntry]
+    ) -> JsonObject | None:
+        """The object as it would be if it were applied; None where the API server can't tell before the others are, or
+        before the live object is out of the way.
+
+        Args:
+            before: the inventory until now.
 
         Raises:
             JiemiError: why it would be refused.
@@ -202,12 +211,14 @@ class Applier:
                 each.manifest.body, default_namespace=self.namespace, take_over=self._takes_over
             )
         except JiemiError as error:
-            reason = error.failure.reason
-            if comes_with(reason, each.ref, others) or (reason == "FieldImmutable" and self.spec.force):
+            if comes_with(error.failure.reason, each.ref, others):
                 return None
             if await self._take_over.could_unblock(each.ref, each.manifest.body, error):
                 return None
-            raise
+            if not may_be_in_the_way(error):
+                raise
+            await self._remaker().judge(each.manifest, each.ref, before.get(each.key), error)
+            return None
 
     @property
     def _take_over(self) -> TakeOver:
@@ -230,7 +241,7 @@ class Applier:
                 `applied` only.
         """
         done = Applied()
-        remaker = Remaker(self.objects, self.namespace, self.owner, Patience(GONE_SECONDS, self._require_wanted))
+        remaker = self._remaker()
         for stage in range(len(STAGES) + 1):
             of_stage = [each for each in wanted if each.manifest.stage == stage]
             in_any_order = stage == _IN_ANY_ORDER
@@ -241,6 +252,10 @@ class Applier:
             await for_each(of_stage, one, at_once=_AT_ONCE if in_any_order else 1)
             await self._until_served([each for each in of_stage if each.key in done.entries])
         return done
+
+    def _remaker(self) -> Remaker:
+        gone = Patience(GONE_SECONDS, self._require_wanted)
+        return Remaker(self.objects, self.namespace, self.owner, self.spec.force, gone)
 
     def _require_wanted(self) -> None:
         if self.is_superseded():
@@ -268,7 +283,7 @@ class Applier:
             metadata = await take_over.unblocked(each.ref, each.manifest.body, lambda: self._apply_again(each))
             metadata = await take_over.after(each.ref, metadata)
         except JiemiError as error:
-            if error.failure.reason != "FieldImmutable" or not self.spec.force:
+            if not may_be_in_the_way(error):
                 raise
             was_there = await remaker.clear(each.manifest, each.ref, before, error)
             try:

@@ -148,7 +148,7 @@ class Deployment:
         refused += more
         atomic = self.spec.apply_policy == "Atomic"
         if atomic and not (broken or refused):
-            refused += await applier.rehearse(admitted)
+            refused += await applier.rehearse(admitted, before)
         held_back = atomic and bool(broken or refused)
         if held_back:
             admitted = []
@@ -250,6 +250,7 @@ class Deployment:
             admitted,
             [*refused, *more],
             gone,
+            before=before,
             revision=self.revision,
             owner=self._owner,
         )

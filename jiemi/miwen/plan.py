@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 
@@ -10,7 +10,7 @@ from jiemi.core.decryptor_status import MAX_PLANNED, InventoryEntry, PlannedObje
 from jiemi.core.difference import Difference, difference
 from jiemi.core.errors import JiemiError
 from jiemi.core.inventory import ref_of
-from jiemi.core.objects import Owner
+from jiemi.core.objects import ObjectKey, Owner
 from jiemi.miwen.apply import Applier, Refused, Resolved
 from jiemi.miwen.parallel import for_each
 from jiemi.miwen.prune import is_to_be_deleted
@@ -26,6 +26,7 @@ async def plan(
     refused: Sequence[Refused],
     left: Sequence[InventoryEntry],
     *,
+    before: Mapping[ObjectKey, InventoryEntry],
     revision: str,
     owner: Owner,
 ) -> tuple[PlanStatus, list[Refused]]:
@@ -35,6 +36,7 @@ async def plan(
         wanted: the objects that are described.
         refused: those of which is known already that they could not be applied.
         left: entries of objects that are described no more, where they would be deleted.
+        before: the inventory until now.
 
     Returns:
         The plan, and the objects that could not be applied.
@@ -46,7 +48,7 @@ async def plan(
 
     async def one(numbered: tuple[int, Resolved]) -> None:
         number, each = numbered
-        found[number] = await _planned(applier, each, wanted)
+        found[number] = await _planned(applier, each, wanted, before)
 
     await for_each(list(enumerate(wanted)), one, at_once=_AT_ONCE)
     results = [found[number] for number in range(len(wanted))]
@@ -76,11 +78,13 @@ async def plan(
     )
 
 
-async def _planned(applier: Applier, each: Resolved, wanted: Sequence[Resolved]) -> PlannedObject | Refused | None:
+async def _planned(
+    applier: Applier, each: Resolved, wanted: Sequence[Resolved], before: Mapping[ObjectKey, InventoryEntry]
+) -> PlannedObject | Refused | None:
     """What would become of one object; None where nothing would."""
     try:
         live = await applier.objects.get(each.ref)
-        would_be = await applier.would_be(each, wanted)
+        would_be = await applier.would_be(each, wanted, before)
     except JiemiError as error:
         if error.failure.reason == "ClusterUnavailable":
             raise
