@@ -160,7 +160,7 @@ REASONS: Mapping[str, ReasonInfo] = {
     ),
     "GitProtocolError": ReasonInfo(
         Kind.TRANSIENT,
-        "The git server broke off, or its answer breaks git's protocol.",
+        "The git server refuses for the moment, broke off, or its answer breaks git's protocol.",
         "Nothing, if it passes: Jiemi tries again. If it lasts, look at the git server and at what is between it and "
         "Krapao.",
     ),
