@@ -202,20 +202,20 @@ class _HttpClient(Urllib3HttpGitClient):
             url = urljoin(url, location)
         else:
             raise JiemiError("GitProtocolError", f"{self._location.authority} redirects without end")
+
+        def read_as_it_came(size: int) -> bytes:
+            return response.read(size if size >= 0 else None, decode_content=False)
+
         try:
             self._check_answer(response, first=data is None)
+            encoding = response.headers.get("Content-Encoding")
+            read_decoded = decoded(encoding, read_as_it_came, self._location.authority, self._meter.came_out)
         except JiemiError:
             response.close()
             raise
         answer: Any = response
         answer.content_type = response.headers.get("Content-Type")
         answer.redirect_location = url if url != asked else ""
-
-        def read_as_it_came(size: int) -> bytes:
-            return response.read(size if size >= 0 else None, decode_content=False)
-
-        encoding = response.headers.get("Content-Encoding")
-        read_decoded = decoded(encoding, read_as_it_came, self._location.authority, self._meter.came_out)
 
         def read(size: int = -1) -> bytes:
             return self._meter.look(read_decoded(size))
