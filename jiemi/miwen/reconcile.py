@@ -42,6 +42,7 @@ from jiemi.core.status import (
     with_warnings,
 )
 from jiemi.core.takeover import DECLARATIVE_MANAGERS
+from jiemi.core.tool_files import listed
 from jiemi.miwen import drifting
 from jiemi.miwen.apply import Superseded
 from jiemi.miwen.cleanup import Cleanup, set_finalizer
@@ -369,7 +370,7 @@ class Reconciler:
     ) -> None:
         """Deploy; what is applied, though something else is not, is looked after all the same."""
         try:
-            require_some(work, spec)
+            require_some(work, spec, turn.progress.left_out)
             await self._deploy(turn, spec, repository, revision, work, drifted, everything=everything)
         except (JiemiError, trio.TooSlowError):
             with contextlib.suppress(JiemiError):
@@ -467,7 +468,17 @@ class Reconciler:
             JiemiError: NamespaceLimitExceeded; as `wanted_files`.
         """
         key = turn.decryptor.meta.key
-        files = await wanted_files(repository, revision, spec.source)
+
+        def on_left_out(paths: tuple[str, ...]) -> None:
+            if paths and paths != turn.progress.left_out:
+                text = (
+                    f"not applied, because by their names they are files of tools, and no objects: {listed(paths)}. "
+                    "Jiemi runs neither kustomize nor Helm; name a file itself in spec.source.files to have it applied"
+                )
+                turn.note("Normal", "FilesLeftOut", "List", text)
+            turn.progress.left_out = paths
+
+        files = await wanted_files(repository, revision, spec.source, on_left_out=on_left_out)
         if not self.budget.take(key[0], held_files(key), files_bytes(files)):
             turn.progress.forget_files()
             raise JiemiError.of(no_room(self.budget, key[0]))
@@ -623,7 +634,7 @@ class Reconciler:
         if is_planned and progress.planned == (turn.generation, files):
             return
         work = todo(files, (), everything=True, failed={})
-        require_some(work, spec)
+        require_some(work, spec, turn.progress.left_out)
         deployment = self._deployment(turn, spec, repository, revision, work)
         await self._run(turn, deployment.plan)
         progress.planned = turn.generation, files

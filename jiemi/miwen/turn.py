@@ -56,6 +56,7 @@ class Progress:
     Attributes:
         looked: the revision that the last tick found, or None where it found none.
         listed: revision, generation and files, as they were listed last.
+        left_out: paths of files that globs take, but that are a tool's by their names; of the listing before.
         failed: files that can't be rendered, until something that they depend on changes.
         versions: resourceVersions of the Secrets that the spec names, as they were read.
         drifted: objects that are known to differ, and are not corrected (yet).
@@ -73,6 +74,7 @@ class Progress:
 
     looked: str | None = None
     listed: tuple[str, int, tuple[FileStatus, ...]] | None = None
+    left_out: tuple[str, ...] = ()
     failed: dict[FileStatus, Failure] = attrs.field(factory=dict)
     versions: dict[str, str] = attrs.field(factory=dict)
     drifted: dict[ObjectKey, Drift] = attrs.field(factory=dict)
@@ -94,6 +96,7 @@ class Progress:
             known: the status.
         """
         size = sum(_FAILURE_BYTES + sys.getsizeof(failure.message) for failure in self.failed.values())
+        size += sum(map(sys.getsizeof, self.left_out))
         if self.listed is not None and self.listed[2] == known.files:
             self.listed = (*self.listed[:2], known.files)
         elif self.listed is not None:
