@@ -23,6 +23,7 @@ MAX_STATUS_BYTES = 1024 * 1024
 --max-request-bytes), and a status that can't be written would tell an old state for ever."""
 
 MAX_FAILED_OBJECTS = 20
+MAX_FAILED_FILES = 20
 """The most objects whose failures status tells one by one."""
 
 MAX_WARNINGS = 50
@@ -138,6 +139,15 @@ class ObjectFailure:
 
 
 @attrs.frozen
+class FileFailure:
+    """A file that was not read, or not whole."""
+
+    path: str = api("Its path in the repository.")
+    reason: str = api("Why, in one word.")
+    message: str = api("Why, in a sentence; never a secret's value.")
+
+
+@attrs.frozen
 class SecretVersion:
     """A Secret that the spec names, as it was when it was used."""
 
@@ -211,6 +221,15 @@ class DecryptorStatus:
     failed_objects: tuple[ObjectFailure, ...] = api(
         "Objects that could not be applied or deleted, the first ones.", default=(), maxItems=MAX_FAILED_OBJECTS
     )
+    more_failed_objects: int | None = api(
+        "How many further objects could not be applied or deleted.", default=None, minimum=0
+    )
+    failed_files: tuple[FileFailure, ...] = api(
+        "Files that could not be read, or hold something that could not, the first ones by path.",
+        default=(),
+        maxItems=MAX_FAILED_FILES,
+    )
+    more_failed_files: int | None = api("How many further files could not be read.", default=None, minimum=0)
     files: tuple[FileStatus, ...] = api("The files that are deployed.", default=(), maxItems=MAX_FILES)
     warnings: tuple[FileWarning, ...] = api("Warnings about files, at most 50.", default=(), maxItems=MAX_WARNINGS)
     credentials: tuple[SecretVersion, ...] = api(

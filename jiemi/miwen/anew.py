@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -63,6 +63,7 @@ class Remaker:
         owner: whose the objects must be.
         is_forced: whether they may be deleted (spec.force).
         gone: how long those that are deleted are waited for, all together.
+        on_deleted: told of each that was deleted.
     """
 
     objects: Objects
@@ -70,6 +71,7 @@ class Remaker:
     owner: Owner
     is_forced: bool
     gone: Patience
+    on_deleted: Callable[[ObjectRef], None] = lambda _: None
 
     async def clear(self, manifest: Manifest, ref: ObjectRef, before: InventoryEntry | None, why: JiemiError) -> bool:
         """Delete the object, if what the manifest says can be made anew, and wait until it is gone.
@@ -89,8 +91,8 @@ class Remaker:
         if metadata is None:
             return False
         uid = str(metadata.get("uid"))
-        if metadata.get("deletionTimestamp") is None:
-            await self.objects.delete(ref, uid=uid)
+        if metadata.get("deletionTimestamp") is None and await self.objects.delete(ref, uid=uid):
+            self.on_deleted(ref)
 
         async def is_gone() -> bool:
             found = await self.objects.get_metadata(ref)

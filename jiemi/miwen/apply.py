@@ -113,6 +113,7 @@ class Applier:
         namespace: the Decryptor's.
         owner: as the objects' labels name it.
         applied: told of each object with its resourceVersion and who shares fields with us, as soon as it is applied.
+        deleted: told of each object that was deleted to be made anew, as soon as it is.
         sharers: which managers held fields of an object together with us when it was seen last; None where that is not
             known.
         merged: managers whose fields become ours alone where we apply them too.
@@ -124,6 +125,7 @@ class Applier:
     namespace: str
     owner: Owner
     applied: Callable[[ObjectKey, str, frozenset[str]], None]
+    deleted: Callable[[ObjectRef], None]
     sharers: Callable[[ObjectKey], frozenset[str] | None]
     merged: frozenset[str]
     is_superseded: Callable[[], bool]
@@ -255,7 +257,7 @@ class Applier:
 
     def _remaker(self) -> Remaker:
         gone = Patience(GONE_SECONDS, self._require_wanted)
-        return Remaker(self.objects, self.namespace, self.owner, self.spec.force, gone)
+        return Remaker(self.objects, self.namespace, self.owner, self.spec.force, gone, self.deleted)
 
     def _require_wanted(self) -> None:
         if self.is_superseded():

@@ -190,7 +190,7 @@ class Reconciler:
             return Tick(None, None)
         except Superseded:
             # The slot knows why; the next tick begins at once.
-            return Tick(turn.known, None, tuple(turn.notes), decided=False)
+            return Tick(turn.known, None, tuple(turn.notes), decided=False, changes=turn.changes)
         except trio.TooSlowError:
             limit = f"{self._work_timeout(turn.decryptor):g} s"
             failure = Failure("Timeout", f"decrypting and applying was not done within {limit}")
@@ -201,7 +201,14 @@ class Reconciler:
             failure = Failure("InternalError", "Miwen's log tells more at this time")
         else:
             suspended = condition(turn.known, SUSPENDED) is not None
-            return Tick(turn.known, None, tuple(turn.notes), drifting.again_seconds(turn), decided=not suspended)
+            return Tick(
+                turn.known,
+                None,
+                tuple(turn.notes),
+                drifting.again_seconds(turn),
+                decided=not suspended,
+                changes=turn.changes,
+            )
         if failure.reason in _REOPEN:
             await turn.repositories.close()
         self._tell_drift(turn)
@@ -213,7 +220,7 @@ class Reconciler:
             now=self.now(),
         )
         again = _CLEANUP_AGAIN_SECONDS if meta.deleting else drifting.again_seconds(turn)
-        return Tick(turn.known, failure, tuple(turn.notes), again)
+        return Tick(turn.known, failure, tuple(turn.notes), again, changes=turn.changes)
 
     def _tell_drift(self, turn: Turn) -> None:
         """After a failure, which may be why something is not put right."""
@@ -548,7 +555,14 @@ class Reconciler:
             repository=repository,
             revision=revision,
             todo=work,
+            seen_version=self._seen_version,
         )
+
+    def _seen_version(self, key: ObjectKey) -> str | None:
+        try:
+            return self.watches.version_of(key.group, key.kind, key.namespace, key.name)
+        except NotSynced:
+            return None
 
     async def _deploy(
         self,
