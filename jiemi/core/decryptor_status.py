@@ -236,3 +236,11 @@ class DecryptorStatus:
         "The Secrets that the spec names, as they were used last.", default=(), maxItems=100
     )
     plan: PlanStatus | None = api("What mode: DryRun found that an apply would do.", default=None)
+    short_revision: str | None = api(
+        "The begin of status.current.revision, for kubectl get.", default=None, maxLength=64
+    )
+    flags: str | None = api(
+        "What kubectl get shows beside Ready: Deleting, Suspended, DryRun, Pinned, Waiting, Drifted.",
+        default=None,
+        maxLength=256,
+    )

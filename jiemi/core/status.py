@@ -326,6 +326,32 @@ _WARNINGS: Mapping[str, Callable[[DecryptorStatus, datetime.datetime], tuple[str
 """Type of condition, and what gives its reason and message; None where there is nothing to warn of."""
 
 
+_WAITING = frozenset({"DependencyNotReady", "ObjectsNotReady"})
+"""Reasons of the Ready condition while nothing is wrong but that something is not there yet."""
+
+
+def with_summary(status: DecryptorStatus, *, deleting: bool, dry_run: bool, pinned: bool) -> DecryptorStatus:
+    """The status with what `kubectl get` shows in a line. Columns can't cut a text, or tell of several fields.
+
+    Args:
+        deleting: whether the Decryptor is being deleted.
+        dry_run: whether spec.mode is DryRun.
+        pinned: whether it follows one commit, so that it will not move.
+    """
+    ready, drifted = condition(status, "Ready"), condition(status, DRIFTED)
+    flags = {
+        "Deleting": deleting,
+        "Suspended": condition(status, SUSPENDED) is not None,
+        "DryRun": dry_run,
+        "Pinned": pinned,
+        "Waiting": ready is not None and ready.reason in _WAITING,
+        "Drifted": drifted is not None and drifted.status == "True",
+    }
+    shown = ",".join(name for name, is_set in flags.items() if is_set)
+    revision = status.current.revision[:SHORT_REVISION]
+    return attrs.evolve(status, short_revision=revision or None, flags=shown or None)
+
+
 def is_own_condition(kind: str) -> bool:
     """Whether it is a type of condition that this release writes."""
     return kind in {"Ready", RECONCILING, STALLED, SUSPENDED, DRIFTED} or kind in _WARNINGS

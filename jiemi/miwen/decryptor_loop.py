@@ -30,6 +30,7 @@ from jiemi.miwen.object_watch import NotSynced
 from jiemi.miwen.open_repository import OpenRepository, tenant_of
 from jiemi.miwen.reconcile import Reconciler
 from jiemi.miwen.slot import Slot
+from jiemi.miwen.summary import summarized
 from jiemi.miwen.turn import ObjectGone, Progress, Tick, Turn
 from jiemi.rpc.contract import Head, Krapao
 
@@ -385,6 +386,7 @@ class _Writer:
 
     async def write(self, status: DecryptorStatus) -> None:
         """Raises JiemiError, ObjectGone."""
+        status = summarized(status, self.decryptor)
         if status == self.written and not self.is_overwritten:
             return
         meta = self.decryptor.meta
