@@ -159,7 +159,10 @@ class SecretVersion:
 class PlannedObject:
     """What an apply would do to an object."""
 
-    action: str = api("Create, Change, Prune, or Refused where it could not be applied.")
+    action: str = api(
+        "Create, Change, Recreate where it would be deleted and made anew (spec.force), Prune, or Refused where it "
+        "could not be applied."
+    )
     kind: str = api("Its kind.")
     name: str = api("Its name.")
     namespace: str | None = api("Its namespace, where it has one.", default=None)
@@ -177,7 +180,7 @@ class PlanStatus:
 
     revision: str = api("The full commit hash that it is about.")
     created: int = api("How many objects would be created.", minimum=0)
-    changed: int = api("How many would be changed.", minimum=0)
+    changed: int = api("How many would be changed, or deleted and made anew.", minimum=0)
     pruned: int = api("How many would be deleted.", minimum=0)
     unchanged: int = api("How many are as they should be.", minimum=0)
     objects: tuple[PlannedObject, ...] = api(

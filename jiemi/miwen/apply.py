@@ -82,6 +82,20 @@ class Resolved:
 
 
 @attrs.frozen
+class WouldBe:
+    """What would become of an object if it were applied.
+
+    Attributes:
+        body: the object; None where the API server can't tell before others are applied, or before the live one is out
+            of the way.
+        is_made_anew: whether the live one would be deleted first (spec.force).
+    """
+
+    body: JsonObject | None
+    is_made_anew: bool = False
+
+
+@attrs.frozen
 class Refused:
     """An object that was not applied or deleted, and why."""
 
@@ -198,9 +212,8 @@ class Applier:
 
     async def would_be(
         self, each: Resolved, others: Iterable[Resolved], before: Mapping[ObjectKey, InventoryEntry]
-    ) -> JsonObject | None:
-        """The object as it would be if it were applied; None where the API server can't tell before the others are, or
-        before the live object is out of the way.
+    ) -> WouldBe:
+        """The object as it would be if it were applied.
 
         Args:
             before: the inventory until now.
@@ -209,18 +222,19 @@ class Applier:
             JiemiError: why it would be refused.
         """
         try:
-            return await self.objects.dry_run(
+            found = await self.objects.dry_run(
                 each.manifest.body, default_namespace=self.namespace, take_over=self._takes_over
             )
+            return WouldBe(found)
         except JiemiError as error:
             if comes_with(error.failure.reason, each.ref, others):
-                return None
+                return WouldBe(None)
             if await self._take_over.could_unblock(each.ref, each.manifest.body, error):
-                return None
+                return WouldBe(None)
             if not may_be_in_the_way(error):
                 raise
-            await self._remaker().judge(each.manifest, each.ref, before.get(each.key), error)
-            return None
+            live = await self._remaker().judge(each.manifest, each.ref, before.get(each.key), error)
+            return WouldBe(None, is_made_anew=live is not None)
 
     @property
     def _take_over(self) -> TakeOver:

@@ -15,6 +15,8 @@ from jiemi.miwen.apply import Applier, Refused, Resolved
 from jiemi.miwen.parallel import for_each
 from jiemi.miwen.prune import is_to_be_deleted
 
+RECREATE = "Recreate"
+
 _AT_ONCE = 4
 
 _MAX_MESSAGE_CHARACTERS = 300
@@ -68,7 +70,7 @@ async def plan(
         PlanStatus(
             revision,
             created=sum(each.action == "Create" for each in changes),
-            changed=sum(each.action == "Change" for each in changes),
+            changed=sum(each.action in {"Change", RECREATE} for each in changes),
             pruned=len(pruned),
             unchanged=sum(each is None for each in results),
             objects=tuple(objects[:MAX_PLANNED]),
@@ -89,7 +91,9 @@ async def _planned(
         if error.failure.reason == "ClusterUnavailable":
             raise
         return Refused(each.ref, each.manifest.file, error.failure)
-    found = difference(live, would_be if would_be is not None else each.manifest.body)
+    found = difference(live, would_be.body if would_be.body is not None else each.manifest.body)
+    if would_be.is_made_anew:
+        return attrs.evolve(_changed(each, found), action=RECREATE)
     return None if found.action == "Unchanged" else _changed(each, found)
 
 

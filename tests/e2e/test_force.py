@@ -365,6 +365,6 @@ def test_a_plan_asks_the_same(running: Running) -> None:
 
     def is_planned() -> bool:
         plan = planned.status("planned").get("plan") or {}
-        return [each["action"] for each in plan.get("objects", ())] == ["Change"]
+        return [each["action"] for each in plan.get("objects", ())] == ["Recreate"]
 
     until("the plan has it", is_planned)
