@@ -251,7 +251,11 @@ class DecryptorSpec:
         "TakeOver",
         "Refuse",
     )
-    force: bool = api("Delete and make anew objects whose immutable fields differ.", default=False)
+    force: bool = api(
+        "Delete objects that the API server does not let be changed to what git describes (immutable fields, for "
+        "example), and make them anew.",
+        default=False,
+    )
     prune: bool = api(
         "Delete objects that were applied and are in the repository no more, but those annotated "
         "jiemi.cr/prune: disabled.",

@@ -22,6 +22,7 @@ from jiemi.core.memory import held_bytes
 from jiemi.core.sensitive import SensitiveBytes
 from jiemi.core.status import CARRIAGE_RETURNS, MAC_ONLY_ENCRYPTED, Facts
 from jiemi.core.target import may_hold_objects, require_form, target_manifest, target_values, wants_whole_file
+from jiemi.core.tool_files import with_exclusion
 from jiemi.miwen.files import path_in_tree
 from jiemi.miwen.parallel import for_each
 from jiemi.rpc.contract import NestedPlaces, Rendered, RenderRequest, Repository
@@ -140,7 +141,7 @@ class Renderer:
             except JiemiError as error:
                 if error.failure.reason in _OF_ALL_FILES:
                     raise
-                failures[file.path] = error.failure
+                failures[file.path] = self._with_mend(file.path, error.failure)
                 return
             finally:
                 on_file()
@@ -160,7 +161,7 @@ class Renderer:
         size = sum(each.size for each in found.values())
         in_order = {file.path: found.pop(file.path) for file in files if file.path in found}
         manifests, more, held = self._manifests(in_order, all_read=not failures)
-        failures |= more
+        failures |= {path: self._with_mend(path, failure) for path, failure in more.items()}
         warnings = tuple(warning for path, file in in_order.items() for warning in _warnings(path, file.rendered))
         facts = self._facts(list(in_order.values()), address, whole=whole)
         return Rendering(manifests, failures, facts, warnings, size <= SMALL_BYTES and held <= SMALL_OBJECT_BYTES)
@@ -238,6 +239,9 @@ class Renderer:
         """Whether the spec names the file, and not only a glob that it matches."""
         named = (path_in_tree(each) for each in self.spec.source.files if not is_glob(each))
         return self._is_the_one(path) or path in named
+
+    def _with_mend(self, path: str, failure: Failure) -> Failure:
+        return failure if self._is_named(path) else with_exclusion(path, failure)
 
     def _objection(self, manifest: Manifest, rendered: Rendered) -> Failure | None:
         """Why an object may not be applied because of what was, or was not, decrypted in it."""

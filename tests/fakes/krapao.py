@@ -124,6 +124,10 @@ class FakeOrigin:
             self.refs[ref] = revision
         return revision
 
+    def move_to(self, revision: str) -> None:
+        """Let HEAD and the branch main name an earlier revision, as a forced push does."""
+        self.refs |= {"HEAD": revision, "branch main": revision}
+
     def tag(self, name: str, revision: str) -> None:
         self.refs[f"tag {name}"] = revision
 

@@ -654,8 +654,8 @@ async def test_force_deletes_no_claim_and_nothing_that_keeps_itself_from_it(
         await look()
         assert failed(world) == {"disk": "FieldImmutable", "kept": "FieldImmutable"}
         texts = {each["name"]: each["message"] for each in world.status()["failedObjects"]}
-        assert texts["disk"].endswith("spec.force does not delete a PersistentVolumeClaim")
-        assert texts["kept"].endswith("spec.force does not delete what keeps itself from it")
+        assert "and spec.force does not delete a PersistentVolumeClaim: put the old value back, or" in texts["disk"]
+        assert "and spec.force does not delete what is annotated jiemi.cr/prune: disabled" in texts["kept"]
         assert world.kubernetes.requests.snapshot().of("delete", "secrets") == 0
 
 
