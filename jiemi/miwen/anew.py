@@ -79,7 +79,9 @@ class Remaker:
         # Looked at once also where no time is left: most are gone at once.
         if not (await is_gone() or await self.gone.until(is_gone)):
             raise JiemiError(
-                "FieldImmutable", f"{ref.label} is deleted to be made anew, but not gone: finalizers hold it"
+                "FieldImmutable",
+                f"{ref.label} is deleted to be made anew, but not gone: finalizers hold it",
+                "Look at what its metadata.finalizers wait for; it is made as soon as it is gone.",
             ) from why
         return True
 
@@ -90,7 +92,11 @@ class Remaker:
         annotations = metadata.get("annotations") or {}
         if ref.kind in _NEVER_REPLACED or annotations.get(PRUNE_ANNOTATION) == "disabled":
             what = f"a {ref.kind}" if ref.kind in _NEVER_REPLACED else "what keeps itself from it"
-            raise JiemiError("FieldImmutable", f"{why.failure.message}; spec.force does not delete {what}") from why
+            raise JiemiError(
+                "FieldImmutable",
+                f"{why.failure.message}; spec.force does not delete {what}",
+                "Put the old values back in git, or delete the object yourself once what is in it may go.",
+            ) from why
         owner = Owner.in_labels(metadata.get("labels"))
         # An entry without fields is of an object that was only tried. One with fields may be forged in a status, so the
         # object itself must say that we applied it.
@@ -100,8 +106,8 @@ class Remaker:
             whose = f"is Decryptor {owner}'s by its labels" if owner is not None else "was never applied by Jiemi"
             raise JiemiError(
                 "FieldImmutable",
-                f"{why.failure.message}. It {whose}, so spec.force does not delete it: delete it yourself, or describe "
-                "it with these fields as they are",
+                f"{why.failure.message}. It {whose}, so spec.force does not delete it",
+                "Delete it yourself, or describe it in git with these fields as they are.",
             ) from why
 
     async def _rehearse(self, manifest: Manifest, ref: ObjectRef) -> None:
@@ -114,6 +120,7 @@ class Remaker:
             raise JiemiError(
                 error.failure.reason,
                 f"spec.force does not delete {ref.label}, for it could not be made anew: {said}",
+                error.failure.own_remedy,
             ) from error
 
 
@@ -122,6 +129,7 @@ def not_made(ref: ObjectRef, why: JiemiError) -> JiemiError:
     return JiemiError(
         why.failure.reason,
         f"{ref.label} was deleted to be made anew (spec.force), and now is not there: {why.failure.message}",
+        why.failure.own_remedy,
     )
 
 

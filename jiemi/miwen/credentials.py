@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from jiemi.core.credential_limits import limit_bytes, require_total, size_bytes,
 from jiemi.core.decryptor import Decryptor, DecryptorSpec, credential_values
 from jiemi.core.errors import JiemiError
 from jiemi.core.fields import json_name
+from jiemi.core.near import some_of
 from jiemi.core.pgp_armor import armored
 from jiemi.core.provider import CredentialValue, VaultProvider
 from jiemi.core.sensitive import SensitiveText
@@ -54,6 +56,7 @@ class CredentialReader:
                 which = (value.secret_name, value.key)
                 self._most[which] = max(self._most.get(which, 0), limit_bytes(at))
         self._secrets: dict[str, dict[str, _Found]] = {}
+        self._keys: dict[str, tuple[str, ...]] = {}
 
     async def read(self, value: CredentialValue, at: str) -> SensitiveText:
         """The text of one value.
@@ -68,7 +71,9 @@ class CredentialReader:
         """
         if value.literal is not None:
             if not value.literal.reveal().strip():
-                raise JiemiError("InvalidSpec", f"the value is empty @ {at}.literal")
+                raise JiemiError(
+                    "InvalidSpec", f"the value is empty @ {at}.literal", "Put the credential there, or name a Secret."
+                )
             return value.literal
         if value.secret_name is None or value.key is None:
             raise JiemiError("InvalidSpec", f"give either literal, or secretName together with key @ {at}")
@@ -77,16 +82,30 @@ class CredentialReader:
             self._secrets[name] = await self._read_secret(name, at)
         where = f"key {key!r} of Secret {self._namespace}/{name}, which {at} names"
         if key not in self._secrets[name]:
-            raise JiemiError("SecretKeyNotFound", f"there is no {where}")
+            raise self._no_such_key(name, key, at)
         found = self._secrets[name][key]
         size = found if isinstance(found, int) else size_bytes(found) if found is not None else 0
         if size > limit_bytes(at):
             raise JiemiError("CredentialTooLarge", f"{size} bytes, of {limit_bytes(at)} at most, are in {where}")
         if found is None or isinstance(found, int):
-            raise JiemiError("SecretValueEmpty", f"no text (UTF-8) is in {where}")
+            raise JiemiError(
+                "SecretValueEmpty", f"no text (UTF-8) is in {where}", "Put the credential there as text, not as bytes."
+            )
         if not found.reveal().strip():
             raise JiemiError("SecretValueEmpty", f"nothing is in {where}")
         return found
+
+    def _no_such_key(self, name: str, key: str, at: str) -> JiemiError:
+        keys = self._keys.get(name, ())
+        told = f"Secret {self._namespace}/{name} has no key {key!r}, which {at}.key names"
+        if not keys:
+            return JiemiError(
+                "SecretKeyNotFound", f"{told}; it has no keys at all", "Put the credential under that key."
+            )
+        there = f"the keys {some_of(key, keys)}" if len(keys) > 1 else f"the key {keys[0]}"
+        return JiemiError(
+            "SecretKeyNotFound", f"{told}; it has {there}", f"Correct {at}.key, or add the key to the Secret."
+        )
 
     async def _read_secret(self, name: str, at: str) -> dict[str, _Found]:
         try:
@@ -94,20 +113,34 @@ class CredentialReader:
         except JiemiError as error:
             if error.failure.reason != "SecretNotFound":
                 raise
-            message = f"there is no Secret {self._namespace}/{name}, which {at}.secretName names"
-            raise JiemiError("SecretNotFound", message) from error
+            raise JiemiError(
+                "SecretNotFound",
+                f"there is no Secret {self._namespace}/{name}, which {at}.secretName names",
+                f"Create it in namespace {self._namespace} (Secrets of other namespaces are not read), or correct "
+                "`secretName`.",
+            ) from error
         metadata = secret.get("metadata")
         version = metadata.get("resourceVersion") if isinstance(metadata, Mapping) else None
         if isinstance(version, str):
             self._versions[name] = version
         data = secret.get("data")
         if not isinstance(data, Mapping):
-            return {}
+            data = {}
+        self._keys[name] = some_keys(data)
         return {
             key: _decoded(str(data[key] or ""), most)
             for (of, key), most in self._most.items()
             if of == name and key in data
         }
+
+
+_MOST_KEYS = 100
+"""How many keys of a Secret are kept to name those that are like one that it has not."""
+
+
+def some_keys(data: Mapping[str, object]) -> tuple[str, ...]:
+    """Names of the keys of a Secret, as many as are worth to be compared."""
+    return tuple(itertools.islice((str(key) for key in data), _MOST_KEYS))
 
 
 _Found = SensitiveText | int | None

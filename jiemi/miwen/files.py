@@ -10,6 +10,7 @@ import attrs
 from jiemi.core.decryptor import DecryptorSpec, SourceSpec
 from jiemi.core.decryptor_status import FileStatus
 from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.near import some_of
 from jiemi.rpc.contract import FilesRequest, Repository, Source
 
 _CONFIG_NAME = ".sops.yaml"
@@ -54,7 +55,13 @@ async def wanted_files(repository: Repository, revision: str, source: SourceSpec
     """
     named = ((source.file_to_decrypt,) if source.file_to_decrypt is not None else ()) + source.files
     asked = (*named, source.sops_path) if source.sops_path is not None else named
-    listed = await repository.files(FilesRequest(revision, tuple(dict.fromkeys(asked)), source.exclude))
+    try:
+        listed = await repository.files(FilesRequest(revision, tuple(dict.fromkeys(asked)), source.exclude))
+    except JiemiError as error:
+        if error.failure.reason not in ("FileNotFound", "NotAFile"):
+            raise
+        field = _field_of(error.failure.message, source)
+        raise JiemiError.of(error.failure.at(field) if field is not None else error.failure) from error
     sops_path = path_in_tree(source.sops_path) if source.sops_path is not None else None
     config = next((entry.blob for entry in listed.entries if entry.path == sops_path), None)
     by_name = {path_in_tree(path) for path in named}
@@ -65,6 +72,17 @@ async def wanted_files(repository: Repository, revision: str, source: SourceSpec
         if not is_config or entry.path in by_name:
             files.append(FileStatus(entry.path, entry.blob, config if config is not None else entry.config))
     return tuple(files)
+
+
+def _field_of(message: str, source: SourceSpec) -> str | None:
+    """The field that names the path with which a message begins; None where none does.
+
+    Krapao knows the paths that it is asked for, and not which field has them.
+    """
+    fields = [("spec.source.fileToDecrypt", source.file_to_decrypt), ("spec.source.sopsPath", source.sops_path)]
+    fields += [(f"spec.source.files[{number}]", path) for number, path in enumerate(source.files)]
+    found = [(len(path), field) for field, path in fields if path is not None and message.startswith(f"{path}: ")]
+    return max(found)[1] if found else None
 
 
 @attrs.frozen
@@ -131,6 +149,7 @@ def require_some(todo: Todo, spec: DecryptorSpec) -> None:
     if not todo.files and not spec.allow_empty:
         raise JiemiError(
             "NothingToApply",
-            "spec.source.files matches no file of the revision; what was applied stays. Correct it, or set "
-            "spec.allowEmpty if it is meant",
+            f"spec.source.files matches no file of the revision ({some_of('', spec.source.files)}); what was applied "
+            "stays",
+            "Correct spec.source.files and exclude, or set spec.allowEmpty if it is meant.",
         )

@@ -41,6 +41,9 @@ _SSH_FILES = ("ssh-key", ".ssh/id_ed25519", ".ssh/id_rsa")
 """Where sops looks for ssh keys: where a variable says, and twice in the home. Their type may be any."""
 
 
+_WHOLE_LINE = "Put the whole line AGE-SECRET-KEY-1… there, as age-keygen printed it."
+
+
 @attrs.frozen
 class AgeIdentities:
     """The identities of an age key.
@@ -104,14 +107,26 @@ def read_age_key(key: AgeKey, *, plugins: bool = False) -> AgeIdentities:
             # Bech32 may be all lower case (BIP 173), but sops and age know their prefixes in capitals only.
             lines.append(line.upper())
     if pem:
-        raise JiemiError("KeyInvalid", f"{_FIELD}: a private key in PEM that does not end")
+        raise JiemiError(
+            "KeyInvalid",
+            f"{_FIELD}: a private key in PEM that does not end",
+            "Put the whole file of the private key there, its line -----END …----- included.",
+        )
     if not recipients:
-        raise JiemiError("KeyInvalid", f"{_FIELD} holds no line with AGE-SECRET-KEY-1…")
+        raise JiemiError("KeyInvalid", f"{_FIELD} holds no line with AGE-SECRET-KEY-1…", _WHOLE_LINE)
     text = "\n".join(lines)
     if len(text) > _MAX_TEXT_CHARACTERS:
-        raise JiemiError("LimitExceeded", f"{_FIELD} has more than {_MAX_TEXT_CHARACTERS} characters of identities")
+        raise JiemiError(
+            "LimitExceeded",
+            f"{_FIELD} has more than {_MAX_TEXT_CHARACTERS} characters of identities",
+            "Leave only the identities there that the files are encrypted for.",
+        )
     if len(ssh_keys) > len(_SSH_FILES):
-        raise JiemiError("LimitExceeded", f"{_FIELD} has more than {len(_SSH_FILES)} ssh keys, which sops can't take")
+        raise JiemiError(
+            "LimitExceeded",
+            f"{_FIELD} has more than {len(_SSH_FILES)} ssh keys, which sops can't take",
+            "Leave only the ssh keys there that the files are encrypted for.",
+        )
     known = [each for each in recipients if each is not None]
     shown = (*known, *(["age identities of other kinds"] if len(known) < len(recipients) else []))
     return AgeIdentities(text, tuple(ssh_keys), shown, len(known) == len(recipients))
@@ -125,12 +140,22 @@ def _ssh_recipient(text: str, number: int) -> str:
         found = load(data, password=None)
     except TypeError:
         raise JiemiError(
-            "KeyInvalid", f"{where} an ssh key that is protected by a passphrase, which nobody can be asked for here"
+            "KeyInvalid",
+            f"{where} an ssh key that is protected by a passphrase, which nobody can be asked for here",
+            "Take the passphrase off a copy of the key (`ssh-keygen -p -f COPY`), and put that there.",
         ) from None
     except (ValueError, UnsupportedAlgorithm):
-        raise JiemiError("KeyInvalid", f"{where} a private key in PEM that can't be read") from None
+        raise JiemiError(
+            "KeyInvalid",
+            f"{where} a private key in PEM that can't be read",
+            "Put the whole file of the private key there, with its line breaks.",
+        ) from None
     if not isinstance(found, Ed25519PrivateKey | RSAPrivateKey):
-        raise JiemiError("KeyInvalid", f"{where} an ssh key of a type that age does not use; it takes ed25519 and RSA")
+        raise JiemiError(
+            "KeyInvalid",
+            f"{where} an ssh key of a type that age does not use",
+            "Give an ed25519 or RSA key, or an age identity, that the file is encrypted for.",
+        )
     return "age " + found.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
 
 
@@ -139,22 +164,39 @@ def _recipient(line: str, number: int, *, plugins: bool) -> str | None:
     where = f"{_FIELD}, line {number}:"
     upper = line.upper()
     if upper.startswith("AGE-") and line not in (upper, line.lower()):
-        raise JiemiError("KeyInvalid", f"{where} an age identity in capitals and small letters both: it is damaged")
+        raise JiemiError(
+            "KeyInvalid", f"{where} an age identity in capitals and small letters both: it is damaged", _WHOLE_LINE
+        )
     if upper.startswith("AGE-PLUGIN-"):
         if not plugins:
             raise JiemiError(
-                "KeyInvalid", f"{where} an age plugin's identity, and this Krapao has none (`--age-plugins DIR`)"
+                "KeyInvalid",
+                f"{where} an age plugin's identity, and this Krapao has no plugins",
+                "Give an identity that needs no plugin, or ask the operator for the plugin "
+                "(`jiemi krapao --age-plugins DIR`).",
             )
         if _PLUGIN.fullmatch(upper) is None:
-            raise JiemiError("KeyInvalid", f"{where} an age plugin's identity that is damaged or not whole")
+            raise JiemiError(
+                "KeyInvalid",
+                f"{where} an age plugin's identity that is damaged or not whole",
+                "Put the whole line AGE-PLUGIN-… there, as the plugin printed it.",
+            )
         return None
     if _POST_QUANTUM.fullmatch(upper):
         return None
     if not upper.startswith("AGE-SECRET-KEY-1"):
-        raise JiemiError("KeyInvalid", f"{where} no age identity (AGE-SECRET-KEY-1…) and no comment")
+        if upper.startswith("AGE1"):
+            raise JiemiError(
+                "KeyInvalid",
+                f"{where} an age recipient, which is the public half of a key and opens nothing",
+                "Put the private half there: the line AGE-SECRET-KEY-1… of the same key file.",
+            )
+        raise JiemiError("KeyInvalid", f"{where} no age identity (AGE-SECRET-KEY-1…) and no comment", _WHOLE_LINE)
     secret = _decode(line)
     if secret is None or len(secret) != 32:
-        raise JiemiError("KeyInvalid", f"{where} an age identity that is damaged or not whole (its checksum is wrong)")
+        raise JiemiError(
+            "KeyInvalid", f"{where} an age identity that is damaged or not whole (its checksum is wrong)", _WHOLE_LINE
+        )
     public = X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
     return "age " + _encode("age", public)
 

@@ -32,7 +32,6 @@ import trio
 
 from jiemi.blocking.askers import Askers
 from jiemi.blocking.fair_limiter import FairLimiter, Slot
-from jiemi.core.ciphertext import format_of_content
 from jiemi.core.documents import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes
@@ -48,6 +47,7 @@ from jiemi.krapao.decryption.port import Budget, Decrypted
 from jiemi.krapao.decryption.private_folders import private_folder, remove_abandoned, write_file
 from jiemi.krapao.decryption.processes import Finished, Limits, Sandbox, run_program
 from jiemi.krapao.decryption.verdicts import explain
+from jiemi.krapao.decryption.wrong_format import not_the_format
 from jiemi.krapao.fair_threads import FairThreads
 from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.reading import Reading
@@ -147,7 +147,8 @@ class SopsDecrypter:
                 raise JiemiError(
                     "UnknownFormat",
                     f"it has several documents, of which sops would write the first only as {output.value}, which the "
-                    "name asks for: give it the ending .yaml",
+                    "name asks for",
+                    "Give it the ending .yaml.",
                 )
             found = await self._decrypt_counted(
                 data, format, output, keys, allowed_recipients, askers or Askers(), repository, budget
@@ -256,11 +257,12 @@ class SopsDecrypter:
                 raise JiemiError(
                     "DecryptionFailed",
                     "sops loses a text of several lines that begins with a tab where a file has several documents, "
-                    "begins with --- or is a value: put that document into a file of its own, and encrypt what becomes "
-                    "a value as bytes (--input-type binary)",
+                    "begins with --- or is a value",
+                    "Put that document into a file of its own, and encrypt what becomes a value as bytes "
+                    "(--input-type binary).",
                 )
         elif output is Format.JSON and b"\\ufffd" in plain and _NO_TEXT.search(plain) is not None:
-            raise JiemiError("UnknownFormat", "a value of the file is no UTF-8 text: keep it as base64 under `data`")
+            raise JiemiError("UnknownFormat", "a value of the file is no UTF-8 text", "Keep it as base64 under `data`.")
         return Decrypted(SensitiveBytes(plain), guard.vault_address, guard.key_expires_at)
 
     async def _open(
@@ -346,29 +348,43 @@ def _explain(  # noqa: PLR0911 - a table
     status = finished.returncode
     words = " ".join(re.sub(r"[|\s]+", " ", finished.stderr.decode("utf-8", "replace")).split()).lower()
     if status in _NOT_EXECUTED:
-        return JiemiError("SopsMissing", "Krapao's sops is there, but is no program that can be run")
+        return JiemiError(
+            "SopsMissing",
+            "Krapao's sops is there, but is no program that can be run",
+            "Give Krapao a sops for its machine's processor (the image has it); `jiemi tools sops` gets one.",
+        )
     # What Go's runtime says where it gets no memory, no thread, or has no stack left. sops's own words begin otherwise.
     if status < 0 or words.startswith(_FATAL):
         return JiemiError("LimitExceeded", "decrypting the file took more processor time or memory than Krapao's limit")
     if status == _EXIT_NO_KEY:
         return _no_key(data, guard)
-    if status in (_EXIT_MAC_MISMATCH, _EXIT_MAC_NOT_FOUND, _EXIT_DECRYPT_MAC):
+    if status == _EXIT_MAC_NOT_FOUND:
+        return JiemiError(
+            "MacMismatch",
+            "the file's sops block has no MAC, so nothing shows that the file is as it was encrypted",
+            "Restore the line `mac` of the sops block from the last good commit.",
+        )
+    if status in (_EXIT_MAC_MISMATCH, _EXIT_DECRYPT_MAC):
         return JiemiError("MacMismatch", "the file's MAC does not match its content: it was changed without sops")
     if status == _EXIT_DECRYPT_TREE:
         return JiemiError("MacMismatch", "a value of the file does not decrypt: it was changed without sops")
     if status == _EXIT_DUMP:
         what = "JSON has no form for, like NaN" if output is Format.JSON else f"{output.value} has no form for"
-        return JiemiError("UnknownFormat", f"the file holds what {what}")
+        return JiemiError("UnknownFormat", f"the file holds what {what}", "Take that value out, or write it as text.")
     if _NOT_ENCRYPTED.search(words) and "parsing time" not in words:  # which quotes what is no time
         return JiemiError("NotEncrypted", "the file has no sops block: it is not encrypted with sops")
     if _NOT_THE_FORMAT.search(words):
-        found = format_of_content(data)
-        hint = f": sops has encrypted it as {found.value}" if found not in (None, format) else ""
-        return JiemiError(
-            "UnknownFormat", f"the encrypted file is not {format.value}, as its name or content says{hint}"
-        )
+        return not_the_format(data, format)
     if _BLOCK_DAMAGED.search(words):
-        windows = ": its lines end in Windows' way, and sops takes the carriage return for a part of each value"
-        hint = windows if format is Format.DOTENV and b"\r\n" in data else ""
-        return JiemiError("DecryptionFailed", f"the file's sops block is damaged{hint}")
+        if format is Format.DOTENV and b"\r\n" in data:
+            return JiemiError(
+                "DecryptionFailed",
+                "the file's sops block is damaged: its lines end in Windows' way (CR LF), and sops takes the carriage "
+                "return for a part of each value",
+                "Give the file line ends of Unix (`dos2unix FILE`), and keep them by `*.env text eol=lf` in "
+                ".gitattributes.",
+            )
+        return JiemiError(
+            "DecryptionFailed", "the file's sops block is damaged", "Restore the sops block from the last good commit."
+        )
     return JiemiError("DecryptionFailed", f"sops ended with status {status}")

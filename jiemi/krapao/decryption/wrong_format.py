@@ -1,0 +1,63 @@
+"""What to say of an encrypted file that is not of the format that its name tells sops."""
+
+from __future__ import annotations
+
+import re
+
+from jiemi.core.ciphertext import format_of_content
+from jiemi.core.documents import ENDINGS_OF, Format
+from jiemi.core.errors import JiemiError
+
+_CONFLICT = re.compile(rb"^<{7} ", re.MULTILINE)
+_TAB = re.compile(rb"^ *\t", re.MULTILINE)
+
+
+def not_the_format(data: bytes, format: Format) -> JiemiError:
+    """The reason for which sops can't take a file apart.
+
+    Args:
+        data: the file, as it is in git.
+        format: what its name tells.
+    """
+    found = format_of_content(data)
+    if found not in (None, format):
+        return JiemiError(
+            "UnknownFormat",
+            f"{_told_by_name(format)}, but sops has encrypted it as {found.value}",
+            f"Name the file {' or '.join(ENDINGS_OF[found])}, or encrypt it again under the name that it has."
+            if found in ENDINGS_OF
+            else "Encrypt it again under the name that it has.",
+        )
+    if (conflict := _CONFLICT.search(data)) is not None:
+        return JiemiError(
+            "UnknownFormat",
+            f"the encrypted file holds a conflict of git's, from line {_line(data, conflict)} on",
+            "Take one side of the conflict whole, and change that with `sops edit FILE`.",
+        )
+    if format is Format.YAML and (tab := _TAB.search(data)) is not None:
+        return JiemiError(
+            "UnknownFormat",
+            f"the encrypted file is no YAML: line {_line(data, tab)} is indented by a tab",
+            "Restore the file from the last good commit, and change it with `sops edit FILE` only.",
+        )
+    if format is Format.BINARY:
+        return JiemiError(
+            "UnknownFormat",
+            f"{_told_by_name(format)}, and it is no file of bytes that sops has encrypted",
+            "Give it the ending of its format (.yaml, .json, .env, .ini), as it had when it was encrypted.",
+        )
+    return JiemiError(
+        "UnknownFormat",
+        f"the encrypted file is not {format.value}, which its name tells",
+        "Restore it from the last good commit, and change it with `sops edit FILE` only.",
+    )
+
+
+def _line(data: bytes, found: re.Match[bytes]) -> int:
+    return data.count(b"\n", 0, found.start()) + 1
+
+
+def _told_by_name(format: Format) -> str:
+    if format is Format.BINARY:
+        return "the file's name tells no format, so it counts as bytes"
+    return f"the file's name tells {format.value}"
