@@ -139,9 +139,9 @@ class Trees:
             elif mode & _KIND == _FOLDER:
                 below.setdefault(sha, {})[path] = parts
             else:
+                folder = b"/".join(parts[: here.depth + 1]).decode()
                 told[path] = JiemiError(
-                    "FileNotFound",
-                    f"{path}: not in revision {revision[:12]}: {b'/'.join(parts[: here.depth + 1]).decode()} is no folder there",
+                    "FileNotFound", f"{path}: not in revision {revision[:12]}: {folder} is no folder there"
                 )
         left += [
             attrs.evolve(here, sha=sha, depth=here.depth + 1, paths=paths, config=config)

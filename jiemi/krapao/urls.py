@@ -140,8 +140,8 @@ def _parse_long(kind: Scheme, text: str) -> Location:
         field = "credentials.ssh" if kind is Scheme.SSH else "credentials.token (and username)"
         _refuse(
             "holds a user name or password",
-            f"Put it into a Secret, name that in spec.source.repository.{field}, and leave it out of the URL; if it was a "
-            "token, replace it, because whoever may read the Decryptor has seen it.",
+            f"Take it out of the URL, and put it into a Secret that spec.source.repository.{field} names; if it is in "
+            "use, replace it, because whoever may read the Decryptor has seen it.",
         )
     path = _check_path(unquote(parts.path, errors="surrogateescape"))
     if kind is Scheme.FILE:

@@ -627,8 +627,12 @@ def write_failure(builder: Builder, failure: Failure) -> None:
 
 def read_failure(reader: Reader) -> Failure:
     """The failure. A reason that is not known here becomes InternalError, which is tried again, with its name kept."""
-    reason, message = _get_text(reader, "reason"), _get_text(reader, "message")
+    reason, message, remedy = (_get_text(reader, name) for name in ("reason", "message", "remedy"))
     if reason in REASONS:
-        return Failure(reason, message, _get_text(reader, "remedy"))
+        return Failure(reason, message, remedy)
     name = reason if _REASON.fullmatch(reason) else "a reason without a name"
-    return Failure("InternalError", f"Krapao told of {name}, which this Miwen does not know: {message}")
+    return Failure(
+        "InternalError",
+        f"Krapao told of {name}, which this Miwen does not know: {message}",
+        remedy or "Bring Miwen to the release of Krapao.",
+    )

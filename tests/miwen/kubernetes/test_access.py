@@ -113,7 +113,7 @@ def test_a_kubeconfig_that_can_not_be_used_says_what_is_wrong(load: Load, conten
     with pytest.raises(JiemiError) as caught:
         load(content)
     assert caught.value.failure.reason == "KubeconfigInvalid"
-    assert part in caught.value.failure.message
+    assert part in caught.value.failure.text
     assert CANARY not in str(caught.getrepr(chain=True))
 
 
@@ -232,7 +232,7 @@ async def test_what_a_failing_plugin_says_is_not_repeated(
     with pytest.raises(JiemiError) as caught:
         await load(plugin(tmp_path, script)).tokens.get()
     assert caught.value.failure.reason == "ClusterUnavailable"
-    assert part in caught.value.failure.message
+    assert part in caught.value.failure.text
     assert CANARY not in str(caught.value)
     assert CANARY not in "".join(capfd.readouterr())
 

@@ -45,8 +45,8 @@ ACT = Act("applying Secret team/made", "Secret team/made", SECRETS, "team", None
 def test_each_refusal_of_an_apply_has_its_reason(refusal: Refusal, reason: str, part: str) -> None:
     failure = apply_failure(refusal, ACT).failure
     assert failure.reason == reason
-    assert part in failure.message
-    assert CANARY not in failure.message
+    assert part in failure.text
+    assert CANARY not in failure.text
     assert CANARY not in repr(refusal)
 
 
@@ -58,7 +58,7 @@ def test_the_fields_of_a_typed_patch_are_named_without_their_values() -> None:
         f'  .list[key="{CANARY}"].x: expected numeric (int or float), got {CANARY}\n'
     )
     failure = apply_failure(Refusal(500, message=message), ACT).failure
-    assert failure.message.endswith(
+    assert failure.text.endswith(
         ": stringData.a (expected string), dataa (field not declared in schema), list… (expected numeric)"
     )
 
@@ -78,13 +78,13 @@ def test_the_fields_of_a_typed_patch_are_named_without_their_values() -> None:
 def test_a_status_that_is_refused_is_told_with_what_to_do_about_it(field: str, part: str) -> None:
     failure = decryptor_refused(Refusal(422, "Invalid", causes=(Cause("FieldValueTooMany", field),)), ACT).failure
     assert failure.reason == "ApplyRejected"
-    assert part in failure.message
-    assert CANARY not in failure.message
+    assert part in failure.text
+    assert CANARY not in failure.text
 
 
 def test_a_long_list_of_fields_is_cut_and_repetitions_are_left_out() -> None:
     causes = tuple(Cause("FieldValueRequired", f"spec.f{number // 2}") for number in range(30))
-    message = apply_failure(Refusal(422, causes=causes), ACT).failure.message
+    message = apply_failure(Refusal(422, causes=causes), ACT).failure.text
     assert message.endswith("spec.f9 (FieldValueRequired) and 5 more")
 
 
@@ -108,7 +108,7 @@ def test_any_status_object_gives_an_error_that_can_be_shown(details: object) -> 
     status = {"kind": "Status", "reason": "Invalid", "message": CANARY, "details": details}
     for code in (400, 401, 403, 404, 409, 422, 429, 500):
         refusal = read_refusal(code, json.dumps(status).encode())
-        assert CANARY not in apply_failure(refusal, ACT).failure.message
+        assert CANARY not in apply_failure(refusal, ACT).failure.text
 
 
 def test_a_body_that_is_no_status_is_told_by_its_code() -> None:

@@ -316,7 +316,7 @@ async def test_a_token_that_is_not_accepted_is_told_without_it(world: RealWorld,
         with pytest.raises(JiemiError) as caught:
             await kubernetes.list_decryptors(limit=1, continue_token=None)
         assert caught.value.failure.reason == "ClusterUnavailable"
-        assert "does not accept the credentials of context it" in caught.value.failure.message
+        assert "does not accept the credentials of context it" in caught.value.failure.text
         assert CANARY not in repr(caught.getrepr(showlocals=True))
         assert kubernetes.requests.snapshot().of("list", "decryptors") == 1
 
@@ -425,7 +425,7 @@ async def test_another_authority_s_certificate_is_refused(world: RealWorld, tmp_
         with pytest.raises(JiemiError) as caught:
             await kubernetes.list_decryptors(limit=1, continue_token=None)
     assert caught.value.failure.reason == "ClusterUnavailable"
-    assert "TLS certificate does not verify" in caught.value.failure.message
+    assert "TLS certificate does not verify" in caught.value.failure.text
 
 
 async def test_nothing_listens_there(tmp_path: Path, control_plane: Path) -> None:
