@@ -150,7 +150,7 @@ class SourceSpec:
         if self.file_to_decrypt is not None and is_glob(self.file_to_decrypt):
             # What it names must be encrypted and hold an object; of what a glob matches, that can't be said.
             raise FieldError(
-                "is a glob, and must be the path of one file @ fileToDecrypt", "Put the glob into spec.source.files."
+                "must be the path of one file, not a glob @ fileToDecrypt", "Put the glob into spec.source.files."
             )
 
     @property

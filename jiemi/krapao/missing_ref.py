@@ -55,13 +55,13 @@ def _no_head(branches: list[str], location: Location) -> JiemiError:
     if not branches:
         return JiemiError(
             "RefNotFound",
-            f"{location.url} has no HEAD, or is empty",
+            f"spec.source.repository.url: {location.url} has no HEAD, or is empty",
             f"Push a first commit, or name a branch or tag in {_FIELD}.",
         )
     listed = f"the branches {some_of('main', branches)}" if len(branches) > 1 else f"the branch {branches[0]}"
     return JiemiError(
         "RefNotFound",
-        f"{location.url} has no HEAD: its default branch does not exist; it has {listed}",
+        f"spec.source.repository.url: {location.url} has no HEAD: its default branch does not exist; it has {listed}",
         f"Name the branch to follow in {_FIELD}.branch, or set the host's default branch.",
     )
 

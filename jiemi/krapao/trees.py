@@ -164,8 +164,8 @@ class Trees:
         told = f"{path}: not in revision {revision[:12]}{below}"
         if not found:
             return JiemiError("FileNotFound", told)
-        what = "" if is_last else "the folder " if len(found) == 1 else "the folders "
-        return JiemiError("FileNotFound", f"{told}; there is {what}{' and '.join(found)}")
+        there = f"there is {found[0]}" if len(found) == 1 else f"there are {', '.join(found)}"
+        return JiemiError("FileNotFound", f"{told}; {there}")
 
     def search(
         self, globs: Iterable[str], exclude: Iterable[str], *, max_entries: int, max_files: int

@@ -86,7 +86,11 @@ class CredentialReader:
         found = self._secrets[name][key]
         size = found if isinstance(found, int) else size_bytes(found) if found is not None else 0
         if size > limit_bytes(at):
-            raise JiemiError("CredentialTooLarge", f"{size} bytes, of {limit_bytes(at)} at most, are in {where}")
+            raise JiemiError(
+                "CredentialTooLarge",
+                f"{size} bytes, of {limit_bytes(at)} at most, are in {where}",
+                "Put the credential alone under that key.",
+            )
         if found is None or isinstance(found, int):
             raise JiemiError(
                 "SecretValueEmpty", f"no text (UTF-8) is in {where}", "Put the credential there as text, not as bytes."

@@ -421,7 +421,7 @@ class Deployment:
         except JiemiError as error:
             if error.failure.reason in NO_ANSWER:
                 raise
-            return error.failure
+            return _with_all_rights(error.failure)
         owner = Owner.in_labels(metadata.get("labels")) if metadata is not None else None
         # Labels stay on an object that its Decryptor has dropped. Of this namespace's the registry knows better.
         if owner is None or owner.namespace == self._owner.namespace:
@@ -572,6 +572,12 @@ def credentials_of(spec: DecryptorSpec, versions: Mapping[str, str]) -> tuple[Se
     return tuple(SecretVersion(name, versions[name]) for name in names)
 
 
+def _with_all_rights(failure: Failure) -> Failure:
+    """A missing right to read an object that is to be applied: who grants it should not meet the next one missing."""
+    remedy = failure.remedy.replace("Grant `get` on", "Grant `get`, `create` and `patch` on", 1)
+    return attrs.evolve(failure, own_remedy=remedy)
+
+
 def _files(files: Sequence[FileStatus]) -> str:
     """The files as the subject of a sentence that goes on with what they hold."""
     return f"{files[0].path} holds" if len(files) == 1 else f"the {len(files)} files hold"
@@ -585,7 +591,8 @@ def _counted(number: int, what: str) -> str:
 def _first(failures: Sequence[Failure], of: int, what_not: str, *, what: str = "objects") -> JiemiError:
     """The failure that decides when it is tried again: what may pass soon goes before what is stalled."""
     first = min(failures, key=lambda failure: failure.kind is Kind.STALLED)
-    counted = f"{len(failures)} of {of} {what} were {what_not}, the first: " if of > 1 else ""
+    were = "was" if len(failures) == 1 else "were"
+    counted = f"{len(failures)} of {of} {what} {were} {what_not}, the first: " if of > 1 else ""
     return JiemiError(first.reason, counted + first.message, first.own_remedy)
 
 

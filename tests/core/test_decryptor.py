@@ -193,7 +193,7 @@ def test_a_glob_as_the_one_file_is_sent_to_where_globs_belong(path: str) -> None
     decryptor = read_decryptor(_with("spec.source.fileToDecrypt", path))
     assert isinstance(decryptor.spec, Failure)
     assert decryptor.spec.text == (
-        "is a glob, and must be the path of one file @ spec.source.fileToDecrypt. Put the glob into spec.source.files."
+        "must be the path of one file, not a glob @ spec.source.fileToDecrypt. Put the glob into spec.source.files."
     )
 
 

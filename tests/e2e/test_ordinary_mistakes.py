@@ -25,7 +25,7 @@ from jiemi.core.sensitive import SensitiveText
 pytestmark = pytest.mark.e2e
 
 NAMESPACE = "e2e-mistakes"
-DEADLINE_SECONDS = 40.0
+DEADLINE_SECONDS = 90.0
 """For all of them together, on a busy machine; one takes less than two seconds."""
 
 _NOT_YET = ("DependencyNotReady", "KrapaoUnavailable", "ClusterUnavailable")
@@ -99,7 +99,7 @@ def told(lab: Lab, installed: ApiServer) -> Iterator[Told]:
             "url": repository.url,
             "base": lab.git.url,
             "host": lab.git.url.removeprefix("http://"),
-            "private host": private.url.removeprefix("http://"),
+            "private_host": private.url.removeprefix("http://"),
             "private": urls["private"],
             "empty": urls["empty"],
             "age": str(lab.identity.to_public()),
@@ -140,7 +140,9 @@ def _allow_more(admin: ApiServer) -> None:
     rbac = "rbac.authorization.k8s.io"
     role = {"apiVersion": f"{rbac}/v1", "kind": "ClusterRole", "metadata": {"name": NAMESPACE}, "rules": rules}
     binding = {
-        **{"apiVersion": f"{rbac}/v1", "kind": "ClusterRoleBinding", "metadata": {"name": NAMESPACE}},
+        "apiVersion": f"{rbac}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": NAMESPACE},
         "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": NAMESPACE},
         "subjects": [{"kind": "ServiceAccount", "name": "miwen", "namespace": "jiemi"}],
     }
@@ -172,25 +174,3 @@ def test_no_value_is_in_anything_that_is_said(told: Told) -> None:
     events = json.dumps(told.lab.admin.call("GET", path).ok())
     for value in ("canary", told.words["stranger key"], str(told.lab.identity)):
         assert value not in statuses + events + told.shown() + told.miwen.log_text()
-
-
-def test_dump(told: Told) -> None:
-    import time
-    from pathlib import Path
-
-    began = time.monotonic()
-    found = {}
-    for mistake in MISTAKES:
-        try:
-            ready = told.condition(mistake)
-        except BaseException as error:
-            found[mistake.name] = ["NONE", str(told.lab.status(NAMESPACE, mistake.name))[:600]]
-            continue
-        text = ready["message"]
-        for name, value in sorted({**told.words, "app": mistake.name}.items(), key=lambda each: -len(each[1])):
-            text = text.replace(value, "{" + name + "}")
-        found[mistake.name] = [ready["reason"], text]
-    Path("/tmp/mistakes.json").write_text(json.dumps(found, indent=1))
-    print("took", time.monotonic() - began)
-    Path("/tmp/mistakes.status").write_text(told.shown())
-    Path("/tmp/mistakes.log").write_text(told.miwen.log_text())

@@ -26,10 +26,7 @@ def table() -> str:
     lines = ["| what was done | what Jiemi says |", "| --- | --- |"]
     for chapter, mistakes in CHAPTERS:
         lines.append(f"| **{chapter}** | |")
-        lines += [
-            f"| {_cell(each.done)} | `{each.reason}`: {_cell(each.text({**EXAMPLE, 'app': each.name}))} |"
-            for each in mistakes
-        ]
+        lines += [f"| {_cell(each.done)} | `{each.reason}`: {_cell(each.text(EXAMPLE))} |" for each in mistakes]
     return "\n".join(lines) + "\n"
 
 

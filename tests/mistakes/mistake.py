@@ -21,6 +21,7 @@ EXAMPLE: Mapping[str, str] = {
     "host": "git.example",
     "base": "https://git.example",
     "private": "https://git.example/acme/private.git",
+    "private_host": "git.example",
     "empty": "https://git.example/acme/empty.git",
     "revision": "3f1c2a9b7d04",
     "age": "age1qx…",

@@ -27,7 +27,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.krapao.decryption.private_folders import require_memory, write_file
 from jiemi.rpc.keys import AgeKey
 
-_FIELD = "provider.age.privateKey"
+_FIELD = "spec.provider.age.privateKey"
 _ALPHABET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _GENERATOR = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
 _MAX_TEXT_CHARACTERS = 100_000

@@ -32,10 +32,10 @@ from jiemi.krapao.decryption.private_folders import private_folder, require_memo
 from jiemi.krapao.decryption.processes import Finished, Limits, Sandbox, run_program, running
 from jiemi.rpc.keys import PgpKey
 
-_FIELD = "provider.pgp.privateKey"
+_FIELD = "spec.provider.pgp.privateKey"
 _PRIVATE = "BEGIN PGP PRIVATE KEY BLOCK"
 _BLOCK_END = re.compile(r"(?:(?<=-----END PGP PRIVATE KEY BLOCK-----)|(?<=-----END PGP PUBLIC KEY BLOCK-----))\s+")
-_PASSPHRASE_FIELD = "provider.pgp.passphrase"  # noqa: S105 - a name, public
+_PASSPHRASE_FIELD = "spec.provider.pgp.passphrase"  # noqa: S105 - a name, public
 _MAX_LINE_BYTES = 2_000
 _END_AGENT_SECONDS = 0.5
 GPG_FILES = tuple(map(Path, ("/etc/gnupg", "/usr/lib/gnupg", "/usr/lib/gnupg2", "/usr/libexec", "/usr/share/gnupg")))

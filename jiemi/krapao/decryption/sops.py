@@ -47,7 +47,7 @@ from jiemi.krapao.decryption.port import Budget, Decrypted
 from jiemi.krapao.decryption.private_folders import private_folder, remove_abandoned, write_file
 from jiemi.krapao.decryption.processes import Finished, Limits, Sandbox, run_program
 from jiemi.krapao.decryption.verdicts import explain
-from jiemi.krapao.decryption.wrong_format import not_the_format
+from jiemi.krapao.decryption.wrong_format import has_mac, not_the_format
 from jiemi.krapao.fair_threads import FairThreads
 from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.reading import Reading
@@ -358,7 +358,7 @@ def _explain(  # noqa: PLR0911 - a table
         return JiemiError("LimitExceeded", "decrypting the file took more processor time or memory than Krapao's limit")
     if status == _EXIT_NO_KEY:
         return _no_key(data, guard)
-    if status == _EXIT_MAC_NOT_FOUND:
+    if status == _EXIT_MAC_NOT_FOUND or (status == _EXIT_MAC_MISMATCH and not has_mac(data)):
         return JiemiError(
             "MacMismatch",
             "the file's sops block has no MAC, so nothing shows that the file is as it was encrypted",

@@ -1,4 +1,4 @@
-"""What to say of an encrypted file that is not of the format that its name tells sops."""
+"""What to say of an encrypted file that sops can't take for one, by what is to be seen in its bytes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from jiemi.core.documents import ENDINGS_OF, Format
 from jiemi.core.errors import JiemiError
 
 _CONFLICT = re.compile(rb"^<{7} ", re.MULTILINE)
+_SOPS_BLOCK = re.compile(rb"""^\s*["']?sops["']?\s*:|["']sops["']\s*:|^\[sops\]|^sops_""", re.MULTILINE)
+_MAC = re.compile(rb"""(?:^|[\s{,"'_])mac["']?\s*[:=]\s*["']?ENC\[""", re.MULTILINE)
 _TAB = re.compile(rb"^ *\t", re.MULTILINE)
 
 
@@ -51,6 +53,13 @@ def not_the_format(data: bytes, format: Format) -> JiemiError:
         f"the encrypted file is not {format.value}, which its name tells",
         "Restore it from the last good commit, and change it with `sops edit FILE` only.",
     )
+
+
+def has_mac(data: bytes) -> bool:
+    """Whether the sops block of a file has a MAC, as far as its bytes tell. A text that looks so counts as one: then
+    the file is told as changed."""
+    block = _SOPS_BLOCK.search(data)
+    return block is None or _MAC.search(data, block.start()) is not None
 
 
 def _line(data: bytes, found: re.Match[bytes]) -> int:

@@ -27,7 +27,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.krapao.kubectl_yaml.cursor import NO_YAML, Refused
 from jiemi.krapao.kubectl_yaml.parser import parse
 from jiemi.krapao.kubectl_yaml.scalars import number_for_json
-from jiemi.krapao.kubectl_yaml.values import KEY_TWICE, value_of
+from jiemi.krapao.kubectl_yaml.values import KEY_TWICE, ONE_OF_TWO, value_of
 
 _SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 """As Go's unicode.IsSpace."""
@@ -230,7 +230,7 @@ class _JsonReader:
     """One JSON value after the other; numbers in the form that kubectl sends them in."""
 
     def __init__(self) -> None:
-        self._refusal: tuple[str, str] | None = None
+        self._refusal: tuple[str, str, str] | None = None
         self._values = 0
         self._decoder = json.JSONDecoder(
             object_pairs_hook=self._object,
@@ -249,13 +249,12 @@ class _JsonReader:
         try:
             value, end = self._decoder.raw_decode(text, place)
         except RecursionError:
-            self._refusal = ("LimitExceeded", f"the JSON document is nested deeper than {MAX_DEPTH}")
+            self._refusal = ("LimitExceeded", f"the JSON document is nested deeper than {MAX_DEPTH}", "")
         else:
             if self._refusal is None:
                 self._count(value, 1)
                 return value, end
-        reason, what = self._refusal
-        raise JiemiError(reason, what)
+        raise JiemiError(*self._refusal)
 
     def _count(self, value: Any, depth: int) -> None:
         self._values += 1
@@ -272,7 +271,7 @@ class _JsonReader:
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):
-            self._refusal = ("UnknownFormat", KEY_TWICE.replace("mapping", "object"))
+            self._refusal = ("UnknownFormat", KEY_TWICE.replace("mapping", "object"), ONE_OF_TWO)
         self._values += len(found)
         return found
 
@@ -281,13 +280,13 @@ class _JsonReader:
 
     def _int(self, text: str) -> int:
         if len(text) > MAX_NUMBER_CHARACTERS:
-            self._refusal = ("LimitExceeded", f"a number of more than {MAX_NUMBER_CHARACTERS} characters")
+            self._refusal = ("LimitExceeded", f"a number of more than {MAX_NUMBER_CHARACTERS} characters", "")
             return 0
         return int(text)
 
     def _float(self, text: str) -> int | float:
         value = float(text)
         if not math.isfinite(value):
-            self._refusal = ("UnknownFormat", "a number beyond the range of a double")
+            self._refusal = ("UnknownFormat", "a number beyond the range of a double", "")
             return 0
         return number_for_json(value)

@@ -198,9 +198,13 @@ def forbidden(
     of_group = f"API group {group}" if group else "the core API group"
     whom = str(account) if account is not None else "Miwen's ServiceAccount"
     grant = f"Grant {verbs} on {resource} of {of_group} to {whom} {where}"
-    if reason == "ApplyForbidden" and account is None:
+    if reason in _OF_OBJECTS and account is None:
         grant += ', for example by a ClusterRole labelled jiemi.cr/aggregate-to-miwen: "true"'
     return JiemiError(reason, f"{doing}: not allowed to {whom}", f"{grant}.")
+
+
+_OF_OBJECTS = frozenset({"ApplyForbidden", "ReadForbidden", "DeleteForbidden", "WatchForbidden"})
+"""Rights that are about the objects of Decryptors."""
 
 
 def not_authenticated(problem: str) -> JiemiError:
@@ -414,6 +418,8 @@ def _remedy_by_causes(refusal: Refusal) -> str:
             return _SPLIT
         if all("[" in cause.field and cause.reason == "FieldValueInvalid" for cause in causes):
             return "Name the key with letters, digits, -, _ and . only."
+    if causes and all(cause.field in ("metadata.labels", "spec.selector.matchLabels") for cause in causes):
+        return "A label has at most 63 characters: letters, digits, -, _ and . only, a letter or digit first and last."
     if causes and all(cause.reason == "FieldValueRequired" for cause in causes):
         return "Give the object the field that is missing."
     if causes and all(cause.reason == "FieldValueDuplicate" for cause in causes):
