@@ -122,6 +122,11 @@ def told(lab: Lab, installed: ApiServer) -> Iterator[Told]:
         _, address = lab.start_krapao(name="mistakes")
         kubeconfig = lab.service_account_kubeconfig("jiemi", "miwen")
         miwen = lab.start_miwen(address, NAMESPACE, "--log-format", "json", interval="5m", kubeconfig=kubeconfig)
+        first = [each for bench in benches for each in bench.first]
+        for each in first:
+            lab.admin.apply(each).ok()
+        for each in first:
+            lab.until_synced(NAMESPACE, each["metadata"]["name"], revision)
         for bench in benches:
             for other in bench.others:
                 lab.admin.apply(other).ok()

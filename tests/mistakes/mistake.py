@@ -39,6 +39,8 @@ class Bench:
         spec: the Decryptor's, in order until the mistake changes it.
         files: what is committed, by path from the repository's root.
         words: what the placeholders of the text stand for.
+        others: further Decryptors.
+        first: further Decryptors that are in sync before this one is there.
     """
 
     lab: Lab
@@ -51,7 +53,7 @@ class Bench:
     files: dict[str, bytes] = attrs.field(factory=dict)
     symlinks: dict[str, str] = attrs.field(factory=dict)
     others: list[dict[str, Any]] = attrs.field(factory=list)
-    """Further Decryptors, applied before this one."""
+    first: list[dict[str, Any]] = attrs.field(factory=list)
 
     def __attrs_post_init__(self) -> None:
         self.spec = self.lab.decryptor(

@@ -50,7 +50,7 @@ def _described_twice(bench: Bench) -> None:
 
 def _claimed(bench: Bench) -> None:
     bench.good()
-    bench.others.append(bench.decryptor("first-one", bench.spec))
+    bench.first.append(bench.decryptor("first-one", bench.spec))
 
 
 def _missing_account(bench: Bench) -> None:
