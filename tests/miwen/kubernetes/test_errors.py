@@ -30,10 +30,11 @@ ACT = Act("applying Secret team/made", "Secret team/made", SECRETS, "team", None
         (Refusal(403, "Forbidden", message=CANARY), "ApplyForbidden", "admission rule or a quota"),
         (Refusal(403, causes=(Cause("NamespaceTerminating", "x"),)), "NamespaceNotFound", "being deleted"),
         (Refusal(404, "NotFound", of_kind="namespaces"), "NamespaceNotFound", "no namespace team"),
-        (Refusal(404), "KindUnknown", "no kind Secret of v1"),
+        (Refusal(404), "KindUnknown", "no kind Secret of apiVersion v1"),
         (Refusal(409, "Conflict", message=CANARY), "ApplyConflict", "by another"),
         (Refusal(413), "ApplyRejected", "larger than"),
         (Refusal(422, "Invalid", causes=(Cause("FieldValueInvalid", "data[a]"),)), "ApplyRejected", "data[a] (FieldV"),
+        (Refusal(401, "Unauthorized", message=CANARY), "ClusterAccessDenied", "Renew Miwen's own credentials"),
         (Refusal(429, "TooManyRequests", message=CANARY), "ClusterUnavailable", "429 TooManyRequests"),
         (Refusal(500, "InternalError", message=CANARY), "ClusterUnavailable", "500 InternalError"),
         (Refusal(500, message="etcdserver: request is too large"), "ApplyRejected", "larger than"),
@@ -58,20 +59,22 @@ def test_the_fields_of_a_typed_patch_are_named_without_their_values() -> None:
         f'  .list[key="{CANARY}"].x: expected numeric (int or float), got {CANARY}\n'
     )
     failure = apply_failure(Refusal(500, message=message), ACT).failure
-    assert failure.text.endswith(
+    assert failure.message.endswith(
         ": stringData.a (expected string), dataa (field not declared in schema), list… (expected numeric)"
     )
+    assert "Put the value in quotes" in failure.remedy
+    assert "(500)" not in failure.text
 
 
 @pytest.mark.parametrize(
     ("field", "part"),
     [
-        ("status.history", "status.history. It is not this release's: apply deploy/crd.yaml"),
+        ("status.history", "status.history. Apply this release's deploy/crd.yaml"),
         (
             "spec.provider.pgp.privateKey.literal",
             "own spec is not as the CustomResourceDefinition allows: spec.provider.pgp",
         ),
-        (f"status.{CANARY}", "status…. It is not this release's"),
+        (f"status.{CANARY}", "status… Apply this release's"),
         ("<nil>", "the object as a whole"),
     ],
 )
@@ -84,7 +87,7 @@ def test_a_status_that_is_refused_is_told_with_what_to_do_about_it(field: str, p
 
 def test_a_long_list_of_fields_is_cut_and_repetitions_are_left_out() -> None:
     causes = tuple(Cause("FieldValueRequired", f"spec.f{number // 2}") for number in range(30))
-    message = apply_failure(Refusal(422, causes=causes), ACT).failure.text
+    message = apply_failure(Refusal(422, causes=causes), ACT).failure.message
     assert message.endswith("spec.f9 (FieldValueRequired) and 5 more")
 
 
