@@ -391,10 +391,8 @@ class KubernetesContract:
             doing = kubernetes.get_decryptor(world.namespace, "one")
             assert "`get` on decryptors of API group jiemi.cr" in await denied(doing, "ListForbidden")
             message = await denied(kubernetes.create_event(world.namespace, event(world, "e")), "EventForbidden")
-            assert (
-                f"`create` on events of API group events.k8s.io to Miwen's ServiceAccount in namespace {world.namespace}"
-                in message
-            )
+            whom = f"to Miwen's ServiceAccount in namespace {world.namespace}"
+            assert f"`create` on events of API group events.k8s.io {whom}" in message
             manifest = secret("made", stringData={"password": CANARY})
             message = await refused(kubernetes, manifest, "ApplyForbidden", namespace=world.namespace)
             # It may patch Secrets, but not create them, and this one is not there.

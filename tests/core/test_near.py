@@ -14,7 +14,7 @@ NAMES = st.lists(st.text(max_size=20), max_size=30, unique=True)
 @pytest.mark.parametrize(
     ("wanted", "names", "found"),
     [
-        ("secret.yml", ["README.md", "secret.yaml", "secret.yml.bak"], ("secret.yml.bak", "secret.yaml")),
+        ("secret.yml", ["README.md", "secret.yaml", "secret.yml.bak"], ("secret.yaml", "secret.yml.bak")),
         ("MAIN", ["develop", "main"], ("main",)),
         ("age.key", ["token", "age-key"], ("age-key",)),
         ("x", ["completely-different"], ()),

@@ -398,6 +398,7 @@ def _rejected(refusal: Refusal, label: str, fields: Iterable[str]) -> JiemiError
 
 
 _DATA = re.compile(r"(?:data|stringData|binaryData)(?:\[.*\])?")
+_BAD_KEY = re.compile(r"\[(?:[^]]*[^-._a-zA-Z0-9\]][^]]*|\.\.?)\]")
 _SPLIT = "A Secret or ConfigMap holds 1 MiB (1,048,576 bytes) at most, any object 1.5 MiB: split it into several."
 _FAULT_REMEDIES = {
     "expected string": "Put the value in quotes: without them it is a number, true, false or a date, and no text.",
@@ -416,7 +417,8 @@ def _remedy_by_causes(refusal: Refusal) -> str:
     if causes and all(_DATA.fullmatch(cause.field) for cause in causes):
         if all(cause.reason == "FieldValueTooLong" for cause in causes):
             return _SPLIT
-        if all("[" in cause.field and cause.reason == "FieldValueInvalid" for cause in causes):
+        # Of a key that could be one it is the value that is wrong, for the Secret's type.
+        if all(_BAD_KEY.search(cause.field) and cause.reason == "FieldValueInvalid" for cause in causes):
             return "Name the key with letters, digits, -, _ and . only."
     if causes and all(cause.field in ("metadata.labels", "spec.selector.matchLabels") for cause in causes):
         return "A label has at most 63 characters: letters, digits, -, _ and . only, a letter or digit first and last."

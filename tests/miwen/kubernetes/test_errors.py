@@ -85,6 +85,40 @@ def test_a_status_that_is_refused_is_told_with_what_to_do_about_it(field: str, p
     assert CANARY not in failure.text
 
 
+@pytest.mark.parametrize(
+    ("causes", "says"),
+    [
+        ((Cause("FieldValueInvalid", "data[my key]"),), "Name the key with letters, digits"),
+        ((Cause("FieldValueInvalid", "stringData[ä]"), Cause("FieldValueInvalid", "data[..]")), "Name the key"),
+        # The key is one; its value is no Docker config.
+        ((Cause("FieldValueInvalid", "data[.dockerconfigjson]"),), "Correct the object's fields"),
+        ((Cause("FieldValueTooLong", "data"),), "1 MiB"),
+        ((Cause("FieldValueRequired", "data[tls.key]"),), "the field that is missing"),
+        ((Cause("FieldValueInvalid", "metadata.labels"),), "A label has at most 63 characters"),
+        ((Cause("FieldValueDuplicate", "spec.ports[1].name"),), "another value in that field"),
+        ((Cause("FieldValueInvalid", "spec.a"), Cause("FieldValueTooLong", "data")), "Correct the object's fields"),
+    ],
+)
+def test_what_to_do_is_told_by_the_fields_and_what_is_wrong_with_them(causes: tuple[Cause, ...], says: str) -> None:
+    assert says in apply_failure(Refusal(422, "Invalid", causes=causes), ACT).failure.text
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ("stringData.a: expected string, got 5", "Put the value in quotes"),
+        ("spec.ports: duplicate entries for key [port=80]", "Two elements of that list have the same key"),
+        ("dataa: field not declared in schema", "correct its name"),
+        ("immutable: expected boolean, got x", "Write true or false"),
+    ],
+)
+def test_what_to_do_about_a_typed_patch_is_told_without_a_code(fault: str, says: str) -> None:
+    message = f"failed to create typed patch object (team/made; /v1, Kind=Secret): .{fault}"
+    text = apply_failure(Refusal(500, message=message), ACT).failure.text
+    assert says in text
+    assert "500" not in text
+
+
 def test_a_long_list_of_fields_is_cut_and_repetitions_are_left_out() -> None:
     causes = tuple(Cause("FieldValueRequired", f"spec.f{number // 2}") for number in range(30))
     message = apply_failure(Refusal(422, causes=causes), ACT).failure.message

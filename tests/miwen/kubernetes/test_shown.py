@@ -116,4 +116,4 @@ def test_a_manager_that_is_nobody_s_value_is_still_named() -> None:
     cause = Cause("FieldManagerConflict", ".data.tls.crt", 'conflict with "helm" using v1: .data.tls.crt')
     act = Act("a", "Secret a/b", Resource("v1", "Secret", "secrets", namespaced=True), "a", None, SHOWN)
     message = apply_failure(Refusal(409, "Conflict", causes=(cause,)), act).failure.text
-    assert message.endswith("data.tls.crt (owned by helm)")
+    assert "data.tls.crt (owned by helm). " in message
