@@ -11,6 +11,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(ROOT / "tests"))
     from hostile.catalogue import table as hostile_table
     from krapao_matrix import matrix_table
+    from mistakes.catalogue import table as mistakes_table
     from rpc.port_attacks import table as port_table
 
     for path, tables in (
@@ -18,5 +19,6 @@ if __name__ == "__main__":
         (ROOT / "docs" / "decryption.md", {"matrix": matrix_table()}),
         (ROOT / "docs" / "operations.md", {"port": port_table()}),
         (ROOT / "docs" / "hostile-repository.md", {"hostile": hostile_table()}),
+        (ROOT / "docs" / "troubleshooting.md", {"mistakes": mistakes_table()}),
     ):
         path.write_text(with_tables(path.read_text(), tables))

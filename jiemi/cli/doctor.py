@@ -86,7 +86,7 @@ def _memory(runtime_dir: Path) -> Finding:
     try:
         require_memory(runtime_dir)
     except JiemiError as error:
-        return Finding("runtime folder", "warning", error.failure.message)
+        return Finding("runtime folder", "warning", error.failure.text)
     return Finding("runtime folder", "ok", f"{runtime_dir} is in memory")
 
 
@@ -158,7 +158,7 @@ async def _program(
                 missing="SopsMissing",
             )
     except JiemiError as error:
-        return Finding(name, absent, error.failure.message)
+        return Finding(name, absent, error.failure.text)
     version = re.search(rb"\d+\.\d+(\.\d+)?", finished.stdout)
     if finished.returncode != 0 or version is None:
         return Finding(name, absent, f"{program} can't be run (status {finished.returncode}); {what_for}")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import typer
 from rich.console import Console
 
-from jiemi.core.errors import REASONS, JiemiError
+from jiemi.core.errors import JiemiError
 
 INTERRUPTED = 130
 """What a shell reports of a command that Ctrl-C ended: 128 + SIGINT."""
@@ -45,8 +45,10 @@ def told_to_user() -> Iterator[None]:
 
 
 def _text(error: BaseException) -> str:
-    """What is wrong, and what to do where the table of reasons knows it."""
-    return f"{error}\n{REASONS[error.failure.reason].remedy}" if isinstance(error, JiemiError) else str(error)
+    """What is wrong and, on a line of its own, what to do."""
+    if not isinstance(error, JiemiError):
+        return str(error)
+    return f"{error.failure.reason}: {error.failure.message}\n{error.failure.remedy}"
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

@@ -327,4 +327,4 @@ async def _troubles(kubernetes: Kubernetes) -> AsyncIterator[str]:
             continue
         for condition in decryptor.status.conditions:
             if condition.status != "True" and condition.reason in REASONS:
-                yield f"{condition.reason}: {condition.message} {REASONS[condition.reason].remedy}"
+                yield f"{condition.reason}: {condition.message}"

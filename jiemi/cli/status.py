@@ -25,7 +25,6 @@ from jiemi.cli.status_output import as_text
 from jiemi.cli.status_watch import watch_decryptors
 from jiemi.core.decryptor import Decryptor, read_decryptor
 from jiemi.core.decryptor_status import Condition
-from jiemi.core.errors import REASONS
 from jiemi.core.status import RECONCILING, SHORT_REVISION, STALLED
 from jiemi.miwen.kubernetes.access import usual_namespace
 from jiemi.miwen.kubernetes.port import Kubernetes
@@ -177,14 +176,14 @@ def _print_table(rows: list[tuple[Text | str, ...]], console: Console, *, heads:
 
 
 def _remarks(decryptor: Decryptor) -> Iterator[Text]:
-    """What is wrong and what to do, and what the further conditions say (warnings, drift, suspended)."""
+    """What is wrong and what to do, as Miwen wrote it, and what the further conditions say (warnings, drift, …)."""
     name, status, ready = f"{decryptor.meta.namespace}/{decryptor.meta.name}", decryptor.status, _ready(decryptor)
     if ready is not None and ready.status != "True":
         yield Text(f"{name}: {ready.message}", style="red")
-        failed = [each.reason for each in status.failed_objects] if status is not None else []
-        for reason in dict.fromkeys((ready.reason, *failed)):
-            if reason in REASONS:
-                yield Text(f"  {REASONS[reason].remedy}")
+        for each in status.failed_objects if status is not None else ():
+            if each.message not in ready.message:
+                of = f"{each.namespace}/{each.name}" if each.namespace else each.name
+                yield Text(f"  {each.kind} {of}: {each.reason}: {each.message}")
     for condition in status.conditions if status is not None else ():
         if condition.type not in _TOLD_BY_READY and condition.status != "False":
             yield Text(f"{name}: {condition.type}: {condition.message}", style="yellow")

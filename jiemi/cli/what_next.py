@@ -13,7 +13,7 @@ from rich.text import Text
 from jiemi.cli.programs import own_command
 from jiemi.cli.screen import Screen
 from jiemi.core.decryptor import Decryptor, read_decryptor
-from jiemi.core.errors import REASONS, JiemiError
+from jiemi.core.errors import JiemiError
 from jiemi.core.status import SHORT_REVISION
 from jiemi.demo.content import FILE, NAME, NAMESPACE, DemoRepository
 from jiemi.miwen.kubernetes.port import Kubernetes
@@ -99,8 +99,7 @@ async def _show_push(
                 screen.good(f"follows {shown} after {trio.current_time() - began:.1f} s")
                 return
             if ready.status == "False":
-                remedy = REASONS[ready.reason].remedy if ready.reason in REASONS else ""
-                screen.failed(f"{shown} is not followed: {ready.message} {remedy}".rstrip())
+                screen.failed(f"{shown} is not followed: {ready.message}")
                 return
         await trio.sleep(_LOOK_SECONDS)
 

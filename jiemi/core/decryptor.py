@@ -22,6 +22,7 @@ from jiemi.core.durations import DURATION_PATTERN, duration_seconds
 from jiemi.core.errors import Failure
 from jiemi.core.fields import FieldError, Rule, api, json_name, structure, unstructure
 from jiemi.core.file_formats import FileFormat, FormatOfFile, format_field, format_of_file, require_format
+from jiemi.core.globs import is_glob
 from jiemi.core.memory import held_bytes
 from jiemi.core.provider import CredentialValue, Provider
 from jiemi.core.status_reading import Status
@@ -82,7 +83,10 @@ class RepositoryRef:
         if self.branch is not None and self.tag is not None:
             raise FieldError("branch contradicts tag: give one or the other")
         if self.commit is not None and re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", self.commit) is None:
-            raise FieldError("must be a full commit hash in lower case @ commit")
+            raise FieldError(
+                "must be a full commit hash in lower case @ commit",
+                "Give all 40 (or 64) characters of the hash, as `git rev-parse` prints it.",
+            )
 
 
 @attrs.frozen
@@ -115,8 +119,9 @@ class SourceSpec:
 
     repository: Repository = api("The git repository.")
     file_to_decrypt: str | None = api(
-        "Path of the encrypted file in the repository. Its ending tells sops's format: .yaml, .yml, .json, .env, .ini; "
-        "any other is binary, unless format or formats states it. Without target it must hold Kubernetes objects.",
+        "Path of the encrypted file in the repository, not a glob. Its ending tells sops's format: .yaml, .yml, .json, "
+        ".env, .ini; any other is binary, unless format or formats states it. Without target it must hold Kubernetes "
+        "objects.",
         default=None,
         minLength=1,
         maxLength=4096,
@@ -156,6 +161,11 @@ class SourceSpec:
         if self.file_to_decrypt is None and not self.files:
             raise FieldError("give fileToDecrypt or files")
         require_format(self.format)
+        if self.file_to_decrypt is not None and is_glob(self.file_to_decrypt):
+            # What it names must be encrypted and hold an object; of what a glob matches, that can't be said.
+            raise FieldError(
+                "must be the path of one file, not a glob @ fileToDecrypt", "Put the glob into spec.source.files."
+            )
 
     def format_of(self, path: str) -> FormatOfFile:
         """The format of the file at a path."""
@@ -399,7 +409,7 @@ def read_decryptor(obj: Mapping[str, Any]) -> Decryptor:
         spec = structure(obj.get("spec"), DecryptorSpec, "spec")
         _require_bounded(spec)
     except FieldError as error:
-        spec = Failure("InvalidSpec", str(error))
+        spec = Failure("InvalidSpec", str(error), error.remedy)
     described = spec.source.described if isinstance(spec, DecryptorSpec) else ""
     # Of a status there are also indexes by object (measured: 2.7 MiB for 4,000 entries, of 1.8 told).
     size = held_bytes(obj.get("status")) * 3 // 2
@@ -416,7 +426,9 @@ def _require_bounded(spec: DecryptorSpec) -> None:
     for at, value in credential_values(spec):
         if value.literal is not None and size_bytes(value.literal) > limit_bytes(at):
             size, limit = size_bytes(value.literal), limit_bytes(at)
-            raise FieldError(f"the value has {size} bytes, of {limit} at most @ {at}.literal")
+            raise FieldError(
+                f"the value has {size} bytes, of {limit} at most @ {at}.literal", "Put the credential alone there."
+            )
 
 
 def _read_meta(value: Any) -> ObjectMeta:

@@ -23,7 +23,7 @@ import enum
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 import attrs
@@ -92,6 +92,11 @@ _ENDINGS = (
     (".env", Format.DOTENV),
     (".ini", Format.INI),
 )
+
+ENDINGS_OF: Mapping[Format, tuple[str, ...]] = {
+    format: tuple(ending for ending, each in _ENDINGS if each is format) for format in dict(_ENDINGS).values()
+}
+"""The endings of each format; a binary file has none."""
 
 
 def parse_documents(

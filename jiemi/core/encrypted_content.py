@@ -49,16 +49,17 @@ def ciphertext_in(manifest: Manifest) -> Failure | None:
     if path is None:
         return None
     files = ", ".join(manifest.sources)
-    mend = (
-        "put a whole SOPS file there, which is decrypted, or encrypt the manifest as a whole"
+    remedy = (
+        "Put a whole SOPS file there, which is decrypted, or encrypt the manifest as a whole"
         if (manifest.api_version, manifest.kind) == ("v1", "Secret")
-        else "only values of Secrets that are whole SOPS files are decrypted: make it a Secret"
+        else "Encrypt the manifest as a whole, or make it a Secret: in plain manifests, only values of Secrets are "
+        "decrypted, and only those that are whole SOPS files"
     )
     return Failure(
         "CiphertextLeft",
         f"{manifest.label} (document {manifest.document} of {files}): {shown(path)} holds ciphertext of SOPS, which "
-        f"the cluster would take for the value: {mend}; if the ciphertext itself is meant, annotate the object with "
-        f'{CIPHERTEXT_ANNOTATION}: "{KEEP}"',
+        "the cluster would take for the value",
+        f'{remedy}; if the ciphertext itself is meant, annotate the object with {CIPHERTEXT_ANNOTATION}: "{KEEP}".',
     )
 
 
@@ -84,13 +85,15 @@ def kind_objection(manifest: Manifest, *, named: bool, allowed: Collection[str])
         return Failure(
             "KindNotForSecrets",
             f"{where} is for an operator that decrypts SOPS files itself; Jiemi would put the decrypted values into it "
-            "in clear: leave the file to that operator by spec.source.exclude, or make a Secret of it",
+            "in clear",
+            "Leave the file to that operator by spec.source.exclude, or make a Secret of it.",
         )
     if named:
         return None
     return Failure(
         "KindNotForSecrets",
-        f"{where} is a custom resource, which would hold the decrypted values in clear; only a glob matches its file: "
-        f"exclude it, or if that is meant, name the file in spec.source.files or list {kind}.{group} in "
-        "spec.encryptedKinds",
+        f"{where} is a custom resource, which would hold the decrypted values in clear, and only a glob matches its "
+        "file",
+        f"Exclude the file by spec.source.exclude; if it is meant, name it in spec.source.files, or list "
+        f"{kind}.{group} in spec.encryptedKinds.",
     )

@@ -5,6 +5,10 @@ happens next (its `Kind`), what it means, and what to do about it; README.md's t
 it and a test compares the two. The *message* beside a reason names the field, file, Secret or key that is wrong, never
 a value, so that it may be shown to anyone who may read the Decryptor.
 
+One reason has many causes, so the *remedy* belongs to the case: whoever raises a failure gives it, and the reason's own
+is for the cases that need no other. Message and remedy go together as one text (`Failure.text`) into the condition, the
+Event, the log and what the command line shows.
+
 Errors that cross a port are `JiemiError`s. Library exceptions are translated into them once, at the edge, with `from`.
 """
 
@@ -17,6 +21,11 @@ import attrs
 
 MESSAGE_LIMIT_CHARACTERS = 1_000
 """A message is for a status field and a log line; what is longer is cut, so that a remote end can't fill either."""
+
+REMEDY_LIMIT_CHARACTERS = 400
+
+TEXT_LIMIT_CHARACTERS = 960
+"""Message and remedy together, so that an Event's note of 1,024 bytes has room for the whole of it."""
 
 
 class Kind(enum.Enum):
@@ -38,6 +47,9 @@ class ReasonInfo:
     meaning: str
     remedy: str
 
+
+NO_ANSWER = frozenset({"ClusterUnavailable", "ClusterAccessDenied"})
+"""Reasons for which nothing can be said of any object: the API server tells nothing."""
 
 REASONS: Mapping[str, ReasonInfo] = {
     # The Decryptor itself
@@ -145,8 +157,8 @@ REASONS: Mapping[str, ReasonInfo] = {
     "TlsVerificationFailed": ReasonInfo(
         Kind.STALLED,
         "The host's TLS certificate could not be verified.",
-        "Use a host whose certificate is signed by an authority that Krapao trusts: its image's, or those of its "
-        "`--ca-bundle`.",
+        "Ask the operator to give Krapao the certificate of the authority that signed the host's (`jiemi krapao "
+        "--ca-bundle`), or use a host whose certificate Krapao trusts.",
     ),
     "RefNotFound": ReasonInfo(
         Kind.STALLED,
@@ -172,7 +184,8 @@ REASONS: Mapping[str, ReasonInfo] = {
     # The file
     "FileNotFound": ReasonInfo(
         Kind.STALLED,
-        "The revision has no file at `fileToDecrypt`, at a plain path of `files`, or at `sopsPath`.",
+        "The revision has no file at `fileToDecrypt`, at a plain path of `files`, or at `sopsPath`; the message says "
+        "which.",
         "Correct the path, or commit the file.",
     ),
     "NotAFile": ReasonInfo(
@@ -194,8 +207,7 @@ REASONS: Mapping[str, ReasonInfo] = {
     "UnknownFormat": ReasonInfo(
         Kind.STALLED,
         "The file's name or content is no format that can be applied.",
-        "Correct what the message names. A file of objects is YAML or JSON, and named .yaml, .yml or .json or stated "
-        "in `spec.source.format`; any other needs `spec.target`.",
+        "Correct the file where the message says; an encrypted one with `sops edit FILE`.",
     ),
     # The key
     "KeyMissing": ReasonInfo(
@@ -239,7 +251,7 @@ REASONS: Mapping[str, ReasonInfo] = {
     "KeyInvalid": ReasonInfo(
         Kind.STALLED,
         "A key given is not a key of its kind.",
-        "Put the whole private key, as the tool exported it, into the literal or Secret.",
+        "Correct the value in the literal or Secret that the message names.",
     ),
     "MacMismatch": ReasonInfo(
         Kind.STALLED,
@@ -270,7 +282,7 @@ REASONS: Mapping[str, ReasonInfo] = {
     "NotAKubernetesObject": ReasonInfo(
         Kind.STALLED,
         "A document in the file lacks apiVersion, kind or metadata.name, or is no mapping.",
-        "Correct the document that the message numbers.",
+        "Correct the document that the message numbers; an encrypted one with `sops edit FILE`.",
     ),
     "CiphertextLeft": ReasonInfo(
         Kind.STALLED,
@@ -331,7 +343,8 @@ REASONS: Mapping[str, ReasonInfo] = {
     "ApplyForbidden": ReasonInfo(
         Kind.STALLED,
         "Miwen has no right to apply the object (RBAC or an admission rule).",
-        'Grant it: a ClusterRole labelled `jiemi.cr/aggregate-to-miwen: "true"` adds to what Miwen may apply.',
+        'Grant it: to Miwen by a ClusterRole labelled `jiemi.cr/aggregate-to-miwen: "true"`, to the Decryptor\'s '
+        "ServiceAccount by a RoleBinding.",
     ),
     "ApplyRejected": ReasonInfo(
         Kind.STALLED,
@@ -379,10 +392,16 @@ REASONS: Mapping[str, ReasonInfo] = {
         "Miwen may not create Events.",
         "Grant `create` on events of API group events.k8s.io to Miwen's ServiceAccount (deploy/rbac.yaml does).",
     ),
+    "ServiceAccountNotFound": ReasonInfo(
+        Kind.WAITING,
+        "The ServiceAccount that `serviceAccountName` (or `--default-service-account`) names does not exist.",
+        "Create the ServiceAccount with the rights that it needs, or correct `serviceAccountName`.",
+    ),
     "ImpersonationForbidden": ReasonInfo(
         Kind.STALLED,
         "Miwen may not act as the ServiceAccount that `serviceAccountName` (or `--default-service-account`) names.",
-        "Grant `impersonate` on that ServiceAccount to Miwen's ServiceAccount.",
+        "Grant `impersonate` on that ServiceAccount to Miwen's ServiceAccount (deploy/impersonation.yaml does), or "
+        "correct `serviceAccountName`.",
     ),
     "ObjectsNotReady": ReasonInfo(
         Kind.WAITING,
@@ -403,6 +422,13 @@ REASONS: Mapping[str, ReasonInfo] = {
         Kind.TRANSIENT,
         "The Kubernetes API did not answer, or asked to be spared.",
         "Nothing: it is tried again; look at the API server if it lasts.",
+    ),
+    "ClusterAccessDenied": ReasonInfo(
+        Kind.TRANSIENT,
+        "The Kubernetes API does not accept Miwen's own token or certificate (401: it is expired, revoked or of "
+        "another cluster), or Miwen can't get one. Until then nothing is read or written, no status, no Event.",
+        "Renew Miwen's own credentials: in a Pod the token of its ServiceAccount (delete the Pod), elsewhere the user "
+        "of its kubeconfig. It is tried again.",
     ),
     "KubeconfigInvalid": ReasonInfo(
         Kind.STALLED,
@@ -445,12 +471,14 @@ REASONS: Mapping[str, ReasonInfo] = {
 """Every reason there is. A reason that is not here can't be raised."""
 
 
-def one_line(text: str) -> str:
+def one_line(text: str, limit: int = MESSAGE_LIMIT_CHARACTERS) -> str:
     """The text with control characters made spaces, cut to the limit."""
     line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    if len(line) <= MESSAGE_LIMIT_CHARACTERS:
-        return line
-    return line[: MESSAGE_LIMIT_CHARACTERS - 1] + "…"
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def _remedy(text: str) -> str:
+    return one_line(text, REMEDY_LIMIT_CHARACTERS)
 
 
 @attrs.frozen
@@ -460,27 +488,59 @@ class Failure:
     Attributes:
         reason: a key of `REASONS`.
         message: what exactly is wrong, at most `MESSAGE_LIMIT_CHARACTERS`; names, never values of credentials.
+        own_remedy: what to do about this very case, a sentence, at most `REMEDY_LIMIT_CHARACTERS`; "" where the
+            reason's remedy says it.
     """
 
     reason: str = attrs.field(validator=attrs.validators.in_(REASONS))
     message: str = attrs.field(converter=one_line)
+    own_remedy: str = attrs.field(default="", converter=_remedy)
 
     @property
     def kind(self) -> Kind:
         return REASONS[self.reason].kind
 
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        return self.own_remedy or REASONS[self.reason].remedy
+
+    @property
+    def text(self) -> str:
+        """What is wrong and what to do, as everything that tells of it shows it."""
+        return self.text_within(TEXT_LIMIT_CHARACTERS)
+
+    def text_within(self, limit: int) -> str:
+        """The text in at most so many characters. The message is cut first: it begins with what is wrong."""
+        room = limit - len(self.remedy) - len(". ")
+        message = self.message
+        if len(message) > max(room, 0):
+            message = f"{message[: max(room - 1, 0)]}…"
+        end = "" if message.endswith((".", "…", "!", "?")) else "."
+        text = f"{message}{end} {self.remedy}"
+        return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+    def at(self, where: str) -> Failure:
+        """The same with the place in front of its message: "spec.source.files: …"."""
+        return attrs.evolve(self, message=f"{where}: {self.message}")
+
     def __str__(self) -> str:
-        return f"{self.reason}: {self.message}"
+        return f"{self.reason}: {self.text}"
 
 
 class JiemiError(Exception):
-    """A failure on its way up. Its text is that of the failure, so a log of it is safe too."""
+    """A failure on its way up. Its text is that of the failure, so a log of it is safe too.
 
-    def __init__(self, reason: str, message: str) -> None:
-        self.failure = Failure(reason, message)
+    Args:
+        reason, message: as of `Failure`.
+        remedy: what to do about this very case; "" where the reason's remedy says it.
+    """
+
+    def __init__(self, reason: str, message: str, remedy: str = "") -> None:
+        self.failure = Failure(reason, message, remedy)
         super().__init__(str(self.failure))
 
     @classmethod
     def of(cls, failure: Failure) -> JiemiError:
         """The exception for a failure that came as a value, over a wire for example."""
-        return cls(failure.reason, failure.message)
+        return cls(failure.reason, failure.message, failure.own_remedy)

@@ -95,7 +95,15 @@ def without_none(hint: Any) -> tuple[Any, bool]:
 
 
 class FieldError(ValueError):
-    """A value does not fit its field. The text names the field's path and never quotes the value."""
+    """A value does not fit its field. The text names the field's path and never quotes the value.
+
+    Attributes:
+        remedy: what to do, where the text does not say it.
+    """
+
+    def __init__(self, text: str, remedy: str = "") -> None:
+        super().__init__(text)
+        self.remedy = remedy
 
 
 def structure(value: Any, cls: type[T], at: str) -> T:
@@ -112,7 +120,7 @@ def structure(value: Any, cls: type[T], at: str) -> T:
     try:
         return _CONVERTER.structure(value, cls)
     except Exception as error:  # noqa: BLE001 - cattrs lets every hook's own error through
-        raise FieldError(_describe(error, at)) from None
+        raise FieldError(*_describe(error, at)) from None
 
 
 def unstructure(value: Any) -> Any:
@@ -121,8 +129,8 @@ def unstructure(value: Any) -> Any:
     return _CONVERTER.unstructure(value)
 
 
-def _describe(error: BaseException, at: str) -> str:
-    """The first leaf of a cattrs error tree, as "what is wrong @ path"."""
+def _describe(error: BaseException, at: str) -> tuple[str, str]:
+    """The first leaf of a cattrs error tree, as "what is wrong @ path", and what to do."""
     if isinstance(error, ClassValidationError):
         with_notes, without_notes = error.group_exceptions()
         if with_notes:
@@ -135,11 +143,11 @@ def _describe(error: BaseException, at: str) -> str:
         inner, iterable_note = with_notes_iterable[0]
         return _describe(inner, f"{at}[{iterable_note.index}]")
     if isinstance(error, KeyError):
-        return f"required field missing @ {at}"
+        return f"required field missing @ {at}", "Add that field."
     if isinstance(error, FieldError):
         what, _, field = str(error).partition(" @ ")  # a class may name the one of its fields that is wrong
-        return f"{what} @ {at}.{field}" if field else f"{what} @ {at}"
-    return f"the value does not have the form that the field wants @ {at}"
+        return f"{what} @ {at}.{field}" if field else f"{what} @ {at}", error.remedy
+    return f"the value does not have the form that the field wants @ {at}", ""
 
 
 def _json_name_of(python_name: str, cls: type) -> str:

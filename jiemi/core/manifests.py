@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from jiemi.core.errors import Failure, JiemiError
-from jiemi.core.names import is_api_version, is_kind, is_namespace_name, is_object_name
+from jiemi.core.object_form import require_kind, require_names
 from jiemi.core.objects import group_of
 from jiemi.core.sensitive import SensitiveBytes
 
@@ -21,12 +21,6 @@ STAGES: tuple[frozenset[str], ...] = (
     frozenset({"Secret", "ConfigMap"}),
 )
 """Kinds that others may need, in the order in which they are applied. What is in none of them comes last."""
-
-_NAME_CHARACTERS = 253
-_KIND_CHARACTERS = 63
-_API_VERSION_CHARACTERS = 253 + 1 + 63
-"""https://kubernetes.io/docs/concepts/overview/working-with-objects/names/: no object can have a longer one, and what
-Jiemi remembers of an object must have a bound."""
 
 _SMALL_BYTES = 2 * 1024 * 1024
 """A document up to this size, larger than any object, is always read; a `List` may be longer."""
@@ -139,7 +133,7 @@ def _require_readable(document: bytes, where: str) -> None:
         return
     parts = sum(document.count(mark) for mark in (b",", b":", b"{", b"["))
     if parts > _MAX_PARTS:
-        raise JiemiError("LimitExceeded", f"{where} has more values than can be read at once: split it")
+        raise JiemiError("LimitExceeded", f"{where} has more values than can be read at once", "Split the document.")
 
 
 def look_like_objects(documents: Iterable[SensitiveBytes]) -> bool:
@@ -223,7 +217,11 @@ def adjusted(
         if own is None:
             own = {}
         if not isinstance(own, Mapping):
-            raise JiemiError("NotAKubernetesObject", f"{manifest.label}: metadata.{field} is no mapping")
+            raise JiemiError(
+                "NotAKubernetesObject",
+                f"{manifest.label}: metadata.{field} is no mapping",
+                f"Write metadata.{field} as NAME: VALUE, one a line.",
+            )
         if own or more:
             metadata[field] = {**own, **more}
     return attrs.evolve(manifest, body={**manifest.body, "metadata": metadata})
@@ -268,11 +266,7 @@ def _items(value: Mapping[str, Any]) -> list[Any] | None:
 
 
 def _objects(value: Any, where: str) -> Iterator[Mapping[str, Any]]:
-    if not isinstance(value, dict):
-        raise JiemiError("NotAKubernetesObject", f"{where} is no mapping")
-    for field in ("apiVersion", "kind"):
-        if not isinstance(value.get(field), str) or not value[field]:
-            raise JiemiError("NotAKubernetesObject", f"{where} has no {field}")
+    require_kind(value, where)
     items = _items(value)
     if items is not None:
         kind = value["kind"].removesuffix("List")
@@ -281,32 +275,7 @@ def _objects(value: Any, where: str) -> Iterator[Mapping[str, Any]]:
             named = {**of_one_kind, **item} if isinstance(item, dict) else item
             yield from _objects(named, f"{where}, items[{index}]")
         return
-    metadata = value.get("metadata")
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("name"), str) or not metadata["name"]:
-        raise JiemiError("NotAKubernetesObject", f"{where} has no metadata.name")
-    for field, text, limit in (
-        ("apiVersion", value["apiVersion"], _API_VERSION_CHARACTERS),
-        ("kind", value["kind"], _KIND_CHARACTERS),
-        ("metadata.name", metadata["name"], _NAME_CHARACTERS),
-    ):
-        if len(text) > limit:
-            raise JiemiError("NotAKubernetesObject", f"{field} of {where} has more than {limit} characters")
-    namespace = metadata.get("namespace") or ""
-    if not isinstance(namespace, str):
-        raise JiemiError("NotAKubernetesObject", f"metadata.namespace of {where} is no text")
-    group = group_of(value["apiVersion"])
-    # Until it is a name that an object can have it is decrypted text, which is never shown.
-    for field, is_possible in (
-        ("apiVersion", is_api_version(value["apiVersion"])),
-        ("kind", is_kind(value["kind"])),
-        ("metadata.name", is_object_name(metadata["name"], group=group, kind=value["kind"])),
-        ("metadata.namespace", not namespace or is_namespace_name(namespace)),
-    ):
-        if not is_possible:
-            raise JiemiError(
-                "NotAKubernetesObject",
-                f"{field} of {where} is none that an object can have (it may be encrypted text, so it is not shown)",
-            )
+    require_names(value, where)
     # A null there is none, as for the API server: `namespace:` with nothing behind it.
-    plain = {name: part for name, part in metadata.items() if name not in _SERVER_SET and part is not None}
+    plain = {name: part for name, part in value["metadata"].items() if name not in _SERVER_SET and part is not None}
     yield {name: part for name, part in value.items() if name != "status"} | {"metadata": plain}

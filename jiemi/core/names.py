@@ -38,6 +38,26 @@ def is_object_name(name: str, *, group: str, kind: str) -> bool:
     return _SUBDOMAIN.fullmatch(name) is not None
 
 
+_LABEL_RULE = (
+    "at most 63 characters, small letters, digits and - only, a letter or digit first and last (RFC 1123, DNS label)"
+)
+
+NAMESPACE_RULE = _LABEL_RULE
+"""What a namespace's name must be, for a message."""
+
+
+def name_rule(*, group: str, kind: str) -> str:
+    """What the name of an object of that kind must be, for a message."""
+    if (group, kind) in _OF_LABELS:
+        return _LABEL_RULE
+    if group in _OF_SEGMENTS or group.endswith(".openshift.io"):
+        return "at most 253 characters, letters, digits and -._:@ only, a letter or digit first and last"
+    return (
+        "at most 253 characters, small letters, digits, - and . only, a letter or digit first and last (RFC 1123, DNS "
+        "subdomain)"
+    )
+
+
 def is_namespace_name(name: str) -> bool:
     """Whether a namespace can have the name."""
     return _LABEL.fullmatch(name) is not None

@@ -70,6 +70,14 @@ _NAMESPACE_WORD = "namespace/"
 
 
 @attrs.frozen
+class Objection:
+    """Why an object is not written or deleted, and what to do about it."""
+
+    why: str
+    remedy: str
+
+
+@attrs.frozen
 class Protection:
     """What is refused where Miwen acts as itself.
 
@@ -81,7 +89,7 @@ class Protection:
     own_namespace: str = DEFAULT_NAMESPACE
     opened: frozenset[str] = frozenset()
 
-    def objection(self, ref: ObjectRef, body: Mapping[str, Any] | None, *, namespace: str) -> str | None:
+    def objection(self, ref: ObjectRef, body: Mapping[str, Any] | None, *, namespace: str) -> Objection | None:
         """Why an object is not to be written or deleted; None where it may be.
 
         Args:
@@ -91,7 +99,7 @@ class Protection:
         """
         return self._objection(_Candidate(ref, body or {}, namespace, self.own_namespace), _ALWAYS)
 
-    def objection_to(self, ref: ObjectRef, whole: Mapping[str, Any], *, namespace: str) -> str | None:
+    def objection_to(self, ref: ObjectRef, whole: Mapping[str, Any], *, namespace: str) -> Objection | None:
         """Why an object is not to be written, by what it would be then; None where it may be.
 
         Args:
@@ -101,17 +109,20 @@ class Protection:
         """
         return self._objection(_Candidate(ref, whole, namespace, self.own_namespace), _ALWAYS_OF_THE_WHOLE)
 
-    def _objection(self, candidate: _Candidate, always: Iterable[_Rule]) -> str | None:
+    def _objection(self, candidate: _Candidate, always: Iterable[_Rule]) -> Objection | None:
         for rule in always:
             why = rule(candidate)
             if why is not None:
-                return f"{why}; use spec.serviceAccountName, or apply it by another way"
+                return Objection(
+                    why, "Set spec.serviceAccountName to an account that may write it, or apply it by another way."
+                )
         for name, openable in _OPENABLE:
             why = openable(candidate)
             if why is not None and name(candidate) not in self.opened:
-                return (
-                    f"{why}; use spec.serviceAccountName, or ask the operator for "
-                    f"`jiemi miwen --allow-protected {name(candidate)}`"
+                return Objection(
+                    why,
+                    "Set spec.serviceAccountName to an account that may write it, or ask the operator for "
+                    f"`jiemi miwen --allow-protected {name(candidate)}`.",
                 )
         return None
 

@@ -131,7 +131,14 @@ def after_sync(
 
 
 def _what(status: DecryptorStatus, file: str) -> str:
-    return file if len(status.files) <= 1 else f"{len(status.files)} files ({len(status.inventory)} objects)"
+    """What is applied. Globs in the spec say nothing new; how much they came to does."""
+    if not status.files:
+        return file
+    objects = "1 object" if len(status.inventory) == 1 else f"{len(status.inventory)} objects"
+    if len(status.files) > 1:
+        return f"{len(status.files)} files ({objects})"
+    path = status.files[0].path
+    return path if len(status.inventory) == 1 else f"{path} ({objects})"
 
 
 def _verb(status: DecryptorStatus) -> str:
@@ -372,13 +379,13 @@ def after_failure(
         attempted_revision: the one that was tried, or None when it is not even known.
     """
     current = attrs.evolve(before.current, status="NotSync", error_message=str(failure))
-    ready = Condition("Ready", "False", failure.reason, failure.message, rfc3339(now), generation)
+    ready = Condition("Ready", "False", failure.reason, failure.text, rfc3339(now), generation)
     # kstatus calls an object failed that is Stalled, and in progress while it is Reconciling. What can pass by itself
     # is tried again, so it is the latter.
     if failure.kind is Kind.STALLED:
-        more = Condition(STALLED, "True", failure.reason, failure.message, rfc3339(now), generation)
+        more = Condition(STALLED, "True", failure.reason, failure.text, rfc3339(now), generation)
     else:
-        more = Condition(RECONCILING, "True", "ProgressingWithRetry", failure.message, rfc3339(now), generation)
+        more = Condition(RECONCILING, "True", "ProgressingWithRetry", failure.text, rfc3339(now), generation)
     others = tuple(kind for kind in (RECONCILING, STALLED, SUSPENDED) if kind != more.type)
     first = attrs.evolve(before, conditions=_with(before, ready, without=others))
     after = attrs.evolve(

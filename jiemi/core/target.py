@@ -16,11 +16,13 @@ from jiemi.core.decryptor import TargetSpec
 from jiemi.core.documents import Format, ending_in_capitals
 from jiemi.core.errors import JiemiError
 from jiemi.core.file_formats import FORMAT_FIELD, FormatOfFile
-from jiemi.core.manifests import Manifest
+from jiemi.core.manifests import Manifest, look_like_objects
 from jiemi.core.sensitive import SensitiveBytes
 
 _KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 """https://kubernetes.io/docs/concepts/configuration/secret/#restriction-names-data"""
+
+_KINDS = {dict: "a mapping", list: "a list", type(None): "null"}
 
 _OF_OBJECTS = (Format.YAML, Format.JSON)
 
@@ -39,15 +41,17 @@ def require_form(target: TargetSpec | None, path: str, format: FormatOfFile) -> 
     if format.field is not None:
         raise JiemiError(
             "UnknownFormat",
-            f"{path}: {format.field} states that it is {format.format.value}, which holds no Kubernetes objects: state "
-            "yaml or json where it holds some, or give spec.target to make a Secret or ConfigMap of it",
+            f"{path}: {format.field} states that it is {format.format.value}, which holds no Kubernetes objects",
+            f"State yaml or json in {format.field} where it holds some, or give spec.target to make a Secret or "
+            "ConfigMap of it.",
         )
     if (ending := ending_in_capitals(path)) is not None:
         raise JiemiError(
             "UnknownFormat",
             f"{path} ends in {ending}: sops and Jiemi know formats by endings in lower case only, so it counts as "
-            f"bytes, which hold no Kubernetes objects: rename it to {ending.lower()} and encrypt it again, or give "
-            f"spec.target; or state in {FORMAT_FIELD} with which --input-type it was encrypted",
+            "bytes, which hold no Kubernetes objects",
+            f"Rename it to {ending.lower()} and encrypt it again, or give spec.target; or state in {FORMAT_FIELD} with "
+            "which --input-type it was encrypted.",
         )
     raise JiemiError(
         "UnknownFormat",
@@ -98,7 +102,9 @@ def target_manifest(target: TargetSpec, files: Mapping[str, Mapping[str, Sensiti
         for key, value in keys.items():
             if key in given:
                 raise JiemiError(
-                    "DuplicateObject", f"{given[key]} and {path} both give the key {key} of {target.kind} {target.name}"
+                    "DuplicateObject",
+                    f"{given[key]} and {path} both give the key {key} of {target.kind} {target.name}",
+                    "Take the key out of one of the two, or that file out of spec.source.files by exclude.",
                 )
             given[key], values[key] = path, value.reveal()
     metadata: dict[str, Any] = {"name": target.name}
@@ -121,14 +127,30 @@ def _key_of(target: TargetSpec, path: str) -> str:
     name = path.rsplit("/", 1)[-1]
     name = name.removesuffix(".enc") if name.endswith(".enc") else name.replace(".enc.", ".")
     if _KEY.fullmatch(name) is None:
-        raise JiemiError("InvalidSpec", f"{path} has no name that can be a key: give spec.target.key")
+        raise JiemiError(
+            "InvalidSpec",
+            f"{path} has no name that can be a key (letters, digits, -, _ and . only)",
+            "Give spec.target.key.",
+        )
     return name
 
 
 def _values(documents: Sequence[SensitiveBytes], path: str) -> dict[str, bytes]:
     found = json.loads(documents[0].reveal()) if len(documents) == 1 else None
+    if documents and look_like_objects(documents):
+        raise JiemiError(
+            "UnknownFormat",
+            f"{path} holds Kubernetes objects (apiVersion and kind), and spec.target would make values of its fields",
+            "Take spec.target out: what the file describes is applied as it is. To keep the file itself in a key, set "
+            "spec.target.key.",
+        )
     if not isinstance(found, dict):
-        raise JiemiError("UnknownFormat", f"{path} is not one mapping of texts, which spec.target without key needs")
+        what = f"has {len(documents)} documents" if len(documents) != 1 else "is no mapping"
+        raise JiemiError(
+            "UnknownFormat",
+            f"{path} {what}, and spec.target without key needs one mapping of texts",
+            "Write it as NAME: VALUE, or set spec.target.key to keep the file whole under one key.",
+        )
     values: dict[str, bytes] = {}
     for number, (key, value) in enumerate(found.items(), start=1):
         if _KEY.fullmatch(key) is None:
@@ -136,10 +158,13 @@ def _values(documents: Sequence[SensitiveBytes], path: str) -> dict[str, bytes]:
                 "UnknownFormat",
                 # It is no name of anything, and in a file of another form it may be a value.
                 f"{path} has a name that can be no key (letters, digits, -, _ and . only): that of value {number}",
+                "Rename it, or set spec.target.key to keep the file whole under one key.",
             )
         if isinstance(value, dict | list) or value is None:
             raise JiemiError(
-                "UnknownFormat", f"{path}: the value of {key} is no text: give spec.target.key to keep the file whole"
+                "UnknownFormat",
+                f"{path}: the value of {key} is no text but {_KINDS[type(value)]}",
+                "Write it as a text, or set spec.target.key to keep the file whole under one key.",
             )
         values[key] = (value if isinstance(value, str) else json.dumps(value)).encode()
     return values

@@ -33,8 +33,8 @@ _RESOLVE_SECONDS = 5
 _DISCARD_PORT = 9
 
 _FORBIDDEN = (
-    "it is loopback, link-local, a metadata service's or the like, or one that the operator denies. The operator may "
-    "allow it with `jiemi krapao --allow-address`; Krapao's log names it"
+    "it is loopback, link-local, a metadata service's or the like, or one that the operator denies; Krapao's log names "
+    "it"
 )
 
 

@@ -84,7 +84,8 @@ class FileOpener:
                 raise JiemiError(
                     "MacOnlyEncrypted",
                     "values of the file are SOPS files, but no MAC covers the object that holds them, and the operator "
-                    "wants MACs that cover everything: encrypt the whole manifest",
+                    "wants MACs that cover everything",
+                    "Encrypt the whole manifest with sops.",
                 )
             rendered = attrs.evolve(rendered, documents=found.documents)
         told = [await self._encryption(data, format, found.key_expires_at) for data, format in found.files]
@@ -120,8 +121,7 @@ class FileOpener:
             raise JiemiError(
                 "MacOnlyEncrypted",
                 "the file has mac_only_encrypted, so all that is not encrypted in it can be changed without a "
-                "key, and the operator refuses that: take it out of the .sops.yaml, decrypt the file and encrypt "
-                "it again",
+                "key, and the operator refuses that",
             )
         decrypted = await self._decrypter.decrypt(
             data,

@@ -147,7 +147,11 @@ class FileRenderer:
         limit = self.settings.max_rendered_bytes
         content = len(rendered.content) if rendered.content is not None else 0
         if sum(map(len, rendered.documents)) > limit or content > limit:
-            raise JiemiError("LimitExceeded", f"the documents are larger than Krapao's limit of {limit} bytes")
+            raise JiemiError(
+                "LimitExceeded",
+                f"the documents are larger than Krapao's limit of {limit} bytes",
+                "Split the file into several.",
+            )
         if len(rendered.documents) > self.settings.max_documents:
             raise JiemiError("LimitExceeded", f"the file has more than {self.settings.max_documents} documents")
 

@@ -49,6 +49,7 @@ from jiemi.krapao.folders import VolumeFullError, generations, is_whole, publish
 from jiemi.krapao.git_port import Advertised, GitStore, Ref
 from jiemi.krapao.git_transport import no_git_server, open_client, translating
 from jiemi.krapao.meter import Meter
+from jiemi.krapao.missing_ref import no_such_ref, prefixes_of_others
 from jiemi.krapao.pack_store import PackStore
 from jiemi.krapao.packs import PackDamaged, check_pack
 from jiemi.krapao.revision import is_tree, match_files, read_file, tree_of
@@ -194,6 +195,8 @@ class _Clone:
                 listed = client.get_refs(path, ref_prefix=[ref.name]).refs
             if ref.commit is not None:
                 return Advertised(ref.commit, ref.commit)
+            if listed.get(DulwichRef(ref.name)) is None:
+                raise no_such_ref(self._others(ref, meter), ref, self._location)
             return _pick(listed, ref, self._location)
 
         settings = self._settings
@@ -206,6 +209,12 @@ class _Clone:
         # One listing at a time for who has these credentials; the slot is not taken before it is its turn.
         own, host = Bound(self, 1), self._limiters.listing_of(self._location.authority)
         return await self._limiters.listings.run(askers or Askers(), listing, own, host)
+
+    def _others(self, ref: Ref, meter: Meter) -> list[bytes]:
+        """The refs that there are, where one is not: its kind's, and one of the other kind by that name."""
+        with contextlib.suppress(JiemiError), self._client(meter) as (client, path):
+            return list(client.get_refs(path, ref_prefix=list(prefixes_of_others(ref))).refs)
+        return []
 
     async def fetch(self, wanted: Advertised, askers: Askers | None = None) -> None:
         if await self._blocking(lambda _: self._find(wanted.revision) is not None, askers):
@@ -540,11 +549,8 @@ def _walker(client: GitClient, haves: list[str]) -> ObjectStoreGraphWalker | _Ha
 
 
 def _pick(listed: dict[DulwichRef, ObjectID | None], ref: Ref, location: Location) -> Advertised:
-    target = listed.get(DulwichRef(ref.name))
+    target = listed[DulwichRef(ref.name)] or ObjectID(b"")
     peeled = listed.get(DulwichRef(ref.name + _PEELED))
-    if target is None:
-        empty = ", or is empty" if ref.name == b"HEAD" else ""
-        raise JiemiError("RefNotFound", f"{location.url} has no {ref}{empty}")
     found = Advertised((peeled or target).decode("ascii", "replace"), target.decode("ascii", "replace"))
     if not is_revision(found.revision) or not is_revision(found.target):
         raise JiemiError("GitProtocolError", f"{location.authority} named a revision that is no commit hash")
@@ -555,6 +561,10 @@ def _verify(objects: PackStore, wanted: Advertised) -> None:
     """That the commit came, and its tree."""
     tree = tree_of(objects, wanted.revision)
     if tree is None:
-        raise JiemiError("RefNotFound", "the ref names something that is no commit")
+        raise JiemiError(
+            "RefNotFound",
+            "spec.source.repository.ref names something that is no commit",
+            "Name a branch, or a tag of a commit (`git cat-file -t TAG^{}` says what it is of).",
+        )
     if not is_tree(objects, tree):
         raise JiemiError("GitProtocolError", "the host sent a commit without its tree")

@@ -58,7 +58,11 @@ def parse_private_key(credentials: GitCredentials) -> paramiko.PKey:
         JiemiError: RepositoryAccessDenied.
     """
     if credentials.ssh is None:
-        raise JiemiError("RepositoryAccessDenied", f"an ssh URL needs a private key in {_CREDENTIALS}.ssh")
+        raise JiemiError(
+            "RepositoryAccessDenied",
+            f"spec.source.repository.url is an ssh URL, and {_CREDENTIALS}.ssh gives no private key",
+            f"Put a private key that the host knows into {_CREDENTIALS}.ssh, or use the repository's https:// URL.",
+        )
     text = credentials.ssh.reveal().strip() + "\n"
     for kind in _KEY_CLASSES:
         try:
@@ -71,8 +75,13 @@ def parse_private_key(credentials: GitCredentials) -> paramiko.PKey:
         raise JiemiError(
             "RepositoryAccessDenied",
             f"{_CREDENTIALS}.ssh is no private key of Ed25519, ECDSA or RSA in OpenSSH or PEM form",
+            "Put the whole file of the private key there (not the .pub beside it), with its line breaks.",
         )
-    raise JiemiError("RepositoryAccessDenied", f"{_CREDENTIALS}.ssh is a key with a passphrase; give one without")
+    raise JiemiError(
+        "RepositoryAccessDenied",
+        f"{_CREDENTIALS}.ssh is a key with a passphrase, which nobody can be asked for here",
+        "Make a deploy key without one (`ssh-keygen -t ed25519 -N ''`), and give the host its public half.",
+    )
 
 
 class _SshClient(TraditionalGitClient):
@@ -134,7 +143,9 @@ class _SshClient(TraditionalGitClient):
         lines = self._credentials.known_hosts.reveal() if self._credentials.known_hosts is not None else ""
         if len(lines) > known_hosts.MAX_CHARACTERS:
             raise JiemiError(
-                "LimitExceeded", f"{_CREDENTIALS}.knownHosts is longer than {known_hosts.MAX_CHARACTERS} characters"
+                "LimitExceeded",
+                f"{_CREDENTIALS}.knownHosts is longer than {known_hosts.MAX_CHARACTERS} characters",
+                "Leave only the lines of this repository's host there.",
             )
         known = known_hosts.lookup(
             f"{lines}\n{self._settings.ssh_known_hosts}", self._location.host, self._location.port
@@ -154,38 +165,52 @@ class _SshClient(TraditionalGitClient):
             if wanted and isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
                 raise JiemiError(
                     "HostKeyUnknown",
-                    f"{where} shows no key of a known type ({', '.join(sorted(known.types))}); "
-                    f"add its line to {_CREDENTIALS}.knownHosts",
+                    f"{where} shows no key of a known type ({', '.join(sorted(known.types))})",
                 ) from error
             raise JiemiError("GitProtocolError", f"{where} does not speak ssh as it should") from error
         key = transport.get_remote_server_key()
         shown = f"{key.get_name()} {known_hosts.fingerprint(key.asbytes())}"
         if key.asbytes() in known.revoked:
-            raise JiemiError("HostKeyUnknown", f"{where} shows a key that known_hosts revokes: {shown}")
+            raise JiemiError(
+                "HostKeyUnknown",
+                f"{where} shows a key that known_hosts revokes: {shown}",
+                "Find out who answers there; take the line @revoked out only if the key is good after all.",
+            )
         if (key.get_name(), key.asbytes()) not in known.accepted:
             told = "another than the known ones" if known.accepted else "not known"
             raise JiemiError(
                 "HostKeyUnknown",
-                f"{where}: its key is {told}: {shown}. If it is the right one, add the host's line "
-                f"(`ssh-keyscan` prints it) to {_CREDENTIALS}.knownHosts or to Krapao's --ssh-known-hosts file",
+                f"{where}: its key is {told}: {shown}",
+                "If the host publishes this fingerprint, add its line (`ssh-keyscan` prints it) to "
+                f"{_CREDENTIALS}.knownHosts or to Krapao's --ssh-known-hosts file.",
             )
         self._meter.is_git = True  # it is the host that the Decryptor's or the operator's lines name
 
     def _log_in(self, transport: paramiko.Transport) -> None:
         user = self._location.user
-        if user is None:
-            user = self._credentials.username.reveal().strip() if self._credentials.username is not None else "git"
+        shown = f"user {user}" if user is not None else f"the user of {_CREDENTIALS}.username"
+        if user is None and self._credentials.username is not None:
+            user = self._credentials.username.reveal().strip()
+        elif user is None:
+            user, shown = "git", "user git, as spec.source.repository.url names none"
         where = self._location.authority
         try:
             left = transport.auth_publickey(user, self._key)
         except paramiko.AuthenticationException as error:
             raise JiemiError(
-                "RepositoryAccessDenied", f"{where} refused the key in {_CREDENTIALS}.ssh for this user"
+                "RepositoryAccessDenied",
+                f"{where} refused the key in {_CREDENTIALS}.ssh for {shown}",
+                "Give the host the public half of that key (as a deploy key of the repository), or correct the user in "
+                "the URL.",
             ) from error
         except paramiko.SSHException as error:
             raise JiemiError("GitProtocolError", f"{where} ended the ssh talk early") from error
         if left:
-            raise JiemiError("RepositoryAccessDenied", f"{where} wants more than the key in {_CREDENTIALS}.ssh")
+            raise JiemiError(
+                "RepositoryAccessDenied",
+                f"{where} wants more than the key in {_CREDENTIALS}.ssh",
+                "Use an account of the host that a key alone lets in.",
+            )
 
 
 def _base_type(kind: str) -> str:

@@ -59,7 +59,7 @@ from jiemi.krapao.encoded import decoded
 from jiemi.krapao.host_words import MAX_BODY_BYTES, asks_to_wait, hint, leads_to_login, safe_words
 from jiemi.krapao.meter import Meter
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.krapao.urls import FIELD, Location, Scheme
+from jiemi.krapao.urls import FIELD, Location, Scheme, file_url_refused
 from jiemi.rpc.contract import GitCredentials
 
 _CREDENTIALS = "spec.source.repository.credentials"
@@ -96,7 +96,7 @@ def open_client(
                 yield stack.enter_context(ssh_client(location, credentials, settings, meter)), path
             case Scheme.FILE:
                 if not settings.allow_file_urls:
-                    raise JiemiError("SchemeNotAllowed", f"{FIELD}: file:// needs `jiemi krapao --allow-file-urls`")
+                    raise file_url_refused()
                 meter.is_git = True  # nobody's host
                 yield _LocalClient(), path
 
@@ -140,7 +140,11 @@ def _context_with(authorities: Path) -> ssl.SSLContext:
     try:
         context.load_verify_locations(authorities)
     except (OSError, ssl.SSLError) as error:
-        raise JiemiError("TlsVerificationFailed", "Krapao can't read the file of its --ca-bundle") from error
+        raise JiemiError(
+            "TlsVerificationFailed",
+            "Krapao can't read the file of its --ca-bundle",
+            "Ask the operator to look at that file; it must hold certificates (PEM).",
+        ) from error
     return context
 
 
@@ -151,7 +155,11 @@ def _basic_auth(credentials: GitCredentials) -> str | None:
     username = credentials.username.reveal().strip() if credentials.username is not None else "git"
     token = credentials.token.reveal().strip() if credentials.token is not None else ""
     if ":" in username:
-        raise JiemiError("RepositoryAccessDenied", f"{_CREDENTIALS}.username holds a colon, as basic auth can't")
+        raise JiemiError(
+            "RepositoryAccessDenied",
+            f"{_CREDENTIALS}.username holds a colon, as basic auth can't",
+            f"Put the user name alone there, and what follows the colon into {_CREDENTIALS}.token.",
+        )
     return "Basic " + base64.b64encode(f"{username}:{token}".encode()).decode()
 
 
@@ -234,8 +242,8 @@ class _HttpClient(Urllib3HttpGitClient):
         ):
             raise JiemiError(
                 "InvalidUrl",
-                f"{self._location.authority} redirects to another scheme, host or port, which is not followed; "
-                f"put the repository's own address into {FIELD}",
+                f"{FIELD}: {self._location.authority} redirects to another scheme, host or port, which is not followed",
+                "Put the repository's own address there, to which the host redirects.",
             )
 
     def _check_answer(self, response: urllib3.BaseHTTPResponse, *, first: bool) -> None:
@@ -249,27 +257,58 @@ class _HttpClient(Urllib3HttpGitClient):
             # RFC 9110, 15.3.4: what somebody on the way made of the answer; Azure DevOps, for its page to sign in.
             raise self._denied("answered 203, a page to log in")
         if status == 407:
-            raise JiemiError("HostUnreachable", "the http proxy wants credentials: see `--http-proxy-file`")
+            raise JiemiError(
+                "HostUnreachable",
+                "the http proxy that Krapao uses wants credentials",
+                "Ask the operator to give them in `jiemi krapao --http-proxy-file`.",
+            )
         if status in (404, 410):
-            other = "wants credentials" if self._authorization is None else "not for these credentials"
             path = self._location.path
-            raise JiemiError("RepositoryNotFound", f"{host} answered {status}: no repository at {path} (or {other})")
+            if self._authorization is None:
+                raise JiemiError(
+                    "RepositoryNotFound",
+                    f"{FIELD}: {host} answered {status}: no repository at {path}, or none without credentials",
+                    f"Correct the path; for a private repository put a token into {_CREDENTIALS}.token.",
+                )
+            raise JiemiError(
+                "RepositoryNotFound",
+                f"{FIELD}: {host} answered {status}: no repository at {path} for {_CREDENTIALS}",
+                "Correct the path, or let the token read this repository.",
+            )
         if status in _BUSY:
-            raise JiemiError("HostUnreachable", f"{host} answered {status}: it is busy or down")
+            raise JiemiError(
+                "HostUnreachable",
+                f"{host} answered {status}: it is busy or down",
+                "Nothing, if it passes: Jiemi tries again. If it lasts, look at the git host.",
+            )
         if status != 200:
             raise JiemiError("GitProtocolError", f"{host} answered {status} where git's protocol has no such answer")
         kind = response.headers.get("Content-Type") or ""
         if first and kind.split(";")[0].strip() != "application/x-git-upload-pack-advertisement":
-            raise JiemiError("GitProtocolError", f"{host} does not speak git's smart http at {self._location.path}")
+            raise JiemiError(
+                "GitProtocolError",
+                f"{FIELD}: {host} does not speak git's smart http at {self._location.path}",
+                "Put the address there that `git clone` takes, not that of a web page.",
+            )
         self._meter.is_git = True
 
     def _denied(self, did: str, mend: str | None = None) -> JiemiError:
         """For a host that wants credentials, or other ones."""
-        said = f"{_CREDENTIALS} refused"
         if self._authorization is None:
-            said = f"it wants credentials, and {_CREDENTIALS} gives none"
-        more = f"; {mend}" if mend is not None else ""
-        return JiemiError("RepositoryAccessDenied", f"{self._location.authority} {did}: {said}{more}")
+            return JiemiError(
+                "RepositoryAccessDenied",
+                f"{self._location.authority} {did}: it wants credentials, and {_CREDENTIALS} gives none",
+                mend
+                or f"Put a token that may read the repository into {_CREDENTIALS}.token (and a user name into "
+                "username, where the host asks for one).",
+            )
+        return JiemiError(
+            "RepositoryAccessDenied",
+            f"{self._location.authority} {did}: {_CREDENTIALS} refused",
+            mend
+            or f"Correct {_CREDENTIALS}.username and token: the token may have expired, or not be let read this "
+            "repository.",
+        )
 
     def _begin_of(self, response: urllib3.BaseHTTPResponse) -> bytes:
         """The begin of a refusal's body, where it says that it has one; as far as it can be had."""
@@ -391,6 +430,8 @@ class _LocalClient(LocalGitClient):
 _TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: ([0-9]{3})\b")
 """http.client's own words (`HTTPConnection._tunnel`)."""
 
+_PORT_LIKE = re.compile(r"([0-9]{1,5})/(.+)")
+
 _NOT_FOUND = ("not found", "not exported", "does not appear to be a git repository", "does not exist", "no such")
 _DENIED = ("permission denied", "access denied", "authentication", "could not read from remote", "forbidden")
 _NO_REVISION = ("not our ref", "unadvertised object", "no such object", "upload-pack: not", " not valid")
@@ -411,8 +452,32 @@ def no_git_server(location: Location, detail: str) -> JiemiError:
     log.warning("no_git_server", host=host, port=location.port, detail=detail)
     return JiemiError(
         "HostUnreachable",
-        f"no git server answers at {host}:{location.port}: its name is unknown, it is down or too slow, its port is "
-        "closed or filtered, or what answers is no git server; Krapao's log says which",
+        f"{FIELD}: no git server answers at {host}:{location.port}: its name is unknown, it is down or too slow, its "
+        "port is closed or filtered, or what answers is no git server; Krapao's log says which",
+        port_remedy(location),
+    )
+
+
+def port_remedy(location: Location) -> str:
+    """What to do about user@host:2222/path, whose author may have meant a port; "" for any other location."""
+    found = _PORT_LIKE.match(location.path)
+    if location.scheme is not Scheme.SSH or found is None or not 0 < int(found[1]) < 65536:
+        return ""
+    user = f"{location.user}@" if location.user is not None else ""
+    return (
+        f"If {found[1]} is a port, write ssh://{user}{location.host}:{found[1]}/{found[2]}: in user@host:path all that "
+        "follows the colon is the path."
+    )
+
+
+def _certificate_remedy(why: str) -> str:
+    if "expired" in why or "not yet valid" in why:
+        return "Renew the host's certificate."
+    if "mismatch" in why or "doesn't match" in why or "not valid for" in why:
+        return f"Write the host's name in {FIELD} as its certificate has it."
+    return (
+        "Ask the operator to give Krapao the certificate of the authority that signed the host's "
+        "(`jiemi krapao --ca-bundle`)."
     )
 
 
@@ -432,7 +497,7 @@ def translating(
             raise
         raise told from error
     except NotGitRepository as error:
-        raise JiemiError("RepositoryNotFound", f"{host} has no git repository at {location.path}") from error
+        raise JiemiError("RepositoryNotFound", f"{FIELD}: {host} has no git repository at {location.path}") from error
     except Exception as error:
         # A host can drive dulwich into any exception (AssertionError, IndexError, zlib.error, struct.error …).
         found = (
@@ -480,7 +545,9 @@ def _classify(  # noqa: PLR0911 - a table in the order of certainty
             return each
         if isinstance(each, ssl.SSLCertVerificationError):
             why = each.verify_message
-            return JiemiError("TlsVerificationFailed", f"{host}: its certificate does not verify: {why}")
+            return JiemiError(
+                "TlsVerificationFailed", f"{host}: its certificate does not verify: {why}", _certificate_remedy(why)
+            )
     for each in chain:
         if isinstance(each, (socket.gaierror, urllib3.exceptions.NameResolutionError)):
             return JiemiError("HostUnreachable", f"{host}: the name is not known")
@@ -491,7 +558,11 @@ def _classify(  # noqa: PLR0911 - a table in the order of certainty
             return JiemiError("HostUnreachable", f"{host} did not answer within {timeout_seconds:g} s")
     refused = next(filter(None, (_TUNNEL_REFUSED.match(str(each)) for each in chain)), None)
     if refused is not None:
-        return JiemiError("HostUnreachable", f"{host}: the http proxy answered {refused[1]} to CONNECT")
+        return JiemiError(
+            "HostUnreachable",
+            f"{host}: the http proxy that Krapao uses answered {refused[1]} to CONNECT",
+            "Ask the operator of that proxy to let Krapao reach the host, or to leave it out (`--no-proxy`).",
+        )
     if any(isinstance(each, ssl.SSLError) for each in chain):
         return JiemiError("GitProtocolError", f"{host} does not speak TLS as it should")
     if any(isinstance(each, GitProtocolError) for each in chain):
@@ -509,10 +580,15 @@ def _classify_words(chain: list[BaseException], host: str, location: Location, s
     if any(phrase in words for phrase in _NO_REVISION):
         return JiemiError("RevisionNotFound", f"{host} no longer gives out the revision")
     if any(phrase in words for phrase in _NOT_FOUND):
-        problem = f"{host} has no repository at {location.path}, or not for this tenant"
-        return JiemiError("RepositoryNotFound", f"{problem}{shown}")
+        return JiemiError(
+            "RepositoryNotFound",
+            f"{FIELD}: {host} has no repository at {location.path}, or hides it from {_CREDENTIALS}{shown}",
+            port_remedy(location),
+        )
     if any(phrase in words for phrase in _DENIED):
-        return JiemiError("RepositoryAccessDenied", f"{host} refused access to {location.path}{shown}")
+        return JiemiError(
+            "RepositoryAccessDenied", f"{host} refused access to {location.path}{shown}", port_remedy(location)
+        )
     if shown:
         return JiemiError("GitProtocolError", f"{host} refuses for the moment{shown}")
     if any(isinstance(each, HangupException) for each in chain):

@@ -33,14 +33,14 @@ _LONG = re.compile(r"[A-Za-z0-9_+/=-]{20,}")
 _CUT = "…"
 
 _HINTS = (
-    ("saml sso", "authorize the token for the organization's single sign-on"),
-    ("single sign-on", "authorize the token for the organization's single sign-on"),
-    ("ip allow list", "the organization's IP allow list lacks the address that Krapao comes from"),
-    ("password authentication", "it takes an access token, and no password"),
-    ("account password", "it takes an access token, and no password"),
-    ("read_repository", "it wants an access token with the scope read_repository"),
-    ("app password", "it wants an API token, and no app password"),
-    ("tf400813", "the token's user may not use this organization"),
+    ("saml sso", "Authorize the token for the organization's single sign-on."),
+    ("single sign-on", "Authorize the token for the organization's single sign-on."),
+    ("ip allow list", "Have the address that Krapao comes from put on the organization's IP allow list."),
+    ("password authentication", "Give an access token in place of the password."),
+    ("account password", "Give an access token in place of the password."),
+    ("read_repository", "Give an access token with the scope read_repository."),
+    ("app password", "Give an API token in place of the app password."),
+    ("tf400813", "Let the token's user use this organization, or give another's token."),
 )
 """Words of GitHub, GitLab, Bitbucket and Azure DevOps when they refuse, and what mends it."""
 
@@ -75,7 +75,7 @@ def hint(body: bytes, host: str) -> str | None:
     said = body.decode("utf-8", "replace").lower()
     found = next((mend for phrase, mend in _HINTS if phrase in said), None)
     if found is None and host.startswith("git-codecommit."):
-        return "CodeCommit wants the HTTPS git credentials of an IAM user, username and password"
+        return "Give the HTTPS git credentials of an IAM user, user name and password, which CodeCommit wants."
     return found
 
 

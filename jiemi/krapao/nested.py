@@ -77,10 +77,11 @@ class Value:
 
     @property
     def way_out(self) -> str:
-        """For messages: what to do where the value is no such file."""
+        """What to do where the value is no such file; "" where nothing else can be done than with any file."""
         if not self.unless:
             return ""
-        return f"; if the text only tells of such a file, set {shown(self.unless[:-1])}: {self.unless[-1]}"
+        keep = f"{shown(self.unless[:-1])}: {self.unless[-1]}"
+        return f"Put the whole SOPS file there again; if the text only tells of such a file, set {keep}."
 
 
 @attrs.frozen
@@ -179,8 +180,10 @@ async def _named(place: str, opened: Awaitable[Decrypted], way_out: str = "") ->
     try:
         return await opened
     except JiemiError as error:
-        hint = way_out if error.failure.reason in _NO_FILE_OF_SOPS else ""
-        raise JiemiError(error.failure.reason, f"{place}: {error.failure.message}{hint}") from error
+        failure = error.failure.at(place)
+        if error.failure.reason in _NO_FILE_OF_SOPS and way_out:
+            failure = attrs.evolve(failure, own_remedy=way_out)
+        raise JiemiError.of(failure) from error
 
 
 def _concern(places: Sequence[NestedPlaces], document: SensitiveBytes) -> bool:
@@ -279,5 +282,7 @@ def _as_text(data: bytes, value: Value) -> str:
     except UnicodeDecodeError:
         pass  # its error would carry the data along
     raise JiemiError(
-        "UnknownFormat", f"{value.place}: it decrypts to what is no UTF-8 text: put the file as base64 under `data`"
+        "UnknownFormat",
+        f"{value.place}: it decrypts to what is no UTF-8 text",
+        "Put the SOPS file as base64 under `data`, not under `stringData`.",
     )

@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any
 
 from jiemi.core.ciphertext import ENCRYPTED, format_of_content, leads_to, shown
-from jiemi.core.documents import MAX_NODES, Format, parse_documents
+from jiemi.core.documents import ENDINGS_OF, MAX_NODES, Format, parse_documents
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.kubectl_yaml.stream import read_stream
 
@@ -86,7 +86,11 @@ def read_plain(
         _refuse_other_format(data, format)
     _refuse_where(_ENCRYPTED_SOMEWHERE.search(data) is not None)
     if format is Format.INI and not whole:
-        raise JiemiError("UnknownFormat", "a plain INI file can only be put whole under one key")
+        raise JiemiError(
+            "UnknownFormat",
+            "a plain INI file can only be put whole under one key",
+            "Give spec.target with the key that it is put under.",
+        )
     return ()
 
 
@@ -139,12 +143,25 @@ def _read_dotenv(data: bytes, whole: bool, max_documents: int) -> tuple[bytes, .
         if whole or line.startswith(b"#"):
             continue
         if not equals:
-            hint = ", but a carriage return: the file has Windows' line ends" if line == b"\r" else ""
-            raise JiemiError("UnknownFormat", f"line {number} of the file is neither NAME=VALUE nor a comment{hint}")
+            if line == b"\r":
+                raise JiemiError(
+                    "UnknownFormat",
+                    f"line {number} of the file is a carriage return: the file has line ends of Windows (CR LF)",
+                    "Give the file line ends of Unix (`dos2unix FILE`).",
+                )
+            raise JiemiError(
+                "UnknownFormat",
+                f"line {number} of the file is neither NAME=VALUE nor a comment",
+                "Write a value of several lines with \\n for each line break, and a comment with # before it.",
+            )
         if _no_utf8(line):
             raise JiemiError("UnknownFormat", f"line {number} of the file is not UTF-8 text")
         if name.decode() in found:
-            raise JiemiError("UnknownFormat", f"line {number} of the file gives a name for the second time")
+            raise JiemiError(
+                "UnknownFormat",
+                f"line {number} of the file gives a name for the second time",
+                "Take one of the two lines out.",
+            )
         found[name.decode()] = value.decode().replace("\\n", "\n")
     if whole:
         return ()
@@ -190,7 +207,11 @@ def _comments_in_texts(value: Any) -> int:
 def _refuse_where(holds_encrypted: bool, kept: Kept = ()) -> None:
     if holds_encrypted:
         way_out = "".join(f"; if the ciphertext itself is meant, set {shown(each[:-1])}: {each[-1]}" for each in kept)
-        raise JiemiError("NotEncrypted", f"it has encrypted values but no SOPS metadata: encrypt it again{way_out}")
+        raise JiemiError(
+            "NotEncrypted",
+            "it has encrypted values but no SOPS metadata",
+            f"Restore the `sops` block from the last good commit, or encrypt the values again{way_out}.",
+        )
 
 
 def _refuse_other_format(data: bytes, format: Format) -> None:
@@ -199,15 +220,24 @@ def _refuse_other_format(data: bytes, format: Format) -> None:
     if found not in (None, format):
         raise JiemiError(
             "NotEncrypted",
-            f"sops has encrypted it as {found.value}, but its name or spec.source.format tells {format.value}: state "
-            f"{found.value} in spec.source.format, or give the file the ending that tells it, in lower case",
+            f"sops has encrypted it as {found.value}, but its name or spec.source.format tells {format.value}"
+            if format is not Format.BINARY
+            else f"sops has encrypted it as {found.value}, but its name tells no format",
+            f"State {found.value} in spec.source.format"
+            + (
+                f", or give it an ending that tells it, in lower case ({' or '.join(ENDINGS_OF[found])})."
+                if found in ENDINGS_OF
+                else "."
+            ),
         )
 
 
 def _refuse_unless(holds_encrypted: bool) -> None:
     if not holds_encrypted:
         raise JiemiError(
-            "NotEncrypted", "it has `sops` at its top, but nothing in it is encrypted: encrypt it, or take that out"
+            "NotEncrypted",
+            "it has `sops` at its top, but nothing in it is encrypted",
+            "Take that block out, and encrypt the file with `sops encrypt --in-place FILE`.",
         )
 
 

@@ -209,8 +209,8 @@ def _answer(finished: Finished) -> tuple[list[Any], bytes]:
         raise JiemiError("InternalError", f"the program that reads files ended with status {finished.returncode}")
     answer: list[Any] = json.loads(header)
     if answer[0] == FAILED:
-        _, reason, message = answer
-        raise JiemiError(reason, message)
+        _, reason, message, remedy = answer
+        raise JiemiError(reason, message, remedy)
     return answer, rest
 
 

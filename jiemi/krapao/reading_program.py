@@ -35,7 +35,7 @@ def main() -> None:
             found = _read(*sys.argv[1:])
             answer = [ASK_SOPS] if found is None else [DOCUMENTS, *map(len, found)]
     except JiemiError as error:
-        answer = [FAILED, error.failure.reason, error.failure.message]
+        answer = [FAILED, error.failure.reason, error.failure.message, error.failure.own_remedy]
     except MemoryError:
         sys.exit(OUT_OF_MEMORY)
     output = sys.stdout.buffer

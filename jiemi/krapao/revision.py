@@ -14,7 +14,7 @@ from typing import Protocol
 from jiemi.core.errors import JiemiError
 from jiemi.core.globs import is_glob
 from jiemi.krapao.packs import BLOB, COMMIT, MAX_STRUCTURE_BYTES, TAG, TREE
-from jiemi.krapao.trees import Parts, Trees, split_path
+from jiemi.krapao.trees import Parts, Trees, split_path, too_many_files
 from jiemi.rpc.contract import FileEntry, FilesRequest
 
 _KIND_NAMES = {COMMIT: b"commit", TREE: b"tree", BLOB: b"blob", TAG: b"tag"}
@@ -98,7 +98,7 @@ def match_files(
     found = trees.look_up(paths, request.revision, or_glob=True)
     found |= trees.search(globs, request.exclude, max_entries=max_entries, max_files=max_files)
     if len(found) > max_files:
-        raise JiemiError("LimitExceeded", f"more than {max_files} files match")
+        raise too_many_files(max_files)
     return tuple(FileEntry(path, file.blob, file.config) for path, file in sorted(found.items()))
 
 

@@ -14,12 +14,14 @@ The nearest `.sops.yaml` above a file comes along with it.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import attrs
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.globs import Glob, Places
+from jiemi.core.near import near
 
 CONFIG = ".sops.yaml"
 MAX_CONFIG_DEPTH = 16
@@ -124,22 +126,46 @@ class Trees:
             mode, sha = entries.get(parts[here.depth], (0, ""))
             last = here.depth == len(parts) - 1
             if not mode:
-                told[path] = JiemiError("FileNotFound", f"{path}: not in revision {revision[:12]}")
+                told[path] = self._missing(path, parts, here.depth, raw, revision)
             elif last and mode in _REGULAR:
                 told[path] = Found(sha, config)
             elif last:
-                hint = f": write {path.rstrip('/')}/** for the files in it" if here.or_glob and mode == _FOLDER else ""
-                told[path] = JiemiError("NotAFile", f"{path}: {_KINDS.get(mode & _KIND, 'no regular file')}{hint}")
+                remedy = "Name a regular file in it."
+                if mode != _FOLDER:
+                    remedy = "Name the file itself that it stands for, or commit a regular file there."
+                elif here.or_glob:
+                    remedy = f"Name a file in it, or give spec.source.files {path.rstrip('/')}/** for all files in it."
+                told[path] = JiemiError("NotAFile", f"{path}: {_KINDS.get(mode & _KIND, 'no regular file')}", remedy)
             elif mode & _KIND == _FOLDER:
                 below.setdefault(sha, {})[path] = parts
             else:
+                folder = b"/".join(parts[: here.depth + 1]).decode()
                 told[path] = JiemiError(
-                    "FileNotFound", f"{path}: not in revision {revision[:12]}: a folder in it is none there"
+                    "FileNotFound", f"{path}: not in revision {revision[:12]}: {folder} is no folder there"
                 )
         left += [
             attrs.evolve(here, sha=sha, depth=here.depth + 1, paths=paths, config=config)
             for sha, paths in below.items()
         ]
+
+    def _missing(self, path: str, parts: Parts, depth: int, raw: bytes, revision: str) -> JiemiError:
+        """For a path of which this folder has not the next part; names what it has that is much like it."""
+        wanted, folder = parts[depth].decode(), b"/".join(parts[:depth]).decode()
+        is_last = depth == len(parts) - 1
+        names: list[str] = []
+        with contextlib.suppress(JiemiError):
+            for name, mode, _ in self._entries(raw, path):
+                if (text := _usable(name)) is not None and (mode in _REGULAR if is_last else mode & _KIND == _FOLDER):
+                    names.append(text)
+        found = [f"{folder}/{name}" if folder else name for name in near(wanted, names)]
+        below = (
+            "" if is_last else f": there is no folder {folder}/{wanted}" if folder else f": there is no folder {wanted}"
+        )
+        told = f"{path}: not in revision {revision[:12]}{below}"
+        if not found:
+            return JiemiError("FileNotFound", told)
+        there = f"there is {found[0]}" if len(found) == 1 else f"there are {', '.join(found)}"
+        return JiemiError("FileNotFound", f"{told}; {there}")
 
     def search(
         self, globs: Iterable[str], exclude: Iterable[str], *, max_entries: int, max_files: int
@@ -298,8 +324,8 @@ class _Search:
         if self._looked_at > self.max_entries:
             raise JiemiError(
                 "LimitExceeded",
-                f"the globs lead into folders of more than {self.max_entries} entries: begin them with narrower "
-                "folders, or exclude some",
+                f"the globs lead into folders of more than {self.max_entries} entries",
+                "Begin the globs with narrower folders, or exclude some (spec.source.exclude).",
             )
 
     def compare(self, count: int) -> bool:
@@ -308,8 +334,8 @@ class _Search:
         if self._compared > _MAX_COMPARISONS:
             raise JiemiError(
                 "LimitExceeded",
-                f"names times globs are more than {_MAX_COMPARISONS}: give fewer globs, or begin them with narrower "
-                "folders",
+                f"names times globs are more than {_MAX_COMPARISONS}",
+                "Give fewer globs, or begin them with narrower folders.",
             )
         if self._compared < self._checked + _CHECK_EVERY:
             return False
@@ -319,7 +345,16 @@ class _Search:
     def take(self, path: str, file: Found) -> None:
         self.found[path] = file
         if len(self.found) > self.max_files:
-            raise JiemiError("LimitExceeded", f"more than {self.max_files} files match")
+            raise too_many_files(self.max_files)
+
+
+def too_many_files(most: int) -> JiemiError:
+    """For globs that take more files than one Decryptor may have."""
+    return JiemiError(
+        "LimitExceeded",
+        f"more than {most} files match",
+        "Give narrower globs, or exclude some files; several Decryptors may share a repository.",
+    )
 
 
 def _usable(name: bytes) -> str | None:
@@ -339,13 +374,25 @@ def split_path(path: str) -> Parts:
         JiemiError: FileNotFound for what can be no path.
     """
     if "\0" in path or "\\" in path or any("\ud800" <= char <= "\udfff" for char in path):
-        raise JiemiError("FileNotFound", "the path holds a backslash, a NUL or half a character; write it with / only")
+        raise JiemiError(
+            "FileNotFound",
+            f"{path}: holds a backslash, a NUL or half a character",
+            "Write the path with / between its parts.",
+        )
     if path.startswith("/"):
-        raise JiemiError("FileNotFound", f"{path}: begins with /, but paths count from the repository's root")
+        raise JiemiError(
+            "FileNotFound",
+            f"{path}: begins with /, but paths count from the repository's root",
+            f"Write it without that: {path.lstrip('/') or 'FOLDER/FILE'}.",
+        )
     parts: list[str] = []
     for part in path.split("/"):
         if part == ".." and not parts:
-            raise JiemiError("FileNotFound", f"{path}: leads out of the repository")
+            raise JiemiError(
+                "FileNotFound",
+                f"{path}: leads out of the repository",
+                "Write the path from the repository's root, with no .. at its beginning.",
+            )
         if part == "..":
             parts.pop()
         elif part not in ("", "."):

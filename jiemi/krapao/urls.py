@@ -100,7 +100,10 @@ def parse_url(text: str, *, allow_file: bool = False) -> Location:
     if len(text) > MAX_URL_CHARACTERS:
         _refuse(f"is longer than {MAX_URL_CHARACTERS} characters")
     if not all("!" <= char <= "~" for char in text) or "\\" in text:
-        _refuse("holds a space, a control character, a backslash or a character beyond ASCII; encode it as %XX")
+        _refuse(
+            "holds a space, a control character, a backslash or a character beyond ASCII",
+            "Take a space or line break at its ends out, and encode such a character within it as %XX.",
+        )
     scheme = _SCHEME.match(text)
     if scheme is None:
         return _parse_short(text)
@@ -108,10 +111,12 @@ def parse_url(text: str, *, allow_file: bool = False) -> Location:
         kind = Scheme(scheme.group(1).lower())
     except ValueError:
         raise JiemiError(
-            "SchemeNotAllowed", f"{FIELD}: the scheme is none of https, http, ssh, git and user@host:path"
+            "SchemeNotAllowed",
+            f"{FIELD}: its scheme is none that Krapao speaks",
+            "Use https://, http://, ssh://, git:// or user@host:path.",
         ) from None
     if kind is Scheme.FILE and not allow_file:
-        raise JiemiError("SchemeNotAllowed", f"{FIELD}: file:// needs `jiemi krapao --allow-file-urls`")
+        raise file_url_refused()
     return _parse_long(kind, text)
 
 
@@ -121,20 +126,30 @@ def _parse_long(kind: Scheme, text: str) -> Location:
         port = parts.port
         host = (parts.hostname or "").lower()
     except ValueError:
-        _refuse("has a host or port that can't be read")
+        _refuse(
+            "has a host or port that can't be read",
+            "Write it as https://HOST/PATH or ssh://USER@HOST:PORT/PATH; a port is a number below 65536.",
+        )
     if "?" in text or "#" in text:
-        _refuse("has a query or a fragment, which a repository's address has not")
+        _refuse(
+            "has a query or a fragment, which a repository's address has not",
+            "Leave out what begins with ? or #; a branch or tag goes into spec.source.repository.ref.",
+        )
     userinfo, at, _ = parts.netloc.rpartition("@")
     if at and (kind is not Scheme.SSH or ":" in userinfo):
-        field = "credentials.ssh" if kind is Scheme.SSH else "credentials.username and credentials.token"
-        _refuse(f"holds a user name or password; put them into spec.source.repository.{field}")
+        field = "credentials.ssh" if kind is Scheme.SSH else "credentials.token (and username)"
+        _refuse(
+            "holds a user name or password",
+            f"Take it out of the URL, and put it into a Secret that spec.source.repository.{field} names; if it is in "
+            "use, replace it, because whoever may read the Decryptor has seen it.",
+        )
     path = _check_path(unquote(parts.path, errors="surrogateescape"))
     if kind is Scheme.FILE:
         if parts.netloc not in ("", "localhost"):
-            _refuse("names a host: a file URL has three slashes, file:///path")
+            _refuse("is a file URL that names a host", "Write it with three slashes: file:///path.")
         return Location(kind, "", 0, _normal_path(path))
     if parts.netloc.endswith(":") or port == 0:
-        _refuse("has no port after its colon")
+        _refuse("has no port after its colon", "Write the port's number there, or leave the colon out.")
     return Location(
         kind,
         _check_host(host),
@@ -147,7 +162,10 @@ def _parse_long(kind: Scheme, text: str) -> Location:
 def _parse_short(text: str) -> Location:
     match = _SHORT.fullmatch(text)
     if match is None:
-        _refuse("is no URL: it begins with no scheme:// and is not user@host:path")
+        _refuse(
+            "is no URL: it begins with no scheme:// and is not user@host:path",
+            "Begin it with https:// (or ssh://, http://, git://), or write user@host:path.",
+        )
     user = match["user"]
     host = match["host"].strip("[]").lower()
     path = _check_path(match["path"])
@@ -167,7 +185,10 @@ def _check_host(host: str) -> str:
     if not _HOST.fullmatch(host) or ".." in host:
         _refuse("has a host that is no host name")
     if not is_plain_host(host):
-        _refuse("has a number as host that not every program reads as the same address; write it as 192.0.2.1")
+        _refuse(
+            "has a number as host that not every program reads as the same address",
+            "Write the address in full, as 192.0.2.1, or the host's name.",
+        )
     return host
 
 
@@ -182,11 +203,11 @@ def _check_path(path: str) -> str:
     """The path, where it is one of a repository on a host: it will be quoted, but needs none of what is refused
     here."""
     if not path.strip("/"):
-        _refuse("has no path")
+        _refuse("has no path", "Add the repository's path: https://HOST/OWNER/REPOSITORY.")
     if any(char < " " or "\x7f" <= char <= "\x9f" or "\ud800" <= char <= "\udfff" for char in path):
         _refuse("has a control character in its path")
     if ".." in path.split("/"):
-        _refuse("has .. in its path")
+        _refuse("has .. in its path", "Write the path without it.")
     return path
 
 
@@ -210,5 +231,14 @@ def _normal_path(path: str) -> str:
     return begin + "/".join(named)
 
 
-def _refuse(what: str) -> NoReturn:
-    raise JiemiError("InvalidUrl", f"{FIELD} {what}")
+def file_url_refused() -> JiemiError:
+    """For a file:// URL where they are not allowed."""
+    return JiemiError(
+        "SchemeNotAllowed",
+        f"{FIELD}: this Krapao follows no file:// URLs",
+        "Use the address of a git host; the operator may allow file:// with `jiemi krapao --allow-file-urls`.",
+    )
+
+
+def _refuse(what: str, remedy: str = "") -> NoReturn:
+    raise JiemiError("InvalidUrl", f"{FIELD} {what}", remedy)

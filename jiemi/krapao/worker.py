@@ -40,7 +40,6 @@ T = TypeVar("T")
 
 log = structlog.get_logger("jiemi.krapao")
 
-_FILE_FIELD = "spec.source.fileToDecrypt"
 _GLOBS_FIELD = "spec.source.files"
 _COMMIT_FIELD = "spec.source.repository.ref.commit"
 _SOPS_FIELD = "spec.source.sopsPath"
@@ -128,9 +127,7 @@ class Worker:
         try:
             found = await self._store.advertised(ref, flight.askers, on_begin=flight.begin)
         except JiemiError as error:
-            self._log.warning(
-                "listing_failed", ref=str(ref), reason=error.failure.reason, message=error.failure.message
-            )
+            self._log.warning("listing_failed", ref=str(ref), reason=error.failure.reason, message=error.failure.text)
             raise
         began = flight.began_at if flight.began_at is not None else trio.current_time()
         self._let_in_at = max(began, self._let_in_at or began)
@@ -169,12 +166,10 @@ class Worker:
         except JiemiError as error:
             failure = error.failure
             self._log.warning(
-                "files_failed", revision=request.revision[:64], reason=failure.reason, message=failure.message
+                "files_failed", revision=request.revision[:64], reason=failure.reason, message=failure.text
             )
-            if failure.reason in ("FileNotFound", "NotAFile"):
-                raise JiemiError(failure.reason, f"{_FILE_FIELD}: {failure.message}") from error
             if failure.reason == "LimitExceeded":
-                raise JiemiError(failure.reason, f"{_GLOBS_FIELD}: {failure.message}") from error
+                raise JiemiError.of(failure.at(_GLOBS_FIELD)) from error
             raise
         self._log.debug(
             "files",
@@ -195,7 +190,7 @@ class Worker:
                 revision=request.revision[:64],
                 path=request.path[:256],
                 reason=error.failure.reason,
-                message=error.failure.message,
+                message=error.failure.text,
             )
             raise
         self._log.info(
@@ -211,14 +206,14 @@ class Worker:
 
     async def _render_quietly(self, ref: Ref, request: RenderRequest, askers: Askers) -> Rendered:
         wanted = await self._allowed(ref, request.revision, askers)
-        data = await self._read(ref, wanted, request.path, _FILE_FIELD, askers)
+        data = await self._read(ref, wanted, request.path, None, askers)
         config = await self._read_config(ref, wanted, request, askers)
         try:
             return await self._open(data, config, request, askers)
         except JiemiError as error:
             if error.failure.reason in NOT_ABOUT_THE_FILE:
                 raise
-            raise JiemiError(error.failure.reason, f"{request.path}: {error.failure.message}") from error
+            raise JiemiError.of(error.failure.at(request.path)) from error
 
     async def _open(self, data: bytes, config: bytes | None, request: RenderRequest, askers: Askers) -> Rendered:
         """What a file comes to."""
@@ -255,7 +250,7 @@ class Worker:
             raise JiemiError("RevisionNotFound", f"the host has not named revision {revision[:12]} for the {ref}")
         return known
 
-    async def _read(self, ref: Ref, wanted: Advertised, path: str, field: str, askers: Askers) -> bytes:
+    async def _read(self, ref: Ref, wanted: Advertised, path: str, field: str | None, askers: Askers) -> bytes:
         limit = self._settings.max_file_bytes
 
         async def read() -> bytes:
@@ -264,8 +259,8 @@ class Worker:
         try:
             return await self._at(ref, wanted, read, askers)
         except JiemiError as error:
-            if error.failure.reason in ("FileNotFound", "NotAFile"):
-                raise JiemiError(error.failure.reason, f"{field}: {error.failure.message}") from error
+            if field is not None and error.failure.reason in ("FileNotFound", "NotAFile"):
+                raise JiemiError.of(error.failure.at(field)) from error
             raise
 
     async def _at(self, ref: Ref, wanted: Advertised, read: Callable[[], Awaitable[T]], askers: Askers) -> T:
@@ -292,18 +287,23 @@ def _is_young_enough(max_age_seconds: float) -> Callable[[Flight], bool]:
 
 
 def _commit_not_found(commit: str, error: JiemiError) -> JiemiError:
-    why = (
-        "it is not in the repository, or the host gives only tips of branches"
-        if error.failure.reason == "RevisionNotFound"
-        else "it is a tag, a folder or a file"
-    )
-    return JiemiError("RefNotFound", f"{_COMMIT_FIELD}: the host does not give commit {commit}: {why}")
+    if error.failure.reason == "RevisionNotFound":
+        why = "it is not in the repository, or the host gives only tips of branches"
+        remedy = "Push the commit, or a branch or tag that names it; and correct `ref.commit` where it is another."
+    else:
+        why = "it is a tag, a folder or a file"
+        remedy = "Put the hash of a commit there (`git rev-parse TAG^{commit}`), or name the tag in `ref.tag`."
+    return JiemiError("RefNotFound", f"{_COMMIT_FIELD}: the host does not give commit {commit}: {why}", remedy)
 
 
 def _check_ref(ref: Ref) -> None:
     """Refuse what git-check-ref-format(1) does not take as a name; such a ref can't be."""
     if ref.commit is not None and not is_revision(ref.commit):
-        raise JiemiError("RefNotFound", f"{_COMMIT_FIELD} is no full commit hash")
+        raise JiemiError(
+            "RefNotFound",
+            f"{_COMMIT_FIELD} is no full commit hash",
+            "Give all 40 (or 64) characters of the hash, as `git rev-parse` prints it.",
+        )
     name = ref.branch if ref.branch is not None else ref.tag
     if name is None:
         return
@@ -317,4 +317,8 @@ def _check_ref(ref: Ref) -> None:
     )
     if bad:
         kind = "branch" if ref.branch is not None else "tag"
-        raise JiemiError("RefNotFound", f"spec.source.repository.ref.{kind} is no name that git takes")
+        raise JiemiError(
+            "RefNotFound",
+            f"spec.source.repository.ref.{kind} is no name that git takes",
+            f"Write the {kind}'s name as `git {kind} --list` does, without refs/ before it.",
+        )

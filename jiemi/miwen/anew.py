@@ -101,7 +101,9 @@ class Remaker:
         # Looked at once also where no time is left: most are gone at once.
         if not (await is_gone() or await self.gone.until(is_gone)):
             raise JiemiError(
-                "FieldImmutable", f"{ref.label} is deleted to be made anew, but not gone: finalizers hold it"
+                "FieldImmutable",
+                f"{ref.label} is deleted to be made anew, but not gone: finalizers hold it",
+                "Look at what its metadata.finalizers wait for; it is made as soon as it is gone.",
             ) from why
         return True
 
@@ -171,28 +173,31 @@ class Remaker:
         """
         if self.is_forced and refusal is not None:
             text = f"spec.force does not delete {ref.label}, for it could not be made anew: {refusal.failure.message}"
-            raise JiemiError(refusal.failure.reason, text) from refusal
+            raise JiemiError(refusal.failure.reason, text, refusal.failure.own_remedy) from refusal
         if refusal is not None:
             said = refusal.failure.message
-            text = f"put the old value back; spec.force would not help, for it could not be made anew: {said}"
-            raise JiemiError("FieldImmutable", f"{_in_the_way(why)}: {text}") from why
+            text = f"{_in_the_way(why)}; spec.force would not help, for it could not be made anew: {said}"
+            raise JiemiError("FieldImmutable", text, "Put the old value back.") from why
         if not self.is_forced:
-            text = "put the old value back, or set spec.force to have the object deleted and made anew"
-            raise JiemiError("FieldImmutable", f"{_in_the_way(why)}: {text}") from why
+            raise JiemiError(
+                "FieldImmutable",
+                _in_the_way(why),
+                "Put the old value back, or set spec.force to have the object deleted and made anew.",
+            ) from why
 
     def _require_ours(self, metadata: JsonObject, ref: ObjectRef, before: InventoryEntry | None, problem: str) -> None:
         """Raises JiemiError: FieldImmutable, the object is none that may be deleted."""
         if ref.kind in _NEVER_REPLACED:
             raise JiemiError(
                 "FieldImmutable",
-                f"{problem}, and spec.force does not delete a {ref.kind}: put the old value back, or describe one of "
-                "another name",
+                f"{problem}, and spec.force does not delete a {ref.kind}",
+                "Put the old value back, or describe one of another name.",
             )
         if (metadata.get("annotations") or {}).get(PRUNE_ANNOTATION) == "disabled":
             raise JiemiError(
                 "FieldImmutable",
-                f"{problem}, and spec.force does not delete what is annotated {PRUNE_ANNOTATION}: disabled. Put the "
-                "old value back, or delete the object yourself",
+                f"{problem}, and spec.force does not delete what is annotated {PRUNE_ANNOTATION}: disabled",
+                "Put the old value back, or delete the object yourself.",
             )
         owner = Owner.in_labels(metadata.get("labels"))
         # An entry without fields is of an object that was only tried. One with fields may be forged in a status, so the
@@ -203,8 +208,8 @@ class Remaker:
             whose = f"is Decryptor {owner}'s by its labels" if owner is not None else "was never applied by Jiemi"
             raise JiemiError(
                 "FieldImmutable",
-                f"{problem}. It {whose}, so spec.force does not delete it: delete it yourself, or describe it with "
-                "these fields as they are",
+                f"{problem}. It {whose}, so spec.force does not delete it",
+                "Delete it yourself, or describe it in git with these fields as they are.",
             )
 
     async def _rehearse(self, manifest: Manifest, ref: ObjectRef) -> JiemiError | None:
@@ -243,7 +248,9 @@ class Remaker:
             problem = f"{ref.label} is to have a cluster IP of its own choice, and "
             if await self.objects.resource(*_ADDRESS) is None:
                 raise JiemiError(
-                    "FieldImmutable", f"{problem}the cluster does not tell if it is free: delete it yourself"
+                    "FieldImmutable",
+                    f"{problem}the cluster does not tell if it is free",
+                    "Delete the Service yourself.",
                 )
             if await self.objects.get_metadata(ObjectRef(*_ADDRESS, "", address)) is not None:
                 raise JiemiError("ApplyRejected", f"{problem}another has it (spec.clusterIP)")
@@ -275,7 +282,9 @@ def _unknown(why: JiemiError, cause: JiemiError) -> JiemiError:
     """For a refusal of which can't be told whether the live object is why."""
     said = cause.failure.message
     return JiemiError(
-        why.failure.reason, f"{why.failure.message}. Whether the live object stands in the way can't be told: {said}"
+        why.failure.reason,
+        f"{why.failure.message}. Whether the live object stands in the way can't be told: {said}",
+        why.failure.own_remedy,
     )
 
 
@@ -284,7 +293,7 @@ def _renamed(error: JiemiError, name: str, as_: str) -> JiemiError:
     message = error.failure.message.replace(name, as_)
     if isinstance(error, FieldsRejected):
         return error.saying(message)
-    return JiemiError(error.failure.reason, message)
+    return JiemiError(error.failure.reason, message, error.failure.own_remedy)
 
 
 def not_made(ref: ObjectRef, why: JiemiError) -> JiemiError:
@@ -292,6 +301,7 @@ def not_made(ref: ObjectRef, why: JiemiError) -> JiemiError:
     return JiemiError(
         why.failure.reason,
         f"{ref.label} was deleted to be made anew (spec.force), and now is not there: {why.failure.message}",
+        why.failure.own_remedy,
     )
 
 

@@ -17,7 +17,7 @@ import trio
 from jiemi.core.decryptor import DecryptorSpec
 from jiemi.core.decryptor_status import InventoryEntry
 from jiemi.core.drift import strange_keys
-from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.errors import NO_ANSWER, Failure, JiemiError
 from jiemi.core.inventory import applied_entry
 from jiemi.core.manifests import (
     STAGES,
@@ -165,7 +165,7 @@ class Applier:
                     raise errors.kind_unknown(manifest.api_version, manifest.kind)
                 whole = self._adjusted(manifest, namespaced=namespaced)
             except JiemiError as error:
-                if error.failure.reason == "ClusterUnavailable":
+                if error.failure.reason in NO_ANSWER:
                     # An API that another server answers for may be away while all else is there.
                     away[manifest.api_version] = error
                     if len(away) > _MAX_AWAY:
@@ -203,7 +203,7 @@ class Applier:
             try:
                 await self.would_be(each, wanted, before)
             except JiemiError as error:
-                if error.failure.reason == "ClusterUnavailable":
+                if error.failure.reason in NO_ANSWER:
                     raise
                 refused.append(Refused(each.ref, each.manifest.file, error.failure))
 
@@ -279,9 +279,7 @@ class Applier:
 
     async def _apply_one(self, each: Resolved, before: InventoryEntry | None, done: Applied, remaker: Remaker) -> None:
         self._require_wanted()
-        lost = next(
-            (refused.failure for refused in done.refused if refused.failure.reason == "ClusterUnavailable"), None
-        )
+        lost = next((refused.failure for refused in done.refused if refused.failure.reason in NO_ANSWER), None)
         if lost is not None:
             # Each would wait as long as the first did.
             done.refused.append(Refused(each.ref, each.manifest.file, lost))

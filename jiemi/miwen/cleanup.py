@@ -106,10 +106,7 @@ class Cleanup:
         if not stay:
             return
         if self._seconds_left(since) > 0 and failure is not None:
-            raise JiemiError(
-                failure.reason,
-                f"deleting this Decryptor: {len(stay)} objects are not deleted yet, the first: {failure.message}",
-            )
+            raise JiemiError.of(failure.at(f"deleting this Decryptor: {_are_not_deleted(len(stay))}"))
         names = ", ".join(ref_of(each).label for each in stay[:_MAX_SHOWN])
         why = f"the first can't be deleted: {failure}" if failure is not None else "it took too long"
         turn.note(
@@ -145,3 +142,7 @@ class Cleanup:
             return CLEANUP_SECONDS - (self.now() - datetime.datetime.fromisoformat(since or "")).total_seconds()
         except (ValueError, TypeError):
             return 0.0
+
+
+def _are_not_deleted(number: int) -> str:
+    return "an object is not deleted yet" if number == 1 else f"{number} objects are not deleted yet, the first"

@@ -108,7 +108,11 @@ class Corrector:
                 verified[file] = await self._revision_of(file)
             revision = verified[file]
         if not is_revision(revision):
-            raise JiemiError("DeployedVersionGone", f"it is not known by which revision {path} was deployed")
+            raise JiemiError(
+                "DeployedVersionGone",
+                f"it is not known by which revision {path} was deployed",
+                "Commit a version of that file that can be applied.",
+            )
         return _Place(revision, path)
 
     async def _revision_of(self, file: FileStatus) -> str:
@@ -139,6 +143,7 @@ class Corrector:
                 raise JiemiError(
                     "DeployedVersionGone",
                     f"it is deployed as of revision {revision[:SHORT_REVISION]}, which the host does not give any more",
+                    "Commit a version of its file that can be applied, or push that commit again under a tag.",
                 ) from error
 
     async def _correct_in(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 from collections.abc import Iterable, Mapping, MutableMapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from jiemi.core.credential_limits import MAX_PRIVATE_KEYS, limit_bytes, require_
 from jiemi.core.decryptor import Decryptor, DecryptorSpec, credential_values
 from jiemi.core.errors import JiemiError
 from jiemi.core.fields import json_name
+from jiemi.core.near import some_of
 from jiemi.core.patterns import matches
 from jiemi.core.pgp_armor import armored
 from jiemi.core.provider import AgeProvider, CredentialValue, PgpProvider, VaultProvider
@@ -58,6 +60,7 @@ class CredentialReader:
                     self._patterns.append((value.secret_name, value.key, limit_bytes(at)))
                 self._most[which] = max(self._most.get(which, 0), limit_bytes(at))
         self._secrets: dict[str, dict[str, _Found]] = {}
+        self._keys: dict[str, tuple[str, ...]] = {}
 
     async def read(self, value: CredentialValue, at: str) -> SensitiveText:
         """The text of one value.
@@ -72,7 +75,9 @@ class CredentialReader:
         """
         if value.literal is not None:
             if not value.literal.reveal().strip():
-                raise JiemiError("InvalidSpec", f"the value is empty @ {at}.literal")
+                raise JiemiError(
+                    "InvalidSpec", f"the value is empty @ {at}.literal", "Put the credential there, or name a Secret."
+                )
             return value.literal
         if value.secret_name is None or value.key is None:
             raise JiemiError("InvalidSpec", f"give either literal, or secretName together with key @ {at}")
@@ -89,12 +94,14 @@ class CredentialReader:
         name = value.secret_name
         keys = [value.key]
         if _is_pattern(value, at):
-            there = await self._secret(name, at)
-            keys = sorted(key for key in there if matches(key, value.key))
+            keys = sorted(key for key in await self._secret(name, at) if matches(key, value.key))
             if not keys:
+                there = self._keys.get(name, ())
                 raise JiemiError(
                     "SecretKeyNotFound",
-                    f"no key of Secret {self._namespace}/{name} matches {value.key!r}, which {at}.key names",
+                    f"no key of Secret {self._namespace}/{name} matches {value.key!r}, which {at}.key names; it has "
+                    + (f"the keys {some_of(value.key, there)}" if there else "no keys at all"),
+                    f"Correct {at}.key, or add such a key to the Secret.",
                 )
         return [
             (f"{at} (key {key!r} of Secret {self._namespace}/{name})", await self._value(name, key, at)) for key in keys
@@ -109,17 +116,40 @@ class CredentialReader:
         secret = await self._secret(name, at)
         where = f"key {key!r} of Secret {self._namespace}/{name}, which {at} names"
         if key not in secret:
-            hint = "; only the list privateKeys takes a key with *" if "*" in key else ""
-            raise JiemiError("SecretKeyNotFound", f"there is no {where}{hint}")
+            raise self._no_such_key(name, key, at)
         found = secret[key]
         size = found if isinstance(found, int) else size_bytes(found) if found is not None else 0
         if size > limit_bytes(at):
-            raise JiemiError("CredentialTooLarge", f"{size} bytes, of {limit_bytes(at)} at most, are in {where}")
+            raise JiemiError(
+                "CredentialTooLarge",
+                f"{size} bytes, of {limit_bytes(at)} at most, are in {where}",
+                "Put the credential alone under that key.",
+            )
         if found is None or isinstance(found, int):
-            raise JiemiError("SecretValueEmpty", f"no text (UTF-8) is in {where}")
+            raise JiemiError(
+                "SecretValueEmpty", f"no text (UTF-8) is in {where}", "Put the credential there as text, not as bytes."
+            )
         if not found.reveal().strip():
             raise JiemiError("SecretValueEmpty", f"nothing is in {where}")
         return found
+
+    def _no_such_key(self, name: str, key: str, at: str) -> JiemiError:
+        keys = self._keys.get(name, ())
+        if "*" in key:
+            return JiemiError(
+                "SecretKeyNotFound",
+                f"Secret {self._namespace}/{name} has no key {key!r}, which {at}.key names",
+                "Name one key: only the list privateKeys of age and pgp takes a key with *.",
+            )
+        told = f"Secret {self._namespace}/{name} has no key {key!r}, which {at}.key names"
+        if not keys:
+            return JiemiError(
+                "SecretKeyNotFound", f"{told}; it has no keys at all", "Put the credential under that key."
+            )
+        there = f"the keys {some_of(key, keys)}" if len(keys) > 1 else f"the key {keys[0]}"
+        return JiemiError(
+            "SecretKeyNotFound", f"{told}; it has {there}", f"Correct {at}.key, or add the key to the Secret."
+        )
 
     async def _read_secret(self, name: str, at: str) -> dict[str, _Found]:
         try:
@@ -127,15 +157,20 @@ class CredentialReader:
         except JiemiError as error:
             if error.failure.reason != "SecretNotFound":
                 raise
-            message = f"there is no Secret {self._namespace}/{name}, which {at}.secretName names"
-            raise JiemiError("SecretNotFound", message) from error
+            raise JiemiError(
+                "SecretNotFound",
+                f"there is no Secret {self._namespace}/{name}, which {at}.secretName names",
+                f"Create it in namespace {self._namespace} (Secrets of other namespaces are not read), or correct "
+                "`secretName`.",
+            ) from error
         metadata = secret.get("metadata")
         version = metadata.get("resourceVersion") if isinstance(metadata, Mapping) else None
         if isinstance(version, str):
             self._versions[name] = version
         data = secret.get("data")
         if not isinstance(data, Mapping):
-            return {}
+            data = {}
+        self._keys[name] = some_keys(data)
         most = {key: each for (of, key), each in self._most.items() if of == name and key in data}
         for of, pattern, limit in self._patterns:
             for key in data if of == name else ():
@@ -150,6 +185,15 @@ _LISTS = ("spec.provider.age.privateKeys[", "spec.provider.pgp.privateKeys[")
 def _is_pattern(value: CredentialValue, at: str) -> bool:
     """Whether a value stands for several keys of a Secret. A key of a Secret has no * itself."""
     return value.key is not None and "*" in value.key and at.startswith(_LISTS)
+
+
+_MOST_KEYS = 100
+"""How many keys of a Secret are kept to name those that are like one that it has not."""
+
+
+def some_keys(data: Mapping[str, object]) -> tuple[str, ...]:
+    """Names of the keys of a Secret, as many as are worth to be compared."""
+    return tuple(itertools.islice((str(key) for key in data), _MOST_KEYS))
 
 
 _Found = SensitiveText | int | None

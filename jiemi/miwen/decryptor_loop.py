@@ -17,7 +17,7 @@ from jiemi.core.decryptor import Decryptor, DecryptorSpec, ObjectMeta
 from jiemi.core.decryptor_status import DecryptorStatus
 from jiemi.core.drift import Observation, is_newer
 from jiemi.core.durations import duration_seconds
-from jiemi.core.errors import Failure, JiemiError, Kind
+from jiemi.core.errors import REASONS, Failure, JiemiError, Kind
 from jiemi.core.inventory import by_key, ref_of
 from jiemi.core.schedule import next_delay_seconds
 from jiemi.core.status import PLANNED, SHORT_REVISION, after_failure, blank, condition, is_ready
@@ -132,7 +132,7 @@ class DecryptorLoop:
             settle()
             self._tell(decryptor, tick, before=told, said=said)
             if tick.decided and tick.status is not None:
-                told, said = tick.status, tick.failure
+                told, said = tick.status, _told(tick.failure)
             status = tick.status or status
             unwritten = await self._write(writer, tick.status, told_refusal)
             told_refusal = unwritten
@@ -219,7 +219,7 @@ class DecryptorLoop:
         those two fields of the status that users look at, with the rest as it is stored."""
         meta = writer.decryptor.meta
         self.events.record(
-            meta, type="Warning", reason=failure.reason, action="WriteStatus", note=failure.message, transition=True
+            meta, type="Warning", reason=failure.reason, action="WriteStatus", note=failure.text, transition=True
         )
         told = after_failure(
             blank(status.current.file_to_decrypt) if writer.written is None else status,
@@ -233,7 +233,7 @@ class DecryptorLoop:
         except JiemiError as error:
             _log.error("refusal-not-written", namespace=meta.namespace, name=meta.name, failure=str(error))
 
-    def _tell(self, decryptor: Decryptor, tick: Tick, *, before: DecryptorStatus | None, said: Failure | None) -> None:
+    def _tell(self, decryptor: Decryptor, tick: Tick, *, before: DecryptorStatus | None, said: _Told | None) -> None:
         """Log and tell in Events what is new: a deployment, another failure than the last, a recovery."""
         meta = decryptor.meta
         log = _log.bind(namespace=meta.namespace, name=meta.name)
@@ -262,17 +262,18 @@ class DecryptorLoop:
         if tick.status is None or not tick.decided:
             return
         if tick.failure is not None:
-            if tick.failure != said:
+            is_new = _told(tick.failure) != said
+            if is_new:
                 level = log.error if tick.failure.kind is Kind.STALLED else log.warning
-                level("not-in-sync", reason=tick.failure.reason, message=tick.failure.message)
+                level("not-in-sync", reason=tick.failure.reason, message=tick.failure.text)
             # A fight is told of each object.
-            if tick.failure != said and all(note.reason != tick.failure.reason for note in tick.notes):
+            if is_new and all(note.reason != tick.failure.reason for note in tick.notes):
                 self.events.record(
                     meta,
                     type="Warning",
                     reason=tick.failure.reason,
                     action="Reconcile",
-                    note=tick.failure.message,
+                    note=tick.failure.text,
                     transition=said is None,
                     reserve=Reserve.NEW,
                 )
@@ -322,15 +323,20 @@ def _progress(status: DecryptorStatus | None) -> Progress:
     return progress
 
 
-def _said(status: DecryptorStatus | None) -> Failure | None:
+_Told = tuple[str, str]
+"""A failure as it is told: its reason and its text."""
+
+
+def _told(failure: Failure | None) -> _Told | None:
+    return None if failure is None else (failure.reason, failure.text)
+
+
+def _said(status: DecryptorStatus | None) -> _Told | None:
     """The failure that a status tells."""
     ready = condition(status, "Ready")
-    if ready is None or ready.status != "False":
+    if ready is None or ready.status != "False" or ready.reason not in REASONS:
         return None
-    try:
-        return Failure(ready.reason, ready.message)
-    except ValueError:
-        return None  # a reason of another release
+    return ready.reason, ready.message
 
 
 def _deploys(before: DecryptorStatus | None, tick: Tick) -> bool:

@@ -25,7 +25,7 @@ from jiemi.core.decryptor_status import (
     ObjectFailure,
     SecretVersion,
 )
-from jiemi.core.errors import Failure, JiemiError, Kind
+from jiemi.core.errors import NO_ANSWER, Failure, JiemiError, Kind
 from jiemi.core.inventory import by_key, certain, entry_of, left, ordered, ref_of, require_room
 from jiemi.core.objects import ObjectKey, ObjectRef, Owner
 from jiemi.core.policy import PolicyRule, require_namespace
@@ -54,7 +54,7 @@ _OF_CONTENT = frozenset(
 """Why a file can't be rendered until it, its .sops.yaml, the spec or a key is another. All else may pass by itself: who
 runs a key service, for example, may let the credentials in."""
 
-_MAX_MESSAGE_CHARACTERS = 400
+_MAX_MESSAGE_CHARACTERS = 500
 
 _MAX_SHOWN = 5
 
@@ -144,7 +144,8 @@ class Deployment:
         if not (wanted or refused or broken or self.spec.allow_empty):
             raise JiemiError(
                 "NothingToApply",
-                "the files hold no object; what was applied stays. Correct them, or set spec.allowEmpty if it is meant",
+                f"{_files(self.todo.files)} no object; what was applied stays",
+                "Commit an object, or set spec.allowEmpty if it is meant.",
             )
         ahead = {each.key: before.get(each.key) or entry_of(each.ref, each.manifest.file) for each in resolved}
         require_room(len(wanted), {**before, **ahead}, self.todo.files)
@@ -173,7 +174,8 @@ class Deployment:
         if in_order:
             await self._prune(left(inventory, wanted))
         # Those too that were not looked at this time: a refusal that lasts is told in the same words each time.
-        objects = {*wanted, *(key for key, entry in inventory.items() if entry.file not in {"", *broken})}
+        read = {file.path for file in self.todo.render}
+        objects = {*wanted, *(key for key, entry in inventory.items() if entry.file not in {"", *broken, *read})}
         self._raise(broken, applied.refused, objects, held_back=held_back)
 
     def _left(self, entry: InventoryEntry, files: Iterable[FileStatus], *, may_be_elsewhere: bool) -> InventoryEntry:
@@ -230,6 +232,7 @@ class Deployment:
                         "DeployedVersionGone",
                         f"{path} of revision {self.revision[:SHORT_REVISION]} does not describe {key.label} as the "
                         "spec is now",
+                        "Commit a version of that file that can be applied.",
                     ),
                 )
         return failures
@@ -357,7 +360,9 @@ class Deployment:
         if denied is not None:
             return denied
         if other_file == each.manifest.file:
-            return Failure("DuplicateObject", f"{other_file} describes {label} twice")
+            return Failure(
+                "DuplicateObject", f"{other_file} describes {label} twice", "Take one of the two documents out."
+            )
         if other_file is not None:
             return Failure("DuplicateObject", f"{other_file} and {each.manifest.file} both describe {label}")
         return await self._claim(each)
@@ -371,7 +376,13 @@ class Deployment:
                 return protected(each.ref, why).failure
         if self.bounds.own_namespace_only and each.ref.namespace != meta.namespace:
             where = f"in namespace {each.ref.namespace}" if each.ref.namespace else "in no namespace"
-            return Failure("CrossNamespaceDenied", f"{each.ref.label} is {where}: Miwen runs with --no-cross-namespace")
+            return Failure(
+                "CrossNamespaceDenied",
+                f"{each.ref.label} is {where}: Miwen runs with --no-cross-namespace",
+                f"Give it namespace {meta.namespace}, or ask the operator."
+                if each.ref.namespace
+                else "Take it out of git, or ask the operator to apply it.",
+            )
         return None
 
     async def _claim(self, each: Resolved) -> Failure | None:
@@ -386,7 +397,12 @@ class Deployment:
         else:
             holder = self.registry.claim(meta.key, each.key)
         if holder is not None:
-            return Failure("ObjectClaimed", f"{label} belongs to Decryptor {holder[0]}/{holder[1]}")
+            return Failure(
+                "ObjectClaimed",
+                f"{label} belongs to Decryptor {holder[0]}/{holder[1]}",
+                f"Let one of the two describe it; to hand it over, take it out of the files of {holder[0]}/{holder[1]} "
+                "first (with `prune: false`).",
+            )
         if not self.bounds.asks_whose or self.registry.is_borne_out(meta.key, each.key) or each.resource is None:
             return None
         failure = await self._objection_of_labels(each)
@@ -401,7 +417,7 @@ class Deployment:
         try:
             metadata = await self.kubernetes.objects(None).get_metadata(each.ref)
         except JiemiError as error:
-            if error.failure.reason == "ClusterUnavailable":
+            if error.failure.reason in NO_ANSWER:
                 raise
             return  # the claims stay as they are: who came first has the object
         self.registry.prove(each.key, Owner.in_labels(metadata.get("labels")) if metadata is not None else None)
@@ -411,9 +427,9 @@ class Deployment:
         try:
             metadata = await self._objects.get_metadata(each.ref)
         except JiemiError as error:
-            if error.failure.reason == "ClusterUnavailable":
+            if error.failure.reason in NO_ANSWER:
                 raise
-            return error.failure
+            return _with_all_rights(error.failure)
         owner = Owner.in_labels(metadata.get("labels")) if metadata is not None else None
         # Labels stay on an object that its Decryptor has dropped. Of this namespace's the registry knows better.
         if owner is None or owner.namespace == self._owner.namespace:
@@ -436,7 +452,7 @@ class Deployment:
         if (inventory, files) != (turn.known.inventory, turn.known.files):
             turn.known = while_reconciling(
                 attrs.evolve(turn.known, inventory=inventory, files=files),
-                f"{len(admitted)} objects of revision {self.revision} are being applied",
+                f"revision {self.revision}: {_counted(len(admitted), 'object')} being applied",
                 generation=turn.generation,
                 now=self.now(),
             )
@@ -547,14 +563,14 @@ class Deployment:
                 each.ref.kind,
                 each.ref.name,
                 each.failure.reason,
-                _shortened(each.failure.message),
+                each.failure.text_within(_MAX_MESSAGE_CHARACTERS),
                 each.ref.namespace or None,
                 each.file,
             )
             for each in refused[:MAX_FAILED_OBJECTS]
         )
         files = tuple(
-            FileFailure(path, failure.reason, _shortened(failure.message))
+            FileFailure(path, failure.reason, failure.text_within(_MAX_MESSAGE_CHARACTERS))
             for path, failure in sorted(broken.items())[:MAX_FAILED_FILES]
         )
         self.turn.known = attrs.evolve(
@@ -622,15 +638,28 @@ def credentials_of(spec: DecryptorSpec, versions: Mapping[str, str]) -> tuple[Se
     return tuple(SecretVersion(name, versions[name]) for name in names)
 
 
+def _with_all_rights(failure: Failure) -> Failure:
+    """A missing right to read an object that is to be applied: who grants it should not meet the next one missing."""
+    remedy = failure.remedy.replace("Grant `get` on", "Grant `get`, `create` and `patch` on", 1)
+    return attrs.evolve(failure, own_remedy=remedy)
+
+
+def _files(files: Sequence[FileStatus]) -> str:
+    """The files as the subject of a sentence that goes on with what they hold."""
+    return f"{files[0].path} holds" if len(files) == 1 else f"the {len(files)} files hold"
+
+
+def _counted(number: int, what: str) -> str:
+    """With the verb: "1 object is", "3 objects are"."""
+    return f"{number} {what} is" if number == 1 else f"{number} {what}s are"
+
+
 def _first(failures: Sequence[Failure], of: int, what_not: str, *, what: str = "objects") -> JiemiError:
     """The failure that decides when it is tried again: what may pass soon goes before what is stalled."""
     first = min(failures, key=lambda failure: failure.kind is Kind.STALLED)
-    counted = f"{len(failures)} of {of} {what} were {what_not}, the first: " if of > 1 else ""
-    return JiemiError(first.reason, counted + first.message)
-
-
-def _shortened(message: str) -> str:
-    return message if len(message) <= _MAX_MESSAGE_CHARACTERS else f"{message[: _MAX_MESSAGE_CHARACTERS - 1]}…"
+    were = "was" if len(failures) == 1 else "were"
+    counted = f"{len(failures)} of {of} {what} {were} {what_not}, the first: " if of > 1 else ""
+    return JiemiError(first.reason, counted + first.message, first.own_remedy)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -176,7 +176,7 @@ def tell_in_status(turn: Turn, spec: DecryptorSpec, now: datetime.datetime, *, b
         text = _listed(f"{key.label} {drift}{_why(turn, key)}" for key, drift in drifted.items())
         found = ("True", _reason(turn, spec, drifted), text)
     elif blind is not None:
-        found = ("Unknown", blind.reason, blind.message)
+        found = ("Unknown", blind.reason, blind.text)
     elif not progress.watched:
         return  # nothing newer is known than what was said before the start
     else:

@@ -44,7 +44,7 @@ import structlog
 import trio
 
 from jiemi.core.decryptor import API_VERSION, KIND, ObjectMeta
-from jiemi.core.errors import JiemiError, one_line
+from jiemi.core.errors import NO_ANSWER, JiemiError, one_line
 from jiemi.core.objects import ObjectRef
 from jiemi.core.schedule import watch_retry_seconds
 from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes
@@ -220,7 +220,7 @@ class EventRecorder:
                 await self._kubernetes.create_event(queued.namespace, queued.event)
             except JiemiError as error:
                 failures += 1
-                if error.failure.reason != "ClusterUnavailable" or failures >= tries:
+                if error.failure.reason not in NO_ANSWER or failures >= tries:
                     self._leave_out(queued)
                     self._count(failed=1)
                     self._log_failure(queued, error)
@@ -240,7 +240,7 @@ class EventRecorder:
             # only one that is written in the same namespace shows that it is worth saying again.
             if self._forbidden_in is None:
                 self._forbidden_in = queued.namespace
-                _log.warning("events-forbidden", reason=failure.reason, message=failure.message)
+                _log.warning("events-forbidden", reason=failure.reason, message=failure.text)
             return
         _log.warning(
             "event-not-written",
@@ -248,7 +248,7 @@ class EventRecorder:
             name=queued.name,
             event_reason=queued.event["reason"],
             reason=failure.reason,
-            message=failure.message,
+            message=failure.text,
         )
 
     def _leave_out(self, queued: _Queued) -> None:

@@ -11,6 +11,7 @@ from jiemi.core.decryptor import DecryptorSpec, SourceSpec
 from jiemi.core.decryptor_status import FileStatus
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.globs import is_glob
+from jiemi.core.near import some_of
 from jiemi.core.tool_files import is_left_out
 from jiemi.core.tool_files import listed as names_of
 from jiemi.rpc.contract import FilesRequest, Repository, Source
@@ -66,7 +67,13 @@ async def wanted_files(
     """
     named = ((source.file_to_decrypt,) if source.file_to_decrypt is not None else ()) + source.files
     asked = (*named, source.sops_path) if source.sops_path is not None else named
-    listed = await repository.files(FilesRequest(revision, tuple(dict.fromkeys(asked)), source.exclude))
+    try:
+        listed = await repository.files(FilesRequest(revision, tuple(dict.fromkeys(asked)), source.exclude))
+    except JiemiError as error:
+        if error.failure.reason not in ("FileNotFound", "NotAFile"):
+            raise
+        field = _field_of(error.failure.message, source)
+        raise JiemiError.of(error.failure.at(field) if field is not None else error.failure) from error
     sops_path = path_in_tree(source.sops_path) if source.sops_path is not None else None
     config = next((entry.blob for entry in listed.entries if entry.path == sops_path), None)
     by_name = {path_in_tree(path) for path in named}
@@ -83,6 +90,17 @@ async def wanted_files(
         files.append(FileStatus(entry.path, entry.blob, config if config is not None else entry.config))
     on_left_out(tuple(left_out))
     return tuple(files)
+
+
+def _field_of(message: str, source: SourceSpec) -> str | None:
+    """The field that names the path with which a message begins; None where none does.
+
+    Krapao knows the paths that it is asked for, and not which field has them.
+    """
+    fields = [("spec.source.fileToDecrypt", source.file_to_decrypt), ("spec.source.sopsPath", source.sops_path)]
+    fields += [(f"spec.source.files[{number}]", path) for number, path in enumerate(source.files)]
+    found = [(len(path), field) for field, path in fields if path is not None and message.startswith(f"{path}: ")]
+    return max(found)[1] if found else None
 
 
 @attrs.frozen
@@ -153,6 +171,7 @@ def require_some(todo: Todo, spec: DecryptorSpec, left_out: Collection[str] = ()
         but = f" but files of tools, which are left out ({names_of(left_out)})" if left_out else ""
         raise JiemiError(
             "NothingToApply",
-            f"spec.source.files matches no file of the revision{but}; what was applied stays. Correct it, or set "
-            "spec.allowEmpty if it is meant",
+            f"spec.source.files matches no file of the revision{but} ({some_of('', spec.source.files)}); what was "
+            "applied stays",
+            "Correct spec.source.files and exclude, or set spec.allowEmpty if it is meant.",
         )

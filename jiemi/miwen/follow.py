@@ -74,7 +74,7 @@ class _DecryptorSink:
         """Nobody waits for it."""
 
     def interrupted(self, failure: Failure, failures_in_a_row: int) -> None:
-        _log.warning("watch-interrupted", reason=failure.reason, message=failure.message)
+        _log.warning("watch-interrupted", reason=failure.reason, message=failure.text)
 
 
 def _read(obj: JsonObject) -> Decryptor | None:

@@ -286,7 +286,7 @@ class _KindWatch:
         if failure.reason != self._told:
             self._told = failure.reason
             _log.warning(
-                "object-watch-interrupted", reason=failure.reason, message=failure.message, **self._kind_for_log()
+                "object-watch-interrupted", reason=failure.reason, message=failure.text, **self._kind_for_log()
             )
 
     # ---

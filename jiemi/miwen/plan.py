@@ -8,7 +8,7 @@ import attrs
 
 from jiemi.core.decryptor_status import MAX_PLANNED, InventoryEntry, PlannedObject, PlanStatus
 from jiemi.core.difference import Difference, difference
-from jiemi.core.errors import JiemiError
+from jiemi.core.errors import NO_ANSWER, JiemiError
 from jiemi.core.inventory import ref_of
 from jiemi.core.objects import ObjectKey, Owner
 from jiemi.miwen.apply import Applier, Refused, Resolved
@@ -19,7 +19,7 @@ RECREATE = "Recreate"
 
 _AT_ONCE = 4
 
-_MAX_MESSAGE_CHARACTERS = 300
+_MAX_MESSAGE_CHARACTERS = 500
 
 
 async def plan(
@@ -88,7 +88,7 @@ async def _planned(
         live = await applier.objects.get(each.ref)
         would_be = await applier.would_be(each, wanted, before)
     except JiemiError as error:
-        if error.failure.reason == "ClusterUnavailable":
+        if error.failure.reason in NO_ANSWER:
             raise
         return Refused(each.ref, each.manifest.file, error.failure)
     found = difference(live, would_be.body if would_be.body is not None else each.manifest.body)
@@ -117,7 +117,7 @@ def _pruned(entry: InventoryEntry) -> PlannedObject:
 
 
 def _refused(each: Refused) -> PlannedObject:
-    message = str(each.failure)[:_MAX_MESSAGE_CHARACTERS]
+    message = f"{each.failure.reason}: {each.failure.text_within(_MAX_MESSAGE_CHARACTERS)}"
     return attrs.evolve(
         PlannedObject("Refused", each.ref.kind, each.ref.name, each.ref.namespace or None, each.file), message=message
     )

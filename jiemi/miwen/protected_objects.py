@@ -14,7 +14,8 @@ import attrs
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.objects import ObjectRef
-from jiemi.core.protected import Protection, is_judged_as_a_whole
+from jiemi.core.protected import Objection, Protection, is_judged_as_a_whole
+from jiemi.miwen.account_objects import as_account
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import Account, JsonObject, Kubernetes, Objects
 
@@ -105,9 +106,9 @@ class ProtectedObjects:
             raise protected(ref, why)
 
 
-def protected(ref: ObjectRef, why: str) -> JiemiError:
+def protected(ref: ObjectRef, objection: Objection) -> JiemiError:
     """For an object that is not written or deleted."""
-    return JiemiError("ObjectProtected", f"{ref.label} is protected: {why}")
+    return JiemiError("ObjectProtected", f"{ref.label} is protected: {objection.why}", objection.remedy)
 
 
 def acts_as_itself(account: Account | None, protection: Protection) -> bool:
@@ -123,5 +124,5 @@ def objects_of(kubernetes: Kubernetes, account: Account | None, protection: Prot
         protection: what is refused as Miwen itself.
         namespace: the Decryptor's.
     """
-    objects = kubernetes.objects(account)
+    objects = as_account(kubernetes, account)
     return ProtectedObjects(objects, protection, namespace) if acts_as_itself(account, protection) else objects

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import attrs
 
 from jiemi.core.decryptor_status import InventoryEntry
-from jiemi.core.errors import JiemiError
+from jiemi.core.errors import NO_ANSWER, JiemiError
 from jiemi.core.inventory import PRUNE_ANNOTATION, ref_of
 from jiemi.core.objects import Owner
 from jiemi.miwen.apply import Refused
@@ -65,7 +65,7 @@ async def prune(
             if found.stays:
                 pruned.stay.append(entry)
         except JiemiError as error:
-            if error.failure.reason == "ClusterUnavailable":
+            if error.failure.reason in NO_ANSWER:
                 lost = error  # the others would wait as long, one after the other
             pruned.refused.append(Refused(ref_of(entry), entry.file, error.failure))
     return pruned

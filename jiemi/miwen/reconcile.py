@@ -44,6 +44,7 @@ from jiemi.core.status import (
 from jiemi.core.takeover import DECLARATIVE_MANAGERS
 from jiemi.core.tool_files import listed
 from jiemi.miwen import drifting
+from jiemi.miwen.account_objects import as_account
 from jiemi.miwen.apply import Superseded
 from jiemi.miwen.cleanup import Cleanup, set_finalizer
 from jiemi.miwen.correct import HOST_REFUSES, Corrector
@@ -132,17 +133,24 @@ class Tenancy:
             # Its Secrets are Jiemi's own, and with serviceAccountName it could act as Miwen.
             raise JiemiError(
                 "NamespaceProtected",
-                f"this Decryptor is in {own}, Jiemi's own namespace: move it to another; nothing that it applied is "
-                "deleted meanwhile",
+                f"this Decryptor is in {own}, Jiemi's own namespace",
             )
         if not self.own_namespace_only:
             return
         if spec.target_namespace not in (None, own):
-            raise JiemiError("CrossNamespaceDenied", f"spec.targetNamespace must be {own}")
+            raise JiemiError(
+                "CrossNamespaceDenied",
+                f"spec.targetNamespace is not {own}, the Decryptor's own: Miwen runs with --no-cross-namespace",
+                f"Set spec.targetNamespace to {own}, or leave it out.",
+            )
         others = [each for each in depends_on(decryptor) if each[0] != own]
         if others:
             namespace, name = others[0]
-            raise JiemiError("CrossNamespaceDenied", f"spec.dependsOn names {namespace}/{name}, outside {own}")
+            raise JiemiError(
+                "CrossNamespaceDenied",
+                f"spec.dependsOn names {namespace}/{name}, outside {own}: Miwen runs with --no-cross-namespace",
+                f"Name only Decryptors of namespace {own} in spec.dependsOn.",
+            )
 
 
 @attrs.frozen
@@ -193,7 +201,12 @@ class Reconciler:
             return Tick(turn.known, None, tuple(turn.notes), decided=False, changes=turn.changes)
         except trio.TooSlowError:
             limit = f"{self._work_timeout(turn.decryptor):g} s"
-            failure = Failure("Timeout", f"decrypting and applying was not done within {limit}")
+            failure = Failure(
+                "Timeout",
+                f"decrypting and applying was not done within {limit}",
+                "Nothing, if it passes: it is tried again, and what is applied stays. If it lasts, raise spec.timeout "
+                "or split the Decryptor.",
+            )
         except JiemiError as error:
             failure = error.failure
         except Exception:  # noqa: BLE001 - the boundary of this Decryptor: its fault must not take the others down
@@ -665,7 +678,8 @@ class Reconciler:
         )
         if fresh and is_ready(turn.known, turn.generation):
             return
-        objects = self.kubernetes.objects(self.tenancy.account(decryptor, spec))
+        account = self.tenancy.account(decryptor, spec)
+        objects = as_account(self.kubernetes, account)
         waiter = Waiter(objects, self.now, lambda: turn.slot.woken)
         failure = await waiter.until_ready(turn.known.inventory, seconds=0)
         if failure is not None and failure.reason == "ObjectsNotReady":
@@ -689,7 +703,7 @@ class Reconciler:
         left = progress.waiting_since + self._timeout(turn.decryptor) - trio.current_time()
         if left <= 0:
             return failure
-        turn.known = while_waiting(turn.known, failure.message, generation=turn.generation, now=self.now())
+        turn.known = while_waiting(turn.known, failure.text, generation=turn.generation, now=self.now())
         await turn.write(turn.known)
         # What others do to the objects, and to the repository, is told from here on.
         turn.settle()

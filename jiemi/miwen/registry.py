@@ -265,7 +265,11 @@ class Registry:
         found = other.ready if other is not None else None
         why = "does not exist" if other is None else "is not ready" + (f" ({found.reason})" if found else "")
         more = f"; nor are {len(waiting) - 1} more" if len(waiting) > 1 else ""
-        return Failure("DependencyNotReady", f"spec.dependsOn: Decryptor {namespace}/{name} {why}{more}")
+        return Failure(
+            "DependencyNotReady",
+            f"spec.dependsOn: Decryptor {namespace}/{name} {why}{more}",
+            f"Create Decryptor {namespace}/{name}, or take it out of spec.dependsOn." if other is None else "",
+        )
 
     def _behind(self, key: Key) -> set[Key]:
         """Those that depend on one, and those that depend on them: a circle that is broken concerns all of it."""

@@ -66,7 +66,7 @@ class SessionSecretStore:
                 await self.read()
             except JiemiError as error:
                 failure = error.failure
-                _log.warning("session_secret_missing", reason=failure.reason, message=failure.message)
+                _log.warning("session_secret_missing", reason=failure.reason, message=failure.text)
             else:
                 return
             await trio.sleep(wait_seconds)

@@ -79,7 +79,7 @@ class TurnedAway:
         ready = decryptor.ready
         told = (
             ready is not None
-            and (ready.reason, ready.message) == (failure.reason, failure.message)
+            and (ready.reason, ready.message) == (failure.reason, failure.text)
             and decryptor.observed_generation == decryptor.meta.generation
         )
         self._by_namespace.setdefault(key[0], {})[key] = _Away(account, size_bytes)
@@ -183,8 +183,8 @@ class TurnedAway:
         self._metrics.tick(failure.reason)
         if status == before:
             return
-        _log.error("turned-away", namespace=meta.namespace, name=meta.name, reason=failure.reason)
-        self._events.record(meta, type="Warning", reason=failure.reason, action="Reconcile", note=failure.message)
+        _log.error("turned-away", namespace=meta.namespace, name=meta.name, reason=failure.reason, message=failure.text)
+        self._events.record(meta, type="Warning", reason=failure.reason, action="Reconcile", note=failure.text)
         await self._kubernetes.patch_status(meta.namespace, meta.name, status_json(status), uid=meta.uid)
 
     def _set_told(self, key: Key, told: bool) -> None:

@@ -205,8 +205,7 @@ class KrapaoClient:
             else:
                 return self._connection
         if self._refused is not None:
-            message = f"no session with Krapao at {self._address}: {self._refused.message}"
-            raise JiemiError(self._refused.reason, message)
+            raise JiemiError.of(self._refused.at(f"no session with Krapao at {self._address}"))
         raise JiemiError("KrapaoUnavailable", f"no connection to Krapao at {self._address}: {self._trouble}")
 
     def lost(self) -> JiemiError:
@@ -290,7 +289,7 @@ class KrapaoClient:
             return None
         except JiemiError as error:
             if self._refused != error.failure:
-                _log.warning("session_refused", reason=error.failure.reason, message=error.failure.message)
+                _log.warning("session_refused", reason=error.failure.reason, message=error.failure.text)
             self._refused = error.failure
             self._refusals += 1
             self._connection_made.set()

@@ -664,13 +664,18 @@ def write_failure(builder: Builder, failure: Failure) -> None:
     # A message may quote a path, and a path in git is any bytes: no lone surrogate may keep a failure from being told.
     builder.reason = failure.reason
     builder.message = failure.message.encode("utf-8", "replace").decode()
+    builder.remedy = failure.own_remedy.encode("utf-8", "replace").decode()
     builder.retry = failure.kind.value
 
 
 def read_failure(reader: Reader) -> Failure:
     """The failure. A reason that is not known here becomes InternalError, which is tried again, with its name kept."""
-    reason, message = _get_text(reader, "reason"), _get_text(reader, "message")
+    reason, message, remedy = (_get_text(reader, name) for name in ("reason", "message", "remedy"))
     if reason in REASONS:
-        return Failure(reason, message)
+        return Failure(reason, message, remedy)
     name = reason if _REASON.fullmatch(reason) else "a reason without a name"
-    return Failure("InternalError", f"Krapao told of {name}, which this Miwen does not know: {message}")
+    return Failure(
+        "InternalError",
+        f"Krapao told of {name}, which this Miwen does not know: {message}",
+        remedy or "Bring Miwen to the release of Krapao.",
+    )

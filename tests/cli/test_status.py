@@ -10,7 +10,6 @@ from stored_statuses import condition, record
 
 from jiemi.cli.status import print_decryptors
 from jiemi.core.decryptor import read_decryptor
-from jiemi.core.errors import REASONS
 
 
 def printed(*conditions: dict[str, Any], name: str = "app", width: int = 300, **status: Any) -> str:
@@ -35,13 +34,17 @@ def test_warnings_and_drift_of_one_that_is_ready_are_told() -> None:
     assert "team/app: MacOnlyEncrypted: b.yaml" in text
 
 
-def test_what_to_do_is_told_for_each_reason_once() -> None:
-    failed = [{"kind": "Secret", "name": n, "reason": "ObjectProtected", "message": "m"} for n in ("a", "b")]
-    not_ready = condition("Ready", status="False", reason="KeyMissing", message="a.yaml: no key")
-    text = printed(not_ready, condition("Stalled", reason="KeyMissing", message="a.yaml: no key"), failedObjects=failed)
-    assert text.count("a.yaml: no key") == 1
-    assert text.count(REASONS["KeyMissing"].remedy) == 1
-    assert text.count(REASONS["ObjectProtected"].remedy) == 1
+def test_what_is_wrong_and_what_to_do_is_told_once_as_it_stands_in_the_status() -> None:
+    told = "a.yaml: no key. Give one."
+    failed = [
+        {"kind": "Secret", "name": n, "reason": "ObjectProtected", "message": f"{n}. Move it."} for n in ("a", "b")
+    ]
+    failed.append({"kind": "Secret", "name": "c", "reason": "KeyMissing", "message": told})
+    not_ready = condition("Ready", status="False", reason="KeyMissing", message=f"3 of 3, the first: {told}")
+    text = printed(not_ready, condition("Stalled", reason="KeyMissing", message=told), failedObjects=failed)
+    assert text.count(told) == 1
+    assert "Secret a: ObjectProtected: a. Move it." in text
+    assert "Secret b: ObjectProtected: b. Move it." in text
 
 
 def test_a_narrow_terminal_has_fewer_columns_and_whole_names() -> None:

@@ -251,8 +251,8 @@ class KrapaoContract:
                     await files(repository, asked, "app/**", pattern)
                 assert caught.value.failure.reason == reason, pattern
                 if reason != "RevisionNotFound":
-                    assert "spec.source.fileToDecrypt" in caught.value.failure.message
-                    assert pattern in caught.value.failure.message
+                    assert "spec.source.fileToDecrypt" in caught.value.failure.text
+                    assert pattern in caught.value.failure.text
             with pytest.raises(JiemiError, match=r"app/\*\*"):
                 await files(repository, revision, "app/")
 
@@ -263,7 +263,7 @@ class KrapaoContract:
             with pytest.raises(JiemiError) as caught:
                 await files(repository, revision, "many/*")
             assert caught.value.failure.reason == "LimitExceeded"
-            assert "spec.source.files" in caught.value.failure.message
+            assert "spec.source.files" in caught.value.failure.text
             assert len((await files(repository, revision, "many/*", exclude=("7.yaml",))).entries) == MAX_FILES
 
     async def test_a_commit_that_is_pinned_stays_whatever_moves(self, world: World) -> None:
@@ -287,7 +287,7 @@ class KrapaoContract:
             assert await head(repository) == gone  # which proves that the repository may be read, and no more
             with pytest.raises(JiemiError) as caught:
                 await files(repository, gone, FILE)
-            assert (caught.value.failure.reason, gone in caught.value.failure.message) == ("RefNotFound", True)
+            assert (caught.value.failure.reason, gone in caught.value.failure.text) == ("RefNotFound", True)
             with pytest.raises(JiemiError) as caught:
                 await render(world, repository, gone)
             assert caught.value.failure.reason == "RefNotFound"

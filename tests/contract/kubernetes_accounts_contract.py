@@ -24,7 +24,7 @@ class KubernetesAccountsContract:
             assert f"Grant `delete` on secrets of the core API group to {account}" in message
             # Miwen itself may not.
             message = await denied(kubernetes.objects(None).get(ref(world, "made")), "ReadForbidden")
-            assert "ServiceAccount" not in message
+            assert "to Miwen's ServiceAccount" in message
 
     async def test_what_does_not_fit_can_not_be_told_without_reading(self, world: World) -> None:
         account = await world.account({("delete", "secrets"), ("patch", "secrets")})

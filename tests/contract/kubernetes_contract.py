@@ -149,7 +149,10 @@ class KubernetesContract:
         async with world.limited({("get", "secrets")}) as kubernetes:
             doing = kubernetes.create_secret(world.namespace, "s", {"token": SensitiveText(CANARY)})
             denial = await denied(doing, "SecretForbidden")
-        assert f"`create` on secrets of the core API group in namespace {world.namespace}" in denial
+        assert (
+            f"`create` on secrets of the core API group to Miwen's ServiceAccount in namespace {world.namespace}"
+            in denial
+        )
         assert CANARY not in message + denial
 
     async def test_apply_creates_and_returns_metadata_only(self, world: World) -> None:
@@ -374,7 +377,10 @@ class KubernetesContract:
             with pytest.raises(JiemiError) as caught:
                 await kubernetes.get_secret(world.namespace, "there")
             assert caught.value.failure.reason == "SecretForbidden"
-            assert f"`get` on secrets of the core API group in namespace {world.namespace}" in str(caught.value)
+            assert (
+                f"`get` on secrets of the core API group to Miwen's ServiceAccount in namespace {world.namespace}"
+                in str(caught.value)
+            )
             with pytest.raises(JiemiError) as caught:
                 await kubernetes.patch_status(world.namespace, "one", status(1), uid=uid)
             assert caught.value.failure.reason == "ListForbidden"
@@ -385,7 +391,8 @@ class KubernetesContract:
             doing = kubernetes.get_decryptor(world.namespace, "one")
             assert "`get` on decryptors of API group jiemi.cr" in await denied(doing, "ListForbidden")
             message = await denied(kubernetes.create_event(world.namespace, event(world, "e")), "EventForbidden")
-            assert f"`create` on events of API group events.k8s.io in namespace {world.namespace}" in message
+            whom = f"to Miwen's ServiceAccount in namespace {world.namespace}"
+            assert f"`create` on events of API group events.k8s.io {whom}" in message
             manifest = secret("made", stringData={"password": CANARY})
             message = await refused(kubernetes, manifest, "ApplyForbidden", namespace=world.namespace)
             # It may patch Secrets, but not create them, and this one is not there.

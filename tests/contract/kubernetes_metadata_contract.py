@@ -155,7 +155,7 @@ class KubernetesMetadataContract:
                 reason, message = await failure_of(doing)
                 assert reason == "WatchForbidden"
                 grant = "Grant `list` and `watch` on secrets of the core API group"
-                assert f"{grant} in namespace {world.namespace}" in message
+                assert f"{grant} to Miwen's ServiceAccount in namespace {world.namespace}" in message
 
     async def test_rights_that_suffice_suffice(self, world: World) -> None:
         await world.put(labelled(world, "one"))
@@ -169,4 +169,4 @@ class KubernetesMetadataContract:
         for doing in (listed(kubernetes, THINGS), watch_of(kubernetes, THINGS)):
             reason, message = await failure_of(doing)
             assert reason == "KindUnknown"
-            assert "Thing of none.example/v1" in message
+            assert "Thing of apiVersion none.example/v1" in message

@@ -194,7 +194,7 @@ async def failure_of(doing: Awaitable[Any]) -> tuple[str, str]:
         for text in (str(error), repr(error)):
             assert CANARY not in text
             assert encoded(CANARY) not in text
-        return error.failure.reason, error.failure.message
+        return error.failure.reason, error.failure.text
     return "", ""
 
 

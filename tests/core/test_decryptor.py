@@ -182,9 +182,19 @@ def test_the_first_versions_object_is_read_whole() -> None:
 )
 def test_a_bad_field_is_named_with_its_path_and_without_its_value(path: str, value: Any, message: str) -> None:
     decryptor = read_decryptor(_with(path, value))
-    assert decryptor.spec == Failure("InvalidSpec", message)
+    assert isinstance(decryptor.spec, Failure)
+    assert (decryptor.spec.reason, decryptor.spec.message) == ("InvalidSpec", message)
     assert decryptor.status is not None
     assert CANARY not in str(decryptor.spec)
+
+
+@pytest.mark.parametrize("path", ["apps/*.yaml", "**", "a/**/b.yaml", "x*"])
+def test_a_glob_as_the_one_file_is_sent_to_where_globs_belong(path: str) -> None:
+    decryptor = read_decryptor(_with("spec.source.fileToDecrypt", path))
+    assert isinstance(decryptor.spec, Failure)
+    assert decryptor.spec.text == (
+        "must be the path of one file, not a glob @ spec.source.fileToDecrypt. Put the glob into spec.source.files."
+    )
 
 
 def test_what_the_first_version_had_not_is_off_by_default() -> None:

@@ -142,7 +142,7 @@ def test_what_is_refused_is_named_by_document_and_line_and_never_quoted(text: st
     with pytest.raises(JiemiError) as caught:
         yaml(text)
     assert caught.value.failure.reason == reason
-    assert says in caught.value.failure.message
+    assert says in caught.value.failure.text
     assert "SECRET" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
@@ -165,7 +165,7 @@ def test_json_that_is_none_is_refused(data: bytes, says: str) -> None:
     with pytest.raises(JiemiError) as caught:
         parse_documents(data, Format.JSON, max_documents=1)
     assert caught.value.failure.reason == "UnknownFormat"
-    assert says in caught.value.failure.message
+    assert says in caught.value.failure.text
     assert "SECRET" not in str(caught.value)
     assert not isinstance(caught.value.__context__, ValueError)  # which would carry the document
 

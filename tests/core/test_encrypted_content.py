@@ -21,7 +21,7 @@ def manifest(api_version: str = "v1", kind: str = "Secret", **fields: Any) -> Ma
 @pytest.mark.parametrize(
     ("found", "place", "mend"),
     [
-        (manifest(stringData={"k": SEALED}), "stringData.k", "put a whole SOPS file there"),
+        (manifest(stringData={"k": SEALED}), "stringData.k", "Put a whole SOPS file there"),
         (manifest(kind="ConfigMap", data={"app.yaml": f"a: {SEALED}\n"}), "data.app.yaml", "make it a Secret"),
         (
             manifest("apps/v1", "Deployment", spec={"containers": [{"env": [{"name": "A", "value": SEALED}]}]}),
@@ -29,17 +29,17 @@ def manifest(api_version: str = "v1", kind: str = "Secret", **fields: Any) -> Ma
             "make it a Secret",
         ),
         (manifest("x.example/v1", "Custom", spec={"a": SEALED}), "spec.a", "make it a Secret"),
-        (manifest(metadata={"annotations": {"a": SEALED}}), "metadata.annotations.a", "put a whole SOPS file there"),
+        (manifest(metadata={"annotations": {"a": SEALED}}), "metadata.annotations.a", "Put a whole SOPS file there"),
     ],
 )
 def test_ciphertext_is_refused_with_its_place_and_what_to_do(found: Manifest, place: str, mend: str) -> None:
     failure = ciphertext_in(found)
     assert failure is not None
     assert failure.reason == "CiphertextLeft"
-    assert f"{found.kind} team/x (document 2 of a.yaml): {place} holds ciphertext of SOPS" in failure.message
-    assert mend in failure.message
-    assert 'jiemi.cr/ciphertext: "keep"' in failure.message
-    assert SEALED not in failure.message
+    assert f"{found.kind} team/x (document 2 of a.yaml): {place} holds ciphertext of SOPS" in failure.text
+    assert mend in failure.text
+    assert 'jiemi.cr/ciphertext: "keep"' in failure.text
+    assert SEALED not in failure.text
 
 
 def test_ciphertext_that_is_meant_is_left_where_the_object_says_so() -> None:
@@ -78,8 +78,8 @@ def test_a_custom_resource_needs_its_files_name_or_its_kind_in_the_spec(api_vers
     failure = kind_objection(found, named=False, allowed=("Other.example.com",))
     assert failure is not None
     assert failure.reason == "KindNotForSecrets"
-    assert f"{kind} team/x of {group} (document 2 of a.yaml)" in failure.message
-    assert f"list {kind}.{group} in spec.encryptedKinds" in failure.message
+    assert f"{kind} team/x of {group} (document 2 of a.yaml)" in failure.text
+    assert f"list {kind}.{group} in spec.encryptedKinds" in failure.text
     assert kind_objection(found, named=True, allowed=()) is None
     assert kind_objection(found, named=False, allowed=(f"{kind}.{group}",)) is None
 
@@ -100,6 +100,6 @@ def test_what_another_operator_decrypts_is_never_put_in_clear_but_by_its_kind(ap
         failure = kind_objection(found, named=named, allowed=())
         assert failure is not None
         assert failure.reason == "KindNotForSecrets"
-        assert "leave the file to that operator by spec.source.exclude" in failure.message
+        assert "Leave the file to that operator by spec.source.exclude" in failure.text
     group = api_version.partition("/")[0]
     assert kind_objection(found, named=False, allowed=(f"{kind}.{group}",)) is None

@@ -91,7 +91,7 @@ def test_items_of_a_list_of_one_kind_need_not_say_what_they_are() -> None:
     [job] = _read({"apiVersion": "batch/v1", "kind": "JobList", "metadata": {}, "items": [plain]})
     assert (job.api_version, job.kind) == ("batch/v1", "Job")
     _, [failure] = read_manifests(_documents({"apiVersion": "v1", "kind": "List", "items": [plain]}), path="f")
-    assert failure.message == "document 1 of f, items[0] has no apiVersion"
+    assert failure.message == "document 1 of f, items[0] has no apiVersion and no kind"
 
 
 @pytest.mark.parametrize("rest", [{}, {"items": None}, {"items": []}, {"metadata": {}}])
@@ -112,8 +112,8 @@ def test_documents_that_hold_nothing_are_no_mistake_where_sops_writes_them() -> 
     # As for kubectl, in a plain file.
     _, failures = read_manifests(documents, path="f")
     assert [each.message for each in failures] == [
-        "document 2 of f has no apiVersion",
-        "document 4 of f has no apiVersion",
+        "document 2 of f has no apiVersion and no kind",
+        "document 4 of f has no apiVersion and no kind",
     ]
 
 
@@ -135,14 +135,30 @@ def test_a_manifest_tells_its_file_group_and_label() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ([1], "document 2 of f.yaml is no mapping"),
-        (None, "document 2 of f.yaml is no mapping"),
-        ({"kind": "Secret"}, "document 2 of f.yaml has no apiVersion"),
+        ([1], "document 2 of f.yaml is a list, not a mapping"),
+        ("x", "document 2 of f.yaml is a single value, not a mapping"),
+        (None, "document 2 of f.yaml is a single value, not a mapping"),
+        (
+            {"a": "b"},
+            "document 2 of f.yaml has no apiVersion and no kind. Add both, and metadata.name; or set spec.target",
+        ),
+        ({"kind": "Secret"}, "document 2 of f.yaml has no apiVersion. Add apiVersion to it."),
         ({"apiVersion": "v1", "kind": ""}, "document 2 of f.yaml has no kind"),
         ({"apiVersion": "v1", "kind": ["Secret"]}, "document 2 of f.yaml has no kind"),
         ({"apiVersion": "v1", "kind": "Secret"}, "document 2 of f.yaml has no metadata.name"),
-        ({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": 5}}, "has no metadata.name"),
-        ({"apiVersion": "v1", "kind": "Secret", "metadata": {"generateName": "a-"}}, "has no metadata.name"),
+        ({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": 5}}, "Put the name in quotes."),
+        (
+            {"apiVersion": "v1", "kind": "Secret", "metadata": {"generateName": "a-"}},
+            "document 2 of f.yaml has metadata.generateName and no metadata.name: each apply would make another "
+            "object. Give it metadata.name in place of metadata.generateName.",
+        ),
+        (_object("Secret", "My_App"), "Correct metadata.name: at most 253 characters, small letters, digits, - and ."),
+        (_object("Service", "1.a"), "Correct metadata.name: at most 63 characters, small letters"),
+        (_object("Secret", "ENC[AES256_GCM,data:x]"), "encrypted_regex: ^(data|stringData)$"),
+        (
+            _object("Secret", "a") | {"metadata": {"name": "a", "namespace": "My"}},
+            "Correct metadata.namespace: at most 63",
+        ),
         (_object("Secret", "a") | {"metadata": {"name": "a", "namespace": 1}}, "metadata.namespace of document 2"),
         ({"apiVersion": "v1", "kind": "List", "items": [{}]}, "document 2 of f.yaml, items[0] has no apiVersion"),
     ],
@@ -153,16 +169,16 @@ def test_what_is_no_object_is_named_and_keeps_none_of_the_others_back(value: Any
     assert [(manifest.label, manifest.document) for manifest in manifests] == [("Secret a", 1), ("Secret b", 3)]
     [failure] = failures
     assert failure.reason == "NotAKubernetesObject"
-    assert message in failure.message
+    assert message in failure.text
 
 
 def test_broken_documents_are_told_one_by_one() -> None:
     manifests, failures = read_manifests(_documents(1, _object("Secret", "a"), {}, []), path="f")
     assert [manifest.label for manifest in manifests] == ["Secret a"]
     assert [failure.message for failure in failures] == [
-        "document 1 of f is no mapping",
-        "document 3 of f has no apiVersion",
-        "document 4 of f is no mapping",
+        "document 1 of f is a single value, not a mapping",
+        "document 3 of f has no apiVersion and no kind",
+        "document 4 of f is a list, not a mapping",
     ]
 
 
@@ -405,7 +421,7 @@ _JSON = st.recursive(
 def test_each_document_gives_its_objects_or_the_typed_failure(values: list[Any]) -> None:
     manifests, failures = read_manifests(_documents(*values), path="f")
     assert {failure.reason for failure in failures} <= {"NotAKubernetesObject"}
-    assert all(" of f" in failure.message for failure in failures)
+    assert all(" of f" in failure.text for failure in failures)
     told = {manifest.document for manifest in manifests}
     assert len(failures) + len(told) <= len(values)
     for number, value in enumerate(values, start=1):
@@ -428,7 +444,7 @@ def test_a_document_of_too_many_values_is_refused_before_it_is_read() -> None:
     manifests, [failure] = read_manifests([SensitiveBytes(bomb)], path="f.yaml")
     assert manifests == ()
     assert failure.reason == "LimitExceeded"
-    assert "document 1 of f.yaml" in failure.message
+    assert "document 1 of f.yaml" in failure.text
 
 
 def test_a_long_list_of_usual_objects_is_read() -> None:

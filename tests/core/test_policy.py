@@ -29,7 +29,7 @@ def taken(namespace: str, url: str, path: str) -> PolicyRule | str:
         return POLICY.rule_for(namespace=namespace, url=url, path=path)
     except JiemiError as error:
         assert error.failure.reason == "PolicyDenied"
-        return error.failure.message
+        return error.failure.text
 
 
 def test_a_rule_takes_a_decryptor_whose_namespace_repository_and_file_it_lists() -> None:
@@ -70,7 +70,7 @@ def asked(namespace: str, url: str, policy: Policy = POLICY) -> str | None:
         policy.require_repository(namespace=namespace, url=url)
     except JiemiError as error:
         assert error.failure.reason == "PolicyDenied"
-        return error.failure.message
+        return error.failure.text
     return None
 
 
@@ -120,7 +120,7 @@ def allows(rule: PolicyRule, namespace: str, *, own: str = "team-a") -> bool:
     except JiemiError as error:
         where = f"in namespace {namespace}" if namespace else "without a namespace"
         assert error.failure.reason == "PolicyDenied"
-        assert error.failure.message == f"the operator's policy allows no object {where}: {ref.label}"
+        assert error.failure.text == f"the operator's policy allows no object {where}: {ref.label}"
         return False
     return True
 
@@ -209,8 +209,8 @@ def sends(rule: PolicyRule, address: str) -> bool:
         rule.require_key_service(address, field="spec.provider.aws.endpoint")
     except JiemiError as error:
         assert error.failure.reason == "PolicyDenied"
-        assert "spec.provider.aws.endpoint" in error.failure.message
-        assert not address or address not in error.failure.message, "it may stand in a Secret"
+        assert "spec.provider.aws.endpoint" in error.failure.text
+        assert not address or address not in error.failure.text, "it may stand in a Secret"
         return False
     return True
 

@@ -34,7 +34,8 @@ def objection(
     metadata = {"name": name, "namespace": namespace, **body.pop("metadata", {})}
     manifest = {"apiVersion": api_version, "kind": kind, "metadata": metadata, **body}
     ref = ObjectRef(api_version, kind, namespace, name)
-    return protection.objection(ref, None if deleted else manifest, namespace=own)
+    found = protection.objection(ref, None if deleted else manifest, namespace=own)
+    return f"{found.why}; {found.remedy}" if found is not None else None
 
 
 ALWAYS: list[tuple[str, dict[str, Any]]] = [
@@ -365,9 +366,9 @@ def test_a_role_or_binding_is_judged_by_what_others_have_set_of_it_too(kind: str
     assert is_judged_as_a_whole(ref)
     assert objection(api_version, kind, ref.namespace, rules=[{"verbs": ["get"]}]) is None
     whole = {"apiVersion": api_version, "kind": kind, "rules": [{"verbs": ["get"]}], **live}
-    why = Protection().objection_to(ref, whole, namespace="team")
-    assert why is not None
-    assert "spec.serviceAccountName" in why
+    found = Protection().objection_to(ref, whole, namespace="team")
+    assert found is not None
+    assert "spec.serviceAccountName" in found.remedy
 
 
 def test_an_owner_that_another_has_given_a_role_does_not_count() -> None:

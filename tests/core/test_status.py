@@ -189,7 +189,7 @@ def test_a_deployment_forgets_what_was_refused_and_planned_and_keeps_what_was_le
     ("files", "text"),
     [
         (0, "apps/** of revision aaaaaaaaaaaa is applied"),
-        (1, "apps/** of revision aaaaaaaaaaaa is applied"),
+        (1, "0 (3 objects) of revision aaaaaaaaaaaa is applied"),
         (2, "2 files (3 objects) of revision aaaaaaaaaaaa are applied"),
     ],
 )
@@ -211,9 +211,10 @@ def test_a_failure_keeps_the_deployment_and_says_why() -> None:
     status = _failed(_synced(BLANK, A), minute=5)
     assert (status.current.id, status.current.revision, status.current.status) == (1, A, "NotSync")
     assert status.current.deployed_at == "2026-11-24T03:00:00Z"
-    assert status.current.error_message == "RepositoryAccessDenied: git.example refuses the token"
+    assert status.current.error_message == f"RepositoryAccessDenied: {DENIED.text}"
     ready = condition(status, "Ready")
-    assert ready == Condition("Ready", "False", DENIED.reason, DENIED.message, _time(5), 1)
+    assert ready == Condition("Ready", "False", DENIED.reason, DENIED.text, _time(5), 1)
+    assert DENIED.remedy in DENIED.text
 
 
 def test_a_failure_before_the_first_deployment_has_id_0() -> None:
@@ -239,7 +240,7 @@ def test_what_helps_to_wait_for_a_failure_is_told_with_its_message() -> None:
     for failure, kind in ((DENIED, "Stalled"), (UNREACHABLE, "Reconciling"), (NOT_READY, "Reconciling")):
         found = condition(_failed(BLANK, failure, 5, generation=3), kind)
         assert found is not None
-        assert (found.message, found.observed_generation) == (failure.message, 3)
+        assert (found.message, found.observed_generation) == (failure.text, 3)
 
 
 @pytest.mark.parametrize("failure", [DENIED, UNREACHABLE, NOT_READY])

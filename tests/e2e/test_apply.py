@@ -136,7 +136,7 @@ def test_a_namespace_that_does_not_exist_is_waited_for(running: Running) -> None
     late = running.project("late")
     revision = late.push(all=[secret("late-a", k="1"), secret("late-b", "e2e-apply-late", k="1")])
     late.set()
-    status = late.says("NamespaceNotFound", "1 of 2 objects were not applied", "e2e-apply-late")
+    status = late.says("NamespaceNotFound", "1 of 2 objects was not applied", "e2e-apply-late")
     assert failures(status) == {"late-b": "NamespaceNotFound"}
     assert condition(status, "Reconciling")["status"] == "True"
     assert late.there("late-a") == ["late-a"]
@@ -184,7 +184,7 @@ def test_atomic_applies_none_where_one_is_refused(running: Running) -> None:
 
     wrong = {**secret("atomic-b"), "data": {"k": "no base64"}}
     atomic.push(a=[secret("atomic-a", k="2"), secret("atomic-new", k="1")], b=[wrong])
-    status = atomic.says("ApplyRejected", "1 of 3 objects were refused, so none is applied", "atomic-b")
+    status = atomic.says("ApplyRejected", "1 of 3 objects was refused, so none is applied", "atomic-b")
     assert failures(status) == {"atomic-b": "ApplyRejected"}
     assert (status["current"]["id"], status["current"]["revision"]) == (1, good)
     assert atomic.data("atomic-a") == {"k": "1"}

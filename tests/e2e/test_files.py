@@ -95,7 +95,7 @@ def test_globs_the_file_to_decrypt_and_plain_files_are_applied_together(running:
 
     # A file that is no manifest, and that nothing excludes, is told.
     many.set("apps/**", source={"fileToDecrypt": "secret.enc.yaml", "exclude": ["charts/"]})
-    status = many.says("UnknownFormat", "1 of 5 files were not applied", "apps/b/README.md", "spec.target")
+    status = many.says("UnknownFormat", "1 of 5 files was not applied", "apps/b/README.md", "spec.target")
     assert failures(status) == {}
 
 
@@ -151,7 +151,7 @@ def test_the_file_to_decrypt_must_be_encrypted_and_ciphertext_never_passes_for_p
     lost.set()
     lost.synced(revision)
     lost.push_files({"a.yaml": bare, "b.yaml": running.encrypt(secret("lost-b", k="2"))})
-    status = lost.says("NotEncrypted", "1 of 2 files were not applied", "a.yaml: ", "no SOPS metadata")
+    status = lost.says("NotEncrypted", "1 of 2 files was not applied", "a.yaml: ", "no SOPS metadata")
     assert lost.data("lost-a") == {"k": "canary"}
     assert lost.data("lost-b") == {"k": "2"}
     assert "ENC[" not in json.dumps(status)
@@ -174,7 +174,7 @@ def test_one_broken_file_keeps_no_other_from_being_applied_and_is_not_decrypted_
     three.synced(first)
     broken = _tampered(_partly(running, "three-b", k="2"))
     three.push_files({"a.yaml": _partly(running, "three-a", k="2"), "b.yaml": broken})
-    status = three.says("MacMismatch", "1 of 3 files were not applied", "b.yaml: ")
+    status = three.says("MacMismatch", "1 of 3 files was not applied", "b.yaml: ")
     assert (status["current"]["id"], status["current"]["revision"]) == (1, first)
     assert [three.data(f"three-{name}") for name in "abc"] == [{"k": "2"}, {"k": "1"}, {"k": "1"}]
     assert three.files == ["a.yaml", "c.yaml"]

@@ -233,7 +233,7 @@ def _check_documents(data: bytes) -> str:
     except JiemiError as error:
         assert error.__cause__ is None, "an error that carries the parser's"
         assert error.failure.reason in REASONS
-        words = "".join(char for char in error.failure.message if not char.isdecimal())
+        words = "".join(char for char in error.failure.text if not char.isdecimal())
         return f"{format.value} {error.failure.reason} {words}"
     assert len(found) <= 20
     for each in found:
@@ -510,7 +510,7 @@ async def _ask_guard(
                 assert "vault.example:8200" in repr(passed) or "111122223333:key/a'" in repr(passed)
     assert len(holders.asked) <= settings.max_key_requests * max(len(keys), 1)
     for outcome in guard.outcomes:
-        shown = outcome.recipient + (outcome.failure.message if outcome.failure is not None else "")
+        shown = outcome.recipient + (outcome.failure.text if outcome.failure is not None else "")
         assert CANARY not in shown, "a credential in a message"
         assert shown.isprintable(), "not printable"
         told.append(f"{outcome.provider} {outcome.verdict.value}")
@@ -717,7 +717,7 @@ def _check_trees(data: bytes) -> str:
             found = Trees(root, load).search(globs, exclude, max_entries=_MAX_ENTRIES, max_files=50)
         except JiemiError as error:
             assert error.failure.reason in ("LimitExceeded", "NotAFile")
-            kinds.add("".join(char for char in error.failure.message[-60:] if char.isalpha() or char == " "))
+            kinds.add("".join(char for char in error.failure.text[-60:] if char.isalpha() or char == " "))
             continue
         for path in found:
             name = path.rpartition("/")[2]

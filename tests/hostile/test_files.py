@@ -63,8 +63,8 @@ async def test_a_hostile_file_gets_what_its_row_says(
         assert case.gets == OPENS
         case.opened(lab, documents)
     else:
-        assert (error.failure.reason, case.says in error.failure.message) == (case.gets, True), str(error)
-        assert error.failure.message.isprintable()
+        assert (error.failure.reason, case.says in error.failure.text) == (case.gets, True), str(error)
+        assert error.failure.text.isprintable()
     require_no_canary(lab, "an error", [told(error).encode()])
     require_no_canary(lab, "a log", [repr(logs).encode()])
     require_no_canary(lab, "a file", contents(tmp_path))

@@ -81,8 +81,8 @@ async def test_a_hostile_commit_gets_what_its_row_says(
         expected = [lab.tree] if plain is None else plain
         assert [json.loads(each.reveal()) for each in rendered.documents] == expected
     else:
-        assert (error.failure.reason, case.says in error.failure.message) == (case.gets, True), str(error)
-        assert error.failure.message.isprintable()
+        assert (error.failure.reason, case.says in error.failure.text) == (case.gets, True), str(error)
+        assert error.failure.text.isprintable()
     assert not (tmp_path / "ran").exists()
     require_no_canary(lab, "an error", [told(error).encode()])
     require_no_canary(lab, "a log", [repr(logs).encode()])
@@ -126,8 +126,8 @@ async def test_globs_find_in_a_hostile_commit_what_their_row_says(
         assert found is not None
         assert (case.gets, [entry.path for entry in found.entries]) == (OPENS, list(case.finds))
     else:
-        assert (error.failure.reason, case.says in error.failure.message) == (case.gets, True), str(error)
-        assert error.failure.message.isprintable()
+        assert (error.failure.reason, case.says in error.failure.text) == (case.gets, True), str(error)
+        assert error.failure.text.isprintable()
     require_no_canary(lab, "a log", [repr(logs).encode(), told(error).encode()])
 
 

@@ -32,7 +32,7 @@ async def fails(reason: str, awaitable: object) -> str:
     with pytest.raises(JiemiError) as caught:
         await awaitable  # type: ignore[misc]
     assert caught.value.failure.reason == reason, str(caught.value)
-    return caught.value.failure.message
+    return caught.value.failure.text
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ async def fails(reason: str, settings: KrapaoSettings, url: str, credentials: Gi
         with pytest.raises(JiemiError) as caught:
             await store.advertised(Ref())
     assert caught.value.failure.reason == reason, str(caught.value)
-    return caught.value.failure.message
+    return caught.value.failure.text
 
 
 async def follow(settings: KrapaoSettings, url: str, credentials: GitCredentials, work, bare: Path) -> None:  # type: ignore[no-untyped-def]

@@ -45,7 +45,7 @@ async def told(settings: KrapaoSettings, url: str) -> tuple[str, str]:
     async with Clones(settings).open(parse_url(url), credentials) as store:
         with pytest.raises(JiemiError) as caught:
             await store.advertised(Ref())
-    return caught.value.failure.reason, caught.value.failure.message
+    return caught.value.failure.reason, caught.value.failure.text
 
 
 @pytest.fixture

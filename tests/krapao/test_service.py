@@ -207,7 +207,7 @@ async def test_an_error_keeps_its_reason_through_the_service(
             with pytest.raises(JiemiError) as caught:
                 await repository.render(RenderRequest(revision, path, sops_path, keys))
             assert caught.value.failure.reason == reason, path
-            assert ("sopsPath" in caught.value.failure.message) == (sops_path is not None)
+            assert ("sopsPath" in caught.value.failure.text) == (sops_path is not None)
 
 
 async def test_leaving_the_service_in_the_middle_of_work_leaves_nothing(

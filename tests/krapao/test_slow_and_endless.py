@@ -80,7 +80,7 @@ async def told(settings: KrapaoSettings, url: str, credentials: GitCredentials =
     async with Clones(settings).open(parse_url(url), credentials) as store:
         with pytest.raises(JiemiError) as caught:
             await store.advertised(Ref())
-    return caught.value.failure.reason, caught.value.failure.message, time.monotonic() - began
+    return caught.value.failure.reason, caught.value.failure.text, time.monotonic() - began
 
 
 def without_end(first: bytes, again: bytes) -> Callable[[socket.socket], object]:

@@ -166,7 +166,7 @@ async def test_a_tenant_that_has_more_open_than_its_share_is_told_so_and_the_oth
                 await store.fetch(await store.advertised(Ref()))
             except JiemiError as error:
                 assert error.failure.reason == "LimitExceeded"
-                assert "share of Krapao's volume" in error.failure.message
+                assert "share of Krapao's volume" in error.failure.text
                 refused += 1
         assert 2 <= refused <= 6
         await fetch(clones, git_server.url_of("theirs.git"), "other")

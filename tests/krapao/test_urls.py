@@ -79,7 +79,7 @@ def test_what_is_no_plain_url_is_refused_and_not_quoted(text: str) -> None:
     with pytest.raises(JiemiError) as caught:
         parse_url(text, allow_file=True)
     assert caught.value.failure.reason == "InvalidUrl"
-    assert "spec.source.repository.url" in caught.value.failure.message
+    assert "spec.source.repository.url" in caught.value.failure.text
     assert "SECRET" not in str(caught.value)
 
 

@@ -340,7 +340,7 @@ async def test_what_is_wrong_with_files_is_told_with_its_field(
             git.files_failure = JiemiError(reason, "x")
             with pytest.raises(JiemiError) as caught:
                 await repository.files(FilesRequest(revision(1), ("x",)))
-            assert (caught.value.failure.reason, caught.value.failure.message) == (reason, told)
+            assert (caught.value.failure.reason, caught.value.failure.text) == (reason, told)
 
 
 async def test_what_was_found_is_logged_by_its_number_only(
@@ -422,7 +422,7 @@ async def test_a_pinned_commit_that_the_host_does_not_give_is_told_so_and_anothe
             ):
                 with pytest.raises(JiemiError) as caught:
                     await call()
-                assert (caught.value.failure.reason, caught.value.failure.message) == ("RefNotFound", told)
+                assert (caught.value.failure.reason, caught.value.failure.text) == ("RefNotFound", told)
             with pytest.raises(JiemiError) as caught:
                 await branch.files(FilesRequest(revision(1), ("x",)))
             assert caught.value.failure.reason == failed

@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from jiemi.core.decryptor import ObjectMeta
-from jiemi.core.errors import JiemiError
+from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.objects import ObjectRef
 from jiemi.miwen import events
 from jiemi.miwen.events import EventCounts, EventRecorder
@@ -448,7 +448,7 @@ async def test_a_refused_event_is_dropped_and_logged(
             "name": "app",
             "event_reason": "HostUnreachable",
             "reason": reason,
-            "message": "no",
+            "message": Failure(reason, "no").text,
         }
     ]
 

@@ -43,8 +43,8 @@ def test_a_key_that_would_go_elsewhere_is_refused(key: DecryptionKey) -> None:
     with pytest.raises(JiemiError) as caught:
         bounded((AgeKey(SensitiveText("x")), key), RULE)
     assert caught.value.failure.reason == "PolicyDenied"
-    assert "canary" not in caught.value.failure.message
-    assert f"spec.provider.{key.provider}." in caught.value.failure.message
+    assert "canary" not in caught.value.failure.text
+    assert f"spec.provider.{key.provider}." in caught.value.failure.text
 
 
 def test_a_vault_is_bounded_by_what_goes_along_with_its_key() -> None:

@@ -25,7 +25,7 @@ async def test_a_file_that_can_hold_no_objects_is_refused_without_a_target(
     world.add(source=source("settings.env"))
     async with miwen(world):
         assert world.reason() == "UnknownFormat"
-        assert "give spec.target" in world.current()["error_message"]
+        assert "Set spec.target" in world.current()["error_message"]
         assert "canary" not in str(world.status())
 
 
@@ -83,7 +83,7 @@ async def test_texts_on_the_top_of_a_yaml_file_become_keys_and_what_is_no_text_i
         assert "can be no key" in world.current()["error_message"]
         world.origin.commit({FILE: [{"a": "x"}, {"b": "x"}]})
         await trio.sleep(INTERVAL + 1)
-        assert "not one mapping" in world.current()["error_message"]
+        assert "has 2 documents, and spec.target without key needs one mapping" in world.current()["error_message"]
 
 
 async def test_what_a_file_says_of_its_encryption_is_in_status(world: World, autojump_clock: MockClock) -> None:

@@ -418,7 +418,7 @@ def test_further_ones_that_are_not_ready_are_counted() -> None:
     registry = filled(waiting, decryptor(("default", "ready"), status=synced()))
     failure = registry.blocked(waiting)
     assert failure is not None
-    assert failure.message == "spec.dependsOn: Decryptor default/b does not exist; nor are 2 more"
+    assert failure.text == "spec.dependsOn: Decryptor default/b does not exist; nor are 2 more"
 
 
 def test_who_is_in_a_circle_is_told_it_and_who_waits_for_one_waits_on() -> None:

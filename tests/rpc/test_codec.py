@@ -119,7 +119,7 @@ RENDERED = st.builds(
         else st.just(rendered)
     )
 )
-FAILURES = st.builds(Failure, st.sampled_from(sorted(REASONS)), TEXT)
+FAILURES = st.builds(Failure, st.sampled_from(sorted(REASONS)), TEXT, TEXT)
 
 
 def through(struct: str, write: Callable[[Any], None], read: Callable[[Any], T]) -> T:
@@ -234,7 +234,9 @@ def test_text_that_is_not_unicode_is_refused_without_being_quoted() -> None:
 
 
 def test_a_failure_whose_message_is_not_unicode_is_told_all_the_same() -> None:
-    failure = SimpleNamespace(reason="FileNotFound", message="no \udcff.yaml", kind=Kind.STALLED)
+    failure = SimpleNamespace(
+        reason="FileNotFound", message="no \udcff.yaml", own_remedy="mend \udcff", kind=Kind.STALLED
+    )
     with pytest.raises(JiemiError, match=r"FileNotFound: no \?\.yaml"):
         through(
             "HeadResult",
@@ -340,8 +342,10 @@ def test_what_an_older_peer_leaves_out_means_what_it_means_there() -> None:
 
 
 def test_the_name_of_an_unknown_reason_is_kept() -> None:
-    failure = codec.read_failure(SimpleNamespace(reason="DiskOnFire", message="hot"))
-    assert failure == Failure("InternalError", "Krapao told of DiskOnFire, which this Miwen does not know: hot")
+    told = "Krapao told of DiskOnFire, which this Miwen does not know: hot"
+    for remedy, shown in (("", "Bring Miwen to the release of Krapao."), ("Put it out.", "Put it out.")):
+        failure = codec.read_failure(SimpleNamespace(reason="DiskOnFire", message="hot", remedy=remedy))
+        assert failure == Failure("InternalError", told, shown)
 
 
 @given(st.binary(max_size=400))
@@ -380,8 +384,8 @@ def test_a_credential_of_a_stranger_is_bound_as_one_of_a_decryptor_is(field: str
         except JiemiError as error:
             assert is_refused
             assert error.failure.reason == "CredentialTooLarge"
-            assert path in error.failure.message
-            assert "xxx" not in error.failure.message
+            assert path in error.failure.text
+            assert "xxx" not in error.failure.text
         else:
             assert not is_refused
             assert back == credentials

@@ -100,8 +100,8 @@ async def test_without_a_server_calls_wait_a_little_and_then_name_its_address(tm
             with pytest.raises(JiemiError, match="KrapaoUnavailable"):
                 await repository.watch(lambda _: None)
     assert caught.value.failure.reason == "KrapaoUnavailable"
-    assert f"no connection to Krapao at {address}: " in caught.value.failure.message
-    assert "No such file" in caught.value.failure.message
+    assert f"no connection to Krapao at {address}: " in caught.value.failure.text
+    assert "No such file" in caught.value.failure.text
 
 
 async def test_a_call_that_came_before_the_server_is_answered_once_it_is_there(tmp_path: Path) -> None:

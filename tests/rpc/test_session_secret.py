@@ -92,7 +92,7 @@ async def refused(doing: Callable[[], Awaitable[object]]) -> str:
     with pytest.raises(JiemiError) as caught:
         await doing()
     assert caught.value.failure.reason == "KrapaoAccessDenied", str(caught.value)
-    return caught.value.failure.message
+    return caught.value.failure.text
 
 
 async def test_who_shows_the_secret_is_served_and_who_shows_another_or_none_is_told_why(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ async def test_a_client_of_an_older_release_is_told_to_upgrade_and_holds_no_plac
         async def talk() -> tuple[str, str]:
             session = (await remotes[0].capability().openSession(1)).session
             answer = await session.openRepository({"url": URL}, {}).repository.head(0)
-            return answer.result.failure.reason, answer.result.failure.message
+            return answer.result.failure.reason, answer.result.failure.text
 
         async with trio.open_nursery() as nursery:
             ended = trio.Event()

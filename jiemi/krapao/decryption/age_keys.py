@@ -27,7 +27,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.krapao.decryption.private_folders import require_memory, write_file
 from jiemi.rpc.keys import AgeKey, named_parts
 
-_FIELD = "provider.age.privateKey"
+_FIELD = "spec.provider.age.privateKey"
 _ALPHABET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _GENERATOR = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
 _MAX_TEXT_CHARACTERS = 100_000
@@ -39,6 +39,9 @@ _SECRET_PREFIX = "age-secret-key-"  # noqa: S105 - a name, public
 _PEM_BEGIN = re.compile(r"-----BEGIN ([A-Z ]+)-----")
 _SSH_FILES = ("ssh-key", ".ssh/id_ed25519", ".ssh/id_rsa")
 """Where sops looks for ssh keys: where a variable says, and twice in the home. Their type may be any."""
+
+
+_WHOLE_LINE = "Put the whole line AGE-SECRET-KEY-1… there, as age-keygen printed it."
 
 
 @attrs.frozen
@@ -131,9 +134,13 @@ def _read_part(name: str, text: str, *, plugins: bool) -> _Part:
             # Bech32 may be all lower case (BIP 173), but sops and age know their prefixes in capitals only.
             found.lines.append(line.upper())
     if pem:
-        raise JiemiError("KeyInvalid", f"{name}: a private key in PEM that does not end")
+        raise JiemiError(
+            "KeyInvalid",
+            f"{name}: a private key in PEM that does not end",
+            "Put the whole file of the private key there, its line -----END …----- included.",
+        )
     if not found.recipients:
-        raise JiemiError("KeyInvalid", f"{name} holds no line with AGE-SECRET-KEY-1…")
+        raise JiemiError("KeyInvalid", f"{name} holds no line with AGE-SECRET-KEY-1…", _WHOLE_LINE)
     return found
 
 
@@ -144,12 +151,22 @@ def _ssh_recipient(text: str, where: str) -> str:
         found = load(data, password=None)
     except TypeError:
         raise JiemiError(
-            "KeyInvalid", f"{where} an ssh key that is protected by a passphrase, which nobody can be asked for here"
+            "KeyInvalid",
+            f"{where} an ssh key that is protected by a passphrase, which nobody can be asked for here",
+            "Take the passphrase off a copy of the key (`ssh-keygen -p -f COPY`), and put that there.",
         ) from None
     except (ValueError, UnsupportedAlgorithm):
-        raise JiemiError("KeyInvalid", f"{where} a private key in PEM that can't be read") from None
+        raise JiemiError(
+            "KeyInvalid",
+            f"{where} a private key in PEM that can't be read",
+            "Put the whole file of the private key there, with its line breaks.",
+        ) from None
     if not isinstance(found, Ed25519PrivateKey | RSAPrivateKey):
-        raise JiemiError("KeyInvalid", f"{where} an ssh key of a type that age does not use; it takes ed25519 and RSA")
+        raise JiemiError(
+            "KeyInvalid",
+            f"{where} an ssh key of a type that age does not use",
+            "Give an ed25519 or RSA key, or an age identity, that the file is encrypted for.",
+        )
     return "age " + found.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
 
 
@@ -157,22 +174,39 @@ def _recipient(line: str, where: str, *, plugins: bool) -> str | None:
     """Who a line's identity is for, or None where that can't be told."""
     upper = line.upper()
     if upper.startswith("AGE-") and line not in (upper, line.lower()):
-        raise JiemiError("KeyInvalid", f"{where} an age identity in capitals and small letters both: it is damaged")
+        raise JiemiError(
+            "KeyInvalid", f"{where} an age identity in capitals and small letters both: it is damaged", _WHOLE_LINE
+        )
     if upper.startswith("AGE-PLUGIN-"):
         if not plugins:
             raise JiemiError(
-                "KeyInvalid", f"{where} an age plugin's identity, and this Krapao has none (`--age-plugins DIR`)"
+                "KeyInvalid",
+                f"{where} an age plugin's identity, and this Krapao has no plugins",
+                "Give an identity that needs no plugin, or ask the operator for the plugin "
+                "(`jiemi krapao --age-plugins DIR`).",
             )
         if _PLUGIN.fullmatch(upper) is None:
-            raise JiemiError("KeyInvalid", f"{where} an age plugin's identity that is damaged or not whole")
+            raise JiemiError(
+                "KeyInvalid",
+                f"{where} an age plugin's identity that is damaged or not whole",
+                "Put the whole line AGE-PLUGIN-… there, as the plugin printed it.",
+            )
         return None
     if _POST_QUANTUM.fullmatch(upper):
         return None
     if not upper.startswith("AGE-SECRET-KEY-1"):
-        raise JiemiError("KeyInvalid", f"{where} no age identity (AGE-SECRET-KEY-1…) and no comment")
+        if upper.startswith("AGE1"):
+            raise JiemiError(
+                "KeyInvalid",
+                f"{where} an age recipient, which is the public half of a key and opens nothing",
+                "Put the private half there: the line AGE-SECRET-KEY-1… of the same key file.",
+            )
+        raise JiemiError("KeyInvalid", f"{where} no age identity (AGE-SECRET-KEY-1…) and no comment", _WHOLE_LINE)
     secret = _decode(line)
     if secret is None or len(secret) != 32:
-        raise JiemiError("KeyInvalid", f"{where} an age identity that is damaged or not whole (its checksum is wrong)")
+        raise JiemiError(
+            "KeyInvalid", f"{where} an age identity that is damaged or not whole (its checksum is wrong)", _WHOLE_LINE
+        )
     public = X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
     return "age " + _encode("age", public)
 

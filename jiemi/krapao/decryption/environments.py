@@ -124,6 +124,9 @@ _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _SIMPLE = re.compile(r"[ -~]{1,4096}")
 
 
+_KEY_FILE = "Put the JSON key file of a service account there, as Google Cloud gave it."
+
+
 @attrs.frozen
 class Plan:
     """How a holder of a key service in the net is started.
@@ -191,14 +194,14 @@ class AmbientBounds:
         if _OTHER_SPELLING.search(repository) or not any(matches(repository, each) for each in self.repositories):
             return JiemiError(
                 "AmbientIdentityNotAllowed",
-                f"Krapao's operator does not lend its {provider} identity to this repository (--ambient-repository): "
-                f"give credentials in spec.provider.{provider}",
+                f"Krapao's operator does not lend its {provider} identity to the repository of this Decryptor",
+                f"Give credentials in spec.provider.{provider}, or ask the operator for --ambient-repository.",
             )
         if not any(matches(key_name, pattern) for pattern in self.keys.get(provider, ())):
             return JiemiError(
                 "AmbientIdentityNotAllowed",
-                f"Krapao's operator does not lend its {provider} identity for the key that the file names "
-                f"(--ambient-key): give credentials in spec.provider.{provider}",
+                f"Krapao's operator does not lend its {provider} identity for the key that the file names",
+                f"Give credentials in spec.provider.{provider}, or ask the operator for --ambient-key.",
             )
         return None
 
@@ -243,8 +246,9 @@ class OperatorEnvironment:
         if found is None:
             raise JiemiError(
                 "AmbientIdentityNotAllowed",
-                f"spec.provider.{provider} names no credential, and this Krapao lends none of its own (its operator "
-                f"may allow it with --allow-ambient-identity {provider})",
+                f"spec.provider.{provider} names no credential, and this Krapao lends none of its own",
+                f"Give credentials in spec.provider.{provider}, or ask the operator for --allow-ambient-identity "
+                f"{provider}.",
             )
         return found
 
@@ -257,7 +261,11 @@ def _text(value: SensitiveText, field: str) -> str:
     """
     text = value.reveal().strip()
     if _SIMPLE.fullmatch(text) is None:
-        raise JiemiError("KeyInvalid", f"provider.{field} is no single line of plain text")
+        raise JiemiError(
+            "KeyInvalid",
+            f"spec.provider.{field} is no single line of plain text",
+            "Put that value alone there: no line break, no quotes around it, nothing beside it.",
+        )
     return text
 
 
@@ -269,7 +277,11 @@ def _given(provider: str, values: Mapping[str, tuple[str, SensitiveText | None]]
 def _url(value: SensitiveText, field: str) -> str:
     text = _text(value, field)
     if normal_address(text) is None:
-        raise JiemiError("KeyInvalid", f"provider.{field} is no http:// or https:// URL of a server")
+        raise JiemiError(
+            "KeyInvalid",
+            f"spec.provider.{field} is no http:// or https:// URL of a server",
+            "Write it as https://HOST or https://HOST:PORT.",
+        )
     return text
 
 
@@ -279,8 +291,9 @@ def _not_with_the_operators(provider: str, **fields: SensitiveText | None) -> No
         if value is not None:
             raise JiemiError(
                 "KeyInvalid",
-                f"provider.{provider}.{name} needs credentials of the Decryptor's own beside it: Krapao's identity "
+                f"spec.provider.{provider}.{name} stands without credentials of the Decryptor's own: Krapao's identity "
                 "goes to the service's public address only",
+                f"Give credentials in spec.provider.{provider}, or take {name} out.",
             )
 
 
@@ -298,7 +311,11 @@ def _plan_aws(key: AwsKey, operator: OperatorEnvironment) -> Plan:
         environment["AWS_EC2_METADATA_DISABLED"] = "false"
         read = _ambient_files(identity)
     elif key.access_key is None:
-        raise JiemiError("KeyInvalid", "provider.aws.keyId needs provider.aws.accessKey beside it")
+        raise JiemiError(
+            "KeyInvalid",
+            "spec.provider.aws.keyId has no spec.provider.aws.accessKey beside it",
+            "Give both halves of the AWS access key.",
+        )
     environment |= _given(
         "aws",
         {
@@ -309,7 +326,11 @@ def _plan_aws(key: AwsKey, operator: OperatorEnvironment) -> Plan:
         },
     )
     if _LABEL.fullmatch(environment.get("AWS_REGION", "none")) is None:
-        raise JiemiError("KeyInvalid", "provider.aws.region is no name of a region, such as eu-central-1")
+        raise JiemiError(
+            "KeyInvalid",
+            "spec.provider.aws.region is no name of a region",
+            "Put the name of the key's region there, such as eu-central-1.",
+        )
     if key.endpoint is not None:
         environment["AWS_ENDPOINT_URL_KMS"] = _url(key.endpoint, "aws.endpoint")
     if key.sts_endpoint is not None:
@@ -343,27 +364,29 @@ def service_account(value: SensitiveText) -> str:
     Raises:
         JiemiError: KeyInvalid.
     """
-    field = "provider.gcp.serviceAccount"
+    field = "spec.provider.gcp.serviceAccount"
     found = _json_object(value)
     if found is None:
-        raise JiemiError("KeyInvalid", f"{field} is no JSON object; give the service account's key file as it is")
+        raise JiemiError("KeyInvalid", f"{field} is no JSON object", _KEY_FILE)
     if found.get("type") != "service_account":
         raise JiemiError(
-            "KeyInvalid", f"{field} is a credential of another type than service_account, which Krapao does not take"
+            "KeyInvalid",
+            f"{field} is a credential of another type than service_account, which Krapao does not take",
+            _KEY_FILE,
         )
     for name in ("private_key", "client_email"):
         if not isinstance(found.get(name), str) or not found[name]:
-            raise JiemiError("KeyInvalid", f"{field} has no {name}; give the service account's key file as it is")
+            raise JiemiError("KeyInvalid", f"{field} has no {name}", _KEY_FILE)
     token_uri = found.get("token_uri", "https://oauth2.googleapis.com/token")
     if not isinstance(token_uri, str) or normal_address(token_uri) is None:
-        raise JiemiError("KeyInvalid", f"{field}: its token_uri is no URL")
+        raise JiemiError("KeyInvalid", f"{field}: its token_uri is no URL", _KEY_FILE)
     domain = found.get("universe_domain")
     if isinstance(domain, str) and not (is_plain_host(domain) and all(map(_LABEL.fullmatch, domain.split(".")))):
-        raise JiemiError("KeyInvalid", f"{field}: its universe_domain is no name of a domain")
+        raise JiemiError("KeyInvalid", f"{field}: its universe_domain is no name of a domain", _KEY_FILE)
     kept = {name: found[name] for name in _SERVICE_ACCOUNT_FIELDS if isinstance(found.get(name), str)}
     text = json.dumps({**kept, "token_uri": token_uri})
     if len(text) > _MAX_VARIABLE_CHARACTERS:
-        raise JiemiError("KeyInvalid", f"{field} is larger than any service account's key file")
+        raise JiemiError("KeyInvalid", f"{field} is larger than any service account's key file", _KEY_FILE)
     return text
 
 
@@ -389,7 +412,11 @@ def _plan_azure(key: AzureKey, operator: OperatorEnvironment) -> Plan:
         elif "AZURE_CLIENT_SECRET" not in identity:
             environment["AZURE_TOKEN_CREDENTIALS"] = "ManagedIdentityCredential"  # noqa: S105
     elif key.tenant_id is None or key.client_id is None:
-        raise JiemiError("KeyInvalid", "provider.azure needs tenantId and clientId beside the secret or certificate")
+        raise JiemiError(
+            "KeyInvalid",
+            "spec.provider.azure has no tenantId or no clientId beside the secret or certificate",
+            "Give tenantId and clientId of the application that may use the key.",
+        )
     environment |= _given(
         "azure",
         {
@@ -417,7 +444,8 @@ def _require_certificate(value: SensitiveText) -> None:
         return
     raise JiemiError(
         "KeyInvalid",
-        "provider.azure.clientCertificate holds no certificate with its private key, without passphrase (PEM)",
+        "spec.provider.azure.clientCertificate holds no certificate with its private key in PEM without passphrase",
+        "Put both there, one behind the other: BEGIN CERTIFICATE, and BEGIN PRIVATE KEY without passphrase.",
     )
 
 
@@ -438,7 +466,7 @@ def _plan_vault(key: VaultKey, operator: OperatorEnvironment, address: str, toke
         read = _ambient_files(identity)
     environment |= _given("vault", {"VAULT_NAMESPACE": ("namespace", key.namespace)})
     if key.ca_bundle is not None:
-        require_authorities(key.ca_bundle, "provider.vault.caBundle")
+        require_authorities(key.ca_bundle, "spec.provider.vault.caBundle")
         files["VAULT_CACERT"] = key.ca_bundle
     return Plan(environment, files, read)
 
@@ -455,7 +483,11 @@ def require_authorities(value: SensitiveText, field: str) -> None:
         pass
     else:
         return
-    raise JiemiError("KeyInvalid", f"{field} holds no certificate (PEM)")
+    raise JiemiError(
+        "KeyInvalid",
+        f"{field} holds no certificate (PEM)",
+        "Put the certificates of the server's authorities there, each from BEGIN CERTIFICATE to END CERTIFICATE.",
+    )
 
 
 def _plan_huawei(key: HuaweiKey) -> Plan:

@@ -32,10 +32,10 @@ from jiemi.krapao.decryption.private_folders import private_folder, require_memo
 from jiemi.krapao.decryption.processes import Finished, Limits, Sandbox, run_program, running
 from jiemi.rpc.keys import PgpKey, named_parts
 
-_FIELD = "provider.pgp.privateKey"
+_FIELD = "spec.provider.pgp.privateKey"
 _PRIVATE = "BEGIN PGP PRIVATE KEY BLOCK"
 _BLOCK_END = re.compile(r"(?:(?<=-----END PGP PRIVATE KEY BLOCK-----)|(?<=-----END PGP PUBLIC KEY BLOCK-----))\s+")
-_PASSPHRASE_FIELD = "provider.pgp.passphrase"  # noqa: S105 - a name, public
+_PASSPHRASE_FIELD = "spec.provider.pgp.passphrase"  # noqa: S105 - a name, public
 _MAX_LINE_BYTES = 2_000
 _END_AGENT_SECONDS = 0.5
 GPG_FILES = tuple(map(Path, ("/etc/gnupg", "/usr/lib/gnupg", "/usr/lib/gnupg2", "/usr/libexec", "/usr/share/gnupg")))
@@ -205,7 +205,11 @@ def _configure(home: Path) -> None:
 async def _agent(runner: _Runner) -> AsyncIterator[None]:
     program = runner.gpg.with_name("gpg-agent")
     if not program.is_file():
-        raise JiemiError("GpgMissing", f"{runner.gpg} is there, but no gpg-agent beside it")
+        raise JiemiError(
+            "GpgMissing",
+            f"{runner.gpg} is there, but no gpg-agent beside it",
+            "Install all of GnuPG beside Krapao (on Debian the packages gpg and gpg-agent).",
+        )
     async with running(
         [str(program), "--homedir", str(runner.home), "--no-detach", "--daemon"],
         env=runner.environment,
@@ -221,7 +225,11 @@ async def _agent(runner: _Runner) -> AsyncIterator[None]:
 
 async def _import(block: str, name: str, runner: _Runner) -> list[str]:
     if "BEGIN PGP PUBLIC KEY BLOCK" in block and _PRIVATE not in block:
-        raise JiemiError("KeyInvalid", f"{name} is a public key; export it with `gpg --export-secret-keys --armor`")
+        raise JiemiError(
+            "KeyInvalid",
+            f"{name} is a public key, which opens nothing",
+            "Export the private key with `gpg --export-secret-keys --armor KEY`, and put all of its output there.",
+        )
     finished = await runner.run(
         "--status-fd", "1", "--import", stdin=block.encode("utf-8", "replace"), what="importing the pgp key"
     )
@@ -240,8 +248,8 @@ async def _import(block: str, name: str, runner: _Runner) -> list[str]:
     if not found:
         raise JiemiError(
             "KeyInvalid",
-            f"{name} is no private key that gpg can read; give the whole text of `gpg --export-secret-keys --armor`, "
-            "with its line breaks",
+            f"{name} is no private key that gpg can read",
+            "Put the whole output of `gpg --export-secret-keys --armor KEY` there, with its line breaks.",
         )
     return found
 
@@ -271,13 +279,18 @@ def _require_usable(found: Iterable[Path], name: str, *, has_passphrase: bool) -
     """
     files = [path.read_bytes() for path in found]
     if not any(b"private-key" in each and b"shadowed-private-key" not in each for each in files):
-        raise JiemiError("KeyInvalid", f"{name} holds no secret part, only a stub of a key that is kept elsewhere")
+        raise JiemiError(
+            "KeyInvalid",
+            f"{name} holds no secret part, only a stub of a key that is kept elsewhere (a smart card, say)",
+            "Export the key with `gpg --export-secret-keys --armor KEY` where its secret part is, or encrypt the file "
+            "for a key that can be exported.",
+        )
     locked = [b"protected-private-key" in each and _UNPROTECTED.search(each) is None for each in files]
     if all(locked) and not has_passphrase:
         raise JiemiError(
             "KeyInvalid",
-            f"{name} is protected by a passphrase, which nobody can be asked for here: give it in "
-            f"{_PASSPHRASE_FIELD}, or export the key without one",
+            f"{name} is protected by a passphrase, and {_PASSPHRASE_FIELD} gives none",
+            f"Put the key's passphrase into {_PASSPHRASE_FIELD}, or give a key without one.",
         )
     return any(locked)
 
@@ -303,7 +316,11 @@ async def _unlock(passphrase: SensitiveText, names: Mapping[str, str], runner: _
             continue  # it has expired, say: it may open what it was used for, but seals nothing any more
         opened = await runner.run("--decrypt", stdin=sealed.stdout, what="trying the pgp key")
         if opened.returncode != 0:
-            raise JiemiError("KeyInvalid", f"{_PASSPHRASE_FIELD} is not the passphrase of {name}")
+            raise JiemiError(
+                "KeyInvalid",
+                f"{_PASSPHRASE_FIELD} is not the passphrase of {name}",
+                f"Correct the passphrase in {_PASSPHRASE_FIELD}; the key itself can be read.",
+            )
 
 
 class _Lines:

@@ -139,7 +139,8 @@ class SopsDecrypter:
                 raise JiemiError(
                     "UnknownFormat",
                     f"it has several documents, of which sops would write the first only as {output.value}, which the "
-                    "name asks for: give it the ending .yaml",
+                    "name asks for",
+                    "Give it the ending .yaml.",
                 )
             found = await self._decrypt_counted(
                 data,
@@ -267,11 +268,12 @@ class SopsDecrypter:
                 raise JiemiError(
                     "DecryptionFailed",
                     "sops loses a text of several lines that begins with a tab where a file has several documents, "
-                    "begins with --- or is a value: put that document into a file of its own, and encrypt what becomes "
-                    "a value as bytes (--input-type binary)",
+                    "begins with --- or is a value",
+                    "Put that document into a file of its own, and encrypt what becomes a value as bytes "
+                    "(--input-type binary).",
                 )
         elif output is Format.JSON and b"\\ufffd" in plain and _NO_TEXT.search(plain) is not None:
-            raise JiemiError("UnknownFormat", "a value of the file is no UTF-8 text: keep it as base64 under `data`")
+            raise JiemiError("UnknownFormat", "a value of the file is no UTF-8 text", "Keep it as base64 under `data`.")
         return Decrypted(SensitiveBytes(plain), guard.vault_address, guard.key_expires_at)
 
     async def _says_the_same(self, plain: bytes, readable: bytes, threads: FairThreads) -> bool:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 
-from jiemi.core.ciphertext import format_of_content
 from jiemi.core.documents import Format
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.decryption.guard import Guard
 from jiemi.krapao.decryption.metadata import read_encryption
 from jiemi.krapao.decryption.processes import Finished
 from jiemi.krapao.decryption.verdicts import explain
+from jiemi.krapao.decryption.wrong_format import has_mac, not_the_format, other_format, state_or_name
 
 _NOT_EXECUTED = (126, 127)
 """Of unshare(1), and of the shell that execvp(3) runs what is no program with. sops has no such status."""
@@ -38,7 +38,7 @@ def no_key(data: bytes, guard: Guard) -> JiemiError:
     return explain(guard.outcomes, recipients=read_encryption(data).recipients, given=guard.given)
 
 
-def explain_exit(  # noqa: PLR0911 - a table
+def explain_exit(  # noqa: PLR0911, PLR0912 - a table
     finished: Finished, data: bytes, format: Format, output: Format, guard: Guard
 ) -> JiemiError:
     """The reason for which sops ended with an error. No text of its own is in it.
@@ -50,42 +50,52 @@ def explain_exit(  # noqa: PLR0911 - a table
     status = finished.returncode
     words = " ".join(re.sub(r"[|\s]+", " ", finished.stderr.decode("utf-8", "replace")).split()).lower()
     if status in _NOT_EXECUTED:
-        return JiemiError("SopsMissing", "Krapao's sops is there, but is no program that can be run")
+        return JiemiError(
+            "SopsMissing",
+            "Krapao's sops is there, but is no program that can be run",
+            "Give Krapao a sops for its machine's processor (the image has it); `jiemi tools sops` gets one.",
+        )
     # What Go's runtime says where it gets no memory, no thread, or has no stack left. sops's own words begin otherwise.
     if status < 0 or words.startswith(_FATAL):
         return JiemiError("LimitExceeded", "decrypting the file took more processor time or memory than Krapao's limit")
     if status == _EXIT_NO_KEY:
         return no_key(data, guard)
-    if status in (_EXIT_MAC_MISMATCH, _EXIT_MAC_NOT_FOUND, _EXIT_DECRYPT_MAC):
+    if status == _EXIT_MAC_NOT_FOUND or (status == _EXIT_MAC_MISMATCH and not has_mac(data)):
+        return JiemiError(
+            "MacMismatch",
+            "the file's sops block has no MAC, so nothing shows that the file is as it was encrypted",
+            "Restore the line `mac` of the sops block from the last good commit.",
+        )
+    if status in (_EXIT_MAC_MISMATCH, _EXIT_DECRYPT_MAC):
         return JiemiError("MacMismatch", "the file's MAC does not match its content: it was changed without sops")
     if status == _EXIT_DECRYPT_TREE:
         return JiemiError("MacMismatch", "a value of the file does not decrypt: it was changed without sops")
+    other = other_format(data, format)
     if status == _EXIT_DUMP:
         what = "JSON has no form for, like NaN" if output is Format.JSON else f"{output.value} has no form for"
-        return JiemiError("UnknownFormat", f"the file holds what {what}{_other_format(data, format)}")
+        if other is not None:
+            return not_the_format(data, format)
+        return JiemiError("UnknownFormat", f"the file holds what {what}", "Take that value out, or write it as text.")
     if _NOT_ENCRYPTED.search(words) and "parsing time" not in words:  # which quotes what is no time
-        other = _other_format(data, format)
-        what = f"the file has no sops block of the format {format.value}" if other else "the file has no sops block"
-        return JiemiError("NotEncrypted", f"{what}{other or ': it is not encrypted with sops'}")
-    if _NOT_THE_FORMAT.search(words) or (status == _EXIT_ANY and _other_format(data, format)):
-        return JiemiError(
-            "UnknownFormat",
-            f"the encrypted file is not {format.value}, as its name, spec.source.format or content says"
-            f"{_other_format(data, format)}",
-        )
+        if other is not None:
+            return JiemiError(
+                "NotEncrypted",
+                f"the file has no sops block of the format {format.value}: sops has encrypted it as {other.value}",
+                state_or_name(other),
+            )
+        return JiemiError("NotEncrypted", "the file has no sops block: it is not encrypted with sops")
+    if _NOT_THE_FORMAT.search(words) or (status == _EXIT_ANY and other is not None):
+        return not_the_format(data, format)
     if _BLOCK_DAMAGED.search(words):
-        windows = ": its lines end in Windows' way, and sops takes the carriage return for a part of each value"
-        hint = windows if format is Format.DOTENV and b"\r\n" in data else ""
-        return JiemiError("DecryptionFailed", f"the file's sops block is damaged{hint}")
+        if format is Format.DOTENV and b"\r\n" in data:
+            return JiemiError(
+                "DecryptionFailed",
+                "the file's sops block is damaged: its lines end in Windows' way (CR LF), and sops takes the carriage "
+                "return for a part of each value",
+                "Give the file line ends of Unix (`dos2unix FILE`), and keep them by `*.env text eol=lf` in "
+                ".gitattributes.",
+            )
+        return JiemiError(
+            "DecryptionFailed", "the file's sops block is damaged", "Restore the sops block from the last good commit."
+        )
     return JiemiError("DecryptionFailed", f"sops ended with status {status}")
-
-
-def _other_format(data: bytes, format: Format) -> str:
-    """For messages: what sops has encrypted a file as, where it was read as another format."""
-    found = format_of_content(data)
-    if found in (None, format):
-        return ""
-    return (
-        f": sops has encrypted it as {found.value}: state {found.value} in spec.source.format, or give the file the "
-        "ending that tells it"
-    )

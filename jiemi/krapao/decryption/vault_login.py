@@ -66,7 +66,11 @@ async def vault_token(
         return VaultToken(key.token)
     if key.role_id is not None:
         if key.secret_id is None:
-            raise JiemiError("KeyInvalid", "provider.vault.appRole needs secretId beside roleId")
+            raise JiemiError(
+                "KeyInvalid",
+                "spec.provider.vault.appRole has no secretId beside roleId",
+                "Give the AppRole's secret id in spec.provider.vault.appRole.secretId.",
+            )
         body = {"role_id": key.role_id.reveal().strip(), "secret_id": key.secret_id.reveal().strip()}
         mount = _mount(key.app_role_mount, "approle", "appRole")
         return await _login(key, address, operator, mount, body, permit)
@@ -78,7 +82,9 @@ async def vault_token(
     identity = operator.identity("vault")
     if "VAULT_TOKEN" not in identity:
         raise JiemiError(
-            "AmbientIdentityNotAllowed", "Krapao's own environment has no VAULT_TOKEN; give one in spec.provider.vault"
+            "AmbientIdentityNotAllowed",
+            "Krapao's own environment has no VAULT_TOKEN",
+            "Give a token in spec.provider.vault.token, or a login in appRole or kubernetes.",
         )
     return VaultToken(SensitiveText(identity["VAULT_TOKEN"]))
 
@@ -86,7 +92,11 @@ async def vault_token(
 def _mount(value: SensitiveText | None, default: str, field: str) -> str:
     mount = value.reveal().strip().strip("/") if value is not None else default
     if _MOUNT.fullmatch(mount) is None:
-        raise JiemiError("KeyInvalid", f"provider.vault.{field}.mountPath is no path of an auth method")
+        raise JiemiError(
+            "KeyInvalid",
+            f"spec.provider.vault.{field}.mountPath is no path of an auth method",
+            f"Write it as `vault auth list` does, without auth/ before it: {default}.",
+        )
     return mount
 
 
@@ -97,8 +107,8 @@ def _pod_token(operator: OperatorEnvironment) -> str:
     except OSError as error:
         raise JiemiError(
             "AmbientIdentityNotAllowed",
-            f"Krapao's Pod has no ServiceAccount token of its own ({error.strerror}); give one in "
-            "spec.provider.vault.kubernetes.token",
+            f"Krapao's Pod has no ServiceAccount token of its own ({error.strerror})",
+            "Give one in spec.provider.vault.kubernetes.token.",
         ) from error
 
 
@@ -112,7 +122,7 @@ async def _login(
 ) -> VaultToken:
     context = ssl.create_default_context(cafile=operator.network.get("SSL_CERT_FILE"))
     if key.ca_bundle is not None:
-        require_authorities(key.ca_bundle, "provider.vault.caBundle")
+        require_authorities(key.ca_bundle, "spec.provider.vault.caBundle")
         context = ssl.create_default_context(cadata=key.ca_bundle.reveal())
     headers = {"Content-Type": "application/json", "X-Vault-Request": "true"}
     if key.namespace is not None:
@@ -147,7 +157,12 @@ async def _login(
         raise JiemiError("KeyServiceUnreachable", _NO_VAULT)
     auth = _auth(data) if status == 200 else None
     if auth is None:
-        raise JiemiError("KeyServiceDenied", f"the login to Vault by auth/{mount} was refused (status {status})")
+        raise JiemiError(
+            "KeyServiceDenied",
+            f"the login to Vault by auth/{mount} was refused (status {status})",
+            "Correct the role and what it logs in with in spec.provider.vault, and mountPath where the method is "
+            "mounted elsewhere.",
+        )
     lease = auth.get("lease_duration")
     return VaultToken(
         SensitiveText(str(auth["client_token"])), float(lease) if isinstance(lease, int) and lease > 0 else None

@@ -135,7 +135,8 @@ def explain(outcomes: Sequence[Outcome], *, recipients: Sequence[str], given: Se
         if found.failure is not None and not reason:
             return JiemiError.of(found.failure)
         first = found.failure.message if found.failure is not None else words
-        return JiemiError(reason, f"{first}. {beside}")
+        remedy = found.failure.own_remedy if found.failure is not None else ""
+        return JiemiError(reason, f"{first}. {beside}", remedy)
     return JiemiError("KeyMissing", f"no key given opens the file. {beside}")
 
 

@@ -28,8 +28,8 @@ class Refused(JiemiError):
         line: where, from 0, in the document's text.
     """
 
-    def __init__(self, reason: str, what: str, line: int) -> None:
-        super().__init__(reason, what)
+    def __init__(self, reason: str, what: str, line: int, remedy: str = "") -> None:
+        super().__init__(reason, what, remedy)
         self.line = line
 
 

@@ -27,7 +27,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.krapao.kubectl_yaml.cursor import NO_YAML, Refused
 from jiemi.krapao.kubectl_yaml.parser import parse
 from jiemi.krapao.kubectl_yaml.scalars import number_for_json
-from jiemi.krapao.kubectl_yaml.values import KEY_TWICE, value_of
+from jiemi.krapao.kubectl_yaml.values import KEY_TWICE, ONE_OF_TWO, value_of
 
 _SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 """As Go's unicode.IsSpace."""
@@ -73,17 +73,25 @@ def read_stream(
     for chunk, first_line in _chunks(text[begin:], text.count("\n", 0, begin)):
         found.number += 1
         if found.number > MAX_NODES:
-            raise JiemiError("LimitExceeded", f"the file has more than {MAX_NODES} documents, empty ones counted")
+            raise JiemiError(
+                "LimitExceeded",
+                f"the file has more than {MAX_NODES} documents, empty ones counted",
+                "Split the file.",
+            )
         try:
             found.add(_read_chunk(chunk, max_bytes, max_values))
         except Refused as error:
-            failure, line = error.failure, first_line + error.line
+            failure, line, visible = error.failure, first_line + error.line, _visible_fault(chunk, error)
         else:
             continue
         # Out of the handler: the first error's frames hold the document.
         if named_json and no_json is not None and failure.message == NO_YAML:
             raise JiemiError("UnknownFormat", no_json)
-        raise JiemiError(failure.reason, f"document {found.number}, line {line + 1}: {failure.message}")
+        if visible is not None:
+            what, remedy, after = visible
+            line += after
+            raise JiemiError("UnknownFormat", f"document {found.number}, line {line + 1}: {what}", remedy)
+        raise JiemiError.of(failure.at(f"document {found.number}, line {line + 1}"))
     return tuple(found.documents)
 
 
@@ -100,7 +108,9 @@ class _Found:
         if value is None:
             return
         if len(self.documents) == self._max_documents:
-            raise JiemiError("LimitExceeded", f"the file has more than {self._max_documents} documents")
+            raise JiemiError(
+                "LimitExceeded", f"the file has more than {self._max_documents} documents", "Split the file."
+            )
         text = json.dumps(
             value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, check_circular=False
         )
@@ -113,7 +123,7 @@ class _Found:
             )
         self._max_bytes -= len(document)
         if self._max_bytes < 0:
-            raise JiemiError("LimitExceeded", "the documents are larger than Krapao's limit")
+            raise JiemiError("LimitExceeded", "the documents are larger than Krapao's limit", "Split the file.")
         self.documents.append(document)
 
 
@@ -131,7 +141,9 @@ def _chunks(text: str, line: int) -> Iterator[tuple[str, int]]:
         if behind and not behind.startswith("#"):
             line += text.count("\n", begin, separator.start())
             raise JiemiError(
-                "UnknownFormat", f"line {line + 1}: something follows `---`, which kubectl takes on a line alone only"
+                "UnknownFormat",
+                f"line {line + 1}: something follows `---`, which kubectl takes on a line alone only",
+                "Put what follows `---` on the next line.",
             )
         if separator.start() > begin:
             yield text[begin : separator.start()], line
@@ -139,6 +151,20 @@ def _chunks(text: str, line: int) -> Iterator[tuple[str, int]]:
             begin = separator.end()
     if begin < len(text):
         yield text[begin:], line
+
+
+def _visible_fault(chunk: str, error: Refused) -> tuple[str, str, int] | None:
+    """What a reader of the file would see at once where the parser says no more than that it is no YAML: what it is,
+    what to do, and how many lines from where the parser stopped it is."""
+    if error.failure.message != NO_YAML:
+        return None
+    lines = chunk.split("\n")
+    if (conflict := next((at for at, line in enumerate(lines) if line.startswith("<<<<<<< ")), None)) is not None:
+        return "a conflict of git's is left in it", "Resolve the conflict, and commit the file.", conflict - error.line
+    for at in (error.line, error.line - 1, error.line + 1):
+        if 0 <= at < len(lines) and "\t" in lines[at][: len(lines[at]) - len(lines[at].lstrip())]:
+            return "a tab in its indentation", "Indent it by spaces: YAML allows no tabs there.", at - error.line
+    return None
 
 
 def _read_chunk(text: str, max_bytes: int, max_values: int) -> Any:
@@ -204,7 +230,7 @@ class _JsonReader:
     """One JSON value after the other; numbers in the form that kubectl sends them in."""
 
     def __init__(self) -> None:
-        self._refusal: tuple[str, str] | None = None
+        self._refusal: tuple[str, str, str] | None = None
         self._values = 0
         self._decoder = json.JSONDecoder(
             object_pairs_hook=self._object,
@@ -223,13 +249,12 @@ class _JsonReader:
         try:
             value, end = self._decoder.raw_decode(text, place)
         except RecursionError:
-            self._refusal = ("LimitExceeded", f"the JSON document is nested deeper than {MAX_DEPTH}")
+            self._refusal = ("LimitExceeded", f"the JSON document is nested deeper than {MAX_DEPTH}", "")
         else:
             if self._refusal is None:
                 self._count(value, 1)
                 return value, end
-        reason, what = self._refusal
-        raise JiemiError(reason, what)
+        raise JiemiError(*self._refusal)
 
     def _count(self, value: Any, depth: int) -> None:
         self._values += 1
@@ -246,7 +271,7 @@ class _JsonReader:
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):
-            self._refusal = ("UnknownFormat", KEY_TWICE.replace("mapping", "object"))
+            self._refusal = ("UnknownFormat", KEY_TWICE.replace("mapping", "object"), ONE_OF_TWO)
         self._values += len(found)
         return found
 
@@ -255,13 +280,13 @@ class _JsonReader:
 
     def _int(self, text: str) -> int:
         if len(text) > MAX_NUMBER_CHARACTERS:
-            self._refusal = ("LimitExceeded", f"a number of more than {MAX_NUMBER_CHARACTERS} characters")
+            self._refusal = ("LimitExceeded", f"a number of more than {MAX_NUMBER_CHARACTERS} characters", "")
             return 0
         return int(text)
 
     def _float(self, text: str) -> int | float:
         value = float(text)
         if not math.isfinite(value):
-            self._refusal = ("UnknownFormat", "a number beyond the range of a double")
+            self._refusal = ("UnknownFormat", "a number beyond the range of a double", "")
             return 0
         return number_for_json(value)

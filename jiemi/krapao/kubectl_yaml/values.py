@@ -15,6 +15,7 @@ from jiemi.krapao.kubectl_yaml.parser import ALIAS, MAPPING, SCALAR, SEQUENCE, N
 from jiemi.krapao.kubectl_yaml.scalars import MERGE, Unfit, key_text, number_for_json, resolve
 
 KEY_TWICE = "the same key twice in one mapping"
+ONE_OF_TWO = "Take one of the two out; kubectl would take the last."
 
 _MOST_FROM_ALIASES = 0.99
 """Of all that is decoded; above it kubectl's library refuses a document (allowedAliasRatio in decode.go)."""
@@ -89,7 +90,7 @@ class _Decoder:
             what = str(error)
         else:
             return found
-        raise Refused("UnknownFormat", what, node[1])
+        raise Refused("UnknownFormat", what, node[1], ONE_OF_TWO if what == KEY_TWICE else "")
 
     def _through_alias(self, node: Node, then: Any, *arguments: Any) -> Any:
         number = id(node)
@@ -168,4 +169,4 @@ class _Decoder:
 
 
 def _refuse(node: Node, what: str) -> NoReturn:
-    raise Refused("UnknownFormat", what, node[1])
+    raise Refused("UnknownFormat", what, node[1], ONE_OF_TWO if what == KEY_TWICE else "")

@@ -303,12 +303,19 @@ def _tokens(path: Path, user: Mapping[str, Any], cluster: Mapping[str, Any], env
     return Tokens(_plugin(path, plugin, cluster, environment), again_seconds=PLUGIN_AGAIN_SECONDS)
 
 
+_RUN_IT = "Run it by hand to see why: what it says is in no log of Miwen's."
+
+
 def _token_file(path: Path) -> Callable[[], Awaitable[Token]]:
     async def read() -> Token:
         try:
             text = await trio.Path(path).read_text()
         except (OSError, UnicodeDecodeError) as error:
-            raise JiemiError("ClusterUnavailable", f"the token file {path} can't be read") from error
+            raise JiemiError(
+                "ClusterAccessDenied",
+                f"the token file {path} can't be read",
+                "Let Miwen read that file; a Pod's is its ServiceAccount's projected token.",
+            ) from error
         return Token(SensitiveText(text), TOKEN_FILE_SECONDS)
 
     return read
@@ -338,7 +345,11 @@ def _plugin(
     async def run() -> Token:
         program = str(directory / command) if "/" in command else shutil.which(command, path=env.get("PATH", ""))
         if program is None:
-            raise JiemiError("ClusterUnavailable", f"{failed} is not on the PATH")
+            raise JiemiError(
+                "ClusterAccessDenied",
+                f"{failed} is not on the PATH",
+                "Install it, or correct the user's `exec.command`.",
+            )
         try:
             with trio.fail_after(PLUGIN_SECONDS):
                 done = await trio.run_process(
@@ -354,12 +365,12 @@ def _plugin(
                 )
         except (OSError, trio.TooSlowError) as error:
             why = f"did not end in {PLUGIN_SECONDS:g} s" if isinstance(error, trio.TooSlowError) else "can't be started"
-            raise JiemiError("ClusterUnavailable", f"{failed} {why}") from error
+            raise JiemiError("ClusterAccessDenied", f"{failed} {why}", _RUN_IT) from error
         if done.returncode != 0:
-            raise JiemiError("ClusterUnavailable", f"{failed} ended with {done.returncode}; run it to see why")
+            raise JiemiError("ClusterAccessDenied", f"{failed} ended with {done.returncode}", _RUN_IT)
         token = read_exec_credential(done.stdout, datetime.datetime.now(datetime.UTC))
         if token is None:
-            raise JiemiError("ClusterUnavailable", f"{failed} gave no ExecCredential with a status.token")
+            raise JiemiError("ClusterAccessDenied", f"{failed} gave no ExecCredential with a status.token", _RUN_IT)
         return token
 
     return run
@@ -400,5 +411,5 @@ def _usable(token: SensitiveText) -> SensitiveText:
     """
     text = token.reveal().strip()
     if not text or not text.isascii() or not text.isprintable():
-        raise JiemiError("ClusterUnavailable", "the token for the API server is empty or is no printable ASCII text")
+        raise JiemiError("ClusterAccessDenied", "the token for the API server is empty or is no printable ASCII text")
     return SensitiveText(text)

@@ -38,7 +38,9 @@ _REASONS = frozenset(
 )
 _TYPED_PATCH = "failed to create typed patch object"
 _CONVERSION = "failed to convert new object"
-_TYPED_FIELD = re.compile(r"(?:\): |\n\s*)\.?([^\s:]{1,300}): (expected [a-z]+|field not declared in schema)")
+_TYPED_FIELD = re.compile(
+    r"(?:\): |\n\s*)\.?([^\s:]{1,300}): (expected [a-z]+|field not declared in schema|duplicate entries)"
+)
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9]*")
 _TOO_LARGE = "etcdserver: request is too large"
 
@@ -172,7 +174,13 @@ def unavailable(doing: str, refusal: Refusal) -> JiemiError:
     """For a refusal that says nothing of what was asked for: overload, a fault of the server, a wrong address."""
     webhook = _WEBHOOK_FAILED.match(refusal.message)
     if webhook is not None:
-        return JiemiError("ClusterUnavailable", f"{doing}: the API server got no answer of its webhook {webhook[1]}")
+        return JiemiError(
+            "ClusterUnavailable",
+            f"{doing}: the API server got no answer of its webhook {webhook[1]}",
+            "Look at the Pods and the Service behind that webhook; it is tried again.",
+        )
+    if refusal.code == 401:
+        return not_authenticated(f"{doing}: the API server answered {answered(refusal)}")
     return JiemiError("ClusterUnavailable", f"{doing}: the API server answered {answered(refusal)}")
 
 
@@ -189,13 +197,25 @@ def forbidden(
     """For a right that is missing, with what to grant, and to whom."""
     where = f"in namespace {namespace}" if namespace else "in all namespaces (a ClusterRoleBinding)"
     of_group = f"API group {group}" if group else "the core API group"
-    whom = f"to {account} " if account is not None else ""
-    return JiemiError(reason, f"{doing}: not allowed. Grant {verbs} on {resource} of {of_group} {whom}{where}")
+    whom = str(account) if account is not None else "Miwen's ServiceAccount"
+    grant = f"Grant {verbs} on {resource} of {of_group} to {whom} {where}"
+    if reason in _OF_OBJECTS and account is None:
+        grant += ', for example by a ClusterRole labelled jiemi.cr/aggregate-to-miwen: "true"'
+    return JiemiError(reason, f"{doing}: not allowed to {whom}", f"{grant}.")
+
+
+_OF_OBJECTS = frozenset({"ApplyForbidden", "ReadForbidden", "DeleteForbidden", "WatchForbidden"})
+"""Rights that are about the objects of Decryptors."""
+
+
+def not_authenticated(problem: str) -> JiemiError:
+    """The API server does not know who Miwen is."""
+    return JiemiError("ClusterAccessDenied", problem)
 
 
 def kind_unknown(api_version: str, kind: str) -> JiemiError:
     """The cluster does not serve the kind. Both are from the file, whose apiVersion and kind are no secrets."""
-    return JiemiError("KindUnknown", f"the cluster serves no kind {kind[:100]} of {api_version[:100]}")
+    return JiemiError("KindUnknown", f"the cluster serves no kind {kind[:100]} of apiVersion {api_version[:100]}")
 
 
 def changed(label: str) -> JiemiError:
@@ -219,13 +239,17 @@ def decryptor_refused(refusal: Refusal, act: Act) -> JiemiError:
     own = [field for field in fields if field.split(".")[0] == "spec"]
     if own:
         # API servers before 1.30 read all of an object again, whatever is written of it.
-        problem = f"the Decryptor's own spec is not as the CustomResourceDefinition allows{_listed(own)}; correct it"
-    else:
-        problem = (
-            f"the CustomResourceDefinition in the cluster does not allow it{_listed(fields)}. "
-            "It is not this release's: apply deploy/crd.yaml"
+        return JiemiError(
+            "ApplyRejected",
+            f"{act.doing}: the Decryptor's own spec is not as the CustomResourceDefinition allows{_listed(own)}",
+            "Correct those fields of the Decryptor.",
         )
-    return JiemiError("ApplyRejected", f"{act.doing}: {problem}")
+    return JiemiError(
+        "ApplyRejected",
+        f"{act.doing}: the CustomResourceDefinition in the cluster, which is not this release's, does not allow "
+        f"it{_listed(fields)}",
+        "Apply this release's deploy/crd.yaml.",
+    )
 
 
 class FieldsRejected(JiemiError):
@@ -247,7 +271,7 @@ class FieldsRejected(JiemiError):
         *,
         is_invalid: bool = False,
     ) -> None:
-        super().__init__(failure.reason, failure.message)
+        super().__init__(failure.reason, failure.message, failure.own_remedy)
         self.duplicates = duplicates
         self.fields = fields
         self.words = words
@@ -268,7 +292,11 @@ def apply_failure(refusal: Refusal, act: Act) -> JiemiError:  # noqa: PLR0911 - 
         return _apply_forbidden(refusal, act)
     if refusal.code == 404:
         if refusal.of_kind == "namespaces":
-            return JiemiError("NamespaceNotFound", f"there is no namespace {act.namespace}, where {label} belongs")
+            return JiemiError(
+                "NamespaceNotFound",
+                f"there is no namespace {act.namespace}, where {label} belongs",
+                f"Create namespace {act.namespace}, or correct metadata.namespace (or spec.targetNamespace).",
+            )
         return kind_unknown(act.resource.api_version, act.resource.kind)
     if refusal.code == 409:
         owned = [_conflict_text(cause, act.shown) for cause in refusal.causes if cause.reason == "FieldManagerConflict"]
@@ -276,7 +304,7 @@ def apply_failure(refusal: Refusal, act: Act) -> JiemiError:  # noqa: PLR0911 - 
             return changed(act.label)
         return JiemiError("FieldConflict", f"{label}: others own fields with other values{_listed(owned)}")
     if is_too_large(refusal):
-        return JiemiError("ApplyRejected", f"{label} is larger than the API server takes ({answered(refusal)})")
+        return JiemiError("ApplyRejected", f"{label} is larger than the API server takes", _SPLIT)
     fields = [_cause_text(cause, act.shown) for cause in refusal.causes]
     if refusal.code == 422 and fields and all(_IMMUTABLE.fullmatch(cause.message) for cause in refusal.causes):
         return JiemiError("FieldImmutable", f"{label} has fields that can't be changed any more{_listed(fields)}")
@@ -289,11 +317,17 @@ def apply_failure(refusal: Refusal, act: Act) -> JiemiError:  # noqa: PLR0911 - 
     # Faults of the object that the API server answers as if they were its own (500 and no reason).
     if refusal.message.startswith(_TYPED_PATCH):
         found = _TYPED_FIELD.findall(refusal.message)
-        return _rejected(refusal, label, [f"{act.shown.field(path)} ({fault})" for path, fault in found])
+        listed = _listed(f"{act.shown.field(path)} ({fault})" for path, fault in found) or ", and names no field"
+        remedies = dict.fromkeys(_FAULT_REMEDIES[fault] for _, fault in found if fault in _FAULT_REMEDIES)
+        return JiemiError("ApplyRejected", f"the API server rejected {label}{listed}", " ".join(remedies))
     if refusal.message.startswith(_CONVERSION):
-        hint = " (each value under data must be base64; plain text belongs under stringData)"
-        base64 = hint if "illegal base64" in refusal.message else ""
-        return JiemiError("ApplyRejected", f"the API server can't read {label}: a value has the wrong form{base64}")
+        if "illegal base64" in refusal.message:
+            return JiemiError(
+                "ApplyRejected",
+                f"the API server can't read {label}: a value under data is not base64",
+                "Put plain text under stringData; under data each value is base64.",
+            )
+        return JiemiError("ApplyRejected", f"the API server can't read {label}: a value has the wrong form")
     return unavailable(act.doing, refusal)
 
 
@@ -317,8 +351,11 @@ def _not_of_the_object(refusal: Refusal, act: Act) -> JiemiError | None:
     if refusal.code == 403 and act.account is not None and _IMPERSONATION.match(message):
         account = act.account
         grant = f"Grant `impersonate` on serviceaccounts {account.name} in namespace {account.namespace}"
-        problem = f"{act.doing} as {account}: not allowed. {grant} to Miwen's ServiceAccount"
-        return JiemiError("ImpersonationForbidden", problem)
+        return JiemiError(
+            "ImpersonationForbidden",
+            f"{act.doing} as {account}: Miwen may not act as it",
+            f"{grant} to Miwen's ServiceAccount (deploy/impersonation.yaml does).",
+        )
     if (policy := _POLICY.match(message)) is not None:
         by = f"ValidatingAdmissionPolicy {policy[1]} (binding {policy[2]})"
         return JiemiError("AdmissionDenied", f"{act.doing}: {by} refuses it")
@@ -336,16 +373,26 @@ def _not_of_the_object(refusal: Refusal, act: Act) -> JiemiError | None:
 
 def _apply_forbidden(refusal: Refusal, act: Act) -> JiemiError:
     if any(cause.reason == "NamespaceTerminating" for cause in refusal.causes):
-        problem = f"namespace {act.namespace}, where {act.label} belongs, is being deleted"
-        return JiemiError("NamespaceNotFound", problem)
+        return JiemiError(
+            "NamespaceNotFound",
+            f"namespace {act.namespace}, where {act.label} belongs, is being deleted",
+            "Create the namespace again once it is gone, or take the object out of git.",
+        )
     if _RBAC.match(refusal.message):
         return _grant("ApplyForbidden", act, "`create` and `patch`")
     if _ESCALATION.match(refusal.message):
         who = act.account or "Miwen's ServiceAccount"
-        problem = f"{act.label} gives rights that {who} does not have. Grant it these, or `escalate` and `bind`"
-        return JiemiError("ApplyForbidden", problem)
+        return JiemiError(
+            "ApplyForbidden",
+            f"{act.label} gives rights that {who} does not have",
+            f"Grant {who} these rights, or `escalate` and `bind` on roles.",
+        )
     fields = _listed(_cause_text(cause, act.shown) for cause in refusal.causes)
-    return JiemiError("ApplyForbidden", f"an admission rule or a quota of the cluster forbids {act.label}{fields}")
+    return JiemiError(
+        "ApplyForbidden",
+        f"an admission rule or a quota of the cluster forbids {act.label}{fields}",
+        "Ask who runs the cluster which rule it is, and change the object as it wants; it is no missing right.",
+    )
 
 
 def _grant(reason: str, act: Act, verbs: str) -> JiemiError:
@@ -362,7 +409,41 @@ def _grant(reason: str, act: Act, verbs: str) -> JiemiError:
 
 def _rejected(refusal: Refusal, label: str, fields: Iterable[str]) -> JiemiError:
     named = _listed(fields) or ", and names no field"
-    return JiemiError("ApplyRejected", f"the API server rejected {label} ({answered(refusal)}){named}")
+    return JiemiError(
+        "ApplyRejected", f"the API server rejected {label} ({answered(refusal)}){named}", _remedy_by_causes(refusal)
+    )
+
+
+_DATA = re.compile(r"(?:data|stringData|binaryData)(?:\[.*\])?")
+_BAD_KEY = re.compile(r"\[(?:[^]]*[^-._a-zA-Z0-9\]][^]]*|\.\.?)\]")
+_SPLIT = "A Secret or ConfigMap holds 1 MiB (1,048,576 bytes) at most, any object 1.5 MiB: split it into several."
+_FAULT_REMEDIES = {
+    "expected string": "Put the value in quotes: without them it is a number, true, false or a date, and no text.",
+    "expected map": "Write what is below that field as NAME: VALUE.",
+    "expected list": "Write what is below that field as a list, each element with - before it.",
+    "expected numeric": "Write the value as a number, without quotes.",
+    "expected boolean": "Write true or false there, without quotes.",
+    "field not declared in schema": "Take that field out or correct its name: the kind has none of that name there.",
+    "duplicate entries": "Two elements of that list have the same key (a name, a port): take one out, or change it.",
+}
+
+
+def _remedy_by_causes(refusal: Refusal) -> str:
+    """What to do, where all fields are wrong in a way that says so; "" for any other."""
+    causes = refusal.causes
+    if causes and all(_DATA.fullmatch(cause.field) for cause in causes):
+        if all(cause.reason == "FieldValueTooLong" for cause in causes):
+            return _SPLIT
+        # Of a key that could be one it is the value that is wrong, for the Secret's type.
+        if all(_BAD_KEY.search(cause.field) and cause.reason == "FieldValueInvalid" for cause in causes):
+            return "Name the key with letters, digits, -, _ and . only."
+    if causes and all(cause.field in ("metadata.labels", "spec.selector.matchLabels") for cause in causes):
+        return "A label has at most 63 characters: letters, digits, -, _ and . only, a letter or digit first and last."
+    if causes and all(cause.reason == "FieldValueRequired" for cause in causes):
+        return "Give the object the field that is missing."
+    if causes and all(cause.reason == "FieldValueDuplicate" for cause in causes):
+        return "Give each element of the list another value in that field, or take one of them out."
+    return ""
 
 
 def _cause_text(cause: Cause, shown: Shown) -> str:

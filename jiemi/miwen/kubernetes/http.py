@@ -45,7 +45,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.miwen.kubernetes.access import Access
 from jiemi.miwen.kubernetes.counts import RequestCounter
-from jiemi.miwen.kubernetes.errors import Refusal, read_refusal, unavailable
+from jiemi.miwen.kubernetes.errors import Refusal, not_authenticated, read_refusal, unavailable
 from jiemi.miwen.kubernetes.on_behalf import who_asks
 
 MAX_PAUSE_SECONDS = 5.0
@@ -245,8 +245,9 @@ class KubernetesHttp:
         return attrs.evolve(answer, tried_before=carried_out)
 
     def _not_accepted(self, request: Request) -> JiemiError:
-        problem = f"{request.doing}: {self.server} does not accept the credentials of {self._origin} (401)"
-        return JiemiError("ClusterUnavailable", problem)
+        return not_authenticated(
+            f"{request.doing}: {self.server} does not accept the credentials of {self._origin} (401)"
+        )
 
     async def _try(
         self, request: Request, token: SensitiveText | None, keep: list[urllib3.BaseHTTPResponse] | None

@@ -228,7 +228,7 @@ class RealKubernetes:
         """See the port."""
         what = label("Secret", namespace, name)
         if not is_path_part(namespace) or not is_path_part(name):
-            raise JiemiError("SecretNotFound", f"{what}: no Secret can have that name")
+            raise JiemiError("SecretNotFound", f"{what}: no Secret can have that name", "Correct `secretName`.")
         doing = f"reading {what}"
         request = Request("get", "secrets", doing, "GET", _SECRETS.path(namespace, name), max_bytes=MAX_PAGE_BYTES)
         # Each takes some megabytes while it is read. Whoever asked keeps what it needs of it before it awaits again.
@@ -362,8 +362,11 @@ class RealKubernetes:
         if refusal.code == HTTPStatus.CONFLICT or too_late:
             raise errors.changed(act.label)
         if errors.is_too_large(refusal):
-            problem = f"{act.doing}: the Decryptor becomes larger than the API server takes: make its spec smaller"
-            raise JiemiError("ApplyRejected", f"{problem}, or split it")
+            raise JiemiError(
+                "ApplyRejected",
+                f"{act.doing}: the Decryptor becomes larger than the API server takes",
+                "Make its spec smaller, or split it into several Decryptors.",
+            )
         if refusal.code in {HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY}:
             raise errors.decryptor_refused(refusal, act)
         raise errors.unavailable(act.doing, refusal)

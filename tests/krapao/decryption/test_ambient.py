@@ -94,7 +94,7 @@ async def refuses(
     with pytest.raises(JiemiError) as caught:
         await decrypter.decrypt(data, Format.YAML, (key,), repository=repository)
     assert caught.value.failure.reason == reason, str(caught.value)
-    return caught.value.failure.message
+    return caught.value.failure.text
 
 
 async def test_aws_by_a_web_identity_token_as_eks_gives_it(

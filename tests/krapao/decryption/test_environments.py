@@ -267,7 +267,7 @@ def test_an_identity_that_the_operator_does_not_lend_is_refused(provider: str, o
     with pytest.raises(JiemiError) as caught:
         made(AMBIENT[provider], OperatorEnvironment.of(POD, lent(*allowed)))
     assert caught.value.failure.reason == "AmbientIdentityNotAllowed"
-    assert f"--allow-ambient-identity {provider}" in caught.value.failure.message
+    assert f"--allow-ambient-identity {provider}" in caught.value.failure.text
 
 
 @pytest.mark.parametrize(
@@ -432,7 +432,7 @@ def test_a_credential_that_is_no_single_line_of_plain_text_is_refused_without_be
     with pytest.raises(JiemiError) as caught:
         made(with_value(field, BAD_TEXTS[name]))
     assert caught.value.failure.reason == "KeyInvalid"
-    assert f"provider.{field} " in caught.value.failure.message
+    assert f"provider.{field} " in caught.value.failure.text
     assert_says_nothing(caught.value)
 
 
@@ -500,7 +500,7 @@ def test_credentials_that_are_not_whole_are_refused_and_the_field_is_told(key: C
     with pytest.raises(JiemiError) as caught:
         made(key, ALL)
     assert caught.value.failure.reason == "KeyInvalid"
-    assert says in caught.value.failure.message
+    assert says in caught.value.failure.text
     assert_says_nothing(caught.value, CERTIFICATE.splitlines()[1])
 
 
@@ -574,7 +574,7 @@ def test_what_is_no_service_accounts_key_file_is_refused_without_being_quoted(te
     with pytest.raises(JiemiError) as caught:
         made(GcpKey(service_account=secret(text)))
     assert caught.value.failure.reason == "KeyInvalid"
-    assert says in caught.value.failure.message
+    assert says in caught.value.failure.text
     assert_says_nothing(caught.value)
 
 

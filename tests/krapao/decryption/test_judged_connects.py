@@ -267,7 +267,7 @@ async def test_a_server_that_a_decryptor_names_can_not_send_sops_to_a_forbidden_
         with pytest.raises(JiemiError) as caught:
             await decrypter_of(ONLY_ONE).decrypt(data, Format.YAML, (lead(service, url),))
         assert caught.value.failure.reason == "AddressNotAllowed"
-        assert caught.value.failure.message.startswith("spec.provider.gcp: a server of the key service leads to an")
+        assert caught.value.failure.text.startswith("spec.provider.gcp: a server of the key service leads to an")
         assert "127.0.0.2" not in str(caught.value)
         assert came == []
         # The same key still works, and so does one that leads nowhere else.

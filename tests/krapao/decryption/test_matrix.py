@@ -81,8 +81,8 @@ async def test_each_cell_of_the_table_holds(
     assert caught.value.failure.reason == expected, str(caught.value)
     assert CANARY not in str(caught.value)
     if outcome != "tampered":  # it names whom the file is for, beside what was given
-        assert "The file is for: " in caught.value.failure.message
-        assert "Given: " in caught.value.failure.message
+        assert "The file is for: " in caught.value.failure.text
+        assert "Given: " in caught.value.failure.text
 
 
 def tampered(data: bytes) -> bytes:

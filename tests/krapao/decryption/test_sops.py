@@ -60,7 +60,7 @@ async def fails(reason: str, decrypter: SopsDecrypter, data: bytes, *keys, forma
         await decrypter.decrypt(data, format, keys)
     assert caught.value.failure.reason == reason, str(caught.value)
     assert "SECRET" not in str(caught.value).replace("AGE-SECRET-KEY-1", "")
-    return caught.value.failure.message
+    return caught.value.failure.text
 
 
 RELEASES = sorted(path.name for path in DATA.glob("sops-*"))

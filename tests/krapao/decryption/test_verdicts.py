@@ -335,7 +335,7 @@ def test_the_message_lists_what_became_of_each_recipient_beside_what_was_given()
         outcome(Verdict.NOT_OPENED, recipient="age age1a"),
         outcome(Verdict.NOT_GIVEN, recipient="pgp ABCD"),
     ]
-    message = explain(outcomes, recipients=("age not-shown",), given=("age age1b",)).failure.message
+    message = explain(outcomes, recipients=("age not-shown",), given=("age age1b",)).failure.text
     assert message == (
         "no key given opens the file. The file is for: age age1a (not opened by the key given), pgp ABCD (no key of "
         "this kind is given). Given: age age1b"
@@ -345,7 +345,7 @@ def test_the_message_lists_what_became_of_each_recipient_beside_what_was_given()
 def test_where_nothing_was_asked_the_files_recipients_are_told() -> None:
     assert (
         "The file is for: age age1a, pgp B. Given: none"
-        in explain([], recipients=("age age1a", "pgp B"), given=()).failure.message
+        in explain([], recipients=("age age1a", "pgp B"), given=()).failure.text
     )
     found = explain([], recipients=(), given=()).failure
     assert found.reason == "KeyMissing"
@@ -358,7 +358,7 @@ def test_a_known_failure_tells_its_own_message_and_that_of_a_key_stands_alone() 
     unusable = explain([outcome(Verdict.UNUSABLE)], recipients=(), given=("age age1b",)).failure
     assert unusable == FAILURES[Verdict.UNUSABLE]
     told = Failure("KeyServiceUnreachable", "a key service gave no answer within 20 s")
-    assert explain([outcome(Verdict.UNREACHABLE, failure=told)], recipients=(), given=()).failure.message.startswith(
+    assert explain([outcome(Verdict.UNREACHABLE, failure=told)], recipients=(), given=()).failure.text.startswith(
         told.message
     )
 
@@ -366,12 +366,12 @@ def test_a_known_failure_tells_its_own_message_and_that_of_a_key_stands_alone() 
 def test_the_first_of_several_of_one_verdict_is_told() -> None:
     first, second = (Failure("DestinationNotAllowed", f"the file names {name}") for name in "ab")
     outcomes = [outcome(Verdict.REFUSED, failure=first), outcome(Verdict.REFUSED, failure=second)]
-    assert explain(outcomes, recipients=(), given=()).failure.message.startswith("the file names a.")
+    assert explain(outcomes, recipients=(), given=()).failure.text.startswith("the file names a.")
 
 
 def test_a_list_names_five_and_counts_the_rest_and_names_each_once() -> None:
     outcomes = [outcome(NOT_OPENED, recipient=f"age age1{number}") for number in range(9)] * 3
-    message = explain(outcomes, recipients=(), given=[f"key{number}" for number in range(6)]).failure.message
+    message = explain(outcomes, recipients=(), given=[f"key{number}" for number in range(6)]).failure.text
     assert message.count("age age1") == 5
     assert (
         "age age14 (not opened by the key given) and 4 more. Given: key0, key1, key2, key3, key4 and 1 more" in message

@@ -113,7 +113,7 @@ def test_a_kubeconfig_that_can_not_be_used_says_what_is_wrong(load: Load, conten
     with pytest.raises(JiemiError) as caught:
         load(content)
     assert caught.value.failure.reason == "KubeconfigInvalid"
-    assert part in caught.value.failure.message
+    assert part in caught.value.failure.text
     assert CANARY not in str(caught.getrepr(chain=True))
 
 
@@ -148,7 +148,7 @@ async def test_a_token_that_no_header_can_hold_is_not_quoted(load: Load, tmp_pat
     (tmp_path / "token").write_text(CANARY + token if token.strip() else token)
     with pytest.raises(JiemiError) as caught:
         await load(config({"tokenFile": "token"})).tokens.get()
-    assert caught.value.failure.reason == "ClusterUnavailable"
+    assert caught.value.failure.reason == "ClusterAccessDenied"
     assert CANARY not in str(caught.value)
 
 
@@ -221,7 +221,7 @@ async def test_a_plugin_is_told_of_the_cluster_where_it_asks_for_it(load: Load, 
 @pytest.mark.parametrize(
     ("script", "part"),
     [
-        (f"echo {CANARY} >&2; exit 3", "ended with 3; run it to see why"),
+        (f"echo {CANARY} >&2; exit 3", "ended with 3. Run it by hand to see why"),
         (f"echo {CANARY}", "no ExecCredential"),
         (f"""echo '{{"status": {{"clientKeyData": "{CANARY}"}}}}'""", "no ExecCredential"),
     ],
@@ -231,8 +231,8 @@ async def test_what_a_failing_plugin_says_is_not_repeated(
 ) -> None:
     with pytest.raises(JiemiError) as caught:
         await load(plugin(tmp_path, script)).tokens.get()
-    assert caught.value.failure.reason == "ClusterUnavailable"
-    assert part in caught.value.failure.message
+    assert caught.value.failure.reason == "ClusterAccessDenied"
+    assert part in caught.value.failure.text
     assert CANARY not in str(caught.value)
     assert CANARY not in "".join(capfd.readouterr())
 

@@ -35,10 +35,11 @@ ACT = Act("applying Secret team/made", "Secret team/made", SECRETS, "team", None
         (Refusal(403, "Forbidden", message=CANARY), "ApplyForbidden", "admission rule or a quota"),
         (Refusal(403, causes=(Cause("NamespaceTerminating", "x"),)), "NamespaceNotFound", "being deleted"),
         (Refusal(404, "NotFound", of_kind="namespaces"), "NamespaceNotFound", "no namespace team"),
-        (Refusal(404), "KindUnknown", "no kind Secret of v1"),
+        (Refusal(404), "KindUnknown", "no kind Secret of apiVersion v1"),
         (Refusal(409, "Conflict", message=CANARY), "ApplyConflict", "by another"),
         (Refusal(413), "ApplyRejected", "larger than"),
         (Refusal(422, "Invalid", causes=(Cause("FieldValueInvalid", "data[a]"),)), "ApplyRejected", "data[a] (FieldV"),
+        (Refusal(401, "Unauthorized", message=CANARY), "ClusterAccessDenied", "Renew Miwen's own credentials"),
         (Refusal(429, "TooManyRequests", message=CANARY), "ClusterUnavailable", "429 TooManyRequests"),
         (Refusal(500, "InternalError", message=CANARY), "ClusterUnavailable", "500 InternalError"),
         (Refusal(500, message="etcdserver: request is too large"), "ApplyRejected", "larger than"),
@@ -50,8 +51,8 @@ ACT = Act("applying Secret team/made", "Secret team/made", SECRETS, "team", None
 def test_each_refusal_of_an_apply_has_its_reason(refusal: Refusal, reason: str, part: str) -> None:
     failure = apply_failure(refusal, ACT).failure
     assert failure.reason == reason
-    assert part in failure.message
-    assert CANARY not in failure.message
+    assert part in failure.text
+    assert CANARY not in failure.text
     assert CANARY not in repr(refusal)
 
 
@@ -66,25 +67,61 @@ def test_the_fields_of_a_typed_patch_are_named_without_their_values() -> None:
     assert failure.message.endswith(
         ": stringData.a (expected string), dataa (field not declared in schema), list… (expected numeric)"
     )
+    assert "Put the value in quotes" in failure.remedy
+    assert "(500)" not in failure.text
 
 
 @pytest.mark.parametrize(
     ("field", "part"),
     [
-        ("status.history", "status.history. It is not this release's: apply deploy/crd.yaml"),
+        ("status.history", "status.history. Apply this release's deploy/crd.yaml"),
         (
             "spec.provider.pgp.privateKey.literal",
             "own spec is not as the CustomResourceDefinition allows: spec.provider.pgp",
         ),
-        (f"status.{CANARY}", "status…. It is not this release's"),
+        (f"status.{CANARY}", "status… Apply this release's"),
         ("<nil>", "the object as a whole"),
     ],
 )
 def test_a_status_that_is_refused_is_told_with_what_to_do_about_it(field: str, part: str) -> None:
     failure = decryptor_refused(Refusal(422, "Invalid", causes=(Cause("FieldValueTooMany", field),)), ACT).failure
     assert failure.reason == "ApplyRejected"
-    assert part in failure.message
-    assert CANARY not in failure.message
+    assert part in failure.text
+    assert CANARY not in failure.text
+
+
+@pytest.mark.parametrize(
+    ("causes", "says"),
+    [
+        ((Cause("FieldValueInvalid", "data[my key]"),), "Name the key with letters, digits"),
+        ((Cause("FieldValueInvalid", "stringData[ä]"), Cause("FieldValueInvalid", "data[..]")), "Name the key"),
+        # The key is one; its value is no Docker config.
+        ((Cause("FieldValueInvalid", "data[.dockerconfigjson]"),), "Correct the object's fields"),
+        ((Cause("FieldValueTooLong", "data"),), "1 MiB"),
+        ((Cause("FieldValueRequired", "data[tls.key]"),), "the field that is missing"),
+        ((Cause("FieldValueInvalid", "metadata.labels"),), "A label has at most 63 characters"),
+        ((Cause("FieldValueDuplicate", "spec.ports[1].name"),), "another value in that field"),
+        ((Cause("FieldValueInvalid", "spec.a"), Cause("FieldValueTooLong", "data")), "Correct the object's fields"),
+    ],
+)
+def test_what_to_do_is_told_by_the_fields_and_what_is_wrong_with_them(causes: tuple[Cause, ...], says: str) -> None:
+    assert says in apply_failure(Refusal(422, "Invalid", causes=causes), ACT).failure.text
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ("stringData.a: expected string, got 5", "Put the value in quotes"),
+        ("spec.ports: duplicate entries for key [port=80]", "Two elements of that list have the same key"),
+        ("dataa: field not declared in schema", "correct its name"),
+        ("immutable: expected boolean, got x", "Write true or false"),
+    ],
+)
+def test_what_to_do_about_a_typed_patch_is_told_without_a_code(fault: str, says: str) -> None:
+    message = f"failed to create typed patch object (team/made; /v1, Kind=Secret): .{fault}"
+    text = apply_failure(Refusal(500, message=message), ACT).failure.text
+    assert says in text
+    assert "500" not in text
 
 
 def test_a_long_list_of_fields_is_cut_and_repetitions_are_left_out() -> None:
@@ -113,7 +150,7 @@ def test_any_status_object_gives_an_error_that_can_be_shown(details: object) -> 
     status = {"kind": "Status", "reason": "Invalid", "message": CANARY, "details": details}
     for code in (400, 401, 403, 404, 409, 422, 429, 500):
         refusal = read_refusal(code, json.dumps(status).encode())
-        assert CANARY not in apply_failure(refusal, ACT).failure.message
+        assert CANARY not in apply_failure(refusal, ACT).failure.text
 
 
 def test_a_body_that_is_no_status_is_told_by_its_code() -> None:

@@ -68,7 +68,10 @@ async def until(condition: Any) -> None:
     ("manifest", "named"),
     [
         ({"kind": "ConfigMap", "data": {"a": CANARY * 85_000}}, "FieldValueTooLong"),
-        ({"kind": "ConfigMap", "data": {"a": CANARY * 300_000}}, "413"),
+        (
+            {"kind": "ConfigMap", "data": {"a": CANARY * 300_000}},
+            "larger than the API server takes. A Secret or ConfigMap holds 1 MiB",
+        ),
         ({"kind": "Secret", "data": {"a b": encoded(CANARY)}}, "data[a b] (FieldValueInvalid)"),
         ({"kind": "Secret", "stringData": CANARY}, "stringData (expected map)"),
         ({"kind": "Secret", "stringData": {"a": {"b": CANARY}}}, "stringData.a (expected string)"),
@@ -315,8 +318,8 @@ async def test_a_token_that_is_not_accepted_is_told_without_it(world: RealWorld,
     async with open_kubernetes(KubernetesSettings(kubeconfig=path)) as kubernetes:
         with pytest.raises(JiemiError) as caught:
             await kubernetes.list_decryptors(limit=1, continue_token=None)
-        assert caught.value.failure.reason == "ClusterUnavailable"
-        assert "does not accept the credentials of context it" in caught.value.failure.message
+        assert caught.value.failure.reason == "ClusterAccessDenied"
+        assert "does not accept the credentials of context it" in caught.value.failure.text
         assert CANARY not in repr(caught.getrepr(showlocals=True))
         assert kubernetes.requests.snapshot().of("list", "decryptors") == 1
 
@@ -327,7 +330,7 @@ async def test_a_token_file_that_is_replaced_is_read_again_when_the_old_token_is
     file.write_text("ended\n")
     path = write_kubeconfig(world.directory / "file", world.kubeconfig, {"tokenFile": "token"})
     async with open_kubernetes(KubernetesSettings(kubeconfig=path, namespace=world.namespace)) as kubernetes:
-        assert await reason_of(kubernetes) == "ClusterUnavailable"
+        assert await reason_of(kubernetes) == "ClusterAccessDenied"
         file.write_text(await world.admin.token(world.namespace, account) + "\n")
         async with trio.open_nursery() as nursery:
             for _ in range(5):
@@ -425,7 +428,7 @@ async def test_another_authority_s_certificate_is_refused(world: RealWorld, tmp_
         with pytest.raises(JiemiError) as caught:
             await kubernetes.list_decryptors(limit=1, continue_token=None)
     assert caught.value.failure.reason == "ClusterUnavailable"
-    assert "TLS certificate does not verify" in caught.value.failure.message
+    assert "TLS certificate does not verify" in caught.value.failure.text
 
 
 async def test_nothing_listens_there(tmp_path: Path, control_plane: Path) -> None:

@@ -113,9 +113,9 @@ async def test_what_is_too_large_and_no_list_is_told_without_its_content(
     server.say(200, {"items": [TOO_LARGE]})
     with pytest.raises(JiemiError) as caught:
         await page_of(kubernetes, limit=1)
-    assert str(caught.value) == (
-        f"ClusterUnavailable: listing secrets: the answer is larger than {MAX_PAGE_BYTES} bytes, which is the most "
-        "that is read"
+    assert caught.value.failure.reason == "ClusterUnavailable"
+    assert caught.value.failure.message == (
+        f"listing secrets: the answer is larger than {MAX_PAGE_BYTES} bytes, which is the most that is read"
     )
 
 

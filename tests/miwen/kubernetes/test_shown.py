@@ -108,12 +108,12 @@ def test_no_answer_brings_a_value_into_a_message(code: int) -> None:
             act = Act("applying Secret a/b", "Secret a/b", Resource("v1", "Secret", "secrets", namespaced=True), "a")
             for known in (Shown(MANIFEST), Shown()):
                 act = Act(act.doing, act.label, act.resource, act.namespace, None, known)
-                shown = apply_failure(refusal, act).failure.message
+                shown = apply_failure(refusal, act).failure.text
                 assert CANARY not in shown
 
 
 def test_a_manager_that_is_nobody_s_value_is_still_named() -> None:
     cause = Cause("FieldManagerConflict", ".data.tls.crt", 'conflict with "helm" using v1: .data.tls.crt')
     act = Act("a", "Secret a/b", Resource("v1", "Secret", "secrets", namespaced=True), "a", None, SHOWN)
-    message = apply_failure(Refusal(409, "Conflict", causes=(cause,)), act).failure.message
-    assert message.endswith("data.tls.crt (owned by helm)")
+    message = apply_failure(Refusal(409, "Conflict", causes=(cause,)), act).failure.text
+    assert "data.tls.crt (owned by helm). " in message

@@ -1,0 +1,84 @@
+"""What to say of an encrypted file that sops can't take for one, by what is to be seen in its bytes."""
+
+from __future__ import annotations
+
+import re
+
+from jiemi.core.ciphertext import format_of_content
+from jiemi.core.documents import ENDINGS_OF, Format
+from jiemi.core.errors import JiemiError
+
+_CONFLICT = re.compile(rb"^<{7} ", re.MULTILINE)
+_SOPS_BLOCK = re.compile(rb"""^\s*["']?sops["']?\s*:|["']sops["']\s*:|^\[sops\]|^sops_""", re.MULTILINE)
+_MAC = re.compile(rb"""(?:^|[\s{,"'_])mac["']?\s*[:=]\s*["']?ENC\[""", re.MULTILINE)
+_TAB = re.compile(rb"^ *\t", re.MULTILINE)
+
+
+def not_the_format(data: bytes, format: Format) -> JiemiError:
+    """The reason for which sops can't take a file apart.
+
+    Args:
+        data: the file, as it is in git.
+        format: what its name or spec.source.format tells.
+    """
+    found = other_format(data, format)
+    if found is not None:
+        return JiemiError(
+            "UnknownFormat",
+            f"{_told_by_name(format)}, but sops has encrypted it as {found.value}",
+            state_or_name(found),
+        )
+    if (conflict := _CONFLICT.search(data)) is not None:
+        return JiemiError(
+            "UnknownFormat",
+            f"the encrypted file holds a conflict of git's, from line {_line(data, conflict)} on",
+            "Take one side of the conflict whole, and change that with `sops edit FILE`.",
+        )
+    if format is Format.YAML and (tab := _TAB.search(data)) is not None:
+        return JiemiError(
+            "UnknownFormat",
+            f"the encrypted file is no YAML: line {_line(data, tab)} is indented by a tab",
+            "Restore the file from the last good commit, and change it with `sops edit FILE` only.",
+        )
+    if format is Format.BINARY:
+        return JiemiError(
+            "UnknownFormat",
+            f"{_told_by_name(format)}, and it is no file of bytes that sops has encrypted",
+            "State its format in spec.source.format, or give it the ending (.yaml, .json, .env, .ini) that it had when "
+            "it was encrypted.",
+        )
+    return JiemiError(
+        "UnknownFormat",
+        f"the encrypted file is not {format.value}, which its name or spec.source.format tells",
+        "Restore it from the last good commit, and change it with `sops edit FILE` only.",
+    )
+
+
+def other_format(data: bytes, format: Format) -> Format | None:
+    """What sops has encrypted a file as, where it was read as another format; None where it was not, or that can't be
+    seen."""
+    found = format_of_content(data)
+    return None if found == format else found
+
+
+def state_or_name(found: Format) -> str:
+    """What to do about a file of a format that nothing tells."""
+    ending = f", or give the file the ending {' or '.join(ENDINGS_OF[found])}" if found in ENDINGS_OF else ""
+    return f"State {found.value} in spec.source.format{ending}."
+
+
+def has_mac(data: bytes) -> bool:
+    """Whether the sops block of a file has a MAC, as far as its bytes tell. A text that looks so counts as one: then
+    the file is told as changed."""
+    block = _SOPS_BLOCK.search(data)
+    return block is None or _MAC.search(data, block.start()) is not None
+
+
+def _line(data: bytes, found: re.Match[bytes]) -> int:
+    return data.count(b"\n", 0, found.start()) + 1
+
+
+def _told_by_name(format: Format) -> str:
+    if format is Format.BINARY:
+        return "nothing tells the file's format, so it counts as bytes"
+    return f"the file's name or spec.source.format tells {format.value}"

@@ -1,0 +1,41 @@
+"""Of a branch or tag that is not there, what there is is named."""
+
+from __future__ import annotations
+
+import pytest
+
+from jiemi.krapao.git_port import Ref
+from jiemi.krapao.missing_ref import no_such_ref, prefixes_of_others
+from jiemi.krapao.urls import parse_url
+
+WHERE = parse_url("https://git.example/acme/app.git")
+MANY = [b"HEAD", *(b"refs/heads/team-%d/work" % number for number in range(300)), b"refs/heads/main", b"refs/tags/v1"]
+
+
+@pytest.mark.parametrize(
+    ("ref", "refs", "says"),
+    [
+        (Ref(branch="mian"), [b"refs/heads/main"], "has no branch mian; it has the branch main. Correct"),
+        (Ref(branch="Main"), MANY, "it has the branches main, team-0/work, "),
+        (Ref(branch="Main"), MANY, "and 296 more"),
+        (Ref(branch="v1"), MANY, "has no branch v1, but a tag of that name. Write spec.source.repository.ref.tag"),
+        (Ref(tag="main"), MANY, "has no tag main, but a branch of that name. Write spec.source.repository.ref.branch"),
+        (Ref(tag="v2"), [b"refs/tags/v1", b"refs/tags/v1^{}"], "has no tag v2; it has the tag v1. Correct"),
+        (Ref(branch="x"), [], "has no branch x. Correct spec.source.repository.ref.branch, or push the branch."),
+        (Ref(), [], "has no HEAD, or is empty. Push a first commit"),
+        (Ref(), [b"refs/heads/trunk"], "its default branch does not exist; it has the branch trunk. Name the branch"),
+        (Ref(branch="x"), [b"refs/heads/\xff\n\x1b[2J"], "has no branch x; it has the branch"),
+    ],
+)
+def test_the_error_names_what_there_is(ref: Ref, refs: list[bytes], says: str) -> None:
+    failure = no_such_ref(refs, ref, WHERE).failure
+    assert failure.reason == "RefNotFound"
+    assert says in failure.text
+    assert failure.text.isprintable()
+    assert len(failure.text) < 600
+
+
+def test_no_more_is_asked_for_than_is_told() -> None:
+    assert prefixes_of_others(Ref(branch="a")) == (b"refs/heads/", b"refs/tags/a")
+    assert prefixes_of_others(Ref(tag="a")) == (b"refs/tags/", b"refs/heads/a")
+    assert prefixes_of_others(Ref()) == (b"refs/heads/",)
