@@ -427,7 +427,7 @@ class _AnyHolders:
         if self._generator.random() < 0.1:
             raise JiemiError(self._generator.choice(("KeyHolderFailed", "KeyServiceDenied", "KeyInvalid")), "x")
         client: Any = _AnyClient(self, wanted, self._generator)
-        yield Held(client, ("a key",), None, lambda: None, _dies, contextlib.nullcontext())
+        yield Held(client, ("a key",), None, lambda: None, _dies, contextlib.nullcontext(), lambda: 0)
 
     def failed(self, wanted: HolderKey) -> None:
         del wanted
