@@ -50,7 +50,7 @@ def not_the_format(data: bytes, format: Format) -> JiemiError:
         )
     return JiemiError(
         "UnknownFormat",
-        f"the encrypted file is not {format.value}, which its name tells",
+        f"the encrypted file can't be read as {format.value}",
         "Restore it from the last good commit, and change it with `sops edit FILE` only.",
     )
 
