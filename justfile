@@ -2,6 +2,9 @@
 
 set positional-arguments
 
+# Where it is set, as in many images, each process that a test starts would compile all of Jiemi once more.
+export PYTHONDONTWRITEBYTECODE := ""
+
 bin := justfile_directory() / ".venv" / "bin"
 
 import 'deploy/kind/kind.just'
@@ -24,9 +27,10 @@ test *arguments:
     @"{{ bin }}/jiemi" tools
     @"{{ bin }}/pytest" --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"
 
-# The tests that need no real etcd, kube-apiserver, sops or gpg
+# The quick ones among the tests that need no real etcd, kube-apiserver, sops or gpg: for while you work
 test-fast *arguments:
-    @"{{ bin }}/pytest" --quiet tests/core tests/blocking tests/cli tests/miwen tests/rpc "$@"
+    @"{{ bin }}/pytest" --quiet --numprocesses auto --maxprocesses 4 --hypothesis-profile fast -m "not e2e and not slow and not soak" \
+        tests/core tests/blocking tests/cli tests/miwen tests/rpc "$@"
 
 # Fuzz what reads hostile bytes: SECONDS [metadata|values|guard|documents|plain|globs|trees] [SEED]
 fuzz *arguments:

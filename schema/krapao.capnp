@@ -114,6 +114,7 @@ struct RenderRequest {
   allowPlain @6 :Bool;      # a file without SOPS metadata is taken as it is
   nested @7 :List(NestedPlaces);  # where values may be SOPS files themselves, which are decrypted in their place
   requireFullMac @8 :Bool;  # a file whose MAC covers its encrypted values only is refused
+  format @9 :Text;          # the file's format (yaml, json, dotenv, ini, binary); null: its name tells it
 }
 
 struct NestedPlaces {
@@ -145,6 +146,12 @@ struct DecryptionKey {
     huawei @7 :HuaweiKey;
   }
   pgpPassphrase @2 :Text;
+  origins @8 :List(KeyOrigin);  # of age and pgp: where the lines of the key come from, if from several places
+}
+
+struct KeyOrigin {
+  name @0 :Text;            # the field, Secret and key, for messages
+  lines @1 :UInt32;         # how many lines of the key
 }
 
 struct AwsKey {
@@ -219,6 +226,8 @@ struct Rendered {
   encrypted @6 :Bool = true;    # false where a plain file was let through
   opened @7 :UInt32;            # how many values in it were SOPS files and are decrypted
   carriageReturns @8 :List(Text);  # names of dotenv and INI values that hold a carriage return, the first ones
+  format @9 :Text;              # the one that the request stated and that was obeyed; null where there is none
+  plainDocuments @10 :List(UInt32);  # indexes of documents that are not encrypted, in a file in which others are
 }
 
 struct Encryption {

@@ -148,12 +148,14 @@ class Lab:
             repository.commit(files)
         return repository
 
-    def encrypt(self, plain: str, *, path: str = "secret.enc.yaml", more: Sequence[str] = ()) -> bytes:
-        """A file encrypted for the lab's age key."""
+    def encrypt(
+        self, plain: str, *, path: str = "secret.enc.yaml", more: Sequence[str] = (), recipient: str | None = None
+    ) -> bytes:
+        """A file encrypted for the lab's age key, or for another."""
         form = {".json": "json", ".env": "dotenv", ".ini": "ini"}.get(Path(path).suffix, "yaml")
         done = subprocess.run(
             [
-                *(self.tools["sops"], "encrypt", "--age", str(self.identity.to_public())),
+                *(self.tools["sops"], "encrypt", "--age", recipient or str(self.identity.to_public())),
                 *("--input-type", form, "--output-type", form, "--filename-override", path, *more),
             ],
             input=plain.encode(),

@@ -9,7 +9,21 @@ from typing import Any
 import pytest
 import structlog
 
-from jiemi.cli.logs import configure_logs
+from jiemi.cli.logs import configure_logs, without_exception_text
+
+
+def pytest_configure() -> None:
+    """Lines as the product has them, for the output of a test that fails. What structlog does by itself draws each
+    exception with the values of all variables, which takes a second each."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            without_exception_text,
+            structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0, sort_keys=False),
+        ],
+        cache_logger_on_first_use=False,
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -31,7 +31,7 @@ def configure_logs(form: LogFormat, *, level: int = logging.INFO) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _without_exception_text,
+        without_exception_text,
     ]
     renderer: Any
     if form is LogFormat.JSON:
@@ -76,7 +76,7 @@ class _StandardError:
                 sys.stderr.flush()
 
 
-def _without_exception_text(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def without_exception_text(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Put an exception's types and places in place of its text."""
     error = event.pop("exc_info", None)
     if error is True:

@@ -90,15 +90,18 @@ def _format_of_object(found: Mapping[str, Any]) -> Format | None:
     return Format.BINARY if is_wrapper else Format.JSON
 
 
-def format_under(key: str, format: Format) -> Format:
+def format_under(key: str, format: Format, stated: Format | None = None) -> Format:
     """The format in which a file inside of a value is wanted, decrypted.
 
     As fluxcd/kustomize-controller has it (internal/decryptor): by the ending of the value's key. Where that tells none,
     and for what was encrypted as bytes, it is the file's own.
+
+    Args:
+        stated: what the spec states in place of the key's ending, or None.
     """
-    if key.endswith(_JSON_KEYS):
+    if stated is None and key.endswith(_JSON_KEYS):
         return Format.JSON
-    wanted = format_of(key)
+    wanted = stated or format_of(key)
     return format if Format.BINARY in (format, wanted) else wanted
 
 

@@ -8,6 +8,7 @@ or many signatures, and known_hosts files of large sites, reach some 100 KiB.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 import attrs
@@ -23,18 +24,26 @@ DEFAULT_BYTES = 64 * KIBIBYTE
 LIMITS_BYTES: Mapping[str, int] = {
     "spec.source.repository.credentials.knownHosts": 512 * KIBIBYTE,
     "spec.provider.age.privateKey": 128 * KIBIBYTE,
+    "spec.provider.age.privateKeys": 128 * KIBIBYTE,
     "spec.provider.pgp.privateKey": 512 * KIBIBYTE,
+    "spec.provider.pgp.privateKeys": 512 * KIBIBYTE,
     "spec.provider.vault.caBundle": 512 * KIBIBYTE,
 }
 """The most bytes of the values that may be longer, by their path in a Decryptor."""
+
+MAX_PRIVATE_KEYS = 50
+"""The most values that the private keys of one provider may come to. Each of pgp is imported by a run of gpg."""
+
+_NUMBER = re.compile(r"\[\d+\]$")
 
 MAX_TOGETHER_BYTES = 1024 * KIBIBYTE
 """The most bytes of all credentials of the repository together, and of all of the provider together."""
 
 
 def limit_bytes(path: str) -> int:
-    """The most bytes of the credential value with that path: "spec.provider.age.privateKey"."""
-    return LIMITS_BYTES.get(path, DEFAULT_BYTES)
+    """The most bytes of the credential value with that path: "spec.provider.age.privateKey"; in a list with its number.
+    What a provider's private keys come to together has the same bound as one."""
+    return LIMITS_BYTES.get(_NUMBER.sub("", path), DEFAULT_BYTES)
 
 
 def size_bytes(value: SensitiveText | str) -> int:

@@ -21,6 +21,7 @@ from jiemi.core.decryptor_status import Condition, DecryptorStatus
 from jiemi.core.durations import DURATION_PATTERN, duration_seconds
 from jiemi.core.errors import Failure
 from jiemi.core.fields import FieldError, Rule, api, json_name, structure, unstructure
+from jiemi.core.file_formats import FileFormat, FormatOfFile, format_field, format_of_file, require_format
 from jiemi.core.globs import is_glob
 from jiemi.core.memory import held_bytes
 from jiemi.core.provider import CredentialValue, Provider
@@ -119,7 +120,8 @@ class SourceSpec:
     repository: Repository = api("The git repository.")
     file_to_decrypt: str | None = api(
         "Path of the encrypted file in the repository, not a glob. Its ending tells sops's format: .yaml, .yml, .json, "
-        ".env, .ini; any other is binary. Without target it must hold Kubernetes objects.",
+        ".env, .ini; any other is binary, unless format or formats states it. Without target it must hold Kubernetes "
+        "objects.",
         default=None,
         minLength=1,
         maxLength=4096,
@@ -137,6 +139,17 @@ class SourceSpec:
         maxItems=100,
         items={"minLength": 1, "maxLength": 1024},
     )
+    format: str | None = format_field(
+        "sops's format of every file, in place of what its name tells, as sops encrypt --input-type: dotenv for "
+        ".env.production, yaml for values.yaml.enc, json for .dockerconfigjson.",
+        default=None,
+        nullable=True,
+    )
+    formats: tuple[FileFormat, ...] = api(
+        "The format of some files, where it is not one for all; the first that matches counts, before format.",
+        default=(),
+        maxItems=50,
+    )
     sops_path: str | None = api(
         "Path of the .sops.yaml in the repository. Decrypting does not need it; where it is named it must exist.",
         default=None,
@@ -147,11 +160,16 @@ class SourceSpec:
     def __attrs_post_init__(self) -> None:
         if self.file_to_decrypt is None and not self.files:
             raise FieldError("give fileToDecrypt or files")
+        require_format(self.format)
         if self.file_to_decrypt is not None and is_glob(self.file_to_decrypt):
             # What it names must be encrypted and hold an object; of what a glob matches, that can't be said.
             raise FieldError(
                 "must be the path of one file, not a glob @ fileToDecrypt", "Put the glob into spec.source.files."
             )
+
+    def format_of(self, path: str) -> FormatOfFile:
+        """The format of the file at a path."""
+        return format_of_file(path, self.formats, self.format)
 
     @property
     def described(self) -> str:
@@ -243,7 +261,11 @@ class DecryptorSpec:
         "TakeOver",
         "Refuse",
     )
-    force: bool = api("Delete and make anew objects whose immutable fields differ.", default=False)
+    force: bool = api(
+        "Delete objects that the API server does not let be changed to what git describes (immutable fields, for "
+        "example), and make them anew.",
+        default=False,
+    )
     prune: bool = api(
         "Delete objects that were applied and are in the repository no more, but those annotated "
         "jiemi.cr/prune: disabled.",
@@ -443,3 +465,6 @@ def _credential_values(value: Any, at: str) -> Iterator[tuple[str, CredentialVal
     elif attrs.has(type(value)):
         for attribute in attrs.fields(type(value)):
             yield from _credential_values(getattr(value, attribute.name), f"{at}.{json_name(attribute)}")
+    elif isinstance(value, tuple):
+        for index, each in enumerate(value):
+            yield from _credential_values(each, f"{at}[{index}]")

@@ -23,6 +23,7 @@ MAX_STATUS_BYTES = 1024 * 1024
 --max-request-bytes), and a status that can't be written would tell an old state for ever."""
 
 MAX_FAILED_OBJECTS = 20
+MAX_FAILED_FILES = 20
 """The most objects whose failures status tells one by one."""
 
 MAX_WARNINGS = 50
@@ -138,6 +139,15 @@ class ObjectFailure:
 
 
 @attrs.frozen
+class FileFailure:
+    """A file that was not read, or not whole."""
+
+    path: str = api("Its path in the repository.")
+    reason: str = api("Why, in one word.")
+    message: str = api("Why, in a sentence; never a secret's value.")
+
+
+@attrs.frozen
 class SecretVersion:
     """A Secret that the spec names, as it was when it was used."""
 
@@ -149,7 +159,10 @@ class SecretVersion:
 class PlannedObject:
     """What an apply would do to an object."""
 
-    action: str = api("Create, Change, Prune, or Refused where it could not be applied.")
+    action: str = api(
+        "Create, Change, Recreate where it would be deleted and made anew (spec.force), Prune, or Refused where it "
+        "could not be applied."
+    )
     kind: str = api("Its kind.")
     name: str = api("Its name.")
     namespace: str | None = api("Its namespace, where it has one.", default=None)
@@ -167,7 +180,7 @@ class PlanStatus:
 
     revision: str = api("The full commit hash that it is about.")
     created: int = api("How many objects would be created.", minimum=0)
-    changed: int = api("How many would be changed.", minimum=0)
+    changed: int = api("How many would be changed, or deleted and made anew.", minimum=0)
     pruned: int = api("How many would be deleted.", minimum=0)
     unchanged: int = api("How many are as they should be.", minimum=0)
     objects: tuple[PlannedObject, ...] = api(
@@ -211,9 +224,26 @@ class DecryptorStatus:
     failed_objects: tuple[ObjectFailure, ...] = api(
         "Objects that could not be applied or deleted, the first ones.", default=(), maxItems=MAX_FAILED_OBJECTS
     )
+    more_failed_objects: int | None = api(
+        "How many further objects could not be applied or deleted.", default=None, minimum=0
+    )
+    failed_files: tuple[FileFailure, ...] = api(
+        "Files that could not be read, or hold something that could not, the first ones by path.",
+        default=(),
+        maxItems=MAX_FAILED_FILES,
+    )
+    more_failed_files: int | None = api("How many further files could not be read.", default=None, minimum=0)
     files: tuple[FileStatus, ...] = api("The files that are deployed.", default=(), maxItems=MAX_FILES)
     warnings: tuple[FileWarning, ...] = api("Warnings about files, at most 50.", default=(), maxItems=MAX_WARNINGS)
     credentials: tuple[SecretVersion, ...] = api(
         "The Secrets that the spec names, as they were used last.", default=(), maxItems=100
     )
     plan: PlanStatus | None = api("What mode: DryRun found that an apply would do.", default=None)
+    short_revision: str | None = api(
+        "The begin of status.current.revision, for kubectl get.", default=None, maxLength=64
+    )
+    flags: str | None = api(
+        "What kubectl get shows beside Ready: Deleting, Suspended, DryRun, Pinned, Waiting, Drifted.",
+        default=None,
+        maxLength=256,
+    )

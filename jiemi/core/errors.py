@@ -172,7 +172,7 @@ REASONS: Mapping[str, ReasonInfo] = {
     ),
     "GitProtocolError": ReasonInfo(
         Kind.TRANSIENT,
-        "The git server broke off, or its answer breaks git's protocol.",
+        "The git server refuses for the moment, broke off, or its answer breaks git's protocol.",
         "Nothing, if it passes: Jiemi tries again. If it lasts, look at the git server and at what is between it and "
         "Krapao.",
     ),
@@ -353,8 +353,9 @@ REASONS: Mapping[str, ReasonInfo] = {
     ),
     "FieldImmutable": ReasonInfo(
         Kind.STALLED,
-        "A field of the live object differs from git and can't be changed any more.",
-        "Put the old value back, or set `force: true` to have the object deleted and made anew.",
+        "The live object stands in the way: the API server lets nobody change it to what git describes.",
+        "Do what the message says: put the old value back, or set `force: true` to have the object deleted and made "
+        "anew, where the message offers that.",
     ),
     "FieldConflict": ReasonInfo(
         Kind.STALLED,

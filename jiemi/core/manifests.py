@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -91,7 +91,7 @@ class Manifest:
 
 
 def read_manifests(
-    documents: Iterable[SensitiveBytes], *, path: str, decrypted: bool = False
+    documents: Iterable[SensitiveBytes], *, path: str, decrypted: bool = False, plain: Collection[int] = ()
 ) -> tuple[tuple[Manifest, ...], tuple[Failure, ...]]:
     """The objects of a file, in the order of the file, and what is wrong with the documents that hold none.
 
@@ -103,6 +103,7 @@ def read_manifests(
         path: of the file, for messages.
         decrypted: whether sops gave them. It writes `{}` for a document that is empty, holds comments only or is null,
             such as what a last `---` begins (stores/yaml of sops); these hold nothing.
+        plain: indexes of those that it did not give, where it gave others.
 
     Returns:
         The objects, and a NotAKubernetesObject for each other document that names it.
@@ -114,7 +115,8 @@ def read_manifests(
         try:
             _require_readable(document.reveal(), where)
             value = json.loads(document.reveal())
-            if not (decrypted and value == {}):
+            by_sops = decrypted and number - 1 not in plain
+            if not (by_sops and value == {}):
                 manifests += [Manifest(body, number, path) for body in _objects(value, where)]
         except JiemiError as error:
             failures.append(error.failure)

@@ -35,7 +35,12 @@ class CredentialValue:
     secret_name: str | None = api(
         "Name of a Secret in the Decryptor's namespace.", default=None, nullable=True, maxLength=253
     )
-    key: str | None = api("Key in that Secret's data.", default=None, nullable=True, maxLength=253)
+    key: str | None = api(
+        "Key in that Secret's data. In privateKeys * stands for any characters: *.agekey is each key that ends so.",
+        default=None,
+        nullable=True,
+        maxLength=253,
+    )
 
     def __attrs_post_init__(self) -> None:
         if self.literal is not None and (self.secret_name is not None or self.key is not None):
@@ -66,13 +71,38 @@ def _at_most_one(*names: str) -> Rule:
     return Rule(f"{' + '.join(given)} <= 1", f"give one of {', '.join(names)} at most")
 
 
+_SOME_KEY = Rule(
+    "(has(self.privateKey) && dyn(self.privateKey) != null) || (has(self.privateKeys) && size(self.privateKeys) > 0)",
+    "give privateKey or privateKeys",
+)
+
+
+def _private_keys(description: str) -> Any:
+    """An optional list of private keys."""
+    return api(description, default=(), maxItems=20)
+
+
 @attrs.frozen
 class AgeProvider:
     """age identities."""
 
-    private_key: CredentialValue = api(
+    RULES: ClassVar[tuple[Rule, ...]] = (_SOME_KEY,)
+
+    private_key: CredentialValue | None = _value(
         "One or more age identities (AGE-SECRET-KEY-1…), one a line as age-keygen prints them; or OpenSSH private keys."
     )
+    private_keys: tuple[CredentialValue, ...] = _private_keys(
+        'The same from several Secrets, or several keys of one (key: "*.agekey"), beside or in place of privateKey. '
+        "Each must be there."
+    )
+
+    def __attrs_post_init__(self) -> None:
+        _require_some_key(self)
+
+
+def _require_some_key(provider: AgeProvider | PgpProvider) -> None:
+    if provider.private_key is None and not provider.private_keys:
+        raise FieldError(_SOME_KEY.message)
 
 
 @attrs.frozen
@@ -155,10 +185,19 @@ class HuaweiProvider:
 class PgpProvider:
     """OpenPGP keys."""
 
-    private_key: CredentialValue = api(
+    RULES: ClassVar[tuple[Rule, ...]] = (_SOME_KEY,)
+
+    private_key: CredentialValue | None = _value(
         "The private key, of gpg --export-secret-keys with or without --armor; several may follow one another."
     )
-    passphrase: CredentialValue | None = _value("The key's passphrase, where it has one.")
+    private_keys: tuple[CredentialValue, ...] = _private_keys(
+        'The same from several Secrets, or several keys of one (key: "*.asc"), beside or in place of privateKey. '
+        "Each must be there."
+    )
+    passphrase: CredentialValue | None = _value("The passphrase of those keys that have one.")
+
+    def __attrs_post_init__(self) -> None:
+        _require_some_key(self)
 
 
 @attrs.frozen

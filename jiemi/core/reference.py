@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from jiemi.core.crd import crd
@@ -28,12 +28,18 @@ def _fields(schema: dict[str, Any], at: str) -> Iterator[tuple[str, str]]:
         if set(inner.get("properties", ())) == _CREDENTIAL_FIELDS:
             yield path, f"{description} A *value*."
         elif inner.get("type") == "array" and "properties" in inner["items"]:
-            yield f"{path}[]", f"{description} Fields: {', '.join(f'`{key}`' for key in inner['items']['properties'])}."
+            fields = inner["items"]["properties"]
+            what = "Each is a *value*." if set(fields) == _CREDENTIAL_FIELDS else f"Fields: {_listed(fields)}."
+            yield f"{path}[]", f"{description} {what}"
         elif "properties" in inner:
             yield path, description
             yield from _fields(inner, path)
         else:
             yield path, description
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def reasons_table() -> str:

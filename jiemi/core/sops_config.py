@@ -1,8 +1,8 @@
-"""A repository's .sops.yaml -> which recipients of a file it no longer names.
+"""A repository's .sops.yaml -> which recipients of a file it no longer names, and how sops indents what it decrypts.
 
-For a warning only: `sops updatekeys` is to be run where a key was taken out of .sops.yaml and a file is still encrypted
-for it. All rules count as one, because which of them a file falls under is told by regular expressions that a
-repository's writer chose, and those are not run here.
+The first is for a warning only: `sops updatekeys` is to be run where a key was taken out of .sops.yaml and a file is
+still encrypted for it. All rules count as one, because which of them a file falls under is told by regular expressions
+that a repository's writer chose, and those are not run here.
 https://getsops.io/docs/#using-sops-yaml-conf-to-select-kms-pgp-and-age-for-new-files
 """
 
@@ -13,11 +13,48 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import attrs
+
 from jiemi.core.documents import Format, parse_documents
 from jiemi.core.errors import JiemiError
 
 _BY_PREFIX = ("Azure Key Vault ", "Vault ")
 """Of these a file's metadata shows the server, and .sops.yaml a key's whole URL."""
+
+
+_MAX_DOCUMENTS = 10
+_MAX_INDENT = 64
+"""The widest indentation that is obeyed. Each line of JSON has it once for each level."""
+
+
+@attrs.frozen
+class Indents:
+    """How sops indents what it decrypts (`stores` in .sops.yaml); without a .sops.yaml as here.
+
+    Attributes:
+        yaml: in spaces. yaml.v3 takes 2 for what is below 2 or above 9.
+        json: in spaces; -1 for a tab.
+    """
+
+    yaml: int = 4
+    json: int = -1
+
+
+def read_indents(config: bytes) -> Indents:
+    """What a .sops.yaml says of indentation; as without one where it says nothing that sops takes.
+
+    https://getsops.io/docs/#json-and-json_binary-indentation
+    """
+    value = _first_document(config)
+    stores = value.get("stores") if isinstance(value, dict) else None
+
+    def of(store: str, least: int) -> int | None:
+        found = stores.get(store) if isinstance(stores, dict) else None
+        indent = found.get("indent") if isinstance(found, dict) else None
+        return indent if type(indent) is int and least <= indent <= _MAX_INDENT else None
+
+    yaml, json_ = of("yaml", 1), of("json", -1)
+    return Indents(Indents().yaml if yaml is None else yaml, Indents().json if json_ is None else json_)
 
 
 def stale_recipients(recipients: Iterable[str], config: bytes) -> tuple[str, ...]:
@@ -49,13 +86,18 @@ def _is_named(recipient: str, named: frozenset[str]) -> bool:
 
 
 def _names(config: bytes) -> frozenset[str]:
-    try:
-        documents = parse_documents(config, Format.YAML, max_documents=1)
-    except JiemiError:
-        return frozenset()
-    value = json.loads(documents[0]) if documents else None
+    value = _first_document(config)
     rules = value.get("creation_rules") if isinstance(value, dict) else None
     return frozenset(_texts(rules))
+
+
+def _first_document(config: bytes) -> Any:
+    """What sops reads of it; None where it can't be read."""
+    try:
+        documents = parse_documents(config, Format.YAML, max_documents=_MAX_DOCUMENTS)
+    except JiemiError:
+        return None
+    return json.loads(documents[0]) if documents else None
 
 
 def _texts(value: Any) -> Iterator[str]:

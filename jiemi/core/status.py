@@ -118,14 +118,13 @@ def after_sync(
     message = f"{_what(before, file)} of revision {revision[:SHORT_REVISION]} {_verb(before)} applied"
     ready = Condition("Ready", "True", SYNCED, message, rfc3339(now), generation)
     after = attrs.evolve(
-        before,
+        without_failures(before),
         current=current,
         history=history,
         conditions=_with(before, ready, without=(RECONCILING, STALLED, SUSPENDED)),
         observed_generation=generation,
         last_attempted_revision=revision,
         inventory=tuple(attrs.evolve(each, revision=None) if each.revision else each for each in before.inventory),
-        failed_objects=(),
         plan=None,
     )
     return with_warnings(after, generation=generation, now=now)
@@ -162,12 +161,11 @@ def after_plan(
     message = f"dry run of revision {plan.revision[:SHORT_REVISION]}: {counts}; nothing is applied (spec.mode)"
     ready = Condition("Ready", "True", PLANNED, message, rfc3339(now), generation)
     after = attrs.evolve(
-        before,
+        without_failures(before),
         current=attrs.evolve(before.current, error_message=None),
         conditions=_with(before, ready, without=(RECONCILING, STALLED, SUSPENDED, DRIFTED)),
         observed_generation=generation,
         last_attempted_revision=plan.revision,
-        failed_objects=(),
         plan=plan,
     )
     return with_warnings(after, generation=generation, now=now)
@@ -217,6 +215,11 @@ def with_drift(
     status, reason, message = found
     drifted = Condition(DRIFTED, status, reason, message[:_MAX_MESSAGE], rfc3339(now), generation)
     return attrs.evolve(before, conditions=_with(before, drifted))
+
+
+def without_failures(before: DecryptorStatus) -> DecryptorStatus:
+    """The status without files and objects that failed."""
+    return attrs.evolve(before, failed_objects=(), more_failed_objects=None, failed_files=(), more_failed_files=None)
 
 
 def with_facts(before: DecryptorStatus, facts: Facts | None) -> DecryptorStatus:
@@ -328,6 +331,32 @@ _WARNINGS: Mapping[str, Callable[[DecryptorStatus, datetime.datetime], tuple[str
     CARRIAGE_RETURNS: _carriage_returns,
 }
 """Type of condition, and what gives its reason and message; None where there is nothing to warn of."""
+
+
+_WAITING = frozenset({"DependencyNotReady", "ObjectsNotReady"})
+"""Reasons of the Ready condition while nothing is wrong but that something is not there yet."""
+
+
+def with_summary(status: DecryptorStatus, *, deleting: bool, dry_run: bool, pinned: bool) -> DecryptorStatus:
+    """The status with what `kubectl get` shows in a line. Columns can't cut a text, or tell of several fields.
+
+    Args:
+        deleting: whether the Decryptor is being deleted.
+        dry_run: whether spec.mode is DryRun.
+        pinned: whether it follows one commit, so that it will not move.
+    """
+    ready, drifted = condition(status, "Ready"), condition(status, DRIFTED)
+    flags = {
+        "Deleting": deleting,
+        "Suspended": condition(status, SUSPENDED) is not None,
+        "DryRun": dry_run,
+        "Pinned": pinned,
+        "Waiting": ready is not None and ready.reason in _WAITING,
+        "Drifted": drifted is not None and drifted.status == "True",
+    }
+    shown = ",".join(name for name, is_set in flags.items() if is_set)
+    revision = status.current.revision[:SHORT_REVISION]
+    return attrs.evolve(status, short_revision=revision or None, flags=shown or None)
 
 
 def is_own_condition(kind: str) -> bool:

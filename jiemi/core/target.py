@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jiemi.core.decryptor import TargetSpec
-from jiemi.core.documents import Format, ending_in_capitals, format_of
+from jiemi.core.documents import Format, ending_in_capitals
 from jiemi.core.errors import JiemiError
+from jiemi.core.file_formats import FORMAT_FIELD, FormatOfFile
 from jiemi.core.manifests import Manifest, look_like_objects
 from jiemi.core.sensitive import SensitiveBytes
 
@@ -26,35 +27,47 @@ _KINDS = {dict: "a mapping", list: "a list", type(None): "null"}
 _OF_OBJECTS = (Format.YAML, Format.JSON)
 
 
-def require_form(target: TargetSpec | None, path: str) -> None:
+def require_form(target: TargetSpec | None, path: str, format: FormatOfFile) -> None:
     """Refuse a file that can hold no Kubernetes objects where no target is given.
+
+    Args:
+        format: of the file.
 
     Raises:
         JiemiError: UnknownFormat.
     """
-    if target is None and (ending := ending_in_capitals(path)) is not None:
+    if target is not None or may_hold_objects(format.format):
+        return
+    if format.field is not None:
+        raise JiemiError(
+            "UnknownFormat",
+            f"{path}: {format.field} states that it is {format.format.value}, which holds no Kubernetes objects",
+            f"State yaml or json in {format.field} where it holds some, or give spec.target to make a Secret or "
+            "ConfigMap of it.",
+        )
+    if (ending := ending_in_capitals(path)) is not None:
         raise JiemiError(
             "UnknownFormat",
             f"{path} ends in {ending}: sops and Jiemi know formats by endings in lower case only, so it counts as "
             "bytes, which hold no Kubernetes objects",
-            f"Rename it to {ending.lower()} and encrypt it again, or give spec.target.",
+            f"Rename it to {ending.lower()} and encrypt it again, or give spec.target; or state in {FORMAT_FIELD} with "
+            "which --input-type it was encrypted.",
         )
-    if target is None and not may_hold_objects(path):
-        raise JiemiError(
-            "UnknownFormat",
-            f"{path} ends in none of .yaml, .yml and .json, so it holds no Kubernetes objects",
-            "Set spec.target to make a Secret or ConfigMap of it; a file of objects is named .yaml, .yml or .json.",
-        )
+    raise JiemiError(
+        "UnknownFormat",
+        f"{path} ends in none of .yaml, .yml and .json, so its name does not tell that it holds Kubernetes objects: "
+        f"state yaml or json in {FORMAT_FIELD} if it does, or give spec.target to make a Secret or ConfigMap of it",
+    )
 
 
-def may_hold_objects(path: str) -> bool:
-    """Whether a file's format is one that Kubernetes objects are written in."""
-    return format_of(path) in _OF_OBJECTS
+def may_hold_objects(format: Format) -> bool:
+    """Whether a format is one that Kubernetes objects are written in."""
+    return format in _OF_OBJECTS
 
 
-def wants_whole_file(target: TargetSpec | None, path: str) -> bool:
+def wants_whole_file(target: TargetSpec | None, format: Format) -> bool:
     """Whether the decrypted file itself is needed, rather than the values in it."""
-    return target is not None and (target.key is not None or format_of(path) in (Format.INI, Format.BINARY))
+    return target is not None and (target.key is not None or format in (Format.INI, Format.BINARY))
 
 
 def target_values(

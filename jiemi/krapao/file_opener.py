@@ -12,7 +12,8 @@ import attrs
 
 from jiemi.core.documents import Format
 from jiemi.core.errors import JiemiError
-from jiemi.krapao.decryption.metadata import encryption_of, joined
+from jiemi.core.sops_config import Indents, read_indents
+from jiemi.krapao.decryption.metadata import MAX_CONFIG_BYTES, encryption_of, joined
 from jiemi.krapao.decryption.port import Decrypted, Decrypter
 from jiemi.krapao.fair_threads import FairThreads
 from jiemi.krapao.line_ends import with_carriage_returns
@@ -51,6 +52,7 @@ class FileOpener:
         self._budget = decrypter.budget()
         self._keys = request.keys
         self._vault_address: str | None = None
+        self._indents: Indents | None = None
 
     async def open(self, data: bytes, format: Format, *, whole: bool) -> tuple[Decrypted, Encryption]:
         """Decrypt the request's file.
@@ -71,7 +73,8 @@ class FileOpener:
         if rendered.content is not None:
             if not any(each.content for each in places):
                 return rendered
-            found = await open_content(rendered.content, self._request.path, self._open_whole, self._threads)
+            path, stated = self._request.path, self._request.format
+            found = await open_content(rendered.content, path, stated, self._open_whole, self._threads)
             if found is None:
                 return rendered
             rendered = attrs.evolve(rendered, content=found.documents[0])
@@ -106,6 +109,13 @@ class FileOpener:
     async def _open_whole(self, data: bytes, format: Format, output: Format) -> Decrypted:
         return await self._open(data, format, output, whole=True)
 
+    async def _known_indents(self) -> Indents:
+        """As the .sops.yaml has them that is for the file: so `sops decrypt` gives it in the repository."""
+        if self._indents is None:
+            config = self._config if self._config is not None and len(self._config) <= MAX_CONFIG_BYTES else None
+            self._indents = await self._threads.run(read_indents, config) if config is not None else Indents()
+        return self._indents
+
     async def _open(self, data: bytes, format: Format, output: Format | None, *, whole: bool) -> Decrypted:
         if self._request.require_full_mac and await self._mac_only(data, format):
             raise JiemiError(
@@ -123,6 +133,7 @@ class FileOpener:
             budget=self._budget,
             askers=self._threads.askers,
             repository=self._repository,
+            indents=await self._known_indents() if whole else Indents(),
         )
         if decrypted.vault_address is not None and self._vault_address is None:
             # No other server gets the token: neither in this file nor in any that is in it.

@@ -309,7 +309,7 @@ class _Clone:
     @contextlib.contextmanager
     def _client(self, meter: Meter) -> Iterator[tuple[GitClient, bytes]]:
         with (
-            translating(self._location, self._settings.connect_timeout_seconds, meter),
+            translating(self._location, self._settings.connect_timeout_seconds, meter, self._credentials),
             open_client(self._location, self._credentials, self._settings, meter) as opened,
         ):
             yield opened
@@ -421,7 +421,7 @@ class _Clone:
                     depth=1,
                     ref_prefix=[b"HEAD"],  # the listing that a fetch begins with is not looked at: keep it short
                 )
-            with translating(self._location, self._settings.connect_timeout_seconds, meter):
+            with translating(self._location, self._settings.connect_timeout_seconds, meter, self._credentials):
                 with storage():
                     file.flush()
                 slot.keep()  # from here on it is work of this machine, and bounded

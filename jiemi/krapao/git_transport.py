@@ -10,13 +10,14 @@ environment's proxies, wait for ever, and read for ever. So each client here ove
 connection.
 
 `translating` turns what any of it raises into a JiemiError. A host can make dulwich raise nearly anything, so what
-is not known is a GitProtocolError; the host's own words are read to find the reason, and never repeated.
+is not known is a GitProtocolError; the host's own words are read to find the reason, and repeated as far as
+`host_words` lets them through.
 
 Who may write a Decryptor may name any host and port, and Krapao may reach more of them than that person. So until a
 host has shown itself as a git server, there is one message for all that it can be instead (`no_git_server`): a closed
 port, a filtered one, a name that does not exist, another protocol. Krapao's own log has the details. What a user must
 know to mend a Decryptor is told all the same: a certificate or host key that is not trusted, a redirect, and the
-answers 401, 403, 404 and 410. And how long it takes can't be hidden.
+answers 203, 401, 403, 404, 410 and 429. And how long it takes can't be hidden.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urljoin
 
+import attrs
 import structlog
 import urllib3
 from dulwich.client import (
@@ -53,6 +55,8 @@ from jiemi.blocking import calls
 from jiemi.blocking.http import Watch, close_pool, make_interruptible
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.connecting import permit_by, require_name
+from jiemi.krapao.encoded import decoded
+from jiemi.krapao.host_words import MAX_BODY_BYTES, asks_to_wait, hint, leads_to_login, safe_words
 from jiemi.krapao.meter import Meter
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.urls import FIELD, Location, Scheme, file_url_refused
@@ -199,13 +203,21 @@ class _HttpClient(Urllib3HttpGitClient):
             if response.status not in (301, 302, 303, 307, 308) or location is None:
                 break
             response.close()
+            if leads_to_login(location):
+                raise self._denied("redirects to a page to log in")
             if data is not None:
                 raise JiemiError("GitProtocolError", f"{self._location.authority} redirects amid git's talk")
             url = urljoin(url, location)
         else:
             raise JiemiError("GitProtocolError", f"{self._location.authority} redirects without end")
+
+        def read_as_it_came(size: int) -> bytes:
+            return response.read(size if size >= 0 else None, decode_content=False)
+
         try:
             self._check_answer(response, first=data is None)
+            encoding = response.headers.get("Content-Encoding")
+            read_decoded = decoded(encoding, read_as_it_came, self._location.authority, self._meter.came_out)
         except JiemiError:
             response.close()
             raise
@@ -214,7 +226,7 @@ class _HttpClient(Urllib3HttpGitClient):
         answer.redirect_location = url if url != asked else ""
 
         def read(size: int = -1) -> bytes:
-            return self._meter.look(response.read(size if size >= 0 else None, decode_content=False))
+            return self._meter.look(read_decoded(size))
 
         return answer, read
 
@@ -236,20 +248,14 @@ class _HttpClient(Urllib3HttpGitClient):
 
     def _check_answer(self, response: urllib3.BaseHTTPResponse, *, first: bool) -> None:
         host, status = self._location.authority, response.status
+        headers = response.headers
+        if asks_to_wait(status, headers.get("Retry-After"), headers.get("X-RateLimit-Remaining")):
+            raise _Told("GitProtocolError", f"{host} answered {status}: it takes no more requests for the moment")
         if status in (401, 403):
-            if self._authorization is None:
-                raise JiemiError(
-                    "RepositoryAccessDenied",
-                    f"{host} answered {status}: it wants credentials, and {_CREDENTIALS} gives none",
-                    f"Put a token that may read the repository into {_CREDENTIALS}.token (and a user name into "
-                    "username, where the host asks for one).",
-                )
-            raise JiemiError(
-                "RepositoryAccessDenied",
-                f"{host} answered {status}: {_CREDENTIALS} refused",
-                f"Correct {_CREDENTIALS}.username and token: the token may have expired, or not be let read this "
-                "repository.",
-            )
+            raise self._denied(f"answered {status}", hint(self._begin_of(response), self._location.host))
+        if status == 203:
+            # RFC 9110, 15.3.4: what somebody on the way made of the answer; Azure DevOps, for its page to sign in.
+            raise self._denied("answered 203, a page to log in")
         if status == 407:
             raise JiemiError(
                 "HostUnreachable",
@@ -285,6 +291,39 @@ class _HttpClient(Urllib3HttpGitClient):
                 "Put the address there that `git clone` takes, not that of a web page.",
             )
         self._meter.is_git = True
+
+    def _denied(self, did: str, mend: str | None = None) -> JiemiError:
+        """For a host that wants credentials, or other ones."""
+        if self._authorization is None:
+            return JiemiError(
+                "RepositoryAccessDenied",
+                f"{self._location.authority} {did}: it wants credentials, and {_CREDENTIALS} gives none",
+                mend
+                or f"Put a token that may read the repository into {_CREDENTIALS}.token (and a user name into "
+                "username, where the host asks for one).",
+            )
+        return JiemiError(
+            "RepositoryAccessDenied",
+            f"{self._location.authority} {did}: {_CREDENTIALS} refused",
+            mend
+            or f"Correct {_CREDENTIALS}.username and token: the token may have expired, or not be let read this "
+            "repository.",
+        )
+
+    def _begin_of(self, response: urllib3.BaseHTTPResponse) -> bytes:
+        """The begin of a refusal's body, where it says that it has one; as far as it can be had."""
+        length = response.headers.get("Content-Length") or ""
+        if not (length.isdigit() and int(length)) and "chunked" not in response.headers.get("Transfer-Encoding", ""):
+            return b""
+        try:
+            return decoded(
+                response.headers.get("Content-Encoding"),
+                lambda size: response.read(min(size, MAX_BODY_BYTES), decode_content=False),
+                self._location.authority,
+                self._meter.came_out,
+            )(MAX_BODY_BYTES)
+        except (JiemiError, OSError, urllib3.exceptions.HTTPError):
+            return b""
 
 
 # git://
@@ -443,7 +482,9 @@ def _certificate_remedy(why: str) -> str:
 
 
 @contextlib.contextmanager
-def translating(location: Location, timeout_seconds: float, meter: Meter) -> Iterator[None]:
+def translating(
+    location: Location, timeout_seconds: float, meter: Meter, credentials: GitCredentials
+) -> Iterator[None]:
     """Turn what a client raises into a JiemiError. Interrupted is passed on: nobody sees it."""
     host = location.authority or "the file URL"
     try:
@@ -462,9 +503,13 @@ def translating(location: Location, timeout_seconds: float, meter: Meter) -> Ite
         found = (
             JiemiError.of(meter.failure)
             if meter.failure is not None
-            else _classify(error, host, location, timeout_seconds, meter.error_line)
+            else _classify(error, host, location, timeout_seconds, _Said(meter.error_line, credentials))
         )
         raise _told(found, location, meter) from error
+
+
+class _Told(JiemiError):
+    """What is told also of a host that has not shown itself as a git server."""
 
 
 def _told(error: JiemiError, location: Location, meter: Meter) -> JiemiError:
@@ -473,13 +518,26 @@ def _told(error: JiemiError, location: Location, meter: Meter) -> JiemiError:
     is_about_the_host = failure.reason in _ABOUT_THE_HOST and (
         failure.reason != "LimitExceeded" or failure == meter.failure
     )
-    if meter.is_git or not is_about_the_host:
+    if meter.is_git or not is_about_the_host or isinstance(error, _Told):
         return error
     return no_git_server(location, failure.message)
 
 
+@attrs.frozen
+class _Said:
+    """The last that a host said when it refused; b"" for nothing. And what it was asked with."""
+
+    line: bytes
+    credentials: GitCredentials
+
+    def shown(self) -> str:
+        given = (self.credentials.username, self.credentials.token)
+        words = safe_words(self.line, [each.reveal() for each in given if each is not None])
+        return f'; it says: "{words}"' if words else ""
+
+
 def _classify(  # noqa: PLR0911 - a table in the order of certainty
-    error: Exception, host: str, location: Location, timeout_seconds: float, error_line: bytes
+    error: Exception, host: str, location: Location, timeout_seconds: float, said: _Said
 ) -> JiemiError:
     chain = list(_chain(error))
     for each in chain:
@@ -508,26 +566,31 @@ def _classify(  # noqa: PLR0911 - a table in the order of certainty
     if any(isinstance(each, ssl.SSLError) for each in chain):
         return JiemiError("GitProtocolError", f"{host} does not speak TLS as it should")
     if any(isinstance(each, GitProtocolError) for each in chain):
-        return _classify_words(chain, host, location, error_line)
+        return _classify_words(chain, host, location, said)
     if any(isinstance(each, (OSError, urllib3.exceptions.NewConnectionError)) for each in chain):
         return JiemiError("HostUnreachable", f"{host}: the connection failed or ended early")
     return JiemiError("GitProtocolError", f"{host} answered, but not as a git server does ({type(error).__name__})")
 
 
-def _classify_words(chain: list[BaseException], host: str, location: Location, error_line: bytes) -> JiemiError:
-    """From a git server's own words, which are not repeated: they may hold what it was asked with."""
+def _classify_words(chain: list[BaseException], host: str, location: Location, said: _Said) -> JiemiError:
+    """From a git server's own words. Those of an exception are not repeated: they may be dulwich's."""
     words = " ".join(str(each) for each in chain if isinstance(each, GitProtocolError))[:4_000].lower()
-    words += error_line.decode("utf-8", "replace").lower()
+    words += said.line.decode("utf-8", "replace").lower()
+    shown = said.shown()
     if any(phrase in words for phrase in _NO_REVISION):
         return JiemiError("RevisionNotFound", f"{host} no longer gives out the revision")
     if any(phrase in words for phrase in _NOT_FOUND):
         return JiemiError(
             "RepositoryNotFound",
-            f"{FIELD}: {host} has no repository at {location.path}, or hides it from {_CREDENTIALS}",
+            f"{FIELD}: {host} has no repository at {location.path}, or hides it from {_CREDENTIALS}{shown}",
             port_remedy(location),
         )
     if any(phrase in words for phrase in _DENIED):
-        return JiemiError("RepositoryAccessDenied", f"{host} refused access to {location.path}", port_remedy(location))
+        return JiemiError(
+            "RepositoryAccessDenied", f"{host} refused access to {location.path}{shown}", port_remedy(location)
+        )
+    if shown:
+        return JiemiError("GitProtocolError", f"{host} refuses for the moment{shown}")
     if any(isinstance(each, HangupException) for each in chain):
         return JiemiError("GitProtocolError", f"{host} ended the connection in the middle of git's talk")
     return JiemiError("GitProtocolError", f"{host} answered, but not as a git server does")

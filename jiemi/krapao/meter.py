@@ -25,7 +25,9 @@ class Meter:
         limit: in bytes; of all that comes, also of what no reader of git's protocol sees (interim answers, headers).
         stage: what is being read, for the message.
         min_bytes_per_second: the least average since the conversation began, once `grace_seconds` have passed.
-        error_line: the last ERR line that came (gitprotocol-common(5)); dulwich passes over some of them.
+        error_line: the last ERR line that came (gitprotocol-common(5)), or what came on the side band for errors;
+            dulwich passes over some of them.
+        unpacked: how much came out of compressed answers.
         is_git: whether the host has shown itself as a git server. Until then nobody is told what it is instead.
         failure: the first that was raised here; a library on the way may have made another of it.
     """
@@ -36,6 +38,7 @@ class Meter:
     min_bytes_per_second: int = 0
     grace_seconds: float = 0
     received: int = 0
+    unpacked: int = 0
     error_line: bytes = b""
     is_git: bool = False
     failure: Failure | None = None
@@ -66,9 +69,19 @@ class Meter:
             )
         self.check()
 
+    def came_out(self, count: int) -> None:
+        """So many bytes came out of a compressed answer.
+
+        Raises:
+            JiemiError: LimitExceeded.
+        """
+        self.unpacked += count
+        if self.unpacked > self.limit:
+            self._fail("LimitExceeded", f"{self.stage} is larger than Krapao's limit of {self.limit} bytes")
+
     def look(self, data: bytes) -> bytes:
         """The data of git's protocol, once it is looked at for what dulwich passes over."""
-        if data.startswith(b"ERR "):
+        if data.startswith((b"ERR ", b"\x03")):
             self.error_line = data[:1_000]
         return data
 

@@ -149,8 +149,13 @@ async def open_values(
     return Opened(put, len(files), tuple(files), tuple(returns), min(expire, default=None))
 
 
-async def open_content(content: SensitiveBytes, path: str, open: Open, threads: FairThreads) -> Opened | None:
+async def open_content(
+    content: SensitiveBytes, path: str, stated: Format | None, open: Open, threads: FairThreads
+) -> Opened | None:
     """Decrypt a file's content that is a SOPS file once more; `Opened.documents` is the content. None where it is none.
+
+    Args:
+        path, stated: of the file, and its format where the spec states it.
 
     Raises:
         JiemiError: as `open_values`.
@@ -162,7 +167,7 @@ async def open_content(content: SensitiveBytes, path: str, open: Open, threads: 
         if len(files) == MAX_LAYERS:
             raise JiemiError("LimitExceeded", f"encrypted more than {MAX_LAYERS} times over")
         files.append((data, found))
-        decrypted = await _named("the decrypted file", open(data, found, format_under(path, found)))
+        decrypted = await _named("the decrypted file", open(data, found, format_under(path, found, stated)))
         if decrypted.key_expires_at is not None:
             expire.append(decrypted.key_expires_at)
         data = decrypted.plain.reveal()

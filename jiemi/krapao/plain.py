@@ -109,6 +109,8 @@ def _read_tree(
         if any(isinstance(value, dict) and "sops" in value for value in values):
             _refuse_unless(comment or any(_holds_encrypted(value, ()) for value in values))
             return None
+        if not any(isinstance(value, dict | list) for value in values):
+            _refuse_other_format(data, format)  # to YAML, lines of another format are one text
         _refuse_where(comment)
         kept = () if whole else kept
         _refuse_where(any(_holds_encrypted(value, kept) for value in values), kept)
@@ -117,8 +119,9 @@ def _read_tree(
     if _SOPS_KEY.search(data) is not None or _no_utf8(data):
         return None
     # What is too large is refused for that: there may be ciphertext in it that is where it belongs.
-    if whole or failure.reason != "LimitExceeded":
-        _refuse_where(_ENCRYPTED_SOMEWHERE.search(data) is not None)
+    if (whole or failure.reason != "LimitExceeded") and _ENCRYPTED_SOMEWHERE.search(data) is not None:
+        _refuse_other_format(data, format)
+        _refuse_where(True)
     if whole:
         return ()
     raise JiemiError.of(failure)
@@ -128,6 +131,8 @@ def _read_dotenv(data: bytes, whole: bool, max_documents: int) -> tuple[bytes, .
     if _SOPS_VARIABLE.search(data) is not None:
         _refuse_unless(_ENCRYPTED_SOMEWHERE.search(data) is not None)
         return None
+    if _ENCRYPTED_SOMEWHERE.search(data) is not None:
+        _refuse_other_format(data, Format.DOTENV)
     found: dict[str, str] = {}
     for number, line in enumerate(data.split(b"\n"), start=1):
         if not line:
@@ -215,12 +220,15 @@ def _refuse_other_format(data: bytes, format: Format) -> None:
     if found not in (None, format):
         raise JiemiError(
             "NotEncrypted",
-            f"sops has encrypted it as {found.value}, but its name tells {format.value}"
+            f"sops has encrypted it as {found.value}, but its name or spec.source.format tells {format.value}"
             if format is not Format.BINARY
             else f"sops has encrypted it as {found.value}, but its name tells no format",
-            f"Give it an ending that tells {found.value}, in lower case ({' or '.join(ENDINGS_OF[found])})."
-            if found in ENDINGS_OF
-            else "Encrypt it again under the name that it has.",
+            f"State {found.value} in spec.source.format"
+            + (
+                f", or give it an ending that tells it, in lower case ({' or '.join(ENDINGS_OF[found])})."
+                if found in ENDINGS_OF
+                else "."
+            ),
         )
 
 

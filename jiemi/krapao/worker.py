@@ -24,13 +24,11 @@ import trio
 
 from jiemi.blocking.askers import Askers
 from jiemi.blocking.fair_limiter import FairLimiter
-from jiemi.core.ciphertext import format_of_content
-from jiemi.core.documents import Format, format_of
 from jiemi.core.errors import JiemiError
-from jiemi.core.sensitive import SensitiveBytes
 from jiemi.krapao.decryption.port import Decrypter
 from jiemi.krapao.fair_threads import FairThreads
-from jiemi.krapao.file_opener import FileOpener, with_warning
+from jiemi.krapao.file_opener import FileOpener
+from jiemi.krapao.file_renderer import NOT_ABOUT_THE_FILE, FileRenderer
 from jiemi.krapao.flights import Flight, Flights
 from jiemi.krapao.git_port import Advertised, GitStore, Ref
 from jiemi.krapao.reading import Reading
@@ -45,10 +43,6 @@ log = structlog.get_logger("jiemi.krapao")
 _GLOBS_FIELD = "spec.source.files"
 _COMMIT_FIELD = "spec.source.repository.ref.commit"
 _SOPS_FIELD = "spec.source.sopsPath"
-_NEITHER = "it is neither encrypted nor plain: it has no SOPS metadata that sops can find, or is no UTF-8 text"
-_NOT_ABOUT_THE_FILE = frozenset(
-    {"SopsMissing", "GpgMissing", "KeyInvalid", "StorageFailed", "AmbientIdentityNotAllowed", "KeyHolderFailed"}
-)
 _MAX_REF_CHARACTERS = 255
 _FORBIDDEN_IN_REF = frozenset(" ~^:?*[\\\x7f")
 
@@ -217,62 +211,15 @@ class Worker:
         try:
             return await self._open(data, config, request, askers)
         except JiemiError as error:
-            if error.failure.reason in _NOT_ABOUT_THE_FILE:
+            if error.failure.reason in NOT_ABOUT_THE_FILE:
                 raise
             raise JiemiError.of(error.failure.at(request.path)) from error
 
     async def _open(self, data: bytes, config: bytes | None, request: RenderRequest, askers: Askers) -> Rendered:
-        """What a file comes to, plain or decrypted, and what those come to that are values in it."""
-        format = format_of(request.path)
-        whole = request.whole_file or format is Format.BINARY
+        """What a file comes to."""
         threads = FairThreads(self._parsers, askers)
-        files = FileOpener(self._decrypter, request, config, threads, self._reading, repository=self._name)
-        plain = await self._plain(data, format, whole, request, threads) if request.allow_plain else None
-        if plain is not None:
-            return self._within_limit(await files.open_nested(plain))
-        try:
-            decrypted, encryption = await files.open(data, format, whole=request.whole_file)
-        except JiemiError as error:
-            if error.failure.reason != "NotEncrypted":
-                raise
-            if request.allow_plain:
-                raise JiemiError("NotEncrypted", _NEITHER) from error
-            return self._within_limit(await self._only_nested(data, format, request, files, threads, error))
-        documents: tuple[SensitiveBytes, ...] = ()
-        if not whole:
-            documents = await self._reading.decrypted(decrypted.plain, format, threads=threads)
-        content = decrypted.plain if whole else None
-        rendered = Rendered(request.revision, documents, content, encryption, decrypted.vault_address)
-        return self._within_limit(await files.open_nested(await with_warning(rendered, format, threads)))
-
-    async def _plain(
-        self, data: bytes, format: Format, whole: bool, request: RenderRequest, threads: FairThreads
-    ) -> Rendered | None:
-        """A plain file; None where sops is to be asked. Raises JiemiError: as `read_plain`."""
-        kept = tuple(dict.fromkeys(each.unless for each in request.nested if each.unless))
-        documents = await self._reading.plain(data, format, whole=whole, threads=threads, kept=kept)
-        if documents is None:
-            return None
-        content = SensitiveBytes(data) if whole else None
-        return await with_warning(Rendered(request.revision, documents, content, encrypted=False), format, threads)
-
-    async def _only_nested(
-        self,
-        data: bytes,
-        format: Format,
-        request: RenderRequest,
-        files: FileOpener,
-        threads: FairThreads,
-        error: JiemiError,
-    ) -> Rendered:
-        """A file that must be encrypted, and of which only values are."""
-        if not request.nested or await threads.run(format_of_content, data) is not None:
-            raise error
-        plain = await self._plain(data, format, request.whole_file or format is Format.BINARY, request, threads)
-        rendered = await files.open_nested(plain) if plain is not None else None
-        if rendered is None or rendered.opened == 0:
-            raise error
-        return rendered
+        opener = FileOpener(self._decrypter, request, config, threads, self._reading, repository=self._name)
+        return await FileRenderer(request, opener, self._reading, threads, self._settings).render(data)
 
     async def _read_config(self, ref: Ref, wanted: Advertised, request: RenderRequest, askers: Askers) -> bytes | None:
         """The .sops.yaml that is named, or the nearest one above the file; None where there is none.
@@ -291,17 +238,6 @@ class Worker:
                 if error.failure.reason not in ("FileNotFound", "NotAFile", "LimitExceeded"):
                     raise
         return None
-
-    def _within_limit(self, rendered: Rendered) -> Rendered:
-        """What is left of the file's limit after each of its values was within it. Raises JiemiError: LimitExceeded."""
-        limit = self._settings.max_rendered_bytes
-        if sum(map(len, rendered.documents)) > limit:
-            raise JiemiError(
-                "LimitExceeded",
-                f"the documents are larger than Krapao's limit of {limit} bytes",
-                "Split the file into several.",
-            )
-        return rendered
 
     async def _allowed(self, ref: Ref, revision: str, askers: Askers) -> Advertised:
         """What the host said about a revision to these credentials."""

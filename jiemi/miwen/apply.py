@@ -33,7 +33,7 @@ from jiemi.core.objects import ObjectKey, ObjectRef, Owner
 from jiemi.core.ownership import ownership
 from jiemi.core.readiness import State, readiness
 from jiemi.core.takeover import sharers
-from jiemi.miwen.anew import Remaker, not_made
+from jiemi.miwen.anew import Remaker, may_be_in_the_way, not_made
 from jiemi.miwen.kubernetes import errors
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import JsonObject, Objects
@@ -82,6 +82,20 @@ class Resolved:
 
 
 @attrs.frozen
+class WouldBe:
+    """What would become of an object if it were applied.
+
+    Attributes:
+        body: the object; None where the API server can't tell before others are applied, or before the live one is out
+            of the way.
+        is_made_anew: whether the live one would be deleted first (spec.force).
+    """
+
+    body: JsonObject | None
+    is_made_anew: bool = False
+
+
+@attrs.frozen
 class Refused:
     """An object that was not applied or deleted, and why."""
 
@@ -113,6 +127,7 @@ class Applier:
         namespace: the Decryptor's.
         owner: as the objects' labels name it.
         applied: told of each object with its resourceVersion and who shares fields with us, as soon as it is applied.
+        deleted: told of each object that was deleted to be made anew, as soon as it is.
         sharers: which managers held fields of an object together with us when it was seen last; None where that is not
             known.
         merged: managers whose fields become ours alone where we apply them too.
@@ -124,6 +139,7 @@ class Applier:
     namespace: str
     owner: Owner
     applied: Callable[[ObjectKey, str, frozenset[str]], None]
+    deleted: Callable[[ObjectRef], None]
     sharers: Callable[[ObjectKey], frozenset[str] | None]
     merged: frozenset[str]
     is_superseded: Callable[[], bool]
@@ -170,10 +186,13 @@ class Applier:
             annotations=common.annotations if common is not None else {},
         )
 
-    async def rehearse(self, wanted: Sequence[Resolved]) -> list[Refused]:
+    async def rehearse(self, wanted: Sequence[Resolved], before: Mapping[ObjectKey, InventoryEntry]) -> list[Refused]:
         """Ask the API server about all objects, changing nothing; returns those that it would refuse.
 
         What is only refused because another of them is not there yet (a namespace, a kind) is not.
+
+        Args:
+            before: the inventory until now.
 
         Raises:
             JiemiError: ClusterUnavailable.
@@ -182,7 +201,7 @@ class Applier:
 
         async def one(each: Resolved) -> None:
             try:
-                await self.would_be(each, wanted)
+                await self.would_be(each, wanted, before)
             except JiemiError as error:
                 if error.failure.reason in NO_ANSWER:
                     raise
@@ -191,23 +210,31 @@ class Applier:
         await for_each(wanted, one, at_once=_AT_ONCE)
         return refused
 
-    async def would_be(self, each: Resolved, others: Iterable[Resolved]) -> JsonObject | None:
-        """The object as it would be if it were applied; None where the API server can't tell before the others are.
+    async def would_be(
+        self, each: Resolved, others: Iterable[Resolved], before: Mapping[ObjectKey, InventoryEntry]
+    ) -> WouldBe:
+        """The object as it would be if it were applied.
+
+        Args:
+            before: the inventory until now.
 
         Raises:
             JiemiError: why it would be refused.
         """
         try:
-            return await self.objects.dry_run(
+            found = await self.objects.dry_run(
                 each.manifest.body, default_namespace=self.namespace, take_over=self._takes_over
             )
+            return WouldBe(found)
         except JiemiError as error:
-            reason = error.failure.reason
-            if comes_with(reason, each.ref, others) or (reason == "FieldImmutable" and self.spec.force):
-                return None
+            if comes_with(error.failure.reason, each.ref, others):
+                return WouldBe(None)
             if await self._take_over.could_unblock(each.ref, each.manifest.body, error):
-                return None
-            raise
+                return WouldBe(None)
+            if not may_be_in_the_way(error):
+                raise
+            live = await self._remaker().judge(each.manifest, each.ref, before.get(each.key), error)
+            return WouldBe(None, is_made_anew=live is not None)
 
     @property
     def _take_over(self) -> TakeOver:
@@ -230,7 +257,7 @@ class Applier:
                 `applied` only.
         """
         done = Applied()
-        remaker = Remaker(self.objects, self.namespace, self.owner, Patience(GONE_SECONDS, self._require_wanted))
+        remaker = self._remaker()
         for stage in range(len(STAGES) + 1):
             of_stage = [each for each in wanted if each.manifest.stage == stage]
             in_any_order = stage == _IN_ANY_ORDER
@@ -241,6 +268,10 @@ class Applier:
             await for_each(of_stage, one, at_once=_AT_ONCE if in_any_order else 1)
             await self._until_served([each for each in of_stage if each.key in done.entries])
         return done
+
+    def _remaker(self) -> Remaker:
+        gone = Patience(GONE_SECONDS, self._require_wanted)
+        return Remaker(self.objects, self.namespace, self.owner, self.spec.force, gone, self.deleted)
 
     def _require_wanted(self) -> None:
         if self.is_superseded():
@@ -266,7 +297,7 @@ class Applier:
             metadata = await take_over.unblocked(each.ref, each.manifest.body, lambda: self._apply_again(each))
             metadata = await take_over.after(each.ref, metadata)
         except JiemiError as error:
-            if error.failure.reason != "FieldImmutable" or not self.spec.force:
+            if not may_be_in_the_way(error):
                 raise
             was_there = await remaker.clear(each.manifest, each.ref, before, error)
             try:

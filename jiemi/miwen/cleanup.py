@@ -114,6 +114,7 @@ class Cleanup:
             "CleanupGivenUp",
             "Delete",
             f"after {CLEANUP_SECONDS:g} s, {len(stay)} objects stay: {names}; {why}",
+            always=True,
         )
 
     async def _try(self, turn: Turn) -> Failure | None:

@@ -14,17 +14,18 @@ from typing import Any
 
 import attrs
 
-from jiemi.core.credential_limits import limit_bytes, require_total, size_bytes, values_of
+from jiemi.core.credential_limits import MAX_PRIVATE_KEYS, limit_bytes, require_total, size_bytes, values_of
 from jiemi.core.decryptor import Decryptor, DecryptorSpec, credential_values
 from jiemi.core.errors import JiemiError
 from jiemi.core.fields import json_name
 from jiemi.core.near import some_of
+from jiemi.core.patterns import matches
 from jiemi.core.pgp_armor import armored
-from jiemi.core.provider import CredentialValue, VaultProvider
+from jiemi.core.provider import AgeProvider, CredentialValue, PgpProvider, VaultProvider
 from jiemi.core.sensitive import SensitiveText
 from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.rpc.contract import GitCredentials
-from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, HuaweiKey, PgpKey, VaultKey
+from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, HuaweiKey, KeyOrigin, PgpKey, VaultKey
 
 
 class CredentialReader:
@@ -51,9 +52,12 @@ class CredentialReader:
         self._namespace = namespace
         self._versions = versions
         self._most: dict[tuple[str, str], int] = {}
+        self._patterns: list[tuple[str, str, int]] = []
         for at, value in of:
             if value.secret_name is not None and value.key is not None:
                 which = (value.secret_name, value.key)
+                if _is_pattern(value, at):
+                    self._patterns.append((value.secret_name, value.key, limit_bytes(at)))
                 self._most[which] = max(self._most.get(which, 0), limit_bytes(at))
         self._secrets: dict[str, dict[str, _Found]] = {}
         self._keys: dict[str, tuple[str, ...]] = {}
@@ -77,13 +81,43 @@ class CredentialReader:
             return value.literal
         if value.secret_name is None or value.key is None:
             raise JiemiError("InvalidSpec", f"give either literal, or secretName together with key @ {at}")
-        name, key = value.secret_name, value.key
+        return await self._value(value.secret_name, value.key, at)
+
+    async def read_some(self, value: CredentialValue, at: str) -> list[tuple[str, SensitiveText]]:
+        """The texts of a value whose key may be a pattern, each with the name of where it is from.
+
+        Raises:
+            JiemiError: as `read`.
+        """
+        if value.literal is not None or value.secret_name is None or value.key is None:
+            return [(at, await self.read(value, at))]
+        name = value.secret_name
+        keys = [value.key]
+        if _is_pattern(value, at):
+            keys = sorted(key for key in await self._secret(name, at) if matches(key, value.key))
+            if not keys:
+                there = self._keys.get(name, ())
+                raise JiemiError(
+                    "SecretKeyNotFound",
+                    f"no key of Secret {self._namespace}/{name} matches {value.key!r}, which {at}.key names; it has "
+                    + (f"the keys {some_of(value.key, there)}" if there else "no keys at all"),
+                    f"Correct {at}.key, or add such a key to the Secret.",
+                )
+        return [
+            (f"{at} (key {key!r} of Secret {self._namespace}/{name})", await self._value(name, key, at)) for key in keys
+        ]
+
+    async def _secret(self, name: str, at: str) -> dict[str, _Found]:
         if name not in self._secrets:
             self._secrets[name] = await self._read_secret(name, at)
+        return self._secrets[name]
+
+    async def _value(self, name: str, key: str, at: str) -> SensitiveText:
+        secret = await self._secret(name, at)
         where = f"key {key!r} of Secret {self._namespace}/{name}, which {at} names"
-        if key not in self._secrets[name]:
+        if key not in secret:
             raise self._no_such_key(name, key, at)
-        found = self._secrets[name][key]
+        found = secret[key]
         size = found if isinstance(found, int) else size_bytes(found) if found is not None else 0
         if size > limit_bytes(at):
             raise JiemiError(
@@ -101,6 +135,12 @@ class CredentialReader:
 
     def _no_such_key(self, name: str, key: str, at: str) -> JiemiError:
         keys = self._keys.get(name, ())
+        if "*" in key:
+            return JiemiError(
+                "SecretKeyNotFound",
+                f"Secret {self._namespace}/{name} has no key {key!r}, which {at}.key names",
+                "Name one key: only the list privateKeys of age and pgp takes a key with *.",
+            )
         told = f"Secret {self._namespace}/{name} has no key {key!r}, which {at}.key names"
         if not keys:
             return JiemiError(
@@ -131,11 +171,20 @@ class CredentialReader:
         if not isinstance(data, Mapping):
             data = {}
         self._keys[name] = some_keys(data)
-        return {
-            key: _decoded(str(data[key] or ""), most)
-            for (of, key), most in self._most.items()
-            if of == name and key in data
-        }
+        most = {key: each for (of, key), each in self._most.items() if of == name and key in data}
+        for of, pattern, limit in self._patterns:
+            for key in data if of == name else ():
+                if matches(key, pattern):
+                    most[key] = max(most.get(key, 0), limit)
+        return {key: _decoded(str(data[key] or ""), each) for key, each in most.items()}
+
+
+_LISTS = ("spec.provider.age.privateKeys[", "spec.provider.pgp.privateKeys[")
+
+
+def _is_pattern(value: CredentialValue, at: str) -> bool:
+    """Whether a value stands for several keys of a Secret. A key of a Secret has no * itself."""
+    return value.key is not None and "*" in value.key and at.startswith(_LISTS)
 
 
 _MOST_KEYS = 100
@@ -230,9 +279,12 @@ async def decryption_keys(
     provider = spec.provider
     keys: list[DecryptionKey] = []
     if provider.age is not None:
-        keys.append(AgeKey(await reader.read(provider.age.private_key, "spec.provider.age.privateKey")))
+        keys.append(AgeKey(*await _private_keys(reader, provider.age, "spec.provider.age")))
     if provider.pgp is not None:
-        keys.append(PgpKey(**await _read_fields(reader, provider.pgp, "spec.provider.pgp")))
+        text, origins = await _private_keys(reader, provider.pgp, "spec.provider.pgp")
+        passphrase = provider.pgp.passphrase
+        given = await reader.read(passphrase, "spec.provider.pgp.passphrase") if passphrase is not None else None
+        keys.append(PgpKey(text, given, origins))
     if provider.aws is not None:
         keys.append(AwsKey(**await _read_fields(reader, provider.aws, "spec.provider.aws")))
     if provider.azure is not None:
@@ -245,6 +297,33 @@ async def decryption_keys(
         keys.append(await _vault_key(reader, provider.vault, vault_address))
     require_total([value for key in keys for value in values_of(key)], "spec.provider")
     return tuple(keys)
+
+
+async def _private_keys(
+    reader: CredentialReader, provider: AgeProvider | PgpProvider, at: str
+) -> tuple[SensitiveText, tuple[KeyOrigin, ...]]:
+    """The private keys of a provider as one text, and where its lines are from, if from several places."""
+    one = provider.private_key
+    if one is not None and not provider.private_keys:
+        return await reader.read(one, f"{at}.privateKey"), ()
+    found = [(f"{at}.privateKey", await reader.read(one, f"{at}.privateKey"))] if one is not None else []
+    for index, value in enumerate(provider.private_keys):
+        found += await reader.read_some(value, f"{at}.privateKeys[{index}]")
+    once: dict[str, str] = {}
+    for name, text in found:
+        once.setdefault(text.reveal().strip(), name)  # two patterns may take one key
+    if len(once) > MAX_PRIVATE_KEYS:
+        raise JiemiError(
+            "CredentialTooLarge", f"{at}.privateKeys names {len(once)} private keys, of {MAX_PRIVATE_KEYS} at most"
+        )
+    texts = [(name, f"{text}\n") for text, name in once.items()]
+    joined = SensitiveText.shared("".join(text for _, text in texts))
+    size, limit = size_bytes(joined), limit_bytes(f"{at}.privateKeys")
+    if size > limit:
+        raise JiemiError(
+            "CredentialTooLarge", f"the private keys of {at} have {size} bytes together, of {limit} at most"
+        )
+    return joined, tuple(KeyOrigin(name, len(text.splitlines())) for name, text in texts)
 
 
 async def _vault_key(reader: CredentialReader, vault: VaultProvider, pinned: str | None) -> VaultKey:

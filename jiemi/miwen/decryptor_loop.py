@@ -13,16 +13,16 @@ import attrs
 import structlog
 import trio
 
-from jiemi.core.decryptor import Decryptor, DecryptorSpec
+from jiemi.core.decryptor import Decryptor, DecryptorSpec, ObjectMeta
 from jiemi.core.decryptor_status import DecryptorStatus
 from jiemi.core.drift import Observation, is_newer
 from jiemi.core.durations import duration_seconds
 from jiemi.core.errors import REASONS, Failure, JiemiError, Kind
-from jiemi.core.inventory import by_key
+from jiemi.core.inventory import by_key, ref_of
 from jiemi.core.schedule import next_delay_seconds
-from jiemi.core.status import PLANNED, after_failure, blank, condition, is_ready
+from jiemi.core.status import PLANNED, SHORT_REVISION, after_failure, blank, condition, is_ready
 from jiemi.core.status_bounds import status_json
-from jiemi.miwen.events import EventRecorder
+from jiemi.miwen.events import EventRecorder, Reserve
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.metrics import Followed, MiwenMetrics
@@ -30,11 +30,14 @@ from jiemi.miwen.object_watch import NotSynced
 from jiemi.miwen.open_repository import OpenRepository, tenant_of
 from jiemi.miwen.reconcile import Reconciler
 from jiemi.miwen.slot import Slot
+from jiemi.miwen.summary import summarized
 from jiemi.miwen.turn import ObjectGone, Progress, Tick, Turn
 from jiemi.rpc.contract import Head, Krapao
 
 BLIND_SECONDS = 30.0
 """How often a kind that can't be watched is asked about again."""
+
+_MAX_SHOWN = 10
 
 _log = structlog.get_logger("jiemi.miwen")
 
@@ -71,6 +74,27 @@ class DecryptorLoop:
             self.reconciler.watch(slot.latest.meta.key, frozenset())
             self.metrics.follow(slot.latest.meta.key, None)
             self.reconciler.give_back(slot.latest.meta.key)
+
+    def tell_deleted(self, slot: Slot) -> None:
+        """The Decryptor is deleted: log it and tell in an Event what stays of what it applied."""
+        meta, spec = slot.latest.meta, slot.latest.spec
+        status = slot.latest.status
+        entries = slot.inventory.values() or (status.inventory if status is not None else ())
+        stay = sorted(ref_of(entry).label for entry in entries if entry.fields is not None)
+        policy = spec.deletion_policy if isinstance(spec, DecryptorSpec) else "Orphan"
+        if not stay:
+            text = "the Decryptor is deleted, and nothing that it applied stays"
+        else:
+            more = f" and {len(stay) - _MAX_SHOWN} more" if len(stay) > _MAX_SHOWN else ""
+            objects = "1 object" if len(stay) == 1 else f"{len(stay)} objects"
+            text = (
+                f"the Decryptor is deleted (deletionPolicy: {policy}); {objects} that it applied stay in the cluster, "
+                f"and nobody follows them: {', '.join(stay[:_MAX_SHOWN])}{more}"
+            )
+        _log.info("decryptor-deleted", namespace=meta.namespace, name=meta.name, objects=len(stay), message=text)
+        self.events.record(
+            meta, type="Normal", reason="Deleted", action="Delete", note=text, transition=True, reserve=Reserve.ALL
+        )
 
     async def _run(self, slot: Slot, nursery: trio.Nursery) -> None:
         written, version = slot.take_status(), slot.latest.meta.resource_version
@@ -225,6 +249,15 @@ class DecryptorLoop:
                 note=note.text,
                 related=note.related,
                 transition=note.transition,
+                reserve=Reserve.ALL if note.always else Reserve.NONE,
+            )
+        deploys = _deploys(before, tick)
+        changes = str(tick.changes)
+        if changes and not deploys:
+            # Something is not as it should be yet, or the same revision was applied again.
+            log.info("changed", message=changes)
+            self.events.record(
+                meta, type="Normal", reason="Changed", action="Apply", note=f"applied {changes}", transition=True
             )
         if tick.status is None or not tick.decided:
             return
@@ -242,22 +275,43 @@ class DecryptorLoop:
                     action="Reconcile",
                     note=tick.failure.text,
                     transition=said is None,
+                    reserve=Reserve.NEW,
                 )
             return
         ready = condition(tick.status, "Ready")
         text = ready.message if ready is not None else ""
-        current = tick.status.current
         if ready is not None and ready.reason == PLANNED:
             if before is None or before.plan != tick.status.plan:
                 log.info("planned", message=text)
                 self.events.record(meta, type="Normal", reason=PLANNED, action="DryRun", note=text)
-        elif ready is not None and ready.status == "True" and _is_new(before, tick.status):
-            self.metrics.deployed()
-            log.info("in-sync", id=current.id, revision=current.revision, file=current.file_to_decrypt)
-            self.events.record(meta, type="Normal", reason="Applied", action="Apply", note=text)
+        elif deploys:
+            self._tell_deployed(meta, tick.status, before, f"{text}; {changes}" if changes else text)
         if said is not None:
             log.info("recovered")
             self.events.record(meta, type="Normal", reason="Recovered", action="Reconcile", note=text, transition=True)
+
+    def _tell_deployed(
+        self, meta: ObjectMeta, status: DecryptorStatus, before: DecryptorStatus | None, text: str
+    ) -> None:
+        """A revision is deployed: a newer one, or one that was deployed before."""
+        current = status.current
+        log = _log.bind(namespace=meta.namespace, name=meta.name)
+        self.metrics.deployed()
+        log.info("in-sync", id=current.id, revision=current.revision, file=current.file_to_decrypt)
+        left = _rolled_back_from(before, status)
+        if left is None:
+            self.events.record(meta, type="Normal", reason="Applied", action="Apply", note=text, transition=True)
+            return
+        log.info("rolled-back", id=current.id, revision=current.revision, from_revision=left)
+        self.events.record(
+            meta,
+            type="Normal",
+            reason="RolledBack",
+            action="Apply",
+            note=f"back from revision {left[:SHORT_REVISION]}, as deployment {current.id}: {text}",
+            transition=True,
+            reserve=Reserve.ALL,
+        )
 
 
 def _progress(status: DecryptorStatus | None) -> Progress:
@@ -283,6 +337,23 @@ def _said(status: DecryptorStatus | None) -> _Told | None:
     if ready is None or ready.status != "False" or ready.reason not in REASONS:
         return None
     return ready.reason, ready.message
+
+
+def _deploys(before: DecryptorStatus | None, tick: Tick) -> bool:
+    """Whether a tick ends a deployment well."""
+    if tick.status is None or not tick.decided or tick.failure is not None:
+        return False
+    ready = condition(tick.status, "Ready")
+    is_good = ready is not None and ready.status == "True" and ready.reason != PLANNED
+    return is_good and _is_new(before, tick.status)
+
+
+def _rolled_back_from(before: DecryptorStatus | None, after: DecryptorStatus) -> str | None:
+    """The revision that was left for one that was deployed before it; None where that is not what happened."""
+    if before is None or before.current.revision in ("", after.current.revision):
+        return None
+    earlier = {record.revision for record in before.history}
+    return before.current.revision if after.current.revision in earlier else None
 
 
 def _is_new(before: DecryptorStatus | None, after: DecryptorStatus) -> bool:
@@ -321,6 +392,7 @@ class _Writer:
 
     async def write(self, status: DecryptorStatus) -> None:
         """Raises JiemiError, ObjectGone."""
+        status = summarized(status, self.decryptor)
         if status == self.written and not self.is_overwritten:
             return
         meta = self.decryptor.meta

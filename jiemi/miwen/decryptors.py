@@ -35,6 +35,7 @@ class Decryptors:
         registry: is told of all of them.
         budget: what they may take.
         turned_away: is told of those for which there is no room.
+        on_gone: told of each that was followed and was deleted.
     """
 
     def __init__(
@@ -44,12 +45,14 @@ class Decryptors:
         registry: Registry,
         budget: MemoryBudget,
         turned_away: TurnedAway,
+        on_gone: Callable[[Slot], None] = lambda _: None,
     ) -> None:
         self._nursery = nursery
         self._run = run
         self._registry = registry
         self._budget = budget
         self._turned_away = turned_away
+        self._on_gone = on_gone
         self._entries: dict[Key, _Entry] = {}
 
     def keys(self) -> frozenset[Key]:
@@ -74,6 +77,8 @@ class Decryptors:
             entry = self._entries[decryptor.meta.key] = _Entry(Slot(decryptor))
             self._nursery.start_soon(self._supervise, decryptor.meta.key, entry)
         elif entry.removed or entry.next is not None or entry.slot.latest.meta.uid != decryptor.meta.uid:
+            if not entry.removed and entry.next is None:
+                self._on_gone(entry.slot)
             entry.next = Slot(decryptor)
             entry.scope.cancel()
         else:
@@ -81,6 +86,9 @@ class Decryptors:
 
     def remove(self, key: Key) -> None:
         """The object is gone."""
+        entry = self._entries.get(key)
+        if entry is not None and not entry.removed:
+            self._on_gone(entry.slot)
         self._turned_away.remove(key)
         self._drop(key)
 

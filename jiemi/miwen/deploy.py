@@ -16,8 +16,10 @@ import attrs
 from jiemi.blocking.fair_limiter import PATIENCE_SECONDS, Slot
 from jiemi.core.decryptor import DecryptorSpec
 from jiemi.core.decryptor_status import (
+    MAX_FAILED_FILES,
     MAX_FAILED_OBJECTS,
     DecryptorStatus,
+    FileFailure,
     FileStatus,
     InventoryEntry,
     ObjectFailure,
@@ -25,7 +27,7 @@ from jiemi.core.decryptor_status import (
 )
 from jiemi.core.errors import NO_ANSWER, Failure, JiemiError, Kind
 from jiemi.core.inventory import by_key, certain, entry_of, left, ordered, ref_of, require_room
-from jiemi.core.objects import ObjectKey, Owner
+from jiemi.core.objects import ObjectKey, ObjectRef, Owner
 from jiemi.core.policy import PolicyRule, require_namespace
 from jiemi.core.protected import Protection
 from jiemi.core.references import secret_names
@@ -52,7 +54,7 @@ _OF_CONTENT = frozenset(
 """Why a file can't be rendered until it, its .sops.yaml, the spec or a key is another. All else may pass by itself: who
 runs a key service, for example, may let the credentials in."""
 
-_MAX_OBJECT_MESSAGE_CHARACTERS = 500
+_MAX_MESSAGE_CHARACTERS = 500
 
 _MAX_SHOWN = 5
 
@@ -93,6 +95,7 @@ class Deployment:
         repository: where the files are.
         revision: full commit hash.
         todo: what of the files there is to do.
+        seen_version: the resourceVersion as which an object was seen last; None where it was not.
     """
 
     kubernetes: Kubernetes
@@ -105,6 +108,7 @@ class Deployment:
     repository: Repository
     revision: str
     todo: Todo
+    seen_version: Callable[[ObjectKey], str | None] = lambda _: None
 
     async def run(self, slot: Slot) -> None:
         """Deploy. What came of it is in `turn.known`, also where it fails.
@@ -149,7 +153,7 @@ class Deployment:
         refused += more
         atomic = self.spec.apply_policy == "Atomic"
         if atomic and not (broken or refused):
-            refused += await applier.rehearse(admitted)
+            refused += await applier.rehearse(admitted, before)
         held_back = atomic and bool(broken or refused)
         if held_back:
             admitted = []
@@ -165,7 +169,7 @@ class Deployment:
                 for key, entry in inventory.items()
             }
         turn.set_inventory(attrs.evolve(turn.known, inventory=ordered(inventory)))
-        self._record(files, applied.refused, is_certain=not (held_back and self.todo.everything))
+        self._record(files, applied.refused, broken, is_certain=not (held_back and self.todo.everything))
         in_order = not (broken or applied.refused or any(not file.blob for file in self.todo.files))
         if in_order:
             await self._prune(left(inventory, wanted))
@@ -211,6 +215,8 @@ class Deployment:
         rendering = rendering.without_manifests()
         self._require_allowed(resolved)
         admitted, more = await self._admit(resolved, before)
+        # What is put right is told of each object (`drifting`).
+        applier = attrs.evolve(applier, applied=turn.slot.applied)
         applied = await applier.apply(admitted, before) if admitted else Applied()
         inventory = dict(before)
         for key, entry in applied.entries.items():
@@ -253,10 +259,12 @@ class Deployment:
             admitted,
             [*refused, *more],
             gone,
+            before=before,
             revision=self.revision,
             owner=self._owner,
         )
         turn.known = attrs.evolve(self._with_learnt(rendering), plan=planned)
+        self._set_failed(refused, rendering.failures)
         self._raise(rendering.failures, refused, {each.key for each in resolved}, held_back=False)
 
     # --- what is wanted
@@ -450,6 +458,11 @@ class Deployment:
             )
         # Also where an earlier tick could not write it, and where nothing is certain (`deployed_generation`).
         await turn.write(turn.known)
+        turn.changes.revision = self.revision
+        turn.changes.known = {
+            each.key: frozenset(filter(None, (turn.slot.version(each.key), self.seen_version(each.key))))
+            for each in admitted
+        }
         return await applier.apply(admitted, before)
 
     def _unsure_files(self) -> tuple[FileStatus, ...]:
@@ -458,22 +471,42 @@ class Deployment:
         return tuple(attrs.evolve(file, blob="") if file.path in changing else file for file in self.turn.known.files)
 
     async def _prune(self, gone: Sequence[InventoryEntry]) -> None:
-        turn = self.turn
         pruned = Pruned()
         try:
             if gone and self.spec.prune:
                 await prune(gone, self._objects, self._owner, pruned)
             else:
                 pruned.left = list(gone)
+                pruned.stay = list(gone)
         finally:
             # Also what was done until the time was up.
             self._forget(pruned)
-        if pruned.deleted:
-            names = [ref_of(each).label for each in pruned.deleted]
-            turn.note("Normal", "Pruned", "Prune", f"deleted, for they left the repository: {_listed(names)}")
+        self._tell_pruned(pruned)
         if pruned.refused:
-            self._set_failed(pruned.refused)
+            self._set_failed(pruned.refused, {})
             raise _first([each.failure for each in pruned.refused], len(gone), "not deleted")
+
+    def _tell_pruned(self, pruned: Pruned) -> None:
+        turn = self.turn
+        if pruned.deleted:
+            names = _listed([ref_of(each).label for each in pruned.deleted])
+            text = f"deleted, because they left the repository ({self._by}): {names}"
+            turn.note("Normal", "Pruned", "Prune", text, transition=True, always=True)
+        # What was never known to be applied is nobody's news.
+        stay = [entry for entry in pruned.stay if entry.fields is not None]
+        if not stay:
+            return
+        names = _listed([ref_of(each).label for each in stay])
+        why = (
+            "they are annotated jiemi.cr/prune: disabled, or are another's by their labels"
+            if self.spec.prune
+            else "spec.prune is false"
+        )
+        text = (
+            f"left the repository ({self._by}) and stay in the cluster, because {why}: {names}. Jiemi follows them no "
+            "longer: delete them yourself if nothing needs them"
+        )
+        turn.note("Normal", "NotPruned", "Prune", text, transition=True, always=True)
 
     def _forget(self, pruned: Pruned) -> None:
         """Take objects that are dealt with out of the inventory."""
@@ -498,13 +531,20 @@ class Deployment:
         wrong = {*broken, *(each.file for each in refused)}
         return tuple(FileStatus(file.path, "") if file.path in wrong else file for file in self.todo.files)
 
-    def _record(self, files: tuple[FileStatus, ...], refused: Sequence[Refused], *, is_certain: bool) -> None:
+    def _record(
+        self,
+        files: tuple[FileStatus, ...],
+        refused: Sequence[Refused],
+        broken: Mapping[str, Failure],
+        *,
+        is_certain: bool,
+    ) -> None:
         """
         Args:
             is_certain: whether what is deployed is what `files` and this generation of the spec describe.
         """
         turn = self.turn
-        self._set_failed(refused)
+        self._set_failed(refused, broken)
         turn.known = attrs.evolve(
             turn.known,
             files=files,
@@ -516,19 +556,30 @@ class Deployment:
         """The Secrets that the spec names, as they were read."""
         return credentials_of(self.spec, self.turn.progress.versions)
 
-    def _set_failed(self, refused: Sequence[Refused]) -> None:
-        failed = tuple(
+    def _set_failed(self, refused: Sequence[Refused], broken: Mapping[str, Failure]) -> None:
+        """Put all that failed into the status, as far as there is room, and how much more there is."""
+        objects = tuple(
             ObjectFailure(
                 each.ref.kind,
                 each.ref.name,
                 each.failure.reason,
-                each.failure.text_within(_MAX_OBJECT_MESSAGE_CHARACTERS),
+                each.failure.text_within(_MAX_MESSAGE_CHARACTERS),
                 each.ref.namespace or None,
                 each.file,
             )
             for each in refused[:MAX_FAILED_OBJECTS]
         )
-        self.turn.known = attrs.evolve(self.turn.known, failed_objects=failed)
+        files = tuple(
+            FileFailure(path, failure.reason, failure.text_within(_MAX_MESSAGE_CHARACTERS))
+            for path, failure in sorted(broken.items())[:MAX_FAILED_FILES]
+        )
+        self.turn.known = attrs.evolve(
+            self.turn.known,
+            failed_objects=objects,
+            more_failed_objects=len(refused) - len(objects) or None,
+            failed_files=files,
+            more_failed_files=len(broken) - len(files) or None,
+        )
 
     def _raise(
         self, broken: Mapping[str, Failure], refused: Sequence[Refused], objects: Set[ObjectKey], *, held_back: bool
@@ -552,6 +603,20 @@ class Deployment:
     def _owner(self) -> Owner:
         return Owner.of(self.turn.decryptor.meta.namespace, self.turn.decryptor.meta.name)
 
+    def _applied(self, key: ObjectKey, version: str, sharers: frozenset[str]) -> None:
+        turn = self.turn
+        entry = turn.slot.inventory.get(key)
+        turn.changes.add(key, version, was_applied=entry is not None and entry.fields is not None)
+        turn.slot.applied(key, version, sharers)
+
+    def _tell_deleted(self, ref: ObjectRef) -> None:
+        text = f"{ref.label} is deleted to be made anew by {self._by} (spec.force)"
+        self.turn.note("Warning", "Recreated", "Recreate", text, ref, transition=True, always=True)
+
+    @property
+    def _by(self) -> str:
+        return f"revision {self.revision[:SHORT_REVISION]}"
+
     def _applier(self) -> Applier:
         turn = self.turn
         return Applier(
@@ -559,7 +624,8 @@ class Deployment:
             spec=self.spec,
             namespace=turn.decryptor.meta.namespace,
             owner=self._owner,
-            applied=turn.slot.applied,
+            applied=self._applied,
+            deleted=self._tell_deleted,
             sharers=turn.slot.sharers,
             merged=self.bounds.merged_managers,
             is_superseded=lambda: turn.slot.is_behind(turn.decryptor),

@@ -13,6 +13,10 @@ What is not written, so that neither a look each minute nor two who fight over a
   (tools/record/events_cache.go). The note of the next one tells how many different Events were left out,
   or could not be written.
 
+Events are an audit, so some are written though that rate is used up: deletions, rollbacks, and a failure that was not
+told within the hour. They have a reserve, 100 at once and one more each 30 seconds: nobody needs more of them, and who
+commits another broken file each second does not fill etcd either.
+
 No `series` is written. client-go (tools/events/event_broadcaster.go) takes Events that differ in their notes only for
 one series, shows the first note for all, and patches a count into it; that needs the right to patch Events, and hides
 the one thing that is new, for example another manager's name. Here each note is a line of its own.
@@ -60,6 +64,8 @@ QUEUE_LIMIT = 1000
 REPEAT_SECONDS = 3600.0
 BURST = 25
 REFILL_SECONDS = 300.0
+RESERVE_BURST = 100
+RESERVE_REFILL_SECONDS = 30.0
 MAX_DECRYPTORS = 16_384
 """How many Decryptors are known, the ones with the latest Events. Of one that is forgotten, something may be written
 twice. With fewer than there are in a cluster, a round of all of them would find none known: so it is well above."""
@@ -92,6 +98,14 @@ class EventCounts:
     written: int = 0
     left_out: int = 0
     failed: int = 0
+
+
+class Reserve(enum.Enum):
+    """When an Event is written beyond the rate."""
+
+    NONE = "never"
+    NEW = "unless the same was written within the hour"
+    ALL = "always"
 
 
 class EventRecorder:
@@ -138,6 +152,7 @@ class EventRecorder:
         note: str,
         related: ObjectRef | None = None,
         transition: bool = False,
+        reserve: Reserve = Reserve.NONE,
     ) -> None:
         """Tell of something, unless that was told already. Neither waits nor raises; from a trio task only.
 
@@ -152,12 +167,13 @@ class EventRecorder:
             transition: it is a change of state, such as Recovered or Resumed, or the first Failed after Ready: written
                 though the same was told within the hour, because something else was true in between. Without it,
                 Failed, Recovered, Failed within an hour would end with Recovered.
+            reserve: when it is written though the Decryptor's rate is used up.
         """
         now = trio.current_time()
         reason, note = _word(reason, "Unknown"), one_line(note)
         key = _key(type, reason, note)
         ration = self._ration(decryptor.uid, now)
-        verdict = ration.take(key, now, transition=transition)
+        verdict = ration.take(key, now, transition=transition, reserve=reserve)
         if verdict is _Verdict.LEFT_OUT:
             self._count(left_out=1)
         if verdict is not _Verdict.WRITE:
@@ -314,30 +330,48 @@ class _Verdict(enum.Enum):
     LEFT_OUT = "left out"
 
 
+class _Bucket:
+    """Tokens that come back one by one."""
+
+    def __init__(self, size: int, refill_seconds: float, now: float) -> None:
+        self._size = size
+        self._refill_seconds = refill_seconds
+        self._tokens = float(size)
+        self._refilled_at = now
+
+    def take(self, now: float) -> bool:
+        """Whether there was one."""
+        self._tokens = min(float(self._size), self._tokens + (now - self._refilled_at) / self._refill_seconds)
+        self._refilled_at = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
 class _Ration:
     """What one Decryptor has had, and what it may have. Knows no clock: times are seconds of any one.
 
-    It stays small by itself: within `REPEAT_SECONDS`, no more are written than `BURST` and one each `REFILL_SECONDS`.
+    It stays small by itself: within `REPEAT_SECONDS`, no more are written than the two buckets give.
     """
 
     def __init__(self, now: float) -> None:
-        self._tokens = float(BURST)
-        self._refilled_at = now
+        self._usual = _Bucket(BURST, REFILL_SECONDS, now)
+        self._reserve = _Bucket(RESERVE_BURST, RESERVE_REFILL_SECONDS, now)
         self._written_at: dict[bytes, float] = {}  # the oldest first
         self._left_out: set[bytes] = set()
         self._more_left_out = 0
 
-    def take(self, key: bytes, now: float, *, transition: bool) -> _Verdict:
+    def take(self, key: bytes, now: float, *, transition: bool, reserve: Reserve = Reserve.NONE) -> _Verdict:
         """Whether an Event is to be written; if so, it counts as written from now on."""
         while self._written_at and now - next(iter(self._written_at.values())) >= REPEAT_SECONDS:
             del self._written_at[next(iter(self._written_at))]
-        if key in self._written_at and not transition:
+        is_repeat = key in self._written_at
+        if is_repeat and not transition:
             return _Verdict.REPEAT
-        self._tokens = min(float(BURST), self._tokens + (now - self._refilled_at) / REFILL_SECONDS)
-        self._refilled_at = now
-        if self._tokens < 1:
+        may_use_reserve = reserve is Reserve.ALL or (reserve is Reserve.NEW and not is_repeat)
+        if not self._usual.take(now) and not (may_use_reserve and self._reserve.take(now)):
             return _Verdict.LEFT_OUT if self.leave_out(key) else _Verdict.REPEAT
-        self._tokens -= 1
         self._written_at.pop(key, None)
         self._written_at[key] = now
         return _Verdict.WRITE

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import attrs
 
 from jiemi.core.decryptor import DecryptorSpec, SourceSpec
 from jiemi.core.decryptor_status import FileStatus
 from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.globs import is_glob
 from jiemi.core.near import some_of
+from jiemi.core.tool_files import is_left_out
+from jiemi.core.tool_files import listed as names_of
 from jiemi.rpc.contract import FilesRequest, Repository, Source
 
 _CONFIG_NAME = ".sops.yaml"
@@ -47,8 +50,17 @@ def source_of(spec: DecryptorSpec) -> Source:
     return Source(repository.url, ref.branch, ref.tag)
 
 
-async def wanted_files(repository: Repository, revision: str, source: SourceSpec) -> tuple[FileStatus, ...]:
+async def wanted_files(
+    repository: Repository,
+    revision: str,
+    source: SourceSpec,
+    *,
+    on_left_out: Callable[[tuple[str, ...]], None] = lambda _: None,
+) -> tuple[FileStatus, ...]:
     """The files of a revision that the spec names, ordered by path.
+
+    Args:
+        on_left_out: told the paths of those that its globs take, but that are a tool's by their names.
 
     Raises:
         JiemiError: as `Repository.files`.
@@ -65,12 +77,18 @@ async def wanted_files(repository: Repository, revision: str, source: SourceSpec
     sops_path = path_in_tree(source.sops_path) if source.sops_path is not None else None
     config = next((entry.blob for entry in listed.entries if entry.path == sops_path), None)
     by_name = {path_in_tree(path) for path in named}
-    files = []
+    globs = [path for path in source.files if is_glob(path)]
+    files, left_out = [], []
     for entry in listed.entries:
-        # A .sops.yaml is no manifest, though a glob may match it.
-        is_config = entry.path == sops_path or entry.path.rpartition("/")[2] == _CONFIG_NAME
-        if not is_config or entry.path in by_name:
-            files.append(FileStatus(entry.path, entry.blob, config if config is not None else entry.config))
+        if entry.path in by_name:
+            pass
+        elif entry.path == sops_path or entry.path.rpartition("/")[2] == _CONFIG_NAME:
+            continue  # no manifest, though a glob may match it
+        elif is_left_out(entry.path, globs):
+            left_out.append(entry.path)
+            continue
+        files.append(FileStatus(entry.path, entry.blob, config if config is not None else entry.config))
+    on_left_out(tuple(left_out))
     return tuple(files)
 
 
@@ -140,16 +158,20 @@ def todo(
     )
 
 
-def require_some(todo: Todo, spec: DecryptorSpec) -> None:
+def require_some(todo: Todo, spec: DecryptorSpec, left_out: Collection[str] = ()) -> None:
     """Refuse files of which there are none.
+
+    Args:
+        left_out: those that globs take, but that are a tool's by their names.
 
     Raises:
         JiemiError: NothingToApply.
     """
     if not todo.files and not spec.allow_empty:
+        but = f" but files of tools, which are left out ({names_of(left_out)})" if left_out else ""
         raise JiemiError(
             "NothingToApply",
-            f"spec.source.files matches no file of the revision ({some_of('', spec.source.files)}); what was applied "
-            "stays",
+            f"spec.source.files matches no file of the revision{but} ({some_of('', spec.source.files)}); what was "
+            "applied stays",
             "Correct spec.source.files and exclude, or set spec.allowEmpty if it is meant.",
         )

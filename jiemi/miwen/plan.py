@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 
@@ -10,10 +10,12 @@ from jiemi.core.decryptor_status import MAX_PLANNED, InventoryEntry, PlannedObje
 from jiemi.core.difference import Difference, difference
 from jiemi.core.errors import NO_ANSWER, JiemiError
 from jiemi.core.inventory import ref_of
-from jiemi.core.objects import Owner
+from jiemi.core.objects import ObjectKey, Owner
 from jiemi.miwen.apply import Applier, Refused, Resolved
 from jiemi.miwen.parallel import for_each
 from jiemi.miwen.prune import is_to_be_deleted
+
+RECREATE = "Recreate"
 
 _AT_ONCE = 4
 
@@ -26,6 +28,7 @@ async def plan(
     refused: Sequence[Refused],
     left: Sequence[InventoryEntry],
     *,
+    before: Mapping[ObjectKey, InventoryEntry],
     revision: str,
     owner: Owner,
 ) -> tuple[PlanStatus, list[Refused]]:
@@ -35,6 +38,7 @@ async def plan(
         wanted: the objects that are described.
         refused: those of which is known already that they could not be applied.
         left: entries of objects that are described no more, where they would be deleted.
+        before: the inventory until now.
 
     Returns:
         The plan, and the objects that could not be applied.
@@ -46,7 +50,7 @@ async def plan(
 
     async def one(numbered: tuple[int, Resolved]) -> None:
         number, each = numbered
-        found[number] = await _planned(applier, each, wanted)
+        found[number] = await _planned(applier, each, wanted, before)
 
     await for_each(list(enumerate(wanted)), one, at_once=_AT_ONCE)
     results = [found[number] for number in range(len(wanted))]
@@ -66,7 +70,7 @@ async def plan(
         PlanStatus(
             revision,
             created=sum(each.action == "Create" for each in changes),
-            changed=sum(each.action == "Change" for each in changes),
+            changed=sum(each.action in {"Change", RECREATE} for each in changes),
             pruned=len(pruned),
             unchanged=sum(each is None for each in results),
             objects=tuple(objects[:MAX_PLANNED]),
@@ -76,16 +80,20 @@ async def plan(
     )
 
 
-async def _planned(applier: Applier, each: Resolved, wanted: Sequence[Resolved]) -> PlannedObject | Refused | None:
+async def _planned(
+    applier: Applier, each: Resolved, wanted: Sequence[Resolved], before: Mapping[ObjectKey, InventoryEntry]
+) -> PlannedObject | Refused | None:
     """What would become of one object; None where nothing would."""
     try:
         live = await applier.objects.get(each.ref)
-        would_be = await applier.would_be(each, wanted)
+        would_be = await applier.would_be(each, wanted, before)
     except JiemiError as error:
         if error.failure.reason in NO_ANSWER:
             raise
         return Refused(each.ref, each.manifest.file, error.failure)
-    found = difference(live, would_be if would_be is not None else each.manifest.body)
+    found = difference(live, would_be.body if would_be.body is not None else each.manifest.body)
+    if would_be.is_made_anew:
+        return attrs.evolve(_changed(each, found), action=RECREATE)
     return None if found.action == "Unchanged" else _changed(each, found)
 
 

@@ -25,12 +25,14 @@ class Pruned:
 
     Attributes:
         deleted: those that were deleted now.
-        left: those that stay, by their own wish or because they are another's.
+        left: those that need not be deleted: they are gone already, or stay.
+        stay: of these, the ones that are there, by their own wish or because they are another's.
         refused: those that could not be deleted.
     """
 
     deleted: list[InventoryEntry] = attrs.field(factory=list)
     left: list[InventoryEntry] = attrs.field(factory=list)
+    stay: list[InventoryEntry] = attrs.field(factory=list)
     refused: list[Refused] = attrs.field(factory=list)
 
 
@@ -55,10 +57,13 @@ async def prune(
         try:
             if lost is not None:
                 raise lost
-            if await _delete(entry, objects, owner):
+            found = await _looked_at(entry, objects, owner)
+            if found.uid is not None and await objects.delete(ref_of(entry), uid=found.uid):
                 pruned.deleted.append(entry)
-            else:
-                pruned.left.append(entry)
+                continue
+            pruned.left.append(entry)
+            if found.stays:
+                pruned.stay.append(entry)
         except JiemiError as error:
             if error.failure.reason in NO_ANSWER:
                 lost = error  # the others would wait as long, one after the other
@@ -72,23 +77,31 @@ async def is_to_be_deleted(entry: InventoryEntry, objects: Objects, owner: Owner
     Raises:
         JiemiError: it can't be read; ObjectProtected, it would be refused.
     """
-    if await _uid(entry, objects, owner) is None:
+    if (await _looked_at(entry, objects, owner)).uid is None:
         return False
     if isinstance(objects, ProtectedObjects):
         objects.require_deletable(ref_of(entry))
     return True
 
 
-async def _delete(entry: InventoryEntry, objects: Objects, owner: Owner) -> bool:
-    uid = await _uid(entry, objects, owner)
-    return uid is not None and await objects.delete(ref_of(entry), uid=uid)
+@attrs.frozen
+class _Found:
+    """An object as it was looked at.
+
+    Attributes:
+        uid: of one that is to be deleted.
+        stays: whether it is there, and is not to be deleted.
+    """
+
+    uid: str | None = None
+    stays: bool = False
 
 
-async def _uid(entry: InventoryEntry, objects: Objects, owner: Owner) -> str | None:
+async def _looked_at(entry: InventoryEntry, objects: Objects, owner: Owner) -> _Found:
     metadata = await objects.get_metadata(ref_of(entry))
     if metadata is None or metadata.get("deletionTimestamp") is not None:
-        return None
+        return _Found()
     annotations = metadata.get("annotations") or {}
     if Owner.in_labels(metadata.get("labels")) != owner or annotations.get(PRUNE_ANNOTATION) == "disabled":
-        return None
-    return str(metadata.get("uid"))
+        return _Found(stays=True)
+    return _Found(uid=str(metadata.get("uid")))

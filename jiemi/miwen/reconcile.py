@@ -42,6 +42,7 @@ from jiemi.core.status import (
     with_warnings,
 )
 from jiemi.core.takeover import DECLARATIVE_MANAGERS
+from jiemi.core.tool_files import listed
 from jiemi.miwen import drifting
 from jiemi.miwen.account_objects import as_account
 from jiemi.miwen.apply import Superseded
@@ -197,7 +198,7 @@ class Reconciler:
             return Tick(None, None)
         except Superseded:
             # The slot knows why; the next tick begins at once.
-            return Tick(turn.known, None, tuple(turn.notes), decided=False)
+            return Tick(turn.known, None, tuple(turn.notes), decided=False, changes=turn.changes)
         except trio.TooSlowError:
             limit = f"{self._work_timeout(turn.decryptor):g} s"
             failure = Failure(
@@ -213,7 +214,14 @@ class Reconciler:
             failure = Failure("InternalError", "Miwen's log tells more at this time")
         else:
             suspended = condition(turn.known, SUSPENDED) is not None
-            return Tick(turn.known, None, tuple(turn.notes), drifting.again_seconds(turn), decided=not suspended)
+            return Tick(
+                turn.known,
+                None,
+                tuple(turn.notes),
+                drifting.again_seconds(turn),
+                decided=not suspended,
+                changes=turn.changes,
+            )
         if failure.reason in _REOPEN:
             await turn.repositories.close()
         self._tell_drift(turn)
@@ -225,7 +233,7 @@ class Reconciler:
             now=self.now(),
         )
         again = _CLEANUP_AGAIN_SECONDS if meta.deleting else drifting.again_seconds(turn)
-        return Tick(turn.known, failure, tuple(turn.notes), again)
+        return Tick(turn.known, failure, tuple(turn.notes), again, changes=turn.changes)
 
     def _tell_drift(self, turn: Turn) -> None:
         """After a failure, which may be why something is not put right."""
@@ -382,7 +390,7 @@ class Reconciler:
     ) -> None:
         """Deploy; what is applied, though something else is not, is looked after all the same."""
         try:
-            require_some(work, spec)
+            require_some(work, spec, turn.progress.left_out)
             await self._deploy(turn, spec, repository, revision, work, drifted, everything=everything)
         except (JiemiError, trio.TooSlowError):
             with contextlib.suppress(JiemiError):
@@ -480,7 +488,17 @@ class Reconciler:
             JiemiError: NamespaceLimitExceeded; as `wanted_files`.
         """
         key = turn.decryptor.meta.key
-        files = await wanted_files(repository, revision, spec.source)
+
+        def on_left_out(paths: tuple[str, ...]) -> None:
+            if paths and paths != turn.progress.left_out:
+                text = (
+                    f"not applied, because by their names they are files of tools, and no objects: {listed(paths)}. "
+                    "Jiemi runs neither kustomize nor Helm; name a file itself in spec.source.files to have it applied"
+                )
+                turn.note("Normal", "FilesLeftOut", "List", text)
+            turn.progress.left_out = paths
+
+        files = await wanted_files(repository, revision, spec.source, on_left_out=on_left_out)
         if not self.budget.take(key[0], held_files(key), files_bytes(files)):
             turn.progress.forget_files()
             raise JiemiError.of(no_room(self.budget, key[0]))
@@ -550,7 +568,14 @@ class Reconciler:
             repository=repository,
             revision=revision,
             todo=work,
+            seen_version=self._seen_version,
         )
+
+    def _seen_version(self, key: ObjectKey) -> str | None:
+        try:
+            return self.watches.version_of(key.group, key.kind, key.namespace, key.name)
+        except NotSynced:
+            return None
 
     async def _deploy(
         self,
@@ -636,7 +661,7 @@ class Reconciler:
         if is_planned and progress.planned == (turn.generation, files):
             return
         work = todo(files, (), everything=True, failed={})
-        require_some(work, spec)
+        require_some(work, spec, turn.progress.left_out)
         deployment = self._deployment(turn, spec, repository, revision, work)
         await self._run(turn, deployment.plan)
         progress.planned = turn.generation, files

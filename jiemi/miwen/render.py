@@ -22,6 +22,7 @@ from jiemi.core.memory import held_bytes
 from jiemi.core.sensitive import SensitiveBytes
 from jiemi.core.status import CARRIAGE_RETURNS, MAC_ONLY_ENCRYPTED, Facts
 from jiemi.core.target import may_hold_objects, require_form, target_manifest, target_values, wants_whole_file
+from jiemi.core.tool_files import with_exclusion
 from jiemi.miwen.files import path_in_tree
 from jiemi.miwen.parallel import for_each
 from jiemi.rpc.contract import NestedPlaces, Rendered, RenderRequest, Repository
@@ -140,7 +141,7 @@ class Renderer:
             except JiemiError as error:
                 if error.failure.reason in _OF_ALL_FILES:
                     raise
-                failures[file.path] = error.failure
+                failures[file.path] = self._with_mend(file.path, error.failure)
                 return
             finally:
                 on_file()
@@ -160,7 +161,7 @@ class Renderer:
         size = sum(each.size for each in found.values())
         in_order = {file.path: found.pop(file.path) for file in files if file.path in found}
         manifests, more, held = self._manifests(in_order, all_read=not failures)
-        failures |= more
+        failures |= {path: self._with_mend(path, failure) for path, failure in more.items()}
         warnings = tuple(warning for path, file in in_order.items() for warning in _warnings(path, file.rendered))
         facts = self._facts(list(in_order.values()), address, whole=whole)
         return Rendering(manifests, failures, facts, warnings, size <= SMALL_BYTES and held <= SMALL_OBJECT_BYTES)
@@ -172,16 +173,18 @@ class Renderer:
     async def _file(self, path: str, pinned: str | None) -> _File:
         target = self.spec.target
         is_the_one = self._is_the_one(path)
-        require_form(target, path)
-        as_target = wants_whole_file(target, path) and (is_the_one or not may_hold_objects(path))
+        found = self.spec.source.format_of(path)
+        require_form(target, path, found)
+        whole, objects = wants_whole_file(target, found.format), may_hold_objects(found.format)
+        as_target = whole and (is_the_one or not objects)
         rendered = await self._render(path, whole_file=as_target, pinned=pinned, allow_plain=not is_the_one)
         if target is None:
             return _File(rendered, of_target=False)
-        if is_the_one or not may_hold_objects(path):
+        if is_the_one or not objects:
             return _File(rendered, of_target=True)
         if look_like_objects(rendered.documents):
             return _File(rendered, of_target=False)
-        if wants_whole_file(target, path):
+        if whole:
             rendered = await self._render(path, whole_file=True, pinned=pinned, allow_plain=True)
         return _File(rendered, of_target=True)
 
@@ -191,6 +194,7 @@ class Renderer:
             for key in self.bounded_keys.get(path, self.keys)
         )
         require_full_mac = self.full_mac(path)
+        stated = self.spec.source.format_of(path)
         rendered = await self.repository.render(
             RenderRequest(
                 self.revision,
@@ -202,8 +206,14 @@ class Renderer:
                 allow_plain=allow_plain,
                 nested=self._nested,
                 require_full_mac=require_full_mac,
+                format=stated.stated,
             )
         )
+        if rendered.format is not stated.stated:
+            raise JiemiError(
+                "ProviderNotSupportedYet",
+                f"{path}: {stated.field} states the file's format, which this Krapao does not know of",
+            )
         told = rendered.encryption.mac_only_encrypted
         if require_full_mac and (rendered.encrypted or rendered.opened) and told is not False:
             # An older Krapao does not know what it was asked for.
@@ -230,10 +240,13 @@ class Renderer:
         named = (path_in_tree(each) for each in self.spec.source.files if not is_glob(each))
         return self._is_the_one(path) or path in named
 
+    def _with_mend(self, path: str, failure: Failure) -> Failure:
+        return failure if self._is_named(path) else with_exclusion(path, failure)
+
     def _objection(self, manifest: Manifest, rendered: Rendered) -> Failure | None:
         """Why an object may not be applied because of what was, or was not, decrypted in it."""
         failure = ciphertext_in(manifest)
-        if failure is None and rendered.encrypted:
+        if failure is None and rendered.encrypted and manifest.document - 1 not in rendered.plain_documents:
             failure = kind_objection(manifest, named=self._is_named(manifest.file), allowed=self.spec.encrypted_kinds)
         return failure
 
@@ -260,7 +273,10 @@ class Renderer:
                     held += sum(map(len, values[path].values()))
                     self._require_room(held, SMALL_OBJECT_BYTES)
                     continue
-                objects, broken = read_manifests(file.rendered.documents, path=path, decrypted=file.rendered.encrypted)
+                rendered = file.rendered
+                objects, broken = read_manifests(
+                    rendered.documents, path=path, decrypted=rendered.encrypted, plain=rendered.plain_documents
+                )
                 held += sum(held_bytes(each.body) for each in objects)
                 self._require_room(held, SMALL_OBJECT_BYTES)
                 if held > MAX_OBJECT_BYTES:

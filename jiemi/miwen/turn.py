@@ -14,6 +14,7 @@ from jiemi.core.drift import Drift
 from jiemi.core.errors import Failure
 from jiemi.core.inventory import by_key
 from jiemi.core.objects import ObjectKey, ObjectRef
+from jiemi.miwen.changes import Changes
 from jiemi.miwen.fights import Fights
 from jiemi.miwen.files import files_bytes
 from jiemi.miwen.kubernetes.discovery import Resource
@@ -39,6 +40,7 @@ class Note:
         text: a sentence; names only.
         related: the object that it is about, if it is about one.
         transition: whether it ends what an earlier one told, so that it is told again however often.
+        always: whether it is told though the rate of Events is used up: something was deleted, or left behind.
     """
 
     type: Literal["Normal", "Warning"]
@@ -47,6 +49,7 @@ class Note:
     text: str
     related: ObjectRef | None = None
     transition: bool = False
+    always: bool = False
 
 
 @attrs.define
@@ -56,6 +59,7 @@ class Progress:
     Attributes:
         looked: the revision that the last tick found, or None where it found none.
         listed: revision, generation and files, as they were listed last.
+        left_out: paths of files that globs take, but that are a tool's by their names; of the listing before.
         failed: files that can't be rendered, until something that they depend on changes.
         versions: resourceVersions of the Secrets that the spec names, as they were read.
         drifted: objects that are known to differ, and are not corrected (yet).
@@ -73,6 +77,7 @@ class Progress:
 
     looked: str | None = None
     listed: tuple[str, int, tuple[FileStatus, ...]] | None = None
+    left_out: tuple[str, ...] = ()
     failed: dict[FileStatus, Failure] = attrs.field(factory=dict)
     versions: dict[str, str] = attrs.field(factory=dict)
     drifted: dict[ObjectKey, Drift] = attrs.field(factory=dict)
@@ -94,6 +99,7 @@ class Progress:
             known: the status.
         """
         size = sum(_FAILURE_BYTES + sys.getsizeof(failure.message) for failure in self.failed.values())
+        size += sum(map(sys.getsizeof, self.left_out))
         if self.listed is not None and self.listed[2] == known.files:
             self.listed = (*self.listed[:2], known.files)
         elif self.listed is not None:
@@ -119,6 +125,7 @@ class Turn:
         write: writes a status now. Raises JiemiError, ObjectGone.
         settle: told when a tick has done all it does to objects and only waits: what is seen from then on may end it.
         notes: what to tell in Events.
+        changes: what was done to objects, and by which revision.
     """
 
     decryptor: Decryptor
@@ -129,6 +136,7 @@ class Turn:
     write: Callable[[DecryptorStatus], Awaitable[None]]
     settle: Callable[[], None]
     notes: list[Note] = attrs.field(factory=list)
+    changes: Changes = attrs.field(factory=Changes)
 
     @property
     def generation(self) -> int:
@@ -148,9 +156,10 @@ class Turn:
         related: ObjectRef | None = None,
         *,
         transition: bool = False,
+        always: bool = False,
     ) -> None:
         """Tell something in an Event."""
-        self.notes.append(Note(type, reason, action, text, related, transition))
+        self.notes.append(Note(type, reason, action, text, related, transition, always))
 
 
 @attrs.frozen
@@ -163,6 +172,7 @@ class Tick:
         notes: what to tell in Events.
         again_seconds: the longest until the next tick, where it is sooner than usual.
         decided: whether it tells how the Decryptor is; not, where it was broken off, or spec.suspend is set.
+        changes: what was done to objects.
     """
 
     status: DecryptorStatus | None
@@ -170,3 +180,4 @@ class Tick:
     notes: tuple[Note, ...] = ()
     again_seconds: float | None = None
     decided: bool = True
+    changes: Changes = attrs.field(factory=Changes)

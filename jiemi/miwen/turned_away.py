@@ -24,6 +24,7 @@ from jiemi.miwen.events import EventRecorder
 from jiemi.miwen.kubernetes.on_behalf import on_behalf_of
 from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.metrics import MiwenMetrics
+from jiemi.miwen.summary import summarized
 
 Key = tuple[str, str]
 
@@ -175,9 +176,10 @@ class TurnedAway:
         failure = no_room(self._budget, meta.namespace)
         described = decryptor.spec.source.described if isinstance(decryptor.spec, DecryptorSpec) else ""
         before = decryptor.status or blank(described)
-        status = after_failure(
+        told = after_failure(
             before, generation=meta.generation, failure=failure, attempted_revision=None, now=self._now()
         )
+        status = summarized(told, decryptor)
         self._metrics.tick(failure.reason)
         if status == before:
             return

@@ -18,7 +18,8 @@ from typing import Any
 
 import attrs
 
-from jiemi.core.credential_limits import limit_bytes, require_total, size_bytes, values_of
+from jiemi.core.credential_limits import MAX_PRIVATE_KEYS, limit_bytes, require_total, size_bytes, values_of
+from jiemi.core.documents import Format
 from jiemi.core.errors import REASONS, Failure, JiemiError
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.rpc.contract import (
@@ -38,7 +39,7 @@ from jiemi.rpc.contract import (
     is_revision,
     require_tenant,
 )
-from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, HuaweiKey, PgpKey, VaultKey
+from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, HuaweiKey, KeyOrigin, PgpKey, VaultKey
 
 Reader = Any
 Builder = Any
@@ -359,6 +360,7 @@ def write_render_request(builder: Builder, request: RenderRequest) -> None:
     builder.allowPlain = request.allow_plain
     _put_texts(builder, "allowedRecipients", request.allowed_recipients)
     builder.requireFullMac = request.require_full_mac
+    _put_text(builder, "format", request.format.value if request.format is not None else None)
     nested = builder.init("nested", len(request.nested))
     for index, places in enumerate(request.nested):
         _write_places(nested[index], places)
@@ -385,7 +387,18 @@ def read_render_request(reader: Reader) -> RenderRequest:
         allow_plain=bool(reader.allowPlain),
         nested=tuple(_read_places(places) for places in nested),
         require_full_mac=bool(reader.requireFullMac),
+        format=_read_format(reader),
     )
+
+
+def _read_format(reader: Reader) -> Format | None:
+    name = _get_optional(reader, "format")
+    if name is None:
+        return None
+    try:
+        return Format(name)
+    except ValueError:
+        raise JiemiError("ProviderNotSupportedYet", "a format of a file is stated that is not known here") from None
 
 
 _PLACES_TEXTS = ("lacking", "texts", "encoded", "lists", "unless")
@@ -426,9 +439,11 @@ MAX_PATTERNS = 1_000
 def _write_key(builder: Builder, key: DecryptionKey) -> None:
     if isinstance(key, AgeKey):
         _put_text(builder, "age", key.private_key.reveal())
+        _write_origins(builder, key.origins)
     elif isinstance(key, PgpKey):
         _put_text(builder, "pgp", key.private_key.reveal())
         _put_text(builder, "pgpPassphrase", key.passphrase.reveal() if key.passphrase is not None else None)
+        _write_origins(builder, key.origins)
     else:
         struct = builder.init(key.provider)
         for attribute in attrs.fields(type(key)):
@@ -437,6 +452,20 @@ def _write_key(builder: Builder, key: DecryptionKey) -> None:
                 _put_texts(struct, _camel(attribute.name), value)
             else:
                 _put_text(struct, _camel(attribute.name), value.reveal() if isinstance(value, SensitiveText) else value)
+
+
+def _write_origins(builder: Builder, origins: tuple[KeyOrigin, ...]) -> None:
+    found = builder.init("origins", len(origins))
+    for index, each in enumerate(origins):
+        _put_text(found[index], "name", each.name)
+        found[index].lines = each.lines
+
+
+def _read_origins(reader: Reader) -> tuple[KeyOrigin, ...]:
+    origins = reader.origins
+    if len(origins) > MAX_PRIVATE_KEYS:
+        raise JiemiError("LimitExceeded", f"a key has {len(origins)} origins, of {MAX_PRIVATE_KEYS} at most")
+    return tuple(KeyOrigin(_get_text(each, "name"), int(each.lines)) for each in origins)
 
 
 def _read_keys(readers: Iterable[Reader]) -> tuple[DecryptionKey, ...]:
@@ -449,12 +478,13 @@ def _read_key(reader: Reader) -> DecryptionKey:
     which = _which(reader)
     match which:
         case "age":
-            return AgeKey(_get_credential(reader, "age", "spec.provider.age.privateKey"))
+            return AgeKey(_get_credential(reader, "age", "spec.provider.age.privateKey"), _read_origins(reader))
         case "pgp":
             has_passphrase = reader._has("pgpPassphrase")
             return PgpKey(
                 _get_credential(reader, "pgp", "spec.provider.pgp.privateKey"),
                 _get_credential(reader, "pgpPassphrase", "spec.provider.pgp.passphrase") if has_passphrase else None,
+                _read_origins(reader),
             )
     if which not in _KEY_CLASSES:
         raise JiemiError("ProviderNotSupportedYet", "this Krapao is older than the Miwen that asks; upgrade it")
@@ -533,7 +563,7 @@ def _texts_of(key: DecryptionKey) -> Iterator[str]:
         if isinstance(value, SensitiveText):
             yield value.reveal()
         elif isinstance(value, tuple):
-            yield from value
+            yield from (each.name if isinstance(each, KeyOrigin) else each for each in value)
         elif value is not None:
             yield value
 
@@ -567,6 +597,9 @@ def write_render_result(builder: Builder, result: Rendered | Failure, receipt: o
     rendered.encrypted = result.encrypted
     rendered.opened = result.opened
     _put_texts(rendered, "carriageReturns", result.carriage_returns)
+    _put_text(rendered, "format", result.format.value if result.format is not None else None)
+    if result.plain_documents:
+        rendered.plainDocuments = list(result.plain_documents)
     if receipt is not None:
         rendered.receipt = receipt
 
@@ -588,10 +621,20 @@ def read_render_result(reader: Reader) -> Rendered:
                 encrypted=bool(rendered.encrypted),
                 opened=int(rendered.opened),
                 carriage_returns=_get_texts(rendered, "carriageReturns"),
+                format=_read_format(rendered),
+                plain_documents=_read_indexes(rendered.plainDocuments, len(documents)),
             )
         case "failure":
             raise JiemiError.of(read_failure(reader.failure))
     raise _unknown_result()
+
+
+def _read_indexes(reader: Reader, count: int) -> tuple[int, ...]:
+    """Indexes of a list of so many. Raises JiemiError: InternalError."""
+    found = tuple(int(each) for each in reader) if len(reader) <= count else (count,)
+    if any(each >= count for each in found):
+        raise JiemiError("InternalError", "Krapao told of documents that it did not give")
+    return found
 
 
 def _read_encryption(reader: Reader) -> Encryption:

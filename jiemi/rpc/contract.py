@@ -21,6 +21,7 @@ from typing import Protocol
 
 import attrs
 
+from jiemi.core.documents import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.rpc.keys import DecryptionKey
@@ -190,6 +191,7 @@ class RenderRequest:
         nested: where values may be that are SOPS files themselves. A file that holds one need not be encrypted as a
             whole.
         require_full_mac: whether a file is refused whose MAC covers its encrypted values only.
+        format: in which the file is; None where its name tells it.
     """
 
     revision: str
@@ -201,6 +203,7 @@ class RenderRequest:
     allow_plain: bool = False
     nested: tuple[NestedPlaces, ...] = ()
     require_full_mac: bool = False
+    format: Format | None = None
 
 
 @attrs.frozen
@@ -240,6 +243,8 @@ class Rendered:
         encrypted: whether the file as a whole was; False only where a plain one was let through.
         opened: how many values in it were SOPS files and are decrypted.
         carriage_returns: names of dotenv and INI values that hold a carriage return, the first ones.
+        format: the one that the request stated, in which the file was read; None where it stated none.
+        plain_documents: indexes of those documents that are not encrypted, in a file in which others are.
     """
 
     revision: str
@@ -250,6 +255,8 @@ class Rendered:
     encrypted: bool = True
     opened: int = 0
     carriage_returns: tuple[str, ...] = ()
+    format: Format | None = None
+    plain_documents: tuple[int, ...] = ()
 
 
 class Repository(Protocol):

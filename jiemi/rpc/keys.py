@@ -9,6 +9,7 @@ that are asked, and may not be who wrote the Decryptor.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import attrs
@@ -20,11 +21,29 @@ NO_SERVER = ""
 
 
 @attrs.frozen
+class KeyOrigin:
+    """Where lines of a private key come from, for messages about them.
+
+    Attributes:
+        name: the field, Secret and key: "spec.provider.age.privateKeys[1] (key 'b' of Secret default/keys)".
+        lines: how many lines, each with its end, behind those of the origin before.
+    """
+
+    name: str
+    lines: int
+
+
+@attrs.frozen
 class AgeKey:
-    """age identities, one a line as `age-keygen` prints them (comments allowed), and OpenSSH private keys in PEM."""
+    """age identities, one a line as `age-keygen` prints them (comments allowed), and OpenSSH private keys in PEM.
+
+    Attributes:
+        origins: where the lines come from, if from several places.
+    """
 
     provider: ClassVar[str] = "age"
     private_key: SensitiveText
+    origins: tuple[KeyOrigin, ...] = ()
 
 
 @attrs.frozen
@@ -32,12 +51,28 @@ class PgpKey:
     """OpenPGP private keys, ASCII-armored as `gpg --export-secret-keys --armor` prints them.
 
     Attributes:
-        passphrase: of all of them, or None.
+        passphrase: of those that have one, or None.
+        origins: where the lines come from, if from several places.
     """
 
     provider: ClassVar[str] = "pgp"
     private_key: SensitiveText
     passphrase: SensitiveText | None = None
+    origins: tuple[KeyOrigin, ...] = ()
+
+
+def named_parts(key: AgeKey | PgpKey, field: str) -> Iterator[tuple[str, str]]:
+    """A private key's text by where it comes from, with the name of that.
+
+    Args:
+        field: the name where the key does not say more.
+    """
+    lines = key.private_key.reveal().splitlines(keepends=True) if key.origins else []
+    for origin in key.origins:
+        yield origin.name, "".join(lines[: origin.lines])
+        del lines[: origin.lines]
+    if lines or not key.origins:
+        yield field, "".join(lines) if key.origins else key.private_key.reveal()
 
 
 @attrs.frozen(kw_only=True)

@@ -12,6 +12,7 @@ from typing import Protocol
 import pytest
 import trio
 
+from jiemi.core.documents import Format
 from jiemi.core.errors import JiemiError
 from jiemi.rpc.contract import (
     MAX_FILES,
@@ -351,6 +352,18 @@ class KrapaoContract:
                 )
             assert documents(rendered) == [{"a": 1}]
             assert rendered.encryption.mac_only_encrypted is False
+
+    async def test_a_stated_format_is_obeyed_and_told(self, world: World) -> None:
+        revision = await world.commit({FILE: [{"a": 1}]}, plain={"plain.yaml": [{"b": 2}]})
+        async with world.krapao.open(Source(world.url), world.credentials) as repository:
+            await head(repository)
+            for path, allow_plain in ((FILE, False), ("plain.yaml", True)):
+                for stated in (Format.YAML, None):
+                    request = RenderRequest(revision, path, None, world.keys, allow_plain=allow_plain, format=stated)
+                    with trio.fail_after(DEADLINE_SECONDS):
+                        rendered = await repository.render(request)
+                    assert rendered.format is stated
+                    assert rendered.plain_documents == ()  # all of a file, or none
 
     async def test_many_tasks_may_use_one_repository(self, world: World) -> None:
         revision = await world.commit({FILE: [{"a": 1}]})

@@ -68,11 +68,16 @@ def test_the_first_versions_fields_keep_name_and_type() -> None:
 
 def test_it_has_the_columns_the_short_name_and_the_status_subresource() -> None:
     version = _version()
-    assert [column["name"] for column in version["additionalPrinterColumns"][:4]] == [
-        "Status",
+    columns = version["additionalPrinterColumns"]
+    assert [each["name"] for each in columns if not each.get("priority")] == [
+        "Ready",
         "Revision",
+        "Flags",
         "Age",
         "Message",
+    ]
+    assert [each["name"] for each in columns if each.get("priority")] == [
+        *("Status", "Reason", "Commit", "Attempted", "File", "Repository")
     ]
     assert version["subresources"] == {"status": {}}
     assert crd()["spec"]["names"]["shortNames"] == ["dec"]

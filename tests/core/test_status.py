@@ -39,6 +39,7 @@ from jiemi.core.status import (
     with_drift,
     with_facts,
     with_file_warnings,
+    with_summary,
     with_warnings,
 )
 
@@ -537,3 +538,43 @@ def test_warnings_about_files_are_kept_by_file_and_bounded() -> None:
     assert told is not None
     assert "0000, 0001, 0002, 0003, 0004 and 45 more files" in told.message
     assert condition(with_warnings(before, generation=1, now=_at(0)), "MacOnlyEncrypted") is None
+
+
+# --- kubectl get
+
+
+@pytest.mark.parametrize(
+    ("status", "more", "flags"),
+    [
+        (_synced(blank("f.yaml"), "a" * 40), {}, None),
+        (_synced(blank("f.yaml"), "a" * 40), {"deleting": True}, "Deleting"),
+        (_synced(blank("f.yaml"), "a" * 40), {"pinned": True}, "Pinned"),
+        (_planned(_synced(blank("f.yaml"), "a" * 40)), {"dry_run": True, "pinned": True}, "DryRun,Pinned"),
+        (_suspended(_synced(blank("f.yaml"), "a" * 40)), {}, "Suspended"),
+        (_waiting(_synced(blank("f.yaml"), "a" * 40)), {}, "Waiting"),
+        (_failed(_synced(blank("f.yaml"), "a" * 40), Failure("DependencyNotReady", "x")), {}, "Waiting"),
+        (_failed(_synced(blank("f.yaml"), "a" * 40)), {}, None),
+        (
+            with_drift(_synced(blank("f.yaml"), "a" * 40), ("True", "Reported", "x"), generation=1, now=_at(0)),
+            {},
+            "Drifted",
+        ),
+        (
+            with_drift(
+                _synced(blank("f.yaml"), "a" * 40), ("Unknown", "WatchForbidden", "x"), generation=1, now=_at(0)
+            ),
+            {},
+            None,
+        ),
+    ],
+)
+def test_the_flags_tell_what_is_special_now(status: DecryptorStatus, more: dict[str, bool], flags: str | None) -> None:
+    given = {"deleting": False, "dry_run": False, "pinned": False, **more}
+    found = with_summary(status, **given)
+    assert (found.short_revision, found.flags) == ("a" * 12, flags)
+    assert with_summary(found, **given) == found
+
+
+def test_what_was_never_deployed_has_no_revision_to_show() -> None:
+    found = with_summary(blank("f.yaml"), deleting=False, dry_run=False, pinned=False)
+    assert (found.short_revision, found.flags) == (None, None)

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jiemi.core.decryptor import TargetSpec
+from jiemi.core.documents import Format, format_of
 from jiemi.core.errors import JiemiError
+from jiemi.core.file_formats import FormatOfFile
 from jiemi.core.sensitive import SensitiveBytes
 from jiemi.core.target import may_hold_objects, require_form, target_manifest, target_values, wants_whole_file
 
@@ -59,28 +61,47 @@ def body(target: TargetSpec, **files: dict[str, bytes]) -> Any:
 def test_the_ending_tells_what_a_file_may_hold_and_whether_it_is_kept_whole(
     path: str, objects: bool, whole: bool, whole_with_key: bool
 ) -> None:
-    assert may_hold_objects(path) is objects
-    assert wants_whole_file(SECRET, path) is whole
-    assert wants_whole_file(WITH_KEY, path) is whole_with_key
-    assert wants_whole_file(None, path) is False
+    format = format_of(path)
+    assert may_hold_objects(format) is objects
+    assert wants_whole_file(SECRET, format) is whole
+    assert wants_whole_file(WITH_KEY, format) is whole_with_key
+    assert wants_whole_file(None, format) is False
 
 
-def test_a_file_that_can_hold_no_objects_needs_a_target() -> None:
-    require_form(None, "a.yaml")
-    require_form(SECRET, "a.bin")
-    with pytest.raises(JiemiError, match=r"UnknownFormat: a\.bin ends in none of \.yaml, \.yml and \.json"):
-        require_form(None, "a.bin")
+def by_name(path: str) -> FormatOfFile:
+    return FormatOfFile(format_of(path))
+
+
+@pytest.mark.parametrize("path", ["a.bin", "values.yaml.enc", "config.yaml.sops", ".dockerconfigjson", "noending"])
+def test_a_file_whose_name_tells_nothing_needs_a_target_or_its_format_stated(path: str) -> None:
+    require_form(None, "a.yaml", by_name("a.yaml"))
+    require_form(SECRET, path, by_name(path))
+    require_form(None, path, FormatOfFile(Format.YAML, "spec.source.format"))
+    with pytest.raises(JiemiError) as caught:
+        require_form(None, path, by_name(path))
+    assert f"UnknownFormat: {path} ends in none of .yaml, .yml and .json" in str(caught.value)
+    assert "state yaml or json in spec.source.format if it does, or give spec.target" in str(caught.value)
+
+
+@pytest.mark.parametrize("format", [Format.DOTENV, Format.INI, Format.BINARY])
+def test_a_stated_format_without_objects_is_named_by_its_field(format: Format) -> None:
+    stated = FormatOfFile(format, "spec.source.formats[2]")
+    require_form(SECRET, "a.yaml", stated)
+    with pytest.raises(JiemiError) as caught:
+        require_form(None, "a.yaml", stated)
+    assert f"a.yaml: spec.source.formats[2] states that it is {format.value}" in str(caught.value)
 
 
 @pytest.mark.parametrize("path", ["deploy/A.JSON", "b.Yml", "C.ENV"])
 def test_an_ending_in_capitals_is_told_as_what_is_wrong(path: str) -> None:
     ending = path[path.rindex(".") :]
-    require_form(SECRET, path)
+    require_form(SECRET, path, by_name(path))
     with pytest.raises(JiemiError) as caught:
-        require_form(None, path)
+        require_form(None, path, by_name(path))
     assert caught.value.failure.reason == "UnknownFormat"
     assert f"{path} ends in {ending}: sops and Jiemi know formats by endings in lower case only" in str(caught.value)
-    assert f"Rename it to {ending.lower()}" in str(caught.value)
+    assert f"Rename it to {ending.lower()}" in caught.value.failure.text
+    assert "or state in spec.source.format" in caught.value.failure.text
 
 
 @pytest.mark.parametrize(

@@ -46,13 +46,10 @@ def by_name(manifests: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, 
     return {(each["kind"], each["metadata"]["name"]): each for each in manifests}
 
 
-OPTIONAL = {"impersonation.yaml"}
-"""What is applied only where it is asked for."""
-
-
-def test_the_kustomization_lists_every_manifest_once_but_the_optional_ones() -> None:
-    kustomization = YAML(typ="safe").load((DEPLOY / "kustomization.yaml").read_text())
-    files = {path.name for path in DEPLOY.glob("*.yaml")} - {"kustomization.yaml"} - OPTIONAL
+@pytest.mark.parametrize("folder", [DEPLOY, DEPLOY / "impersonation"], ids=lambda folder: folder.name)
+def test_each_kustomization_lists_every_manifest_of_its_folder_once(folder: Path) -> None:
+    kustomization = YAML(typ="safe").load((folder / "kustomization.yaml").read_text())
+    files = {path.name for path in folder.glob("*.yaml")} - {"kustomization.yaml"}
     assert sorted(kustomization["resources"]) == sorted(files)
 
 

@@ -70,7 +70,7 @@ def test_what_leaves_the_repository_is_deleted_where_that_is_wanted(running: Run
         assert one.uid(one.secret_path(a)) == kept
         if prune:
             event = one.until_event(name, "Pruned", "Secret e2e-prune/goes-b")
-            assert event["note"].startswith("deleted, for they left the repository: ConfigMap")
+            assert event["note"].startswith("deleted, because they left the repository (revision ")
 
 
 def test_what_keeps_itself_or_is_anothers_by_now_stays(running: Running) -> None:

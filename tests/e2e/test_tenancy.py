@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import pytest
 from api_server import ApiServer
-from deploy_manifests import DEPLOY, read_yaml
+from deploy_manifests import DEPLOY, read_kustomization
 from e2e_lab import Lab, until
 from e2e_scene import Scene, condition, config_map, secret
 
@@ -40,7 +40,7 @@ class Tenants:
 
 @pytest.fixture(scope="module")
 def tenants(lab: Lab, installed: ApiServer) -> Iterator[Tenants]:
-    for manifest in read_yaml(DEPLOY / "impersonation.yaml"):
+    for manifest in read_kustomization(DEPLOY / "impersonation"):
         installed.apply(manifest).ok()
     plain_account = {"kind": "ServiceAccount", "name": "plain-miwen", "namespace": "jiemi"}
     metadata = {"name": "plain-miwen", "namespace": "jiemi"}

@@ -13,6 +13,8 @@ from typing import Any
 
 import pyrage
 import pytest
+from api_server import ApiServer
+from e2e_lab import until
 from ruamel.yaml import YAML
 
 from jiemi.core.decryptor import DecryptorSpec, credential_values, read_decryptor
@@ -57,22 +59,65 @@ def test_the_first_versions_providers_are_shown_in_its_form_with_sops_path() -> 
         assert spec.source.repository.ref is None
 
 
-def test_every_secret_that_an_example_names_is_shown_with_that_key_and_all_that_is_shown_is_named() -> None:
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_secret_that_an_example_names_is_in_it_with_that_key_and_no_other(path: Path) -> None:
     shown = {
         (document["metadata"]["name"], key)
-        for path in EXAMPLES.glob("*.yaml")
         for document in documents(path)
         if document["kind"] == "Secret"
         for key in document["stringData"]
     }
     named = {
         (value.secret_name, value.key)
-        for path in EXAMPLES.glob("*.yaml")
         for spec in specs(path)
         for _, value in credential_values(spec)
         if value.literal is None
     }
     assert named == shown
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_service_account_that_an_example_names_is_in_it_and_may_do_something(path: Path) -> None:
+    named = {spec.service_account_name for spec in specs(path)} - {None}
+    found = documents(path)
+    accounts = {each["metadata"]["name"] for each in found if each["kind"] == "ServiceAccount"}
+    bound = {subject["name"] for each in found if each["kind"] == "RoleBinding" for subject in each["subjects"]}
+    assert named == accounts == bound
+    assert ("kubectl apply -k deploy/impersonation" in path.read_text()) == bool(named)
+
+
+@pytest.mark.e2e
+def test_the_service_account_of_the_directory_may_write_what_directories_hold_and_no_roles(admin: ApiServer) -> None:
+    for document in documents(EXAMPLES / "directory.yaml"):
+        if document["kind"] in {"ServiceAccount", "RoleBinding"}:
+            admin.apply(document).ok()
+    account = admin.service_account("default", "configuration-deployer")
+    # What kube-controller-manager does, which does not run here: it fills `edit` from the roles that aggregate to it.
+    roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
+    rules = admin.call("GET", f"{roles}/system:aggregate-to-edit").ok()["rules"]
+    admin.call("PATCH", f"{roles}/edit", {"rules": rules}, "application/merge-patch+json").ok()
+
+    def may(group: str, resource: str, namespace: str = "default") -> bool:
+        attributes = {"namespace": namespace, "verb": "patch", "group": group, "resource": resource}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
+        path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        allowed: bool = account.call("POST", path, review).ok()["status"]["allowed"]
+        return allowed
+
+    try:
+        until("the API server has seen the binding", lambda: may("apps", "deployments"))
+        assert all(may(*each) for each in (("", "secrets"), ("", "services"), ("", "configmaps"), ("batch", "jobs")))
+        assert not may("rbac.authorization.k8s.io", "roles")
+        assert not may("apps", "deployments", "kube-system")
+    finally:
+        admin.call("DELETE", "/api/v1/namespaces/default/serviceaccounts/configuration-deployer")
+        admin.call(
+            "DELETE", "/apis/rbac.authorization.k8s.io/v1/namespaces/default/rolebindings/configuration-deployer"
+        )
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.*")), ids=lambda path: path.name)

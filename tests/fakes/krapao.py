@@ -58,7 +58,19 @@ class Plain:
     documents: Documents
 
 
-Content = Documents | Plain | Failure
+@attrs.frozen
+class Mixed:
+    """A file of which some documents are not encrypted.
+
+    Attributes:
+        plain: indexes of those.
+    """
+
+    documents: Documents
+    plain: tuple[int, ...]
+
+
+Content = Documents | Plain | Mixed | Failure
 
 
 def _hash(*parts: object) -> str:
@@ -112,6 +124,10 @@ class FakeOrigin:
             self.refs[ref] = revision
         return revision
 
+    def move_to(self, revision: str) -> None:
+        """Let HEAD and the branch main name an earlier revision, as a forced push does."""
+        self.refs |= {"HEAD": revision, "branch main": revision}
+
     def tag(self, name: str, revision: str) -> None:
         self.refs[f"tag {name}"] = revision
 
@@ -120,7 +136,7 @@ class FakeOrigin:
         if path == SOPS_PATH and path not in self.files[revision]:
             return FileEntry(path, _hash(SOPS_PATH), self.config)
         content = self.files[revision][path]
-        shown = json.dumps(attrs.astuple(content) if isinstance(content, Plain) else content, default=repr)
+        shown = json.dumps(attrs.astuple(content) if isinstance(content, Plain | Mixed) else content, default=repr)
         return FileEntry(path, _hash(path, isinstance(content, Plain), shown), self.config)
 
 
@@ -136,6 +152,7 @@ class FakeKrapao:
         opened: how many repositories are open now.
         running: how many heads, files and renders run now.
         watching: how many watches run now.
+        knows_formats: whether it obeys a stated format. Releases before there was one do not.
     """
 
     def __init__(self) -> None:
@@ -149,6 +166,7 @@ class FakeKrapao:
         self.opened = 0
         self.running = 0
         self.watching = 0
+        self.knows_formats = True
         self._origins: dict[str, FakeOrigin] = {}
         self._seen: dict[Source, tuple[str, float]] = {}
         self._named: dict[str, set[str]] = {}
@@ -258,6 +276,11 @@ class FakeKrapao:
             if not request.allow_plain:
                 raise JiemiError("NotEncrypted", f"{request.path}: the file has no sops block")
             return _rendered(origin, request, documents.documents, None, encrypted=False)
+        plain: tuple[int, ...] = ()
+        if isinstance(documents, Mixed):
+            documents, plain = documents.documents, documents.plain
+            if not request.allow_plain:
+                raise JiemiError("NotEncrypted", f"{request.path}: document {plain[0] + 1}: it is not encrypted")
         if request.require_full_mac and origin.encryption.mac_only_encrypted:
             raise JiemiError("MacOnlyEncrypted", f"{request.path}: the file has mac_only_encrypted")
         trusted = None
@@ -269,7 +292,7 @@ class FakeKrapao:
             trusted = origin.vault_address if named is None else None
         elif not any(key in origin.keys for key in request.keys):
             raise JiemiError("KeyMissing", f"none of {len(request.keys)} keys opens {request.path}")
-        return _rendered(origin, request, documents, trusted, encrypted=True)
+        return attrs.evolve(_rendered(origin, request, documents, trusted, encrypted=True), plain_documents=plain)
 
 
 def _rendered(
@@ -342,7 +365,8 @@ class _FakeRepository:
 
     async def render(self, request: RenderRequest) -> Rendered:
         async with self._krapao._call("render", self._source.url, request.path):
-            return self._krapao._render(self._source, request)
+            stated = request.format if self._krapao.knows_formats else None
+            return attrs.evolve(self._krapao._render(self._source, request), format=stated)
 
     async def watch(self, on_moved: Callable[[Head], None]) -> None:
         watchers = self._krapao._watchers.setdefault(self._source, [])

@@ -42,6 +42,7 @@ _KINDS = (
     ("v1", "ServiceAccount", "serviceaccounts", True),
     ("v1", "PersistentVolumeClaim", "persistentvolumeclaims", True),
     ("v1", "ResourceQuota", "resourcequotas", True),
+    ("networking.k8s.io/v1", "IPAddress", "ipaddresses", False),
     ("apps/v1", "Deployment", "deployments", True),
     ("apps/v1", "StatefulSet", "statefulsets", True),
     ("apps/v1", "DaemonSet", "daemonsets", True),

@@ -72,6 +72,7 @@ class TreeCase:
         allow_plain: whether it lets files be plain.
         plain: the documents of a file that is taken as a plain one; None for the tenant's Secret, decrypted.
         expected: the same, where they depend on the laboratory.
+        is_encrypted: whether the file counts as encrypted; None: it does without `plain` and `expected`.
         nested, require_full_mac: as in `RenderRequest`.
         others as those of `Case`.
     """
@@ -83,6 +84,7 @@ class TreeCase:
     allow_plain: bool = False
     plain: Sequence[object] | None = None
     expected: Callable[[Lab], Sequence[object]] | None = None
+    is_encrypted: bool | None = None
     nested: tuple[NestedPlaces, ...] = ()
     require_full_mac: bool = False
     keys: Callable[[Lab], Keys] = tenants_age

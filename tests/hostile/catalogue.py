@@ -9,6 +9,7 @@ from hostile import (
     cases_bombs,
     cases_destinations,
     cases_globs,
+    cases_joined,
     cases_mac,
     cases_nested,
     cases_plain,
@@ -39,6 +40,7 @@ CHAPTERS: Sequence[tuple[str, Sequence[Case | TreeCase | GlobCase]]] = (
     ("The repository: globs", cases_globs.CASES),
     ("Files that are not encrypted, where they are allowed", cases_plain.CASES),
     ("Values that are files themselves", cases_nested.CASES),
+    ("Documents joined by hand", cases_joined.CASES),
 )
 
 

@@ -12,6 +12,7 @@ from dulwich.repo import Repo
 from hostile.case import OPENS
 from hostile.cases_globs import CASES as GLOB_CASES
 from hostile.cases_globs import GlobCase
+from hostile.cases_joined import CASES as JOINED_CASES
 from hostile.cases_nested import CASES as NESTED_CASES
 from hostile.cases_plain import CASES as PLAIN_CASES
 from hostile.cases_repositories import CASES, FILE, Objects, TreeCase
@@ -34,7 +35,7 @@ async def server(tmp_path: Path) -> AsyncIterator[GitServer]:
         yield server
 
 
-@pytest.mark.parametrize("case", [*CASES, *PLAIN_CASES, *NESTED_CASES], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*CASES, *PLAIN_CASES, *NESTED_CASES, *JOINED_CASES], ids=lambda case: case.name)
 async def test_a_hostile_commit_gets_what_its_row_says(
     case: TreeCase, lab: Lab, settings: KrapaoSettings, server: GitServer, tmp_path: Path
 ) -> None:
@@ -76,7 +77,7 @@ async def test_a_hostile_commit_gets_what_its_row_says(
     if error is None:
         assert case.gets == OPENS
         plain = case.expected(lab) if case.expected is not None else case.plain
-        assert rendered.encrypted == (plain is None)
+        assert rendered.encrypted == (plain is None if case.is_encrypted is None else case.is_encrypted)
         expected = [lab.tree] if plain is None else plain
         assert [json.loads(each.reveal()) for each in rendered.documents] == expected
     else:

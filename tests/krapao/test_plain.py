@@ -271,9 +271,9 @@ def test_a_sops_file_whose_name_tells_another_format_is_refused_with_the_format_
     name: str, ending: str
 ) -> None:
     data = (DATA / "sops-3.12.2" / name).read_bytes()
-    assert f"sops has encrypted it as {ending}, but its name tells no format. Give it an ending" in refused(
-        data, Format.BINARY, whole=True
-    )
+    said = refused(data, Format.BINARY, whole=True)
+    assert f"sops has encrypted it as {ending}" in said
+    assert f"State {ending} in spec.source.format, or give it an ending that tells it" in said
 
 
 def test_an_empty_line_with_a_carriage_return_is_told_as_what_it_is() -> None:

@@ -16,6 +16,7 @@ from jiemi.blocking.askers import Askers
 from jiemi.core.documents import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
+from jiemi.core.sops_config import Indents
 from jiemi.krapao.decryption.confinement import Measures
 from jiemi.krapao.decryption.port import Budget, Decrypted
 from jiemi.krapao.git_port import Advertised, GitStore, Ref
@@ -125,6 +126,7 @@ class FakeDecrypter:
         askers: Askers | None = None,
         repository: str = "",
         budget: Budget | None = None,
+        indents: Indents = Indents(),  # noqa: B008 - frozen
     ) -> Decrypted:
         self.runs += 1
         if self.failure is not None:

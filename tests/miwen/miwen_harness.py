@@ -101,7 +101,7 @@ class World:
 
 async def settle() -> None:
     """Let everything run that needs no time to pass."""
-    await trio.testing.wait_all_tasks_blocked(0.01)
+    await trio.testing.wait_all_tasks_blocked()
 
 
 @contextlib.asynccontextmanager

@@ -654,8 +654,8 @@ async def test_force_deletes_no_claim_and_nothing_that_keeps_itself_from_it(
         await look()
         assert failed(world) == {"disk": "FieldImmutable", "kept": "FieldImmutable"}
         texts = {each["name"]: each["message"] for each in world.status()["failedObjects"]}
-        assert "spec.force does not delete a PersistentVolumeClaim. Put the old values back" in texts["disk"]
-        assert "spec.force does not delete what keeps itself from it" in texts["kept"]
+        assert "and spec.force does not delete a PersistentVolumeClaim. Put the old value back, or" in texts["disk"]
+        assert "and spec.force does not delete what is annotated jiemi.cr/prune: disabled" in texts["kept"]
         assert world.kubernetes.requests.snapshot().of("delete", "secrets") == 0
 
 

@@ -304,6 +304,38 @@ async def test_a_day_of_fighting_stays_within_the_rate(kubernetes: FakeKubernete
     assert recorder.counts.written + recorder.counts.left_out == 24 * 60
 
 
+async def test_what_may_use_the_reserve_is_written_beyond_the_rate_and_within_bounds_of_its_own(
+    kubernetes: FakeKubernetes, autojump_clock: MockClock
+) -> None:
+    async with recording(kubernetes) as recorder:
+
+        def tell(note: str, reserve: events.Reserve, *, transition: bool = False) -> None:
+            recorder.record(
+                APP, type="Normal", reason="X", action="Y", note=note, transition=transition, reserve=reserve
+            )
+
+        for number in range(25):
+            fail(recorder, f"note {number}")
+        fail(recorder, "left out")
+        tell("deleted", events.Reserve.ALL)
+        tell("failed", events.Reserve.NEW)
+        await settle()
+        assert notes(kubernetes)[25:] == ["deleted (and 1 more event was left out)", "failed"]
+        # What was written within the hour is new no more; a deletion that comes again is told again.
+        tell("failed", events.Reserve.NEW, transition=True)
+        tell("deleted", events.Reserve.ALL, transition=True)
+        await settle()
+        assert len(written(kubernetes)) == 28
+        for number in range(500):
+            tell(f"gone {number}", events.Reserve.ALL)
+        await settle()
+        assert len(written(kubernetes)) == 25 + 100
+        await trio.sleep(31)
+        tell("one more", events.Reserve.ALL)
+        await settle()
+        assert notes(kubernetes)[-1].startswith("one more (and ")
+
+
 async def test_a_full_note_that_tells_what_was_left_out_still_fits(
     kubernetes: FakeKubernetes, autojump_clock: MockClock
 ) -> None:

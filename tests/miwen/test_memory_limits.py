@@ -319,7 +319,7 @@ async def test_what_is_known_of_broken_files_is_forgotten_where_there_is_no_room
     world.origin.commit({f"{number}.yaml": broken for number in range(100)}, remove=[FILE])
     listing = {"repository": {"url": URL}, "files": ["*.yaml"]}
     world.add(source=listing)
-    for room, again in ((BASE_BYTES + 500_000, 0), (BASE_BYTES + 100_000, 100)):
+    for room, again in ((BASE_BYTES + 500_000, 0), (BASE_BYTES + 150_000, 100)):  # the status tells 20 of them
         async with miwen(world, decryptor_memory_bytes=3 * room):
             await trio.sleep(5)
             assert _reasons(world, "app") == ["MacMismatch"]

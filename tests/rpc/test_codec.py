@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jiemi.core.credential_limits import limit_bytes
+from jiemi.core.documents import Format
 from jiemi.core.errors import REASONS, Failure, JiemiError, Kind
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.rpc import bridge, codec
@@ -29,7 +30,7 @@ from jiemi.rpc.contract import (
     RenderRequest,
     Source,
 )
-from jiemi.rpc.keys import AgeKey, DecryptionKey, GcpKey, PgpKey, VaultKey
+from jiemi.rpc.keys import AgeKey, DecryptionKey, GcpKey, KeyOrigin, PgpKey, VaultKey
 
 SCHEMA = bridge._load_schema()
 
@@ -53,7 +54,11 @@ def keys_of(kind: type[Any]) -> st.SearchStrategy[Any]:
     """Keys of one kind, with every field that it has."""
     values: dict[str, st.SearchStrategy[Any]] = {}
     for attribute in attrs.fields(kind):
-        if attribute.default == ():
+        if attribute.name == "origins":
+            values[attribute.name] = st.lists(st.builds(KeyOrigin, TEXT, st.integers(0, 2**32 - 1)), max_size=3).map(
+                tuple
+            )
+        elif attribute.default == ():
             values[attribute.name] = TEXTS
         elif attribute.default is attrs.NOTHING:
             values[attribute.name] = SECRETS
@@ -75,6 +80,7 @@ PLACES = st.builds(
     TEXTS,
     st.booleans(),
 )
+FORMATS = st.none() | st.sampled_from(Format)
 REQUESTS = st.builds(
     RenderRequest,
     TEXT,
@@ -86,6 +92,7 @@ REQUESTS = st.builds(
     st.booleans(),
     st.lists(PLACES, max_size=2).map(tuple),
     st.booleans(),
+    FORMATS,
 )
 FILES_REQUESTS = st.builds(FilesRequest, TEXT, TEXTS, TEXTS)
 FILES = st.builds(
@@ -102,6 +109,15 @@ RENDERED = st.builds(
     st.booleans(),
     st.integers(0, 2**32 - 1),
     TEXTS,
+    FORMATS,
+).flatmap(
+    lambda rendered: (
+        st.lists(st.sampled_from(range(len(rendered.documents))), unique=True).map(
+            lambda found: attrs.evolve(rendered, plain_documents=tuple(found))
+        )
+        if rendered.documents
+        else st.just(rendered)
+    )
 )
 FAILURES = st.builds(Failure, st.sampled_from(sorted(REASONS)), TEXT, TEXT)
 
@@ -129,6 +145,27 @@ def test_credentials_come_back_and_none_is_not_empty_text(credentials: GitCreden
 def test_a_request_comes_back(request: RenderRequest) -> None:
     back = through("RenderRequest", lambda b: codec.write_render_request(b, request), codec.read_render_request)
     assert back == request
+
+
+@pytest.mark.parametrize("indexes", [[1], [0, 0], [2**32 - 1]])
+def test_documents_that_are_not_there_are_none_that_a_peer_may_tell_of(indexes: list[int]) -> None:
+    message = SCHEMA.RenderResult.new_message()
+    codec.write_render_result(message, Rendered("a" * 40, (SensitiveBytes(b"1"),)))
+    message.rendered.plainDocuments = indexes
+    with (
+        SCHEMA.RenderResult.from_bytes(message.to_bytes()) as reader,
+        pytest.raises(JiemiError, match="InternalError"),
+    ):
+        codec.read_render_result(reader)
+
+
+def test_a_format_that_only_a_newer_peer_knows_is_told_as_such() -> None:
+    message = SCHEMA.RenderRequest.new_message(format="toml")
+    with (
+        SCHEMA.RenderRequest.from_bytes(message.to_bytes()) as reader,
+        pytest.raises(JiemiError, match="ProviderNotSupportedYet"),
+    ):
+        codec.read_render_request(reader)
 
 
 @given(FILES_REQUESTS)
@@ -217,7 +254,7 @@ def newer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     text = (Path(__file__).parents[2] / "schema" / "krapao.capnp").read_text()
     for old, new in (
         ("@0xc3f1a5d2b7e94608", "@0xc3f1a5d2b7e94609"),
-        ("    pgp @1 :Text;", "    pgp @1 :Text;\n    later @8 :Text;"),
+        ("    pgp @1 :Text;", "    pgp @1 :Text;\n    later @9 :Text;"),
         ("    commit @4 :Text;", "    commit @4 :Text;\n    later @5 :Text;"),
         ("    files @0 :Files;\n", "    files @0 :Files;\n    later @2 :Text;\n"),
         ("    head @0 :Head;\n    failure @1", "    head @0 :Head;\n    later @2 :Text;\n    failure @1"),

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.decryption.private_folders import require_memory, write_file
-from jiemi.rpc.keys import AgeKey
+from jiemi.rpc.keys import AgeKey, named_parts
 
 _FIELD = "spec.provider.age.privateKey"
 _ALPHABET = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
@@ -92,48 +92,59 @@ def read_age_key(key: AgeKey, *, plugins: bool = False) -> AgeIdentities:
     lines: list[str] = []
     ssh_keys: list[str] = []
     recipients: list[str | None] = []
-    pem: list[str] = []
-    for number, raw in enumerate(key.private_key.reveal().splitlines(), start=1):
-        line = raw.strip()
-        if pem or _PEM_BEGIN.fullmatch(line):
-            pem.append(line)
-            if line.startswith("-----END "):
-                text = "\n".join(pem) + "\n"
-                recipients.append(_ssh_recipient(text, number - len(pem) + 1))
-                ssh_keys.append(text)
-                pem.clear()
-        elif line and not line.startswith("#"):
-            recipients.append(_recipient(line, number, plugins=plugins))
-            # Bech32 may be all lower case (BIP 173), but sops and age know their prefixes in capitals only.
-            lines.append(line.upper())
-    if pem:
-        raise JiemiError(
-            "KeyInvalid",
-            f"{_FIELD}: a private key in PEM that does not end",
-            "Put the whole file of the private key there, its line -----END …----- included.",
-        )
-    if not recipients:
-        raise JiemiError("KeyInvalid", f"{_FIELD} holds no line with AGE-SECRET-KEY-1…", _WHOLE_LINE)
+    for name, part in named_parts(key, _FIELD):
+        found = _read_part(name, part, plugins=plugins)
+        lines += found.lines
+        ssh_keys += found.ssh_keys
+        recipients += found.recipients
     text = "\n".join(lines)
     if len(text) > _MAX_TEXT_CHARACTERS:
-        raise JiemiError(
-            "LimitExceeded",
-            f"{_FIELD} has more than {_MAX_TEXT_CHARACTERS} characters of identities",
-            "Leave only the identities there that the files are encrypted for.",
-        )
+        raise JiemiError("LimitExceeded", f"{_FIELD} has more than {_MAX_TEXT_CHARACTERS} characters of identities")
     if len(ssh_keys) > len(_SSH_FILES):
-        raise JiemiError(
-            "LimitExceeded",
-            f"{_FIELD} has more than {len(_SSH_FILES)} ssh keys, which sops can't take",
-            "Leave only the ssh keys there that the files are encrypted for.",
-        )
+        raise JiemiError("LimitExceeded", f"{_FIELD} has more than {len(_SSH_FILES)} ssh keys, which sops can't take")
     known = [each for each in recipients if each is not None]
     shown = (*known, *(["age identities of other kinds"] if len(known) < len(recipients) else []))
     return AgeIdentities(text, tuple(ssh_keys), shown, len(known) == len(recipients))
 
 
-def _ssh_recipient(text: str, number: int) -> str:
-    where = f"{_FIELD}, line {number}:"
+@attrs.define
+class _Part:
+    """What one text holds."""
+
+    lines: list[str] = attrs.field(factory=list)
+    ssh_keys: list[str] = attrs.field(factory=list)
+    recipients: list[str | None] = attrs.field(factory=list)
+
+
+def _read_part(name: str, text: str, *, plugins: bool) -> _Part:
+    found = _Part()
+    pem: list[str] = []
+    for number, raw in enumerate(text.splitlines(), start=1):
+        where = f"{name}, line {number - len(pem)}:"
+        line = raw.strip()
+        if pem or _PEM_BEGIN.fullmatch(line):
+            pem.append(line)
+            if line.startswith("-----END "):
+                key = "\n".join(pem) + "\n"
+                found.recipients.append(_ssh_recipient(key, where))
+                found.ssh_keys.append(key)
+                pem.clear()
+        elif line and not line.startswith("#"):
+            found.recipients.append(_recipient(line, where, plugins=plugins))
+            # Bech32 may be all lower case (BIP 173), but sops and age know their prefixes in capitals only.
+            found.lines.append(line.upper())
+    if pem:
+        raise JiemiError(
+            "KeyInvalid",
+            f"{name}: a private key in PEM that does not end",
+            "Put the whole file of the private key there, its line -----END …----- included.",
+        )
+    if not found.recipients:
+        raise JiemiError("KeyInvalid", f"{name} holds no line with AGE-SECRET-KEY-1…", _WHOLE_LINE)
+    return found
+
+
+def _ssh_recipient(text: str, where: str) -> str:
     data = text.encode("utf-8", "replace")
     load = load_ssh_private_key if "OPENSSH" in text.split("\n", 1)[0] else load_pem_private_key
     try:
@@ -159,9 +170,8 @@ def _ssh_recipient(text: str, number: int) -> str:
     return "age " + found.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
 
 
-def _recipient(line: str, number: int, *, plugins: bool) -> str | None:
+def _recipient(line: str, where: str, *, plugins: bool) -> str | None:
     """Who a line's identity is for, or None where that can't be told."""
-    where = f"{_FIELD}, line {number}:"
     upper = line.upper()
     if upper.startswith("AGE-") and line not in (upper, line.lower()):
         raise JiemiError(

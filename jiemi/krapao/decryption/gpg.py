@@ -19,7 +19,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import attrs
@@ -30,7 +30,7 @@ from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.decryption.confinement import LIBRARIES, LOADERS, Confinement, Measures
 from jiemi.krapao.decryption.private_folders import private_folder, require_memory, write_file
 from jiemi.krapao.decryption.processes import Finished, Limits, Sandbox, run_program, running
-from jiemi.rpc.keys import PgpKey
+from jiemi.rpc.keys import PgpKey, named_parts
 
 _FIELD = "spec.provider.pgp.privateKey"
 _PRIVATE = "BEGIN PGP PRIVATE KEY BLOCK"
@@ -111,12 +111,19 @@ async def open_keyring(
         )
         runner = _Runner(gpg, home, environment, limits, sandbox)
         async with _agent(runner):
-            fingerprints: list[str] = []
-            for block in _blocks(key):
-                fingerprints += await _import(block, runner)
-            if _require_usable(home, has_passphrase=key.passphrase is not None) and key.passphrase is not None:
-                await _unlock(key.passphrase, fingerprints, runner)
-            yield Keyring(environment, tuple(dict.fromkeys(fingerprints)), await _expiry(runner))
+            names: dict[str, str] = {}
+            locked = False
+            for name, text in named_parts(key, _FIELD):
+                before = _key_files(home)
+                found = [each for block in _blocks(text) for each in await _import(block, name, runner)]
+                files = _key_files(home) - before
+                if found and not files and names.keys() >= set(found):
+                    continue  # an origin before had the same key
+                locked |= _require_usable(files, name, has_passphrase=key.passphrase is not None)
+                names |= {each: name for each in found if each not in names}
+            if locked and key.passphrase is not None:
+                await _unlock(key.passphrase, names, runner)
+            yield Keyring(environment, tuple(names), await _expiry(runner))
 
 
 @attrs.frozen
@@ -143,13 +150,17 @@ class _Runner:
         )
 
 
-def _blocks(key: PgpKey) -> Iterator[str]:
+def _key_files(home: Path) -> frozenset[Path]:
+    return frozenset((home / "private-keys-v1.d").glob("*.key"))
+
+
+def _blocks(text: str) -> Iterator[str]:
     """The armored blocks of a key, one after the other; text without one is one that gpg will refuse.
 
     Public blocks beside private ones are left out: `gpg --export --armor` before `--export-secret-keys` in one file,
     which `gpg --import` takes. They open nothing.
     """
-    text = key.private_key.reveal().strip() + "\n"
+    text = text.strip() + "\n"
     blocks = [block for block in _BLOCK_END.split(text) if block.strip()]
     private = [block for block in blocks if _PRIVATE in block]
     yield from (private or blocks)
@@ -212,11 +223,11 @@ async def _agent(runner: _Runner) -> AsyncIterator[None]:
         yield
 
 
-async def _import(block: str, runner: _Runner) -> list[str]:
+async def _import(block: str, name: str, runner: _Runner) -> list[str]:
     if "BEGIN PGP PUBLIC KEY BLOCK" in block and _PRIVATE not in block:
         raise JiemiError(
             "KeyInvalid",
-            f"{_FIELD} is a public key, which opens nothing",
+            f"{name} is a public key, which opens nothing",
             "Export the private key with `gpg --export-secret-keys --armor KEY`, and put all of its output there.",
         )
     finished = await runner.run(
@@ -237,7 +248,7 @@ async def _import(block: str, runner: _Runner) -> list[str]:
     if not found:
         raise JiemiError(
             "KeyInvalid",
-            f"{_FIELD} is no private key that gpg can read",
+            f"{name} is no private key that gpg can read",
             "Put the whole output of `gpg --export-secret-keys --armor KEY` there, with its line breaks.",
         )
     return found
@@ -254,19 +265,23 @@ async def _expiry(runner: _Runner) -> int | None:
     return min(found, default=None)
 
 
-def _require_usable(home: Path, *, has_passphrase: bool) -> bool:
+def _require_usable(found: Iterable[Path], name: str, *, has_passphrase: bool) -> bool:
     """Refuse keys that can't be used without asking somebody, which gpg would not say before it decrypts.
 
     gpg-agent keeps one file a key (GnuPG's agent/keyformat.txt), as it came in the import: protected or not.
 
+    Args:
+        found: the files of what was imported.
+        name: where it comes from, for messages.
+
     Returns:
         Whether any is protected.
     """
-    files = [path.read_bytes() for path in (home / "private-keys-v1.d").glob("*.key")]
+    files = [path.read_bytes() for path in found]
     if not any(b"private-key" in each and b"shadowed-private-key" not in each for each in files):
         raise JiemiError(
             "KeyInvalid",
-            f"{_FIELD} holds no secret part, only a stub of a key that is kept elsewhere (a smart card, say)",
+            f"{name} holds no secret part, only a stub of a key that is kept elsewhere (a smart card, say)",
             "Export the key with `gpg --export-secret-keys --armor KEY` where its secret part is, or encrypt the file "
             "for a key that can be exported.",
         )
@@ -274,13 +289,13 @@ def _require_usable(home: Path, *, has_passphrase: bool) -> bool:
     if all(locked) and not has_passphrase:
         raise JiemiError(
             "KeyInvalid",
-            f"{_FIELD} is protected by a passphrase, and {_PASSPHRASE_FIELD} gives none",
+            f"{name} is protected by a passphrase, and {_PASSPHRASE_FIELD} gives none",
             f"Put the key's passphrase into {_PASSPHRASE_FIELD}, or give a key without one.",
         )
     return any(locked)
 
 
-async def _unlock(passphrase: SensitiveText, fingerprints: Sequence[str], runner: _Runner) -> None:
+async def _unlock(passphrase: SensitiveText, names: Mapping[str, str], runner: _Runner) -> None:
     """Give the passphrase to the agent for each key, and see that it is the right one.
 
     By PRESET_PASSPHRASE of the agent's own protocol (GnuPG's manual, "Agent PRESET_PASSPHRASE"), so that it is on no
@@ -294,7 +309,7 @@ async def _unlock(passphrase: SensitiveText, fingerprints: Sequence[str], runner
         for path in (runner.home / "private-keys-v1.d").glob("*.key"):
             await stream.send_all(f"PRESET_PASSPHRASE {path.stem} -1 {hexadecimal}\n".encode())
             await answers.expect_ok()
-    for fingerprint in fingerprints:
+    for fingerprint, name in names.items():
         # Only using a key tells whether the passphrase opens it.
         sealed = await runner.run("--encrypt", "--recipient", fingerprint, stdin=b"x", what="trying the pgp key")
         if sealed.returncode != 0:
@@ -303,7 +318,7 @@ async def _unlock(passphrase: SensitiveText, fingerprints: Sequence[str], runner
         if opened.returncode != 0:
             raise JiemiError(
                 "KeyInvalid",
-                f"{_PASSPHRASE_FIELD} is not the passphrase of {_FIELD}",
+                f"{_PASSPHRASE_FIELD} is not the passphrase of {name}",
                 f"Correct the passphrase in {_PASSPHRASE_FIELD}; the key itself can be read.",
             )
 

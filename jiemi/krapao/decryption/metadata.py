@@ -16,8 +16,8 @@ from jiemi.core.sops_config import stale_recipients
 from jiemi.rpc.contract import Encryption
 
 _MAX_RECIPIENTS = 50
-_MAX_CONFIG_BYTES = 64 * 1024
-"""A larger .sops.yaml is not looked into: reading it takes about 1 s a megabyte, and it is for a warning only."""
+MAX_CONFIG_BYTES = 64 * 1024
+"""A larger .sops.yaml is not looked into: reading it takes about 1 s a megabyte, and little depends on it."""
 
 _TAIL_BYTES = 256 * 1024
 """sops writes its block at the end of a file."""
@@ -72,7 +72,7 @@ def encryption_of(
     if key_expires_at is not None:
         moment = datetime.datetime.fromtimestamp(key_expires_at, datetime.UTC)
         found = attrs.evolve(found, key_expires_at=moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
-    if config is not None and len(config) <= _MAX_CONFIG_BYTES:
+    if config is not None and len(config) <= MAX_CONFIG_BYTES:
         found = attrs.evolve(found, stale_recipients=stale_recipients(found.recipients, config))
     return found
 

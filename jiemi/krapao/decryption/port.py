@@ -13,6 +13,7 @@ import attrs
 from jiemi.blocking.askers import Askers
 from jiemi.core.documents import Format
 from jiemi.core.sensitive import SensitiveBytes
+from jiemi.core.sops_config import Indents
 from jiemi.rpc.keys import DecryptionKey
 
 
@@ -72,6 +73,7 @@ class Decrypter(Protocol):
         askers: Askers | None = None,
         repository: str = "",
         budget: Budget | None = None,
+        indents: Indents = Indents(),  # noqa: B008 - frozen
     ) -> Decrypted:
         """Open a file.
 
@@ -84,6 +86,7 @@ class Decrypter(Protocol):
             askers: the tenants that wait for it, in whose queues it waits for its turn; None for one that is its own.
             repository: the URL of the repository that the file is of. An identity of Krapao's own is lent by it.
             budget: what is left of the bounds that this file shares with others; None for bounds of its own.
+            indents: how the file itself is indented, where it is wanted.
 
         Raises:
             JiemiError: NotEncrypted, UnknownFormat, KeyMissing, KeyInvalid, KeyServiceDenied, KeyServiceUnreachable,

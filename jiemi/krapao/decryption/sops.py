@@ -10,9 +10,7 @@ that begins with a tab comes out as null (v3.13.3; stores/yaml drops the error o
 times as fast. Its JSON in turn leaves out all documents but the first, so what may have several comes as YAML, and is
 checked for values that were lost. dotenv and INI files come as JSON too; binary ones as they are.
 
-How sops ended is told by its exit status first (cmd/sops/codes/codes.go of v3.13), by what the guard knows second, and
-by phrases of its messages third. Its messages quote keys' names and pieces of the file, so they are looked at and
-dropped; none of their text goes on.
+A file that is wanted as it is comes as sops itself indents it.
 """
 
 from __future__ import annotations
@@ -35,6 +33,7 @@ from jiemi.blocking.fair_limiter import FairLimiter, Slot
 from jiemi.core.documents import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes
+from jiemi.core.sops_config import Indents
 from jiemi.krapao.decryption.confinement import LIBRARIES, LOADERS, Confinement, Measures
 from jiemi.krapao.decryption.confinement_probe import probe
 from jiemi.krapao.decryption.environments import EMPTY_ENVIRONMENT, NO_NETWORK_ENVIRONMENT
@@ -42,12 +41,10 @@ from jiemi.krapao.decryption.gpg import end_agent, remove_sockets
 from jiemi.krapao.decryption.guard import Guard
 from jiemi.krapao.decryption.holder_start import HolderPrograms
 from jiemi.krapao.decryption.holders import Holders
-from jiemi.krapao.decryption.metadata import read_encryption
 from jiemi.krapao.decryption.port import Budget, Decrypted
 from jiemi.krapao.decryption.private_folders import private_folder, remove_abandoned, write_file
 from jiemi.krapao.decryption.processes import Finished, Limits, Sandbox, run_program
-from jiemi.krapao.decryption.verdicts import explain
-from jiemi.krapao.decryption.wrong_format import has_mac, not_the_format
+from jiemi.krapao.decryption.sops_exit import explain_exit, no_key
 from jiemi.krapao.fair_threads import FairThreads
 from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.reading import Reading
@@ -59,16 +56,18 @@ log = structlog.get_logger("jiemi.krapao.sops")
 _SOPS_CONFIG = """\
 stores:
   yaml:
-    indent: 2
+    indent: {}
+  json:
+    indent: {}
 """
-"""The .sops.yaml of each run, so that sops looks for none in the folders above. With its own indentation, of 4, sops
-writes what no YAML parser reads where a list has a text of several lines that begins with a space or an empty one."""
+"""The .sops.yaml of each run, so that sops looks for none in the folders above."""
 
-_NOT_EXECUTED = (126, 127)
-"""Of unshare(1), and of the shell that execvp(3) runs what is no program with. sops has no such status."""
+_READABLE = Indents(yaml=2)
+"""For what is read here. With another indentation, its own of 4 too, sops writes what no YAML parser reads where a list
+has a text of several lines that begins with a space or an empty one."""
 
-_EXIT_DUMP, _EXIT_DECRYPT_MAC, _EXIT_DECRYPT_TREE = 4, 24, 25
-_EXIT_MAC_MISMATCH, _EXIT_MAC_NOT_FOUND, _EXIT_NO_KEY = 51, 52, 128
+_INDICATED = re.compile(rb"[|>][1-9][-+]?$", re.MULTILINE)
+"""A block scalar that says how it is indented. Only such a one can be unreadable for that."""
 
 _MAY_BEGIN_A_DOCUMENT = re.compile(rb"(?:^|[\n\r]|\xc2\x85|\xe2\x80[\xa8\xa9])(?:\xef\xbb\xbf)*(?:---|\.\.\.)")
 """Without one of these at the start of a line, as yaml.v3 sees lines, there is one document."""
@@ -78,15 +77,6 @@ _NOTHING_YET = re.compile(r"\s*+(?:[#%][^\n]*+\s*+)*+")
 
 _NO_TEXT = re.compile(rb"(?<!\\)(?:\\\\)*\\ufffd")
 """What Go's encoding/json writes for bytes that are no UTF-8. The character itself it writes as it is."""
-
-_FATAL = ("fatal error: ", "runtime: ")
-_NOT_ENCRYPTED = re.compile(r"sops metadata not found|no sops metadata")
-_NOT_THE_FORMAT = re.compile(
-    r"^(yaml: |could not unmarshal input data|invalid character '|error unmarshal|unexpected end of json)"
-)
-_BLOCK_DAMAGED = re.compile(
-    r"parsing time|version string empty|invalid character\(s\)|no major\.minor\.patch|sops entry|sops metadata|base64"
-)
 
 
 class SopsDecrypter:
@@ -135,10 +125,12 @@ class SopsDecrypter:
         askers: Askers | None = None,
         repository: str = "",
         budget: Budget | None = None,
+        indents: Indents = Indents(),  # noqa: B008 - frozen
     ) -> Decrypted:
         """As `Decrypter.decrypt`."""
         outcome_word = "cancelled"
         is_given = output is not None
+        indents = indents if whole else _READABLE
         output = output or (format if whole else _output_format(data, format))
         budget = budget if budget is not None else self.budget()
         try:
@@ -151,7 +143,15 @@ class SopsDecrypter:
                     "Give it the ending .yaml.",
                 )
             found = await self._decrypt_counted(
-                data, format, output, keys, allowed_recipients, askers or Askers(), repository, budget
+                data,
+                format,
+                output,
+                keys,
+                allowed_recipients,
+                askers or Askers(),
+                repository,
+                budget,
+                indents=indents,
             )
             outcome_word = "ok"
         except JiemiError as error:
@@ -171,6 +171,8 @@ class SopsDecrypter:
         askers: Askers,
         repository: str,
         budget: Budget,
+        *,
+        indents: Indents,
     ) -> Decrypted:
         settings = self._settings
         sops = find_program(settings.sops, "sops", settings.programs_path)
@@ -197,7 +199,7 @@ class SopsDecrypter:
                 )
                 slot.is_slow = guard.waits_long
                 try:
-                    decrypted = await self._decrypt(data, format, output, sops, guard, budget, askers)
+                    decrypted = await self._decrypt(data, format, output, sops, guard, budget, askers, indents)
                 except JiemiError:
                     budget.spend(trio.current_time() - began, guard.requests)
                     raise
@@ -210,7 +212,7 @@ class SopsDecrypter:
         if found is not None:
             return found
         if guard is not None and guard.waited_for_others:
-            raise _no_key(data, guard)
+            raise no_key(data, guard)
         raise JiemiError(
             "Timeout", f"decrypting the file took longer than Krapao's limit of {self._limits.seconds:g} s"
         )
@@ -244,14 +246,23 @@ class SopsDecrypter:
         guard: Guard,
         budget: Budget,
         askers: Askers,
+        indents: Indents,
     ) -> Decrypted:
-        with private_folder(self._settings.runtime_dir) as home:
-            write_file(home / ".sops.yaml", _SOPS_CONFIG)
-            finished = await self._open(data, home, format, output, sops, guard, budget)
         threads = FairThreads(self._checkers, askers)
-        if finished.returncode != 0:
-            raise await threads.run(_explain, finished, data, format, output, guard)
-        plain = finished.stdout
+
+        async def run(indents: Indents) -> bytes:
+            with private_folder(self._settings.runtime_dir) as home:
+                write_file(home / ".sops.yaml", _SOPS_CONFIG.format(indents.yaml, indents.json))
+                finished = await self._open(data, home, format, output, sops, guard, budget)
+            if finished.returncode != 0:
+                raise await threads.run(explain_exit, finished, data, format, output, guard)
+            return finished.stdout
+
+        plain = await run(indents)
+        if output is Format.YAML and indents != _READABLE and _INDICATED.search(plain) is not None:
+            readable = await run(_READABLE)
+            if not await self._says_the_same(plain, readable, threads):
+                plain = readable
         if output is Format.YAML and b"null" in plain:
             if await self.reading.lost_values(data, SensitiveBytes(plain), threads=threads):
                 raise JiemiError(
@@ -264,6 +275,17 @@ class SopsDecrypter:
         elif output is Format.JSON and b"\\ufffd" in plain and _NO_TEXT.search(plain) is not None:
             raise JiemiError("UnknownFormat", "a value of the file is no UTF-8 text", "Keep it as base64 under `data`.")
         return Decrypted(SensitiveBytes(plain), guard.vault_address, guard.key_expires_at)
+
+    async def _says_the_same(self, plain: bytes, readable: bytes, threads: FairThreads) -> bool:
+        """Whether a file means what another does. One that can't be compared counts as one that does."""
+        try:
+            wanted = await self.reading.decrypted(SensitiveBytes(readable), Format.YAML, threads=threads)
+        except JiemiError:
+            return True
+        try:
+            return wanted == await self.reading.decrypted(SensitiveBytes(plain), Format.YAML, threads=threads)
+        except JiemiError:
+            return False
 
     async def _open(
         self, data: bytes, home: Path, format: Format, output: Format, sops: Path, guard: Guard, budget: Budget
@@ -335,56 +357,3 @@ def _has_several_documents(data: bytes) -> bool:
     begin = _NOTHING_YET.match(lines)
     marks = [mark.start() for mark in itertools.islice(_DOCUMENT.finditer(lines), 2)]
     return len(marks) > 1 or (len(marks) == 1 and begin is not None and marks[0] > begin.end())
-
-
-def _no_key(data: bytes, guard: Guard) -> JiemiError:
-    return explain(guard.outcomes, recipients=read_encryption(data).recipients, given=guard.given)
-
-
-def _explain(  # noqa: PLR0911 - a table
-    finished: Finished, data: bytes, format: Format, output: Format, guard: Guard
-) -> JiemiError:
-    """The reason for which sops ended with an error. No text of its own is in it."""
-    status = finished.returncode
-    words = " ".join(re.sub(r"[|\s]+", " ", finished.stderr.decode("utf-8", "replace")).split()).lower()
-    if status in _NOT_EXECUTED:
-        return JiemiError(
-            "SopsMissing",
-            "Krapao's sops is there, but is no program that can be run",
-            "Give Krapao a sops for its machine's processor (the image has it); `jiemi tools sops` gets one.",
-        )
-    # What Go's runtime says where it gets no memory, no thread, or has no stack left. sops's own words begin otherwise.
-    if status < 0 or words.startswith(_FATAL):
-        return JiemiError("LimitExceeded", "decrypting the file took more processor time or memory than Krapao's limit")
-    if status == _EXIT_NO_KEY:
-        return _no_key(data, guard)
-    if status == _EXIT_MAC_NOT_FOUND or (status == _EXIT_MAC_MISMATCH and not has_mac(data)):
-        return JiemiError(
-            "MacMismatch",
-            "the file's sops block has no MAC, so nothing shows that the file is as it was encrypted",
-            "Restore the line `mac` of the sops block from the last good commit.",
-        )
-    if status in (_EXIT_MAC_MISMATCH, _EXIT_DECRYPT_MAC):
-        return JiemiError("MacMismatch", "the file's MAC does not match its content: it was changed without sops")
-    if status == _EXIT_DECRYPT_TREE:
-        return JiemiError("MacMismatch", "a value of the file does not decrypt: it was changed without sops")
-    if status == _EXIT_DUMP:
-        what = "JSON has no form for, like NaN" if output is Format.JSON else f"{output.value} has no form for"
-        return JiemiError("UnknownFormat", f"the file holds what {what}", "Take that value out, or write it as text.")
-    if _NOT_ENCRYPTED.search(words) and "parsing time" not in words:  # which quotes what is no time
-        return JiemiError("NotEncrypted", "the file has no sops block: it is not encrypted with sops")
-    if _NOT_THE_FORMAT.search(words):
-        return not_the_format(data, format)
-    if _BLOCK_DAMAGED.search(words):
-        if format is Format.DOTENV and b"\r\n" in data:
-            return JiemiError(
-                "DecryptionFailed",
-                "the file's sops block is damaged: its lines end in Windows' way (CR LF), and sops takes the carriage "
-                "return for a part of each value",
-                "Give the file line ends of Unix (`dos2unix FILE`), and keep them by `*.env text eol=lf` in "
-                ".gitattributes.",
-            )
-        return JiemiError(
-            "DecryptionFailed", "the file's sops block is damaged", "Restore the sops block from the last good commit."
-        )
-    return JiemiError("DecryptionFailed", f"sops ended with status {status}")

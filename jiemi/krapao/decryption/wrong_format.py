@@ -19,16 +19,14 @@ def not_the_format(data: bytes, format: Format) -> JiemiError:
 
     Args:
         data: the file, as it is in git.
-        format: what its name tells.
+        format: what its name or spec.source.format tells.
     """
-    found = format_of_content(data)
-    if found not in (None, format):
+    found = other_format(data, format)
+    if found is not None:
         return JiemiError(
             "UnknownFormat",
             f"{_told_by_name(format)}, but sops has encrypted it as {found.value}",
-            f"Name the file {' or '.join(ENDINGS_OF[found])}, or encrypt it again under the name that it has."
-            if found in ENDINGS_OF
-            else "Encrypt it again under the name that it has.",
+            state_or_name(found),
         )
     if (conflict := _CONFLICT.search(data)) is not None:
         return JiemiError(
@@ -46,13 +44,27 @@ def not_the_format(data: bytes, format: Format) -> JiemiError:
         return JiemiError(
             "UnknownFormat",
             f"{_told_by_name(format)}, and it is no file of bytes that sops has encrypted",
-            "Give it the ending of its format (.yaml, .json, .env, .ini), as it had when it was encrypted.",
+            "State its format in spec.source.format, or give it the ending (.yaml, .json, .env, .ini) that it had when "
+            "it was encrypted.",
         )
     return JiemiError(
         "UnknownFormat",
         f"the encrypted file can't be read as {format.value}",
         "Restore it from the last good commit, and change it with `sops edit FILE` only.",
     )
+
+
+def other_format(data: bytes, format: Format) -> Format | None:
+    """What sops has encrypted a file as, where it was read as another format; None where it was not, or that can't be
+    seen."""
+    found = format_of_content(data)
+    return None if found == format else found
+
+
+def state_or_name(found: Format) -> str:
+    """What to do about a file of a format that nothing tells."""
+    ending = f", or give the file the ending {' or '.join(ENDINGS_OF[found])}" if found in ENDINGS_OF else ""
+    return f"State {found.value} in spec.source.format{ending}."
 
 
 def has_mac(data: bytes) -> bool:
@@ -68,5 +80,5 @@ def _line(data: bytes, found: re.Match[bytes]) -> int:
 
 def _told_by_name(format: Format) -> str:
     if format is Format.BINARY:
-        return "the file's name tells no format, so it counts as bytes"
-    return f"the file's name tells {format.value}"
+        return "nothing tells the file's format, so it counts as bytes"
+    return f"the file's name or spec.source.format tells {format.value}"

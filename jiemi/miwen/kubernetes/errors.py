@@ -55,6 +55,7 @@ _IMPERSONATION = re.compile(_OF_OBJECT + r'User "[^"]*" cannot impersonate[-:a-z
 _ESCALATION = re.compile(_OF_OBJECT + r'user "[^"]*" \(groups=[^)]*\) is attempting to grant RBAC permissions')
 _POLICY = re.compile(rf"(?:{_OF_OBJECT})?ValidatingAdmissionPolicy '({_NAME})' with binding '({_NAME})' denied request")
 _WEBHOOK = re.compile(rf'admission webhook "({_NAME})" denied the request')
+_WEBHOOK_NO_DRY_RUN = re.compile(rf'admission webhook "({_NAME})" does not support dry run')
 _WEBHOOK_FAILED = re.compile(rf'Internal error occurred: failed calling webhook "({_NAME})"')
 _QUOTA = re.compile(rf"{_OF_OBJECT}exceeded quota: ({_NAME}), requested: ")
 _QUOTA_LIMITED = re.compile(r", limited: ([-A-Za-z0-9./_=,]{1,2000})$")
@@ -258,15 +259,28 @@ class FieldsRejected(JiemiError):
         fields: their paths, as it names them ("" for the object as a whole). They may hold values: not to be shown.
         duplicates: of the paths, those of a value that another element of a list has.
         words: what it says of them, the values that it quotes left out as far as they can be told: not to be shown.
+        is_invalid: whether it could read the object and found it not valid (422), be it for what is there already.
     """
 
     def __init__(
-        self, failure: Failure, fields: tuple[str, ...], words: frozenset[str], duplicates: tuple[str, ...] = ()
+        self,
+        failure: Failure,
+        fields: tuple[str, ...],
+        words: frozenset[str],
+        duplicates: tuple[str, ...] = (),
+        *,
+        is_invalid: bool = False,
     ) -> None:
         super().__init__(failure.reason, failure.message, failure.own_remedy)
         self.duplicates = duplicates
         self.fields = fields
         self.words = words
+        self.is_invalid = is_invalid
+
+    def saying(self, message: str) -> FieldsRejected:
+        """The same, in other words."""
+        failure = Failure(self.failure.reason, message)
+        return FieldsRejected(failure, self.fields, self.words, self.duplicates, is_invalid=self.is_invalid)
 
 
 def apply_failure(refusal: Refusal, act: Act) -> JiemiError:  # noqa: PLR0911 - a table, read from the top
@@ -298,7 +312,8 @@ def apply_failure(refusal: Refusal, act: Act) -> JiemiError:  # noqa: PLR0911 - 
         rejected = _rejected(refusal, label, fields)
         words = frozenset(word for cause in refusal.causes for word in _WORD.findall(cause.message.rpartition(": ")[2]))
         twice = tuple(cause.field for cause in refusal.causes if cause.reason == "FieldValueDuplicate")
-        return FieldsRejected(rejected.failure, tuple(cause.field for cause in refusal.causes), words, twice)
+        named = tuple(cause.field for cause in refusal.causes)
+        return FieldsRejected(rejected.failure, named, words, twice, is_invalid=refusal.code == 422)
     # Faults of the object that the API server answers as if they were its own (500 and no reason).
     if refusal.message.startswith(_TYPED_PATCH):
         found = _TYPED_FIELD.findall(refusal.message)
@@ -346,6 +361,8 @@ def _not_of_the_object(refusal: Refusal, act: Act) -> JiemiError | None:
         return JiemiError("AdmissionDenied", f"{act.doing}: {by} refuses it")
     if (webhook := _WEBHOOK.match(message)) is not None:
         return JiemiError("AdmissionDenied", f"{act.doing}: admission webhook {webhook[1]} refuses it")
+    if (webhook := _WEBHOOK_NO_DRY_RUN.match(message)) is not None:
+        return JiemiError("AdmissionDenied", f"{act.doing}: admission webhook {webhook[1]} takes no dry runs")
     if refusal.code == 403 and (quota := _QUOTA.match(message)) is not None:
         limited = _QUOTA_LIMITED.search(message)
         resources = [each.partition("=")[0] for each in limited[1].split(",")] if limited is not None else []

@@ -44,10 +44,10 @@ _WORDS = frozenset(
     resourceNames resources restartPolicy roleRef rollingUpdate rule rules runAsNonRoot runAsUser scaleTargetRef
     schedule schema scope secret secretKeyRef secretName secretRef secrets securityContext selector seccompProfile
     serviceAccount serviceAccountName serviceName servicePort sessionAffinity sources spec startupProbe status
-    storage storageClassName strategy stringData subPath subjects successThreshold suspend targetPort template
-    terminationGracePeriodSeconds timeoutSeconds tls tolerations topologySpreadConstraints type uid updateStrategy
-    user users value valueFrom values verbs versions volumeClaimTemplates volumeMode volumeMounts volumeName volumes
-    webhooks tls.crt tls.key .dockercfg .dockerconfigjson ssh-privatekey username password
+    storage storageClassName storedVersions strategy stringData subPath subjects successThreshold suspend targetPort
+    template terminationGracePeriodSeconds timeoutSeconds tls tolerations topologySpreadConstraints type uid
+    updateStrategy user users value valueFrom values verbs versions volumeClaimTemplates volumeMode volumeMounts
+    volumeName volumes webhooks tls.crt tls.key .dockercfg .dockerconfigjson ssh-privatekey username password
     kubernetes.io/service-account.name action eventTime note reason regarding related reportingController
     reportingInstance series
     """.split()  # noqa: SIM905 - two hundred quotes fewer

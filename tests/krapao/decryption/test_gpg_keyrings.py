@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+from pgp_keys import encrypted_for_pgp, gpg_home_in_memory, made_pgp_key, run_gpg
 
 import jiemi
 from jiemi.core.documents import Format
@@ -57,53 +57,17 @@ async def test_a_usable_key_beside_one_under_a_passphrase_opens_the_file(decrypt
     await decrypter.decrypt(FILE, Format.YAML, (key("pgp-passphrase-key.asc"), key("pgp-test-key.asc")))
 
 
-def _gpg(home: Path, *arguments: str) -> str:
-    base = ["gpg", "--homedir", str(home), "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase"]
-    done = subprocess.run([*base, *arguments], check=True, capture_output=True, text=True)
-    return done.stdout
-
-
 @pytest.fixture
 def gpg_home() -> Iterator[Path]:
     """A home in which test keys are made."""
-    with tempfile.TemporaryDirectory(prefix="gpg-", dir="/dev/shm") as name:
-        (Path(name) / "gpg-agent.conf").write_text("s2k-count 65536\n")  # or each key takes seconds
-        yield Path(name)
-        subprocess.run(["gpgconf", "--homedir", name, "--kill", "all"], check=True)
-
-
-def _made(home: Path, name: str, *, passphrase: str = "", expires: str = "never") -> tuple[str, str]:
-    """A new key: its fingerprint and its private part."""
-    _gpg(home, passphrase, "--quick-gen-key", f"{name} <{name}@jiemi.invalid>", "ed25519", "default", expires)
-    fingerprint = next(
-        line.split(":")[9]
-        for line in _gpg(home, "", "--with-colons", "--list-keys", name).splitlines()
-        if line.startswith("fpr")
-    )
-    _gpg(home, passphrase, "--quick-add-key", fingerprint, "cv25519", "encr", expires)
-    return fingerprint, _gpg(home, passphrase, "--armor", "--export-secret-keys", fingerprint)
-
-
-def _encrypted(sops: Path, home: Path, fingerprint: str) -> bytes:
-    run = [str(sops), "encrypt", "--input-type", "yaml", "--output-type", "yaml", "--filename-override", "x.yaml"]
-    environment = {
-        "GNUPGHOME": str(home),
-        "HOME": str(home),
-        "PATH": "/usr/bin:/bin",
-        "SOPS_DISABLE_VERSION_CHECK": "1",
-    }
-    done = subprocess.run(
-        [*run, "--pgp", fingerprint], input=b"a: canary-value\n", env=environment, capture_output=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    yield from gpg_home_in_memory()
 
 
 async def test_a_passphrase_opens_its_key_and_another_is_told_as_such(
     decrypter: SopsDecrypter, sops_path: Path, gpg_home: Path
 ) -> None:
-    fingerprint, private = _made(gpg_home, "locked", passphrase="correct horse")
-    data = _encrypted(sops_path, gpg_home, fingerprint)
+    fingerprint, private = made_pgp_key(gpg_home, "locked", passphrase="correct horse")
+    data = encrypted_for_pgp(sops_path, gpg_home, fingerprint)
     right = PgpKey(SensitiveText(private), SensitiveText("correct horse\n"))
     for _ in range(2):
         assert b"canary-value" in (await decrypter.decrypt(data, Format.YAML, (right,))).plain.reveal()
@@ -120,15 +84,17 @@ async def test_a_passphrase_opens_its_key_and_another_is_told_as_such(
 async def test_several_keys_in_one_value_open_what_is_for_any_of_them_and_the_first_expiry_is_told(
     decrypter: SopsDecrypter, sops_path: Path, gpg_home: Path
 ) -> None:
-    one, first = _made(gpg_home, "one")
-    two, second = _made(gpg_home, "two", expires="20d")
+    one, first = made_pgp_key(gpg_home, "one")
+    two, second = made_pgp_key(gpg_home, "two", expires="20d")
     key = PgpKey(SensitiveText(f"{first}\n\n{second}"))
     for fingerprint in (one, two):
-        found = await decrypter.decrypt(_encrypted(sops_path, gpg_home, fingerprint), Format.YAML, (key,))
+        found = await decrypter.decrypt(encrypted_for_pgp(sops_path, gpg_home, fingerprint), Format.YAML, (key,))
         assert b"canary-value" in found.plain.reveal()
         assert found.key_expires_at is not None
         assert 19.5 < (found.key_expires_at - time.time()) / 86_400 < 20.5
-    alone = await decrypter.decrypt(_encrypted(sops_path, gpg_home, one), Format.YAML, (PgpKey(SensitiveText(first)),))
+    alone = await decrypter.decrypt(
+        encrypted_for_pgp(sops_path, gpg_home, one), Format.YAML, (PgpKey(SensitiveText(first)),)
+    )
     assert alone.key_expires_at is None
 
 
@@ -138,11 +104,11 @@ async def test_several_keys_in_one_value_open_what_is_for_any_of_them_and_the_fi
 async def test_public_blocks_beside_the_private_key_are_no_hindrance(
     decrypter: SopsDecrypter, sops_path: Path, gpg_home: Path, form: str
 ) -> None:
-    fingerprint, private = _made(gpg_home, "one")
-    other, _ = _made(gpg_home, "other")
-    public = _gpg(gpg_home, "", "--armor", "--export", fingerprint)
-    text = form.format(public=public, private=private, other=_gpg(gpg_home, "", "--armor", "--export", other))
-    data = _encrypted(sops_path, gpg_home, fingerprint)
+    fingerprint, private = made_pgp_key(gpg_home, "one")
+    other, _ = made_pgp_key(gpg_home, "other")
+    public = run_gpg(gpg_home, "", "--armor", "--export", fingerprint)
+    text = form.format(public=public, private=private, other=run_gpg(gpg_home, "", "--armor", "--export", other))
+    data = encrypted_for_pgp(sops_path, gpg_home, fingerprint)
     found = await decrypter.decrypt(data, Format.YAML, (PgpKey(SensitiveText(text)),))
     assert b"canary-value" in found.plain.reveal()
     with pytest.raises(JiemiError, match=r"KeyInvalid: spec\.provider\.pgp\.privateKey is a public key"):
@@ -170,10 +136,10 @@ def test_whether_a_key_can_be_used_is_read_from_the_agents_files(
     for number, content in enumerate(files):
         (folder / f"{number}.key").write_bytes(content)
     if says is None:
-        gpg._require_usable(tmp_path, has_passphrase=False)
+        gpg._require_usable(folder.iterdir(), "the key", has_passphrase=False)
         return
-    with pytest.raises(JiemiError, match=says) as caught:
-        gpg._require_usable(tmp_path, has_passphrase=False)
+    with pytest.raises(JiemiError, match=f"the key .*{says}") as caught:
+        gpg._require_usable(folder.iterdir(), "the key", has_passphrase=False)
     assert caught.value.failure.reason == "KeyInvalid"
 
 

@@ -130,7 +130,7 @@ async def test_a_value_of_a_secret_that_is_a_sops_file_is_decrypted_in_its_place
 
 
 async def test_block_text_of_a_yaml_file_as_people_write_it_is_decrypted(krapao: Krapao, encrypt, age_pair) -> None:
-    nested = encrypt(f"# why\na: {CANARY}\nb:\n  - c\n", "--age", age_pair.public).decode()
+    nested = encrypt(f"# why\na: {CANARY}\nb:\n    - c\n", "--age", age_pair.public).decode()
     block = "".join(f"    {line}\n" for line in nested.splitlines())
     folded = "\n".join(b64(nested.encode())[at : at + 76] for at in range(0, len(b64(nested.encode())), 76))
     text = (
@@ -138,8 +138,8 @@ async def test_block_text_of_a_yaml_file_as_people_write_it_is_decrypted(krapao:
         "data:\n  folded.yaml: |\n" + "".join(f"    {line}\n" for line in folded.splitlines())
     )
     found = await krapao.document(text.encode())
-    assert found["stringData"]["app.yaml"] == f"# why\na: {CANARY}\nb:\n  - c\n"
-    assert base64.b64decode(found["data"]["folded.yaml"]).decode() == f"# why\na: {CANARY}\nb:\n  - c\n"
+    assert found["stringData"]["app.yaml"] == f"# why\na: {CANARY}\nb:\n    - c\n"
+    assert base64.b64decode(found["data"]["folded.yaml"]).decode() == f"# why\na: {CANARY}\nb:\n    - c\n"
 
 
 async def test_values_in_lists_and_several_documents_are_decrypted_each(krapao: Krapao, encrypt, age_pair) -> None:

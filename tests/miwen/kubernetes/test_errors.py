@@ -23,6 +23,11 @@ ACT = Act("applying Secret team/made", "Secret team/made", SECRETS, "team", None
     [
         (Refusal(400, "BadRequest", message=CANARY), "ApplyRejected", "names no field"),
         (
+            Refusal(400, "BadRequest", message='admission webhook "a.example" does not support dry run'),
+            "AdmissionDenied",
+            "webhook a.example takes no dry runs",
+        ),
+        (
             Refusal(403, "Forbidden", message=f'x is forbidden: User "{CANARY}" cannot patch resource "x"'),
             "ApplyForbidden",
             "Grant",

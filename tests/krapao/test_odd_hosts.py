@@ -1,0 +1,415 @@
+"""How hosts, and what is between them and Krapao, really answer: over connections, in front of a real git server."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import urllib3
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jiemi.core.errors import REASONS, JiemiError, Kind
+from jiemi.core.sensitive import SensitiveText
+from jiemi.demo.git_server import GitServer
+from jiemi.krapao.git import Clones
+from jiemi.krapao.git_port import Ref
+from jiemi.krapao.host_words import leads_to_login, safe_words
+from jiemi.krapao.settings import KrapaoSettings
+from jiemi.krapao.urls import parse_url
+from jiemi.rpc.contract import GitCredentials
+
+NOBODY = GitCredentials()
+TOKEN = "glpat-5f1e9c"
+SOMEBODY = GitCredentials(username=SensitiveText("robot"), token=SensitiveText(TOKEN))
+
+
+@attrs.frozen
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+Change = Callable[[str, Answer], Answer]
+
+
+@contextlib.contextmanager
+def between(git_server: GitServer, change: Change) -> Iterator[str]:
+    """A reverse proxy in front of the git server that changes its answers; gives its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0)) if self.command == "POST" else None
+            if "chunked" in self.headers.get("Transfer-Encoding", ""):
+                body = b"".join(iter(self._chunk, b""))
+            passed = {
+                name: value
+                for name, value in self.headers.items()
+                if name.lower() not in {"host", "content-length", "transfer-encoding", "connection"}
+            }
+            true = pool.request(self.command, git_server.url + self.path, headers=passed, body=body, redirect=False)
+            kind = {"Content-Type": true.headers.get("Content-Type", "")}
+            answer = change(self.path, Answer(true.status, kind, true.data))
+            self.send_response(answer.status)
+            for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                self.wfile.write(answer.body)
+
+        do_POST = do_GET  # noqa: N815 - http.server's naming
+
+        def _chunk(self) -> bytes:
+            data = self.rfile.read(int(self.rfile.readline(), 16))
+            self.rfile.readline()
+            return data
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with urllib3.PoolManager() as pool, ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def repository(git_server: GitServer) -> Path:
+    git_server.create("r.git")
+    return git_server.root / "r.git"
+
+
+async def refused(
+    git_server: GitServer, settings: KrapaoSettings, change: Change, credentials: GitCredentials = NOBODY
+) -> JiemiError:
+    with between(git_server, change) as address:
+        async with Clones(settings).open(parse_url(f"{address}/r.git"), credentials) as store:
+            with pytest.raises(JiemiError) as caught:
+                await store.fetch(await store.advertised(Ref()))
+    return caught.value
+
+
+# --- compressed though nobody asked
+
+
+def _split(data: bytes) -> bytes:
+    """Two members of gzip, as a proxy makes that compresses each piece."""
+    return gzip.compress(data[: len(data) // 2]) + gzip.compress(data[len(data) // 2 :])
+
+
+@pytest.mark.parametrize(
+    ("encoding", "encode"),
+    [
+        ("gzip", gzip.compress),
+        ("x-gzip", gzip.compress),
+        ("GZIP", _split),
+        ("deflate", zlib.compress),
+        ("identity", bytes),
+    ],
+)
+async def test_refs_and_packs_that_come_compressed_are_read(
+    git_server: GitServer,
+    repository: Path,
+    work,  # type: ignore[no-untyped-def]
+    settings: KrapaoSettings,
+    encoding: str,
+    encode: Callable[[bytes], bytes],
+) -> None:
+    content = os.urandom(200_000)
+    seen: set[str] = set()
+
+    def change(path: str, answer: Answer) -> Answer:
+        seen.add(path.partition("?")[0])
+        return Answer(answer.status, {**answer.headers, "Content-Encoding": encoding}, encode(answer.body))
+
+    with between(git_server, change) as address:
+        async with Clones(settings).open(parse_url(f"{address}/r.git"), NOBODY) as store:
+            for data in (content, content[::-1]):
+                revision = work.commit({"x": data})
+                work.push(repository)
+                found = await store.advertised(Ref())
+                await store.fetch(found)
+                assert await store.read(revision, "x", max_bytes=300_000) == data
+    assert seen == {"/r.git/info/refs", "/r.git/git-upload-pack"}
+
+
+def _bomb(body: bytes) -> bytes:
+    """A pack of 50 MB of zeros, in packets of the side band as git reads them."""
+    return gzip.compress(body.removesuffix(b"0000") + (b"ffff\1" + b"\0" * 0xFFFA) * 800 + b"0000")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "encode", "reason", "words"),
+    [
+        ("br", bytes, "GitProtocolError", "in a content encoding br, though none was asked for"),
+        ("zstd", bytes, "GitProtocolError", "in a content encoding zstd"),
+        (f"x{TOKEN}", bytes, "GitProtocolError", "in a content encoding that Krapao does not know"),
+        ("gzip", bytes, "GitProtocolError", "sent a damaged answer (gzip)"),
+        ("gzip", lambda body: gzip.compress(body)[: len(body) // 2], "GitProtocolError", "in the middle (gzip)"),
+        ("gzip", _bomb, "LimitExceeded", "larger than Krapao's limit"),
+    ],
+)
+async def test_what_can_not_be_decompressed_has_a_typed_reason_and_a_bomb_ends_at_the_limit(
+    git_server: GitServer,
+    repository: Path,
+    work,  # type: ignore[no-untyped-def]
+    settings: KrapaoSettings,
+    encoding: str,
+    encode: Callable[[bytes], bytes],
+    reason: str,
+    words: str,
+) -> None:
+    work.commit({"x": "one"})
+    work.push(repository)
+    small = attrs.evolve(settings, max_refs_bytes=1_000_000, max_pack_bytes=1_000_000)
+
+    def change(path: str, answer: Answer) -> Answer:
+        if encoding == "gzip" and b"packfile" not in answer.body:
+            return answer
+        return Answer(answer.status, {**answer.headers, "Content-Encoding": encoding}, encode(answer.body))
+
+    error = await refused(git_server, small, change)
+    assert (error.failure.reason, words in error.failure.message) == (reason, True), str(error)
+    assert TOKEN not in str(error)
+
+
+# --- what a host says
+
+
+def _packet(payload: bytes) -> bytes:
+    return b"%04x" % (len(payload) + 4) + payload
+
+
+def _says(payload: bytes, where: str = "git-upload-pack", before: bytes = b"") -> Change:
+    def change(path: str, answer: Answer) -> Answer:
+        return Answer(200, answer.headers, before + _packet(payload) + b"0000") if where in path else answer
+
+    return change
+
+
+OVERLOAD = b"GitLab is currently unable to handle this request due to load."
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (_says(b"ERR " + OVERLOAD), OVERLOAD.decode()),
+        (
+            _says(b"ERR " + OVERLOAD + b"\n", "info/refs", _packet(b"# service=git-upload-pack\n") + b"0000"),
+            "due to load",
+        ),
+        (_says(b"ERR upload-pack: disabled for maintenance\r\n\x1b[31m"), "upload-pack: disabled for maintenance [31m"),
+        (_says(f"ERR no more than 5 sessions for robot:{TOKEN}".encode()), "no more than 5 sessions for …:…"),
+        (_says(b"ERR slow down, Basic cm9ib3Q6Z2xwYXQtNWYxZTljCg=="), "slow down, Basic …"),
+        (_says(b"ERR see https://robot:pw@git.example/help"), "see https://…@git.example/help"),
+    ],
+)
+async def test_an_error_packet_is_tried_again_and_told_in_the_hosts_words_made_safe(
+    git_server: GitServer,
+    repository: Path,
+    work,  # type: ignore[no-untyped-def]
+    settings: KrapaoSettings,
+    change: Change,
+    said: str,
+) -> None:
+    work.commit({"x": "one"})
+    work.push(repository)
+    error = await refused(git_server, settings, change, SOMEBODY)
+    assert error.failure.reason == "GitProtocolError"
+    assert REASONS["GitProtocolError"].kind is Kind.TRANSIENT
+    assert f'refuses for the moment; it says: "{said}' in error.failure.message or said in error.failure.message
+    assert TOKEN not in str(error)
+    assert "cm9ib3Q6" not in str(error)
+    assert ":pw@" not in str(error)
+
+
+async def test_an_error_in_the_midst_of_a_pack_is_told_in_the_hosts_words(
+    git_server: GitServer,
+    repository: Path,
+    work,  # type: ignore[no-untyped-def]
+    settings: KrapaoSettings,
+) -> None:
+    work.commit({"x": "one"})
+    work.push(repository)
+
+    def change(path: str, answer: Answer) -> Answer:
+        if b"packfile" not in answer.body:
+            return answer
+        return Answer(
+            200, answer.headers, _packet(b"packfile\n") + _packet(b"\3pack-objects died of signal 9") + b"0000"
+        )
+
+    error = await refused(git_server, settings, change)
+    assert error.failure.reason == "GitProtocolError"
+    assert 'it says: "pack-objects died of signal 9"' in error.failure.message
+
+
+async def test_an_error_packet_of_a_repository_that_is_not_there_says_so_with_the_hosts_words(
+    git_server: GitServer,
+    repository: Path,
+    work,  # type: ignore[no-untyped-def]
+    settings: KrapaoSettings,
+) -> None:
+    work.commit({"x": "one"})
+    work.push(repository)
+    error = await refused(git_server, settings, _says(b"ERR Repository not found. Has it moved?"))
+    assert error.failure.reason == "RepositoryNotFound"
+    assert error.failure.message.endswith('it says: "Repository not found. Has it moved?"')
+
+
+@given(st.binary(max_size=600), st.text(min_size=4, max_size=40))
+def test_no_words_of_a_host_hold_what_it_was_asked_with_or_break_a_line(said: bytes, token: str) -> None:
+    for line in (said, said + token.encode("utf-8", "surrogatepass"), token.encode("utf-8", "surrogatepass") + said):
+        shown = safe_words(b"ERR " + line, [token])
+        assert shown.isprintable()
+        assert len(shown) <= 200
+        if token.strip() and "…" not in token:
+            assert token not in shown
+
+
+# --- login pages
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "/user/login?redirect_to=%2fr.git",  # Gitea with REQUIRE_SIGNIN_VIEW
+        "/users/sign_in",  # GitLab
+        "/login?return_to=%2Fr.git",  # GitHub Enterprise in private mode
+        "https://spsprodcus1.vssps.visualstudio.com/_signin?realm=dev.azure.com&reply_to=x",  # Azure DevOps
+        "https://login.microsoftonline.com/common/oauth2/authorize?client_id=x",
+        "https://team.cloudflareaccess.com/cdn-cgi/access/login/git.example",
+        "https://sso.example/realms/main/protocol/openid-connect/auth",
+        "/oauth2/start?rd=%2Fr.git",  # oauth2-proxy
+        "/plugins/servlet/saml2/auth",  # Bitbucket Data Center
+    ],
+)
+@pytest.mark.parametrize("credentials", [NOBODY, SOMEBODY])
+async def test_a_redirect_to_a_login_page_is_told_as_a_matter_of_credentials(
+    git_server: GitServer, repository: Path, settings: KrapaoSettings, location: str, credentials: GitCredentials
+) -> None:
+    error = await refused(
+        git_server, settings, lambda path, answer: Answer(302, {"Location": location}, b""), credentials
+    )
+    assert error.failure.reason == "RepositoryAccessDenied"
+    wanted = "gives none" if credentials is NOBODY else "credentials refused"
+    assert "redirects to a page to log in: " in error.failure.message
+    assert wanted in error.failure.message
+    assert "example" not in error.failure.message  # where it leads to is the host's own affair
+
+
+async def test_a_session_that_ends_amid_the_talk_is_a_matter_of_credentials(
+    git_server: GitServer,
+    repository: Path,
+    work,  # type: ignore[no-untyped-def]
+    settings: KrapaoSettings,
+) -> None:
+    work.commit({"x": "one"})
+    work.push(repository)
+
+    def change(path: str, answer: Answer) -> Answer:
+        return answer if "info/refs" in path else Answer(302, {"Location": "/users/sign_in"}, b"")
+
+    error = await refused(git_server, settings, change, SOMEBODY)
+    assert error.failure.reason == "RepositoryAccessDenied"
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "https://git.example/team/login/info/refs?service=git-upload-pack",
+        "/team/login-service.git/info/refs",
+        "/team/sso.git/info/refs?service=git-upload-pack",
+        "/team/blog/index.html",
+        "/catalogin/x",
+        "https://[bad",
+    ],
+)
+def test_a_repository_whose_name_is_login_is_no_login_page(location: str) -> None:
+    assert not leads_to_login(location)
+
+
+# --- what the big hosts say
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body", "reason", "words"),
+    [
+        # Azure DevOps shows its page to sign in where a token is not one of its own.
+        (
+            203,
+            {"Content-Type": "text/html"},
+            b"<html>Sign In",
+            "RepositoryAccessDenied",
+            "answered 203, a page to log in",
+        ),
+        # GitHub's limits come as 403 and as 429.
+        (403, {"Retry-After": "60"}, b"", "GitProtocolError", "answered 403: it takes no more requests for the moment"),
+        (403, {"X-RateLimit-Remaining": "0"}, b"", "GitProtocolError", "takes no more requests"),
+        (429, {}, b"", "GitProtocolError", "answered 429: it takes no more requests for the moment"),
+        (
+            403,
+            {},
+            b"remote: The 'team' organization has enabled or enforced SAML SSO.",
+            "RepositoryAccessDenied",
+            "; authorize the token for the organization's single sign-on",
+        ),
+        (
+            401,
+            {},
+            b"Support for password authentication was removed on August 13, 2021.",
+            "RepositoryAccessDenied",
+            "; it takes an access token, and no password",
+        ),
+        (
+            401,
+            {"Content-Encoding": "gzip"},
+            gzip.compress(b"HTTP Basic: Access denied. Use a token with 'read_repository' or 'write_repository' scope"),
+            "RepositoryAccessDenied",
+            "; it wants an access token with the scope read_repository",
+        ),
+        (403, {}, b"the organization has an IP allow list enabled", "RepositoryAccessDenied", "IP allow list lacks"),
+        (404, {}, b"Repository not found.", "RepositoryNotFound", "(or not for these credentials)"),
+        (403, {}, TOKEN.encode() * 1000, "RepositoryAccessDenied", "credentials refused"),
+    ],
+)
+async def test_what_the_big_hosts_answer_is_told_with_its_mend(
+    git_server: GitServer,
+    repository: Path,
+    settings: KrapaoSettings,
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    reason: str,
+    words: str,
+) -> None:
+    error = await refused(git_server, settings, lambda path, answer: Answer(status, headers, body), SOMEBODY)
+    assert error.failure.reason == reason, str(error)
+    assert words in error.failure.message
+    assert TOKEN not in str(error)
+
+
+async def test_a_refusal_whose_body_never_comes_is_told_all_the_same(
+    git_server: GitServer, repository: Path, settings: KrapaoSettings
+) -> None:
+    quick = attrs.evolve(settings, connect_timeout_seconds=0.3)
+    error = await refused(
+        git_server, quick, lambda path, answer: Answer(403, {"Content-Length": "100000"}, b"saml"), SOMEBODY
+    )
+    assert error.failure.reason == "RepositoryAccessDenied"
