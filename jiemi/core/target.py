@@ -55,8 +55,8 @@ def require_form(target: TargetSpec | None, path: str, format: FormatOfFile) -> 
         )
     raise JiemiError(
         "UnknownFormat",
-        f"{path} ends in none of .yaml, .yml and .json, so its name does not tell that it holds Kubernetes objects: "
-        f"state yaml or json in {FORMAT_FIELD} if it does, or give spec.target to make a Secret or ConfigMap of it",
+        f"{path} ends in none of .yaml, .yml and .json, so its name does not tell that it holds Kubernetes objects",
+        f"State yaml or json in {FORMAT_FIELD} if it does, or give spec.target to make a Secret or ConfigMap of it.",
     )
 
 
