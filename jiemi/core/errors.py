@@ -22,7 +22,7 @@ import attrs
 MESSAGE_LIMIT_CHARACTERS = 1_000
 """A message is for a status field and a log line; what is longer is cut, so that a remote end can't fill either."""
 
-REMEDY_LIMIT_CHARACTERS = 400
+REMEDY_LIMIT_CHARACTERS = 500
 
 TEXT_LIMIT_CHARACTERS = 960
 """Message and remedy together, so that an Event's note of 1,024 bytes has room for the whole of it."""

@@ -68,8 +68,8 @@ def with_exclusion(path: str, failure: Failure) -> Failure:
     what, pattern = _pattern(path)
     if len(pattern) > _MAX_PATTERN_CHARACTERS:
         return failure
-    text = f'{failure.message}. If it is {what}, put "{pattern}" into spec.source.exclude'
-    return attrs.evolve(failure, message=text)
+    remedy = f'{failure.remedy} If it is {what}, put "{pattern}" into spec.source.exclude.'
+    return attrs.evolve(failure, own_remedy=remedy)
 
 
 def _pattern(path: str) -> tuple[str, str]:

@@ -80,7 +80,7 @@ def test_a_file_whose_name_tells_nothing_needs_a_target_or_its_format_stated(pat
     with pytest.raises(JiemiError) as caught:
         require_form(None, path, by_name(path))
     assert f"UnknownFormat: {path} ends in none of .yaml, .yml and .json" in str(caught.value)
-    assert "state yaml or json in spec.source.format if it does, or give spec.target" in str(caught.value)
+    assert "State yaml or json in spec.source.format if it does, or give spec.target" in str(caught.value)
 
 
 @pytest.mark.parametrize("format", [Format.DOTENV, Format.INI, Format.BINARY])

@@ -87,8 +87,9 @@ def test_the_line_for_exclude_leaves_that_file_out_and_no_manifest_beside_it(
     path: str, pattern: str, beside: str
 ) -> None:
     failure = with_exclusion(path, Failure("NotAKubernetesObject", f"document 1 of {path} has no kind"))
-    assert failure.message.startswith(f"document 1 of {path} has no kind. If it is ")
-    assert failure.message.endswith(f'put "{pattern}" into spec.source.exclude')
+    assert failure.text.startswith(f"document 1 of {path} has no kind. ")
+    assert " If it is " in failure.own_remedy
+    assert failure.text.endswith(f'put "{pattern}" into spec.source.exclude.')
     assert is_excluded(path, [pattern])
     assert not is_excluded(beside, [pattern])
 

@@ -299,7 +299,7 @@ async def test_an_unknown_another_or_a_revoked_host_key_is_refused_with_its_fing
 async def test_what_the_host_or_the_key_refuses_is_told(ssh: tuple[str, SshServer], settings: KrapaoSettings) -> None:
     where, _ = ssh
     url = f"ssh://{where}/r.git"
-    assert "needs a private key" in await fails("RepositoryAccessDenied", settings, url)
+    assert "credentials.ssh gives no private key" in await fails("RepositoryAccessDenied", settings, url)
     encrypted = ed25519.Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, OPENSSH, serialization.BestAvailableEncryption(b"p")
     )

@@ -131,7 +131,7 @@ async def test_a_dear_file_is_wanted_whole_refused_or_given_to_sops_as_a_cheap_o
     lost = await failure(lab.plain(DEAR + b"- " + SEALED))
     assert lost.failure.reason == "NotEncrypted"
     bad = await failure(lab.plain(DEAR + b"]"))
-    assert str(bad) == "UnknownFormat: document 1, line 9001: it is not YAML"
+    assert bad.failure.message == "document 1, line 9001: it is not YAML"
     assert len(lab.pids) == 4
     lab.require_nothing_left()
 

@@ -158,7 +158,7 @@ def test_a_path_that_is_given_is_read_as_a_single_file_is(store: Store) -> None:
     }
     for path, expected in (
         ("gone", "FileNotFound: gone: not in revision cccccccccccc"),
-        ("link/x", "FileNotFound: link/x: not in revision cccccccccccc: a folder in it is none there"),
+        ("link/x", "FileNotFound: link/x: not in revision cccccccccccc: link is no folder there"),
         ("twice.yaml/x", "FileNotFound: twice.yaml/x: not in revision"),
         ("folder", "NotAFile: folder: a directory"),
         ("link", "NotAFile: link: a symbolic link"),
@@ -312,7 +312,7 @@ def test_too_many_files_are_refused(store: Store) -> None:
     root = store.nested({str(n): "x" for n in range(11)})
     assert len(found(store, root, "*", max_files=11)) == 11
     message, _ = refused(store, root, "*", max_files=10)
-    assert message == "more than 10 files match"
+    assert "more than 10 files match" in message
 
 
 def test_a_search_asks_often_whether_it_was_cancelled(store: Store) -> None:

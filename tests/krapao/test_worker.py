@@ -332,15 +332,16 @@ async def test_what_is_wrong_with_files_is_told_with_its_field(
 ) -> None:
     async with krapao.open(Source(URL), NOBODY) as repository:
         for reason, told in (
-            ("FileNotFound", "spec.source.fileToDecrypt: x"),
-            ("NotAFile", "spec.source.fileToDecrypt: x"),
+            # Which field names the path, Miwen knows.
+            ("FileNotFound", "x"),
+            ("NotAFile", "x"),
             ("LimitExceeded", "spec.source.files: x"),
             ("Timeout", "x"),
         ):
             git.files_failure = JiemiError(reason, "x")
             with pytest.raises(JiemiError) as caught:
                 await repository.files(FilesRequest(revision(1), ("x",)))
-            assert (caught.value.failure.reason, caught.value.failure.text) == (reason, told)
+            assert (caught.value.failure.reason, caught.value.failure.message) == (reason, told)
 
 
 async def test_what_was_found_is_logged_by_its_number_only(
@@ -422,7 +423,7 @@ async def test_a_pinned_commit_that_the_host_does_not_give_is_told_so_and_anothe
             ):
                 with pytest.raises(JiemiError) as caught:
                     await call()
-                assert (caught.value.failure.reason, caught.value.failure.text) == ("RefNotFound", told)
+                assert (caught.value.failure.reason, caught.value.failure.message) == ("RefNotFound", told)
             with pytest.raises(JiemiError) as caught:
                 await branch.files(FilesRequest(revision(1), ("x",)))
             assert caught.value.failure.reason == failed
@@ -516,7 +517,7 @@ async def test_what_is_missing_is_named_by_its_field(
 ) -> None:
     async with krapao.open(Source(URL), NOBODY) as repository:
         for request, field in (
-            (RenderRequest(revision(1), "gone.yaml"), "spec.source.fileToDecrypt: gone.yaml"),
+            (RenderRequest(revision(1), "gone.yaml"), "FileNotFound: gone.yaml"),
             (RenderRequest(revision(1), "a.yaml", "gone.yaml"), "spec.source.sopsPath"),
         ):
             with pytest.raises(JiemiError, match=field):

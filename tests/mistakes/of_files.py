@@ -125,9 +125,10 @@ ENCRYPTED = (
         "block-lost",
         "The `sops` block was lost in a merge.",
         "NotEncrypted",
-        "{app}/secret.enc.yaml: it has encrypted values but no SOPS metadata. Restore the `sops` block from the "
-        "last good commit, or encrypt the values again; if the ciphertext itself is meant, set "
-        "metadata.annotations.jiemi.cr/ciphertext: keep.",
+        "{app}/secret.enc.yaml: it has encrypted values but no SOPS metadata. Restore the `sops` block from "
+        "the last good commit, or encrypt the values again; if the ciphertext itself is meant, set "
+        'metadata.annotations.jiemi.cr/ciphertext: keep. If it is no manifest, put "{app}/secret.enc.yaml" '
+        "into spec.source.exclude.",
         _block_lost,
     ),
     Mistake(
@@ -175,8 +176,8 @@ ENCRYPTED = (
         "other-ending",
         "The file was renamed after it was encrypted.",
         "UnknownFormat",
-        "{app}/values.yaml.enc: the file's name tells no format, so it counts as bytes, but sops has encrypted "
-        "it as yaml. Name the file .yaml or .yml, or encrypt it again under the name that it has.",
+        "{app}/values.yaml.enc: nothing tells the file's format, so it counts as bytes, but sops has "
+        "encrypted it as yaml. State yaml in spec.source.format, or give the file the ending .yaml or .yml.",
         _other_ending,
     ),
 )
@@ -188,15 +189,16 @@ FORMS = (
         "UnknownFormat",
         "{app}/SECRET.YAML ends in .YAML: sops and Jiemi know formats by endings in lower case only, so it "
         "counts as bytes, which hold no Kubernetes objects. Rename it to .yaml and encrypt it again, or give "
-        "spec.target.",
+        "spec.target; or state in spec.source.format with which --input-type it was encrypted.",
         _capitals,
     ),
     Mistake(
         "dotenv-no-target",
         "A .env without `target`.",
         "UnknownFormat",
-        "{app}/app.env ends in none of .yaml, .yml and .json, so it holds no Kubernetes objects. Set spec.target "
-        "to make a Secret or ConfigMap of it; a file of objects is named .yaml, .yml or .json.",
+        "{app}/app.env ends in none of .yaml, .yml and .json, so its name does not tell that it holds "
+        "Kubernetes objects. State yaml or json in spec.source.format if it does, or give spec.target to "
+        "make a Secret or ConfigMap of it.",
         _dotenv_without_target,
     ),
     Mistake(
@@ -244,15 +246,16 @@ FORMS = (
         "plain-tab",
         "A tab in a plain manifest.",
         "UnknownFormat",
-        "{app}/a.yaml: document 1, line 6: a tab in its indentation. Indent it by spaces: YAML allows no tabs there.",
+        "{app}/a.yaml: document 1, line 6: a tab in its indentation. Indent it by spaces: YAML allows no "
+        'tabs there. If it is no manifest, put "{app}/a.yaml" into spec.source.exclude.',
         _plain("a.yaml", _SECRET.replace("  greeting", "\tgreeting")),
     ),
     Mistake(
         "plain-twice",
         "A key twice in a plain manifest.",
         "UnknownFormat",
-        "{app}/a.yaml: document 1, line 7: the same key twice in one mapping. Take one of the two out; kubectl "
-        "would take the last.",
+        "{app}/a.yaml: document 1, line 7: the same key twice in one mapping. Take one of the two out; "
+        'kubectl would take the last. If it is no manifest, put "{app}/a.yaml" into spec.source.exclude.',
         _plain("a.yaml", _SECRET + "kind: Secret\n"),
     ),
     Mistake(
@@ -260,15 +263,16 @@ FORMS = (
         "A .env with a line that is none.",
         "UnknownFormat",
         "{app}/a.env: line 2 of the file is neither NAME=VALUE nor a comment. Write a value of several lines "
-        "with \\n for each line break, and a comment with # before it.",
+        'with \\n for each line break, and a comment with # before it. If it is no manifest, put "*.env" into '
+        "spec.source.exclude.",
         _odd_line,
     ),
     Mistake(
         "plain-conflict",
         "A conflict of git's in a plain manifest.",
         "UnknownFormat",
-        "{app}/a.yaml: document 1, line 2: a conflict of git's is left in it. Resolve the conflict, and commit "
-        "the file.",
+        "{app}/a.yaml: document 1, line 2: a conflict of git's is left in it. Resolve the conflict, and "
+        'commit the file. If it is no manifest, put "{app}/a.yaml" into spec.source.exclude.',
         _plain("a.yaml", _SECRET.replace("kind", "<<<<<<< HEAD\nkind")),
     ),
 )

@@ -26,7 +26,7 @@ async def test_a_file_of_objects_with_any_name_is_applied_where_its_format_is_st
     world.add(source=source(path))
     async with miwen(world):
         assert world.reason() == "UnknownFormat"
-        assert "state yaml or json in spec.source.format" in world.current()["error_message"]
+        assert "State yaml or json in spec.source.format" in world.current()["error_message"]
         world.add(source=source(path, format="yaml"))
         await trio.sleep(INTERVAL + 1)
         assert world.reason() == "Synced"

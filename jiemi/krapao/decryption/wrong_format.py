@@ -49,7 +49,7 @@ def not_the_format(data: bytes, format: Format) -> JiemiError:
         )
     return JiemiError(
         "UnknownFormat",
-        f"the encrypted file is not {format.value}, which its name or spec.source.format tells",
+        f"the encrypted file can't be read as {format.value}",
         "Restore it from the last good commit, and change it with `sops edit FILE` only.",
     )
 

@@ -67,7 +67,7 @@ async def test_without_the_operators_plugins_it_is_refused_and_none_is_run(
 ) -> None:
     decrypter = SopsDecrypter(nursery, real)
     with pytest.raises(
-        JiemiError, match=r"KeyInvalid: provider\.age\.privateKey, line 1: an age plugin's identity, and"
+        JiemiError, match=r"KeyInvalid: spec\.provider\.age\.privateKey, line 1: an age plugin's identity, and"
     ):
         await decrypter.decrypt(data, Format.YAML, (AgeKey(SensitiveText(IDENTITY)),))
 

@@ -345,7 +345,7 @@ def test_vaults_token_is_the_one_that_was_given_for_the_server_and_not_the_pods(
     ],
 )
 def test_krapaos_identity_never_goes_to_a_server_of_the_decryptors(key: CloudKey) -> None:
-    with pytest.raises(JiemiError, match="needs credentials of the Decryptor's own") as caught:
+    with pytest.raises(JiemiError, match="stands without credentials of the Decryptor's own") as caught:
         made(key, ALL)
     assert caught.value.failure.reason == "KeyInvalid"
     assert_says_nothing(caught.value)

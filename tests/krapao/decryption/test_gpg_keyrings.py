@@ -42,7 +42,7 @@ def key(name: str) -> PgpKey:
 
 
 async def test_a_key_under_a_passphrase_is_told_as_such(decrypter: SopsDecrypter) -> None:
-    with pytest.raises(JiemiError, match=r"KeyInvalid: provider\.pgp\.privateKey is protected by a passphrase"):
+    with pytest.raises(JiemiError, match=r"KeyInvalid: spec\.provider\.pgp\.privateKey is protected by a passphrase"):
         await decrypter.decrypt(FILE, Format.YAML, (key("pgp-passphrase-key.asc"),))
 
 
@@ -72,10 +72,12 @@ async def test_a_passphrase_opens_its_key_and_another_is_told_as_such(
     for _ in range(2):
         assert b"canary-value" in (await decrypter.decrypt(data, Format.YAML, (right,))).plain.reveal()
     wrong = PgpKey(SensitiveText(private), SensitiveText("canary-passphrase"))
-    with pytest.raises(JiemiError, match=r"KeyInvalid: provider\.pgp\.passphrase is not the passphrase") as caught:
+    with pytest.raises(
+        JiemiError, match=r"KeyInvalid: spec\.provider\.pgp\.passphrase is not the passphrase"
+    ) as caught:
         await decrypter.decrypt(data, Format.YAML, (wrong,))
     assert "canary" not in f"{caught.value!r} {caught.value.__cause__!r}"
-    with pytest.raises(JiemiError, match=r"KeyInvalid: provider\.pgp\.privateKey is protected by a passphrase"):
+    with pytest.raises(JiemiError, match=r"KeyInvalid: spec\.provider\.pgp\.privateKey is protected by a passphrase"):
         await decrypter.decrypt(data, Format.YAML, (PgpKey(SensitiveText(private)),))
 
 
@@ -109,7 +111,7 @@ async def test_public_blocks_beside_the_private_key_are_no_hindrance(
     data = encrypted_for_pgp(sops_path, gpg_home, fingerprint)
     found = await decrypter.decrypt(data, Format.YAML, (PgpKey(SensitiveText(text)),))
     assert b"canary-value" in found.plain.reveal()
-    with pytest.raises(JiemiError, match=r"KeyInvalid: provider\.pgp\.privateKey is a public key"):
+    with pytest.raises(JiemiError, match=r"KeyInvalid: spec\.provider\.pgp\.privateKey is a public key"):
         await decrypter.decrypt(data, Format.YAML, (PgpKey(SensitiveText(public)),))
 
 

@@ -335,7 +335,7 @@ def test_the_message_lists_what_became_of_each_recipient_beside_what_was_given()
         outcome(Verdict.NOT_OPENED, recipient="age age1a"),
         outcome(Verdict.NOT_GIVEN, recipient="pgp ABCD"),
     ]
-    message = explain(outcomes, recipients=("age not-shown",), given=("age age1b",)).failure.text
+    message = explain(outcomes, recipients=("age not-shown",), given=("age age1b",)).failure.message
     assert message == (
         "no key given opens the file. The file is for: age age1a (not opened by the key given), pgp ABCD (no key of "
         "this kind is given). Given: age age1b"

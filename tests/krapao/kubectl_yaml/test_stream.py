@@ -62,7 +62,7 @@ def test_the_rules_that_differ_from_yaml_1_2(text: str, documents: list[object])
 def test_a_refusal_names_the_document_and_the_line(text: str, why: str) -> None:
     with pytest.raises(JiemiError) as caught:
         read(text)
-    assert str(caught.value) == why
+    assert f"{caught.value.failure.reason}: {caught.value.failure.message}" == why
 
 
 @given(st.binary(max_size=80) | st.text("aA:=#{}[]\"'\n -\t?&*!|>%.,01<~\r\\xe", max_size=60))
