@@ -368,25 +368,29 @@ def test_a_repository_whose_name_is_login_is_no_login_page(location: str) -> Non
             {},
             b"remote: The 'team' organization has enabled or enforced SAML SSO.",
             "RepositoryAccessDenied",
-            "; authorize the token for the organization's single sign-on",
+            "Authorize the token for the organization's single sign-on.",
         ),
         (
             401,
             {},
             b"Support for password authentication was removed on August 13, 2021.",
             "RepositoryAccessDenied",
-            "; it takes an access token, and no password",
+            "Give an access token in place of the password.",
         ),
         (
             401,
             {"Content-Encoding": "gzip"},
-            gzip.compress(b"HTTP Basic: Access denied. Use a token with 'read_repository' or 'write_repository' scope"),
+            gzip.compress(
+                b"HTTP Basic: Access denied. Use a token with 'read_repository' or 'write_repository' scope", mtime=0
+            ),
             "RepositoryAccessDenied",
-            "; it wants an access token with the scope read_repository",
+            "Give an access token with the scope read_repository.",
         ),
-        (403, {}, b"the organization has an IP allow list enabled", "RepositoryAccessDenied", "IP allow list lacks"),
-        (404, {}, b"Repository not found.", "RepositoryNotFound", "(or not for these credentials)"),
+        (403, {}, b"the organization has an IP allow list enabled", "RepositoryAccessDenied", "IP allow list"),
+        (404, {}, b"Repository not found.", "RepositoryNotFound", "no repository at "),
         (403, {}, TOKEN.encode() * 1000, "RepositoryAccessDenied", "credentials refused"),
+        (401, {}, b"App passwords: your account password is none", "RepositoryAccessDenied", "in place of the "),
+        (403, {}, b"TF400813: The user '' is not authorized", "RepositoryAccessDenied", "use this organization"),
     ],
 )
 async def test_what_the_big_hosts_answer_is_told_with_its_mend(
@@ -401,7 +405,7 @@ async def test_what_the_big_hosts_answer_is_told_with_its_mend(
 ) -> None:
     error = await refused(git_server, settings, lambda path, answer: Answer(status, headers, body), SOMEBODY)
     assert error.failure.reason == reason, str(error)
-    assert words in error.failure.message
+    assert words in error.failure.text
     assert TOKEN not in str(error)
 
 
