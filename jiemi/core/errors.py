@@ -400,7 +400,7 @@ REASONS: Mapping[str, ReasonInfo] = {
     "ImpersonationForbidden": ReasonInfo(
         Kind.STALLED,
         "Miwen may not act as the ServiceAccount that `serviceAccountName` (or `--default-service-account`) names.",
-        "Grant `impersonate` on that ServiceAccount to Miwen's ServiceAccount (deploy/impersonation.yaml does), or "
+        "Grant `impersonate` on that ServiceAccount to Miwen's ServiceAccount (deploy/impersonation does), or "
         "correct `serviceAccountName`.",
     ),
     "ObjectsNotReady": ReasonInfo(

@@ -149,7 +149,7 @@ def test_a_kind_that_is_served_later_is_applied_then(running: Running) -> None:
     soon = running.project("soon")
     revision = soon.push(all=[custom("Sooner", "x"), secret("soon-a", k="1")])
     soon.set()
-    status = soon.says("KindUnknown", "the cluster serves no kind Sooner of tests.example/v1")
+    status = soon.says("KindUnknown", "the cluster serves no kind Sooner of apiVersion tests.example/v1")
     assert failures(status) == {"x": "KindUnknown"}
     assert soon.there("soon-a") == ["soon-a"]
     running.lab.admin.apply(definition("Sooner")).ok()

@@ -302,7 +302,7 @@ def _by_secret(name: str, key: str = "privateKey") -> dict[str, Any]:
     ("secret", "key", "reason", "message"),
     [
         ("not-there", "privateKey", "SecretNotFound", r"e2e-bad-input/not-there.*spec\.provider\.age\.privateKey"),
-        ("age-key", "other", "SecretKeyNotFound", r"'other'.*e2e-bad-input/age-key"),
+        ("age-key", "other", "SecretKeyNotFound", r"e2e-bad-input/age-key has no key 'other'"),
         ("age-key", "empty", "SecretValueEmpty", r"'empty'.*e2e-bad-input/age-key"),
     ],
 )

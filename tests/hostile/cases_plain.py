@@ -17,7 +17,7 @@ from hostile.lab import Lab
 SAMPLES = Path(__file__).parents[1] / "data" / "sops-3.12.2"
 """Files in each format, which the real sops wrote."""
 
-_LOST = "encrypt it again"
+_LOST = "encrypt the values again"
 _NOTHING = {"gets": "NotEncrypted", "says": "nothing in it is encrypted"}
 _YAML_BLOCK = re.compile(rb"^sops:\n(?:[ \t].*\n|\n)*", re.MULTILINE)
 

@@ -354,7 +354,7 @@ def _not_of_the_object(refusal: Refusal, act: Act) -> JiemiError | None:
         return JiemiError(
             "ImpersonationForbidden",
             f"{act.doing} as {account}: Miwen may not act as it",
-            f"{grant} to Miwen's ServiceAccount (deploy/impersonation.yaml does).",
+            f"{grant} to Miwen's ServiceAccount (deploy/impersonation does).",
         )
     if (policy := _POLICY.match(message)) is not None:
         by = f"ValidatingAdmissionPolicy {policy[1]} (binding {policy[2]})"
