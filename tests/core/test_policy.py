@@ -70,7 +70,7 @@ def asked(namespace: str, url: str, policy: Policy = POLICY) -> str | None:
         policy.require_repository(namespace=namespace, url=url)
     except JiemiError as error:
         assert error.failure.reason == "PolicyDenied"
-        return error.failure.text
+        return error.failure.message
     return None
 
 
@@ -120,7 +120,7 @@ def allows(rule: PolicyRule, namespace: str, *, own: str = "team-a") -> bool:
     except JiemiError as error:
         where = f"in namespace {namespace}" if namespace else "without a namespace"
         assert error.failure.reason == "PolicyDenied"
-        assert error.failure.text == f"the operator's policy allows no object {where}: {ref.label}"
+        assert error.failure.message == f"the operator's policy allows no object {where}: {ref.label}"
         return False
     return True
 

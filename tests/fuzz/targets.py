@@ -717,7 +717,7 @@ def _check_trees(data: bytes) -> str:
             found = Trees(root, load).search(globs, exclude, max_entries=_MAX_ENTRIES, max_files=50)
         except JiemiError as error:
             assert error.failure.reason in ("LimitExceeded", "NotAFile")
-            kinds.add("".join(char for char in error.failure.text[-60:] if char.isalpha() or char == " "))
+            kinds.add("".join(char for char in error.failure.message[-60:] if char.isalpha() or char == " "))
             continue
         for path in found:
             name = path.rpartition("/")[2]

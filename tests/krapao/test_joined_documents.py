@@ -274,8 +274,8 @@ async def test_a_whole_file_has_its_documents_one_after_the_other(lab: Lab) -> N
 async def test_the_documents_of_a_file_share_its_bounds(lab: Lab) -> None:
     one = lab.sealed(secret("a"))
     parts = "---\n".join(one.replace("mac: ENC[AES256_GCM,data:", f"mac: ENC[AES256_GCM,data:{n}") for n in range(101))
-    assert await lab.refused(parts) == (
-        f"LimitExceeded: s.yaml: more than {MAX_PARTS} documents of the file have a sops block of their own"
+    assert (await lab.refused(parts)).startswith(
+        f"LimitExceeded: s.yaml: more than {MAX_PARTS} documents of the file have a sops block of their own. "
     )
     lab.settings = attrs.evolve(lab.settings, max_key_requests=2)
     assert len(await lab.names("---\n".join(lab.sealed(secret(n)) for n in "ab"))) == 2

@@ -253,7 +253,7 @@ async def test_what_a_user_must_mend_is_told_all_the_same(settings: KrapaoSettin
 async def test_a_host_that_wants_credentials_is_said_to_want_them(settings: KrapaoSettings) -> None:
     with listening(send(HTTP % b"401 Who")) as (port, _):
         _, message = await told(settings, f"http://127.0.0.1:{port}/r")
-    assert message.endswith("answered 401: it wants credentials, and spec.source.repository.credentials gives none")
+    assert "answered 401: it wants credentials, and spec.source.repository.credentials gives none. Put a" in message
 
 
 async def test_a_redirect_to_a_forbidden_address_is_not_followed(

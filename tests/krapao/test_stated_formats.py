@@ -129,7 +129,7 @@ async def test_another_format_than_the_files_is_refused_with_the_one_to_state(la
         failure = caught.value.failure
         assert failure.reason in ("UnknownFormat", "NotEncrypted", "DecryptionFailed")
         assert "canary" not in failure.message
-        assert f"state {kind} in spec.source.format" in failure.message
+        assert f"State {kind} in spec.source.format" in failure.text
 
 
 async def test_content_that_is_a_sops_file_once_more_is_wanted_in_the_stated_format(lab: Lab) -> None:

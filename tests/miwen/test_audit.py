@@ -258,8 +258,10 @@ async def test_all_files_and_objects_that_failed_are_in_status_and_gone_once_the
     async with miwen(world):
         status = world.status()
         failed = {each["path"]: (each["reason"], each["message"]) for each in status["failedFiles"]}
-        assert failed["b.yaml"] == ("MacMismatch", "b.yaml was changed")
-        assert failed["c.yaml"] == ("KeyMissing", "no key opens c.yaml")
+        assert failed["b.yaml"][0] == "MacMismatch"
+        assert failed["b.yaml"][1].startswith("b.yaml was changed. ")
+        assert failed["c.yaml"][0] == "KeyMissing"
+        assert failed["c.yaml"][1].startswith("no key opens c.yaml. ")
         assert failed["d.yaml"][0] == "NotAKubernetesObject"
         assert [each["name"] for each in status["failedObjects"]] == ["x"]
         assert "moreFailedFiles" not in status
@@ -282,7 +284,7 @@ async def test_beyond_the_bound_it_is_told_how_many_more_failed(world: World, au
         status = world.status()
         assert paths(status) == [f"f{number:02}.yaml" for number in range(20)]
         assert (status["moreFailedFiles"], len(status["failedObjects"]), status["moreFailedObjects"]) == (7, 20, 13)
-        assert {len(each["message"]) for each in status["failedFiles"]} == {400}
+        assert {len(each["message"]) for each in status["failedFiles"]} <= {499, 500}
         written = world.versions()
         await look()
         await look()

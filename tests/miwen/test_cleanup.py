@@ -107,7 +107,7 @@ async def test_what_can_not_be_deleted_is_told_and_tried_again_every_few_seconds
         assert (world.data("a"), finalizers(world)) == (None, [FINALIZER])
         assert world.reason() == "DeleteForbidden"
         text = world.current()["error_message"]
-        assert "deleting this Decryptor: 1 objects are not deleted yet, the first: deleting ConfigMap default/c" in text
+        assert "deleting this Decryptor: an object is not deleted yet: deleting ConfigMap default/c" in text
         assert "Grant `delete` on configmaps" in text
         assert [each["name"] for each in world.status()["inventory"]] == ["c"]
         written = world.versions()
@@ -339,6 +339,8 @@ async def test_a_kind_that_is_no_more_holds_nothing(world: World, autojump_clock
 async def test_it_is_deleted_as_its_service_account(world: World, autojump_clock: MockClock) -> None:
     allowed = {("patch", "secrets"), ("create", "secrets"), ("get", "secrets")}
     world.cluster.account_rights["default/deployer"] = set(allowed)
+    account = {"name": "deployer", "namespace": "default"}
+    world.cluster.put({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
     world.add(deletionPolicy="Delete", serviceAccountName="deployer")
     async with miwen(world):
         world.delete()

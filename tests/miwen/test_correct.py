@@ -357,6 +357,8 @@ async def test_a_key_that_is_gone_opens_nothing_for_a_correction_either(
 
 
 async def test_an_account_that_lost_its_rights_is_named(world: World, autojump_clock: MockClock) -> None:
+    account = {"name": "deployer", "namespace": "default"}
+    world.cluster.put({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
     world.add(serviceAccountName="deployer")
     async with miwen(world):
         await trio.sleep(SOON)

@@ -25,7 +25,7 @@ async def test_a_file_that_can_hold_no_objects_is_refused_without_a_target(
     world.add(source=source("settings.env"))
     async with miwen(world):
         assert world.reason() == "UnknownFormat"
-        assert "Set spec.target" in world.current()["error_message"]
+        assert "give spec.target" in world.current()["error_message"]
         assert "canary" not in str(world.status())
 
 

@@ -410,7 +410,13 @@ def test_a_dependency_is_in_the_same_namespace_unless_it_names_another() -> None
 def test_a_dependency_must_be_ready_as_its_spec_is_now(other: Decryptor | None, message: str | None) -> None:
     waiting = decryptor(A, needs=["b"])
     registry = filled(waiting, *([other] if other is not None else []))
-    assert registry.blocked(waiting) == (None if message is None else Failure("DependencyNotReady", message))
+    failure = registry.blocked(waiting)
+    assert (
+        (failure.reason, failure.message) == ("DependencyNotReady", message) if failure is not None else message is None
+    )
+    if other is None:
+        assert failure is not None
+        assert failure.remedy == "Create Decryptor default/b, or take it out of spec.dependsOn."
 
 
 def test_further_ones_that_are_not_ready_are_counted() -> None:
@@ -418,7 +424,7 @@ def test_further_ones_that_are_not_ready_are_counted() -> None:
     registry = filled(waiting, decryptor(("default", "ready"), status=synced()))
     failure = registry.blocked(waiting)
     assert failure is not None
-    assert failure.text == "spec.dependsOn: Decryptor default/b does not exist; nor are 2 more"
+    assert failure.message == "spec.dependsOn: Decryptor default/b does not exist; nor are 2 more"
 
 
 def test_who_is_in_a_circle_is_told_it_and_who_waits_for_one_waits_on() -> None:
@@ -444,7 +450,9 @@ def test_a_circle_ends_when_one_of_it_is_changed_or_gone() -> None:
     registry.put(b)
     assert registry.blocked(a) is not None
     registry.remove(B)
-    assert registry.blocked(a) == Failure("DependencyNotReady", "spec.dependsOn: Decryptor default/b does not exist")
+    failure = registry.blocked(a)
+    assert failure is not None
+    assert failure.message == "spec.dependsOn: Decryptor default/b does not exist"
 
 
 def test_who_depends_on_one_is_woken_when_that_one_becomes_ready_or_stops_being_so() -> None:

@@ -87,7 +87,7 @@ async def test_one_private_key_alone_is_given_as_ever(world: World, autojump_clo
     ("secrets", "reason", "message"),
     [
         ({"one": {"a": "A"}}, "SecretNotFound", "default/two, which spec.provider.age.privateKeys[1].secretName names"),
-        ({"one": {"a": "A"}, "two": {"x": "B"}}, "SecretKeyNotFound", "key 'b' of Secret default/two"),
+        ({"one": {"a": "A"}, "two": {"x": "B"}}, "SecretKeyNotFound", "Secret default/two has no key 'b'"),
         ({"one": {"a": "A"}, "two": {"b": " \n"}}, "SecretValueEmpty", "key 'b' of Secret default/two"),
         ({"one": {"a": "A" * 131_073}, "two": {"b": "B"}}, "CredentialTooLarge", "key 'a' of Secret default/one"),
         (
@@ -136,7 +136,7 @@ async def test_a_pattern_where_one_key_is_wanted_is_told_with_the_list(world: Wo
     async with miwen(world):
         await trio.sleep(1)
         assert world.reason() == "SecretKeyNotFound"
-        assert "only the list privateKeys takes a key with *" in world.current()["error_message"]
+        assert "only the list privateKeys of age and pgp takes a key with *" in world.current()["error_message"]
 
 
 async def test_more_keys_than_there_may_be_are_refused(world: World, autojump_clock: MockClock) -> None:

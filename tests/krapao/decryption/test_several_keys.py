@@ -70,7 +70,7 @@ async def test_any_of_several_age_keys_opens_what_is_for_it(
     ("wrong", "says"),
     [
         ("# only a remark", "holds no line with AGE-SECRET-KEY-1…"),
-        ("# one\nage1qqq", "line 2: no age identity"),
+        ("# one\nage1qqq", "line 2: an age recipient"),
         ("AGE-SECRET-KEY-1QQQ", "line 1: an age identity that is damaged"),
         ("-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA", "a private key in PEM that does not end"),
         (
