@@ -24,7 +24,7 @@ from jiemi.cli.running import run_until_signalled
 from jiemi.cli.status_output import as_text
 from jiemi.cli.status_watch import watch_decryptors
 from jiemi.core.decryptor import Decryptor, read_decryptor
-from jiemi.core.decryptor_status import Condition
+from jiemi.core.decryptor_status import Condition, DecryptorStatus
 from jiemi.core.status import RECONCILING, SHORT_REVISION, STALLED
 from jiemi.miwen.kubernetes.access import usual_namespace
 from jiemi.miwen.kubernetes.port import Kubernetes
@@ -180,13 +180,26 @@ def _remarks(decryptor: Decryptor) -> Iterator[Text]:
     name, status, ready = f"{decryptor.meta.namespace}/{decryptor.meta.name}", decryptor.status, _ready(decryptor)
     if ready is not None and ready.status != "True":
         yield Text(f"{name}: {ready.message}", style="red")
-        for each in status.failed_objects if status is not None else ():
-            if each.message not in ready.message:
-                of = f"{each.namespace}/{each.name}" if each.namespace else each.name
-                yield Text(f"  {each.kind} {of}: {each.reason}: {each.message}")
+        if status is not None:
+            yield from _failed(status, ready.message)
     for condition in status.conditions if status is not None else ():
         if condition.type not in _TOLD_BY_READY and condition.status != "False":
             yield Text(f"{name}: {condition.type}: {condition.message}", style="yellow")
+
+
+def _failed(status: DecryptorStatus, told: str) -> Iterator[Text]:
+    """The files and objects that failed, but for those that are told already."""
+    for file in status.failed_files:
+        if file.message not in told:
+            yield Text(f"  {file.path}: {file.reason}: {file.message}")
+    if status.more_failed_files:
+        yield Text(f"  and {status.more_failed_files} more files")
+    for each in status.failed_objects:
+        if each.message not in told:
+            of = f"{each.namespace}/{each.name}" if each.namespace else each.name
+            yield Text(f"  {each.kind} {of}: {each.reason}: {each.message}")
+    if status.more_failed_objects:
+        yield Text(f"  and {status.more_failed_objects} more objects")
 
 
 def _row(decryptor: Decryptor) -> tuple[Text | str, ...]:

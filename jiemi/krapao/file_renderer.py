@@ -85,16 +85,17 @@ class FileRenderer:
         try:
             return await self._file(part.data, Format.YAML)
         except JiemiError as error:
-            reason, message = error.failure.reason, error.failure.message
+            reason = error.failure.reason
             if reason in NOT_ABOUT_THE_FILE:
                 raise
             if reason == "NotEncrypted" and not part.is_encrypted and not self.request.allow_plain:
-                message = (
-                    "it is not encrypted, though other documents of the file are, and the file of "
-                    "spec.source.fileToDecrypt must be encrypted as a whole: encrypt it, or name the file in "
-                    "spec.source.files, where plain documents are applied too"
-                )
-            raise JiemiError(reason, f"{part.place}: {message}") from error
+                raise JiemiError(
+                    reason,
+                    f"{part.place}: it is not encrypted, though other documents of the file are, and the file of "
+                    "spec.source.fileToDecrypt must be encrypted as a whole",
+                    "Encrypt it, or name the file in spec.source.files, where plain documents are applied too.",
+                ) from error
+            raise JiemiError.of(error.failure.at(part.place)) from error
 
     async def _file(self, data: bytes, format: Format) -> Rendered:
         """What a file comes to, plain or decrypted, and what those come to that are values in it."""

@@ -57,3 +57,20 @@ def test_a_narrow_terminal_has_fewer_columns_and_whole_names() -> None:
     head, row = printed(not_ready, name=long, width=80).splitlines()[:2]
     assert head.split() == ["NAMESPACE", "NAME", "STATUS", "REASON"]
     assert row.split() == ["team", long, "Sync", "RepositoryAccessDenied"]
+
+
+def test_each_file_and_object_that_failed_is_told_and_how_many_more_there_are() -> None:
+    not_ready = condition("Ready", status="False", reason="KeyMissing", message="a.yaml: no key. Give one.")
+    files = [{"path": f"{n}.yaml", "reason": "KeyMissing", "message": f"{n}.yaml: no key. Give one."} for n in "ab"]
+    objects = [
+        {"kind": "Secret", "name": "x", "namespace": "team", "reason": "ObjectClaimed", "message": "it is another's"}
+    ]
+    more = {"failedFiles": files, "moreFailedFiles": 7, "failedObjects": objects, "moreFailedObjects": 2}
+    lines = printed(not_ready, **more).splitlines()
+    assert lines[-4:] == [
+        "  b.yaml: KeyMissing: b.yaml: no key. Give one.",
+        "  and 7 more files",
+        "  Secret team/x: ObjectClaimed: it is another's",
+        "  and 2 more objects",
+    ]
+    assert sum("a.yaml" in line for line in lines) == 1

@@ -72,6 +72,7 @@ def test_it_ends_with_0_once_the_demo_secret_is_there(tools: dict[str, Path]) ->
     assert not abandoned.exists(), "what a killed run left is removed by the next"
     for step in ("tools", "cluster", "CustomResourceDefinition", "demo repository", "Krapao", "Miwen", "Secret"):
         assert f"✓ {step}" in output
+    assert max(len(line) for line in output.splitlines() if line.startswith("✓")) <= 80
     assert "miwen │" in output
     assert "AGE-SECRET-KEY" not in output
     assert "demo-password-not-a-secret" not in output

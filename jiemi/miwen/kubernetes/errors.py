@@ -279,7 +279,7 @@ class FieldsRejected(JiemiError):
 
     def saying(self, message: str) -> FieldsRejected:
         """The same, in other words."""
-        failure = Failure(self.failure.reason, message)
+        failure = attrs.evolve(self.failure, message=message)
         return FieldsRejected(failure, self.fields, self.words, self.duplicates, is_invalid=self.is_invalid)
 
 
