@@ -55,6 +55,10 @@ def _broken(scene: Scene, repository: Repository, name: str, how: str) -> str:
         repository.commit({FILE: b"a: [\n" + encrypted})
     elif how == "NotEncrypted":
         repository.commit({FILE: b'{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "x"}}'})
+    elif how == "AdmissionDenied":
+        _deny_labelled(scene)
+        manifest = secret(name, a="two")
+        scene.commit(repository, manifest | {"metadata": manifest["metadata"] | {"labels": {"denied": "yes"}}})
     elif how == "ApplyRejected":
         scene.commit(repository, secret(name, **{"a": "two", "no key": "x"}))
     else:
@@ -62,7 +66,35 @@ def _broken(scene: Scene, repository: Repository, name: str, how: str) -> str:
     return how
 
 
-@pytest.mark.parametrize("how", ["MacMismatch", "UnknownFormat", "NotEncrypted", "ApplyRejected", "FileNotFound"])
+def _deny_labelled(scene: Scene) -> None:
+    """See that a policy of the cluster refuses Secrets of the scene that have a label; it takes some seconds."""
+    group, name = "admissionregistration.k8s.io/v1", "e2e-kept-right"
+    spec = {
+        "matchConstraints": {
+            "resourceRules": [
+                {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["secrets"]}
+            ]
+        },
+        "matchConditions": [{"name": "here", "expression": f"request.namespace == '{scene.namespace}'"}],
+        "validations": [{"expression": "!has(object.metadata.labels) || !('denied' in object.metadata.labels)"}],
+    }
+    policy = {"apiVersion": group, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": name}, "spec": spec}
+    binding = {
+        "apiVersion": group,
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": name},
+        "spec": {"policyName": name, "validationActions": ["Deny"]},
+    }
+    for manifest in (policy, binding):
+        scene.lab.admin.apply(manifest).ok()
+    probe = {"metadata": {"name": "probe", "labels": {"denied": "yes"}}}
+    path = f"/api/v1/namespaces/{scene.namespace}/secrets?dryRun=All"
+    until("the policy is in force", lambda: scene.lab.admin.call("POST", path, probe).status == 422)
+
+
+@pytest.mark.parametrize(
+    "how", ["MacMismatch", "UnknownFormat", "NotEncrypted", "ApplyRejected", "AdmissionDenied", "FileNotFound"]
+)
 def test_a_hacked_and_a_deleted_secret_come_back_while_their_file_is_refused(
     restartable: Restartable, how: str
 ) -> None:
