@@ -230,13 +230,17 @@ class Lab:
             return {}
         return {key: base64.b64decode(value).decode() for key, value in found.body.get("data", {}).items()}
 
-    def until_synced(self, namespace: str, name: str, revision: str) -> dict[str, Any]:
+    def until_synced(
+        self, namespace: str, name: str, revision: str, *, seconds: float = WAIT_SECONDS
+    ) -> dict[str, Any]:
         def check() -> dict[str, Any] | None:
             status = self.status(namespace, name)
             current = status.get("current") or {}
             return status if (current.get("status"), current.get("revision")) == ("Sync", revision) else None
 
-        found: dict[str, Any] = until(f"{name} in sync", check, on_failure=lambda: self._why(namespace, name))
+        found: dict[str, Any] = until(
+            f"{name} in sync", check, seconds=seconds, on_failure=lambda: self._why(namespace, name)
+        )
         return found
 
     def until_reason(self, namespace: str, name: str, reason: str) -> dict[str, Any]:

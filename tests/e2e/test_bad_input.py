@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -434,21 +435,26 @@ def test_krapao_down_and_back_and_restarted_in_the_middle_of_a_call(lab: Lab) ->
 def test_sops_missing(lab: Lab) -> None:
     namespace = lab.namespace("e2e-no-sops")
     program = lab.folder / "bin" / "sops"
+    program.parent.mkdir()
+    program.symlink_to(lab.tools["sops"])
     _, address = lab.start_krapao("--sops", program, name="no-sops", sops=False)
+    program.unlink()  # as by an upgrade that went wrong
     lab.start_miwen(address, namespace, interval="1s")
     repository = lab.repository()
     revision = repository.commit({"secret.enc.yaml": lab.encrypt(_secret("no-sops"))})
     lab.admin.apply(lab.decryptor(namespace, "no-sops", repository.url)).ok()
     status = lab.until_reason(namespace, "no-sops", "SopsMissing")
     assert (status["current"]["status"], status["current"]["id"]) == ("NotSync", 0)
-    program.parent.mkdir()
     program.symlink_to(lab.tools["sops"])
     lab.until_synced(namespace, "no-sops", revision)
 
 
 def test_gpg_missing(lab: Lab, pgp_key: str) -> None:
     namespace = lab.namespace("e2e-no-gpg")
-    _, address = lab.start_krapao("--gpg", lab.folder / "nothing" / "gpg", name="no-gpg")
+    program = lab.folder / "gpg"
+    program.symlink_to(shutil.which("gpg") or "")
+    _, address = lab.start_krapao("--gpg", program, name="no-gpg")
+    program.unlink()
     lab.start_miwen(address, namespace, interval="1s")
     for_pgp = Path(__file__).parents[1] / "data" / "sops-3.9.4" / "all.yaml"
     repository = lab.repository({"secret.enc.yaml": for_pgp.read_bytes()})

@@ -92,12 +92,12 @@ def test_status_looks_where_kubectl_looks(lab: Lab, running: str, tmp_path: Path
     assert "no Decryptors in namespace default (-A: in all)" in elsewhere.stdout or "default " in elsewhere.stdout
     assert NAMESPACE not in elsewhere.stdout
     everywhere = _run("status", "-A", "--kubeconfig", lab.kubeconfig)
-    assert f"{NAMESPACE}    good " in everywhere.stdout
+    assert re.search(rf"^{NAMESPACE} +good ", everywhere.stdout, re.MULTILINE)
     config = YAML(typ="safe", pure=True).load(Path(lab.kubeconfig).read_text())
     config["contexts"][0]["context"]["namespace"] = NAMESPACE
     own = tmp_path / "kubeconfig"
     own.write_text(json.dumps(config))
-    assert f"{NAMESPACE}    good " in _run("status", KUBECONFIG=str(own)).stdout
+    assert re.search(rf"^{NAMESPACE} +good ", _run("status", KUBECONFIG=str(own)).stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize("flags", [("-A", "-n", "x"), ("--watch", "-o", "json")])
@@ -255,9 +255,11 @@ def test_doctor_says_what_confines_the_processes_and_what_is_missing(lab: Lab) -
     assert "3.13.3" in lines["sops"][1]
     for measure in ("network of openers", "seccomp", "landlock", "no new privileges", "runtime folder"):
         assert lines[measure][0] == "ok", found.stdout
-    missing = _run("doctor", "--sops", lab.folder / "nothing", "--runtime-dir", lab.folder)
+    nowhere = {"PATH": str(lab.folder), "XDG_CACHE_HOME": str(lab.folder)}
+    missing = _run("doctor", "--runtime-dir", lab.folder, **nowhere)
     assert missing.returncode == 1
     assert "missing: sops" in missing.stderr
+    assert "`jiemi tools sops` gets one" in missing.stdout
 
 
 def test_krapao_serves_its_counters_where_it_is_told_to(lab: Lab) -> None:

@@ -60,7 +60,7 @@ def test_a_line_tells_whether_it_is_ready_its_short_revision_and_what_is_special
     line = running.line("shown")
     assert list(line) == ["NAME", "READY", "REVISION", "FLAGS", "AGE", "MESSAGE"]
     assert (line["NAME"], line["READY"], line["REVISION"], line["FLAGS"]) == ("shown", "True", revision[:12], "")
-    assert line["MESSAGE"] == f"*.yaml of revision {revision[:12]} is applied"
+    assert line["MESSAGE"] == f"a.yaml of revision {revision[:12]} is applied"
     wide = running.line("shown", "--output=wide")
     assert (wide["STATUS"], wide["COMMIT"], wide["ATTEMPTED"]) == ("Sync", revision, revision)
 

@@ -121,7 +121,7 @@ def crowd(lab: Lab) -> Iterator[Crowd]:
     crowd = Crowd(lab, repository, address, krapao_port, service, port)
     revision = repository.run("rev-parse", "HEAD")
     for number in range(COUNT):
-        lab.until_synced(NAMESPACE, f"d{number}", revision)
+        lab.until_synced(NAMESPACE, f"d{number}", revision, seconds=120)
     yield crowd
     lab.end_services()
 

@@ -146,7 +146,9 @@ def test_what_is_valid_by_itself_is_told_to_be_in_the_live_objects_way_and_made_
     status = changed.says("FieldImmutable", "live object stands in the way", named, "or set spec.force")
     assert failures(status) == {case: "FieldImmutable"}
     [failed] = status["failedObjects"]
-    assert failed["message"].endswith("set spec.force to have the object deleted and made anew")
+    assert failed["message"].endswith(
+        "Put the old value back, or set spec.force to have the object deleted and made anew."
+    )
     assert changed.uid(_path(case, plural)) == uid
     assert CANARY not in json.dumps(status)
 
