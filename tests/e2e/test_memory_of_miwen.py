@@ -163,8 +163,8 @@ ATTACKS: dict[str, Callable[[], Greedy]] = {
 
 
 def _without_bounds(schema: Any) -> Any:
-    """The CustomResourceDefinition as it was before credentials had a bound. Its rules go too: the API server takes none
-    over what has no bound."""
+    """The CustomResourceDefinition as it was before credentials had a bound. Its rules go too: the API server takes
+    none over what has no bound."""
     if isinstance(schema, dict):
         left_out = {"maxLength", "maxItems", "x-kubernetes-validations"}
         return {name: _without_bounds(part) for name, part in schema.items() if name not in left_out}
