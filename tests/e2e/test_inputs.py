@@ -50,7 +50,7 @@ def test_a_dotenv_file_of_any_name_is_applied_once_its_format_is_stated(scene: S
     target = {"name": "settings"}
     scene.put("dotenv", repository.url, source={"fileToDecrypt": ".env.production"}, target=target)
     ready = scene.until_condition("dotenv", "Ready", "False", "UnknownFormat")
-    assert "state dotenv in spec.source.format" in ready["message"]
+    assert "State dotenv in spec.source.format" in ready["message"]
     scene.put("dotenv", repository.url, source={"fileToDecrypt": ".env.production", "format": "dotenv"}, target=target)
     scene.until_settled("dotenv", revision)
     assert scene.data("settings") == {"PASSWORD": "one", "USER": "two"}

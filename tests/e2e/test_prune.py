@@ -259,7 +259,7 @@ def test_an_object_that_can_not_be_deleted_is_told_and_the_others_are(running: R
     rules[0]["verbs"].remove("delete")
     _grant(lab, where, rules)
     lab.admin.call("DELETE", few.path("few"))
-    few.says("DeleteForbidden", "deleting this Decryptor: 1 objects are not deleted yet", f"Secret {where}/few-a")
+    few.says("DeleteForbidden", "deleting this Decryptor: an object is not deleted yet", f"Secret {where}/few-a")
     rules[0]["verbs"].append("delete")
     _grant(lab, where, rules)
     until("the Decryptor goes", lambda: lab.admin.call("GET", few.path("few")).status == 404)

@@ -149,9 +149,8 @@ def test_an_account_that_does_not_exist_may_nothing(tenants: Tenants) -> None:
     repository = scene.lab.repository()
     scene.commit(repository, secret("nobody", a="one"))
     scene.put("nobody", repository.url, serviceAccountName="nobody")
-    # It is asked first whose the Secret is.
-    status = scene.lab.until_reason(scene.namespace, "nobody", "ReadForbidden")
-    assert f"to ServiceAccount {scene.namespace}/nobody" in condition(status, "Ready")["message"]
+    status = scene.lab.until_reason(scene.namespace, "nobody", "ServiceAccountNotFound")
+    assert f"there is no ServiceAccount {scene.namespace}/nobody" in condition(status, "Ready")["message"]
     assert scene.object(scene.secret_path("nobody")) is None
 
 
