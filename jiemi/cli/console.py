@@ -11,3 +11,8 @@ def table_console() -> Console:
     """A console for a table."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=_UNFOLDED_COLUMNS)
+
+
+def printable(text: str) -> str:
+    """The text without what a terminal would obey: names of files and words of hosts are others' to choose."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

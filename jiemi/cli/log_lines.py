@@ -17,6 +17,7 @@ from typing import Any
 
 from rich.text import Text
 
+from jiemi.cli.console import printable
 from jiemi.core.status import SHORT_REVISION
 
 _LEVEL_STYLES = {"warning": "yellow", "error": "red", "critical": "bold red"}
@@ -30,21 +31,16 @@ def for_terminal(line: str) -> Text:
     except ValueError:
         fields = None
     if not isinstance(fields, dict) or not isinstance(fields.get("event"), str):
-        return Text(_printable(line))
+        return Text(printable(line))
     level = str(fields.pop("level", "info"))
     style = _LEVEL_STYLES.get(level, "")
-    event = _printable(fields.pop("event"))
+    event = printable(fields.pop("event"))
     text = Text.assemble((f"{_time_of_day(fields.pop('timestamp', ''))} ", "dim"))
     if style:
         text.append(f"{level} ", style)
     text.append(event, style or "bold")
-    told = _printable(", ".join(_told(fields)))
+    told = printable(", ".join(_told(fields)))
     return text.append(f" {_REVISION.sub(lambda found: found[0][:SHORT_REVISION], told)}" if told else "")
-
-
-def _printable(text: str) -> str:
-    """The text without what a terminal would obey: names of files and words of hosts are others' to choose."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _time_of_day(timestamp: Any) -> str:

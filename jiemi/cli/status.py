@@ -16,7 +16,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from jiemi.cli.console import table_console
+from jiemi.cli.console import printable, table_console
 from jiemi.cli.errors import CommandError
 from jiemi.cli.kubeconfigs import find_kubeconfig
 from jiemi.cli.outputs import Output
@@ -179,25 +179,25 @@ def _remarks(decryptor: Decryptor) -> Iterator[Text]:
     """What is wrong and what to do, as Miwen wrote it, and what the further conditions say (warnings, drift, …)."""
     name, status, ready = f"{decryptor.meta.namespace}/{decryptor.meta.name}", decryptor.status, _ready(decryptor)
     if ready is not None and ready.status != "True":
-        yield Text(f"{name}: {ready.message}", style="red")
+        yield Text(printable(f"{name}: {ready.message}"), style="red")
         if status is not None:
             yield from _failed(status, ready.message)
     for condition in status.conditions if status is not None else ():
         if condition.type not in _TOLD_BY_READY and condition.status != "False":
-            yield Text(f"{name}: {condition.type}: {condition.message}", style="yellow")
+            yield Text(printable(f"{name}: {condition.type}: {condition.message}"), style="yellow")
 
 
 def _failed(status: DecryptorStatus, told: str) -> Iterator[Text]:
     """The files and objects that failed, but for those that are told already."""
     for file in status.failed_files:
         if file.message not in told:
-            yield Text(f"  {file.path}: {file.reason}: {file.message}")
+            yield Text(printable(f"  {file.path}: {file.reason}: {file.message}"))
     if status.more_failed_files:
         yield Text(f"  and {status.more_failed_files} more files")
     for each in status.failed_objects:
         if each.message not in told:
             of = f"{each.namespace}/{each.name}" if each.namespace else each.name
-            yield Text(f"  {each.kind} {of}: {each.reason}: {each.message}")
+            yield Text(printable(f"  {each.kind} {of}: {each.reason}: {each.message}"))
     if status.more_failed_objects:
         yield Text(f"  and {status.more_failed_objects} more objects")
 

@@ -74,3 +74,13 @@ def test_each_file_and_object_that_failed_is_told_and_how_many_more_there_are() 
         "  and 2 more objects",
     ]
     assert sum("a.yaml" in line for line in lines) == 1
+
+
+def test_nothing_that_others_choose_is_obeyed_by_the_terminal() -> None:
+    escape = "\x1b]0;x\x07\x1b[2J\n"
+    not_ready = condition("Ready", status="False", reason="KeyMissing", message=f"a{escape}")
+    files = [{"path": f"b{escape}.yaml", "reason": "KeyMissing", "message": f"c{escape}"}]
+    drifted = condition("Drifted", reason="Reported", message=f"d{escape}")
+    text = printed(not_ready, drifted, failedFiles=files)
+    assert all(each.isprintable() or each == "\n" for each in text)
+    assert [f"{name}\\x1b]0;x" in text for name in "abcd"] == [True] * 4
