@@ -149,6 +149,7 @@ def test_events_tell_applied_failed_recovered_and_pruned_once_each_however_many_
     repository, first = scene.follow(
         "told", secret("told", a="one"), config_map("told-config", a="one"), interval="1s", prune=True
     )
+    scene.until_event("told", "Applied")
     time.sleep(TICKS_SECONDS)
     [applied] = scene.events("told")
     assert (applied["reason"], applied["type"], applied["action"]) == ("Applied", "Normal", "Apply")

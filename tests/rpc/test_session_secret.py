@@ -238,7 +238,8 @@ async def test_a_client_of_an_older_release_is_told_to_upgrade_and_holds_no_plac
         async def talk() -> tuple[str, str]:
             session = (await remotes[0].capability().openSession(1)).session
             answer = await session.openRepository({"url": URL}, {}).repository.head(0)
-            return answer.result.failure.reason, answer.result.failure.text
+            failure = answer.result.failure
+            return failure.reason, f"{failure.message}. {failure.remedy}"
 
         async with trio.open_nursery() as nursery:
             ended = trio.Event()
