@@ -76,6 +76,10 @@ bench-tenants *arguments:
 bench-drift *arguments:
     @"{{ bin }}/python" tests/bench/bench_drift.py "$@"
 
+# Measure how soon each ordinary mistake of docs/troubleshooting.md is told
+bench-mistakes *arguments:
+    @"{{ bin }}/python" tests/bench/bench_mistakes.py "$@"
+
 # Kill Miwen at random moments during a churn of commits; each time the cluster must end as git is [KILLS] [SEED]
 soak-kill *arguments:
     @"{{ bin }}/python" tests/bench/soak_kill.py "$@"

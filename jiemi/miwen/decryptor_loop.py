@@ -114,7 +114,7 @@ class DecryptorLoop:
         repositories = OpenRepository(self.krapao, tenant, nursery, on_moved=on_moved, random=self.random)
         compared: set[Resource] = set()
         told_refusal: Failure | None = None
-        failures = 0
+        failures = _Failures()
         told, said = written, _said(written)
 
         def settle() -> None:
@@ -140,11 +140,11 @@ class DecryptorLoop:
             self.reconciler.count_held(decryptor.meta.key, progress, status)
             failure = unwritten or tick.failure
             self._count(slot, progress, status, failure)
-            failures = failures + 1 if failure is not None else 0
+            failures.count(failure, decryptor, progress.looked)
             for resource in progress.watching - compared:
                 nursery.start_soon(self._compare, slot, progress, resource)
             compared = set(progress.watching)
-            await slot.wait(self._delay(decryptor, tick, failure, failures))
+            await slot.wait(self._delay(decryptor, tick, failure, failures.in_a_row))
 
     def _count(self, slot: Slot, progress: Progress, status: DecryptorStatus, failure: Failure | None) -> None:
         meta = slot.latest.meta
@@ -408,6 +408,33 @@ class _Writer:
         parts = {name: value[name] for name in ("current", "conditions") if name in value}
         keep = self.written is not None
         await self._kubernetes.patch_status(meta.namespace, meta.name, parts, uid=meta.uid, keep_rest=keep)
+
+
+class _Failures:
+    """How many ticks failed in a row, since somebody last did something that may have mended it.
+
+    Whoever changes the spec, asks for a look or pushes does not wait for the long pauses that failures before it made.
+    """
+
+    def __init__(self) -> None:
+        self.in_a_row = 0
+        self._revision: str | None = None
+        self._asked: tuple[int, str | None] | None = None
+
+    def count(self, failure: Failure | None, decryptor: Decryptor, revision: str | None) -> None:
+        """A tick has ended.
+
+        Args:
+            decryptor: as the tick had it.
+            revision: the one that it found, or None where it found none.
+        """
+        asked = (decryptor.meta.generation, decryptor.meta.reconcile_at)
+        is_new = asked != self._asked or revision not in (None, self._revision)
+        self._asked, self._revision = asked, revision or self._revision
+        if failure is None:
+            self.in_a_row = 0
+        else:
+            self.in_a_row = 1 if is_new else self.in_a_row + 1
 
 
 class _News:

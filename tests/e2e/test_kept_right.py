@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import attrs
 import pytest
 from e2e_lab import Lab, Repository, Service, until
-from e2e_scene import Scene, secret
+from e2e_scene import MERGE, Scene, config_map, secret
 
 pytestmark = pytest.mark.e2e
 
 FILE = "secret.enc.yaml"
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 @attrs.define
@@ -118,6 +120,120 @@ def test_a_hacked_and_a_deleted_secret_come_back_while_their_file_is_refused(
     scene.until_settled(name, last)
     assert scene.data(name) == {"a": "three"}
     scene.delete_decryptor(name)
+
+
+# --- the cluster refuses what else the newest version of the file has
+
+
+def _quota_of_config_maps(scene: Scene) -> str:
+    """Let the namespace have no further ConfigMap. There is no controller here that would fill the status in."""
+    path = f"/api/v1/namespaces/{scene.namespace}/resourcequotas"
+    hard = {"count/configmaps": "0"}
+    scene.lab.admin.call("POST", path, {"metadata": {"name": "full"}, "spec": {"hard": hard}}).ok()
+    scene.lab.admin.call("PATCH", f"{path}/full/status", {"status": {"hard": hard, "used": hard}}, MERGE).ok()
+    return f"{path}/full"
+
+
+def _webhook_for_config_maps(scene: Scene) -> str:
+    """A webhook that nobody answers."""
+    path = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+    webhook = {
+        "name": "hook.kept.example",
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+        "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["CREATE"]}],
+        "matchConditions": [{"name": "here", "expression": f"request.namespace == '{scene.namespace}'"}],
+        "clientConfig": {"url": "https://127.0.0.1:1/"},
+    }
+    scene.lab.admin.call("POST", path, {"metadata": {"name": "e2e-kept-right"}, "webhooks": [webhook]}).ok()
+    probe = {"metadata": {"name": "probe"}}
+    maps = f"/api/v1/namespaces/{scene.namespace}/configmaps?dryRun=All"
+    until("the webhook is called", lambda: scene.lab.admin.call("POST", maps, probe).status == 500)
+    return f"{path}/e2e-kept-right"
+
+
+def _nothing(scene: Scene) -> None:
+    del scene
+
+
+REFUSED_BESIDE: dict[str, tuple[Callable[[Scene], str | None], str, dict[str, Any]]] = {
+    "quota": (_quota_of_config_maps, "QuotaExceeded", config_map("beside", a="one")),
+    "webhook": (_webhook_for_config_maps, "ClusterUnavailable", config_map("beside", a="one")),
+    "namespace": (_nothing, "NamespaceNotFound", config_map("beside", "is-not-there", a="one")),
+    "kind": (
+        _nothing,
+        "KindUnknown",
+        {"apiVersion": "kept.example/v1", "kind": "Gone", "metadata": {"name": "beside"}},
+    ),
+}
+"""By name: what makes the cluster refuse it, and returns the path of what has to go again; the reason; the object."""
+
+
+@pytest.mark.parametrize("which", REFUSED_BESIDE)
+def test_a_hacked_and_a_deleted_secret_come_back_while_the_cluster_refuses_what_is_beside_it(
+    restartable: Restartable, which: str
+) -> None:
+    scene, name = restartable.scene, f"beside-{which}"
+    refuse, reason, beside = REFUSED_BESIDE[which]
+    repository, _ = scene.follow(name, secret(name, a="one"))
+    in_the_way = refuse(scene)
+    try:
+        scene.commit(repository, secret(name, a="two"), beside)
+        scene.annotate(name, reconcile_at="refused")
+        scene.until_condition(name, "Ready", "False", reason)
+        applied = scene.data(name)
+        assert applied in ({"a": "one"}, {"a": "two"})
+        scene.write(scene.secret_path(name), {"data": {"a": _b64("theirs")}})
+        until("the value is back", lambda: scene.data(name) == applied)
+        restartable.restart()
+        scene.lab.admin.call("DELETE", scene.secret_path(name)).ok()
+        until("it is back", lambda: scene.object(scene.secret_path(name)) is not None)
+        assert scene.data(name) == applied
+        until("nothing differs", lambda: not scene.condition(name, "Drifted"))
+        assert scene.condition(name, "Ready")["status"] == "False"
+    finally:
+        if in_the_way is not None:
+            scene.lab.admin.call("DELETE", in_the_way).ok()
+    last = scene.commit(repository, secret(name, a="three"))
+    scene.annotate(name, reconcile_at="mended")
+    scene.until_settled(name, last)
+    assert scene.data(name) == {"a": "three"}
+    scene.delete_decryptor(name)
+
+
+def test_a_secret_is_kept_right_beside_a_custom_resource_whose_definition_is_gone(restartable: Restartable) -> None:
+    scene = restartable.scene
+    names = {"plural": "kepts", "singular": "kept", "kind": "Kept", "listKind": "KeptList"}
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "kepts.kept.example"},
+        "spec": {
+            "group": "kept.example",
+            "scope": "Namespaced",
+            "names": names,
+            "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema}],
+        },
+    }
+    served = f"/apis/kept.example/v1/namespaces/{scene.namespace}/kepts"
+    scene.lab.admin.apply(definition).ok()
+    until("it is served", lambda: scene.lab.admin.call("GET", served).status == 200)
+    resource = {"apiVersion": "kept.example/v1", "kind": "Kept", "metadata": {"name": "resource"}, "spec": {"size": 1}}
+    scene.follow("undefined", secret("undefined", a="one"), resource)
+    scene.lab.admin.call("DELETE", f"{DEFINITIONS}/kepts.kept.example").ok()
+    until("it is served no longer", lambda: scene.lab.admin.call("GET", served).status == 404)
+    scene.annotate("undefined", reconcile_at="gone")
+    scene.until_condition("undefined", "Ready", "False", "KindUnknown")
+    scene.write(scene.secret_path("undefined"), {"data": {"a": _b64("theirs")}})
+    until("the value is back", lambda: scene.data("undefined") == {"a": "one"})
+    scene.lab.admin.call("DELETE", scene.secret_path("undefined")).ok()
+    until("it is back", lambda: scene.data("undefined") == {"a": "one"})
+    assert scene.condition("undefined", "Ready")["status"] == "False"
+    scene.lab.admin.apply(definition).ok()
+    scene.annotate("undefined", reconcile_at="back")
+    until("the resource is back", lambda: scene.object(f"{served}/resource") is not None, seconds=60)
+    scene.delete_decryptor("undefined")
 
 
 def test_a_repository_that_is_gone_is_named_where_a_deleted_secret_does_not_come_back(

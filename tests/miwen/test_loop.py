@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -171,6 +172,43 @@ async def test_transient_failures_are_tried_again_with_growing_pauses_up_to_the_
         await trio.sleep(INTERVAL + 1)
         assert world.reason() == "Synced"
     assert sum(times[:2]) >= 3
+
+
+def _ask(world: World) -> None:
+    annotations = {"jiemi.cr/reconcile-at": "now"}
+    world.cluster.edit(KIND, "default", "app", api_version=API_VERSION, metadata={"annotations": annotations})
+
+
+def _change_the_spec(world: World) -> None:
+    world.add(prune=True)
+
+
+def _push(world: World) -> None:
+    world.origin.commit({FILE: [secret(greeting="two"), WIDGET]})
+
+
+WIDGET = {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": {}}
+
+
+@pytest.mark.parametrize("act", [_ask, _change_the_spec, _push])
+async def test_who_does_something_about_a_failure_does_not_wait_for_the_pauses_that_grew_before(
+    world: World, autojump_clock: MockClock, act: Callable[[World], None]
+) -> None:
+    world.origin.commit({FILE: [secret(greeting="one"), WIDGET]})
+    world.add()
+    async with miwen(world):
+        await trio.sleep(20 * INTERVAL)
+        assert world.reason() == "KindUnknown"
+        act(world)
+        # A push is seen at the next look. What mends it comes a moment later, as a definition is served after it is made.
+        asked = world.heads()
+        while world.heads() == asked:
+            await trio.sleep(0.5)
+        await trio.sleep(1)
+        assert world.reason() == "KindUnknown"
+        world.cluster.add_kind("example.com/v1", "Widget", "widgets", namespaced=True)
+        await trio.sleep(10)
+        assert world.reason() == "Synced"
 
 
 async def test_an_unreadable_spec_is_told_and_mended(world: World, autojump_clock: MockClock) -> None:

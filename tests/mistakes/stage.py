@@ -1,0 +1,111 @@
+"""The ordinary mistakes on an embedded control plane, with one Krapao and one Miwen that has the rights of deploy/."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+
+import attrs
+from api_server import ApiServer
+from e2e_lab import Lab, Service, git_server
+from mistakes.catalogue import MISTAKES
+from mistakes.mistake import Bench, Mistake
+from pyrage import x25519
+
+from jiemi.core.sensitive import SensitiveText
+
+NAMESPACE = "e2e-mistakes"
+
+
+@attrs.frozen
+class Stage:
+    """All is there but the Decryptors with the mistakes.
+
+    Attributes:
+        words: what the placeholders of all texts stand for.
+    """
+
+    lab: Lab
+    miwen: Service
+    words: Mapping[str, str]
+    benches: Mapping[str, Bench]
+
+    def expected(self, mistake: Mistake) -> str:
+        """The whole text that is to be said of it."""
+        return mistake.text({**self.words, "app": mistake.name})
+
+    def make(self, mistake: Mistake) -> None:
+        """Create the Decryptor."""
+        bench = self.benches[mistake.name]
+        for other in bench.others:
+            self.lab.admin.apply(other).ok()
+        self.lab.admin.apply(bench.decryptor(bench.name, bench.spec)).ok()
+
+
+@contextlib.contextmanager
+def staged(lab: Lab, admin: ApiServer) -> Iterator[Stage]:
+    """All that the mistakes need; the services end with the context.
+
+    Args:
+        admin: of a cluster to which deploy/ was applied.
+    """
+    lab.namespace(NAMESPACE)
+    with git_server(lab.folder / "private", username="me", token=SensitiveText("right-token")) as private:
+        stranger = x25519.Identity.generate()
+        repository = lab.repository()
+        repository.commit({"README.md": b"mistakes\n"})
+        urls = {"private": private.create("private.git"), "empty": lab.git.create("empty.git")}
+        words = {
+            "namespace": NAMESPACE,
+            "url": repository.url,
+            "base": lab.git.url,
+            "host": lab.git.url.removeprefix("http://"),
+            "private_host": private.url.removeprefix("http://"),
+            "private": urls["private"],
+            "empty": urls["empty"],
+            "age": str(lab.identity.to_public()),
+            "stranger": str(stranger.to_public()),
+            "stranger key": str(stranger),
+        }
+        benches = [Bench(lab, NAMESPACE, mistake.name, repository, urls, words) for mistake in MISTAKES]
+        for bench, mistake in zip(benches, MISTAKES, strict=True):
+            mistake.make(bench)
+        for bench in benches:
+            for path, to in bench.symlinks.items():
+                link = repository.clone / path
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(to)
+        revision = repository.commit({path: content for bench in benches for path, content in bench.files.items()})
+        repository.run(
+            "push", "--quiet", "origin", "HEAD:release-1", "HEAD:refs/heads/release-2", "HEAD:refs/tags/v1.0"
+        )
+        _allow_more(admin)
+        _, address = lab.start_krapao(name="mistakes")
+        kubeconfig = lab.service_account_kubeconfig("jiemi", "miwen")
+        miwen = lab.start_miwen(address, NAMESPACE, "--log-format", "json", interval="5m", kubeconfig=kubeconfig)
+        first = [each for bench in benches for each in bench.first]
+        for each in first:
+            lab.admin.apply(each).ok()
+        for each in first:
+            lab.until_synced(NAMESPACE, each["metadata"]["name"], revision)
+        yield Stage(lab, miwen, {**words, "revision": revision[:12]}, {bench.name: bench for bench in benches})
+        lab.end_services()
+
+
+def _allow_more(admin: ApiServer) -> None:
+    """What deploy/ leaves to the operator: to act as ServiceAccounts, and Services."""
+    rules = [
+        {"apiGroups": [""], "resources": ["serviceaccounts"], "verbs": ["impersonate", "get"]},
+        {"apiGroups": [""], "resources": ["services"], "verbs": ["get", "list", "watch", "create", "patch", "delete"]},
+    ]
+    rbac = "rbac.authorization.k8s.io"
+    role = {"apiVersion": f"{rbac}/v1", "kind": "ClusterRole", "metadata": {"name": NAMESPACE}, "rules": rules}
+    binding = {
+        "apiVersion": f"{rbac}/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": NAMESPACE},
+        "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": NAMESPACE},
+        "subjects": [{"kind": "ServiceAccount", "name": "miwen", "namespace": "jiemi"}],
+    }
+    for manifest in (role, binding):
+        admin.apply(manifest).ok()
