@@ -9,6 +9,7 @@ status to write to, so its spec is then the Failure that says what is wrong.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
@@ -462,9 +463,17 @@ def credential_values(spec: DecryptorSpec) -> Iterator[tuple[str, CredentialValu
 def _credential_values(value: Any, at: str) -> Iterator[tuple[str, CredentialValue]]:
     if isinstance(value, CredentialValue):
         yield at, value
-    elif attrs.has(type(value)):
-        for attribute in attrs.fields(type(value)):
-            yield from _credential_values(getattr(value, attribute.name), f"{at}.{json_name(attribute)}")
+    elif (names := _names_of(value.__class__)) is not None:
+        for name, in_json in names:
+            yield from _credential_values(getattr(value, name), f"{at}.{in_json}")
     elif isinstance(value, tuple):
         for index, each in enumerate(value):
             yield from _credential_values(each, f"{at}[{index}]")
+
+
+@functools.cache
+def _names_of(cls: type[Any]) -> tuple[tuple[str, str], ...] | None:
+    """The attributes of an API class, as they are called here and in JSON; None for any other class."""
+    if not attrs.has(cls):
+        return None
+    return tuple((attribute.name, json_name(attribute)) for attribute in attrs.fields(cls))

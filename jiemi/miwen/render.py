@@ -130,12 +130,13 @@ class Renderer:
         """
         found: dict[str, _File] = {}
         failures: dict[str, Failure] = {}
+        size = 0
         vault = self.spec.provider.vault
         names_none = vault is not None and vault.address is None
         address = self.facts.vault_address if self.facts is not None and names_none else None
 
         async def one(file: FileStatus) -> None:
-            nonlocal address
+            nonlocal address, size
             try:
                 done = await self._file(file.path, address)
             except JiemiError as error:
@@ -148,7 +149,7 @@ class Renderer:
             found[file.path] = done
             if names_none:
                 address = address or done.rendered.vault_address
-            size = sum(each.size for each in found.values())
+            size += done.size
             self._require_room(size, SMALL_BYTES)
             if size > MAX_DECRYPTOR_BYTES:
                 limit = f"{MAX_DECRYPTOR_BYTES // 1024**2} MiB"
@@ -158,7 +159,6 @@ class Renderer:
 
         # The first file may name the Vault server for all. So they go one by one until one has.
         await for_each(files, one, at_once=1 if names_none and address is None else _AT_ONCE)
-        size = sum(each.size for each in found.values())
         in_order = {file.path: found.pop(file.path) for file in files if file.path in found}
         manifests, more, held = self._manifests(in_order, all_read=not failures)
         failures |= {path: self._with_mend(path, failure) for path, failure in more.items()}

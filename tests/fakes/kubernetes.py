@@ -7,7 +7,6 @@ faults and counts of its own. Times are trio's, so a virtual clock works.
 from __future__ import annotations
 
 import base64
-import copy
 import json
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any
 
 import attrs
 import trio
+from fakes.copies import copied
 from fakes.kubernetes_cluster import FakeCluster, Happened, Key, Refused
 
 from jiemi.core.decryptor import API_VERSION, GROUP, KIND, PLURAL
@@ -74,9 +74,9 @@ class _Selection:
 
     def shown(self, obj: JsonObject) -> JsonObject:
         if not self.metadata_only:
-            return copy.deepcopy(obj)
+            return copied(obj)
         partial = {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"}
-        return {**partial, "metadata": copy.deepcopy(obj["metadata"])}
+        return {**partial, "metadata": copied(obj["metadata"])}
 
 
 class FakeKubernetes:
@@ -312,7 +312,7 @@ class FakeKubernetes:
         rest = live.get("status") if keep_rest else {}
         if rest is None:
             return None  # a JSON patch has no place to put a part
-        return copy.deepcopy(self.cluster.set_status(key, {**rest, **status}))
+        return copied(self.cluster.set_status(key, {**rest, **status}))
 
     async def set_finalizers(
         self, namespace: str, name: str, finalizers: Sequence[str], *, uid: str, resource_version: str
@@ -323,7 +323,7 @@ class FakeKubernetes:
         live = self.cluster.objects.get(key)
         if live is None or live["metadata"]["uid"] != uid:
             return None
-        obj = copy.deepcopy(live)
+        obj = copied(live)
         old = obj["metadata"].pop("finalizers", [])
         if finalizers:
             obj["metadata"]["finalizers"] = list(finalizers)
@@ -331,7 +331,7 @@ class FakeKubernetes:
         if obj["metadata"]["resourceVersion"] != resource_version or (doomed and not set(finalizers) <= set(old)):
             raise errors.changed(f"Decryptor {namespace}/{name}")
         made = self.cluster.replace(key, obj)
-        return copy.deepcopy(made) if key in self.cluster.objects else None
+        return copied(made) if key in self.cluster.objects else None
 
     async def get_decryptor(self, namespace: str, name: str) -> JsonObject | None:
         await self.begin("get_decryptor", "get", PLURAL)
@@ -357,7 +357,7 @@ class FakeKubernetes:
                 raise Refused(Refusal(422, "Invalid", of_name=name, causes=tuple(wrong)))
             metadata = {**event["metadata"], "namespace": namespace}
             made = {"apiVersion": resource.api_version, "kind": resource.kind, **event, "metadata": metadata}
-            self.cluster.create((resource.api_version, resource.kind, namespace, name), copy.deepcopy(made))
+            self.cluster.create((resource.api_version, resource.kind, namespace, name), copied(made))
         except Refused as refused:
             if refused.refusal.reason != "AlreadyExists":
                 raise errors.apply_failure(refused.refusal, act) from None
@@ -398,7 +398,7 @@ class FakeObjects:
 
     async def apply(self, manifest: JsonObject, *, default_namespace: str, take_over: bool = True) -> JsonObject:
         obj = await self._apply("apply", manifest, default_namespace, take_over)
-        return copy.deepcopy(dict(obj["metadata"]))
+        return copied(dict(obj["metadata"]))
 
     async def dry_run(self, manifest: JsonObject, *, default_namespace: str, take_over: bool = True) -> JsonObject:
         return await self._apply("dry_run", manifest, default_namespace, take_over)
@@ -418,7 +418,7 @@ class FakeObjects:
                 raise Refused(Refusal(404))
             verbs = ("patch",) if key in self._cluster.objects else ("patch", "create")
             self._require(resource, *verbs)
-            return copy.deepcopy(self._cluster.apply(to, resource, take_over=take_over, dry_run=method == "dry_run"))
+            return copied(self._cluster.apply(to, resource, take_over=take_over, dry_run=method == "dry_run"))
         except Refused as refused:
             failure = errors.apply_failure(refused.refusal, act)
             if failure.failure.reason == "KindUnknown":
@@ -427,11 +427,11 @@ class FakeObjects:
 
     async def get(self, ref: ObjectRef) -> JsonObject | None:
         found = await self._find("get", "get", ref)
-        return copy.deepcopy(found)
+        return copied(found)
 
     async def get_metadata(self, ref: ObjectRef) -> JsonObject | None:
         found = await self._find("get_metadata", "get-metadata", ref)
-        return None if found is None else copy.deepcopy(dict(found["metadata"]))
+        return None if found is None else copied(dict(found["metadata"]))
 
     async def _find(self, method: str, counted: str, ref: ObjectRef) -> JsonObject | None:
         place = await self._place(ref)
@@ -486,7 +486,7 @@ class FakeObjects:
             if live["metadata"]["resourceVersion"] != resource_version:
                 await self.get_metadata(ref)
                 raise errors.changed(ref.label)
-            obj = copy.deepcopy(live)
+            obj = copied(live)
             for path in paths:
                 holder: Any = obj
                 for part in path[:-1]:
@@ -495,7 +495,7 @@ class FakeObjects:
                     await self.get_metadata(ref)
                     raise errors.no_such_field(ref.label)
                 del holder[path[-1]]
-            return copy.deepcopy(self._cluster.replace(key, obj)["metadata"])
+            return copied(self._cluster.replace(key, obj)["metadata"])
         except Refused as refused:
             raise errors.apply_failure(refused.refusal, act) from None
 
@@ -516,7 +516,7 @@ class FakeObjects:
                 resource_version,
             ):
                 raise errors.changed(ref.label)
-            return copy.deepcopy(self._cluster.set_managed_fields(key, managed_fields)["metadata"])
+            return copied(self._cluster.set_managed_fields(key, managed_fields)["metadata"])
         except Refused as refused:
             raise errors.apply_failure(refused.refusal, act) from None
 
@@ -559,7 +559,7 @@ def _told(selection: _Selection, happened: Happened) -> bytes | None:
     if not was or happened.before is None:
         return None
     # The real one shows the object as it was while it was selected, with the version of the change.
-    gone = copy.deepcopy(happened.before)
+    gone = copied(happened.before)
     gone["metadata"]["resourceVersion"] = str(happened.version)
     return _line("DELETED", selection.shown(gone))
 

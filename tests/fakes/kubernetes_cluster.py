@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import copy
 import datetime
 import re
 import uuid
@@ -18,6 +17,7 @@ from typing import Any
 import attrs
 import trio
 from fakes import managed_fields
+from fakes.copies import copied
 
 from jiemi.core.decryptor import API_VERSION, KIND, PLURAL
 from jiemi.miwen.kubernetes.discovery import Resource, Target
@@ -177,8 +177,8 @@ class FakeCluster:
         made = stored_form(obj)
         old = self.objects.get(key)
         if old is not None and "status" in old:
-            made.setdefault("status", copy.deepcopy(old["status"]))
-        return copy.deepcopy(self._update(key, made, manager))
+            made.setdefault("status", copied(old["status"]))
+        return copied(self._update(key, made, manager))
 
     def edit(
         self,
@@ -195,26 +195,26 @@ class FakeCluster:
         Args:
             changes: a JSON merge patch: None takes a field out, lists are replaced (RFC 7386).
         """
-        obj = copy.deepcopy(self.objects[api_version, kind, namespace, name])
+        obj = copied(self.objects[api_version, kind, namespace, name])
         _merge_patch(obj, changes)
         return self.put(obj, manager)
 
     def strip_managed_fields(self, kind: str, namespace: str | None, name: str, *, api_version: str = "v1") -> None:
         """Take metadata.managedFields out of an object, as a client may do."""
         key = (api_version, kind, namespace, name)
-        obj = copy.deepcopy(self.objects[key])
+        obj = copied(self.objects[key])
         obj["metadata"].pop("managedFields", None)
         self._store(key, obj)
 
     def get(self, kind: str, namespace: str | None, name: str, *, api_version: str = "v1") -> dict[str, Any] | None:
         """An object as it is now."""
         self.settle()
-        return copy.deepcopy(self.objects.get((api_version, kind, namespace, name)))
+        return copied(self.objects.get((api_version, kind, namespace, name)))
 
     def delete(self, kind: str, namespace: str | None, name: str, *, api_version: str = "v1") -> None:
         """Delete an object. One that has finalizers stays, marked, until the last is taken off."""
         key = (api_version, kind, namespace, name)
-        obj = copy.deepcopy(self.objects[key])
+        obj = copied(self.objects[key])
         metadata = obj["metadata"]
         if not metadata.get("finalizers"):
             self._take_away(key, obj)
@@ -293,8 +293,8 @@ class FakeCluster:
         Raises:
             Refused: an admission policy refuses it.
         """
-        obj = copy.deepcopy(self.objects[key])
-        obj["metadata"]["managedFields"] = copy.deepcopy(list(listed))
+        obj = copied(self.objects[key])
+        obj["metadata"]["managedFields"] = copied(list(listed))
         self._admit("UPDATE", obj)
         return self._store(key, obj)
 
@@ -321,7 +321,7 @@ class FakeCluster:
 
     def set_status(self, key: Key, status: JsonObject, *, manager: str = FIELD_MANAGER) -> dict[str, Any]:
         """Replace an object's status."""
-        return self._update(key, {**copy.deepcopy(self.objects[key]), "status": copy.deepcopy(dict(status))}, manager)
+        return self._update(key, {**copied(self.objects[key]), "status": copied(dict(status))}, manager)
 
     def require_namespace(self, namespace: str | None) -> None:
         """Objects can be made there.
@@ -384,7 +384,7 @@ class FakeCluster:
 
     def _take_away(self, key: Key, obj: dict[str, Any]) -> None:
         before = self.objects.pop(key)
-        gone = copy.deepcopy(obj)
+        gone = copied(obj)
         self.version += 1
         gone["metadata"]["resourceVersion"] = str(self.version)
         self._tell("DELETED", gone, before)
@@ -395,7 +395,7 @@ class FakeCluster:
                     self._take_away(each, self.objects[each])
 
     def _tell(self, change: str, obj: dict[str, Any], before: dict[str, Any] | None) -> None:
-        self.events.append(Happened(self.version, change, copy.deepcopy(obj), copy.deepcopy(before)))
+        self.events.append(Happened(self.version, change, copied(obj), copied(before)))
         self.news.set()
         self.news = trio.Event()
 
@@ -475,7 +475,7 @@ def _seconds() -> float:
 
 def stored_form(obj: JsonObject) -> dict[str, Any]:
     """A copy; a Secret's stringData becomes data when it is written, and a null in a map of texts the empty text."""
-    stored = copy.deepcopy(dict(obj))
+    stored = copied(dict(obj))
     metadata = stored["metadata"]
     maps = [(metadata, "labels"), (metadata, "annotations")]
     if stored["kind"] in {"Secret", "ConfigMap"}:
@@ -508,7 +508,7 @@ def _merge_patch(obj: MutableMapping[str, Any], patch: Mapping[str, Any]) -> Non
                 obj[key] = {}
             _merge_patch(obj[key], value)
         else:
-            obj[key] = copy.deepcopy(value)
+            obj[key] = copied(value)
 
 
 def _at(obj: Any, path: tuple[str, ...]) -> Any:

@@ -8,11 +8,11 @@ https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-manageme
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Iterable, Mapping, MutableMapping
 from typing import Any
 
 import attrs
+from fakes.copies import copied
 
 Path = tuple[str, ...]
 
@@ -167,7 +167,7 @@ def applied(
         return conflicts
     for entry in entries.values():
         entry.fields -= {conflict.path for conflict in conflicts}
-    new = copy.deepcopy(dict(live)) if live is not None else {}
+    new = copied(dict(live)) if live is not None else {}
     merge(new, body)
     owned_by_others: set[Path] = set().union(*(entry.fields for entry in entries.values()))
     maps_of_others = {path[:-1] for path in owned_by_others if path[-1] == EXISTS}
@@ -185,7 +185,7 @@ def merge(live: MutableMapping[str, Any], body: Mapping[str, Any]) -> None:
         if isinstance(value, Mapping) and isinstance(live.get(key), dict):
             merge(live[key], value)
         else:
-            live[key] = copy.deepcopy(value)
+            live[key] = copied(value)
 
 
 def remove(obj: MutableMapping[str, Any], path: Path, *, keep: Collection[Path] = ()) -> None:
