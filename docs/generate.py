@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from jiemi.core.reference import readme_tables, with_tables
+from jiemi.core.api.doc_tables import readme_tables, with_tables
 
 ROOT = Path(__file__).parents[1]
 

@@ -100,7 +100,7 @@ struct Head {
 
 struct FilesRequest {
   revision @0 :Text;        # full commit hash; exactly this one is looked at
-  patterns @1 :List(Text);  # paths and globs; jiemi/core/globs.py tells what they mean
+  patterns @1 :List(Text);  # paths and globs; jiemi/core/content/globs.py tells what they mean
   exclude @2 :List(Text);   # globs of files that are left out of what globs match
 }
 

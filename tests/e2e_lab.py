@@ -27,7 +27,7 @@ from memory_limits import MemoryGroup
 from pyrage import x25519
 from ruamel.yaml import YAML
 
-from jiemi.core.crd import crd
+from jiemi.core.api.crd import crd
 from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import GitServer, git_environment, serve_git
 

@@ -13,7 +13,7 @@ import attrs
 from e2e_lab import Lab, Repository, Service, until
 from prometheus_client.parser import text_string_to_metric_families
 
-from jiemi.core.objects import NAME_LABEL, NAMESPACE_LABEL
+from jiemi.core.objects.identity import NAME_LABEL, NAMESPACE_LABEL
 
 MERGE = "application/merge-patch+json"
 

@@ -22,7 +22,7 @@ from doubles.serving import Double
 from doubles.vault import open_vault
 
 from jiemi.core.sensitive import SensitiveText
-from jiemi.krapao.decryption.environments import AmbientBounds, OperatorEnvironment
+from jiemi.krapao.operator_environment import AmbientBounds, OperatorEnvironment
 from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, HuaweiKey, PgpKey, VaultKey
 
 DATA = Path(__file__).parent / "data"

@@ -14,7 +14,7 @@ import attrs
 from api_server import ApiServer, open_admin
 from e2e_lab import until
 
-from jiemi.core.crd import crd
+from jiemi.core.api.crd import crd
 
 
 @attrs.define

@@ -10,9 +10,9 @@ import trio
 
 from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.metrics import serve_metrics
-from jiemi.miwen.events import EventCounts
 from jiemi.miwen.kubernetes.counts import RequestCounter
-from jiemi.miwen.metrics import Followed, MiwenMetrics
+from jiemi.miwen.report.events import EventCounts
+from jiemi.miwen.report.metrics import Followed, MiwenMetrics
 
 
 @pytest.fixture

@@ -20,12 +20,12 @@ from jiemi.cli.console import table_console
 from jiemi.cli.errors import CommandError
 from jiemi.cli.programs import GET_GPG, GET_SOPS, find_gpg, find_sops
 from jiemi.core.errors import JiemiError
-from jiemi.krapao.decryption.confinement import LIBRARIES, LOADERS, MEASURES, Confinement, Measures
-from jiemi.krapao.decryption.confinement_probe import probe
+from jiemi.krapao.confinement.private_folders import private_folder, require_memory
+from jiemi.krapao.confinement.probe import probe
+from jiemi.krapao.confinement.processes import Limits, Sandbox, adopt_orphans, run_program
+from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, MEASURES, Confinement, Measures
 from jiemi.krapao.decryption.environments import EMPTY_ENVIRONMENT
 from jiemi.krapao.decryption.gpg import GPG_FILES
-from jiemi.krapao.decryption.private_folders import private_folder, require_memory
-from jiemi.krapao.decryption.processes import Limits, Sandbox, adopt_orphans, run_program
 from jiemi.rpc.session_secret import MAKE_ONE, SessionSecretError, read_secret_file
 
 _STYLES = {"ok": "green", "warning": "yellow", "missing": "red"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from jiemi.core.durations import duration_seconds
+from jiemi.core.api.durations import duration_seconds
 
 
 def parse_duration(text: str) -> float:

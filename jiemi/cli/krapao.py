@@ -11,16 +11,16 @@ from pathlib import Path
 import structlog
 import trio
 
-from jiemi.blocking.memory import keep_trimmed
 from jiemi.cli.errors import CommandError
 from jiemi.cli.metrics import metrics_address_of, start_metrics
 from jiemi.cli.programs import GET_SOPS, find_gpg, find_sops
 from jiemi.cli.running import forbid_core_dumps, run_until_signalled
+from jiemi.concurrency.memory import keep_trimmed
 from jiemi.core.addresses import normal_address
-from jiemi.krapao.addresses import AddressRules, Network, read_network
-from jiemi.krapao.decryption.environments import AMBIENT_PROVIDERS, AmbientBounds, OperatorEnvironment
 from jiemi.krapao.metrics import KrapaoMetrics
-from jiemi.krapao.proxy import HttpProxy, read_proxy
+from jiemi.krapao.network.addresses import AddressRules, Network, read_network
+from jiemi.krapao.network.proxy import HttpProxy, read_proxy
+from jiemi.krapao.operator_environment import AMBIENT_PROVIDERS, AmbientBounds, OperatorEnvironment
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.address import Address, TcpAddress, parse_address

@@ -18,7 +18,7 @@ from typing import Any
 from rich.text import Text
 
 from jiemi.cli.console import printable
-from jiemi.core.status import SHORT_REVISION
+from jiemi.core.decisions.status import SHORT_REVISION
 
 _LEVEL_STYLES = {"warning": "yellow", "error": "red", "critical": "bold red"}
 _REVISION = re.compile(r"\b[0-9a-f]{40}(?:[0-9a-f]{24})?\b")

@@ -69,7 +69,7 @@ def _main(
 @app.command()
 def crd() -> None:
     """Print the CustomResourceDefinition of Decryptors."""
-    from jiemi.core.crd import crd_yaml
+    from jiemi.core.api.crd import crd_yaml
 
     typer.echo(crd_yaml(), nl=False)
 

@@ -11,19 +11,19 @@ from pathlib import Path
 
 import trio
 
-from jiemi.blocking.memory import keep_trimmed
 from jiemi.cli.errors import CommandError
 from jiemi.cli.metrics import metrics_address_of, start_metrics
 from jiemi.cli.running import forbid_core_dumps, run_until_signalled
 from jiemi.cli.session_secrets import secret_name, secret_of_file
-from jiemi.core.policy import Policy, read_policy
-from jiemi.core.protected import DEFAULT_NAMESPACE, Protection, require_openable
-from jiemi.core.takeover import DECLARATIVE_MANAGERS
+from jiemi.concurrency.memory import keep_trimmed
+from jiemi.core.decisions.policy import Policy, read_policy
+from jiemi.core.objects.protected import DEFAULT_NAMESPACE, Protection, require_openable
+from jiemi.core.objects.take_over import DECLARATIVE_MANAGERS
 from jiemi.miwen.kubernetes.access import pods_namespace
 from jiemi.miwen.kubernetes.port import Account
 from jiemi.miwen.kubernetes.real import KubernetesSettings, open_kubernetes
-from jiemi.miwen.metrics import MiwenMetrics
-from jiemi.miwen.reconcile import Tenancy
+from jiemi.miwen.reconcile.reconciler import Tenancy
+from jiemi.miwen.report.metrics import MiwenMetrics
 from jiemi.miwen.service import MiwenSettings, run_miwen
 from jiemi.miwen.session_secret import SessionSecretStore
 from jiemi.rpc.address import ANY_HOST, TcpAddress, parse_address

@@ -30,8 +30,8 @@ from jiemi.cli.screen import Screen
 from jiemi.cli.tools import resolve_tools, tool_settings
 from jiemi.cli.what_next import make_commands, print_what_next, show_pushes
 from jiemi.controlplane.pins import Tool
-from jiemi.core.crd import crd
-from jiemi.core.decryptor import read_decryptor
+from jiemi.core.api.crd import crd
+from jiemi.core.api.decryptor import read_decryptor
 from jiemi.core.errors import REASONS, JiemiError
 from jiemi.demo.content import (
     EXPECTED,

@@ -23,9 +23,12 @@ from jiemi.cli.outputs import Output
 from jiemi.cli.running import run_until_signalled
 from jiemi.cli.status_output import as_text
 from jiemi.cli.status_watch import watch_decryptors
-from jiemi.core.decryptor import Decryptor, read_decryptor
-from jiemi.core.decryptor_status import Condition, DecryptorStatus
-from jiemi.core.status import RECONCILING, SHORT_REVISION, STALLED
+from jiemi.core.api.conditions import RECONCILING, STALLED
+from jiemi.core.api.decryptor import Decryptor, read_decryptor
+from jiemi.core.api.decryptor_status import Condition, DecryptorStatus
+from jiemi.core.decisions.status import (
+    SHORT_REVISION,
+)
 from jiemi.miwen.kubernetes.access import usual_namespace
 from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.kubernetes.real import KubernetesSettings, open_kubernetes

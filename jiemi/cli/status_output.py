@@ -13,8 +13,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from jiemi.core.decryptor import Decryptor
-from jiemi.core.fields import unstructure
+from jiemi.core.api.decryptor import Decryptor
+from jiemi.core.api.fields import unstructure
 
 
 def as_text(decryptors: Sequence[Decryptor], *, yaml: bool) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Set
 
-from jiemi.core.decryptor import Decryptor, read_decryptor
+from jiemi.core.api.decryptor import Decryptor, read_decryptor
+from jiemi.core.api.fields import FieldError
 from jiemi.core.errors import Failure
-from jiemi.core.fields import FieldError
-from jiemi.miwen.follow import DecryptorListWatch
+from jiemi.miwen.controller.decryptor_watch import DecryptorListWatch
 from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes
-from jiemi.miwen.reflector import reflect
+from jiemi.miwen.watch.reflector import reflect
 
 Key = tuple[str, str]
 

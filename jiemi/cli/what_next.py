@@ -12,9 +12,9 @@ from rich.text import Text
 
 from jiemi.cli.programs import own_command
 from jiemi.cli.screen import Screen
-from jiemi.core.decryptor import Decryptor, read_decryptor
+from jiemi.core.api.decryptor import Decryptor, read_decryptor
+from jiemi.core.decisions.status import SHORT_REVISION
 from jiemi.core.errors import JiemiError
-from jiemi.core.status import SHORT_REVISION
 from jiemi.demo.content import FILE, NAME, NAMESPACE, DemoRepository
 from jiemi.miwen.kubernetes.port import Kubernetes
 

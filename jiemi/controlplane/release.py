@@ -1,6 +1,6 @@
 """Tools from the releases that their projects publish.
 
-A download runs on one worker thread that a cancellation ends at once (jiemi.blocking). The bytes go to a file in the
+A download runs on one worker thread that a cancellation ends at once (jiemi.concurrency). The bytes go to a file in the
 directory of the caller, are hashed on the way, and count only when the checksum is right. The host's name is looked up
 first, apart and with a deadline: a machine without internet is told within seconds.
 """
@@ -22,8 +22,8 @@ import attrs
 import trio
 import urllib3
 
-from jiemi.blocking.calls import Interrupter, interruptible_socket, run_blocking
-from jiemi.blocking.http import make_interruptible
+from jiemi.concurrency.calls import Interrupter, interruptible_socket, run_blocking
+from jiemi.concurrency.http import make_interruptible
 from jiemi.controlplane.pins import PINS, Tool
 from jiemi.controlplane.settings import ToolSettings, WayError
 
@@ -248,7 +248,7 @@ def _get(
 @contextlib.contextmanager
 def _interruptible(response: urllib3.BaseHTTPResponse, interrupter: Interrupter) -> Iterator[None]:
     # Where the host will close the connection after this response, http.client already has let go of it, and so has
-    # jiemi.blocking.http: only the response still holds the socket.
+    # jiemi.concurrency.http: only the response still holds the socket.
     with socket.socket(fileno=os.dup(response.fileno())) as sock, interruptible_socket(interrupter, sock):
         yield
 

@@ -8,8 +8,8 @@ from typing import TypeVar
 import attrs
 import trio
 
-from jiemi.blocking.askers import Askers
-from jiemi.blocking.fair_limiter import FairLimiter
+from jiemi.concurrency.askers import Askers
+from jiemi.concurrency.fair_limiter import FairLimiter
 
 T = TypeVar("T")
 

@@ -4,7 +4,7 @@ Equal URL and equal credentials share a worker, so that 50 Decryptors of one rep
 listing and one fetch per revision, whichever tenants they are of; what they share waits in the queue of each tenant.
 Other credentials are another worker, which the host must let in by itself. A worker is one task in the service's
 nursery; it begins with the first who opens the repository and ends with the last who closes it, and then the
-credentials are forgotten. The clone stays on the volume (`jiemi.krapao.git`), so opening again is cheap.
+credentials are forgotten. The clone stays on the volume (`jiemi.krapao.git.clones`), so opening again is cheap.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from contextlib import AbstractContextManager
 import attrs
 import trio
 
-from jiemi.blocking.askers import Askers
-from jiemi.blocking.fair_limiter import FairLimiter
+from jiemi.concurrency.askers import Askers
+from jiemi.concurrency.fair_limiter import FairLimiter
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.krapao.decryption.port import Decrypter
-from jiemi.krapao.git_port import OpenGitStore, Ref
-from jiemi.krapao.reading import Reading
+from jiemi.krapao.git.port import OpenGitStore, Ref
+from jiemi.krapao.git.urls import Location, parse_url
+from jiemi.krapao.reading.reader import Reading
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.krapao.urls import Location, parse_url
 from jiemi.krapao.worker import Worker
 from jiemi.rpc.contract import (
     Files,

@@ -21,9 +21,9 @@ import structlog
 import trio
 
 from jiemi.core.errors import JiemiError
-from jiemi.krapao.decryption.processes import adopt_orphans
+from jiemi.krapao.confinement.processes import adopt_orphans
 from jiemi.krapao.decryption.sops import open_decrypter
-from jiemi.krapao.git import Clones
+from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.repositories import Repositories
 from jiemi.krapao.settings import KrapaoSettings

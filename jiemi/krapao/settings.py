@@ -6,9 +6,9 @@ from pathlib import Path
 
 import attrs
 
-from jiemi.krapao.addresses import AddressRules
-from jiemi.krapao.decryption.environments import OperatorEnvironment
-from jiemi.krapao.proxy import HttpProxy
+from jiemi.krapao.network.addresses import AddressRules
+from jiemi.krapao.network.proxy import HttpProxy
+from jiemi.krapao.operator_environment import OperatorEnvironment
 from jiemi.rpc.contract import MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_RENDERED_BYTES, MEBIBYTE
 
 
@@ -39,7 +39,7 @@ class KrapaoSettings:
         max_pack_bytes: the most that one fetch may bring.
         max_object_bytes: the largest single object in a repository, unpacked; GitHub takes files up to 100 MiB.
         max_unpacked_bytes: the most that one fetch may unpack to.
-        listing_concurrency: how many listings run at once, shared between tenants (`jiemi.blocking.fair_limiter`);
+        listing_concurrency: how many listings run at once, shared between tenants (`jiemi.concurrency.fair_limiter`);
             three quarters of them at most for one host.
         git_concurrency: how many fetches run at once; likewise.
 

@@ -1,8 +1,9 @@
 """One repository with one tenant's credentials: what is asked of it, in order, and shared where the answer is the same.
 
 The store asks the host one thing at a time for a worker: a listing for `head`, a fetch for a revision that is not here.
-Whoever asks for the same listing, the same fetch or the same rendering shares one run (`jiemi.krapao.flights`);
-reading and decrypting run beside the git work. Whatever waits for a slot waits as one of the tenants that ask for it.
+Whoever asks for the same listing, the same fetch or the same rendering shares one run
+(`jiemi.concurrency.single_flight`); reading and decrypting run beside the git work. Whatever waits for a slot waits as
+one of the tenants that ask for it.
 
 How old an answer is counts from the moment that its listing began. So `max_age_seconds=0` is never given what a
 listing that had begun before may have read already: it waits for the next one, which all who come meanwhile share.
@@ -22,18 +23,18 @@ from typing import TypeVar
 import structlog
 import trio
 
-from jiemi.blocking.askers import Askers
-from jiemi.blocking.fair_limiter import FairLimiter
+from jiemi.concurrency.askers import Askers
+from jiemi.concurrency.fair_limiter import FairLimiter
+from jiemi.concurrency.single_flight import Flight, Flights
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.decryption.port import Decrypter
 from jiemi.krapao.fair_threads import FairThreads
-from jiemi.krapao.file_opener import FileOpener
-from jiemi.krapao.file_renderer import NOT_ABOUT_THE_FILE, FileRenderer
-from jiemi.krapao.flights import Flight, Flights
-from jiemi.krapao.git_port import Advertised, GitStore, Ref
-from jiemi.krapao.reading import Reading
+from jiemi.krapao.git.port import Advertised, GitStore, Ref
+from jiemi.krapao.git.trees import CONFIG, MAX_CONFIG_DEPTH
+from jiemi.krapao.reading.reader import Reading
+from jiemi.krapao.rendering.file_opener import FileOpener
+from jiemi.krapao.rendering.file_renderer import NOT_ABOUT_THE_FILE, FileRenderer
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.krapao.trees import CONFIG, MAX_CONFIG_DEPTH
 from jiemi.rpc.contract import Files, FilesRequest, Head, Rendered, RenderRequest, is_revision
 
 T = TypeVar("T")

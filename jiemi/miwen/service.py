@@ -16,22 +16,22 @@ import attrs
 import structlog
 import trio
 
-from jiemi.blocking.fair_limiter import FairLimiter
+from jiemi.concurrency.fair_limiter import FairLimiter
+from jiemi.core.decisions.policy import Policy
+from jiemi.core.decisions.schedule import DEFAULT_INTERVAL_SECONDS
 from jiemi.core.memory import DEFAULT_TOTAL_BYTES, MemoryBudget
-from jiemi.core.objects import ObjectKey
-from jiemi.core.policy import Policy
-from jiemi.core.schedule import DEFAULT_INTERVAL_SECONDS
-from jiemi.miwen.decryptor_loop import DecryptorLoop
-from jiemi.miwen.decryptors import Decryptors
-from jiemi.miwen.events import EventRecorder
-from jiemi.miwen.follow import follow
+from jiemi.core.objects.identity import ObjectKey
+from jiemi.miwen.controller.decryptor_watch import follow
+from jiemi.miwen.controller.loop import DecryptorLoop
+from jiemi.miwen.controller.supervisor import Decryptors
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes
-from jiemi.miwen.metrics import MiwenMetrics
-from jiemi.miwen.object_watch import ObjectWatches
-from jiemi.miwen.reconcile import Reconciler, Tenancy
-from jiemi.miwen.registry import Registry
-from jiemi.miwen.turned_away import TurnedAway
+from jiemi.miwen.reconcile.limits import TurnedAway
+from jiemi.miwen.reconcile.reconciler import Reconciler, Tenancy
+from jiemi.miwen.report.events import EventRecorder
+from jiemi.miwen.report.metrics import MiwenMetrics
+from jiemi.miwen.state.registry import Registry
+from jiemi.miwen.watch.object_watches import ObjectWatches
 from jiemi.rpc.contract import Krapao
 
 _log = structlog.get_logger("jiemi.miwen")

@@ -18,8 +18,8 @@ from typing import Any
 
 import attrs
 
+from jiemi.core.content.documents import Format
 from jiemi.core.credential_limits import MAX_PRIVATE_KEYS, limit_bytes, require_total, size_bytes, values_of
-from jiemi.core.documents import Format
 from jiemi.core.errors import REASONS, Failure, JiemiError
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.rpc.contract import (

@@ -21,7 +21,7 @@ from typing import Protocol
 
 import attrs
 
-from jiemi.core.documents import Format
+from jiemi.core.content.documents import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.rpc.keys import DecryptionKey
@@ -114,7 +114,7 @@ class FilesRequest:
 
     Attributes:
         revision: full commit hash.
-        patterns: paths and globs (`jiemi.core.globs`), at most 1,000. A file that matches several is one file.
+        patterns: paths and globs (`jiemi.core.content.globs`), at most 1,000. A file that matches several is one file.
         exclude: globs of files that are left out of what globs match; a path in `patterns` is never left out.
     """
 

@@ -31,8 +31,8 @@ from jiemi.rpc.bridge import Bridge
 from jiemi.rpc.capability import where
 from jiemi.rpc.contract import Krapao
 from jiemi.rpc.gate import Gate, GateError
-from jiemi.rpc.holder import Budget
 from jiemi.rpc.limits import Account, Limits
+from jiemi.rpc.open_repositories import Budget
 from jiemi.rpc.places import Guest, hall, lobby
 from jiemi.rpc.rare_log import rare_log
 from jiemi.rpc.session_secret import SessionSecretError, digest, is_one_of, read_secret_file

@@ -2,7 +2,7 @@
 
 The targets (`Bootstrap`, `_Session`, `_Repository`, `_Subscription`, `_Receipt`) run in the bridge's thread: they
 decode, charge what they take up, hand over to the trio side, and encode. The trio side of an open repository is a
-`Holder` (jiemi.rpc.holder), which runs its calls until the client releases it.
+`Holder` (jiemi.rpc.open_repositories), which runs its calls until the client releases it.
 
 What goes over a bound that an honest client may reach is refused with a Failure. Refusing costs a little too, so who is
 refused thousands of times and holds on to all of it is cut off.
@@ -33,8 +33,8 @@ from jiemi.rpc.contract import (
     RenderRequest,
     Repository,
 )
-from jiemi.rpc.holder import Budget, Holder, Permit, internal_error
 from jiemi.rpc.limits import REPOSITORY_BYTES, WATCH_BYTES, Account, Limits
+from jiemi.rpc.open_repositories import Budget, Holder, Permit, internal_error
 
 T = TypeVar("T")
 

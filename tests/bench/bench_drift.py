@@ -3,8 +3,8 @@
 In turn, a Secret's value is changed, a key is added to it, and it is deleted, each time by a field manager of another
 name, while Miwen's interval is an hour. The time is from before the foreign write is sent until a read shows the Secret
 as git has it. The trials go round over so many Secrets, one Decryptor each, that none is corrected more often than a
-fight (`jiemi.miwen.fights`) begins. At the end the Events are counted that name their trial's manager; of a deletion,
-which names nobody since the API server keeps no name, those that tell it.
+fight (`jiemi.miwen.state.correction_backoff`) begins. At the end the Events are counted that name their trial's
+manager; of a deletion, which names nobody since the API server keeps no name, those that tell it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections import defaultdict
 from bench_lab import open_lab
 from e2e_scene import Scene, listed, seconds_until, secret
 
-from jiemi.miwen.fights import CORRECTIONS
+from jiemi.miwen.state.correction_backoff import CORRECTIONS
 
 SORTS = ("value changed", "key added", "object deleted")
 WANTED = {"a": "one", "b": "two"}

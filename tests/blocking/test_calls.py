@@ -11,8 +11,8 @@ import pytest
 import trio
 import urllib3
 
-from jiemi.blocking.calls import Interrupter, connect_tcp, current, run_blocking
-from jiemi.blocking.http import make_interruptible
+from jiemi.concurrency.calls import Interrupter, connect_tcp, current, run_blocking
+from jiemi.concurrency.http import make_interruptible
 
 
 @pytest.fixture

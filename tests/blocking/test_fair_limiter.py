@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from jiemi.blocking.askers import Askers
-from jiemi.blocking.fair_limiter import PATIENCE_SECONDS, Bound, FairLimiter, Slot
+from jiemi.concurrency.askers import Askers
+from jiemi.concurrency.fair_limiter import PATIENCE_SECONDS, Bound, FairLimiter, Slot
 
 DRIP_SECONDS = 60.0
 

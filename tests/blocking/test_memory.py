@@ -9,13 +9,13 @@ from types import SimpleNamespace
 import pytest
 import trio
 
-from jiemi.blocking import memory
+from jiemi.concurrency import memory
 
 _MIB = 1024 * 1024
 
 _BURST = """
 import threading
-from jiemi.blocking import memory
+from jiemi.concurrency import memory
 
 kept = []
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from stored_statuses import condition, record
 
 from jiemi.cli.status import print_decryptors
-from jiemi.core.decryptor import read_decryptor
+from jiemi.core.api.decryptor import read_decryptor
 
 
 def printed(*conditions: dict[str, Any], name: str = "app", width: int = 300, **status: Any) -> str:

@@ -29,10 +29,10 @@ from contract.kubernetes_parts import (
     version_now,
 )
 
-from jiemi.core.decryptor import API_VERSION, KIND
+from jiemi.core.api.decryptor import API_VERSION, KIND
 from jiemi.core.errors import JiemiError
+from jiemi.core.objects.watch_events import Bookmark, Change, Expired
 from jiemi.core.sensitive import SensitiveText
-from jiemi.core.watch import Bookmark, Change, Expired
 from jiemi.miwen.kubernetes.port import JsonObject
 
 

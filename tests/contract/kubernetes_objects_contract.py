@@ -12,7 +12,7 @@ import pytest
 import trio
 from contract.kubernetes_parts import CANARY, DEADLINE_SECONDS, World, denied, encoded, failure_of, refused, secret
 
-from jiemi.core.objects import ObjectRef
+from jiemi.core.objects.identity import ObjectRef
 from jiemi.miwen.kubernetes.discovery import JUST_NOW_SECONDS, Resource
 from jiemi.miwen.kubernetes.port import JsonObject
 

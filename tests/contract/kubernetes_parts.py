@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 import trio
 
-from jiemi.core.decryptor import API_VERSION, KIND
+from jiemi.core.api.decryptor import API_VERSION, KIND
 from jiemi.core.errors import JiemiError
-from jiemi.core.watch import Change, Event, LineSplitter, parse_event
+from jiemi.core.objects.watch_events import Change, Event, LineSplitter, parse_event
 from jiemi.miwen.kubernetes.counts import RequestCounter
 from jiemi.miwen.kubernetes.port import Account, JsonObject, Kubernetes
 

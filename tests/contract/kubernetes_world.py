@@ -13,8 +13,8 @@ import attrs
 import trio
 from ruamel.yaml import YAML
 
-from jiemi.core.crd import crd
-from jiemi.core.decryptor import API_VERSION, GROUP, PLURAL
+from jiemi.core.api.crd import crd
+from jiemi.core.api.decryptor import API_VERSION, GROUP, PLURAL
 from jiemi.core.errors import JiemiError
 from jiemi.miwen.kubernetes.discovery import Discovery, Resource, parse_resources, version_path
 from jiemi.miwen.kubernetes.http import Answer, KubernetesHttp, Request

@@ -17,7 +17,7 @@ from contract.kubernetes_parts import Events, decryptor, version_now
 from fakes.kubernetes import FakeKubernetes
 
 from jiemi.core.errors import JiemiError
-from jiemi.core.watch import Bookmark, Expired, WatchFailed
+from jiemi.core.objects.watch_events import Bookmark, Expired, WatchFailed
 from jiemi.miwen.kubernetes.port import Account, JsonObject, Kubernetes
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.blocking.calls import Interrupter
+from jiemi.concurrency.calls import Interrupter
 from jiemi.controlplane.release import extract, find_checksum, find_proxy
 from jiemi.controlplane.tools import parse_version
 

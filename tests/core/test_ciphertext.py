@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.ciphertext import (
+from jiemi.core.content.ciphertext import (
     ENCRYPTED,
     decoded,
     find_ciphertext,
@@ -22,7 +22,7 @@ from jiemi.core.ciphertext import (
     shown,
     unescaped,
 )
-from jiemi.core.documents import Format
+from jiemi.core.content.documents import Format
 
 DATA = Path(__file__).parents[1] / "data"
 FORMATS = {".yaml": Format.YAML, ".json": Format.JSON, ".env": Format.DOTENV, ".ini": Format.INI, ".bin": Format.BINARY}

@@ -7,7 +7,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from jiemi.core.crd import crd, crd_yaml
+from jiemi.core.api.crd import crd, crd_yaml
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.decryptor import (
+from jiemi.core.api.decryptor import (
     FINALIZER,
     CommonMetadata,
     Decryptor,
@@ -19,7 +19,7 @@ from jiemi.core.decryptor import (
     credential_values,
     read_decryptor,
 )
-from jiemi.core.decryptor_status import (
+from jiemi.core.api.decryptor_status import (
     Condition,
     DecryptorStatus,
     EncryptionStatus,
@@ -31,8 +31,8 @@ from jiemi.core.decryptor_status import (
     SecretVersion,
     StatusRecord,
 )
+from jiemi.core.api.fields import FieldError, structure, unstructure
 from jiemi.core.errors import Failure
-from jiemi.core.fields import FieldError, structure, unstructure
 from jiemi.core.sensitive import SensitiveText
 
 CANARY = "canary-value"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.dependencies import Key, describe_cycle, find_cycle
+from jiemi.core.decisions.dependency_cycles import Key, describe_cycle, find_cycle
 
 Graph = Mapping[Key, Sequence[Key]]
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.difference import MAX_NAMES, NAME_LIMIT_CHARACTERS, Difference, difference
+from jiemi.core.objects.difference import MAX_NAMES, NAME_LIMIT_CHARACTERS, Difference, difference
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 SECRET = {

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jiemi.core.documents import MAX_DEPTH, MAX_NODES, Format, ending_in_capitals, format_of, parse_documents
+from jiemi.core.content.documents import MAX_DEPTH, MAX_NODES, Format, ending_in_capitals, format_of, parse_documents
 from jiemi.core.errors import JiemiError
 
 

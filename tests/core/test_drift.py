@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.decryptor_status import InventoryEntry
-from jiemi.core.drift import Drift, DriftKind, Observation, drift_of, is_newer, is_outdated, strange_keys
-from jiemi.core.ownership import Ownership
+from jiemi.core.api.decryptor_status import InventoryEntry
+from jiemi.core.objects.drift import Drift, DriftKind, Observation, drift_of, is_newer, is_outdated, strange_keys
+from jiemi.core.objects.managed_fields import Ownership
 
 SECRET = InventoryEntry("v1", "Secret", "app", "default", "f.yaml", fields=5, kept_keys=("legacy",))
 CONFIG = attrs.evolve(SECRET, kind="ConfigMap")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jiemi.core.durations import DURATION_PATTERN, duration_seconds
+from jiemi.core.api.durations import DURATION_PATTERN, duration_seconds
 
 # RE2 has no lookaround, and its $ without flags is the end of the text: in Python that is \Z.
 RE2 = re.compile(DURATION_PATTERN.removesuffix("$") + r"\Z")

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from jiemi.core.ciphertext import ENCRYPTED
-from jiemi.core.encrypted_content import ciphertext_in, kind_objection
-from jiemi.core.manifests import Manifest
+from jiemi.core.content.ciphertext import ENCRYPTED
+from jiemi.core.objects.encrypted_content import ciphertext_in, kind_objection
+from jiemi.core.objects.manifests import Manifest
 
 SEALED = f"{ENCRYPTED}YWJj,iv:{'A' * 43}=,tag:{'B' * 22}==,type:str]"
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.fields import FieldError, api, structure, unstructure
+from jiemi.core.api.fields import FieldError, api, structure, unstructure
 
 
 @attrs.frozen

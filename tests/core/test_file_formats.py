@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from jiemi.core.decryptor import SourceSpec
-from jiemi.core.documents import Format
-from jiemi.core.fields import FieldError, structure
-from jiemi.core.file_formats import FormatOfFile
+from jiemi.core.api.decryptor import SourceSpec
+from jiemi.core.api.fields import FieldError, structure
+from jiemi.core.api.file_formats import FormatOfFile
+from jiemi.core.content.documents import Format
 
 REPOSITORY = {"url": "https://git.example/app.git"}
 

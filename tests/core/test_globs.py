@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.globs import Glob, is_excluded, is_glob, matches_path
+from jiemi.core.content.globs import Glob, is_excluded, is_glob, matches_path
 
 
 @pytest.mark.parametrize(

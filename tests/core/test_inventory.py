@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.decryptor_status import MAX_INVENTORY, MAX_OBJECTS, FileStatus, InventoryEntry
+from jiemi.core.api.decryptor_status import MAX_INVENTORY, MAX_OBJECTS, FileStatus, InventoryEntry
 from jiemi.core.errors import JiemiError
-from jiemi.core.inventory import applied_entry, by_key, entry_of, left, ordered, ref_of, require_room
-from jiemi.core.objects import ObjectKey, ObjectRef
-from jiemi.core.ownership import Ownership
+from jiemi.core.objects.identity import ObjectKey, ObjectRef
+from jiemi.core.objects.inventory import applied_entry, by_key, entry_of, left, ordered, ref_of, require_room
+from jiemi.core.objects.managed_fields import Ownership
 
 SECRET = ObjectRef("v1", "Secret", "default", "app")
 FOREIGN = Ownership(4, {"legacy": "kubectl", "old": "helm"}, "helm")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jiemi.core.errors import JiemiError
-from jiemi.core.manifests import (
+from jiemi.core.objects.manifests import (
     STAGES,
     MadeKind,
     Manifest,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.manifests import read_manifests
 from jiemi.core.names import is_api_version, is_kind, is_namespace_name, is_object_name
+from jiemi.core.objects.manifests import read_manifests
 from jiemi.core.sensitive import SensitiveBytes
 
 CANARY = "Hunter2 is my Pass_word!"

@@ -10,7 +10,7 @@ from fakes import managed_fields
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.ownership import MANAGER, Ownership, ownership
+from jiemi.core.objects.managed_fields import MANAGER, Ownership, ownership
 
 NOBODY = Ownership(0, {}, None)
 

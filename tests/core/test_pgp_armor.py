@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jiemi.core.pgp_armor import armored
+from jiemi.core.content.pgp_armor import armored
 
 GPG = shutil.which("gpg") or "gpg"
 

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jiemi.core.decisions.policy import Policy, PolicyRule, read_policy, require_namespace
 from jiemi.core.errors import JiemiError
-from jiemi.core.objects import ObjectRef
+from jiemi.core.objects.identity import ObjectRef
 from jiemi.core.patterns import matches
-from jiemi.core.policy import Policy, PolicyRule, read_policy, require_namespace
 
 POLICY = read_policy("""
 rules:

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from jiemi.core.objects import ObjectRef
-from jiemi.core.protected import Protection, is_judged_as_a_whole, require_openable
+from jiemi.core.objects.identity import ObjectRef
+from jiemi.core.objects.protected import Protection, is_judged_as_a_whole, require_openable
 
 ADMISSION = "admissionregistration.k8s.io"
 RBAC = "rbac.authorization.k8s.io"

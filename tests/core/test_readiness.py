@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.readiness import Readiness, State, readiness
+from jiemi.core.objects.readiness import Readiness, State, readiness
 
 READY, PROGRESSING, FAILED = State.READY, State.PROGRESSING, State.FAILED
 SECRET = "hunter2 is the password"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from krapao_matrix import matrix_table
 
-from jiemi.core.reference import readme_tables, with_tables
+from jiemi.core.api.doc_tables import readme_tables, with_tables
 
 REPOSITORY = Path(__file__).parents[2]
 

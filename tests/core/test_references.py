@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.decryptor import DecryptorSpec
+from jiemi.core.api.decryptor import DecryptorSpec
+from jiemi.core.api.fields import structure
+from jiemi.core.api.secret_refs import git_secret_names, key_secret_names, secret_names
 from jiemi.core.errors import Failure
-from jiemi.core.fields import structure
-from jiemi.core.references import git_secret_names, key_secret_names, secret_names
 
 
 def value(name: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.sops_config import stale_recipients
+from jiemi.core.content.sops_config import stale_recipients
 
 AGE, OTHER = "age1" + "q" * 58, "age1" + "p" * 58
 ARN = "arn:aws:kms:eu-west-1:111122223333:key/a"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.decryptor_status import (
+from jiemi.core.api.decryptor_status import (
     HISTORY_LIMIT,
     MAX_WARNINGS,
     Condition,
@@ -22,9 +22,8 @@ from jiemi.core.decryptor_status import (
     ObjectFailure,
     PlanStatus,
 )
-from jiemi.core.errors import REASONS, Failure, Kind
-from jiemi.core.fields import structure, unstructure
-from jiemi.core.status import (
+from jiemi.core.api.fields import structure, unstructure
+from jiemi.core.decisions.status import (
     Facts,
     after_failure,
     after_plan,
@@ -42,6 +41,7 @@ from jiemi.core.status import (
     with_summary,
     with_warnings,
 )
+from jiemi.core.errors import REASONS, Failure, Kind
 
 A, B = "a" * 40, "b" * 40
 BLANK = blank("f.yaml")

@@ -12,8 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from stored_statuses import STORED, entry, record
 
-from jiemi.core.crd import crd
-from jiemi.core.decryptor_status import (
+from jiemi.core.api.crd import crd
+from jiemi.core.api.decryptor_status import (
     HISTORY_LIMIT,
     MAX_INVENTORY,
     MAX_OBJECTS,
@@ -22,10 +22,10 @@ from jiemi.core.decryptor_status import (
     InventoryEntry,
     StatusRecord,
 )
+from jiemi.core.api.status_bounds import MAX_TEXT, fitted, status_json
+from jiemi.core.api.status_reading import read_status
+from jiemi.core.decisions.status import after_failure, after_sync, blank, while_reconciling, with_drift
 from jiemi.core.errors import Failure
-from jiemi.core.status import after_failure, after_sync, blank, while_reconciling, with_drift
-from jiemi.core.status_bounds import MAX_TEXT, fitted, status_json
-from jiemi.core.status_reading import read_status
 
 NOW = datetime.datetime(2026, 11, 24, tzinfo=datetime.UTC)
 SCHEMA: dict[str, Any] = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]

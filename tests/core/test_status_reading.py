@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core import status_reading
-from jiemi.core.decryptor import read_decryptor
-from jiemi.core.decryptor_status import (
+from jiemi.core.api import status_reading
+from jiemi.core.api.decryptor import read_decryptor
+from jiemi.core.api.decryptor_status import (
     Condition,
     DecryptorStatus,
     EncryptionStatus,
@@ -21,9 +21,9 @@ from jiemi.core.decryptor_status import (
     SecretVersion,
     StatusRecord,
 )
-from jiemi.core.fields import unstructure
-from jiemi.core.status import blank, condition
-from jiemi.core.status_reading import Status, read_status
+from jiemi.core.api.fields import unstructure
+from jiemi.core.api.status_reading import Status, read_status
+from jiemi.core.decisions.status import blank, condition
 
 RECORDS = tuple(StatusRecord(id, str(id) * 40, "f", "2026-11-24T03:00:00Z", "Sync") for id in (1, 2, 3))
 WHOLE = DecryptorStatus(

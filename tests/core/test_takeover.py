@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.ownership import MANAGER
-from jiemi.core.takeover import DECLARATIVE_MANAGERS, alone, sharers, unblockings
+from jiemi.core.objects.managed_fields import MANAGER
+from jiemi.core.objects.take_over import DECLARATIVE_MANAGERS, alone, sharers, unblockings
 
 KUBECTL = "kubectl-client-side-apply"
 

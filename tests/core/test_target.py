@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.decryptor import TargetSpec
-from jiemi.core.documents import Format, format_of
+from jiemi.core.api.decryptor import TargetSpec
+from jiemi.core.api.file_formats import FormatOfFile
+from jiemi.core.content.documents import Format, format_of
 from jiemi.core.errors import JiemiError
-from jiemi.core.file_formats import FormatOfFile
+from jiemi.core.objects.target import may_hold_objects, require_form, target_manifest, target_values, wants_whole_file
 from jiemi.core.sensitive import SensitiveBytes
-from jiemi.core.target import may_hold_objects, require_form, target_manifest, target_values, wants_whole_file
 
 SECRET = TargetSpec("app")
 CONFIG = TargetSpec("app", "ConfigMap")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from jiemi.core.content.globs import is_excluded
+from jiemi.core.content.tool_files import is_left_out, with_exclusion
 from jiemi.core.errors import Failure
-from jiemi.core.globs import is_excluded
-from jiemi.core.tool_files import is_left_out, with_exclusion
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.watch import (
+from jiemi.core.objects.watch_events import (
     Bookmark,
     Change,
     ChangeType,

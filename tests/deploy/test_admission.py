@@ -9,7 +9,7 @@ import pytest
 from api_server import Answer, ApiServer
 from e2e_lab import until
 
-from jiemi.core.protected import _OWN_PREFIXES
+from jiemi.core.objects.protected import _OWN_PREFIXES
 
 pytestmark = pytest.mark.e2e
 

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from jiemi.cli.main import app
-from jiemi.krapao.addresses import _BUILT_IN
+from jiemi.krapao.network.addresses import _BUILT_IN
 from jiemi.rpc.address import parse_address
 from jiemi.rpc.contract import DEFAULT_PORT
 from jiemi.rpc.session_secret import TOKEN_KEY

@@ -21,7 +21,7 @@ from api_server import ApiServer, Manifest
 from e2e_lab import Lab, Repository, git_server, until
 from pyrage import x25519
 
-from jiemi.core.crd import crd
+from jiemi.core.api.crd import crd
 from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import Asked, Fault, GitServer
 

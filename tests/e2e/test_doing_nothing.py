@@ -16,7 +16,7 @@ import attrs
 import pytest
 from e2e_lab import Lab, Repository, Service, until
 
-from jiemi.miwen.reflector import PAGE_LIMIT
+from jiemi.miwen.watch.reflector import PAGE_LIMIT
 
 pytestmark = pytest.mark.e2e
 

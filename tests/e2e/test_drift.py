@@ -16,7 +16,7 @@ import pytest
 from e2e_lab import Lab, until
 from e2e_scene import Scene, condition, config_map, deployment, seconds_until, secret
 
-from jiemi.core.objects import NAME_LABEL
+from jiemi.core.objects.identity import NAME_LABEL
 
 pytestmark = pytest.mark.e2e
 

@@ -17,9 +17,9 @@ from api_server import ApiServer
 from e2e_lab import Lab, Repository, Service, until
 from e2e_scene import MERGE, Scene, condition, config_map, forget_decryptors, secret
 
-from jiemi.core.decryptor_status import InventoryEntry
-from jiemi.core.fields import unstructure
-from jiemi.core.objects import NAME_LABEL, NAMESPACE_LABEL
+from jiemi.core.api.decryptor_status import InventoryEntry
+from jiemi.core.api.fields import unstructure
+from jiemi.core.objects.identity import NAME_LABEL, NAMESPACE_LABEL
 
 pytestmark = pytest.mark.e2e
 

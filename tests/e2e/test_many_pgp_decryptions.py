@@ -25,8 +25,8 @@ from process_samples import (
     tell,
 )
 
-from jiemi.core.documents import Format
-from jiemi.krapao.decryption.processes import adopt_orphans
+from jiemi.core.content.documents import Format
+from jiemi.krapao.confinement.processes import adopt_orphans
 from jiemi.krapao.decryption.sops import open_decrypter
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.keys import PgpKey

@@ -24,7 +24,7 @@ from deploy_manifests import shipped_limit_bytes
 from e2e_lab import Lab, Repository, Service, until
 from memory_limits import MemoryGroup, memory_group
 
-from jiemi.core.crd import crd
+from jiemi.core.api.crd import crd
 
 pytestmark = pytest.mark.e2e
 

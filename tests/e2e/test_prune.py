@@ -13,7 +13,7 @@ from e2e_project import Project, project
 from e2e_scene import Scene, config_map, secret
 from pyrage import x25519
 
-from jiemi.core.decryptor import FINALIZER
+from jiemi.core.api.decryptor import FINALIZER
 from jiemi.demo.git_server import Fault
 
 pytestmark = pytest.mark.e2e

@@ -16,7 +16,7 @@ from api_server import ApiServer
 from e2e_lab import Lab, Repository, until
 from stored_statuses import STORED, record
 
-from jiemi.core.crd import crd
+from jiemi.core.api.crd import crd
 
 pytestmark = pytest.mark.e2e
 

@@ -18,7 +18,7 @@ from real_helm import Helm
 from real_kubectl import Kubectl
 from take_over_objects import BLOCKED, MAKERS, Maker, Tools, applies, by_kubectl, objects, table
 
-from jiemi.core.takeover import DECLARATIVE_MANAGERS
+from jiemi.core.objects.take_over import DECLARATIVE_MANAGERS
 
 pytestmark = pytest.mark.e2e
 

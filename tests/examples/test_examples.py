@@ -17,8 +17,8 @@ from api_server import ApiServer
 from e2e_lab import until
 from ruamel.yaml import YAML
 
-from jiemi.core.decryptor import DecryptorSpec, credential_values, read_decryptor
-from jiemi.core.provider import PROVIDERS
+from jiemi.core.api.decryptor import DecryptorSpec, credential_values, read_decryptor
+from jiemi.core.api.provider import PROVIDERS
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 DEMO = EXAMPLES / "demo"

@@ -19,8 +19,8 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mappi
 import attrs
 import trio
 
+from jiemi.core.content.globs import is_excluded, is_glob, matches_path
 from jiemi.core.errors import Failure, JiemiError
-from jiemi.core.globs import is_excluded, is_glob, matches_path
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.rpc.contract import (
     MAX_FILES,
@@ -37,8 +37,8 @@ from jiemi.rpc.contract import (
     is_revision,
     require_tenant,
 )
-from jiemi.rpc.holder import Refused
 from jiemi.rpc.keys import AgeKey, DecryptionKey, VaultKey
+from jiemi.rpc.open_repositories import Refused
 
 RIGHT_KEY = AgeKey(SensitiveText("AGE-SECRET-KEY-FAKE-RIGHT"))
 """What opens every file of an origin, unless the origin says otherwise."""

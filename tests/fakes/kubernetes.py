@@ -18,9 +18,9 @@ import trio
 from fakes.copies import copied
 from fakes.kubernetes_cluster import FakeCluster, Happened, Key, Refused
 
-from jiemi.core.decryptor import API_VERSION, GROUP, KIND, PLURAL
+from jiemi.core.api.decryptor import API_VERSION, GROUP, KIND, PLURAL
 from jiemi.core.errors import JiemiError
-from jiemi.core.objects import ObjectRef
+from jiemi.core.objects.identity import ObjectRef
 from jiemi.core.sensitive import SensitiveText
 from jiemi.miwen.kubernetes import errors
 from jiemi.miwen.kubernetes.counts import RequestCounter

@@ -19,7 +19,7 @@ import trio
 from fakes import managed_fields
 from fakes.copies import copied
 
-from jiemi.core.decryptor import API_VERSION, KIND, PLURAL
+from jiemi.core.api.decryptor import API_VERSION, KIND, PLURAL
 from jiemi.miwen.kubernetes.discovery import Resource, Target
 from jiemi.miwen.kubernetes.errors import Cause, Refusal
 from jiemi.miwen.kubernetes.port import FIELD_MANAGER, JsonObject

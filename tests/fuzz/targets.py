@@ -22,17 +22,21 @@ from krapao_services import lent
 from kubectl_yaml_samples import DOCUMENTS as MANIFESTS
 from kubectl_yaml_samples import TOKENS as MANIFEST_TOKENS
 
-from jiemi.core.ciphertext import ENCRYPTED, decoded, find_ciphertext, format_of_content, holds_ciphertext, unescaped
-from jiemi.core.documents import Format, parse_documents
+from jiemi.core.content.ciphertext import (
+    ENCRYPTED,
+    decoded,
+    find_ciphertext,
+    format_of_content,
+    holds_ciphertext,
+    unescaped,
+)
+from jiemi.core.content.documents import Format, parse_documents
+from jiemi.core.content.globs import is_excluded, matches_path
 from jiemi.core.errors import REASONS, JiemiError
-from jiemi.core.globs import is_excluded, matches_path
 from jiemi.core.sensitive import SensitiveText
-from jiemi.krapao.addresses import AddressRules
-from jiemi.krapao.connecting import require_name
+from jiemi.krapao.confinement.spawn import Measures
 from jiemi.krapao.decryption import keyservice
-from jiemi.krapao.decryption.confinement import Measures
 from jiemi.krapao.decryption.destinations import Refusal, VaultTrust, judge, normal_address
-from jiemi.krapao.decryption.environments import OperatorEnvironment
 from jiemi.krapao.decryption.grpc import UNKNOWN, GrpcConnectionError, GrpcStatusError
 from jiemi.krapao.decryption.guard import DATA_KEY_BYTES, Guard
 from jiemi.krapao.decryption.holder_start import HolderKey, HolderPrograms
@@ -47,12 +51,15 @@ from jiemi.krapao.decryption.keyservice import (
     PgpMasterKey,
     VaultMasterKey,
 )
-from jiemi.krapao.decryption.mac import is_mac_only_encrypted
 from jiemi.krapao.decryption.metadata import read_encryption
-from jiemi.krapao.line_ends import with_carriage_returns
-from jiemi.krapao.plain import read_plain
+from jiemi.krapao.git.trees import Trees, split_path
+from jiemi.krapao.network.addresses import AddressRules
+from jiemi.krapao.network.connecting import require_name
+from jiemi.krapao.operator_environment import OperatorEnvironment
+from jiemi.krapao.reading.mac import is_mac_only_encrypted
+from jiemi.krapao.reading.plain import read_plain
+from jiemi.krapao.rendering.line_ends import with_carriage_returns
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.krapao.trees import Trees, split_path
 from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, HuaweiKey, PgpKey, VaultKey
 
 

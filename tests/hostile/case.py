@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 from hostile.lab import Keys, Lab
 
-from jiemi.core.documents import Format
+from jiemi.core.content.documents import Format
 from jiemi.core.errors import REASONS
 
 OPENS = "opens"

@@ -11,8 +11,8 @@ from hostile.case import OPENS, Case
 from hostile.lab import Keys, Lab, secret, vault_group
 from krapao_services import lent
 
-from jiemi.krapao.addresses import AddressRules
-from jiemi.krapao.decryption.environments import OperatorEnvironment
+from jiemi.krapao.network.addresses import AddressRules
+from jiemi.krapao.operator_environment import OperatorEnvironment
 from jiemi.rpc.keys import AwsKey, AzureKey, GcpKey, VaultKey
 
 KEY = "arn:aws:kms:us-east-1:123456789012:key/k"

@@ -12,9 +12,9 @@ import trio
 from addresses import LOOPBACK
 from hostile.lab import Lab, open_lab
 
+from jiemi.krapao.confinement.processes import adopt_orphans
+from jiemi.krapao.confinement.spawn import Measures
 from jiemi.krapao.decryption import keyservice
-from jiemi.krapao.decryption.confinement import Measures
-from jiemi.krapao.decryption.processes import adopt_orphans
 from jiemi.krapao.decryption.sops import open_decrypter
 from jiemi.krapao.settings import KrapaoSettings
 

@@ -23,7 +23,7 @@ from doubles.vault import Vault, open_vault
 from hostile import files
 
 from jiemi.core.sensitive import SensitiveText
-from jiemi.krapao.decryption.environments import OperatorEnvironment
+from jiemi.krapao.operator_environment import OperatorEnvironment
 from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, HuaweiKey, PgpKey, VaultKey
 
 DATA = Path(__file__).parents[1] / "data"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hostile.catalogue import CHAPTERS, table
 
-from jiemi.core.reference import with_tables
+from jiemi.core.api.doc_tables import with_tables
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "hostile-repository.md"
 

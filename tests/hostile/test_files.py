@@ -14,9 +14,9 @@ from hostile.lab import Keys, Lab, secret
 from hostile.left import Before, contents, require_no_canary, told
 from structlog.testing import capture_logs
 
-from jiemi.core.documents import Format, parse_documents
+from jiemi.core.content.documents import Format, parse_documents
 from jiemi.core.errors import JiemiError
-from jiemi.krapao.decryption.confinement import Measures
+from jiemi.krapao.confinement.spawn import Measures
 from jiemi.krapao.decryption.guard import DATA_KEY_BYTES
 from jiemi.krapao.decryption.sops import SopsDecrypter, open_decrypter
 from jiemi.krapao.settings import KrapaoSettings

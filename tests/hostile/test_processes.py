@@ -25,9 +25,9 @@ from hostile.lab import Keys, Lab, secret
 from hostile.left import children, require_no_canary
 
 import jiemi
-from jiemi.core.documents import Format
+from jiemi.core.content.documents import Format
 from jiemi.core.errors import JiemiError
-from jiemi.krapao.decryption.confinement import Measures
+from jiemi.krapao.confinement.spawn import Measures
 from jiemi.krapao.decryption.sops import SopsDecrypter, open_decrypter
 from jiemi.krapao.settings import KrapaoSettings
 
@@ -263,10 +263,10 @@ KRAPAO = """
 import base64, json, sys
 from pathlib import Path
 import trio
-from jiemi.core.documents import Format
+from jiemi.core.content.documents import Format
 from jiemi.core.sensitive import SensitiveText
-from jiemi.krapao.addresses import AddressRules, read_network
-from jiemi.krapao.decryption.processes import adopt_orphans
+from jiemi.krapao.network.addresses import AddressRules, read_network
+from jiemi.krapao.confinement.processes import adopt_orphans
 from jiemi.krapao.decryption.sops import open_decrypter
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.keys import AgeKey, PgpKey, VaultKey

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from jiemi.core.addresses import is_plain_host
 from jiemi.core.errors import JiemiError
-from jiemi.krapao.addresses import AddressRules, read_address, read_network
-from jiemi.krapao.urls import parse_url
+from jiemi.krapao.git.urls import parse_url
+from jiemi.krapao.network.addresses import AddressRules, read_address, read_network
 
 DEFAULT = AddressRules()
 

@@ -15,13 +15,13 @@ from hostile_tenants import DEADLINE_SECONDS, NOBODY, Hostile, until
 
 from jiemi.core.errors import JiemiError
 from jiemi.demo.git_server import Asked, Fault, GitServer, serve_git
-from jiemi.krapao.decryption.confinement import Measures
-from jiemi.krapao.git_port import Advertised, GitStore, Ref
-from jiemi.krapao.reading import Reading
+from jiemi.krapao.confinement.spawn import Measures
+from jiemi.krapao.git.port import Advertised, GitStore, Ref
+from jiemi.krapao.git.urls import Location
+from jiemi.krapao.reading.reader import Reading
 from jiemi.krapao.repositories import Repositories
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.krapao.urls import Location
 from jiemi.rpc.contract import GitCredentials, RenderRequest, Source
 
 

@@ -13,11 +13,11 @@ import trio.testing
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import Asked, Fault, Framing, GitServer, serve_git
-from jiemi.krapao import git
-from jiemi.krapao.git import Clones
-from jiemi.krapao.git_port import Advertised, Ref
+from jiemi.krapao.git import clones as module
+from jiemi.krapao.git.clones import Clones
+from jiemi.krapao.git.port import Advertised, Ref
+from jiemi.krapao.git.urls import parse_url
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.krapao.urls import parse_url
 from jiemi.rpc.contract import FileEntry, FilesRequest, GitCredentials
 
 NOBODY = GitCredentials()
@@ -214,7 +214,7 @@ async def test_a_search_that_is_cancelled_or_takes_too_long_ends_its_thread(
     quick = attrs.evolve(settings, search_timeout_seconds=0.1)
     async with Clones(quick).open(parse_url(git_server.url_of("r.git")), NOBODY) as store:
         await store.fetch(await store.advertised(HEAD))
-        monkeypatch.setattr(git, "match_files", search_for_ever)
+        monkeypatch.setattr(module, "match_files", search_for_ever)
         told = await fails("Timeout", store.files(FilesRequest(revision, ("**",)), max_bytes=1))
         assert told.startswith("looking through the folders took longer than 0.1 s. ")
         for pattern in ("**", "x"):
@@ -251,7 +251,7 @@ async def test_searches_of_one_repository_leave_places_to_others(
         git_server.create(name)
         work.push(git_server.root / name)
     clones = Clones(settings)
-    match_files, token = git.match_files, trio.lowlevel.current_trio_token()
+    match_files, token = module.match_files, trio.lowlevel.current_trio_token()
     send, receive = trio.open_memory_channel[None](10)
 
     def hang(objects, request, *, check, **options):  # type: ignore[no-untyped-def]
@@ -261,7 +261,7 @@ async def test_searches_of_one_repository_leave_places_to_others(
             check()
         return match_files(objects, request, check=check, **options)
 
-    monkeypatch.setattr(git, "match_files", hang)
+    monkeypatch.setattr(module, "match_files", hang)
     async with (
         clones.open(parse_url(git_server.url_of("r.git")), NOBODY) as slow,
         clones.open(parse_url(git_server.url_of("other.git")), NOBODY) as store,

@@ -22,16 +22,17 @@ import trio
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from jiemi.blocking.calls import Interrupter, run_blocking
+from jiemi.concurrency.calls import Interrupter, run_blocking
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import GitServer, git_environment
-from jiemi.krapao.git import Clones
-from jiemi.krapao.git_port import Advertised, Ref
-from jiemi.krapao.git_transport import _TcpClient, write_though_closed
-from jiemi.krapao.meter import Meter
+from jiemi.krapao.git.clones import Clones
+from jiemi.krapao.git.meter import Meter
+from jiemi.krapao.git.port import Advertised, Ref
+from jiemi.krapao.git.transports import _TcpClient
+from jiemi.krapao.git.urls import parse_url
+from jiemi.krapao.git.wire import write_though_closed
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.krapao.urls import parse_url
 from jiemi.rpc.contract import FilesRequest, GitCredentials
 
 GIT = shutil.which("git") or "git"

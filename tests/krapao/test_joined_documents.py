@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jiemi.core.errors import JiemiError
-from jiemi.core.manifests import read_manifests
+from jiemi.core.objects.manifests import read_manifests
 from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import GitServer
+from jiemi.krapao.rendering.streams import MAX_PARTS, split_stream
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.krapao.streams import MAX_PARTS, split_stream
-from jiemi.miwen.render import SECRET_VALUES
+from jiemi.miwen.reconcile.render import SECRET_VALUES
 from jiemi.rpc.contract import GitCredentials, Rendered, RenderRequest, Source
 from jiemi.rpc.keys import AgeKey
 

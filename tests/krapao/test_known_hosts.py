@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.krapao.known_hosts import fingerprint, lookup
+from jiemi.krapao.git.known_hosts import fingerprint, lookup
 
 KEY = base64.b64encode(b"a key").decode()
 OTHER = base64.b64encode(b"another").decode()

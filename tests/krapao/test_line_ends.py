@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.documents import Format
-from jiemi.krapao.line_ends import MAX_NAMES, with_carriage_returns
+from jiemi.core.content.documents import Format
+from jiemi.krapao.rendering.line_ends import MAX_NAMES, with_carriage_returns
 
 
 def of_values(value: object, format: Format = Format.DOTENV) -> tuple[str, ...]:

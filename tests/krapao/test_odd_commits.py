@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from jiemi.demo.git_server import GitServer
-from jiemi.krapao.git import Clones
-from jiemi.krapao.git_port import Ref
+from jiemi.krapao.git.clones import Clones
+from jiemi.krapao.git.port import Ref
+from jiemi.krapao.git.urls import parse_url
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.krapao.urls import parse_url
 from jiemi.rpc.contract import GitCredentials
 
 AT = "a <a@example.com>"

@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 from jiemi.core.errors import REASONS, JiemiError, Kind
 from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import GitServer
-from jiemi.krapao.git import Clones
-from jiemi.krapao.git_port import Ref
-from jiemi.krapao.host_words import leads_to_login, safe_words
+from jiemi.krapao.git.clones import Clones
+from jiemi.krapao.git.host_words import leads_to_login, safe_words
+from jiemi.krapao.git.port import Ref
+from jiemi.krapao.git.urls import parse_url
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.krapao.urls import parse_url
 from jiemi.rpc.contract import GitCredentials
 
 NOBODY = GitCredentials()

@@ -9,7 +9,7 @@ from dulwich.object_format import SHA1
 from dulwich.objects import Blob
 from dulwich.pack import write_pack_objects
 
-from jiemi.krapao.pack_store import PackStore
+from jiemi.krapao.git.pack_store import PackStore
 
 
 def _store(path: Path) -> PackStore:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jiemi.core.errors import JiemiError
-from jiemi.krapao.packs import BLOB, OFS_DELTA, REF_DELTA, PackDamaged, check_pack, declared_size
+from jiemi.krapao.git.packs import BLOB, OFS_DELTA, REF_DELTA, PackDamaged, check_pack, declared_size
 
 
 def head(kind: int, size: int) -> bytes:

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 import trio
 
-from jiemi.blocking.askers import Askers
-from jiemi.blocking.fair_limiter import FairLimiter
+from jiemi.concurrency.askers import Askers
+from jiemi.concurrency.fair_limiter import FairLimiter
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import Asked, GitServer, serve_git
-from jiemi.krapao.git import Clones
-from jiemi.krapao.git_port import Ref
+from jiemi.krapao.git.clones import Clones
+from jiemi.krapao.git.port import Ref
+from jiemi.krapao.git.urls import parse_url
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.krapao.urls import parse_url
 from jiemi.krapao.worker import Worker
 from jiemi.rpc.contract import FilesRequest, GitCredentials
 

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.ciphertext import ENCRYPTED
-from jiemi.core.documents import Format, format_of
+from jiemi.core.content.ciphertext import ENCRYPTED
+from jiemi.core.content.documents import Format, format_of
 from jiemi.core.errors import JiemiError
-from jiemi.krapao.kubectl_yaml.stream import read_stream
-from jiemi.krapao.plain import read_plain
+from jiemi.krapao.reading.kubectl_yaml.stream import read_stream
+from jiemi.krapao.reading.plain import read_plain
 
 DATA = Path(__file__).parents[1] / "data"
 SEALED = ENCRYPTED + "YQ==,iv:YQ==,tag:YQ==,type:str]"

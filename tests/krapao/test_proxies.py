@@ -17,7 +17,7 @@ from doubles.authority import Authority, open_authority
 
 from jiemi.core.errors import JiemiError
 from jiemi.demo.git_server import GitServer
-from jiemi.krapao.proxy import HttpProxy, read_proxy
+from jiemi.krapao.network.proxy import HttpProxy, read_proxy
 from jiemi.rpc.address import UnixAddress
 from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.client import connect

@@ -11,17 +11,17 @@ import attrs
 import pytest
 import trio
 
-from jiemi.blocking.askers import Askers
-from jiemi.blocking.fair_limiter import FairLimiter
-from jiemi.core.documents import Format
+from jiemi.concurrency.askers import Askers
+from jiemi.concurrency.fair_limiter import FairLimiter
+from jiemi.core.content.documents import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes
-from jiemi.krapao import reading as reading_module
-from jiemi.krapao.decryption.confinement import Measures
-from jiemi.krapao.decryption.confinement_probe import probe
+from jiemi.krapao.confinement.probe import probe
+from jiemi.krapao.confinement.spawn import Measures
 from jiemi.krapao.fair_threads import FairThreads
-from jiemi.krapao.plain import read_plain
-from jiemi.krapao.reading import Documents, Reading
+from jiemi.krapao.reading import reader as reading_module
+from jiemi.krapao.reading.plain import read_plain
+from jiemi.krapao.reading.reader import Documents, Reading
 from jiemi.krapao.settings import KrapaoSettings
 
 CANARY = "canary-5e1d0c"

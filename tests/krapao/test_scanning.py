@@ -16,18 +16,18 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from listening import listening
 
-from jiemi.blocking import calls
+from jiemi.concurrency import calls
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import GitServer
-from jiemi.krapao import connecting
-from jiemi.krapao.addresses import AddressRules, read_network
-from jiemi.krapao.connecting import require_destination
-from jiemi.krapao.git import Clones
-from jiemi.krapao.git_port import Ref
-from jiemi.krapao.proxy import read_proxy
+from jiemi.krapao.git.clones import Clones
+from jiemi.krapao.git.port import Ref
+from jiemi.krapao.git.urls import parse_url
+from jiemi.krapao.network import connecting
+from jiemi.krapao.network.addresses import AddressRules, read_network
+from jiemi.krapao.network.connecting import require_destination
+from jiemi.krapao.network.proxy import read_proxy
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.krapao.urls import parse_url
 from jiemi.rpc.contract import GitCredentials
 
 NOBODY = GitCredentials()

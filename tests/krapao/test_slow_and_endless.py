@@ -15,15 +15,15 @@ from addresses import LOOPBACK
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from jiemi.blocking.calls import Interrupter
+from jiemi.concurrency.calls import Interrupter
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import GitServer
-from jiemi.krapao.git import Clones
-from jiemi.krapao.git_port import Ref
-from jiemi.krapao.meter import Meter
+from jiemi.krapao.git.clones import Clones
+from jiemi.krapao.git.meter import Meter
+from jiemi.krapao.git.port import Ref
+from jiemi.krapao.git.urls import parse_url
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.krapao.urls import parse_url
 from jiemi.rpc.contract import GitCredentials
 
 NOBODY = GitCredentials()

@@ -14,16 +14,16 @@ import attrs
 import pytest
 import trio
 
-from jiemi.blocking.calls import Interrupter
+from jiemi.concurrency.calls import Interrupter
 from jiemi.core.errors import JiemiError
 from jiemi.demo.git_server import GitServer
-from jiemi.krapao.folders import VolumeFullError, storage
-from jiemi.krapao.git import Clones
-from jiemi.krapao.git_port import Ref
+from jiemi.krapao.git.clones import Clones
+from jiemi.krapao.git.folders import VolumeFullError, storage
+from jiemi.krapao.git.port import Ref
+from jiemi.krapao.git.store import Kept, Store, longest_unused
+from jiemi.krapao.git.urls import parse_url
 from jiemi.krapao.repositories import Repositories
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.krapao.store import Kept, Store, longest_unused
-from jiemi.krapao.urls import parse_url
 from jiemi.rpc.contract import GitCredentials, Source
 
 NOBODY = GitCredentials()
@@ -317,10 +317,10 @@ from pathlib import Path
 import trio
 from addresses import LOOPBACK
 from jiemi.core.errors import JiemiError
-from jiemi.krapao.git import Clones
-from jiemi.krapao.git_port import Ref
+from jiemi.krapao.git.clones import Clones
+from jiemi.krapao.git.port import Ref
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.krapao.urls import parse_url
+from jiemi.krapao.git.urls import parse_url
 from jiemi.rpc.contract import GitCredentials
 
 state, options, urls, held = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from jiemi.core.manifests import read_manifests
+from jiemi.core.objects.manifests import read_manifests
 from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import GitServer
 from jiemi.krapao.service import open_service

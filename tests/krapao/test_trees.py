@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jiemi.core.content.globs import is_excluded, matches_path
 from jiemi.core.errors import JiemiError
-from jiemi.core.globs import is_excluded, matches_path
-from jiemi.krapao import trees
-from jiemi.krapao.trees import CONFIG, MAX_CONFIG_DEPTH, Found, Trees, split_path
+from jiemi.krapao.git import trees
+from jiemi.krapao.git.trees import CONFIG, MAX_CONFIG_DEPTH, Found, Trees, split_path
 
 FILE, EXECUTABLE, LINK, FOLDER, SUBMODULE = "100644", "100755", "120000", "40000", "160000"
 REVISION = "c" * 40

@@ -12,18 +12,18 @@ import trio
 import trio.lowlevel
 import trio.testing
 
-from jiemi.blocking.askers import Askers
-from jiemi.core.documents import Format
+from jiemi.concurrency.askers import Askers
+from jiemi.core.content.documents import Format
+from jiemi.core.content.sops_config import Indents
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
-from jiemi.core.sops_config import Indents
-from jiemi.krapao.decryption.confinement import Measures
+from jiemi.krapao.confinement.spawn import Measures
 from jiemi.krapao.decryption.port import Budget, Decrypted
-from jiemi.krapao.git_port import Advertised, GitStore, Ref
-from jiemi.krapao.reading import Reading
+from jiemi.krapao.git.port import Advertised, GitStore, Ref
+from jiemi.krapao.git.urls import Location
+from jiemi.krapao.reading.reader import Reading
 from jiemi.krapao.repositories import Repositories
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.krapao.urls import Location
 from jiemi.rpc.contract import FileEntry, Files, FilesRequest, GitCredentials, Head, RenderRequest, Source
 from jiemi.rpc.keys import AgeKey, DecryptionKey
 

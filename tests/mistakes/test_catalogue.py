@@ -9,7 +9,7 @@ import pytest
 from mistakes.catalogue import MISTAKES, table
 from mistakes.mistake import EXAMPLE, Mistake
 
-from jiemi.core.reference import with_tables
+from jiemi.core.api.doc_tables import with_tables
 
 DOCS = Path(__file__).parents[2] / "docs"
 

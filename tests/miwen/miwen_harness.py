@@ -14,7 +14,7 @@ import trio.testing
 from fakes.krapao import RIGHT_KEY, FakeKrapao, FakeOrigin
 from fakes.kubernetes import FakeCluster, FakeKubernetes
 
-from jiemi.core.decryptor import API_VERSION, KIND
+from jiemi.core.api.decryptor import API_VERSION, KIND
 from jiemi.miwen.service import MiwenSettings, run_miwen
 
 INTERVAL = 180.0

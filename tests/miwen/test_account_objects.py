@@ -7,8 +7,8 @@ from contract.kubernetes_parts import failure_of
 from fakes.kubernetes import FakeKubernetes
 from fakes.kubernetes_cluster import FakeCluster
 
-from jiemi.core.objects import ObjectRef
-from jiemi.miwen.account_objects import as_account
+from jiemi.core.objects.identity import ObjectRef
+from jiemi.miwen.apply.account_objects import as_account
 from jiemi.miwen.kubernetes.port import Account
 
 ACCOUNT = Account("team", "deployer")

@@ -11,7 +11,7 @@ from miwen_objects import config, notes
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from jiemi.core.decryptor import API_VERSION, KIND
+from jiemi.core.api.decryptor import API_VERSION, KIND
 from jiemi.core.errors import Failure
 
 

@@ -10,11 +10,11 @@ from fakes.kubernetes import FakeObjects
 from miwen_harness import FILE, URL, World, miwen, secret, settle
 from trio.testing import MockClock
 
-from jiemi.core.decryptor import API_VERSION, FINALIZER, KIND
+from jiemi.core.api.decryptor import API_VERSION, FINALIZER, KIND
 from jiemi.core.errors import Failure, JiemiError
-from jiemi.core.objects import ObjectRef
-from jiemi.miwen.cleanup import CLEANUP_SECONDS, LATE_SECONDS
+from jiemi.core.objects.identity import ObjectRef
 from jiemi.miwen.kubernetes.port import JsonObject
+from jiemi.miwen.reconcile.finalizer import CLEANUP_SECONDS, LATE_SECONDS
 
 
 def finalizers(world: World) -> list[str] | None:

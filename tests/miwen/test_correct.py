@@ -13,11 +13,11 @@ from miwen_harness import FILE, INTERVAL, URL, World, miwen, secret
 from miwen_objects import config, notes
 from trio.testing import MockClock
 
-from jiemi.core.decryptor import API_VERSION, KIND
+from jiemi.core.api.decryptor import API_VERSION, KIND
+from jiemi.core.decisions.policy import read_policy
 from jiemi.core.errors import Failure
-from jiemi.core.policy import read_policy
-from jiemi.miwen.open_repository import tenant_of
-from jiemi.miwen.render import MAX_DECRYPTOR_BYTES
+from jiemi.miwen.reconcile.render import MAX_DECRYPTOR_BYTES
+from jiemi.miwen.state.open_repository import tenant_of
 
 SOON = 1.0
 NO_OBJECT = {"apiVersion": "v1", "kind": "Secret", "metadata": {}}

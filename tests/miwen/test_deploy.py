@@ -14,11 +14,11 @@ from fakes.kubernetes import FakeKubernetes
 from miwen_harness import FILE, INTERVAL, URL, World, miwen, secret, settle
 from trio.testing import MockClock
 
-from jiemi.core.decryptor import API_VERSION, KIND
+from jiemi.core.api.decryptor import API_VERSION, KIND
+from jiemi.core.decisions.policy import read_policy
 from jiemi.core.errors import Failure, JiemiError
-from jiemi.core.policy import read_policy
 from jiemi.miwen.kubernetes import errors
-from jiemi.miwen.reconcile import Tenancy
+from jiemi.miwen.reconcile.reconciler import Tenancy
 
 BROKEN = Failure("MacMismatch", "b.yaml: the file was changed")
 CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
@@ -311,7 +311,7 @@ async def test_files_that_hold_no_object_change_nothing_unless_that_is_meant(
 async def test_files_that_are_too_much_together_are_refused(
     world: World, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from jiemi.miwen import render
+    from jiemi.miwen.reconcile import render
 
     monkeypatch.setattr(render, "MAX_DECRYPTOR_BYTES", 150)
     world.origin.commit({"a.yaml": [secret("a", k="1")], "b.yaml": [secret("b", k="1")]}, remove=[FILE])

@@ -14,7 +14,7 @@ from miwen_objects import config, deployment, notes
 from trio.testing import MockClock
 
 from jiemi.core.errors import Failure, JiemiError
-from jiemi.core.objects import NAME_LABEL
+from jiemi.core.objects.identity import NAME_LABEL
 
 SOON = 1.0
 

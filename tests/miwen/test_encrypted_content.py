@@ -12,9 +12,9 @@ from miwen_harness import FILE, INTERVAL, URL, World, miwen, secret, settle
 from miwen_objects import config
 from trio.testing import MockClock
 
-from jiemi.core.ciphertext import ENCRYPTED
-from jiemi.core.policy import Policy, PolicyRule
-from jiemi.miwen.reconcile import Tenancy
+from jiemi.core.content.ciphertext import ENCRYPTED
+from jiemi.core.decisions.policy import Policy, PolicyRule
+from jiemi.miwen.reconcile.reconciler import Tenancy
 from jiemi.rpc.contract import Encryption
 
 SEALED = f"{ENCRYPTED}YWJj,iv:{'A' * 43}=,tag:{'B' * 22}==,type:str]"

@@ -19,12 +19,12 @@ from miwen_harness import START, settle
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from jiemi.core.decryptor import ObjectMeta
+from jiemi.core.api.decryptor import ObjectMeta
 from jiemi.core.errors import Failure, JiemiError
-from jiemi.core.objects import ObjectRef
-from jiemi.miwen import events
-from jiemi.miwen.events import EventCounts, EventRecorder
+from jiemi.core.objects.identity import ObjectRef
 from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes
+from jiemi.miwen.report import events
+from jiemi.miwen.report.events import EventCounts, EventRecorder
 
 APP = ObjectMeta("default", "app", "uid-of-app", 3, "1234")
 OTHER = ObjectMeta("default", "other", "uid-of-other", 1, "77")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import trio.testing
 
-from jiemi.core.objects import ObjectKey
-from jiemi.miwen.fights import (
+from jiemi.core.objects.identity import ObjectKey
+from jiemi.miwen.state.correction_backoff import (
     CORRECTIONS,
     FIRST_PAUSE_SECONDS,
     FORGET_SECONDS,

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from miwen_harness import FILE, URL, World, miwen, secret, settle
 
-from jiemi.core.decryptor import DecryptorSpec
-from jiemi.core.decryptor_status import FileStatus
+from jiemi.core.api.decryptor import DecryptorSpec
+from jiemi.core.api.decryptor_status import FileStatus
+from jiemi.core.api.fields import structure
 from jiemi.core.errors import Failure, JiemiError
-from jiemi.core.fields import structure
-from jiemi.miwen.files import Todo, require_some, source_of, todo, wanted_files
+from jiemi.miwen.reconcile.file_changes import Todo, require_some, source_of, todo, wanted_files
 from jiemi.rpc.contract import Source
 
 CONFIGS: dict[str, Content] = {"conf/rules.yaml": [{"creation_rules": []}], "apps/.sops.yaml": [{"creation_rules": []}]}

@@ -9,7 +9,7 @@ import trio
 from miwen_harness import INTERVAL, URL, World, miwen, settle
 from trio.testing import MockClock
 
-from jiemi.core.decryptor import API_VERSION, KIND
+from jiemi.core.api.decryptor import API_VERSION, KIND
 from jiemi.core.errors import JiemiError
 
 

@@ -10,8 +10,8 @@ from miwen_harness import FILE, INTERVAL, World, miwen, secret, settle
 from miwen_objects import config, notes
 from trio.testing import MockClock
 
-from jiemi.core.decryptor import API_VERSION, KIND
-from jiemi.miwen.apply import GONE_SECONDS, SERVED_SECONDS
+from jiemi.core.api.decryptor import API_VERSION, KIND
+from jiemi.miwen.apply.applier import GONE_SECONDS, SERVED_SECONDS
 
 
 def fixed(name: str = "app", **values: str) -> dict[str, Any]:

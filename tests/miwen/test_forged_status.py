@@ -10,12 +10,12 @@ import trio
 from miwen_harness import FILE, INTERVAL, World, miwen, secret, settle
 from trio.testing import MockClock
 
-from jiemi.core.decryptor import API_VERSION, KIND
-from jiemi.core.decryptor_status import InventoryEntry
-from jiemi.core.fields import unstructure
-from jiemi.core.objects import NAME_LABEL, NAMESPACE_LABEL
-from jiemi.core.status import blank
-from jiemi.miwen.reconcile import Tenancy
+from jiemi.core.api.decryptor import API_VERSION, KIND
+from jiemi.core.api.decryptor_status import InventoryEntry
+from jiemi.core.api.fields import unstructure
+from jiemi.core.decisions.status import blank
+from jiemi.core.objects.identity import NAME_LABEL, NAMESPACE_LABEL
+from jiemi.miwen.reconcile.reconciler import Tenancy
 
 
 def forge(world: World, *entries: InventoryEntry, name: str = "forger", namespace: str = "another") -> None:

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
+from jiemi.core.decisions.policy import PolicyRule
 from jiemi.core.errors import JiemiError
-from jiemi.core.policy import PolicyRule
 from jiemi.core.sensitive import SensitiveText
-from jiemi.miwen.key_services import bounded
+from jiemi.miwen.reconcile.key_services import bounded
 from jiemi.rpc.keys import NO_SERVER, AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, VaultKey
 
 RULE = PolicyRule(namespaces=("team",), key_services=("https://vault.example.com",))

@@ -11,10 +11,10 @@ import trio
 from miwen_harness import FILE, INTERVAL, URL, World, miwen, secret, settle
 from trio.testing import MockClock
 
-from jiemi.blocking.fair_limiter import PATIENCE_SECONDS
-from jiemi.core.decryptor import API_VERSION, KIND
+from jiemi.concurrency.fair_limiter import PATIENCE_SECONDS
+from jiemi.core.api.decryptor import API_VERSION, KIND
 from jiemi.core.errors import Failure, JiemiError
-from jiemi.miwen.open_repository import tenant_of
+from jiemi.miwen.state.open_repository import tenant_of
 from jiemi.rpc.keys import PgpKey
 
 

@@ -10,7 +10,7 @@ import trio
 from miwen_harness import FILE, INTERVAL, URL, World, miwen, secret, settle
 from trio.testing import MockClock
 
-from jiemi.core.policy import read_policy
+from jiemi.core.decisions.policy import read_policy
 from jiemi.rpc.contract import Encryption
 
 
@@ -165,9 +165,9 @@ async def test_a_vault_is_kept_from_the_first_decryption_on_though_nothing_could
 
 
 async def test_binary_content_stays_whole_in_a_config_map() -> None:
-    from jiemi.core.decryptor import TargetSpec
+    from jiemi.core.api.decryptor import TargetSpec
+    from jiemi.core.objects.target import target_manifest, target_values
     from jiemi.core.sensitive import SensitiveBytes
-    from jiemi.core.target import target_manifest, target_values
 
     target = TargetSpec("x", "ConfigMap")
     values = target_values(target, path="a.bin", documents=(), content=SensitiveBytes(b"\xff\x00"))

@@ -11,11 +11,11 @@ from fakes.kubernetes import FakeObjects
 from miwen_harness import FILE, URL, World, miwen, secret, settle
 from trio.testing import MockClock
 
+from jiemi.core.api.decryptor import API_VERSION, FINALIZER, KIND, PLURAL
 from jiemi.core.credential_limits import DEFAULT_BYTES, LIMITS_BYTES, MAX_TOGETHER_BYTES
-from jiemi.core.decryptor import API_VERSION, FINALIZER, KIND, PLURAL
 from jiemi.core.errors import Failure, JiemiError
-from jiemi.miwen import render
-from jiemi.miwen.decryptors import BASE_BYTES
+from jiemi.miwen.controller.supervisor import BASE_BYTES
+from jiemi.miwen.reconcile import render
 
 _REASON = "NamespaceLimitExceeded"
 _OF_THREE = 3 * 3 * (BASE_BYTES + 8 * 1024)

@@ -16,10 +16,10 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from jiemi.core.errors import JiemiError
-from jiemi.core.objects import Owner
+from jiemi.core.objects.identity import Owner
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import JsonObject, Page
-from jiemi.miwen.object_watch import SECRETS, NotSynced, ObjectWatches
+from jiemi.miwen.watch.object_watches import SECRETS, NotSynced, ObjectWatches
 
 CONFIG_MAPS = Resource("v1", "ConfigMap", "configmaps", namespaced=True)
 DEPLOYMENTS = Resource("apps/v1", "Deployment", "deployments", namespaced=True)

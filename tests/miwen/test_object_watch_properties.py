@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from jiemi.core.errors import JiemiError
-from jiemi.core.objects import NAME_LABEL, NAMESPACE_LABEL, Owner
+from jiemi.core.objects.identity import NAME_LABEL, NAMESPACE_LABEL, Owner
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes, Page
-from jiemi.miwen.object_watch import SECRETS, ObjectWatches
+from jiemi.miwen.watch.object_watches import SECRETS, ObjectWatches
 
 CONFIG_MAPS = Resource("v1", "ConfigMap", "configmaps", namespaced=True)
 OURS = Owner.of("team", "app").labels

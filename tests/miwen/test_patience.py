@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from jiemi.miwen.patience import Patience
+from jiemi.miwen.apply.wait_budget import Patience
 
 
 async def never() -> bool:

@@ -9,16 +9,16 @@ from fakes.kubernetes import FakeKubernetes
 from miwen_harness import FILE, World, miwen, secret, settle
 from trio.testing import MockClock
 
-from jiemi.core.decryptor import API_VERSION, KIND
-from jiemi.core.decryptor_status import InventoryEntry
+from jiemi.core.api.decryptor import API_VERSION, KIND
+from jiemi.core.api.decryptor_status import InventoryEntry
 from jiemi.core.errors import JiemiError
-from jiemi.core.inventory import ref_of
-from jiemi.core.objects import ObjectRef, Owner
-from jiemi.core.protected import Protection
+from jiemi.core.objects.identity import ObjectRef, Owner
+from jiemi.core.objects.inventory import ref_of
+from jiemi.core.objects.protected import Protection
+from jiemi.miwen.apply.protected_objects import ProtectedObjects, objects_of
+from jiemi.miwen.apply.prune import prune
 from jiemi.miwen.kubernetes.port import Account
-from jiemi.miwen.protected_objects import ProtectedObjects, objects_of
-from jiemi.miwen.prune import prune
-from jiemi.miwen.reconcile import Tenancy
+from jiemi.miwen.reconcile.reconciler import Tenancy
 
 RBAC = "rbac.authorization.k8s.io"
 

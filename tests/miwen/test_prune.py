@@ -8,9 +8,9 @@ import trio
 from fakes.kubernetes import FakeKubernetes
 from trio.testing import MockClock
 
-from jiemi.core.decryptor_status import InventoryEntry
-from jiemi.core.objects import Owner
-from jiemi.miwen.prune import Pruned, prune
+from jiemi.core.api.decryptor_status import InventoryEntry
+from jiemi.core.objects.identity import Owner
+from jiemi.miwen.apply.prune import Pruned, prune
 
 OWNER = Owner("default", "app")
 

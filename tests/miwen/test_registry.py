@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.decryptor import API_VERSION, KIND, Decryptor, read_decryptor
-from jiemi.core.decryptor_status import DecryptorStatus, InventoryEntry
+from jiemi.core.api.decryptor import API_VERSION, KIND, Decryptor, read_decryptor
+from jiemi.core.api.decryptor_status import DecryptorStatus, InventoryEntry
+from jiemi.core.decisions.status import after_failure, after_sync, blank
 from jiemi.core.errors import Failure
-from jiemi.core.inventory import ref_of
-from jiemi.core.objects import ObjectKey, Owner
-from jiemi.core.status import after_failure, after_sync, blank
-from jiemi.miwen.registry import Registry, depends_on
-from jiemi.miwen.slot import Slot
+from jiemi.core.objects.identity import ObjectKey, Owner
+from jiemi.core.objects.inventory import ref_of
+from jiemi.miwen.state.mailbox import Slot
+from jiemi.miwen.state.registry import Registry, depends_on
 
 NOW = datetime.datetime(2026, 11, 24, tzinfo=datetime.UTC)
 A, B, C = ("default", "a"), ("default", "b"), ("default", "c")

@@ -10,7 +10,7 @@ from miwen_harness import FILE, INTERVAL, URL, World, miwen, secret, settle
 from miwen_objects import config, deployment, notes
 from trio.testing import MockClock
 
-from jiemi.core.decryptor import API_VERSION, KIND
+from jiemi.core.api.decryptor import API_VERSION, KIND
 from jiemi.core.errors import Failure, JiemiError
 
 SOON = 1.0

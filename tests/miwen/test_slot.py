@@ -11,18 +11,18 @@ import trio.testing
 from fakes.krapao import RIGHT_KEY, FakeKrapao
 from fakes.kubernetes import FakeCluster, FakeKubernetes
 
-from jiemi.core.decryptor import API_VERSION, KIND, Decryptor, DecryptorSpec, read_decryptor
-from jiemi.core.decryptor_status import DecryptorStatus, InventoryEntry
-from jiemi.core.drift import Observation
+from jiemi.core.api.decryptor import API_VERSION, KIND, Decryptor, DecryptorSpec, read_decryptor
+from jiemi.core.api.decryptor_status import DecryptorStatus, InventoryEntry
+from jiemi.core.decisions.status import blank
 from jiemi.core.errors import JiemiError
-from jiemi.core.inventory import by_key, ref_of
-from jiemi.core.objects import ObjectKey
-from jiemi.core.ownership import Ownership
-from jiemi.core.status import blank
-from jiemi.miwen.drifting import find_drift
-from jiemi.miwen.open_repository import OpenRepository
-from jiemi.miwen.slot import Slot
-from jiemi.miwen.turn import Progress, Turn
+from jiemi.core.objects.drift import Observation
+from jiemi.core.objects.identity import ObjectKey
+from jiemi.core.objects.inventory import by_key, ref_of
+from jiemi.core.objects.managed_fields import Ownership
+from jiemi.miwen.reconcile.drift_correction import find_drift
+from jiemi.miwen.reconcile.tick import Progress, Turn
+from jiemi.miwen.state.mailbox import Slot
+from jiemi.miwen.state.open_repository import OpenRepository
 
 ENTRY = InventoryEntry("v1", "Secret", "app", "default", "f.yaml", fields=5)
 KEY = ref_of(ENTRY).key

@@ -12,10 +12,10 @@ from miwen_harness import FILE, INTERVAL, URL, World, miwen, secret, settle
 from miwen_objects import config, deployment, notes
 from trio.testing import MockClock
 
+from jiemi.core.decisions.policy import read_policy
 from jiemi.core.errors import Failure, JiemiError
-from jiemi.core.policy import read_policy
 from jiemi.miwen.kubernetes.port import JsonObject
-from jiemi.miwen.reconcile import Tenancy
+from jiemi.miwen.reconcile.reconciler import Tenancy
 
 ETCD_BYTES = 1_500_000
 HOUR = 3600.0

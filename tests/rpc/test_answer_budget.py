@@ -11,8 +11,8 @@ from rpc.rpc_helpers import until
 from jiemi.core.errors import JiemiError
 from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.contract import MEBIBYTE
-from jiemi.rpc.holder import Budget, Permit
 from jiemi.rpc.limits import Account
+from jiemi.rpc.open_repositories import Budget, Permit
 
 
 async def test_answers_that_wait_are_charged_and_one_too_many_is_refused() -> None:

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jiemi.core.content.documents import Format
 from jiemi.core.credential_limits import limit_bytes
-from jiemi.core.documents import Format
 from jiemi.core.errors import REASONS, Failure, JiemiError, Kind
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.rpc import bridge, codec

@@ -28,7 +28,7 @@ from memory_limits import MemoryGroup, memory_group
 from rpc import hostile_peer
 from rpc.port_attacks import ATTACKS, MEBIBYTE, Attack, End, Scene, table
 
-from jiemi.core.reference import with_tables
+from jiemi.core.api.doc_tables import with_tables
 from jiemi.rpc.address import UnixAddress
 from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.client import ClientSettings, connect

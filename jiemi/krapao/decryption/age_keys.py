@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from jiemi.core.errors import JiemiError
-from jiemi.krapao.decryption.private_folders import require_memory, write_file
+from jiemi.krapao.confinement.private_folders import require_memory, write_file
 from jiemi.rpc.keys import AgeKey, named_parts
 
 _FIELD = "spec.provider.age.privateKey"

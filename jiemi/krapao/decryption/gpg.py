@@ -27,9 +27,9 @@ import trio
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
-from jiemi.krapao.decryption.confinement import LIBRARIES, LOADERS, Confinement, Measures
-from jiemi.krapao.decryption.private_folders import private_folder, require_memory, write_file
-from jiemi.krapao.decryption.processes import Finished, Limits, Sandbox, run_program, running
+from jiemi.krapao.confinement.private_folders import private_folder, require_memory, write_file
+from jiemi.krapao.confinement.processes import Finished, Limits, Sandbox, run_program, running
+from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, Confinement, Measures
 from jiemi.rpc.keys import PgpKey, named_parts
 
 _FIELD = "spec.provider.pgp.privateKey"

@@ -19,13 +19,12 @@ from pathlib import Path
 import attrs
 import trio
 
-from jiemi.blocking.askers import Askers
-from jiemi.blocking.fair_limiter import PATIENCE_SECONDS
+from jiemi.concurrency.askers import Askers
+from jiemi.concurrency.fair_limiter import PATIENCE_SECONDS
 from jiemi.core.errors import Failure, JiemiError
-from jiemi.krapao.connecting import RequireDestination, led_astray, require_destination
+from jiemi.krapao.confinement.spawn import Measures
 from jiemi.krapao.decryption import keyservice
 from jiemi.krapao.decryption.age_keys import AgeIdentities, read_age_key
-from jiemi.krapao.decryption.confinement import Measures
 from jiemi.krapao.decryption.destinations import (
     Refusal,
     VaultTrust,
@@ -53,6 +52,7 @@ from jiemi.krapao.decryption.keyservice import AgeMasterKey, MasterKey, VaultMas
 from jiemi.krapao.decryption.named_servers import named_servers
 from jiemi.krapao.decryption.verdicts import Outcome, Verdict, of_status
 from jiemi.krapao.metrics import KrapaoMetrics
+from jiemi.krapao.network.connecting import RequireDestination, led_astray, require_destination
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.keys import AgeKey, DecryptionKey, HuaweiKey, PgpKey, VaultKey
 

@@ -15,16 +15,16 @@ import trio
 
 from jiemi.core.addresses import normal_address
 from jiemi.core.errors import JiemiError
-from jiemi.krapao.connecting import Permit, permit_by
+from jiemi.krapao.confinement.judged_connects import ConnectJudge, granted_destinations
+from jiemi.krapao.confinement.private_folders import private_folder, require_memory, write_file
+from jiemi.krapao.confinement.processes import Limits, Program, Sandbox, running
+from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, Confinement, Measures
 from jiemi.krapao.decryption.age_keys import read_age_key
-from jiemi.krapao.decryption.confinement import LIBRARIES, LOADERS, Confinement, Measures
 from jiemi.krapao.decryption.environments import EMPTY_ENVIRONMENT, NO_NETWORK_ENVIRONMENT, given_name, plan
 from jiemi.krapao.decryption.gpg import GPG_FILES, open_keyring
 from jiemi.krapao.decryption.grpc import GrpcClient
-from jiemi.krapao.decryption.judged_connects import ConnectJudge, granted_destinations
-from jiemi.krapao.decryption.private_folders import private_folder, require_memory, write_file
-from jiemi.krapao.decryption.processes import Limits, Program, Sandbox, running
 from jiemi.krapao.decryption.vault_login import vault_token
+from jiemi.krapao.network.connecting import Permit, permit_by
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.keys import AgeKey, DecryptionKey, HuaweiKey, PgpKey, VaultKey
 

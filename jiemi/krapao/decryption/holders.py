@@ -25,12 +25,12 @@ import attrs
 import structlog
 import trio
 
-from jiemi.blocking.askers import Askers
+from jiemi.concurrency.askers import Askers
 from jiemi.core.errors import Failure, JiemiError
+from jiemi.krapao.confinement.judged_connects import ConnectJudge
+from jiemi.krapao.confinement.processes import Limits
 from jiemi.krapao.decryption.grpc import GrpcClient
 from jiemi.krapao.decryption.holder_start import HolderKey, HolderPrograms, Started, start_holder
-from jiemi.krapao.decryption.judged_connects import ConnectJudge
-from jiemi.krapao.decryption.processes import Limits
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.capability import where
 from jiemi.rpc.keys import DecryptionKey

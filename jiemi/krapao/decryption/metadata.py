@@ -12,7 +12,7 @@ import re
 
 import attrs
 
-from jiemi.core.sops_config import stale_recipients
+from jiemi.core.content.sops_config import stale_recipients
 from jiemi.rpc.contract import Encryption
 
 _MAX_RECIPIENTS = 50

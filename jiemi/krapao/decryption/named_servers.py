@@ -1,8 +1,8 @@
 """Which servers a request for a data key leads to because a Decryptor or a file names them: a pure decision.
 
 A holder is sops itself, which resolves and connects by itself, so its servers are judged before it is asked
-(`jiemi.krapao.connecting`). Those that a cloud's library knows by itself are not among them: nobody chose them. Nor are
-those that Krapao's operator names.
+(`jiemi.krapao.network.connecting`). Those that a cloud's library knows by itself are not among them: nobody chose them.
+Nor are those that Krapao's operator names.
 """
 
 from __future__ import annotations

@@ -10,10 +10,10 @@ from typing import Protocol
 
 import attrs
 
-from jiemi.blocking.askers import Askers
-from jiemi.core.documents import Format
+from jiemi.concurrency.askers import Askers
+from jiemi.core.content.documents import Format
+from jiemi.core.content.sops_config import Indents
 from jiemi.core.sensitive import SensitiveBytes
-from jiemi.core.sops_config import Indents
 from jiemi.rpc.keys import DecryptionKey
 
 

@@ -28,26 +28,26 @@ import outcome
 import structlog
 import trio
 
-from jiemi.blocking.askers import Askers
-from jiemi.blocking.fair_limiter import FairLimiter, Slot
-from jiemi.core.documents import Format
+from jiemi.concurrency.askers import Askers
+from jiemi.concurrency.fair_limiter import FairLimiter, Slot
+from jiemi.core.content.documents import Format
+from jiemi.core.content.sops_config import Indents
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes
-from jiemi.core.sops_config import Indents
-from jiemi.krapao.decryption.confinement import LIBRARIES, LOADERS, Confinement, Measures
-from jiemi.krapao.decryption.confinement_probe import probe
+from jiemi.krapao.confinement.private_folders import private_folder, remove_abandoned, write_file
+from jiemi.krapao.confinement.probe import probe
+from jiemi.krapao.confinement.processes import Finished, Limits, Sandbox, run_program
+from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, Confinement, Measures
 from jiemi.krapao.decryption.environments import EMPTY_ENVIRONMENT, NO_NETWORK_ENVIRONMENT
 from jiemi.krapao.decryption.gpg import end_agent, remove_sockets
 from jiemi.krapao.decryption.guard import Guard
 from jiemi.krapao.decryption.holder_start import HolderPrograms
 from jiemi.krapao.decryption.holders import Holders
 from jiemi.krapao.decryption.port import Budget, Decrypted
-from jiemi.krapao.decryption.private_folders import private_folder, remove_abandoned, write_file
-from jiemi.krapao.decryption.processes import Finished, Limits, Sandbox, run_program
 from jiemi.krapao.decryption.sops_exit import explain_exit, no_key
 from jiemi.krapao.fair_threads import FairThreads
 from jiemi.krapao.metrics import KrapaoMetrics
-from jiemi.krapao.reading import Reading
+from jiemi.krapao.reading.reader import Reading
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.keys import DecryptionKey
 

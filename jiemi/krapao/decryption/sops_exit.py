@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import re
 
-from jiemi.core.documents import Format
+from jiemi.core.content.documents import Format
 from jiemi.core.errors import JiemiError
+from jiemi.krapao.confinement.processes import Finished
 from jiemi.krapao.decryption.guard import Guard
 from jiemi.krapao.decryption.metadata import read_encryption
-from jiemi.krapao.decryption.processes import Finished
 from jiemi.krapao.decryption.verdicts import explain
 from jiemi.krapao.decryption.wrong_format import has_mac, not_the_format, other_format, state_or_name
 

@@ -19,12 +19,13 @@ import trio
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from jiemi.blocking.calls import Interrupter, run_blocking
-from jiemi.blocking.http import Watch, close_pool, make_interruptible
+from jiemi.concurrency.calls import Interrupter, run_blocking
+from jiemi.concurrency.http import Watch, close_pool, make_interruptible
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
-from jiemi.krapao.connecting import Permit
-from jiemi.krapao.decryption.environments import OperatorEnvironment, require_authorities
+from jiemi.krapao.decryption.environments import require_authorities
+from jiemi.krapao.network.connecting import Permit
+from jiemi.krapao.operator_environment import OperatorEnvironment
 from jiemi.rpc.keys import VaultKey
 
 _log = structlog.get_logger("jiemi.krapao.holders")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from jiemi.core.ciphertext import format_of_content
-from jiemi.core.documents import ENDINGS_OF, Format
+from jiemi.core.content.ciphertext import format_of_content
+from jiemi.core.content.documents import ENDINGS_OF, Format
 from jiemi.core.errors import JiemiError
 
 _CONFLICT = re.compile(rb"^<{7} ", re.MULTILINE)

@@ -1,7 +1,7 @@
 """Requests to the API server, each ended by a cancellation or its deadline.
 
-Each request runs on a worker thread that a cancellation ends (`jiemi.blocking`), under a deadline that counts from when
-it got its place among those that run at once. The namespaces that requests are for share the places fairly
+Each request runs on a worker thread that a cancellation ends (`jiemi.concurrency`), under a deadline that counts from
+when it got its place among those that run at once. The namespaces that requests are for share the places fairly
 (`jiemi.miwen.kubernetes.on_behalf`): where one's objects take the API server seconds each, another's do not wait for
 all of them.
 
@@ -38,9 +38,9 @@ from urllib3.exceptions import (
     SSLError,
 )
 
-from jiemi.blocking.calls import Interrupter, run_blocking
-from jiemi.blocking.fair_limiter import FairLimiter
-from jiemi.blocking.http import resume
+from jiemi.concurrency.calls import Interrupter, run_blocking
+from jiemi.concurrency.fair_limiter import FairLimiter
+from jiemi.concurrency.http import resume
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.miwen.kubernetes.access import Access
@@ -135,7 +135,7 @@ class KubernetesHttp:
     """Sends requests.
 
     Args:
-        pool: its connections must be interruptible (`jiemi.blocking.http`).
+        pool: its connections must be interruptible (`jiemi.concurrency.http`).
         access: the server and the tokens.
         timeout_seconds: for one try of a request, counted from when it has its place; for the beginning of a stream.
         silence_seconds: a stream on which nothing arrives for so long is half-open.

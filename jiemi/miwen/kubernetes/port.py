@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import attrs
 
-from jiemi.core.objects import ObjectRef
+from jiemi.core.objects.identity import ObjectRef
 from jiemi.core.sensitive import SensitiveText
 from jiemi.miwen.kubernetes.discovery import Resource
 

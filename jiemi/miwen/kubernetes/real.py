@@ -25,9 +25,9 @@ from kubernetes.config import ConfigException
 from kubernetes.config.kube_config import load_kube_config_from_dict
 from urllib3.exceptions import HTTPError
 
-from jiemi.blocking.fair_limiter import FairLimiter
-from jiemi.blocking.http import close_pool, make_interruptible
-from jiemi.core.decryptor import API_VERSION, GROUP, KIND, PLURAL
+from jiemi.concurrency.fair_limiter import FairLimiter
+from jiemi.concurrency.http import close_pool, make_interruptible
+from jiemi.core.api.decryptor import API_VERSION, GROUP, KIND, PLURAL
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.miwen.kubernetes import errors

@@ -16,7 +16,7 @@ from http import HTTPStatus
 from typing import Any
 
 from jiemi.core.errors import JiemiError
-from jiemi.core.objects import ObjectRef
+from jiemi.core.objects.identity import ObjectRef
 from jiemi.miwen.kubernetes import errors
 from jiemi.miwen.kubernetes.discovery import JUST_NOW_SECONDS, Discovery, Resource, is_path_part, target
 from jiemi.miwen.kubernetes.errors import Act

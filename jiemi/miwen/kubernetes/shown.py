@@ -18,7 +18,7 @@ from typing import Any
 
 import attrs
 
-from jiemi.core.crd import crd
+from jiemi.core.api.crd import crd
 from jiemi.core.names import is_manager_name
 
 _INDEX = re.compile(r"\[\d{1,6}\]")

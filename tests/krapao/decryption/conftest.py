@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jiemi.krapao.decryption.processes import adopt_orphans
+from jiemi.krapao.confinement.processes import adopt_orphans
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from doubles.gcp import Gcp, open_gcp
 from doubles.vault import Vault, open_vault
 from krapao_services import KeyService, lent
 
-from jiemi.core.documents import Format
+from jiemi.core.content.documents import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
-from jiemi.krapao.decryption.environments import AMBIENT_PROVIDERS, AmbientBounds, OperatorEnvironment
 from jiemi.krapao.decryption.sops import SopsDecrypter
+from jiemi.krapao.operator_environment import AMBIENT_PROVIDERS, AmbientBounds, OperatorEnvironment
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.keys import AwsKey, AzureKey, DecryptionKey, GcpKey, VaultKey
 

@@ -13,11 +13,11 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from jiemi.core.documents import Format, parse_documents
+from jiemi.core.content.documents import Format, parse_documents
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
-from jiemi.krapao.decryption.private_folders import require_memory
-from jiemi.krapao.decryption.processes import adopt_orphans
+from jiemi.krapao.confinement.private_folders import require_memory
+from jiemi.krapao.confinement.processes import adopt_orphans
 from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.keys import AgeKey, PgpKey

@@ -24,9 +24,11 @@ import pytest
 import trio
 
 import jiemi
-from jiemi.krapao.decryption import confinement as module
-from jiemi.krapao.decryption import confinement_kernel as kernel
-from jiemi.krapao.decryption.confinement import (
+from jiemi.krapao.confinement import kernel
+from jiemi.krapao.confinement import spawn as module
+from jiemi.krapao.confinement.probe import probe
+from jiemi.krapao.confinement.seccomp import MACHINES, REFUSED, connect_program, filter_program
+from jiemi.krapao.confinement.spawn import (
     LIBRARIES,
     LOADERS,
     MEASURES,
@@ -35,8 +37,6 @@ from jiemi.krapao.decryption.confinement import (
     Measures,
     spawn,
 )
-from jiemi.krapao.decryption.confinement_probe import probe
-from jiemi.krapao.decryption.confinement_seccomp import MACHINES, REFUSED, connect_program, filter_program
 
 PROGRAMS_PATH = os.environ.get("PATH", os.defpath)
 PYTHON = Path(sys.executable).resolve()
@@ -549,8 +549,8 @@ async def test_gpg_and_its_agent_work_without_network(measures: Measures, home: 
 UNPRIVILEGED = """
 import json, os, socket, subprocess, sys, trio
 from pathlib import Path
-from jiemi.krapao.decryption.confinement import LIBRARIES, LOADERS, Confinement, MeasureFailed, Measures, spawn
-from jiemi.krapao.decryption.confinement_probe import probe
+from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, Confinement, MeasureFailed, Measures, spawn
+from jiemi.krapao.confinement.probe import probe
 
 async def main():
     folder = Path(sys.argv[1])
@@ -634,7 +634,7 @@ async def test_without_privileges_all_but_the_network_namespace_is_there() -> No
 HELD = """
 import os, subprocess, sys, trio
 from pathlib import Path
-from jiemi.krapao.decryption.confinement import LIBRARIES, LOADERS, Confinement, Measures, spawn
+from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, Confinement, Measures, spawn
 
 async def main():
     process = await spawn(

@@ -22,17 +22,16 @@ from krapao_services import lent
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.decryption.environments import (
-    AMBIENT_PROVIDERS,
     CLIENT_TIMEOUT_SECONDS,
     EMPTY_ENVIRONMENT,
     CloudKey,
-    OperatorEnvironment,
     Plan,
     given_name,
     plan,
     require_authorities,
     service_account,
 )
+from jiemi.krapao.operator_environment import AMBIENT_PROVIDERS, OperatorEnvironment
 from jiemi.rpc.keys import AwsKey, AzureKey, GcpKey, HuaweiKey, VaultKey
 
 CANARY = "canary-41d0"

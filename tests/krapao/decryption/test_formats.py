@@ -9,8 +9,8 @@ import attrs
 import pytest
 import trio
 
-from jiemi.core.ciphertext import format_of_content
-from jiemi.core.documents import format_of
+from jiemi.core.content.ciphertext import format_of_content
+from jiemi.core.content.documents import format_of
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.decryption.sops import SopsDecrypter

@@ -18,11 +18,11 @@ import trio
 from pgp_keys import encrypted_for_pgp, gpg_home_in_memory, made_pgp_key, run_gpg
 
 import jiemi
-from jiemi.core.documents import Format
+from jiemi.core.content.documents import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
+from jiemi.krapao.confinement.private_folders import private_folder, remove_abandoned
 from jiemi.krapao.decryption import gpg
-from jiemi.krapao.decryption.private_folders import private_folder, remove_abandoned
 from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.keys import AgeKey, PgpKey
@@ -173,9 +173,9 @@ KILLED = """
 import sys, trio
 from pathlib import Path
 from jiemi.core.sensitive import SensitiveText
-from jiemi.krapao.decryption.confinement_probe import probe
+from jiemi.krapao.confinement.probe import probe
 from jiemi.krapao.decryption.gpg import open_keyring
-from jiemi.krapao.decryption.processes import Limits
+from jiemi.krapao.confinement.processes import Limits
 from jiemi.rpc.keys import PgpKey
 
 async def main():

@@ -15,17 +15,18 @@ from hypothesis import strategies as st
 from krapao.decryption.test_grpc import Peer, against_client, against_server, echo, framed, linked
 from krapao_services import lent
 
-from jiemi.core.documents import Format, parse_documents
+from jiemi.core.content.documents import Format, parse_documents
 from jiemi.core.errors import JiemiError
 from jiemi.core.patterns import matches
 from jiemi.core.sensitive import SensitiveText as Text
 from jiemi.krapao.decryption import grpc
 from jiemi.krapao.decryption.destinations import VaultTrust, judge, name_of
-from jiemi.krapao.decryption.environments import OperatorEnvironment, plan
+from jiemi.krapao.decryption.environments import plan
 from jiemi.krapao.decryption.grpc import GrpcClient, GrpcConnectionError, GrpcStatusError
 from jiemi.krapao.decryption.keyservice import AwsMasterKey, AzureMasterKey, VaultMasterKey
 from jiemi.krapao.decryption.metadata import read_encryption
 from jiemi.krapao.decryption.verdicts import Verdict, of_status
+from jiemi.krapao.operator_environment import OperatorEnvironment
 from jiemi.rpc.keys import AwsKey, AzureKey, GcpKey, VaultKey
 
 Clock = trio.testing.MockClock

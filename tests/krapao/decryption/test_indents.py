@@ -12,14 +12,14 @@ import attrs
 import pytest
 import trio
 
-from jiemi.core.documents import Format, parse_documents
+from jiemi.core.content.documents import Format, parse_documents
+from jiemi.core.content.sops_config import Indents, read_indents
 from jiemi.core.sensitive import SensitiveText
-from jiemi.core.sops_config import Indents, read_indents
 from jiemi.demo.git_server import GitServer
 from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.miwen.render import SECRET_VALUES
+from jiemi.miwen.reconcile.render import SECRET_VALUES
 from jiemi.rpc.contract import GitCredentials, Rendered, RenderRequest, Source
 from jiemi.rpc.keys import AgeKey
 

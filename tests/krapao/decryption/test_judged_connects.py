@@ -22,21 +22,21 @@ from hypothesis import strategies as st
 from krapao_services import KeyService, open_aws_kms, open_gcp_kms, secret
 from listening import listening
 
-from jiemi.core.documents import Format
+from jiemi.core.content.documents import Format
 from jiemi.core.errors import JiemiError
-from jiemi.krapao.addresses import AddressRules, read_address, read_network
-from jiemi.krapao.decryption.confinement import LIBRARIES, LOADERS, Confinement
-from jiemi.krapao.decryption.confinement_probe import probe
-from jiemi.krapao.decryption.guard import Guard
-from jiemi.krapao.decryption.judged_connects import (
+from jiemi.krapao.confinement.judged_connects import (
     ConnectJudge,
     granted_destinations,
     proxies,
     read_destination,
     resolvers,
 )
-from jiemi.krapao.decryption.processes import Limits, Sandbox, running
+from jiemi.krapao.confinement.probe import probe
+from jiemi.krapao.confinement.processes import Limits, Sandbox, running
+from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, Confinement
+from jiemi.krapao.decryption.guard import Guard
 from jiemi.krapao.decryption.sops import SopsDecrypter
+from jiemi.krapao.network.addresses import AddressRules, read_address, read_network
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.keys import AwsKey, GcpKey
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.documents import Format
-from jiemi.krapao.decryption.mac import is_mac_only_encrypted
+from jiemi.core.content.documents import Format
+from jiemi.krapao.reading.mac import is_mac_only_encrypted
 
 DATA = Path(__file__).parents[2] / "data"
 SAMPLES = sorted(path for path in DATA.glob("sops-*/*") if path.is_file())

@@ -10,7 +10,7 @@ import pytest
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.decryption.destinations import VaultTrust, normal_address
-from jiemi.krapao.decryption.environments import OperatorEnvironment, plan, service_account
+from jiemi.krapao.decryption.environments import plan, service_account
 from jiemi.krapao.decryption.keyservice import (
     AgeMasterKey,
     AwsMasterKey,
@@ -21,6 +21,7 @@ from jiemi.krapao.decryption.keyservice import (
     VaultMasterKey,
 )
 from jiemi.krapao.decryption.named_servers import named_servers
+from jiemi.krapao.operator_environment import OperatorEnvironment
 from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, HuaweiKey, VaultKey
 
 secret = SensitiveText

@@ -14,16 +14,16 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.blocking.askers import Askers
-from jiemi.blocking.fair_limiter import FairLimiter
-from jiemi.core.ciphertext import find_ciphertext, format_of_content
-from jiemi.core.documents import Format
+from jiemi.concurrency.askers import Askers
+from jiemi.concurrency.fair_limiter import FairLimiter
+from jiemi.core.content.ciphertext import find_ciphertext, format_of_content
+from jiemi.core.content.documents import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.krapao.decryption.port import Decrypted
 from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.fair_threads import FairThreads
-from jiemi.krapao.nested import MAX_VALUES, open_values
+from jiemi.krapao.rendering.nested import MAX_VALUES, open_values
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.worker import Worker
 from jiemi.rpc.contract import NestedPlaces, Rendered, RenderRequest
@@ -338,7 +338,7 @@ async def test_what_takes_time_is_done_in_no_thread_that_all_share(
         seen.append(threading.current_thread())
         return ()
 
-    monkeypatch.setattr("jiemi.krapao.file_opener.with_carriage_returns", look)
+    monkeypatch.setattr("jiemi.krapao.rendering.file_opener.with_carriage_returns", look)
     await krapao.open(b"A=1\r\n", "s.env")
     assert len(seen) == 1
     assert seen[0] is not threading.current_thread()

@@ -8,11 +8,11 @@ import attrs
 import pytest
 import trio
 
-from jiemi.core.documents import Format, parse_documents
+from jiemi.core.content.documents import Format, parse_documents
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.decryption.sops import SopsDecrypter
-from jiemi.krapao.plain import read_plain
+from jiemi.krapao.reading.plain import read_plain
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.keys import AgeKey
 

@@ -10,8 +10,8 @@ import pytest
 import trio
 
 from jiemi.core.errors import JiemiError
-from jiemi.krapao.decryption.confinement import Confinement, Measures
-from jiemi.krapao.decryption.processes import Finished, Limits, Sandbox, adopt_orphans, run_program, running
+from jiemi.krapao.confinement.processes import Finished, Limits, Sandbox, adopt_orphans, run_program, running
+from jiemi.krapao.confinement.spawn import Confinement, Measures
 
 LIMITS = Limits(seconds=10, cpu_seconds=5, memory_bytes=2**30, output_bytes=1_000_000)
 

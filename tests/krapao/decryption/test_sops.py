@@ -18,12 +18,12 @@ import trio
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 
-from jiemi.core.documents import Format, format_of, parse_documents
+from jiemi.core.content.documents import Format, format_of, parse_documents
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
+from jiemi.krapao.confinement.processes import adopt_orphans
+from jiemi.krapao.confinement.spawn import Measures
 from jiemi.krapao.decryption import sops as sops_module
-from jiemi.krapao.decryption.confinement import Measures
-from jiemi.krapao.decryption.processes import adopt_orphans
 from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.keys import AgeKey, PgpKey

@@ -14,7 +14,7 @@ import attrs
 import pytest
 import trio
 
-from jiemi.core.documents import Format, parse_documents
+from jiemi.core.content.documents import Format, parse_documents
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.decryption.sops import SopsDecrypter

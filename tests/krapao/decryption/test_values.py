@@ -10,11 +10,11 @@ import attrs
 import pytest
 import trio
 
-from jiemi.core.documents import Format, parse_documents
+from jiemi.core.content.documents import Format, parse_documents
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
+from jiemi.krapao.confinement.spawn import Measures
 from jiemi.krapao.decryption.age_keys import read_age_key
-from jiemi.krapao.decryption.confinement import Measures
 from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.keys import AgeKey

@@ -13,10 +13,10 @@ from kubectl_yaml_program import ask_kubectl, kubectl_yaml_program
 from kubectl_yaml_samples import DOCUMENTS, documents, scalars
 
 from jiemi.core.errors import JiemiError
-from jiemi.krapao.kubectl_yaml.parser import MORE_AFTER_THE_END
-from jiemi.krapao.kubectl_yaml.scalars import BINARY_NO_TEXT
-from jiemi.krapao.kubectl_yaml.stream import read_stream
-from jiemi.krapao.kubectl_yaml.values import KEY_TWICE
+from jiemi.krapao.reading.kubectl_yaml.parser import MORE_AFTER_THE_END
+from jiemi.krapao.reading.kubectl_yaml.scalars import BINARY_NO_TEXT
+from jiemi.krapao.reading.kubectl_yaml.stream import read_stream
+from jiemi.krapao.reading.kubectl_yaml.values import KEY_TWICE
 
 ROOT = Path(__file__).parents[3]
 STRICTER = (

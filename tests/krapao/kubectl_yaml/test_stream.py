@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from kubectl_yaml_samples import DOCUMENTS
 
 from jiemi.core.errors import JiemiError
-from jiemi.krapao.kubectl_yaml.cursor import OverBudget
-from jiemi.krapao.kubectl_yaml.stream import read_stream
+from jiemi.krapao.reading.kubectl_yaml.cursor import OverBudget
+from jiemi.krapao.reading.kubectl_yaml.stream import read_stream
 
 CANARY = "kanariesecret"
 

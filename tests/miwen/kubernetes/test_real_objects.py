@@ -12,7 +12,7 @@ from contract.kubernetes_parts import denied, secret
 from fakes.kubernetes_server import CANARY, ScriptedServer, refusal
 
 from jiemi.core.errors import JiemiError
-from jiemi.core.objects import ObjectRef
+from jiemi.core.objects.identity import ObjectRef
 from jiemi.miwen.kubernetes.discovery import JUST_NOW_SECONDS
 from jiemi.miwen.kubernetes.port import Account
 from jiemi.miwen.kubernetes.real import RealKubernetes

@@ -1,0 +1,31 @@
+"""The Secrets that a Decryptor's spec names."""
+
+from __future__ import annotations
+
+from jiemi.core.api.decryptor import DecryptorSpec, credential_values
+from jiemi.core.errors import Failure
+
+_OF_GIT = "spec.source.repository.credentials."
+_OF_KEYS = "spec.provider."
+
+
+def secret_names(spec: DecryptorSpec | Failure) -> frozenset[str]:
+    """All of them; none where the spec can't be read."""
+    return _names(spec, "spec.")
+
+
+def git_secret_names(spec: DecryptorSpec | Failure) -> frozenset[str]:
+    """Those that the repository's host is asked with."""
+    return _names(spec, _OF_GIT)
+
+
+def key_secret_names(spec: DecryptorSpec | Failure) -> frozenset[str]:
+    """Those that open the files."""
+    return _names(spec, _OF_KEYS)
+
+
+def _names(spec: DecryptorSpec | Failure, below: str) -> frozenset[str]:
+    if isinstance(spec, Failure):
+        return frozenset()
+    values = [value for at, value in credential_values(spec) if at.startswith(below)]
+    return frozenset(value.secret_name for value in values if value.secret_name is not None)

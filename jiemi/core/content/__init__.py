@@ -1,0 +1,1 @@
+"""What is in files: documents, globs, the marks that sops leaves, files of tools."""

@@ -1,0 +1,1 @@
+"""What follows from what: the status, when to look again, the policy, the order of dependencies."""

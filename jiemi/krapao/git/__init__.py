@@ -1,0 +1,1 @@
+"""Clones, fetches, and what is in a commit. It knows no Kubernetes and no keys."""

@@ -1,0 +1,78 @@
+"""What to say of a branch or tag that a repository has not, by the refs that it has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from jiemi.core.errors import JiemiError
+from jiemi.core.near import some_of
+from jiemi.krapao.git.port import Ref
+from jiemi.krapao.git.urls import Location
+
+_FIELD = "spec.source.repository.ref"
+_HEADS, _TAGS = b"refs/heads/", b"refs/tags/"
+_PEELED = b"^{}"
+
+
+def prefixes_of_others(ref: Ref) -> tuple[bytes, ...]:
+    """Which refs to ask a host for where it has not the one that was asked for."""
+    if ref.branch is not None:
+        return _HEADS, _TAGS + _name(ref)
+    if ref.tag is not None:
+        return _TAGS, _HEADS + _name(ref)
+    return (_HEADS,)
+
+
+def no_such_ref(refs: Iterable[bytes], ref: Ref, location: Location) -> JiemiError:
+    """The error for a ref that is not there.
+
+    Args:
+        refs: full names of those that are, as far as they were asked for; none where that is not known.
+        ref: what was asked for.
+    """
+    names = frozenset(refs)
+    branches = _below(_HEADS, names)
+    if ref.branch is None and ref.tag is None:
+        return _no_head(branches, location)
+    of_tag = ref.tag is not None
+    asked, kind, other = (ref.tag, "tag", "branch") if of_tag else (ref.branch, "branch", "tag")
+    told = f"{_FIELD}.{kind}: {location.url} has no {kind} {asked}"
+    if (_HEADS if of_tag else _TAGS) + _name(ref) in names:
+        return JiemiError(
+            "RefNotFound",
+            f"{told}, but a {other} of that name",
+            f"Write {_FIELD}.{other} in place of {_FIELD}.{kind}, or push the {kind}.",
+        )
+    there = _below(_TAGS, names) if of_tag else branches
+    if not there:
+        return JiemiError("RefNotFound", told, f"Correct {_FIELD}.{kind}, or push the {kind}.")
+    plural = "tags" if of_tag else "branches"
+    listed = f"the {plural} {some_of(asked or '', there)}" if len(there) > 1 else f"the {kind} {there[0]}"
+    return JiemiError("RefNotFound", f"{told}; it has {listed}", f"Correct {_FIELD}.{kind}, or push the {kind}.")
+
+
+def _no_head(branches: list[str], location: Location) -> JiemiError:
+    if not branches:
+        return JiemiError(
+            "RefNotFound",
+            f"spec.source.repository.url: {location.url} has no HEAD, or is empty",
+            f"Push a first commit, or name a branch or tag in {_FIELD}.",
+        )
+    listed = f"the branches {some_of('main', branches)}" if len(branches) > 1 else f"the branch {branches[0]}"
+    return JiemiError(
+        "RefNotFound",
+        f"spec.source.repository.url: {location.url} has no HEAD: its default branch does not exist; it has {listed}",
+        f"Name the branch to follow in {_FIELD}.branch, or set the host's default branch.",
+    )
+
+
+def _name(ref: Ref) -> bytes:
+    return (ref.branch or ref.tag or "").encode("utf-8", "replace")
+
+
+def _below(prefix: bytes, names: Iterable[bytes]) -> list[str]:
+    return sorted(
+        name.removeprefix(prefix).decode("utf-8", "replace")
+        for name in names
+        if name.startswith(prefix) and not name.endswith(_PEELED)
+    )

@@ -1,0 +1,80 @@
+"""dulwich's store of packs, with what is ours about it.
+
+A cancellation ends its indexing. And a pack that has arrived is not read object by object into dulwich's classes:
+these refuse commits that git itself serves and shows (a time zone without its sign, a header without a value), of
+which nothing but the tree matters here. Nothing is lost by that: indexing hashes every object, and what is read later
+is hashed again and read by our own reader (`jiemi.krapao.git.revision`, `jiemi.krapao.git.trees`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from dulwich.file import GitFile
+from dulwich.object_format import ObjectFormat
+from dulwich.object_store import DiskObjectStore
+from dulwich.objects import ObjectID
+from dulwich.pack import PackIndexer, extend_pack, write_pack_index
+
+from jiemi.krapao.git.packs import declared_size
+
+
+class PackStore(DiskObjectStore):
+    """Packs in a folder, as `jiemi.krapao.git.revision` reads them.
+
+    Attributes:
+        check: called again and again while a pack is indexed; raises to end that.
+    """
+
+    check: Callable[[], None] = staticmethod(lambda: None)
+
+    def __init__(self, path: Path, *, object_format: ObjectFormat) -> None:
+        super().__init__(str(path), object_format=object_format, fsync_object_files=True)
+
+    def raw(self, sha: str) -> tuple[int, bytes]:
+        """An object's kind, as packs number it, and its bytes."""
+        return self.get_raw(ObjectID(sha.encode()))
+
+    def size(self, sha: str) -> int | None:
+        """An object's size without unpacking it, where that can be told."""
+        name = ObjectID(sha.encode())
+        for pack in self.packs:
+            try:
+                offset = pack.index.object_offset(name)
+            except KeyError:
+                continue
+            with Path(os.fsdecode(pack.data.path)).open("rb") as file:
+                return declared_size(file, offset, hash_bytes=len(sha) // 2)
+        return None
+
+    def _index_pack(self, indexer: PackIndexer, num_objects: int, progress: object = None) -> Any:
+        return super()._index_pack(indexer, num_objects, progress=lambda _: self.check())
+
+    def _complete_pack(  # type: ignore[override]
+        self, f: BinaryIO, path: str, entries: list[Any], ext_refs: set[Any], *_: object
+    ) -> None:
+        """Put a pack that was indexed in its place, with the objects that it builds upon and does not hold.
+
+        Args:
+            f: the pack, open; it is closed.
+            path: where it is.
+            entries: (hash, offset, CRC) of the objects in it.
+            ext_refs: the hashes of those that are missing in it.
+        """
+        checksum, more = extend_pack(f, ext_refs, get_raw=self.get_raw, object_format=self.object_format)
+        f.flush()
+        os.fsync(f.fileno())
+        f.close()
+        entries = sorted([*entries, *more])
+        base = self._get_pack_basepath(entries)
+        if Path(f"{base}.idx").exists():
+            # The same objects are here, perhaps at other places in the file, and others may be reading it.
+            Path(path).unlink()
+            return
+        Path(path).replace(f"{base}.pack")
+        # A pack counts once its index is there.
+        with GitFile(f"{base}.idx", "wb", fsync=True) as index:
+            write_pack_index(index, entries, checksum, version=self.pack_index_version)

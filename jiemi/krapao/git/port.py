@@ -1,0 +1,111 @@
+"""The port to git: one repository as one tenant sees it. The real form is `jiemi.krapao.git.clones`; tests have a fake.
+
+Listing and fetching are apart: a listing says which revision a ref names now and proves that the host lets these
+credentials in; a fetch happens only for a revision that is not here yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import attrs
+
+from jiemi.concurrency.askers import Askers
+from jiemi.krapao.git.urls import Location
+from jiemi.rpc.contract import FileEntry, FilesRequest, GitCredentials
+
+
+@attrs.frozen
+class Ref:
+    """What is followed: a branch, a tag, or the repository's HEAD. Or one commit, which nothing moves."""
+
+    branch: str | None = None
+    tag: str | None = None
+    commit: str | None = None
+
+    @property
+    def name(self) -> bytes:
+        """The full name of the ref that is asked about. For a commit any will do."""
+        if self.branch is not None:
+            return b"refs/heads/" + self.branch.encode("utf-8", "replace")
+        if self.tag is not None:
+            return b"refs/tags/" + self.tag.encode("utf-8", "replace")
+        return b"HEAD"
+
+    def __str__(self) -> str:
+        if self.commit is not None:
+            return f"commit {self.commit[:12]}"
+        if self.branch is not None:
+            return f"branch {self.branch}"
+        return f"tag {self.tag}" if self.tag is not None else "HEAD"
+
+
+@attrs.frozen
+class Advertised:
+    """What a host said about a ref.
+
+    Attributes:
+        revision: the commit, in lower-case hexadecimal.
+        target: what the ref itself names: the commit, or the tag object that names it. Old servers give out only this.
+    """
+
+    revision: str
+    target: str
+
+
+class GitStore(Protocol):
+    """One repository, with one set of credentials. Its methods may be called from several tasks at once.
+
+    `askers` are the tenants that wait for an answer, in whose queues the work waits; None for one that is its own.
+    """
+
+    async def advertised(
+        self, ref: Ref, askers: Askers | None = None, *, on_begin: Callable[[], None] = lambda: None
+    ) -> Advertised:
+        """Ask the host which revision the ref names now. One listing.
+
+        Args:
+            on_begin: called each time before the host is asked: again, where the work had to make room for others.
+
+        For a commit it proves no more than that the host lets these credentials in: that it has the commit shows when
+        it is fetched.
+
+        Raises:
+            JiemiError: those of `Repository.head`.
+        """
+        ...
+
+    async def fetch(self, wanted: Advertised, askers: Askers | None = None) -> None:
+        """Bring the revision here, unless it is here already. One fetch.
+
+        Raises:
+            JiemiError: those of `Repository.head`; RevisionNotFound, LimitExceeded.
+        """
+        ...
+
+    async def files(
+        self, request: FilesRequest, askers: Askers | None = None, *, max_bytes: int
+    ) -> tuple[FileEntry, ...]:
+        """Which files of a revision that is here match, in the order of their paths.
+
+        Args:
+            max_bytes: a larger .sops.yaml is passed over, as where one is read.
+
+        Raises:
+            JiemiError: RevisionNotFound, FileNotFound, NotAFile, LimitExceeded, StorageFailed, Timeout.
+        """
+        ...
+
+    async def read(self, revision: str, path: str, askers: Askers | None = None, *, max_bytes: int) -> bytes:
+        """The file at `path` in a revision that is here.
+
+        Raises:
+            JiemiError: RevisionNotFound, FileNotFound, NotAFile, LimitExceeded, StorageFailed.
+        """
+        ...
+
+
+OpenGitStore = Callable[[Location, GitCredentials], AbstractAsyncContextManager[GitStore]]
+"""Gives the store of one repository; leaving the context lets go of it, and keeps what is on the volume."""

@@ -1,0 +1,137 @@
+"""One revision of a clone, read object by object: its folders, and the files in them.
+
+Each object is hashed as it is read. One that is not what its name says means that the clone is damaged; one that is,
+but is no folder or file though a folder calls it so, means that the repository's writer made it so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from jiemi.core.content.globs import is_glob
+from jiemi.core.errors import JiemiError
+from jiemi.krapao.git.packs import BLOB, COMMIT, MAX_STRUCTURE_BYTES, TAG, TREE
+from jiemi.krapao.git.trees import Parts, Trees, split_path, too_many_files
+from jiemi.rpc.contract import FileEntry, FilesRequest
+
+_KIND_NAMES = {COMMIT: b"commit", TREE: b"tree", BLOB: b"blob", TAG: b"tag"}
+
+
+class Objects(Protocol):
+    """Where objects are."""
+
+    def raw(self, sha: str) -> tuple[int, bytes]:
+        """An object's kind, as packs number it, and its bytes."""
+        ...
+
+    def size(self, sha: str) -> int | None:
+        """An object's size without unpacking it, where that can be told."""
+        ...
+
+
+def tree_of(objects: Objects, revision: str) -> str | None:
+    """The hash of a commit's tree; None where it is no commit."""
+    kind, data = _structure(objects, revision)
+    word, _, tree = data.partition(b"\n")[0].partition(b" ")
+    if kind != COMMIT or word != b"tree" or len(tree) != len(revision) or tree.strip(b"0123456789abcdef"):
+        return None
+    return tree.decode()
+
+
+def is_tree(objects: Objects, sha: str) -> bool:
+    """Whether an object is a tree."""
+    return _structure(objects, sha)[0] == TREE
+
+
+def read_file(objects: Objects, revision: str, parts: Parts, path: str, *, max_bytes: int) -> bytes:
+    """The file at a path.
+
+    Args:
+        parts: of the path.
+        path: for the messages.
+
+    Raises:
+        JiemiError: RevisionNotFound, FileNotFound, NotAFile, LimitExceeded. LookupError where the clone is damaged.
+    """
+    [file] = _trees(objects, revision).look_up({path: parts}, revision).values()
+    size = objects.size(file.blob)
+    if size is not None and size > max_bytes:
+        raise JiemiError("LimitExceeded", f"{path}: {size} bytes, more than Krapao's limit of {max_bytes}")
+    kind, data = _verified(objects, file.blob)
+    if kind != BLOB:
+        raise JiemiError("NotAFile", f"{path}: its folder calls it what it is not")
+    if len(data) > max_bytes:
+        raise JiemiError("LimitExceeded", f"{path}: {len(data)} bytes, more than Krapao's limit of {max_bytes}")
+    return data
+
+
+def match_files(
+    objects: Objects,
+    request: FilesRequest,
+    *,
+    max_config_bytes: int,
+    max_entries: int,
+    max_files: int,
+    check: Callable[[], None],
+) -> tuple[FileEntry, ...]:
+    """The files that match, in the order of their paths.
+
+    Args:
+        max_config_bytes: a larger .sops.yaml is passed over.
+        max_entries: how many entries of folders globs may lead to.
+        check: raises where the call was cancelled; called often.
+
+    Raises:
+        JiemiError: RevisionNotFound, FileNotFound, NotAFile, LimitExceeded. LookupError where the clone is damaged.
+    """
+
+    def is_config(sha: str) -> bool:
+        size = objects.size(sha)
+        return size is None or size <= max_config_bytes
+
+    globs = [pattern for pattern in request.patterns if is_glob(pattern)]
+    paths = {pattern: split_path(pattern) for pattern in request.patterns if not is_glob(pattern)}
+    trees = _trees(objects, request.revision, is_config, check)
+    found = trees.look_up(paths, request.revision, or_glob=True)
+    found |= trees.search(globs, request.exclude, max_entries=max_entries, max_files=max_files)
+    if len(found) > max_files:
+        raise too_many_files(max_files)
+    return tuple(FileEntry(path, file.blob, file.config) for path, file in sorted(found.items()))
+
+
+def _trees(
+    objects: Objects,
+    revision: str,
+    is_config: Callable[[str], bool] = lambda _: False,
+    check: Callable[[], None] = lambda: None,
+) -> Trees:
+    root = tree_of(objects, revision)
+    if root is None:
+        raise JiemiError("RevisionNotFound", f"revision {revision[:12]} is no commit")
+
+    def load(sha: str) -> bytes | None:
+        kind, data = _structure(objects, sha)
+        return data if kind == TREE else None
+
+    return Trees(root, load, is_config=is_config, check=check)
+
+
+def _structure(objects: Objects, sha: str) -> tuple[int, bytes]:
+    """What should be a commit or a tree. What makes them can be small, so their size is looked at first."""
+    size = objects.size(sha)
+    if size is not None and size > MAX_STRUCTURE_BYTES:
+        raise JiemiError("LimitExceeded", f"a folder or commit is larger than {MAX_STRUCTURE_BYTES} bytes")
+    return _verified(objects, sha)
+
+
+def _verified(objects: Objects, sha: str) -> tuple[int, bytes]:
+    kind, data = objects.raw(sha)
+    algorithm = hashlib.sha256 if len(sha) == 64 else partial(hashlib.sha1, usedforsecurity=False)
+    hash = algorithm(b"%s %d\0" % (_KIND_NAMES[kind], len(data)))
+    hash.update(data)
+    if hash.hexdigest() != sha:
+        raise LookupError("an object is not the one that it is called by")
+    return kind, data

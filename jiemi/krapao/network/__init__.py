@@ -1,0 +1,1 @@
+"""Which addresses Krapao may connect to, and how it connects."""

@@ -1,0 +1,1 @@
+"""Objects: applied, recreated, pruned, planned, waited for. It knows no tick."""

@@ -1,0 +1,85 @@
+"""Follows the Decryptors: a reflector (`jiemi.miwen.watch.reflector`) reads them and passes each on to its task."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Set
+from contextlib import AbstractAsyncContextManager
+
+import structlog
+import trio
+
+from jiemi.core.api.decryptor import Decryptor, read_decryptor
+from jiemi.core.api.fields import FieldError
+from jiemi.core.decisions.schedule import watch_retry_seconds
+from jiemi.core.errors import Failure
+from jiemi.miwen.controller.supervisor import Decryptors, Key
+from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes, Page
+from jiemi.miwen.watch.reflector import reflect
+
+_log = structlog.get_logger("jiemi.miwen")
+
+
+async def follow(
+    kubernetes: Kubernetes,
+    decryptors: Decryptors,
+    *,
+    random: Callable[[], float],
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Keep the tasks in step with the objects, until cancelled. Started once the first list was read whole."""
+    await reflect(
+        DecryptorListWatch(kubernetes),
+        _DecryptorSink(decryptors),
+        name="decryptors",
+        retry_seconds=lambda failures: watch_retry_seconds(failures, random=random()),
+        task_status=task_status,
+    )
+
+
+class DecryptorListWatch:
+    """Decryptors as a reflector reads them."""
+
+    def __init__(self, kubernetes: Kubernetes) -> None:
+        self._kubernetes = kubernetes
+
+    async def list(self, *, limit: int, continue_token: str | None) -> Page:
+        """As the port's `list_decryptors`."""
+        return await self._kubernetes.list_decryptors(limit=limit, continue_token=continue_token)
+
+    def watch(self, *, resource_version: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """As the port's `watch_decryptors`."""
+        return self._kubernetes.watch_decryptors(resource_version=resource_version)
+
+
+class _DecryptorSink:
+    def __init__(self, decryptors: Decryptors) -> None:
+        self._decryptors = decryptors
+
+    def put(self, obj: JsonObject) -> Key | None:
+        decryptor = _read(obj)
+        if decryptor is None:
+            return None
+        self._decryptors.put(decryptor)
+        return decryptor.meta.key
+
+    def remove(self, obj: JsonObject) -> None:
+        decryptor = _read(obj)
+        if decryptor is not None:
+            self._decryptors.remove(decryptor.meta.key)
+
+    def keep_only(self, keys: Set[Key]) -> None:
+        self._decryptors.keep_only(keys)
+
+    def watching(self) -> None:
+        """Nobody waits for it."""
+
+    def interrupted(self, failure: Failure, failures_in_a_row: int) -> None:
+        _log.warning("watch-interrupted", reason=failure.reason, message=failure.text)
+
+
+def _read(obj: JsonObject) -> Decryptor | None:
+    try:
+        return read_decryptor(obj)
+    except FieldError as error:
+        _log.warning("object-unreadable", message=str(error))
+        return None

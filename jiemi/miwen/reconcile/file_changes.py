@@ -1,0 +1,177 @@
+"""Which files a Decryptor is about, and which of them have to be looked into."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping
+
+import attrs
+
+from jiemi.core.api.decryptor import DecryptorSpec, SourceSpec
+from jiemi.core.api.decryptor_status import FileStatus
+from jiemi.core.content.globs import is_glob
+from jiemi.core.content.tool_files import is_left_out
+from jiemi.core.content.tool_files import listed as names_of
+from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.near import some_of
+from jiemi.rpc.contract import FilesRequest, Repository, Source
+
+_CONFIG_NAME = ".sops.yaml"
+
+
+def path_in_tree(path: str) -> str:
+    """A path as Krapao gives it back: `./a//c/../b.yaml` is a/b.yaml."""
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts)
+
+
+_FILE_BYTES = 300
+"""What a file takes beside its path: two hashes, and what holds them."""
+
+
+def files_bytes(files: Iterable[FileStatus]) -> int:
+    """About how much memory files take that are remembered. A path may have 4 KiB, and a Decryptor 1,000 of them."""
+    return sum(_FILE_BYTES + sys.getsizeof(file.path) for file in files)
+
+
+def source_of(spec: DecryptorSpec) -> Source:
+    """The repository and what is followed in it."""
+    repository = spec.source.repository
+    ref = repository.ref
+    if ref is None:
+        return Source(repository.url)
+    if ref.commit is not None:
+        return Source(repository.url, commit=ref.commit)
+    return Source(repository.url, ref.branch, ref.tag)
+
+
+async def wanted_files(
+    repository: Repository,
+    revision: str,
+    source: SourceSpec,
+    *,
+    on_left_out: Callable[[tuple[str, ...]], None] = lambda _: None,
+) -> tuple[FileStatus, ...]:
+    """The files of a revision that the spec names, ordered by path.
+
+    Args:
+        on_left_out: told the paths of those that its globs take, but that are a tool's by their names.
+
+    Raises:
+        JiemiError: as `Repository.files`.
+    """
+    named = ((source.file_to_decrypt,) if source.file_to_decrypt is not None else ()) + source.files
+    asked = (*named, source.sops_path) if source.sops_path is not None else named
+    try:
+        listed = await repository.files(FilesRequest(revision, tuple(dict.fromkeys(asked)), source.exclude))
+    except JiemiError as error:
+        if error.failure.reason not in ("FileNotFound", "NotAFile"):
+            raise
+        field = _field_of(error.failure.message, source)
+        raise JiemiError.of(error.failure.at(field) if field is not None else error.failure) from error
+    sops_path = path_in_tree(source.sops_path) if source.sops_path is not None else None
+    config = next((entry.blob for entry in listed.entries if entry.path == sops_path), None)
+    by_name = {path_in_tree(path) for path in named}
+    globs = [path for path in source.files if is_glob(path)]
+    files, left_out = [], []
+    for entry in listed.entries:
+        if entry.path in by_name:
+            pass
+        elif entry.path == sops_path or entry.path.rpartition("/")[2] == _CONFIG_NAME:
+            continue  # no manifest, though a glob may match it
+        elif is_left_out(entry.path, globs):
+            left_out.append(entry.path)
+            continue
+        files.append(FileStatus(entry.path, entry.blob, config if config is not None else entry.config))
+    on_left_out(tuple(left_out))
+    return tuple(files)
+
+
+def _field_of(message: str, source: SourceSpec) -> str | None:
+    """The field that names the path with which a message begins; None where none does.
+
+    Krapao knows the paths that it is asked for, and not which field has them.
+    """
+    fields = [("spec.source.fileToDecrypt", source.file_to_decrypt), ("spec.source.sopsPath", source.sops_path)]
+    fields += [(f"spec.source.files[{number}]", path) for number, path in enumerate(source.files)]
+    found = [(len(path), field) for field, path in fields if path is not None and message.startswith(f"{path}: ")]
+    return max(found)[1] if found else None
+
+
+@attrs.frozen
+class Todo:
+    """What of the files there is to do.
+
+    Attributes:
+        files: all that are wanted.
+        render: those that have to be decrypted.
+        left: paths of those that are deployed and wanted no more.
+        failed: those of which is known that they can't be, by path: nothing that they depend on has changed since.
+        everything: whether all files are done, whatever is deployed.
+    """
+
+    files: tuple[FileStatus, ...]
+    render: tuple[FileStatus, ...]
+    left: frozenset[str]
+    failed: Mapping[str, Failure]
+    everything: bool
+
+    @property
+    def nothing(self) -> bool:
+        return not self.render and not self.left and not self.failed
+
+    @property
+    def kept(self) -> frozenset[str]:
+        """Paths of those that stay as they are deployed."""
+        return frozenset(file.path for file in self.files) - {file.path for file in self.render} - set(self.failed)
+
+
+def todo(
+    wanted: Collection[FileStatus],
+    deployed: Iterable[FileStatus],
+    *,
+    everything: bool,
+    failed: Mapping[FileStatus, Failure],
+) -> Todo:
+    """What there is to do.
+
+    Args:
+        wanted: the files of the revision.
+        deployed: those that are.
+        everything: whether to do those too that have not changed.
+        failed: what is known to fail; not believed where everything is done.
+    """
+    known = frozenset(deployed)
+    failed = {} if everything else failed
+    changed = [file for file in wanted if everything or file not in known]
+    return Todo(
+        tuple(wanted),
+        tuple(file for file in changed if file not in failed),
+        frozenset(file.path for file in known) - {file.path for file in wanted},
+        {file.path: failed[file] for file in changed if file in failed},
+        everything,
+    )
+
+
+def require_some(todo: Todo, spec: DecryptorSpec, left_out: Collection[str] = ()) -> None:
+    """Refuse files of which there are none.
+
+    Args:
+        left_out: those that globs take, but that are a tool's by their names.
+
+    Raises:
+        JiemiError: NothingToApply.
+    """
+    if not todo.files and not spec.allow_empty:
+        but = f" but files of tools, which are left out ({names_of(left_out)})" if left_out else ""
+        raise JiemiError(
+            "NothingToApply",
+            f"spec.source.files matches no file of the revision{but} ({some_of('', spec.source.files)}); what was "
+            "applied stays",
+            "Correct spec.source.files and exclude, or set spec.allowEmpty if it is meant.",
+        )

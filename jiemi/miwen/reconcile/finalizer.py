@@ -1,0 +1,148 @@
+"""The end of a Decryptor: its finalizer, and the objects that go with it (spec.deletionPolicy).
+
+    deletion asked for -> try, and again where objects stay -> time is up: the finalizer is taken off all the same
+
+An object that is dealt with leaves the inventory at once, so that each try begins where the one before it ended. The
+time counts from when the deletion was asked for, however the tries end, and ends the one that is under way. It has
+nothing to do with spec.timeout, which is for decrypting and applying.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+
+import attrs
+import structlog
+import trio
+
+from jiemi.core.api.decryptor import FINALIZER, DecryptorSpec
+from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.objects.identity import Owner
+from jiemi.core.objects.inventory import by_key, left, ordered, ref_of
+from jiemi.miwen.apply.prune import Pruned, prune
+from jiemi.miwen.kubernetes.port import Kubernetes, Objects
+from jiemi.miwen.reconcile.tick import ObjectGone, Turn
+
+CLEANUP_SECONDS = 300.0
+"""How long a Decryptor that is being deleted waits for its objects, from when its deletion was asked for. After that
+it goes, and what could not be deleted stays: a finalizer that waits for ever would hold a whole namespace."""
+
+LATE_SECONDS = 60.0
+"""How long a try may take that begins when the time is nearly up or over: Miwen was away meanwhile."""
+
+_log = structlog.get_logger("jiemi.miwen")
+
+_TRIES = 3
+
+_MAX_SHOWN = 5
+
+
+async def set_finalizer(turn: Turn, kubernetes: Kubernetes, *, wanted: bool) -> None:
+    """See that the Decryptor has our finalizer, or has it not.
+
+    Raises:
+        JiemiError: ListForbidden; ApplyConflict, where another changes it all the time.
+        ObjectGone.
+    """
+    meta = turn.decryptor.meta
+    if (FINALIZER in meta.finalizers) == wanted:
+        return
+    for tries_left in reversed(range(_TRIES)):
+        found = await kubernetes.get_decryptor(meta.namespace, meta.name)
+        metadata = found.get("metadata") if found is not None else None
+        if metadata is None or metadata.get("uid") != meta.uid:
+            raise ObjectGone
+        finalizers = [str(each) for each in metadata.get("finalizers") or ()]
+        if (FINALIZER in finalizers) == wanted:
+            return
+        if wanted and metadata.get("deletionTimestamp") is not None:
+            return  # none can be added any more
+        new = [*finalizers, FINALIZER] if wanted else [each for each in finalizers if each != FINALIZER]
+        try:
+            await kubernetes.set_finalizers(
+                meta.namespace, meta.name, new, uid=meta.uid, resource_version=str(metadata.get("resourceVersion"))
+            )
+            return
+        except JiemiError as error:
+            if error.failure.reason != "ApplyConflict" or not tries_left:
+                raise
+
+
+@attrs.frozen
+class Cleanup:
+    """Deletes what a deleted Decryptor had.
+
+    Attributes:
+        kubernetes: the cluster.
+        objects: as whom objects are deleted.
+        now: the wall clock.
+    """
+
+    kubernetes: Kubernetes
+    objects: Objects
+    now: Callable[[], datetime.datetime]
+
+    async def run(self, turn: Turn, spec: DecryptorSpec | None) -> None:
+        """Delete the objects, if that is wanted, and let the Decryptor go.
+
+        Args:
+            spec: None where it can't be read. Then nothing is deleted, and nor is it while spec.suspend is set.
+
+        Raises:
+            JiemiError: not all objects could be deleted, and there is time to try again.
+            ObjectGone.
+        """
+        if FINALIZER not in turn.decryptor.meta.finalizers:
+            return
+        if spec is not None and spec.deletion_policy == "Delete" and not spec.suspend:
+            await self._delete(turn)
+        await set_finalizer(turn, self.kubernetes, wanted=False)
+
+    async def _delete(self, turn: Turn) -> None:
+        since = turn.decryptor.meta.deleting_since
+        failure = await self._try(turn)
+        stay = left(by_key(turn.known.inventory), ())
+        if not stay:
+            return
+        if self._seconds_left(since) > 0 and failure is not None:
+            raise JiemiError.of(failure.at(f"deleting this Decryptor: {_are_not_deleted(len(stay))}"))
+        names = ", ".join(ref_of(each).label for each in stay[:_MAX_SHOWN])
+        why = f"the first can't be deleted: {failure}" if failure is not None else "it took too long"
+        turn.note(
+            "Warning",
+            "CleanupGivenUp",
+            "Delete",
+            f"after {CLEANUP_SECONDS:g} s, {len(stay)} objects stay: {names}; {why}",
+            always=True,
+        )
+
+    async def _try(self, turn: Turn) -> Failure | None:
+        """Delete what can be deleted; the inventory is what stays. Returns why the first does: None where it all went,
+        or the time is up."""
+        meta, before, pruned = turn.decryptor.meta, by_key(turn.known.inventory), Pruned()
+        seconds = min(max(self._seconds_left(meta.deleting_since), LATE_SECONDS), CLEANUP_SECONDS)
+        try:
+            with trio.move_on_after(seconds):
+                await prune(left(before, ()), self.objects, Owner.of(meta.namespace, meta.name), pruned)
+        except Exception:
+            if self._seconds_left(meta.deleting_since) > 0:
+                raise
+            _log.exception("cleanup-crashed", namespace=meta.namespace, name=meta.name)
+            return Failure("InternalError", "Miwen's log tells more at this time")
+        finally:
+            done = {ref_of(each).key for each in (*pruned.deleted, *pruned.left)}
+            rest = {key: entry for key, entry in before.items() if key not in done}
+            turn.set_inventory(attrs.evolve(turn.known, inventory=ordered(rest)))
+        return pruned.refused[0].failure if pruned.refused else None
+
+    def _seconds_left(self, since: str | None) -> float:
+        """Until the time is up; a moment that can't be read is long ago."""
+        try:
+            return CLEANUP_SECONDS - (self.now() - datetime.datetime.fromisoformat(since or "")).total_seconds()
+        except (ValueError, TypeError):
+            return 0.0
+
+
+def _are_not_deleted(number: int) -> str:
+    return "an object is not deleted yet" if number == 1 else f"{number} objects are not deleted yet, the first"

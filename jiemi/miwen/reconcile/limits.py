@@ -1,0 +1,206 @@
+"""Decryptors for which their namespace has no memory left: they say so in their status, and wait for room.
+
+Of such a Decryptor nothing is kept but its name and how much it needs, since it is turned away for what it would take.
+So one task reads one of them at a time: to write its status, with what else the status tells left as it is, or to let
+it in, once others have given room back. Namespaces take turns.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+
+import attrs
+import structlog
+import trio
+
+from jiemi.core.api.decryptor import Decryptor, DecryptorSpec, read_decryptor
+from jiemi.core.api.fields import FieldError
+from jiemi.core.api.status_bounds import status_json
+from jiemi.core.decisions.status import after_failure, blank
+from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.memory import MEBIBYTE, MemoryBudget
+from jiemi.miwen.kubernetes.on_behalf import on_behalf_of
+from jiemi.miwen.kubernetes.port import Kubernetes
+from jiemi.miwen.report.events import EventRecorder
+from jiemi.miwen.report.metrics import MiwenMetrics
+from jiemi.miwen.report.summary import summarized
+
+Key = tuple[str, str]
+
+_RETRY_SECONDS = 5.0
+"""How soon one is tried again that could not be read or written."""
+
+_LOOK_SECONDS = 60.0
+"""How often it is looked whether there is room, though nobody told of any."""
+
+_log = structlog.get_logger("jiemi.miwen")
+
+
+@attrs.define
+class _Away:
+    account: str
+    size_bytes: int
+
+
+class TurnedAway:
+    """The Decryptors that wait for room.
+
+    Args:
+        kubernetes: where they are read, and their status is written.
+        budget: what there is room in.
+        events, metrics: what tells users and operators.
+        now: the wall clock.
+    """
+
+    def __init__(
+        self,
+        kubernetes: Kubernetes,
+        budget: MemoryBudget,
+        events: EventRecorder,
+        metrics: MiwenMetrics,
+        *,
+        now: Callable[[], datetime.datetime],
+    ) -> None:
+        self._kubernetes = kubernetes
+        self._budget = budget
+        self._events = events
+        self._metrics = metrics
+        self._now = now
+        self._by_namespace: dict[str, dict[Key, _Away]] = {}
+        self._untold: dict[str, dict[Key, None]] = {}
+        self._with_room: set[str] = set()
+        self._woken = trio.Event()
+
+    def put(self, decryptor: Decryptor, account: str, size_bytes: int) -> None:
+        """Turn one away, or learn of its newer state."""
+        key = decryptor.meta.key
+        failure = no_room(self._budget, key[0])
+        ready = decryptor.ready
+        told = (
+            ready is not None
+            and (ready.reason, ready.message) == (failure.reason, failure.text)
+            and decryptor.observed_generation == decryptor.meta.generation
+        )
+        self._by_namespace.setdefault(key[0], {})[key] = _Away(account, size_bytes)
+        self._set_told(key, told)
+        if not told:
+            self._woken.set()
+
+    def remove(self, key: Key) -> None:
+        """One is gone, or was let in."""
+        waiting = self._by_namespace.get(key[0], {})
+        waiting.pop(key, None)
+        self._set_told(key, True)
+        if not waiting:
+            self._by_namespace.pop(key[0], None)
+            self._with_room.discard(key[0])
+
+    def keys(self) -> frozenset[Key]:
+        """All of them."""
+        return frozenset(key for waiting in self._by_namespace.values() for key in waiting)
+
+    def has_room(self) -> None:
+        """Others have given room back."""
+        if self._by_namespace:
+            self._woken.set()
+
+    async def run(self, let_in: Callable[[Decryptor], None]) -> None:
+        """Look after them until cancelled.
+
+        Args:
+            let_in: takes one that there may be room for; it turns it away again where there is none.
+        """
+        while True:
+            with trio.move_on_after(_LOOK_SECONDS):
+                await self._woken.wait()
+            self._woken = trio.Event()
+            # Others may also have become smaller, or closed a repository.
+            self._with_room = set(self._by_namespace)
+            failed: list[Key] = []
+            while (key := self._next()) is not None:
+                try:
+                    with on_behalf_of(key[0]):
+                        await self._look(key, let_in)
+                except JiemiError as error:
+                    _log.warning("turned-away-not-told", namespace=key[0], name=key[1], failure=str(error))
+                    failed.append(key)
+                    self._set_told(key, True)
+                    self._with_room.discard(key[0])  # not before the pause is over
+                except Exception:  # noqa: BLE001 - the boundary of that Decryptor, as in a tick
+                    _log.exception("turned-away-crashed", namespace=key[0], name=key[1])
+                    self._set_told(key, True)
+                    self._with_room.discard(key[0])
+            if failed:
+                await trio.sleep(_RETRY_SECONDS)
+                for key in failed:
+                    self._set_told(key, False)
+                self._woken.set()
+
+    def _next(self) -> Key | None:
+        """One that there is something to do for; its namespace goes to the end of the row."""
+        for namespace, waiting in self._by_namespace.items():
+            key = next(iter(self._untold.get(namespace, ())), None)
+            if key is None and namespace in self._with_room:
+                key = next(
+                    (key for key, away in waiting.items() if self._budget.has_room(away.account, away.size_bytes)), None
+                )
+                if key is None:
+                    self._with_room.discard(namespace)
+            if key is not None:
+                self._by_namespace[namespace] = self._by_namespace.pop(namespace)
+                return key
+        return None
+
+    async def _look(self, key: Key, let_in: Callable[[Decryptor], None]) -> None:
+        away = self._by_namespace[key[0]][key]
+        obj = await self._kubernetes.get_decryptor(*key)
+        try:
+            decryptor = read_decryptor(obj) if obj is not None else None
+        except FieldError:
+            decryptor = None
+        obj = None  # it may take much
+        if self._by_namespace.get(key[0], {}).get(key) is not away:
+            return  # a watch was quicker
+        if decryptor is None:
+            self.remove(key)
+        elif self._budget.has_room(away.account, away.size_bytes):
+            self.remove(key)
+            let_in(decryptor)
+        else:
+            self._set_told(key, True)
+            await self._tell(decryptor)
+
+    async def _tell(self, decryptor: Decryptor) -> None:
+        meta = decryptor.meta
+        failure = no_room(self._budget, meta.namespace)
+        described = decryptor.spec.source.described if isinstance(decryptor.spec, DecryptorSpec) else ""
+        before = decryptor.status or blank(described)
+        told = after_failure(
+            before, generation=meta.generation, failure=failure, attempted_revision=None, now=self._now()
+        )
+        status = summarized(told, decryptor)
+        self._metrics.tick(failure.reason)
+        if status == before:
+            return
+        _log.error("turned-away", namespace=meta.namespace, name=meta.name, reason=failure.reason, message=failure.text)
+        self._events.record(meta, type="Warning", reason=failure.reason, action="Reconcile", note=failure.text)
+        await self._kubernetes.patch_status(meta.namespace, meta.name, status_json(status), uid=meta.uid)
+
+    def _set_told(self, key: Key, told: bool) -> None:
+        if not told and key in self._by_namespace.get(key[0], {}):
+            self._untold.setdefault(key[0], {})[key] = None
+        elif key[0] in self._untold:
+            self._untold[key[0]].pop(key, None)
+            if not self._untold[key[0]]:
+                del self._untold[key[0]]
+
+
+def no_room(budget: MemoryBudget, namespace: str) -> Failure:
+    """Why a Decryptor of a namespace gets no memory. It names no number that changes from one time to the next."""
+    return Failure(
+        "NamespaceLimitExceeded",
+        f"the Decryptors of namespace {namespace}, with their statuses, credentials and lists of files, take the "
+        f"memory that Miwen grants one namespace: {budget.share_bytes // MEBIBYTE} MiB, or less where many namespaces "
+        f"share {budget.total_bytes // MEBIBYTE} MiB",
+    )

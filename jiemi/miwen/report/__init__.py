@@ -1,0 +1,1 @@
+"""What Miwen tells: Events, metrics, the summary that `kubectl get` shows."""

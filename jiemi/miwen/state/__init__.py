@@ -1,0 +1,1 @@
+"""What the loops remember between ticks, and of each other."""

@@ -1,0 +1,170 @@
+"""What a Decryptor's loop is told, in a slot that holds the latest only.
+
+Ten changes of the spec during one tick cause one more tick, with the last of them; ten events of an object are one
+observation, the newest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import attrs
+import trio
+
+from jiemi.core.api.decryptor import Decryptor
+from jiemi.core.api.decryptor_status import DecryptorStatus, InventoryEntry
+from jiemi.core.objects.drift import Observation, drift_of, is_outdated
+from jiemi.core.objects.identity import ObjectKey
+
+_MAX_SHARERS = 20
+"""Of one object; an object may have thousands of managers. Of one that has more it is not known who they are."""
+
+_NONE: Mapping[ObjectKey, InventoryEntry] = MappingProxyType({})
+
+
+class Slot:
+    """The latest state of one Decryptor, what was seen of its objects, and a wake-up for its loop.
+
+    Attributes:
+        differing: objects that are known to differ and were not applied since: whatever is seen of them is news.
+    """
+
+    def __init__(self, decryptor: Decryptor) -> None:
+        self._latest = decryptor
+        self._woken = trio.Event()
+        self._ticking = False
+        self._inventory = _NONE
+        self._applied: dict[ObjectKey, str] = {}
+        self._seen: dict[ObjectKey, Observation] = {}
+        self._fresh: set[ObjectKey] = set()
+        self._others: dict[ObjectKey, Mapping[str, str]] = {}
+        self._sharers: dict[ObjectKey, frozenset[str]] = {}
+        self.differing: set[ObjectKey] = set()
+
+    @property
+    def latest(self) -> Decryptor:
+        return self._latest
+
+    def take_status(self) -> DecryptorStatus | None:
+        """The status as it was read last, for whoever holds it from here on."""
+        status = self._latest.status
+        self._latest = self._latest.without_status
+        return status
+
+    def put(self, decryptor: Decryptor) -> None:
+        """Take the newer state. Its own status writes come back here too, and do not wake the loop."""
+        old, new = self._latest.meta, decryptor.meta
+        if new.generation < old.generation:
+            return  # an older state that was told again
+        self._latest = decryptor
+        if (new.generation, new.reconcile_at, new.deleting) != (old.generation, old.reconcile_at, old.deleting):
+            self.wake()
+
+    def wake(self) -> None:
+        """Let the loop tick now, or once more after the tick that runs."""
+        self._woken.set()
+
+    def begin_tick(self) -> Decryptor:
+        """The state to tick with; wake-ups from here on are for the next tick."""
+        self._woken = trio.Event()
+        self._ticking = True
+        self._fresh.clear()
+        return self._latest
+
+    def end_tick(self) -> None:
+        """What was seen during the tick is judged by what the tick left."""
+        self._ticking = False
+        # What the tick found and could not deal with waits for the next one: it is no news.
+        if any(key in self._seen and self._matters(key, self._seen[key]) for key in self._fresh):
+            self.wake()
+        self._seen = {key: seen for key, seen in self._seen.items() if self._matters(key, seen)}
+
+    def is_behind(self, decryptor: Decryptor) -> bool:
+        """Whether a tick with that state works for something that is no longer wanted."""
+        latest = self._latest.meta
+        return latest.generation != decryptor.meta.generation or latest.deleting != decryptor.meta.deleting
+
+    async def wait(self, seconds: float) -> None:
+        """Until woken, at most so long."""
+        with trio.move_on_after(seconds):
+            await self._woken.wait()
+
+    @property
+    def woken(self) -> bool:
+        """Whether there is something newer than the tick that runs."""
+        return self._woken.is_set()
+
+    # --- the objects
+
+    @property
+    def inventory(self) -> Mapping[ObjectKey, InventoryEntry]:
+        """The objects as they were applied last."""
+        return self._inventory
+
+    def set_inventory(self, inventory: Mapping[ObjectKey, InventoryEntry]) -> None:
+        """What the Decryptor has in the cluster from now on."""
+        self._inventory = inventory
+        self._applied = {key: version for key, version in self._applied.items() if key in inventory}
+        self._seen = {key: seen for key, seen in self._seen.items() if key in inventory}
+        self._others = {key: others for key, others in self._others.items() if key in inventory}
+        self._sharers = {key: sharers for key, sharers in self._sharers.items() if key in inventory}
+
+    def applied(self, key: ObjectKey, resource_version: str, sharers: frozenset[str] = frozenset()) -> None:
+        """An object was applied; what is older than that is of no interest."""
+        self._applied[key] = resource_version
+        self._set_sharers(key, sharers)
+        # What another wrote right after us may be seen before the answer arrives.
+        if key in self._seen and is_outdated(self._seen[key], resource_version):
+            del self._seen[key]
+        self.differing.discard(key)
+
+    def see(self, key: ObjectKey, seen: Observation) -> None:
+        """A watch showed an object."""
+        entry = self._inventory.get(key)
+        if not is_outdated(seen, self._applied.get(key, "")):
+            self._set_sharers(key, seen.sharers)
+        if seen.owned is not None and (entry is None or drift_of(entry, seen) is None):
+            self._others[key] = seen.owned.others
+        seen = self.with_before(key, seen)
+        if self._ticking:
+            self._seen[key] = seen.to_keep()
+            self._fresh.add(key)
+        elif self._matters(key, seen):
+            self._seen[key] = seen.to_keep()
+            self.wake()
+        else:
+            self._seen.pop(key, None)
+
+    def with_before(self, key: ObjectKey, seen: Observation) -> Observation:
+        """An observation with the managers that the object had when it was as it should be."""
+        return attrs.evolve(seen, before=self._others.get(key))
+
+    def sharers(self, key: ObjectKey) -> frozenset[str] | None:
+        """The managers that held fields of an object together with us when it was seen last; None: it was not seen."""
+        return self._sharers.get(key)
+
+    def _set_sharers(self, key: ObjectKey, sharers: frozenset[str]) -> None:
+        if len(sharers) <= _MAX_SHARERS:
+            self._sharers[key] = sharers
+        else:
+            self._sharers.pop(key, None)
+
+    def version(self, key: ObjectKey) -> str:
+        """The resourceVersion as which an object was applied last; "" where it was not, since the start."""
+        return self._applied.get(key, "")
+
+    def put_back(self, key: ObjectKey, seen: Observation) -> None:
+        """What was taken can't be judged yet: the next tick takes it again, if nothing newer is seen until then."""
+        self._seen.setdefault(key, seen)
+
+    def take_seen(self) -> Mapping[ObjectKey, Observation]:
+        """What was seen and may be drift."""
+        seen, self._seen = self._seen, {}
+        return {key: each for key, each in seen.items() if self._matters(key, each)}
+
+    def _matters(self, key: ObjectKey, seen: Observation) -> bool:
+        entry = self._inventory.get(key)
+        if entry is None or is_outdated(seen, self._applied.get(key, "")):
+            return False
+        return key in self.differing or drift_of(entry, seen) is not None

@@ -1,0 +1,355 @@
+"""Watch the objects that Jiemi applied, and the Secrets: one watch for each kind, however many Decryptors want it.
+
+`ObjectWatches` has a reflector (`jiemi.miwen.watch.reflector`) for each kind that is wanted. It reads metadata only, of
+the objects that carry the label `jiemi.cr/decryptor-name`; of Secrets it reads all but Helm's releases, so that one
+watch tells drift and changes of credentials.
+
+For each object a few texts are kept: which it is (uid), in which state (resourceVersion), and whose. By them a list
+that is read again (410 Gone, a broken connection) tells only what is new: states that were told are not told again, and
+an object that vanished meanwhile is told as deleted.
+
+A failure to read never means that something is gone. What is known stays as it is, and `failure` tells that it may be
+old.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Set
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+import attrs
+import structlog
+import trio
+
+from jiemi.core.decisions.schedule import watch_retry_seconds
+from jiemi.core.errors import Failure, Kind
+from jiemi.core.objects.identity import NAME_LABEL, NAMESPACE_LABEL
+from jiemi.miwen.kubernetes.discovery import Resource
+from jiemi.miwen.kubernetes.on_behalf import NOBODY, on_behalf_of
+from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes, Page
+from jiemi.miwen.watch.reflector import reflect
+
+SECRETS = Resource("v1", "Secret", "secrets", namespaced=True)
+
+SECRETS_FIELD_SELECTOR = "type!=helm.sh/release.v1"
+"""Helm keeps each release of each chart as a Secret of up to 1 MiB, which is neither a credential nor applied by us."""
+
+SLOWNESS = 10
+"""How much longer the waits are (10 s, doubling up to 5 minutes) where only a human helps: a right or a CRD is
+missing."""
+
+_log = structlog.get_logger("jiemi.miwen")
+
+_KindKey = tuple[str, str]
+"""Group and kind. The objects are the same by whatever version of the group they are read."""
+
+_ObjectKey = tuple[str, str]
+"""Namespace ("" for kinds that have none) and name."""
+
+
+class OnChange(Protocol):
+    """What is told of each change. It must not block or raise: it wakes someone."""
+
+    def __call__(self, resource: Resource, metadata: JsonObject, *, deleted: bool) -> None:
+        """An object is in another state than was told before.
+
+        Args:
+            resource: its kind.
+            metadata: all of its metadata; `name`, `uid`, `resourceVersion` and, where the kind has them, `namespace`
+                are there and texts, `labels` is a mapping where it is there.
+            deleted: it is gone, or has lost the label by which it was watched: read it again before believing it.
+                Where it vanished while nobody watched, the metadata are those few that are kept: those above, as they
+                were last, with the labels that tell the Decryptor and no others.
+        """
+        ...
+
+
+class NotSynced(LookupError):
+    """The objects of the kind are not known (yet), so nothing can be said of one."""
+
+
+class ObjectWatches:
+    """The watches of all kinds that are wanted.
+
+    Each is a task in the nursery, until `keep_only` ends it or the nursery is cancelled.
+
+    Args:
+        kubernetes: what is read.
+        nursery: owns the tasks.
+        on_change: told of each change; also of each object of a kind's first list.
+        random: gives a number in [0, 1), for jitter.
+    """
+
+    def __init__(
+        self, kubernetes: Kubernetes, nursery: trio.Nursery, on_change: OnChange, *, random: Callable[[], float]
+    ) -> None:
+        self._kubernetes = kubernetes
+        self._nursery = nursery
+        self._on_change = on_change
+        self._random = random
+        self._watches: dict[_KindKey, _KindWatch] = {}
+
+    def want(self, resource: Resource) -> None:
+        """See that the kind is watched. Costs nothing where it is; does not wait.
+
+        A kind that is watched by another version of its group stays so, unless that one is served no more.
+        """
+        key = _kind_key(resource)
+        watch = self._watches.get(key)
+        if watch is not None and (watch.resource == resource or not watch.is_of_unknown_kind):
+            return
+        known: dict[_ObjectKey, _Known] = {}
+        if watch is not None:
+            watch.end()
+            known = watch.objects
+        new = _KindWatch(self._kubernetes, resource, self._on_change, self._random, known)
+        new.synced = watch is not None and watch.synced
+        self._watches[key] = new
+        with on_behalf_of(NOBODY):  # who wants it first is but one of those who do
+            self._nursery.start_soon(new.run)
+
+    async def synced(self, resource: Resource) -> bool:
+        """Want the kind, and wait until its objects are known. The deadline is the caller's.
+
+        Returns:
+            Whether they are; False as soon as there is a `failure` to tell.
+        """
+        await trio.lowlevel.checkpoint()
+        while True:
+            self.want(resource)
+            watch = self._watches[_kind_key(resource)]
+            if watch.synced or watch.failure is not None:
+                return watch.synced
+            await watch.news.wait()
+
+    def keep_only(self, resources: Iterable[Resource]) -> None:
+        """End the watches of all other kinds, and forget their objects: a kind that is wanted again is told anew."""
+        for key in self._watches.keys() - {_kind_key(resource) for resource in resources}:
+            self._watches.pop(key).end()
+
+    def known(self, resource: Resource) -> bool:
+        """Whether the kind's objects are known: they were listed, and a watch of them was opened.
+
+        They stay known while the watch is interrupted; `failure` then tells that they may be old.
+        """
+        watch = self._watches.get(_kind_key(resource))
+        return watch is not None and watch.synced
+
+    def version_of(self, group: str, kind: str, namespace: str, name: str) -> str | None:
+        """The resourceVersion of an object as it was told last; None where there is none that is watched (it has not
+        the label, is one of Helm's releases, or in a namespace that Miwen does not look at).
+
+        Args:
+            group: the API group; "" is the core group.
+            namespace: "" for kinds that have none.
+
+        Raises:
+            NotSynced: the kind is not `known`.
+        """
+        watch = self._watches.get((group, kind))
+        if watch is None or not watch.synced:
+            raise NotSynced(f"the objects of {kind} are not known")
+        found = watch.objects.get((namespace, name))
+        return None if found is None else found.version
+
+    def failure(self, resource: Resource) -> Failure | None:
+        """Why changes of the kind aren't seen now: WatchForbidden, KindUnknown; or a transient one that came twice in
+        a row, for the first is mended in a second or two."""
+        watch = self._watches.get(_kind_key(resource))
+        return None if watch is None else watch.failure
+
+
+@attrs.frozen
+class _Known:
+    """What is kept of an object; some hundred bytes, for a cluster may have ten thousand Secrets.
+
+    Attributes:
+        owner_name, owner_namespace: the labels' values.
+    """
+
+    uid: str
+    version: str
+    owner_name: str | None
+    owner_namespace: str | None
+
+
+class _KindWatch:
+    """The watch of one kind: a collection and a sink for the reflector.
+
+    Attributes:
+        resource: the kind.
+        objects: what was told last of each object that is there.
+        synced: see `ObjectWatches.known`.
+        failure: see `ObjectWatches.failure`.
+        news: set when one of the last two changed; then another takes its place.
+    """
+
+    def __init__(
+        self,
+        kubernetes: Kubernetes,
+        resource: Resource,
+        on_change: OnChange,
+        random: Callable[[], float],
+        objects: dict[_ObjectKey, _Known],
+    ) -> None:
+        self.resource = resource
+        self.objects = objects
+        self.synced = False
+        self.failure: Failure | None = None
+        self.news = trio.Event()
+        self._kubernetes = kubernetes
+        self._on_change = on_change
+        self._random = random
+        self._scope = trio.CancelScope()
+        self._ended = False
+        self._told: str | None = None
+        self._lasting = 0
+        self._label_selector, self._field_selector = _selectors(resource)
+
+    @property
+    def is_of_unknown_kind(self) -> bool:
+        return self.failure is not None and self.failure.reason == "KindUnknown"
+
+    async def run(self) -> None:
+        """Watch until `end`."""
+        name = self.resource.plural + (f".{self.resource.group}" if self.resource.group else "")
+        with self._scope:
+            await reflect(self, self, name=name, retry_seconds=self._retry_seconds)
+
+    def end(self) -> None:
+        """End the task; from now on nothing is told, whatever is on its way."""
+        self._ended = True
+        self._scope.cancel()
+        self._tell_news()
+
+    # --- what is read
+
+    async def list(self, *, limit: int, continue_token: str | None) -> Page:
+        return await self._kubernetes.list_metadata(
+            self.resource,
+            label_selector=self._label_selector,
+            field_selector=self._field_selector,
+            limit=limit,
+            continue_token=continue_token,
+        )
+
+    def watch(self, *, resource_version: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        return self._kubernetes.watch_metadata(
+            self.resource,
+            label_selector=self._label_selector,
+            field_selector=self._field_selector,
+            resource_version=resource_version,
+        )
+
+    # --- what is told
+
+    def put(self, obj: JsonObject) -> _ObjectKey | None:
+        metadata = self._read(obj)
+        if metadata is None:
+            return None
+        key, now = self._object_key(metadata), _known(metadata)
+        before = self.objects.get(key)
+        new = before is None or (before.uid, before.version) != (now.uid, now.version)
+        if new and not self._ended:
+            self.objects[key] = now
+            self._on_change(self.resource, metadata, deleted=False)
+        return key
+
+    def remove(self, obj: JsonObject) -> None:
+        metadata = self._read(obj)
+        if metadata is not None and not self._ended:
+            self.objects.pop(self._object_key(metadata), None)
+            self._on_change(self.resource, metadata, deleted=True)
+
+    def keep_only(self, keys: Set[_ObjectKey]) -> None:
+        for key in self.objects.keys() - keys:
+            if not self._ended:  # also by the one who is told
+                self._on_change(self.resource, _metadata(key, self.objects.pop(key)), deleted=True)
+
+    def watching(self) -> None:
+        if self._told is not None:
+            _log.info("object-watch-resumed", **self._kind_for_log())
+        self._told = None
+        self._lasting = 0
+        self.failure = None
+        self.synced = True
+        self._tell_news()
+
+    def interrupted(self, failure: Failure, failures_in_a_row: int) -> None:
+        lasting = failure.kind is not Kind.TRANSIENT
+        self._lasting = self._lasting + 1 if lasting else 0
+        if lasting or failures_in_a_row > 1:
+            self.failure = failure
+            self._tell_news()
+        if failure.reason != self._told:
+            self._told = failure.reason
+            _log.warning(
+                "object-watch-interrupted", reason=failure.reason, message=failure.text, **self._kind_for_log()
+            )
+
+    # ---
+
+    def _retry_seconds(self, failures_in_a_row: int) -> float:
+        usual = watch_retry_seconds(self._lasting or failures_in_a_row, random=self._random())
+        return usual * SLOWNESS if self._lasting else usual
+
+    def _read(self, obj: JsonObject) -> JsonObject | None:
+        """The metadata, if they are as `OnChange` says."""
+        metadata = obj.get("metadata")
+        if isinstance(metadata, Mapping):
+            needed = ("name", "uid", "resourceVersion", *(("namespace",) if self.resource.namespaced else ()))
+            texts = [metadata.get(field) for field in needed]
+            if all(isinstance(text, str) and text for text in texts):
+                labels = metadata.get("labels")
+                if isinstance(labels, Mapping):
+                    return metadata
+                if labels is None:
+                    return {field: value for field, value in metadata.items() if field != "labels"}
+        _log.warning("object-metadata-unreadable", **self._kind_for_log())
+        return None
+
+    def _object_key(self, metadata: JsonObject) -> _ObjectKey:
+        # A namespace has many objects: one text for all of them.
+        return sys.intern(metadata["namespace"]) if self.resource.namespaced else "", metadata["name"]
+
+    def _tell_news(self) -> None:
+        self.news.set()
+        self.news = trio.Event()
+
+    def _kind_for_log(self) -> dict[str, str]:
+        return {"api_version": self.resource.api_version, "kind": self.resource.kind}
+
+
+def _kind_key(resource: Resource) -> _KindKey:
+    return resource.group, resource.kind
+
+
+def _selectors(resource: Resource) -> tuple[str, str]:
+    """Which objects of the kind are watched: label selector, field selector."""
+    return ("", SECRETS_FIELD_SELECTOR) if _kind_key(resource) == _kind_key(SECRETS) else (NAME_LABEL, "")
+
+
+def _known(metadata: JsonObject) -> _Known:
+    labels = metadata.get("labels") or {}
+    name, namespace = (_interned(labels.get(label)) for label in (NAME_LABEL, NAMESPACE_LABEL))
+    return _Known(metadata["uid"], metadata["resourceVersion"], name, namespace)
+
+
+def _interned(value: Any) -> str | None:
+    """A label's value; a Decryptor has many objects, which share the text."""
+    return sys.intern(value) if isinstance(value, str) else None
+
+
+def _metadata(key: _ObjectKey, known: _Known) -> JsonObject:
+    """What is known of an object, as it has it in its metadata."""
+    namespace, name = key
+    owner = {NAME_LABEL: known.owner_name, NAMESPACE_LABEL: known.owner_namespace}
+    return {
+        "name": name,
+        **({"namespace": namespace} if namespace else {}),
+        "uid": known.uid,
+        "resourceVersion": known.version,
+        "labels": {label: value for label, value in owner.items() if value is not None},
+    }
