@@ -90,7 +90,7 @@ async def test_miwens_page_tells_of_each_decryptor_and_forgets_one_that_is_gone(
     page = (await ask(port, get("/metrics"))).decode()
     named = 'name="app",namespace="shop"'
     for line in (
-        'jiemi_ticks_total{outcome="MacMismatch"} 1.0',
+        'jiemi_reconcile_total{outcome="MacMismatch"} 1.0',
         "jiemi_deployments_total 1.0",
         "jiemi_drift_corrections_total 2.0",
         f"jiemi_decryptor_ready{{{named}}} 1.0",

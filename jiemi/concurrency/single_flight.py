@@ -48,14 +48,14 @@ class Flight:
         self.began_at = trio.current_time()
 
 
-class Flights:
+class SingleFlight:
     """All flights of one owner."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
         self._latest: dict[Hashable, Flight] = {}
 
-    async def share(
+    async def do(
         self,
         question: Hashable,
         fly: Callable[[Flight], Awaitable[T]],

@@ -323,7 +323,7 @@ REASONS: Mapping[str, ReasonInfo] = {
         "What is deployed of an object can't be read again, so what others changed of it can't be put right.",
         "Commit a version of its file that can be applied, or bring back the commit that the message names.",
     ),
-    "Fighting": ReasonInfo(
+    "DriftConflict": ReasonInfo(
         Kind.STALLED,
         "Another changes an object back as often as Miwen puts it right, so Miwen leaves it alone: for a minute, then "
         "longer, up to a quarter of an hour.",

@@ -25,7 +25,7 @@ import trio
 
 from jiemi.concurrency.askers import Askers
 from jiemi.concurrency.fair_limiter import FairLimiter
-from jiemi.concurrency.single_flight import Flight, Flights
+from jiemi.concurrency.single_flight import Flight, SingleFlight
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.decryption.port import Decrypter
 from jiemi.krapao.fair_threads import FairThreads
@@ -68,7 +68,7 @@ class Worker:
         self._decrypter = decrypter
         self._settings = settings
         self._parsers = parsers
-        self._flights = Flights(nursery)
+        self._single_flight = SingleFlight(nursery)
         self._answers: dict[Ref, tuple[Advertised, float]] = {}
         self._let_in_at: float | None = None
         self._known: OrderedDict[str, Advertised] = OrderedDict()
@@ -85,20 +85,20 @@ class Worker:
         # An answer of this very moment may be older than a push of this very moment: 0 always asks.
         if answer is not None and max_age_seconds > 0 and trio.current_time() - answer[1] <= max_age_seconds:
             return Head(answer[0].revision)
-        found = await self._flights.share(
+        found = await self._single_flight.do(
             ("head", ref), lambda flight: self._list(ref, flight), askers, may_join=_is_young_enough(max_age_seconds)
         )
         return Head(found.revision)
 
     async def files(self, ref: Ref, request: FilesRequest, askers: Askers) -> Files:
         """As `Repository.files` of the contract; `ref` as for `render`."""
-        return await self._flights.share(
+        return await self._single_flight.do(
             ("files", ref.commit, request), lambda flight: self._files(ref, request, flight.askers), askers
         )
 
     async def render(self, ref: Ref, request: RenderRequest, askers: Askers) -> Rendered:
         """As `Repository.render` of the contract; `ref` is asked about where the revision is not known."""
-        return await self._flights.share(
+        return await self._single_flight.do(
             ("render", ref.commit, request), lambda flight: self._render(ref, request, flight.askers), askers
         )
 
@@ -119,7 +119,7 @@ class Worker:
         if at is not None and max_age_seconds > 0 and trio.current_time() - at <= max_age_seconds:
             return
         # One listing for all commits that are asked for at once.
-        await self._flights.share(
+        await self._single_flight.do(
             "let in", lambda flight: self._ask(ref, flight), askers, may_join=_is_young_enough(max_age_seconds)
         )
 
@@ -272,7 +272,7 @@ class Worker:
             if error.failure.reason != "RevisionNotFound":
                 raise
         try:
-            await self._flights.share(
+            await self._single_flight.do(
                 ("fetch", wanted.revision), lambda flight: self._store.fetch(wanted, flight.askers), askers
             )
         except JiemiError as error:

@@ -1,7 +1,7 @@
 """The trio side of a repository that a client has open, and the bytes that its answers may have in flight.
 
-A `Holder` is a task that keeps the repository entered and starts what comes to its inbox, until the inbox is closed.
-Its calls end before the repository does, because their nursery is inside of it.
+A `RepositoryTask` is a task that keeps the repository entered and starts what comes to its inbox, until the inbox is
+closed. Its calls end before the repository does, because their nursery is inside of it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ANSWER_BYTES = 4 * 1024
 _log = structlog.get_logger("jiemi.rpc")
 
 
-class Holder:
+class RepositoryTask:
     """Keeps one repository open and runs its calls. On the trio side; only made in the loop's thread."""
 
     def __init__(self, start_soon: Callable[[Callable[[], Awaitable[None]]], None]) -> None:

@@ -2,7 +2,7 @@
 
 The targets (`Bootstrap`, `_Session`, `_Repository`, `_Subscription`, `_Receipt`) run in the bridge's thread: they
 decode, charge what they take up, hand over to the trio side, and encode. The trio side of an open repository is a
-`Holder` (jiemi.rpc.open_repositories), which runs its calls until the client releases it.
+`RepositoryTask` (jiemi.rpc.open_repositories), which runs its calls until the client releases it.
 
 What goes over a bound that an honest client may reach is refused with a Failure. Refusing costs a little too, so who is
 refused thousands of times and holds on to all of it is cut off.
@@ -34,7 +34,7 @@ from jiemi.rpc.contract import (
     Repository,
 )
 from jiemi.rpc.limits import REPOSITORY_BYTES, WATCH_BYTES, Account, Limits
-from jiemi.rpc.open_repositories import Budget, Holder, Permit, internal_error
+from jiemi.rpc.open_repositories import Budget, Permit, RepositoryTask, internal_error
 
 T = TypeVar("T")
 
@@ -189,14 +189,14 @@ class _RefusedRepository:
 
 
 class _Repository:
-    """The target of the interface Repository. Its `Holder` is the trio side of it."""
+    """The target of the interface Repository. Its `RepositoryTask` is the trio side of it."""
 
     def __init__(self, connection: Connection, owned: _Owned, size: int) -> None:
         self._connection = connection
         self._bridge = connection.bridge
         self._owned = owned
         self._size = size
-        self._holder = Holder(connection.start_soon)
+        self._holder = RepositoryTask(connection.start_soon)
         owned.repositories += 1
 
     def begin(self, open_repository: Callable[[], contextlib.AbstractAsyncContextManager[Repository]]) -> None:

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from jiemi.core.api.decryptor_status import InventoryEntry
 from jiemi.core.objects.drift import Drift, DriftKind, Observation, drift_of, is_newer, is_outdated, strange_keys
-from jiemi.core.objects.managed_fields import Ownership
+from jiemi.core.objects.managed_fields import FieldOwnership
 
 SECRET = InventoryEntry("v1", "Secret", "app", "default", "f.yaml", fields=5, kept_keys=("legacy",))
 CONFIG = attrs.evolve(SECRET, kind="ConfigMap")
 
 
 def seen(fields: int = 5, last: str | None = None, version: str = "9", **foreign: str) -> Observation:
-    return Observation(version, Ownership(fields, foreign, last))
+    return Observation(version, FieldOwnership(fields, foreign, last))
 
 
 GONE = Observation("9", None)
@@ -42,12 +42,14 @@ def test_a_key_that_another_added_to_a_secret_is_drift() -> None:
 
 
 def test_a_value_that_another_applied_over_ours_was_changed_though_the_field_is_ours() -> None:
-    owned = Ownership(5, {"new": "helm"}, "helm", overwritten={"a": "kubectl", "b": "helm"})
+    owned = FieldOwnership(5, {"new": "helm"}, "helm", overwritten={"a": "kubectl", "b": "helm"})
     assert drift_of(SECRET, Observation("9", owned)) == Drift(DriftKind.CHANGED, "kubectl", ("new",))
 
 
 def test_who_changed_an_object_is_told_by_what_it_was_when_it_was_right() -> None:
-    owned = Ownership(4, {}, "helm", others={"helm": "2026-11-24T03:00:00Z 2", "kubectl": "2026-11-24T02:00:00Z 1"})
+    owned = FieldOwnership(
+        4, {}, "helm", others={"helm": "2026-11-24T03:00:00Z 2", "kubectl": "2026-11-24T02:00:00Z 1"}
+    )
 
     def manager(before: dict[str, str] | None) -> str | None:
         found = drift_of(SECRET, Observation("9", owned, before=before))
@@ -77,8 +79,8 @@ def test_keys_of_others_in_other_kinds_are_no_drift() -> None:
 
 def test_keys_that_were_there_when_it_was_taken_over_stay() -> None:
     assert drift_of(SECRET, seen(5, "a", legacy="a")) is None
-    assert strange_keys(SECRET, Ownership(5, {"legacy": "a", "new": "b"}, "b")) == {"new": "b"}
-    assert strange_keys(CONFIG, Ownership(5, {"legacy": "a", "new": "b"}, "b")) == {}
+    assert strange_keys(SECRET, FieldOwnership(5, {"legacy": "a", "new": "b"}, "b")) == {"new": "b"}
+    assert strange_keys(CONFIG, FieldOwnership(5, {"legacy": "a", "new": "b"}, "b")) == {}
 
 
 def test_an_object_that_is_gone_was_deleted() -> None:
@@ -118,16 +120,16 @@ def test_drift_is_told_in_a_sentence(drift: Drift, text: str) -> None:
 @pytest.mark.parametrize(
     ("metadata", "deleted", "expected"),
     [
-        ({"resourceVersion": "7"}, False, Observation("7", Ownership(0, {}, None))),
+        ({"resourceVersion": "7"}, False, Observation("7", FieldOwnership(0, {}, None))),
         ({"resourceVersion": "7"}, True, Observation("7", None)),
-        ({}, False, Observation("", Ownership(0, {}, None))),
+        ({}, False, Observation("", FieldOwnership(0, {}, None))),
         ({"resourceVersion": 7}, True, Observation("", None)),
         (
             {"resourceVersion": "7", "deletionTimestamp": "2026-11-24T03:00:00Z"},
             False,
-            Observation("7", Ownership(0, {}, None), deleting=True),
+            Observation("7", FieldOwnership(0, {}, None), deleting=True),
         ),
-        ({"deletionTimestamp": None}, False, Observation("", Ownership(0, {}, None))),
+        ({"deletionTimestamp": None}, False, Observation("", FieldOwnership(0, {}, None))),
     ],
 )
 def test_an_observation_is_what_the_metadata_shows(
@@ -189,7 +191,7 @@ def test_there_is_drift_just_where_fields_are_lost_or_keys_are_strange(
     applied: int, now: int, kept: set[str], foreign: set[str], deleting: bool
 ) -> None:
     entry = attrs.evolve(SECRET, fields=applied, kept_keys=tuple(sorted(kept)))
-    observation = Observation("1", Ownership(now, dict.fromkeys(sorted(foreign), "m"), "m"), deleting)
+    observation = Observation("1", FieldOwnership(now, dict.fromkeys(sorted(foreign), "m"), "m"), deleting)
     found = drift_of(entry, observation)
     assert (found is not None) is (not deleting and (now < applied or bool(foreign - kept)))
     if found is not None:

@@ -11,10 +11,10 @@ from jiemi.core.api.decryptor_status import MAX_INVENTORY, MAX_OBJECTS, FileStat
 from jiemi.core.errors import JiemiError
 from jiemi.core.objects.identity import ObjectKey, ObjectRef
 from jiemi.core.objects.inventory import applied_entry, by_key, entry_of, left, ordered, ref_of, require_room
-from jiemi.core.objects.managed_fields import Ownership
+from jiemi.core.objects.managed_fields import FieldOwnership
 
 SECRET = ObjectRef("v1", "Secret", "default", "app")
-FOREIGN = Ownership(4, {"legacy": "kubectl", "old": "helm"}, "helm")
+FOREIGN = FieldOwnership(4, {"legacy": "kubectl", "old": "helm"}, "helm")
 
 
 def entry(kind: str, name: str = "x", namespace: str | None = "default", api_version: str = "v1") -> InventoryEntry:
@@ -50,15 +50,15 @@ def test_an_apply_that_may_have_been_broken_off_takes_over_once_more() -> None:
 
 
 def test_keys_that_came_since_are_not_kept() -> None:
-    before = applied_entry(SECRET, "f.yaml", Ownership(4, {"legacy": "kubectl"}, None), None)
+    before = applied_entry(SECRET, "f.yaml", FieldOwnership(4, {"legacy": "kubectl"}, None), None)
     assert applied_entry(SECRET, "f.yaml", FOREIGN, before).kept_keys == ("legacy",)
-    ours_alone = applied_entry(SECRET, "f.yaml", Ownership(4, {}, None), None)
+    ours_alone = applied_entry(SECRET, "f.yaml", FieldOwnership(4, {}, None), None)
     assert applied_entry(SECRET, "f.yaml", FOREIGN, ours_alone).kept_keys == ()
 
 
 def test_an_entry_has_the_fields_and_the_file_of_the_last_apply() -> None:
-    before = applied_entry(SECRET, "old.yaml", Ownership(9, {}, None), None)
-    found = applied_entry(SECRET, "new.yaml", Ownership(4, {}, None), before)
+    before = applied_entry(SECRET, "old.yaml", FieldOwnership(9, {}, None), None)
+    found = applied_entry(SECRET, "new.yaml", FieldOwnership(4, {}, None), before)
     assert (found.fields, found.file) == (4, "new.yaml")
 
 

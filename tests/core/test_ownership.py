@@ -10,9 +10,9 @@ from fakes import managed_fields
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.objects.managed_fields import MANAGER, Ownership, ownership
+from jiemi.core.objects.managed_fields import MANAGER, FieldOwnership, field_ownership
 
-NOBODY = Ownership(0, {}, None)
+NOBODY = FieldOwnership(0, {}, None)
 
 
 def entry(manager: Any = "kubectl", operation: Any = "Update", **more: Any) -> dict[str, Any]:
@@ -33,8 +33,8 @@ def ours(*keys: str, **more: Any) -> dict[str, Any]:
     return entry(MANAGER, "Apply", keys=keys, **more)
 
 
-def owned(*entries: Any) -> Ownership:
-    return ownership({"managedFields": list(entries)})
+def owned(*entries: Any) -> FieldOwnership:
+    return field_ownership({"managedFields": list(entries)})
 
 
 TAKEN_OVER: dict[str, Any] = {
@@ -136,20 +136,20 @@ DEPLOYMENT: dict[str, Any] = {
 
 
 def test_a_secret_that_others_write_too_is_read_as_the_api_server_shows_it() -> None:
-    assert ownership(TAKEN_OVER) == Ownership(
+    assert field_ownership(TAKEN_OVER) == FieldOwnership(
         fields=5, foreign_keys={"extra": "node-fetch", "legacy": "kubectl-create"}, last_other="node-fetch"
     )
 
 
 def test_list_items_count_with_each_of_their_fields() -> None:
     # replicas; of the container itself, image and name; of the port itself and name
-    assert ownership(DEPLOYMENT) == Ownership(fields=6, foreign_keys={}, last_other="horizontal-autoscaler")
+    assert field_ownership(DEPLOYMENT) == FieldOwnership(fields=6, foreign_keys={}, last_other="horizontal-autoscaler")
 
 
 def test_a_field_that_another_took_is_one_fewer_of_ours() -> None:
     changed = copy.deepcopy(TAKEN_OVER)
     del changed["managedFields"][0]["fieldsV1"]["f:data"]["f:password"]
-    assert ownership(changed).fields == ownership(TAKEN_OVER).fields - 1
+    assert field_ownership(changed).fields == field_ownership(TAKEN_OVER).fields - 1
 
 
 def test_a_key_that_is_ours_too_is_not_foreign_wherever_its_entry_stands() -> None:
@@ -204,7 +204,7 @@ def test_the_last_other_is_told_by_time_and_not_by_place() -> None:
 
 def test_who_writes_the_status_only_is_no_other() -> None:
     status = entry("kubelet", subresource="status", time="2027-01-01T00:00:00Z", keys=["x"])
-    assert owned(ours("a"), status) == Ownership(2, {}, None)
+    assert owned(ours("a"), status) == FieldOwnership(2, {}, None)
     assert owned(ours("a"), status, entry("b")).last_other == "b"
 
 
@@ -286,7 +286,7 @@ def test_the_name_of_a_manager_is_one_short_line(name: Any, shown: str) -> None:
     ],
 )
 def test_what_is_no_entry_counts_for_nothing(metadata: dict[str, Any]) -> None:
-    assert ownership(metadata) == NOBODY
+    assert field_ownership(metadata) == NOBODY
 
 
 @pytest.mark.parametrize("data", [None, [], ["f:x"], "f:x", 7, {}, {"x": {}}, {"k:x": {}}, {7: {}}])
@@ -322,7 +322,7 @@ _KEYS = st.sampled_from(["manager", "operation", "subresource", "time", "fieldsT
 @given(_JSON, st.lists(_JSON, max_size=4))
 def test_nothing_that_stands_there_makes_reading_fail(anything: Any, entries: list[Any]) -> None:
     for metadata in ({"managedFields": anything}, {"managedFields": entries}):
-        found = ownership(metadata)
+        found = field_ownership(metadata)
         assert found.fields >= 0
         for told in (found.foreign_keys, found.overwritten, found.others):
             assert all(isinstance(text, str) for pair in told.items() for text in pair)
@@ -353,12 +353,12 @@ def test_another_that_writes_after_us_shows_as_fewer_fields_or_foreign_keys(
 ) -> None:
     obj = managed_fields.applied(None, _secret(applied), MANAGER, take_over=True, now="2026-01-01T00:00:00Z")
     assert isinstance(obj, dict)
-    before = ownership(obj["metadata"])
+    before = field_ownership(obj["metadata"])
     assert (before.fields, before.foreign_keys) == (max(len(applied), 1), {})
     new = copy.deepcopy(obj)
     new["data"] = dict(written)
     managed_fields.updated(obj, new, "other", now="2026-01-01T00:00:01Z")
-    after = ownership(new["metadata"])
+    after = field_ownership(new["metadata"])
     assert set(after.foreign_keys) == {key for key in written if applied.get(key) != written[key]}
     lost = {key for key in applied if written.get(key) != applied[key]}
     if applied:
@@ -375,7 +375,7 @@ def test_of_thousands_of_managers_those_that_wrote_last_are_remembered() -> None
         }
         for number in range(3_000)
     ]
-    found = ownership({"managedFields": entries})
+    found = field_ownership({"managedFields": entries})
     assert (set(found.others), found.last_other) == ({f"m{number}" for number in range(2_990, 3_000)}, "m2999")
     entries[5]["time"] = "2026-11-24T04:00:00Z"
-    assert ownership({"managedFields": entries}).last_writer(found.others) == "m5"
+    assert field_ownership({"managedFields": entries}).last_writer(found.others) == "m5"

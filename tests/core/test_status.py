@@ -371,8 +371,8 @@ def test_drift_is_a_condition_of_its_own() -> None:
 
 
 def test_drift_that_may_be_there_is_unknown_since_then() -> None:
-    status = _drifted(_drifted(BLANK, minute=5), ("True", "Fighting", "again"), minute=6)
-    assert (_types(status)["Drifted"], _since(status, "Drifted")) == ("True Fighting", _time(5))
+    status = _drifted(_drifted(BLANK, minute=5), ("True", "DriftConflict", "again"), minute=6)
+    assert (_types(status)["Drifted"], _since(status, "Drifted")) == ("True DriftConflict", _time(5))
     status = _drifted(status, ("Unknown", "WatchForbidden", "may not watch"), minute=7)
     assert (_types(status)["Drifted"], _since(status, "Drifted")) == ("Unknown WatchForbidden", _time(7))
 

@@ -73,7 +73,7 @@ class Crowd:
         return counted
 
     def looks(self) -> float:
-        return sum(value for _, value in _samples(_page(self.miwen_port), "jiemi_ticks_total"))
+        return sum(value for _, value in _samples(_page(self.miwen_port), "jiemi_reconcile_total"))
 
     def seen(self) -> Counter[str]:
         """How many Decryptors have seen which revision last."""

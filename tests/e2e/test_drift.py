@@ -343,18 +343,18 @@ def _writing_back(scene: Scene, path: str, value: str) -> Iterator[list[float]]:
 def test_a_fight_is_noticed_backed_off_from_and_told(scene: Scene) -> None:
     scene.follow("fight", config_map("fight", a="ours"))
     with _writing_back(scene, scene.config_path("fight"), "theirs") as writes:
-        found = scene.until_condition("fight", "Drifted", "True", "Fighting")
+        found = scene.until_condition("fight", "Drifted", "True", "DriftConflict")
         assert "rival" in found["message"]
-        ready = scene.until_condition("fight", "Ready", "False", "Fighting")
+        ready = scene.until_condition("fight", "Ready", "False", "DriftConflict")
         assert "rival" in ready["message"]
-        event = scene.until_event("fight", "Fighting", "rival")
+        event = scene.until_event("fight", "DriftConflict", "rival")
         assert (event["type"], event["action"]) == ("Warning", "BackOff")
         number = len(writes)
         time.sleep(3)
         assert len(writes) == number, "while it is backed off from, nobody has to write"
         assert number <= 5
     assert (scene.object(scene.config_path("fight")) or {})["data"] == {"a": "theirs"}
-    assert len(scene.events("fight", "Fighting")) == 1
+    assert len(scene.events("fight", "DriftConflict")) == 1
 
 
 def test_drift_while_miwen_was_down_is_corrected_after_its_start(lab: Lab) -> None:

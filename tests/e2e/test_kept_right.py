@@ -113,7 +113,7 @@ def test_a_hacked_and_a_deleted_secret_come_back_while_their_file_is_refused(
     assert scene.data(name) == {"a": "one"}
     until("nothing differs", lambda: not scene.condition(name, "Drifted"))
     scene.until_event(name, "Drifted", "was deleted")
-    assert scene.events(name, "Fighting") == []
+    assert scene.events(name, "DriftConflict") == []
     assert scene.condition(name, "Ready")["status"] == "False"
     last = scene.commit(repository, secret(name, a="three"))
     scene.annotate(name, reconcile_at="mended")

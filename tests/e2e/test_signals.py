@@ -330,7 +330,7 @@ def test_a_retry_interval_of_its_own(scene: Scene, miwen: Service) -> None:
     scene.commit(repository, secret("retried", a="one"))
 
     def tries() -> float:
-        return total(metrics_page(miwen), "jiemi_ticks_total", outcome="SecretNotFound")
+        return total(metrics_page(miwen), "jiemi_reconcile_total", outcome="SecretNotFound")
 
     def tries_within(seconds: float, **spec: Any) -> float:
         scene.put("retried", repository.url, provider=provider, **spec)

@@ -48,7 +48,7 @@ async def kept_right(world: World, wanted: dict[str, str], name: str = "app") ->
         assert world.data(name) == wanted
         assert not world.condition("Drifted")
         await trio.sleep(60)
-    assert notes(world, "Fighting") == []
+    assert notes(world, "DriftConflict") == []
     assert len(notes(world, "Drifted")) >= 3
 
 
@@ -269,7 +269,7 @@ async def _differs(world: World, reason: str, *words: str) -> None:
         assert word in drifted["message"]
         assert any(word in note for note in notes(world, "Drifted"))
     assert world.condition("Ready")["status"] == "False"
-    assert notes(world, "Fighting") == []
+    assert notes(world, "DriftConflict") == []
     told, written = len(notes(world, "Drifted")), world.versions()
     await look()
     assert (len(notes(world, "Drifted")), world.versions()) == (told, written), "it is told once"
@@ -379,7 +379,7 @@ async def test_what_the_operator_denies_now_is_not_corrected(world: World, autoj
         world.cluster.delete("Secret", "default", "app")
         await look()
         assert (world.reason(), world.data()) == ("PolicyDenied", None)
-        assert notes(world, "Fighting") == []
+        assert notes(world, "DriftConflict") == []
 
 
 async def test_a_fight_is_told_from_what_can_not_be_corrected(world: World, autojump_clock: MockClock) -> None:
@@ -391,5 +391,5 @@ async def test_a_fight_is_told_from_what_can_not_be_corrected(world: World, auto
         for number in range(4):
             world.cluster.edit("Secret", "default", "app", manager="rival", data={"greeting": encoded(f"{number}")})
             await trio.sleep(SOON)
-        assert world.condition("Drifted")["reason"] == "Fighting"
-        assert len(notes(world, "Fighting")) == 1
+        assert world.condition("Drifted")["reason"] == "DriftConflict"
+        assert len(notes(world, "DriftConflict")) == 1

@@ -171,9 +171,9 @@ async def test_a_fight_is_left_alone_for_growing_pauses_and_told_once_each(
         nursery.start_soon(_insist, world, writes, over)
         await trio.sleep(10)
         drifted = world.condition("Drifted")
-        assert (drifted["status"], drifted["reason"]) == ("True", "Fighting")
+        assert (drifted["status"], drifted["reason"]) == ("True", "DriftConflict")
         assert "rival" in drifted["message"]
-        assert world.reason() == "Fighting", "the cluster is not what git says"
+        assert world.reason() == "DriftConflict", "the cluster is not what git says"
         assert "ConfigMap default/app was changed by field manager rival" in world.condition("Ready")["message"]
         assert world.condition("Stalled")["status"] == "True"
         await trio.sleep(4000)
@@ -181,7 +181,7 @@ async def test_a_fight_is_left_alone_for_growing_pauses_and_told_once_each(
         assert pauses[:3] == [1, 1, 1]
         for pause, wanted in zip(pauses[3:], (60, 120, 240, 480, 900, 900), strict=False):
             assert wanted + 1 <= pause <= wanted + 2, pauses
-        told = notes(world, "Fighting")
+        told = notes(world, "DriftConflict")
         assert [note.rpartition(" for ")[2] for note in told[:4]] == ["60 s", "120 s", "240 s", "480 s"]
         looks = world.heads()
         await trio.sleep(600)
@@ -219,7 +219,7 @@ async def test_a_new_commit_ends_a_pause(world: World, autojump_clock: MockClock
         for _ in range(4):
             world.cluster.edit("ConfigMap", "default", "app", manager="rival", data={"a": "theirs"})
             await trio.sleep(SOON)
-        assert world.condition("Drifted")["reason"] == "Fighting"
+        assert world.condition("Drifted")["reason"] == "DriftConflict"
         world.origin.commit({FILE: [config(a="new")]})
         world.add("teller")  # its question shows that the repository moved
         await trio.sleep(SOON)
@@ -279,7 +279,7 @@ async def test_drift_is_corrected_and_told_though_another_object_is_refused_for_
             await trio.sleep(SOON)
             assert read(world) == {"a": "ours" if number < 3 else "theirs 3"}
         assert world.reason() == "AdmissionDenied"
-        assert world.condition("Drifted")["reason"] == "Fighting"
+        assert world.condition("Drifted")["reason"] == "DriftConflict"
         assert len(notes(world, "Drifted")) == 3
 
 

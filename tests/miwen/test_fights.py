@@ -11,26 +11,26 @@ from jiemi.miwen.state.correction_backoff import (
     FORGET_SECONDS,
     MAX_PAUSE_SECONDS,
     WINDOW_SECONDS,
-    Fights,
+    CorrectionBackoff,
 )
 
 KEY = ObjectKey("", "Secret", "default", "app")
 OTHER = ObjectKey("", "Secret", "default", "other")
 
 
-def correct(fights: Fights, key: ObjectKey = KEY) -> bool:
+def correct(backoff: CorrectionBackoff, key: ObjectKey = KEY) -> bool:
     """What a tick does with an object that differs."""
-    may = fights.may_correct(key)
+    may = backoff.may_correct(key)
     if may:
-        fights.corrected(key)
+        backoff.corrected(key)
     return may
 
 
-def fight(fights: Fights, key: ObjectKey = KEY) -> float:
+def fight(backoff: CorrectionBackoff, key: ObjectKey = KEY) -> float:
     """Correct until a pause begins. Returns how long it is, in seconds."""
     for _ in range(CORRECTIONS + 1):
-        if not correct(fights, key):
-            pause = fights.pause_seconds(key)
+        if not correct(backoff, key):
+            pause = backoff.pause_seconds(key)
             assert pause is not None
             return pause
     raise AssertionError("no pause began")
@@ -39,97 +39,97 @@ def fight(fights: Fights, key: ObjectKey = KEY) -> float:
 async def test_an_object_is_corrected_three_times_in_a_minute_and_then_left_alone(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    fights = Fights()
-    assert [correct(fights) for _ in range(CORRECTIONS)] == [True] * 3
-    assert fights.pause_seconds(KEY) is None
-    assert not correct(fights)
-    assert fights.pause_seconds(KEY) == FIRST_PAUSE_SECONDS == 60
+    backoff = CorrectionBackoff()
+    assert [correct(backoff) for _ in range(CORRECTIONS)] == [True] * 3
+    assert backoff.pause_seconds(KEY) is None
+    assert not correct(backoff)
+    assert backoff.pause_seconds(KEY) == FIRST_PAUSE_SECONDS == 60
 
 
 async def test_asking_alone_is_no_correction(autojump_clock: trio.testing.MockClock) -> None:
-    fights = Fights()
-    assert all(fights.may_correct(KEY) for _ in range(10))
-    assert fights.pause_seconds(KEY) is None
+    backoff = CorrectionBackoff()
+    assert all(backoff.may_correct(KEY) for _ in range(10))
+    assert backoff.pause_seconds(KEY) is None
 
 
 async def test_corrections_that_are_far_apart_are_no_fight(autojump_clock: trio.testing.MockClock) -> None:
-    fights = Fights()
+    backoff = CorrectionBackoff()
     for _ in range(20):
-        assert correct(fights)
+        assert correct(backoff)
         await trio.sleep(WINDOW_SECONDS / CORRECTIONS)
 
 
 async def test_corrections_just_too_close_are_a_fight(autojump_clock: trio.testing.MockClock) -> None:
-    fights = Fights()
+    backoff = CorrectionBackoff()
     for _ in range(CORRECTIONS):
-        assert correct(fights)
+        assert correct(backoff)
         await trio.sleep(WINDOW_SECONDS / CORRECTIONS - 0.1)
-    assert not correct(fights)
+    assert not correct(backoff)
 
 
 async def test_a_pause_lasts_to_its_end_however_often_it_is_asked(autojump_clock: trio.testing.MockClock) -> None:
-    fights = Fights()
-    fight(fights)
+    backoff = CorrectionBackoff()
+    fight(backoff)
     for passed in range(0, 60, 10):
-        assert not correct(fights)
-        assert fights.pause_seconds(KEY) == 60 - passed
+        assert not correct(backoff)
+        assert backoff.pause_seconds(KEY) == 60 - passed
         await trio.sleep(10)
-    assert fights.pause_seconds(KEY) is None
-    assert correct(fights)
+    assert backoff.pause_seconds(KEY) is None
+    assert correct(backoff)
 
 
 async def test_after_a_pause_one_correction_tells_whether_the_other_is_still_at_it(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    fights = Fights()
-    await trio.sleep(fight(fights))
-    assert correct(fights)
+    backoff = CorrectionBackoff()
+    await trio.sleep(fight(backoff))
+    assert correct(backoff)
     await trio.sleep(1)
-    assert not correct(fights)
-    assert fights.pause_seconds(KEY) == 2 * FIRST_PAUSE_SECONDS
+    assert not correct(backoff)
+    assert backoff.pause_seconds(KEY) == 2 * FIRST_PAUSE_SECONDS
 
 
 async def test_pauses_double_up_to_a_quarter_of_an_hour(autojump_clock: trio.testing.MockClock) -> None:
-    fights = Fights()
+    backoff = CorrectionBackoff()
     pauses = []
     for _ in range(14):
-        pauses.append(fight(fights))
+        pauses.append(fight(backoff))
         await trio.sleep(pauses[-1])
     assert pauses[:5] == [60, 120, 240, 480, 900]
     assert set(pauses[5:]) == {MAX_PAUSE_SECONDS} == {900}
 
 
 async def test_a_fight_that_rested_an_hour_is_forgotten(autojump_clock: trio.testing.MockClock) -> None:
-    fights = Fights()
-    await trio.sleep(fight(fights) + FORGET_SECONDS)
-    assert [correct(fights) for _ in range(CORRECTIONS)] == [True] * 3
-    assert not correct(fights)
-    assert fights.pause_seconds(KEY) == FIRST_PAUSE_SECONDS
+    backoff = CorrectionBackoff()
+    await trio.sleep(fight(backoff) + FORGET_SECONDS)
+    assert [correct(backoff) for _ in range(CORRECTIONS)] == [True] * 3
+    assert not correct(backoff)
+    assert backoff.pause_seconds(KEY) == FIRST_PAUSE_SECONDS
 
 
 async def test_a_fight_that_rested_less_is_not(autojump_clock: trio.testing.MockClock) -> None:
-    fights = Fights()
-    await trio.sleep(fight(fights) + FORGET_SECONDS - 1)
-    assert correct(fights)
-    assert not correct(fights)
-    assert fights.pause_seconds(KEY) == 2 * FIRST_PAUSE_SECONDS
+    backoff = CorrectionBackoff()
+    await trio.sleep(fight(backoff) + FORGET_SECONDS - 1)
+    assert correct(backoff)
+    assert not correct(backoff)
+    assert backoff.pause_seconds(KEY) == 2 * FIRST_PAUSE_SECONDS
 
 
 async def test_objects_fight_apart(autojump_clock: trio.testing.MockClock) -> None:
-    fights = Fights()
-    fight(fights)
-    assert fights.pause_seconds(OTHER) is None
-    assert [correct(fights, OTHER) for _ in range(CORRECTIONS)] == [True] * 3
+    backoff = CorrectionBackoff()
+    fight(backoff)
+    assert backoff.pause_seconds(OTHER) is None
+    assert [correct(backoff, OTHER) for _ in range(CORRECTIONS)] == [True] * 3
 
 
 async def test_an_object_that_left_is_forgotten_and_the_others_are_not(autojump_clock: trio.testing.MockClock) -> None:
-    fights = Fights()
-    fight(fights)
-    fight(fights, OTHER)
-    fights.keep_only({OTHER})
-    assert fights.pause_seconds(KEY) is None
-    assert fights.pause_seconds(OTHER) == FIRST_PAUSE_SECONDS
-    assert [correct(fights) for _ in range(CORRECTIONS)] == [True] * 3
-    fights.keep_only(set())
-    assert correct(fights, OTHER)
-    assert correct(fights)
+    backoff = CorrectionBackoff()
+    fight(backoff)
+    fight(backoff, OTHER)
+    backoff.keep_only({OTHER})
+    assert backoff.pause_seconds(KEY) is None
+    assert backoff.pause_seconds(OTHER) == FIRST_PAUSE_SECONDS
+    assert [correct(backoff) for _ in range(CORRECTIONS)] == [True] * 3
+    backoff.keep_only(set())
+    assert correct(backoff, OTHER)
+    assert correct(backoff)

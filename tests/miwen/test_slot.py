@@ -18,7 +18,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.core.objects.drift import Observation
 from jiemi.core.objects.identity import ObjectKey
 from jiemi.core.objects.inventory import by_key, ref_of
-from jiemi.core.objects.managed_fields import Ownership
+from jiemi.core.objects.managed_fields import FieldOwnership
 from jiemi.miwen.reconcile.drift_correction import find_drift
 from jiemi.miwen.reconcile.tick import Progress, Turn
 from jiemi.miwen.state.mailbox import Slot
@@ -55,11 +55,11 @@ def asked(value: str) -> dict[str, Any]:
 
 
 def as_applied(version: str = "20") -> Observation:
-    return Observation(version, Ownership(5, {}, None))
+    return Observation(version, FieldOwnership(5, {}, None))
 
 
 def changed(version: str = "20", fields: int = 4) -> Observation:
-    return Observation(version, Ownership(fields, {}, "kubectl-edit"))
+    return Observation(version, FieldOwnership(fields, {}, "kubectl-edit"))
 
 
 def is_woken(slot: Slot) -> bool:
@@ -191,7 +191,7 @@ def test_what_is_no_drift_wakes_nobody() -> None:
     assert slot.take_seen() == {}
 
 
-@pytest.mark.parametrize("seen", [GONE, changed(), Observation("20", Ownership(5, {"new": "helm"}, "helm"))])
+@pytest.mark.parametrize("seen", [GONE, changed(), Observation("20", FieldOwnership(5, {"new": "helm"}, "helm"))])
 def test_a_deletion_a_change_and_a_new_key_are_drift(seen: Observation) -> None:
     slot = resting(ENTRY)
     slot.see(KEY, seen)
@@ -204,12 +204,12 @@ def test_nothing_is_kept_of_what_is_as_it_was_applied_and_little_of_what_is_not(
     keys = {f"key-{number}" * 20: "vault-injector" for number in range(10_000)}
     kept = attrs.evolve(ENTRY, kept_keys=tuple(keys))
     slot = resting(kept)
-    slot.see(KEY, Observation("20", Ownership(5, keys, "vault-injector"), sharers=frozenset(keys)))
+    slot.see(KEY, Observation("20", FieldOwnership(5, keys, "vault-injector"), sharers=frozenset(keys)))
     assert (slot._seen, slot.sharers(KEY), is_woken(slot)) == ({}, None, False)
-    slot.see(KEY, Observation("21", Ownership(5, {**keys, "more": "x"}, "x")))
+    slot.see(KEY, Observation("21", FieldOwnership(5, {**keys, "more": "x"}, "x")))
     assert (slot.take_seen(), is_woken(slot)) == ({KEY: Observation("21", None)}, True)
     slot.begin_tick()
-    slot.see(KEY, Observation("22", Ownership(5, keys, "vault-injector")))
+    slot.see(KEY, Observation("22", FieldOwnership(5, keys, "vault-injector")))
     slot.end_tick()
     assert slot.take_seen() == {KEY: Observation("22", None)}, "it is looked at again, not believed to be gone"
 
@@ -284,7 +284,7 @@ def test_drift_that_is_seen_before_the_answer_to_the_apply_arrives_is_not_lost(s
 def test_what_was_seen_during_a_tick_is_judged_by_what_the_tick_left() -> None:
     slot = resting(ENTRY)
     slot.begin_tick()
-    slot.see(KEY, Observation("22", Ownership(3, {}, None)))
+    slot.see(KEY, Observation("22", FieldOwnership(3, {}, None)))
     slot.set_inventory(by_key([attrs.evolve(ENTRY, fields=3)]))
     slot.end_tick()
     assert not is_woken(slot)
@@ -346,8 +346,8 @@ def test_what_was_news_once_is_none_when_it_is_put_back() -> None:
 
 def test_what_is_seen_tells_who_had_written_when_the_object_was_right() -> None:
     slot = resting(ENTRY)
-    right = Observation("20", Ownership(5, {}, "helm", others={"helm": "1"}))
-    wrong = Observation("21", Ownership(4, {}, "kubectl", others={"helm": "1", "kubectl": "2"}))
+    right = Observation("20", FieldOwnership(5, {}, "helm", others={"helm": "1"}))
+    wrong = Observation("21", FieldOwnership(4, {}, "kubectl", others={"helm": "1", "kubectl": "2"}))
     slot.see(KEY, right)
     slot.see(KEY, wrong)
     slot.see(KEY, attrs.evolve(wrong, resource_version="22"))

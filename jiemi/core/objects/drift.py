@@ -15,7 +15,7 @@ import attrs
 
 from jiemi.core.api.decryptor_status import InventoryEntry
 from jiemi.core.names import is_manager_name
-from jiemi.core.objects.managed_fields import Ownership, ownership
+from jiemi.core.objects.managed_fields import FieldOwnership, field_ownership
 from jiemi.core.objects.take_over import sharers
 
 _MAX_NAMES = 10
@@ -40,11 +40,12 @@ class Observation:
         owned: whose its fields were; None where the object was deleted.
         deleting: whether its deletion was asked for.
         sharers: the managers that held a field together with us.
-        before: the other managers (`Ownership.others`) when it was seen last as it should be; None where it never was.
+        before: the other managers (`FieldOwnership.others`) when it was seen last as it should be; None where it never
+        was.
     """
 
     resource_version: str
-    owned: Ownership | None
+    owned: FieldOwnership | None
     deleting: bool = False
     before: Mapping[str, str] | None = attrs.field(default=None, eq=False)
     sharers: frozenset[str] = attrs.field(default=frozenset(), eq=False)
@@ -55,7 +56,7 @@ class Observation:
         version = metadata.get("resourceVersion")
         return cls(
             version if isinstance(version, str) else "",
-            None if deleted else ownership(metadata),
+            None if deleted else field_ownership(metadata),
             metadata.get("deletionTimestamp") is not None,
             sharers=frozenset() if deleted else sharers(metadata),
         )
@@ -126,7 +127,7 @@ def _with_keys(drift: Drift, added: Mapping[str, str]) -> Drift:
     return attrs.evolve(drift, keys=tuple(added)[:_MAX_NAMES], more=max(0, len(added) - _MAX_NAMES))
 
 
-def strange_keys(entry: InventoryEntry, owned: Ownership) -> Mapping[str, str]:
+def strange_keys(entry: InventoryEntry, owned: FieldOwnership) -> Mapping[str, str]:
     """Keys that others added to a Secret since it was taken over, each with its manager; none for other kinds."""
     if not _is_secret(entry):
         return {}

@@ -19,7 +19,7 @@ from jiemi.core.api.decryptor_status import (
 )
 from jiemi.core.errors import JiemiError
 from jiemi.core.objects.identity import ObjectKey, ObjectRef
-from jiemi.core.objects.managed_fields import Ownership
+from jiemi.core.objects.managed_fields import FieldOwnership
 from jiemi.core.objects.manifests import STAGES
 
 PRUNE_ANNOTATION = "jiemi.cr/prune"
@@ -37,7 +37,7 @@ def entry_of(ref: ObjectRef, file: str) -> InventoryEntry:
 
 
 def applied_entry(
-    ref: ObjectRef, file: str, owned: Ownership, before: InventoryEntry | None, *, described: Collection[str] = ()
+    ref: ObjectRef, file: str, owned: FieldOwnership, before: InventoryEntry | None, *, described: Collection[str] = ()
 ) -> InventoryEntry:
     """The entry of an object that was applied.
 

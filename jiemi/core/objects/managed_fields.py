@@ -35,7 +35,7 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 
 
 @attrs.frozen
-class Ownership:
+class FieldOwnership:
     """Whose an object's fields are.
 
     Attributes:
@@ -68,7 +68,7 @@ class Ownership:
         return max(news)[1] if news else None
 
 
-def ownership(metadata: Mapping[str, Any]) -> Ownership:
+def field_ownership(metadata: Mapping[str, Any]) -> FieldOwnership:
     """Read managedFields; entries that are not well-formed count for nothing."""
     ours = texts = 0
     our_keys: set[str] = set()
@@ -102,7 +102,7 @@ def ownership(metadata: Mapping[str, Any]) -> Ownership:
     if len(others) > _MAX_OTHERS:
         newest = sorted(others, key=lambda manager: (others[manager], manager))[-_MAX_OTHERS:]
         others = {manager: others[manager] for manager in newest}
-    return Ownership(ours, strange, last_other, overwritten or _NONE, others or _NONE, texts)
+    return FieldOwnership(ours, strange, last_other, overwritten or _NONE, others or _NONE, texts)
 
 
 def _time(entry: Mapping[str, Any]) -> str:

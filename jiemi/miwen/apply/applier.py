@@ -21,7 +21,7 @@ from jiemi.core.errors import NO_ANSWER, Failure, JiemiError
 from jiemi.core.objects.drift import strange_keys
 from jiemi.core.objects.identity import ObjectKey, ObjectRef, Owner
 from jiemi.core.objects.inventory import applied_entry
-from jiemi.core.objects.managed_fields import ownership
+from jiemi.core.objects.managed_fields import field_ownership
 from jiemi.core.objects.manifests import (
     STAGES,
     MadeKind,
@@ -34,9 +34,9 @@ from jiemi.core.objects.manifests import (
 )
 from jiemi.core.objects.readiness import State, readiness
 from jiemi.core.objects.take_over import sharers
-from jiemi.miwen.apply.recreate import Remaker, may_be_in_the_way, not_made
+from jiemi.miwen.apply.recreate import Recreator, may_be_in_the_way, recreate_failed
 from jiemi.miwen.apply.take_over import TakeOver
-from jiemi.miwen.apply.wait_budget import POLL_SECONDS, Patience
+from jiemi.miwen.apply.wait_budget import POLL_SECONDS, WaitBudget
 from jiemi.miwen.kubernetes import errors
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import JsonObject, Objects
@@ -233,7 +233,7 @@ class Applier:
                 return WouldBe(None)
             if not may_be_in_the_way(error):
                 raise
-            live = await self._remaker().judge(each.manifest, each.ref, before.get(each.key), error)
+            live = await self._recreator().judge(each.manifest, each.ref, before.get(each.key), error)
             return WouldBe(None, is_made_anew=live is not None)
 
     @property
@@ -257,27 +257,29 @@ class Applier:
                 `applied` only.
         """
         done = Applied()
-        remaker = self._remaker()
+        recreator = self._recreator()
         for stage in range(len(STAGES) + 1):
             of_stage = [each for each in wanted if each.manifest.stage == stage]
             in_any_order = stage == _IN_ANY_ORDER
 
             async def one(each: Resolved) -> None:
-                await self._apply_one(each, before.get(each.key), done, remaker)
+                await self._apply_one(each, before.get(each.key), done, recreator)
 
             await for_each(of_stage, one, at_once=_AT_ONCE if in_any_order else 1)
             await self._until_served([each for each in of_stage if each.key in done.entries])
         return done
 
-    def _remaker(self) -> Remaker:
-        gone = Patience(GONE_SECONDS, self._require_wanted)
-        return Remaker(self.objects, self.namespace, self.owner, self.spec.force, gone, self.deleted)
+    def _recreator(self) -> Recreator:
+        gone = WaitBudget(GONE_SECONDS, self._require_wanted)
+        return Recreator(self.objects, self.namespace, self.owner, self.spec.force, gone, self.deleted)
 
     def _require_wanted(self) -> None:
         if self.is_superseded():
             raise Superseded
 
-    async def _apply_one(self, each: Resolved, before: InventoryEntry | None, done: Applied, remaker: Remaker) -> None:
+    async def _apply_one(
+        self, each: Resolved, before: InventoryEntry | None, done: Applied, recreator: Recreator
+    ) -> None:
         self._require_wanted()
         lost = next((refused.failure for refused in done.refused if refused.failure.reason in NO_ANSWER), None)
         if lost is not None:
@@ -285,11 +287,11 @@ class Applier:
             done.refused.append(Refused(each.ref, each.manifest.file, lost))
             return
         try:
-            done.entries[each.key] = await self._write(each, before, remaker)
+            done.entries[each.key] = await self._write(each, before, recreator)
         except JiemiError as error:
             done.refused.append(Refused(each.ref, each.manifest.file, error.failure))
 
-    async def _write(self, each: Resolved, before: InventoryEntry | None, remaker: Remaker) -> InventoryEntry:
+    async def _write(self, each: Resolved, before: InventoryEntry | None, recreator: Recreator) -> InventoryEntry:
         take_over = self._take_over
         if before is not None and before.fields is not None:
             await take_over.before(each.ref, self.sharers(each.key))
@@ -299,17 +301,17 @@ class Applier:
         except JiemiError as error:
             if not may_be_in_the_way(error):
                 raise
-            was_there = await remaker.clear(each.manifest, each.ref, before, error)
+            was_there = await recreator.clear(each.manifest, each.ref, before, error)
             try:
                 metadata = await self._apply_again(each)
             except JiemiError as failed:
                 if not was_there:
                     raise
-                raise not_made(each.ref, failed) from failed
+                raise recreate_failed(each.ref, failed) from failed
         described = described_keys(each.manifest)
-        entry = applied_entry(each.ref, each.manifest.file, ownership(metadata), before, described=described)
+        entry = applied_entry(each.ref, each.manifest.file, field_ownership(metadata), before, described=described)
         # Whatever managedFields say, what the manifest gives is never taken out.
-        strange = strange_keys(entry, ownership(metadata)).keys() - described
+        strange = strange_keys(entry, field_ownership(metadata)).keys() - described
         if strange and self.spec.drift_policy == "Correct":
             paths = [("data", key) for key in sorted(strange)]
             metadata = await self.objects.remove_fields(
@@ -355,7 +357,7 @@ class Applier:
                 self._require_wanted()
             return not awaited
 
-        await Patience(SERVED_SECONDS, self._require_wanted).until(are_served)
+        await WaitBudget(SERVED_SECONDS, self._require_wanted).poll_until(are_served)
 
     async def _is_served(self, ref: ObjectRef, made: MadeKind) -> bool:
         definition = await self.objects.get(ref)

@@ -26,9 +26,9 @@ from jiemi.core.api.decryptor_status import InventoryEntry
 from jiemi.core.errors import JiemiError
 from jiemi.core.objects.identity import ObjectRef, Owner
 from jiemi.core.objects.inventory import PRUNE_ANNOTATION
-from jiemi.core.objects.managed_fields import ownership
+from jiemi.core.objects.managed_fields import field_ownership
 from jiemi.core.objects.manifests import Manifest
-from jiemi.miwen.apply.wait_budget import Patience
+from jiemi.miwen.apply.wait_budget import WaitBudget
 from jiemi.miwen.kubernetes.errors import FieldsRejected
 from jiemi.miwen.kubernetes.port import JsonObject, Objects
 
@@ -54,7 +54,7 @@ def may_be_in_the_way(why: JiemiError) -> bool:
 
 
 @attrs.frozen
-class Remaker:
+class Recreator:
     """Takes objects out of the way.
 
     Attributes:
@@ -70,7 +70,7 @@ class Remaker:
     namespace: str
     owner: Owner
     is_forced: bool
-    gone: Patience
+    gone: WaitBudget
     on_deleted: Callable[[ObjectRef], None] = lambda _: None
 
     async def clear(self, manifest: Manifest, ref: ObjectRef, before: InventoryEntry | None, why: JiemiError) -> bool:
@@ -99,7 +99,7 @@ class Remaker:
             return found is None or found.get("uid") != uid
 
         # Looked at once also where no time is left: most are gone at once.
-        if not (await is_gone() or await self.gone.until(is_gone)):
+        if not (await is_gone() or await self.gone.poll_until(is_gone)):
             raise JiemiError(
                 "FieldImmutable",
                 f"{ref.label} is deleted to be made anew, but not gone: finalizers hold it",
@@ -203,7 +203,7 @@ class Remaker:
         # An entry without fields is of an object that was only tried. One with fields may be forged in a status, so the
         # object itself must say that we applied it.
         is_known = before is not None and before.fields is not None
-        is_applied = owner is None and is_known and ownership(metadata).fields > 0
+        is_applied = owner is None and is_known and field_ownership(metadata).fields > 0
         if owner != self.owner and not is_applied:
             whose = f"is Decryptor {owner}'s by its labels" if owner is not None else "was never applied by Jiemi"
             raise JiemiError(
@@ -296,7 +296,7 @@ def _renamed(error: JiemiError, name: str, as_: str) -> JiemiError:
     return JiemiError(error.failure.reason, message, error.failure.own_remedy)
 
 
-def not_made(ref: ObjectRef, why: JiemiError) -> JiemiError:
+def recreate_failed(ref: ObjectRef, why: JiemiError) -> JiemiError:
     """For an object that was deleted and can't be made all the same."""
     return JiemiError(
         why.failure.reason,

@@ -13,7 +13,7 @@ POLL_SECONDS = 0.2
 
 
 @attrs.define
-class Patience:
+class WaitBudget:
     """Bounds several waits together; those that are under way at once count once.
 
     Attributes:
@@ -26,7 +26,7 @@ class Patience:
     _waiting: int = attrs.field(default=0, init=False)
     _since: float = attrs.field(default=0.0, init=False)
 
-    async def until(self, is_done: Callable[[], Awaitable[bool]]) -> bool:
+    async def poll_until(self, is_done: Callable[[], Awaitable[bool]]) -> bool:
         """Look until it is done, or there is no patience left; with none at all, not even once. Returns whether it is.
 
         Raises:

@@ -34,7 +34,7 @@ from jiemi.miwen.state.open_repository import OpenRepository, tenant_of
 from jiemi.miwen.watch.object_watches import NotSynced
 from jiemi.rpc.contract import Head, Krapao
 
-BLIND_SECONDS = 30.0
+REWATCH_SECONDS = 30.0
 """How often a kind that can't be watched is asked about again."""
 
 _MAX_SHOWN = 10
@@ -174,7 +174,7 @@ class DecryptorLoop:
         if not await self.reconciler.watches.synced(resource):
             slot.wake()  # the status tells why
             while not self.reconciler.watches.known(resource):
-                await trio.sleep(BLIND_SECONDS)
+                await trio.sleep(REWATCH_SECONDS)
                 if resource not in progress.watching:
                     return  # nobody asks any more
             slot.wake()

@@ -53,11 +53,11 @@ async def find_drift(turn: Turn, spec: DecryptorSpec, objects: Objects) -> Mappi
             continue
         if drift is not None:
             found[key] = drift
-    progress.fights.keep_only(set(slot.inventory))
+    progress.backoff.keep_only(set(slot.inventory))
     to_correct = {
         key: drift
         for key, drift in found.items()
-        if spec.drift_policy == "Correct" and progress.fights.may_correct(key)
+        if spec.drift_policy == "Correct" and progress.backoff.may_correct(key)
     }
     _tell_new(turn, spec, {key: drift for key, drift in found.items() if key not in to_correct})
     progress.drifted = found
@@ -82,10 +82,10 @@ def _tell_new(turn: Turn, spec: DecryptorSpec, kept: Mapping[ObjectKey, Drift]) 
         if spec.drift_policy == "Report":
             turn.note("Warning", "Drifted", "Report", f"{key.label} {drift}; spec.driftPolicy is Report", ref_of(entry))
         else:
-            pause = turn.progress.fights.pause_seconds(key) or 0.0
+            pause = turn.progress.backoff.pause_seconds(key) or 0.0
             turn.note(
                 "Warning",
-                "Fighting",
+                "DriftConflict",
                 "BackOff",
                 f"{key.label} {drift} again and again; it is left alone for {pause:.0f} s",
                 ref_of(entry),
@@ -100,7 +100,7 @@ def tell_corrected(turn: Turn, to_correct: Mapping[ObjectKey, Drift]) -> None:
         turn.progress.drifted.pop(key, None)
         if drift.resource_version and drift.resource_version == turn.slot.version(key):
             continue  # applying it changed nothing: another had applied the same
-        turn.progress.fights.corrected(key)
+        turn.progress.backoff.corrected(key)
         entry = turn.slot.inventory.get(key)
         if entry is not None:
             turn.note(
@@ -126,18 +126,20 @@ def tell_uncorrected(turn: Turn, drifted: Mapping[ObjectKey, Drift], failures: M
             turn.note("Warning", "Drifted", "Correct", text, ref_of(entry))
 
 
-def require_no_fight(turn: Turn, spec: DecryptorSpec) -> None:
+def require_no_conflict(turn: Turn, spec: DecryptorSpec) -> None:
     """What is left alone while a fight's pause is on is not what git says.
 
     Raises:
-        JiemiError: Fighting.
+        JiemiError: DriftConflict.
     """
     if spec.drift_policy != "Correct":
         return
-    fights = turn.progress.fights
-    fought = {key: each for key, each in _differing(turn).items() if fights.pause_seconds(key) is not None}
+    backoff = turn.progress.backoff
+    fought = {key: each for key, each in _differing(turn).items() if backoff.pause_seconds(key) is not None}
     if fought:
-        raise JiemiError("Fighting", _listed(f"{key.label} {drift} again and again" for key, drift in fought.items()))
+        raise JiemiError(
+            "DriftConflict", _listed(f"{key.label} {drift} again and again" for key, drift in fought.items())
+        )
 
 
 def _differing(turn: Turn) -> dict[ObjectKey, Drift]:
@@ -155,28 +157,28 @@ def _listed(texts: Iterable[str]) -> str:
 
 def again_seconds(turn: Turn) -> float | None:
     """When a fight's pause ends, if one is on; sooner, where an object could not be looked at."""
-    pauses = [turn.progress.fights.pause_seconds(key) for key in turn.progress.drifted]
+    pauses = [turn.progress.backoff.pause_seconds(key) for key in turn.progress.drifted]
     unread = turn.progress.unread
     if unread is not None and unread.kind is not Kind.STALLED:
         pauses.append(_UNREAD_SECONDS)
     return min((pause for pause in pauses if pause is not None), default=None)
 
 
-def tell_in_status(turn: Turn, spec: DecryptorSpec, now: datetime.datetime, *, blind: Failure | None) -> None:
+def tell_in_status(turn: Turn, spec: DecryptorSpec, now: datetime.datetime, *, watch_failure: Failure | None) -> None:
     """Put the condition into the status that tells of drift which is not corrected, or can't be seen.
 
     Args:
-        blind: why changes of some objects are not seen; or None.
+        watch_failure: why changes of some objects are not seen; or None.
     """
     progress = turn.progress
     progress.drifted = drifted = _differing(turn)
-    if blind is None and progress.unread is not None and progress.unread.kind is Kind.STALLED:
-        blind = progress.unread
+    if watch_failure is None and progress.unread is not None and progress.unread.kind is Kind.STALLED:
+        watch_failure = progress.unread
     if drifted:
         text = _listed(f"{key.label} {drift}{_why(turn, key)}" for key, drift in drifted.items())
         found = ("True", _reason(turn, spec, drifted), text)
-    elif blind is not None:
-        found = ("Unknown", blind.reason, blind.text)
+    elif watch_failure is not None:
+        found = ("Unknown", watch_failure.reason, watch_failure.text)
     elif not progress.watched:
         return  # nothing newer is known than what was said before the start
     else:
@@ -190,8 +192,8 @@ def _reason(turn: Turn, spec: DecryptorSpec, drifted: Mapping[ObjectKey, Drift])
         return "Reported"
     if not turn.progress.uncorrected.keys().isdisjoint(drifted):
         return "NotCorrected"
-    is_paused = any(turn.progress.fights.pause_seconds(key) is not None for key in drifted)
-    return "Fighting" if is_paused else "NotCorrected"
+    is_paused = any(turn.progress.backoff.pause_seconds(key) is not None for key in drifted)
+    return "DriftConflict" if is_paused else "NotCorrected"
 
 
 def _why(turn: Turn, key: ObjectKey) -> str:

@@ -239,7 +239,7 @@ class Reconciler:
         """After a failure, which may be why something is not put right."""
         spec = turn.decryptor.spec
         if isinstance(spec, DecryptorSpec) and spec.mode == "Apply" and not turn.decryptor.meta.deleting:
-            drift_correction.tell_in_status(turn, spec, self.now(), blind=self._blind(turn))
+            drift_correction.tell_in_status(turn, spec, self.now(), watch_failure=self._watch_failure(turn))
 
     async def _follow(self, turn: Turn) -> None:
         decryptor, spec = turn.decryptor, turn.decryptor.spec
@@ -321,7 +321,7 @@ class Reconciler:
         uncorrected = await self._correct(turn, spec, repository, later) or uncorrected
         if uncorrected is not None and not set(drifted).isdisjoint(turn.slot.differing):
             raise uncorrected
-        drift_correction.require_no_fight(turn, spec)
+        drift_correction.require_no_conflict(turn, spec)
         if is_deployed:
             self._refresh(turn, spec)
         if spec.wait:
@@ -446,7 +446,7 @@ class Reconciler:
     async def _look_after_objects(self, turn: Turn, spec: DecryptorSpec) -> None:
         """See that the kinds of the objects are watched, and tell what differs."""
         await self._watch_objects(turn, spec)
-        drift_correction.tell_in_status(turn, spec, self.now(), blind=self._blind(turn))
+        drift_correction.tell_in_status(turn, spec, self.now(), watch_failure=self._watch_failure(turn))
 
     async def _watch_objects(self, turn: Turn, spec: DecryptorSpec) -> None:
         kinds: set[Resource] = set()
@@ -463,7 +463,7 @@ class Reconciler:
         if self.registry.set_kinds(key, kinds):
             self.watches.keep_only(self.registry.kinds)
 
-    def _blind(self, turn: Turn) -> Failure | None:
+    def _watch_failure(self, turn: Turn) -> Failure | None:
         """Why changes of some objects are not seen, where that lasts."""
         failures = [self.watches.failure(resource) for resource in sorted(turn.progress.watching, key=str)]
         return next((each for each in failures if each is not None and each.reason == "WatchForbidden"), None)

@@ -17,7 +17,7 @@ from jiemi.core.objects.inventory import by_key
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.reconcile.applied_changes import Changes
 from jiemi.miwen.reconcile.file_changes import files_bytes
-from jiemi.miwen.state.correction_backoff import Fights
+from jiemi.miwen.state.correction_backoff import CorrectionBackoff
 from jiemi.miwen.state.mailbox import Slot
 from jiemi.miwen.state.open_repository import OpenRepository
 
@@ -83,7 +83,7 @@ class Progress:
     drifted: dict[ObjectKey, Drift] = attrs.field(factory=dict)
     uncorrected: dict[ObjectKey, Failure] = attrs.field(factory=dict)
     unread: Failure | None = None
-    fights: Fights = attrs.field(factory=Fights)
+    backoff: CorrectionBackoff = attrs.field(factory=CorrectionBackoff)
     watched_secrets: set[str] = attrs.field(factory=set)
     watching: set[Resource] = attrs.field(factory=set)
     watched: bool = False

@@ -132,7 +132,7 @@ class EventRecorder:
         self._random = random
         self._queue: deque[_Queued] = deque()
         self._news = trio.Event()
-        self._rations: OrderedDict[str, _Ration] = OrderedDict()
+        self._rations: OrderedDict[str, _TokenBucket] = OrderedDict()
         self._last_stamp = 0
         self._counts = EventCounts()
         self._forbidden_in: str | None = None
@@ -174,7 +174,7 @@ class EventRecorder:
         key = _key(type, reason, note)
         ration = self._ration(decryptor.uid, now)
         verdict = ration.take(key, now, transition=transition, reserve=reserve)
-        if verdict is _Verdict.LEFT_OUT:
+        if verdict is _Verdict.DROPPED:
             self._count(left_out=1)
         if verdict is not _Verdict.WRITE:
             return
@@ -255,8 +255,8 @@ class EventRecorder:
         """It will not be written: let the next one tell, and let the same be tried when it is recorded again."""
         queued.ration.leave_out(queued.key, others=queued.others_left_out)
 
-    def _ration(self, uid: str, now: float) -> _Ration:
-        ration = self._rations.setdefault(uid, _Ration(now))
+    def _ration(self, uid: str, now: float) -> _TokenBucket:
+        ration = self._rations.setdefault(uid, _TokenBucket(now))
         self._rations.move_to_end(uid)
         if len(self._rations) > MAX_DECRYPTORS:
             self._rations.popitem(last=False)
@@ -318,7 +318,7 @@ class _Queued:
     name: str
     event: JsonObject
     key: bytes
-    ration: _Ration
+    ration: _TokenBucket
     others_left_out: int
 
 
@@ -327,7 +327,7 @@ class _Verdict(enum.Enum):
 
     WRITE = "write"
     REPEAT = "repeat"
-    LEFT_OUT = "left out"
+    DROPPED = "left out"
 
 
 class _Bucket:
@@ -349,7 +349,7 @@ class _Bucket:
         return True
 
 
-class _Ration:
+class _TokenBucket:
     """What one Decryptor has had, and what it may have. Knows no clock: times are seconds of any one.
 
     It stays small by itself: within `REPEAT_SECONDS`, no more are written than the two buckets give.
@@ -371,7 +371,7 @@ class _Ration:
             return _Verdict.REPEAT
         may_use_reserve = reserve is Reserve.ALL or (reserve is Reserve.NEW and not is_repeat)
         if not self._usual.take(now) and not (may_use_reserve and self._reserve.take(now)):
-            return _Verdict.LEFT_OUT if self.leave_out(key) else _Verdict.REPEAT
+            return _Verdict.DROPPED if self.leave_out(key) else _Verdict.REPEAT
         self._written_at.pop(key, None)
         self._written_at[key] = now
         return _Verdict.WRITE

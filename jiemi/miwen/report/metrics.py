@@ -58,7 +58,7 @@ class MiwenMetrics:
         self.events = events
         self._followed: dict[Key, Followed] = {}
         self._ticks = Counter(
-            "jiemi_ticks",
+            "jiemi_reconcile",
             "Looks at Decryptors, by what came of them: ok, or the reason.",
             ("outcome",),
             registry=self.registry,

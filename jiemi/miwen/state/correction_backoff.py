@@ -22,7 +22,7 @@ FORGET_SECONDS = 3600.0
 """A fight that rested for so long is over, and the next begins with the first pause."""
 
 
-class Fights:
+class CorrectionBackoff:
     """The corrections of one Decryptor's objects."""
 
     def __init__(self) -> None:
