@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jiemi.core.api.decryptor_status import MAX_INVENTORY, MAX_OBJECTS, FileStatus, InventoryEntry
 from jiemi.core.errors import JiemiError
 from jiemi.core.objects.identity import ObjectKey, ObjectRef
-from jiemi.core.objects.inventory import applied_entry, by_key, entry_of, left, ordered, ref_of, require_room
+from jiemi.core.objects.inventory import applied_entry, by_key, entry_of, obsolete, ordered, ref_of, require_room
 from jiemi.core.objects.managed_fields import FieldOwnership
 
 SECRET = ObjectRef("v1", "Secret", "default", "app")
@@ -135,7 +135,7 @@ def test_what_is_no_longer_wanted_is_left_and_deleted_in_the_opposite_order_of_i
     ]
     before = by_key(entries)
     wanted = {ref_of(entries[6]).key, ObjectKey("", "Secret", "default", "new")}
-    assert [each.kind + " " + each.name for each in left(before, wanted)] == [
+    assert [each.kind + " " + each.name for each in obsolete(before, wanted)] == [
         "CronTab x",
         "Deployment x",
         "Secret a",
@@ -145,12 +145,12 @@ def test_what_is_no_longer_wanted_is_left_and_deleted_in_the_opposite_order_of_i
         "CustomResourceDefinition d",
         "Namespace n",
     ]
-    assert left(before, before) == ()
-    assert left({}, wanted) == ()
+    assert obsolete(before, before) == ()
+    assert obsolete({}, wanted) == ()
 
 
 @given(st.sets(st.sampled_from("abcdef")), st.sets(st.sampled_from("abcdef")))
 def test_left_are_just_those_that_are_not_wanted(had: set[str], wanted: set[str]) -> None:
     before = by_key(entry("Secret", name) for name in had)
     keys = {ref_of(entry("Secret", name)).key for name in wanted}
-    assert {each.name for each in left(before, keys)} == had - wanted
+    assert {each.name for each in obsolete(before, keys)} == had - wanted

@@ -185,13 +185,13 @@ BROKEN = Failure("MacMismatch", "a was changed")
 
 
 def work(*files: FileStatus, deployed: tuple[FileStatus, ...] = (), **more: Any) -> Todo:
-    options: dict[str, Any] = {"everything": False, "failed": {}}
+    options: dict[str, Any] = {"render_all": False, "failed": {}}
     return todo(files, deployed, **(options | more))
 
 
 def test_files_that_are_deployed_as_they_are_need_nothing() -> None:
     found = work(A1, B1, deployed=(B1, A1))
-    assert (found.files, found.render, found.left, found.failed) == ((A1, B1), (), frozenset(), {})
+    assert (found.files, found.render, found.removed_paths, found.failed) == ((A1, B1), (), frozenset(), {})
     assert found.nothing
     assert found.kept == {"a", "b"}
 
@@ -200,20 +200,20 @@ def test_files_that_are_new_or_changed_or_have_another_config_are_rendered() -> 
     assert work(A1, B1).render == (A1, B1)
     assert work(A2, B1, deployed=(A1, B1)).render == (A2,)
     found = work(A1, B2, deployed=(A1, B1))
-    assert (found.render, set(found.left), set(found.kept)) == ((B2,), set(), {"a"})
+    assert (found.render, set(found.removed_paths), set(found.kept)) == ((B2,), set(), {"a"})
     assert not found.nothing
 
 
 def test_files_that_are_deployed_and_wanted_no_more_are_left() -> None:
     found = work(A1, deployed=(A1, B1))
-    assert (found.render, set(found.left), set(found.kept)) == ((), {"b"}, {"a"})
+    assert (found.render, set(found.removed_paths), set(found.kept)) == ((), {"b"}, {"a"})
     assert not found.nothing
-    assert work(deployed=(A1,)).left == {"a"}
+    assert work(deployed=(A1,)).removed_paths == {"a"}
 
 
 def test_everything_is_done_though_it_has_not_changed() -> None:
-    found = work(A1, B1, deployed=(A1, B1), everything=True)
-    assert (found.render, found.everything, set(found.kept)) == ((A1, B1), True, set())
+    found = work(A1, B1, deployed=(A1, B1), render_all=True)
+    assert (found.render, found.render_all, set(found.kept)) == ((A1, B1), True, set())
 
 
 def test_what_is_known_to_fail_is_not_tried_again_until_it_changes() -> None:
@@ -228,7 +228,7 @@ def test_what_is_known_to_fail_is_not_tried_again_until_it_changes() -> None:
 
 
 def test_who_does_everything_believes_no_failure() -> None:
-    found = work(A1, B1, deployed=(B1,), everything=True, failed={A1: BROKEN})
+    found = work(A1, B1, deployed=(B1,), render_all=True, failed={A1: BROKEN})
     assert (found.render, found.failed) == ((A1, B1), {})
 
 
@@ -245,16 +245,16 @@ def test_each_file_is_rendered_kept_failed_or_left_and_never_two_of_these(
     everything: bool,
     failed: tuple[FileStatus, ...],
 ) -> None:
-    found = work(*files, deployed=deployed, everything=everything, failed=dict.fromkeys(failed, BROKEN))
-    parts = [{file.path for file in found.render}, set(found.kept), set(found.failed), set(found.left)]
+    found = work(*files, deployed=deployed, render_all=everything, failed=dict.fromkeys(failed, BROKEN))
+    parts = [{file.path for file in found.render}, set(found.kept), set(found.failed), set(found.removed_paths)]
     assert set.union(*parts) == {file.path for file in (*files, *deployed)}
     assert not any(one & other for one, other in itertools.combinations(parts, 2))
-    assert found.left == {file.path for file in deployed} - {file.path for file in files}
+    assert found.removed_paths == {file.path for file in deployed} - {file.path for file in files}
     assert everything or not set(found.render) & set(failed)
     assert set(found.failed.values()) <= {BROKEN}
     for file in files:
         assert (file.path in found.kept) is (file in deployed and not everything)
-    assert found.nothing is (not found.left and {file.path for file in files} == found.kept)
+    assert found.nothing is (not found.removed_paths and {file.path for file in files} == found.kept)
 
 
 def test_no_file_at_all_is_refused_unless_it_is_meant() -> None:

@@ -115,7 +115,7 @@ async def test_what_an_older_release_applied_is_not_deleted(autojump_clock: Mock
     assert kubernetes.cluster.get(KIND, "default", "other", api_version=API_VERSION) is not None
     # One that is gone, or another's by now, holds nothing up.
     kubernetes.cluster.delete(KIND, "default", "other", api_version=API_VERSION)
-    assert (await prune([entry], objects, owner)).left == [entry]
+    assert (await prune([entry], objects, owner)).kept == [entry]
 
 
 async def test_every_write_as_itself_is_asked_about(autojump_clock: MockClock) -> None:

@@ -31,7 +31,7 @@ async def test_one_that_is_ended_in_the_middle_has_told_what_is_done(autojump_cl
         await prune(entries, kubernetes.objects(None), OWNER, pruned)
     assert scope.cancelled_caught
     assert [each.name for each in pruned.deleted] == ["a", "c"]
-    assert [each.name for each in pruned.left] == ["b"]
+    assert [each.name for each in pruned.kept] == ["b"]
     assert pruned.refused == []
     assert [key[3] for key in kubernetes.cluster.objects if key[1] == "Secret"] == ["d"]
 

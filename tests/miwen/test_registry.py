@@ -18,7 +18,7 @@ from jiemi.core.decisions.status import after_failure, after_sync, blank
 from jiemi.core.errors import Failure
 from jiemi.core.objects.identity import ObjectKey, Owner
 from jiemi.core.objects.inventory import ref_of
-from jiemi.miwen.state.mailbox import Slot
+from jiemi.miwen.state.mailbox import Mailbox
 from jiemi.miwen.state.registry import Registry, depends_on
 
 NOW = datetime.datetime(2026, 11, 24, tzinfo=datetime.UTC)
@@ -96,20 +96,20 @@ class Watched:
     def __init__(self, registry: Registry, stack: contextlib.ExitStack) -> None:
         self._registry = registry
         self._stack = stack
-        self.slots: dict[tuple[str, str], Slot] = {}
+        self.mailboxes: dict[tuple[str, str], Mailbox] = {}
 
     def follow(self, *decryptors: Decryptor) -> None:
         for each in decryptors:
-            slot = self.slots[each.meta.key] = Slot(each)
-            self._stack.enter_context(self._registry.following(slot))
-            slot.begin_tick()
-            slot.end_tick()
+            mailbox = self.mailboxes[each.meta.key] = Mailbox(each)
+            self._stack.enter_context(self._registry.following(mailbox))
+            mailbox.begin_tick()
+            mailbox.end_tick()
 
     def woken(self) -> set[tuple[str, str]]:
-        found = {key for key, slot in self.slots.items() if slot.woken}
-        for slot in self.slots.values():
-            slot.begin_tick()
-            slot.end_tick()
+        found = {key for key, mailbox in self.mailboxes.items() if mailbox.woken}
+        for mailbox in self.mailboxes.values():
+            mailbox.begin_tick()
+            mailbox.end_tick()
         return found
 
 
@@ -261,7 +261,7 @@ def test_what_a_watch_shows_is_told_to_the_loop_of_its_holder() -> None:
     with following(registry, mine, other) as watched:
         for each in (mine, other):
             assert each.status is not None
-            watched.slots[each.meta.key].set_inventory({ref_of(one).key: one for one in each.status.inventory})
+            watched.mailboxes[each.meta.key].set_inventory({ref_of(one).key: one for one in each.status.inventory})
         registry.see(X, {"resourceVersion": "9"}, deleted=True)
         assert watched.woken() == {A}
         registry.see(Y, {"resourceVersion": "9", "managedFields": []}, deleted=False)
@@ -305,7 +305,7 @@ def test_a_watch_proves_whose_an_object_is_and_tells_that_one() -> None:
     with following(registry, forger, rightful) as watched:
         for each in (forger, rightful):
             assert each.status is not None
-            watched.slots[each.meta.key].set_inventory({ref_of(one).key: one for one in each.status.inventory})
+            watched.mailboxes[each.meta.key].set_inventory({ref_of(one).key: one for one in each.status.inventory})
         registry.see(X, {"resourceVersion": "9", "labels": labels_of(B), "managedFields": []}, deleted=False)
         assert watched.woken() == {B}
     assert registry.holder(X) == B
@@ -547,7 +547,7 @@ def test_who_names_another_secret_by_now_is_woken_for_that_one() -> None:
 def test_a_slot_that_another_took_the_place_of_takes_nothing_with_it() -> None:
     first = decryptor(A, secrets=["key"])
     registry = filled(first)
-    old, new = Slot(first), Slot(first)
+    old, new = Mailbox(first), Mailbox(first)
     with contextlib.ExitStack() as stack:
         with registry.following(old):
             stack.enter_context(registry.following(new))

@@ -1,4 +1,4 @@
-"""A slot holds the latest of everything, and wakes its loop for what is news and for nothing else."""
+"""A mailbox holds the latest of everything, and wakes its loop for what is news and for nothing else."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from jiemi.core.objects.identity import ObjectKey
 from jiemi.core.objects.inventory import by_key, ref_of
 from jiemi.core.objects.managed_fields import FieldOwnership
 from jiemi.miwen.reconcile.drift_correction import find_drift
-from jiemi.miwen.reconcile.tick import Progress, Turn
-from jiemi.miwen.state.mailbox import Slot
+from jiemi.miwen.reconcile.tick import LoopState, ReconcileContext
+from jiemi.miwen.state.mailbox import Mailbox
 from jiemi.miwen.state.open_repository import OpenRepository
 
 ENTRY = InventoryEntry("v1", "Secret", "app", "default", "f.yaml", fields=5)
@@ -62,18 +62,18 @@ def changed(version: str = "20", fields: int = 4) -> Observation:
     return Observation(version, FieldOwnership(fields, {}, "kubectl-edit"))
 
 
-def is_woken(slot: Slot) -> bool:
-    return slot.woken
+def is_woken(mailbox: Mailbox) -> bool:
+    return mailbox.woken
 
 
-def resting(*entries: InventoryEntry) -> Slot:
-    """A slot between two ticks."""
-    slot = Slot(decryptor())
-    slot.begin_tick()
-    slot.set_inventory(by_key(entries))
-    slot.end_tick()
-    assert not is_woken(slot)
-    return slot
+def resting(*entries: InventoryEntry) -> Mailbox:
+    """A mailbox between two ticks."""
+    mailbox = Mailbox(decryptor())
+    mailbox.begin_tick()
+    mailbox.set_inventory(by_key(entries))
+    mailbox.end_tick()
+    assert not is_woken(mailbox)
+    return mailbox
 
 
 # --- the Decryptor
@@ -88,12 +88,12 @@ def resting(*entries: InventoryEntry) -> Slot:
     ],
 )
 def test_another_spec_a_question_and_a_deletion_wake_the_loop(newer: Decryptor) -> None:
-    slot = resting()
-    slot.put(newer)
-    assert is_woken(slot)
-    assert slot.latest is newer
-    assert slot.begin_tick() is newer
-    assert not is_woken(slot)
+    mailbox = resting()
+    mailbox.put(newer)
+    assert is_woken(mailbox)
+    assert mailbox.latest is newer
+    assert mailbox.begin_tick() is newer
+    assert not is_woken(mailbox)
 
 
 @pytest.mark.parametrize(
@@ -105,67 +105,67 @@ def test_another_spec_a_question_and_a_deletion_wake_the_loop(newer: Decryptor) 
     ],
 )
 def test_what_miwen_itself_writes_and_what_is_not_about_it_is_taken_and_wakes_nobody(newer: Decryptor) -> None:
-    slot = resting()
-    slot.put(newer)
-    assert not is_woken(slot)
-    assert slot.latest is newer
+    mailbox = resting()
+    mailbox.put(newer)
+    assert not is_woken(mailbox)
+    assert mailbox.latest is newer
 
 
 def test_a_question_that_is_taken_back_is_another_one() -> None:
-    slot = Slot(decryptor(1, "1", **asked("now")))
-    slot.put(decryptor(1, "2", **asked("now")))
-    assert not is_woken(slot)
-    slot.put(decryptor(1, "3"))
-    assert is_woken(slot)
+    mailbox = Mailbox(decryptor(1, "1", **asked("now")))
+    mailbox.put(decryptor(1, "2", **asked("now")))
+    assert not is_woken(mailbox)
+    mailbox.put(decryptor(1, "3"))
+    assert is_woken(mailbox)
 
 
 def test_an_older_spec_that_is_told_again_is_not_taken() -> None:
     newest = decryptor(3, "3")
-    slot = Slot(newest)
-    slot.put(decryptor(2, "2", **asked("now")))
-    assert slot.latest is newest
-    assert not is_woken(slot)
+    mailbox = Mailbox(newest)
+    mailbox.put(decryptor(2, "2", **asked("now")))
+    assert mailbox.latest is newest
+    assert not is_woken(mailbox)
 
 
 def test_ten_changes_during_a_tick_are_one_more_tick_with_the_last_of_them() -> None:
-    slot = resting()
-    began = slot.begin_tick()
+    mailbox = resting()
+    began = mailbox.begin_tick()
     for generation in range(2, 12):
-        slot.put(decryptor(generation, str(generation)))
-        assert slot.is_behind(began)
-    slot.end_tick()
-    assert is_woken(slot)
-    assert slot.begin_tick().meta.generation == 11
-    slot.end_tick()
-    assert not is_woken(slot)
+        mailbox.put(decryptor(generation, str(generation)))
+        assert mailbox.is_behind(began)
+    mailbox.end_tick()
+    assert is_woken(mailbox)
+    assert mailbox.begin_tick().meta.generation == 11
+    mailbox.end_tick()
+    assert not is_woken(mailbox)
 
 
 def test_a_tick_is_behind_another_spec_and_a_deletion_only() -> None:
-    slot = Slot(decryptor())
-    began = slot.begin_tick()
-    assert not slot.is_behind(began)
-    slot.put(decryptor(1, "2", **asked("now")))
-    assert not slot.is_behind(began)
-    slot.put(decryptor(1, "3", deletionTimestamp="2026-11-24T03:00:00Z"))
-    assert slot.is_behind(began)
-    assert not slot.is_behind(slot.begin_tick())
+    mailbox = Mailbox(decryptor())
+    began = mailbox.begin_tick()
+    assert not mailbox.is_behind(began)
+    mailbox.put(decryptor(1, "2", **asked("now")))
+    assert not mailbox.is_behind(began)
+    mailbox.put(decryptor(1, "3", deletionTimestamp="2026-11-24T03:00:00Z"))
+    assert mailbox.is_behind(began)
+    assert not mailbox.is_behind(mailbox.begin_tick())
 
 
 async def test_waiting_ends_with_the_time_or_with_a_wake_up(autojump_clock: trio.testing.MockClock) -> None:
-    slot = resting()
+    mailbox = resting()
     began = trio.current_time()
-    await slot.wait(180)
+    await mailbox.wait(180)
     assert trio.current_time() - began == 180
 
     async def wake() -> None:
         await trio.sleep(30)
-        slot.wake()
+        mailbox.wake()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wake)
-        await slot.wait(180)
+        await mailbox.wait(180)
     assert trio.current_time() - began == 210
-    await slot.wait(180)  # what was said is not taken back before a tick begins
+    await mailbox.wait(180)  # what was said is not taken back before a tick begins
     assert trio.current_time() - began == 210
 
 
@@ -173,221 +173,221 @@ async def test_waiting_ends_with_the_time_or_with_a_wake_up(autojump_clock: trio
 
 
 def test_drift_wakes_the_loop_and_is_taken_once() -> None:
-    slot = resting(ENTRY)
-    slot.see(KEY, changed())
-    assert is_woken(slot)
-    slot.begin_tick()
-    assert slot.take_seen() == {KEY: changed()}
-    assert slot.take_seen() == {}
-    slot.end_tick()
-    assert not is_woken(slot)
+    mailbox = resting(ENTRY)
+    mailbox.see(KEY, changed())
+    assert is_woken(mailbox)
+    mailbox.begin_tick()
+    assert mailbox.take_seen() == {KEY: changed()}
+    assert mailbox.take_seen() == {}
+    mailbox.end_tick()
+    assert not is_woken(mailbox)
 
 
 def test_what_is_no_drift_wakes_nobody() -> None:
-    slot = resting(ENTRY)
-    slot.see(KEY, as_applied())
-    slot.see(ObjectKey("", "Secret", "default", "of-another"), GONE)
-    assert not is_woken(slot)
-    assert slot.take_seen() == {}
+    mailbox = resting(ENTRY)
+    mailbox.see(KEY, as_applied())
+    mailbox.see(ObjectKey("", "Secret", "default", "of-another"), GONE)
+    assert not is_woken(mailbox)
+    assert mailbox.take_seen() == {}
 
 
 @pytest.mark.parametrize("seen", [GONE, changed(), Observation("20", FieldOwnership(5, {"new": "helm"}, "helm"))])
 def test_a_deletion_a_change_and_a_new_key_are_drift(seen: Observation) -> None:
-    slot = resting(ENTRY)
-    slot.see(KEY, seen)
-    assert is_woken(slot)
-    assert slot.take_seen() == {KEY: seen}
+    mailbox = resting(ENTRY)
+    mailbox.see(KEY, seen)
+    assert is_woken(mailbox)
+    assert mailbox.take_seen() == {KEY: seen}
 
 
 def test_nothing_is_kept_of_what_is_as_it_was_applied_and_little_of_what_is_not() -> None:
     """Thousands of objects may each have a mebibyte of keys and managers of others."""
     keys = {f"key-{number}" * 20: "vault-injector" for number in range(10_000)}
     kept = attrs.evolve(ENTRY, kept_keys=tuple(keys))
-    slot = resting(kept)
-    slot.see(KEY, Observation("20", FieldOwnership(5, keys, "vault-injector"), sharers=frozenset(keys)))
-    assert (slot._seen, slot.sharers(KEY), is_woken(slot)) == ({}, None, False)
-    slot.see(KEY, Observation("21", FieldOwnership(5, {**keys, "more": "x"}, "x")))
-    assert (slot.take_seen(), is_woken(slot)) == ({KEY: Observation("21", None)}, True)
-    slot.begin_tick()
-    slot.see(KEY, Observation("22", FieldOwnership(5, keys, "vault-injector")))
-    slot.end_tick()
-    assert slot.take_seen() == {KEY: Observation("22", None)}, "it is looked at again, not believed to be gone"
+    mailbox = resting(kept)
+    mailbox.see(KEY, Observation("20", FieldOwnership(5, keys, "vault-injector"), sharers=frozenset(keys)))
+    assert (mailbox._seen, mailbox.sharers(KEY), is_woken(mailbox)) == ({}, None, False)
+    mailbox.see(KEY, Observation("21", FieldOwnership(5, {**keys, "more": "x"}, "x")))
+    assert (mailbox.take_seen(), is_woken(mailbox)) == ({KEY: Observation("21", None)}, True)
+    mailbox.begin_tick()
+    mailbox.see(KEY, Observation("22", FieldOwnership(5, keys, "vault-injector")))
+    mailbox.end_tick()
+    assert mailbox.take_seen() == {KEY: Observation("22", None)}, "it is looked at again, not believed to be gone"
 
 
 def test_of_many_events_the_newest_counts() -> None:
-    slot = resting(ENTRY)
+    mailbox = resting(ENTRY)
     for version in range(20, 30):
-        slot.see(KEY, changed(str(version)))
-    assert slot.take_seen() == {KEY: changed("29")}
-    slot.see(KEY, GONE)
-    slot.see(KEY, as_applied("31"))
-    assert slot.take_seen() == {}
+        mailbox.see(KEY, changed(str(version)))
+    assert mailbox.take_seen() == {KEY: changed("29")}
+    mailbox.see(KEY, GONE)
+    mailbox.see(KEY, as_applied("31"))
+    assert mailbox.take_seen() == {}
 
 
 def test_an_object_that_is_not_known_to_be_applied_can_not_drift() -> None:
-    slot = resting(attrs.evolve(ENTRY, fields=None))
-    slot.see(KEY, GONE)
-    assert not is_woken(slot)
+    mailbox = resting(attrs.evolve(ENTRY, fields=None))
+    mailbox.see(KEY, GONE)
+    assert not is_woken(mailbox)
 
 
 def test_what_a_tick_itself_writes_is_no_drift() -> None:
-    slot = resting()
-    slot.begin_tick()
-    slot.see(KEY, as_applied("21"))  # the watch may be faster than the answer to the apply
-    slot.applied(KEY, "21")
-    slot.set_inventory(by_key([ENTRY]))
-    slot.end_tick()
-    assert not is_woken(slot)
-    slot.see(KEY, as_applied("21"))
-    slot.see(KEY, changed("20"))  # of before: the other's write that this apply put right
-    assert not is_woken(slot)
-    assert slot.take_seen() == {}
+    mailbox = resting()
+    mailbox.begin_tick()
+    mailbox.see(KEY, as_applied("21"))  # the watch may be faster than the answer to the apply
+    mailbox.applied(KEY, "21")
+    mailbox.set_inventory(by_key([ENTRY]))
+    mailbox.end_tick()
+    assert not is_woken(mailbox)
+    mailbox.see(KEY, as_applied("21"))
+    mailbox.see(KEY, changed("20"))  # of before: the other's write that this apply put right
+    assert not is_woken(mailbox)
+    assert mailbox.take_seen() == {}
 
 
 @pytest.mark.parametrize("seen", [GONE, changed("20")])
 def test_what_was_seen_before_an_apply_is_put_right_by_it(seen: Observation) -> None:
-    slot = resting(ENTRY)
-    slot.begin_tick()
-    slot.see(KEY, seen)
-    slot.applied(KEY, "21")
-    slot.end_tick()
-    assert not is_woken(slot)
-    slot.begin_tick()
-    assert slot.take_seen() == {}
+    mailbox = resting(ENTRY)
+    mailbox.begin_tick()
+    mailbox.see(KEY, seen)
+    mailbox.applied(KEY, "21")
+    mailbox.end_tick()
+    assert not is_woken(mailbox)
+    mailbox.begin_tick()
+    assert mailbox.take_seen() == {}
 
 
 @pytest.mark.parametrize("seen", [Observation("22", None), changed("22"), Observation("21", None)])
 def test_drift_during_a_tick_wakes_when_it_ends(seen: Observation) -> None:
-    slot = resting(ENTRY)
-    slot.begin_tick()
-    slot.applied(KEY, "21")
-    slot.see(KEY, seen)
-    assert not is_woken(slot)
-    slot.end_tick()
-    assert is_woken(slot)
-    slot.begin_tick()
-    assert slot.take_seen() == {KEY: seen}
+    mailbox = resting(ENTRY)
+    mailbox.begin_tick()
+    mailbox.applied(KEY, "21")
+    mailbox.see(KEY, seen)
+    assert not is_woken(mailbox)
+    mailbox.end_tick()
+    assert is_woken(mailbox)
+    mailbox.begin_tick()
+    assert mailbox.take_seen() == {KEY: seen}
 
 
 @pytest.mark.parametrize("seen", [Observation("22", None), changed("22")])
 def test_drift_that_is_seen_before_the_answer_to_the_apply_arrives_is_not_lost(seen: Observation) -> None:
-    slot = resting(ENTRY)
-    slot.begin_tick()
-    slot.see(KEY, seen)  # another wrote right after us, and the watch is faster than the answer
-    slot.applied(KEY, "21")
-    slot.end_tick()
-    assert is_woken(slot)
-    slot.begin_tick()
-    assert slot.take_seen() == {KEY: seen}
+    mailbox = resting(ENTRY)
+    mailbox.begin_tick()
+    mailbox.see(KEY, seen)  # another wrote right after us, and the watch is faster than the answer
+    mailbox.applied(KEY, "21")
+    mailbox.end_tick()
+    assert is_woken(mailbox)
+    mailbox.begin_tick()
+    assert mailbox.take_seen() == {KEY: seen}
 
 
 def test_what_was_seen_during_a_tick_is_judged_by_what_the_tick_left() -> None:
-    slot = resting(ENTRY)
-    slot.begin_tick()
-    slot.see(KEY, Observation("22", FieldOwnership(3, {}, None)))
-    slot.set_inventory(by_key([attrs.evolve(ENTRY, fields=3)]))
-    slot.end_tick()
-    assert not is_woken(slot)
-    slot.begin_tick()
-    slot.see(KEY, GONE)
-    slot.set_inventory({})  # it was pruned
-    slot.end_tick()
-    assert not is_woken(slot)
-    assert slot.inventory == {}
+    mailbox = resting(ENTRY)
+    mailbox.begin_tick()
+    mailbox.see(KEY, Observation("22", FieldOwnership(3, {}, None)))
+    mailbox.set_inventory(by_key([attrs.evolve(ENTRY, fields=3)]))
+    mailbox.end_tick()
+    assert not is_woken(mailbox)
+    mailbox.begin_tick()
+    mailbox.see(KEY, GONE)
+    mailbox.set_inventory({})  # it was pruned
+    mailbox.end_tick()
+    assert not is_woken(mailbox)
+    assert mailbox.inventory == {}
 
 
 def test_an_object_that_left_and_comes_back_begins_anew() -> None:
-    slot = resting(ENTRY)
-    slot.applied(KEY, "100")
-    slot.set_inventory({})
-    slot.set_inventory(by_key([ENTRY]))
-    slot.see(KEY, changed("20"))
-    assert is_woken(slot)
+    mailbox = resting(ENTRY)
+    mailbox.applied(KEY, "100")
+    mailbox.set_inventory({})
+    mailbox.set_inventory(by_key([ENTRY]))
+    mailbox.see(KEY, changed("20"))
+    assert is_woken(mailbox)
 
 
 def test_what_a_tick_did_not_take_waits_for_the_next_one_and_is_no_news() -> None:
-    slot = resting(ENTRY)
-    slot.see(KEY, changed())
-    slot.begin_tick()
-    slot.end_tick()
-    assert not is_woken(slot)
-    slot.begin_tick()
-    assert slot.take_seen() == {KEY: changed()}
+    mailbox = resting(ENTRY)
+    mailbox.see(KEY, changed())
+    mailbox.begin_tick()
+    mailbox.end_tick()
+    assert not is_woken(mailbox)
+    mailbox.begin_tick()
+    assert mailbox.take_seen() == {KEY: changed()}
 
 
 def test_what_is_put_back_is_no_news_and_gives_way_to_what_is_newer() -> None:
-    slot = resting(ENTRY)
-    slot.see(KEY, GONE)
-    slot.begin_tick()
-    [(key, seen)] = slot.take_seen().items()
-    slot.put_back(key, seen)
-    slot.end_tick()
-    assert not is_woken(slot)
-    slot.begin_tick()
-    assert slot.take_seen() == {KEY: GONE}
-    slot.see(KEY, as_applied("22"))  # it is back
-    slot.put_back(KEY, GONE)
-    assert slot.take_seen() == {}
+    mailbox = resting(ENTRY)
+    mailbox.see(KEY, GONE)
+    mailbox.begin_tick()
+    [(key, seen)] = mailbox.take_seen().items()
+    mailbox.defer(key, seen)
+    mailbox.end_tick()
+    assert not is_woken(mailbox)
+    mailbox.begin_tick()
+    assert mailbox.take_seen() == {KEY: GONE}
+    mailbox.see(KEY, as_applied("22"))  # it is back
+    mailbox.defer(KEY, GONE)
+    assert mailbox.take_seen() == {}
 
 
 def test_what_was_news_once_is_none_when_it_is_put_back() -> None:
-    slot = resting(ENTRY)
-    slot.begin_tick()
-    slot.see(KEY, GONE)
-    slot.end_tick()
-    assert is_woken(slot)
+    mailbox = resting(ENTRY)
+    mailbox.begin_tick()
+    mailbox.see(KEY, GONE)
+    mailbox.end_tick()
+    assert is_woken(mailbox)
     for _ in range(3):
-        slot.begin_tick()
-        [(key, seen)] = slot.take_seen().items()
-        slot.put_back(key, seen)
-        slot.end_tick()
-        assert not is_woken(slot)
+        mailbox.begin_tick()
+        [(key, seen)] = mailbox.take_seen().items()
+        mailbox.defer(key, seen)
+        mailbox.end_tick()
+        assert not is_woken(mailbox)
 
 
 def test_what_is_seen_tells_who_had_written_when_the_object_was_right() -> None:
-    slot = resting(ENTRY)
+    mailbox = resting(ENTRY)
     right = Observation("20", FieldOwnership(5, {}, "helm", others={"helm": "1"}))
     wrong = Observation("21", FieldOwnership(4, {}, "kubectl", others={"helm": "1", "kubectl": "2"}))
-    slot.see(KEY, right)
-    slot.see(KEY, wrong)
-    slot.see(KEY, attrs.evolve(wrong, resource_version="22"))
-    [found] = slot.take_seen().values()
+    mailbox.see(KEY, right)
+    mailbox.see(KEY, wrong)
+    mailbox.see(KEY, attrs.evolve(wrong, resource_version="22"))
+    [found] = mailbox.take_seen().values()
     assert (found.resource_version, found.before) == ("22", {"helm": "1"})
     other = ObjectKey("", "Secret", "default", "other")
-    assert slot.with_before(other, wrong).before is None
-    slot.set_inventory({})
-    assert slot.with_before(KEY, wrong).before is None
+    assert mailbox.with_before(other, wrong).before is None
+    mailbox.set_inventory({})
+    assert mailbox.with_before(KEY, wrong).before is None
 
 
 def test_the_version_of_an_apply_is_known_while_the_object_is() -> None:
-    slot = resting(ENTRY)
-    assert slot.version(KEY) == ""
-    slot.applied(KEY, "21")
-    assert slot.version(KEY) == "21"
-    slot.set_inventory({})
-    assert slot.version(KEY) == ""
+    mailbox = resting(ENTRY)
+    assert mailbox.version(KEY) == ""
+    mailbox.applied(KEY, "21")
+    assert mailbox.version(KEY) == "21"
+    mailbox.set_inventory({})
+    assert mailbox.version(KEY) == ""
 
 
 def test_of_an_object_that_differs_it_is_news_too_that_it_does_no_more() -> None:
-    slot = resting(ENTRY)
-    slot.differing.add(KEY)
-    slot.see(KEY, as_applied("22"))
-    assert is_woken(slot)
-    slot.begin_tick()
-    assert slot.take_seen() == {KEY: as_applied("22")}
-    slot.applied(KEY, "23")
-    slot.end_tick()
-    slot.see(KEY, as_applied("24"))
-    assert not is_woken(slot)
-    assert slot.take_seen() == {}
+    mailbox = resting(ENTRY)
+    mailbox.differing.add(KEY)
+    mailbox.see(KEY, as_applied("22"))
+    assert is_woken(mailbox)
+    mailbox.begin_tick()
+    assert mailbox.take_seen() == {KEY: as_applied("22")}
+    mailbox.applied(KEY, "23")
+    mailbox.end_tick()
+    mailbox.see(KEY, as_applied("24"))
+    assert not is_woken(mailbox)
+    assert mailbox.take_seen() == {}
 
 
 # --- with what judges it
 
 
 async def test_what_could_not_be_looked_at_again_is_kept_and_makes_no_tick_follow_on_a_tick() -> None:
-    slot = resting(ENTRY)
-    slot.see(KEY, GONE)
+    mailbox = resting(ENTRY)
+    mailbox.see(KEY, GONE)
     kubernetes = FakeKubernetes(FakeCluster())
     kubernetes.fail_next("get_metadata", JiemiError("ReadForbidden", "may not read Secrets"))
 
@@ -395,12 +395,12 @@ async def test_what_could_not_be_looked_at_again_is_kept_and_makes_no_tick_follo
         raise AssertionError("nothing is written")
 
     async with trio.open_nursery() as nursery:
-        began = slot.begin_tick()
+        began = mailbox.begin_tick()
         assert isinstance(began.spec, DecryptorSpec)
         repositories = OpenRepository(FakeKrapao(), "tenant", nursery, on_moved=lambda _: None, random=lambda: 0.5)
-        turn = Turn(began, blank("f.yaml"), repositories, Progress(), slot, write, slot.end_tick)
-        assert await find_drift(turn, began.spec, kubernetes.objects(None)) == {}
-        slot.end_tick()
-    assert not is_woken(slot)  # a right that is missing would have it tick without a pause for ever
-    slot.begin_tick()
-    assert slot.take_seen() == {KEY: GONE}
+        context = ReconcileContext(began, blank("f.yaml"), repositories, LoopState(), mailbox, write, mailbox.end_tick)
+        assert await find_drift(context, began.spec, kubernetes.objects(None)) == {}
+        mailbox.end_tick()
+    assert not is_woken(mailbox)  # a right that is missing would have it tick without a pause for ever
+    mailbox.begin_tick()
+    assert mailbox.take_seen() == {KEY: GONE}

@@ -66,7 +66,7 @@ def certain(entries: Mapping[ObjectKey, InventoryEntry]) -> frozenset[ObjectKey]
     return frozenset(key for key, entry in entries.items() if entry.fields is not None)
 
 
-def has_left(entries: Iterable[InventoryEntry], files: Iterable[FileStatus]) -> bool:
+def has_obsolete(entries: Iterable[InventoryEntry], files: Iterable[FileStatus]) -> bool:
     """Whether there are objects that left the files and are not dealt with yet."""
     paths = {file.path for file in files}
     return any(entry.file not in paths for entry in entries)
@@ -112,7 +112,7 @@ def _bytes(text: str | None) -> int:
     return len(text.encode(errors="replace")) if text is not None else 0
 
 
-def left(before: Mapping[ObjectKey, InventoryEntry], wanted: Collection[ObjectKey]) -> tuple[InventoryEntry, ...]:
+def obsolete(before: Mapping[ObjectKey, InventoryEntry], wanted: Collection[ObjectKey]) -> tuple[InventoryEntry, ...]:
     """The entries whose objects are wanted no more, in the order in which they are deleted: the last applied first."""
     gone = [entry for key, entry in before.items() if key not in wanted]
     return tuple(sorted(gone, key=_deletion_order))

@@ -25,13 +25,13 @@ class Pruned:
 
     Attributes:
         deleted: those that were deleted now.
-        left: those that need not be deleted: they are gone already, or stay.
+        kept: those that need not be deleted: they are gone already, or stay.
         stay: of these, the ones that are there, by their own wish or because they are another's.
         refused: those that could not be deleted.
     """
 
     deleted: list[InventoryEntry] = attrs.field(factory=list)
-    left: list[InventoryEntry] = attrs.field(factory=list)
+    kept: list[InventoryEntry] = attrs.field(factory=list)
     stay: list[InventoryEntry] = attrs.field(factory=list)
     refused: list[Refused] = attrs.field(factory=list)
 
@@ -61,7 +61,7 @@ async def prune(
             if found.uid is not None and await objects.delete(ref_of(entry), uid=found.uid):
                 pruned.deleted.append(entry)
                 continue
-            pruned.left.append(entry)
+            pruned.kept.append(entry)
             if found.stays:
                 pruned.stay.append(entry)
         except JiemiError as error:

@@ -1,7 +1,7 @@
 """The loop of one Decryptor.
 
 It ticks when it starts, when the spec or a Secret that it names changes, when its repository moves, when one of its
-objects drifts, and every interval. What it is to follow is in a slot that holds the latest value only: ten changes
+objects drifts, and every interval. What it is to follow is in a mailbox that holds the latest value only: ten changes
 during one tick cause one more tick, with the last of them.
 """
 
@@ -25,11 +25,11 @@ from jiemi.core.objects.inventory import by_key, ref_of
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.reconcile.reconciler import Reconciler
-from jiemi.miwen.reconcile.tick import ObjectGone, Progress, Tick, Turn
+from jiemi.miwen.reconcile.tick import LoopState, ObjectGone, ReconcileContext, ReconcileResult
 from jiemi.miwen.report.events import EventRecorder, Reserve
 from jiemi.miwen.report.metrics import Followed, MiwenMetrics
 from jiemi.miwen.report.summary import summarized
-from jiemi.miwen.state.mailbox import Slot
+from jiemi.miwen.state.mailbox import Mailbox
 from jiemi.miwen.state.open_repository import OpenRepository, tenant_of
 from jiemi.miwen.watch.object_watches import NotSynced
 from jiemi.rpc.contract import Head, Krapao
@@ -62,24 +62,24 @@ class DecryptorLoop:
     metrics: MiwenMetrics
     random: Callable[[], float]
 
-    async def run(self, slot: Slot) -> None:
+    async def run(self, mailbox: Mailbox) -> None:
         """Follow one Decryptor until cancelled."""
         registry = self.reconciler.registry
         await registry.complete.wait()
         try:
-            with registry.following(slot):
+            with registry.following(mailbox):
                 async with trio.open_nursery() as nursery:
-                    await self._run(slot, nursery)
+                    await self._run(mailbox, nursery)
         finally:
-            self.reconciler.watch(slot.latest.meta.key, frozenset())
-            self.metrics.follow(slot.latest.meta.key, None)
-            self.reconciler.give_back(slot.latest.meta.key)
+            self.reconciler.watch(mailbox.latest.meta.key, frozenset())
+            self.metrics.follow(mailbox.latest.meta.key, None)
+            self.reconciler.give_back(mailbox.latest.meta.key)
 
-    def tell_deleted(self, slot: Slot) -> None:
+    def tell_deleted(self, mailbox: Mailbox) -> None:
         """The Decryptor is deleted: log it and tell in an Event what stays of what it applied."""
-        meta, spec = slot.latest.meta, slot.latest.spec
-        status = slot.latest.status
-        entries = slot.inventory.values() or (status.inventory if status is not None else ())
+        meta, spec = mailbox.latest.meta, mailbox.latest.spec
+        status = mailbox.latest.status
+        entries = mailbox.inventory.values() or (status.inventory if status is not None else ())
         stay = sorted(ref_of(entry).label for entry in entries if entry.fields is not None)
         policy = spec.deletion_policy if isinstance(spec, DecryptorSpec) else "Orphan"
         if not stay:
@@ -96,21 +96,21 @@ class DecryptorLoop:
             meta, type="Normal", reason="Deleted", action="Delete", note=text, transition=True, reserve=Reserve.ALL
         )
 
-    async def _run(self, slot: Slot, nursery: trio.Nursery) -> None:
-        written, version = slot.take_status(), slot.latest.meta.resource_version
-        progress = _progress(written)
-        believed = self.reconciler.tenancy.believed(written, slot.latest.meta.namespace)
-        status = believed or blank(_file(slot.latest))
-        slot.set_inventory(by_key(status.inventory))
+    async def _run(self, mailbox: Mailbox, nursery: trio.Nursery) -> None:
+        written, version = mailbox.take_status(), mailbox.latest.meta.resource_version
+        state = _loop_state(written)
+        believed = self.reconciler.tenancy.believed(written, mailbox.latest.meta.namespace)
+        status = believed or blank(_file(mailbox.latest))
+        mailbox.set_inventory(by_key(status.inventory))
         news = _News()
 
         def on_moved(head: Head) -> None:
             # Our own question may be what makes Krapao see the movement: the tick that asked has the news itself.
             news.revision = head.revision
-            if not news.ticking and head.revision != progress.looked:
-                slot.wake()
+            if not news.ticking and head.revision != state.head_revision:
+                mailbox.wake()
 
-        tenant = tenant_of(slot.latest.meta.namespace)
+        tenant = tenant_of(mailbox.latest.meta.namespace)
         repositories = OpenRepository(self.krapao, tenant, nursery, on_moved=on_moved, random=self.random)
         compared: set[Resource] = set()
         told_refusal: Failure | None = None
@@ -118,47 +118,47 @@ class DecryptorLoop:
         told, said = written, _said(written)
 
         def settle() -> None:
-            slot.end_tick()
-            if news.end_tick() not in (None, progress.looked):
-                slot.wake()
+            mailbox.end_tick()
+            if news.end_tick() not in (None, state.head_revision):
+                mailbox.wake()
 
         while True:
-            decryptor = slot.begin_tick()
+            decryptor = mailbox.begin_tick()
             news.begin_tick()
             writer = _Writer(self.kubernetes, decryptor, written, version)
             tick = await self.reconciler.tick(
-                Turn(decryptor, status, repositories, progress, slot, writer.write, settle)
+                ReconcileContext(decryptor, status, repositories, state, mailbox, writer.write, settle)
             )
             settle()
             self._tell(decryptor, tick, before=told, said=said)
-            if tick.decided and tick.status is not None:
+            if tick.conclusive and tick.status is not None:
                 told, said = tick.status, _told(tick.failure)
             status = tick.status or status
             unwritten = await self._write(writer, tick.status, told_refusal)
             told_refusal = unwritten
             written, version = writer.written, writer.version
-            self.reconciler.count_held(decryptor.meta.key, progress, status)
+            self.reconciler.count_held(decryptor.meta.key, state, status)
             failure = unwritten or tick.failure
-            self._count(slot, progress, status, failure)
-            failures.count(failure, decryptor, progress.looked)
-            for resource in progress.watching - compared:
-                nursery.start_soon(self._compare, slot, progress, resource)
-            compared = set(progress.watching)
-            await slot.wait(self._delay(decryptor, tick, failure, failures.in_a_row))
+            self._count(mailbox, state, status, failure)
+            failures.count(failure, decryptor, state.head_revision)
+            for resource in state.watching - compared:
+                nursery.start_soon(self._compare, mailbox, state, resource)
+            compared = set(state.watching)
+            await mailbox.wait(self._delay(decryptor, tick, failure, failures.in_a_row))
 
-    def _count(self, slot: Slot, progress: Progress, status: DecryptorStatus, failure: Failure | None) -> None:
-        meta = slot.latest.meta
+    def _count(self, mailbox: Mailbox, state: LoopState, status: DecryptorStatus, failure: Failure | None) -> None:
+        meta = mailbox.latest.meta
         followed = Followed(
             deployed=status.current.revision,
-            seen=progress.looked or (status.last_attempted_revision or ""),
+            seen=state.head_revision or (status.last_attempted_revision or ""),
             ready=is_ready(status, meta.generation),
             objects=len(status.inventory),
-            drifted=len(progress.drifted),
+            drifted=len(state.drifted),
         )
         self.metrics.follow(meta.key, followed)
         self.metrics.tick(failure.reason if failure is not None else "ok")
 
-    def _delay(self, decryptor: Decryptor, tick: Tick, failure: Failure | None, failures: int) -> float:
+    def _delay(self, decryptor: Decryptor, tick: ReconcileResult, failure: Failure | None, failures: int) -> float:
         retry = decryptor.spec.retry_interval if isinstance(decryptor.spec, DecryptorSpec) else None
         delay = next_delay_seconds(
             self.reconciler.interval_of(decryptor),
@@ -167,18 +167,18 @@ class DecryptorLoop:
             random=self.random(),
             retry_seconds=duration_seconds(retry) if retry is not None else None,
         )
-        return delay if tick.again_seconds is None else min(delay, tick.again_seconds)
+        return delay if tick.requeue_after_seconds is None else min(delay, tick.requeue_after_seconds)
 
-    async def _compare(self, slot: Slot, progress: Progress, resource: Resource) -> None:
+    async def _compare(self, mailbox: Mailbox, state: LoopState, resource: Resource) -> None:
         """Once a kind is watched, look for objects that were deleted while nobody watched."""
         if not await self.reconciler.watches.synced(resource):
-            slot.wake()  # the status tells why
+            mailbox.wake()  # the status tells why
             while not self.reconciler.watches.known(resource):
                 await trio.sleep(REWATCH_SECONDS)
-                if resource not in progress.watching:
+                if resource not in state.watching:
                     return  # nobody asks any more
-            slot.wake()
-        for key in slot.inventory:
+            mailbox.wake()
+        for key in mailbox.inventory:
             if (key.group, key.kind) != (resource.group, resource.kind):
                 continue
             try:
@@ -186,8 +186,8 @@ class DecryptorLoop:
             except NotSynced:
                 return
             if version is None:
-                slot.see(key, Observation("", None))
-        progress.watched = True
+                mailbox.see(key, Observation("", None))
+        state.watched = True
 
     async def _write(
         self, writer: _Writer, status: DecryptorStatus | None, before: Failure | None = None
@@ -233,7 +233,9 @@ class DecryptorLoop:
         except JiemiError as error:
             _log.error("refusal-not-written", namespace=meta.namespace, name=meta.name, failure=str(error))
 
-    def _tell(self, decryptor: Decryptor, tick: Tick, *, before: DecryptorStatus | None, said: _Told | None) -> None:
+    def _tell(
+        self, decryptor: Decryptor, tick: ReconcileResult, *, before: DecryptorStatus | None, said: _Told | None
+    ) -> None:
         """Log and tell in Events what is new: a deployment, another failure than the last, a recovery."""
         meta = decryptor.meta
         log = _log.bind(namespace=meta.namespace, name=meta.name)
@@ -259,7 +261,7 @@ class DecryptorLoop:
             self.events.record(
                 meta, type="Normal", reason="Changed", action="Apply", note=f"applied {changes}", transition=True
             )
-        if tick.status is None or not tick.decided:
+        if tick.status is None or not tick.conclusive:
             return
         if tick.failure is not None:
             is_new = _told(tick.failure) != said
@@ -314,13 +316,13 @@ class DecryptorLoop:
         )
 
 
-def _progress(status: DecryptorStatus | None) -> Progress:
+def _loop_state(status: DecryptorStatus | None) -> LoopState:
     """What the status of an earlier Miwen tells."""
-    progress = Progress()
+    state = LoopState()
     if status is None:
-        return progress
-    progress.versions = {each.name: each.resource_version for each in status.credentials}
-    return progress
+        return state
+    state.versions = {each.name: each.resource_version for each in status.credentials}
+    return state
 
 
 _Told = tuple[str, str]
@@ -339,9 +341,9 @@ def _said(status: DecryptorStatus | None) -> _Told | None:
     return ready.reason, ready.message
 
 
-def _deploys(before: DecryptorStatus | None, tick: Tick) -> bool:
+def _deploys(before: DecryptorStatus | None, tick: ReconcileResult) -> bool:
     """Whether a tick ends a deployment well."""
-    if tick.status is None or not tick.decided or tick.failure is not None:
+    if tick.status is None or not tick.conclusive or tick.failure is not None:
         return False
     ready = condition(tick.status, "Ready")
     is_good = ready is not None and ready.status == "True" and ready.reason != PLANNED

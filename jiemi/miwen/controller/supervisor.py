@@ -17,7 +17,7 @@ from jiemi.core.api.decryptor import FINALIZER, Decryptor
 from jiemi.core.memory import MemoryBudget
 from jiemi.miwen.kubernetes.on_behalf import on_behalf_of
 from jiemi.miwen.reconcile.limits import TurnedAway
-from jiemi.miwen.state.mailbox import Slot
+from jiemi.miwen.state.mailbox import Mailbox
 from jiemi.miwen.state.registry import Registry
 
 Key = tuple[str, str]
@@ -41,11 +41,11 @@ class Decryptors:
     def __init__(
         self,
         nursery: trio.Nursery,
-        run: Callable[[Slot], Awaitable[None]],
+        run: Callable[[Mailbox], Awaitable[None]],
         registry: Registry,
         budget: MemoryBudget,
         turned_away: TurnedAway,
-        on_gone: Callable[[Slot], None] = lambda _: None,
+        on_gone: Callable[[Mailbox], None] = lambda _: None,
     ) -> None:
         self._nursery = nursery
         self._run = run
@@ -74,21 +74,21 @@ class Decryptors:
         self._registry.put(decryptor)
         entry = self._entries.get(decryptor.meta.key)
         if entry is None:
-            entry = self._entries[decryptor.meta.key] = _Entry(Slot(decryptor))
+            entry = self._entries[decryptor.meta.key] = _Entry(Mailbox(decryptor))
             self._nursery.start_soon(self._supervise, decryptor.meta.key, entry)
-        elif entry.removed or entry.next is not None or entry.slot.latest.meta.uid != decryptor.meta.uid:
+        elif entry.removed or entry.next is not None or entry.mailbox.latest.meta.uid != decryptor.meta.uid:
             if not entry.removed and entry.next is None:
-                self._on_gone(entry.slot)
-            entry.next = Slot(decryptor)
+                self._on_gone(entry.mailbox)
+            entry.next = Mailbox(decryptor)
             entry.scope.cancel()
         else:
-            entry.slot.put(decryptor.without_status)
+            entry.mailbox.put(decryptor.without_status)
 
     def remove(self, key: Key) -> None:
         """The object is gone."""
         entry = self._entries.get(key)
         if entry is not None and not entry.removed:
-            self._on_gone(entry.slot)
+            self._on_gone(entry.mailbox)
         self._turned_away.remove(key)
         self._drop(key)
 
@@ -112,10 +112,10 @@ class Decryptors:
         try:
             while True:
                 with entry.scope, on_behalf_of(key[0]):
-                    await self._run(entry.slot)
+                    await self._run(entry.mailbox)
                 if entry.next is None:
                     return
-                entry.slot, entry.next, entry.removed = entry.next, None, False
+                entry.mailbox, entry.next, entry.removed = entry.next, None, False
                 entry.scope = trio.CancelScope()
         finally:
             del self._entries[key]
@@ -131,8 +131,8 @@ def _account(decryptor: Decryptor) -> str:
 
 
 class _Entry:
-    def __init__(self, slot: Slot) -> None:
-        self.slot = slot
-        self.next: Slot | None = None
+    def __init__(self, mailbox: Mailbox) -> None:
+        self.mailbox = mailbox
+        self.next: Mailbox | None = None
         self.removed = False
         self.scope = trio.CancelScope()

@@ -23,7 +23,7 @@ from jiemi.core.objects.drift import Drift
 from jiemi.core.objects.identity import ObjectKey
 from jiemi.miwen.reconcile.deployment import Deployment
 from jiemi.miwen.reconcile.file_changes import Todo, wanted_files
-from jiemi.miwen.reconcile.tick import Turn
+from jiemi.miwen.reconcile.tick import ReconcileContext
 from jiemi.rpc.contract import Repository, is_revision
 
 HOST_REFUSES = frozenset({"RepositoryAccessDenied", "RepositoryNotFound"})
@@ -43,14 +43,14 @@ class Corrector:
     """Corrects the objects of one Decryptor for one tick.
 
     Attributes:
-        turn: of the tick.
+        context: of the tick.
         spec: of its Decryptor.
         repository: where the files are.
         deployment: makes the deployment of some files of a revision.
         run: carries a deployment's work out, within the bounds of time and number.
     """
 
-    turn: Turn
+    context: ReconcileContext
     spec: DecryptorSpec
     repository: Repository
     deployment: Callable[[Repository, str, Todo], Deployment]
@@ -66,7 +66,7 @@ class Corrector:
             return dict.fromkeys(drifted, error.failure)
         verified: dict[FileStatus, str] = {}
         for key in drifted:
-            entry = self.turn.slot.inventory.get(key)
+            entry = self.context.mailbox.inventory.get(key)
             if entry is None:
                 continue
             try:
@@ -83,7 +83,7 @@ class Corrector:
         return failures
 
     async def _require_let_in(self) -> None:
-        ready = condition(self.turn.known, "Ready")
+        ready = condition(self.context.status, "Ready")
         if ready is not None and ready.reason in HOST_REFUSES:
             await self.repository.head(max_age_seconds=0)
 
@@ -93,15 +93,15 @@ class Corrector:
         Raises:
             JiemiError: DeployedVersionGone, or why the revision could not be looked at.
         """
-        known, path = self.turn.known, entry.file or entry.left_file or ""
+        known, path = self.context.status, entry.file or entry.left_file or ""
         file = next((each for each in known.files if each.path == entry.file and each.blob), None)
-        listed = self.turn.progress.listed
-        is_here = file is not None and listed is not None and listed[1] == self.turn.generation and file in listed[2]
+        listed = self.context.state.listed
+        is_here = file is not None and listed is not None and listed[1] == self.context.generation and file in listed[2]
         # A file that is deployed whole is the same in every revision that has its hash.
         if is_here and listed is not None and self.spec.target is None:
             return _Place(listed[0], path)
         revision = entry.revision or known.current.revision
-        is_uncertain = self.spec.target is None and not is_ready(known, self.turn.generation)
+        is_uncertain = self.spec.target is None and not is_ready(known, self.context.generation)
         if file is not None and entry.revision is None and is_uncertain:
             # A release that did not keep by which revision an object was applied may have left this.
             if file not in verified:
@@ -116,7 +116,7 @@ class Corrector:
         return _Place(revision, path)
 
     async def _revision_of(self, file: FileStatus) -> str:
-        known = self.turn.known
+        known = self.context.status
         failure: JiemiError | None = None
         for revision in dict.fromkeys((known.last_attempted_revision or "", known.current.revision)):
             try:
@@ -134,7 +134,7 @@ class Corrector:
         except JiemiError as error:
             if error.failure.reason != "RevisionNotFound":
                 raise
-        async with self.turn.repositories.at(revision) as pinned:
+        async with self.context.repositories.at(revision) as pinned:
             try:
                 return await self._correct_in(pinned, revision, paths)
             except JiemiError as error:
@@ -152,11 +152,11 @@ class Corrector:
         # The keys of a target come from several files.
         if self.spec.target is None:
             files = tuple(FileStatus(path, "") for path in sorted(set(paths.values())))
-        elif is_ready(self.turn.known, self.turn.generation):
-            files = self.turn.known.files
+        elif is_ready(self.context.status, self.context.generation):
+            files = self.context.status.files
         else:
             files = await wanted_files(repository, revision, self.spec.source)
-        todo = Todo(files, files, frozenset(), {}, everything=False)
+        todo = Todo(files, files, frozenset(), {}, render_all=False)
         deployment = self.deployment(repository, revision, todo)
         found: dict[ObjectKey, Failure] = {}
 

@@ -30,7 +30,7 @@ from jiemi.core.decisions.policy import PolicyRule, require_namespace
 from jiemi.core.decisions.status import SHORT_REVISION, Facts, while_reconciling, with_facts, with_file_warnings
 from jiemi.core.errors import NO_ANSWER, Failure, JiemiError, Kind
 from jiemi.core.objects.identity import ObjectKey, ObjectRef, Owner
-from jiemi.core.objects.inventory import by_key, certain, entry_of, left, ordered, ref_of, require_room
+from jiemi.core.objects.inventory import by_key, certain, entry_of, obsolete, ordered, ref_of, require_room
 from jiemi.core.objects.protected import Protection
 from jiemi.miwen.apply.applier import Applied, Applier, Refused, Resolved
 from jiemi.miwen.apply.dry_run import plan
@@ -41,7 +41,7 @@ from jiemi.miwen.reconcile.credentials import decryption_keys
 from jiemi.miwen.reconcile.file_changes import Todo
 from jiemi.miwen.reconcile.key_services import bounded
 from jiemi.miwen.reconcile.render import Renderer, Rendering
-from jiemi.miwen.reconcile.tick import Turn
+from jiemi.miwen.reconcile.tick import ReconcileContext
 from jiemi.miwen.state.registry import Registry
 from jiemi.rpc.contract import Repository
 
@@ -90,7 +90,7 @@ class Deployment:
         account: as whom objects are written; None is Miwen.
         bounds: what is allowed.
         now: the wall clock.
-        turn: of the tick.
+        context: of the tick.
         spec: of its Decryptor.
         repository: where the files are.
         revision: full commit hash.
@@ -103,7 +103,7 @@ class Deployment:
     account: Account | None
     bounds: Bounds
     now: Callable[[], datetime.datetime]
-    turn: Turn
+    context: ReconcileContext
     spec: DecryptorSpec
     repository: Repository
     revision: str
@@ -111,7 +111,7 @@ class Deployment:
     seen_version: Callable[[ObjectKey], str | None] = lambda _: None
 
     async def run(self, slot: Slot) -> None:
-        """Deploy. What came of it is in `turn.known`, also where it fails.
+        """Deploy. What came of it is in `context.status`, also where it fails.
 
         Args:
             slot: may be taken back while files are decrypted: until then nothing is changed anywhere.
@@ -125,14 +125,14 @@ class Deployment:
             await self._run(slot)
         finally:
             # What was only asked for is free again for others.
-            turn = self.turn
-            self.registry.keep(turn.decryptor.meta.key, certain(by_key(turn.known.inventory)))
+            context = self.context
+            self.registry.keep(context.decryptor.meta.key, certain(by_key(context.status.inventory)))
 
     async def _run(self, slot: Slot) -> None:
-        turn, before = self.turn, by_key(self.turn.known.inventory)
+        context, before = self.context, by_key(self.context.status.inventory)
         rendering = await self._render(slot)
         slot.keep()
-        turn.known = self._with_learnt(rendering)
+        context.status = self._with_learnt(rendering)
         broken = {**self.todo.failed, **rendering.failures}
         applier = self._applier()
         resolved, refused = await applier.resolve(rendering.manifests)
@@ -161,18 +161,18 @@ class Deployment:
         applied.refused = [*refused, *applied.refused]
         # What was refused stays in it: it may have been made all the same, where the answer did not come.
         news = {key: attrs.evolve(entry, revision=self.revision) for key, entry in applied.entries.items()}
-        inventory = {**by_key(turn.known.inventory), **news}
+        inventory = {**by_key(context.status.inventory), **news}
         files = self._deployed(broken, applied.refused, held_back=held_back)
         if not held_back:
             inventory = {
                 key: entry if key in wanted else self._left(entry, files, may_be_elsewhere=not all_read)
                 for key, entry in inventory.items()
             }
-        turn.set_inventory(attrs.evolve(turn.known, inventory=ordered(inventory)))
-        self._record(files, applied.refused, broken, is_certain=not (held_back and self.todo.everything))
+        context.set_inventory(attrs.evolve(context.status, inventory=ordered(inventory)))
+        self._record(files, applied.refused, broken, is_certain=not (held_back and self.todo.render_all))
         in_order = not (broken or applied.refused or any(not file.blob for file in self.todo.files))
         if in_order:
-            await self._prune(left(inventory, wanted))
+            await self._prune(obsolete(inventory, wanted))
         # Those too that were not looked at this time: a refusal that lasts is told in the same words each time.
         read = {file.path for file in self.todo.render}
         objects = {*wanted, *(key for key, entry in inventory.items() if entry.file not in {"", *broken, *read})}
@@ -201,7 +201,7 @@ class Deployment:
             JiemiError: why nothing could be.
             Superseded.
         """
-        turn, before = self.turn, by_key(self.turn.known.inventory)
+        context, before = self.context, by_key(self.context.status.inventory)
         rendering = await self._render(slot)
         slot.keep()
         applier = self._applier()
@@ -216,13 +216,13 @@ class Deployment:
         self._require_allowed(resolved)
         admitted, more = await self._admit(resolved, before)
         # What is put right is told of each object (`drifting`).
-        applier = attrs.evolve(applier, applied=turn.slot.applied)
+        applier = attrs.evolve(applier, applied=context.mailbox.applied)
         applied = await applier.apply(admitted, before) if admitted else Applied()
         inventory = dict(before)
         for key, entry in applied.entries.items():
             was = before[key]
             inventory[key] = attrs.evolve(entry, file=was.file, left_file=was.left_file, revision=was.revision)
-        turn.set_inventory(attrs.evolve(turn.known, inventory=ordered(inventory)))
+        context.set_inventory(attrs.evolve(context.status, inventory=ordered(inventory)))
         failures = {each.ref.key: each.failure for each in (*refused, *more, *applied.refused) if each.ref.key in paths}
         for key, path in paths.items():
             if key not in applied.entries and key not in failures:
@@ -246,14 +246,14 @@ class Deployment:
         Raises:
             JiemiError: what could not be done; the plan tells the rest.
         """
-        turn, before = self.turn, by_key(self.turn.known.inventory)
+        context, before = self.context, by_key(self.context.status.inventory)
         rendering = await self._render(slot)
         slot.keep()
         applier = self._applier()
         resolved, refused = await applier.resolve(rendering.manifests)
         self._require_allowed(resolved)
         admitted, more = await self._admit(resolved, before)
-        gone = left(before, {each.key for each in resolved}) if self.spec.prune and not rendering.failures else ()
+        gone = obsolete(before, {each.key for each in resolved}) if self.spec.prune and not rendering.failures else ()
         planned, refused = await plan(
             applier,
             admitted,
@@ -263,7 +263,7 @@ class Deployment:
             revision=self.revision,
             owner=self._owner,
         )
-        turn.known = attrs.evolve(self._with_learnt(rendering), plan=planned)
+        context.status = attrs.evolve(self._with_learnt(rendering), plan=planned)
         self._set_failed(refused, rendering.failures)
         self._raise(rendering.failures, refused, {each.key for each in resolved}, held_back=False)
 
@@ -271,11 +271,11 @@ class Deployment:
 
     async def _render(self, slot: Slot) -> Rendering:
         slot.is_slow = lambda: slot.idle_seconds > PATIENCE_SECONDS
-        decryptor, known = self.turn.decryptor, self.turn.known
+        decryptor, known = self.context.decryptor, self.context.status
         if not self.todo.render:
             return Rendering((), {}, None)
         keys = await decryption_keys(
-            decryptor, self.spec, self.kubernetes, self.turn.progress.versions, vault_address=known.vault_address
+            decryptor, self.spec, self.kubernetes, self.context.state.versions, vault_address=known.vault_address
         )
         rules = self.bounds.rules or {}
         renderer = Renderer(
@@ -289,18 +289,18 @@ class Deployment:
             },
             facts=Facts(known.encryption, known.vault_address) if known.encryption is not None else None,
             full_mac=self._wants_full_mac,
-            alone=self.turn.progress.is_large,
+            alone=self.context.state.is_large,
         )
         rendering = await renderer.render(
             self.todo.render, whole=len(self.todo.render) == len(self.todo.files), on_file=slot.got_on
         )
-        self.turn.progress.is_large = not rendering.is_small
+        self.context.state.is_large = not rendering.is_small
         partly = {manifest.file for manifest in rendering.manifests}
         for file in self.todo.render:
             failure = rendering.failures.get(file.path)
             # What there is in a broken file is looked after like all else.
             if failure is not None and failure.reason in _OF_CONTENT and file.path not in partly:
-                self.turn.progress.failed[file] = failure
+                self.context.state.failed[file] = failure
         return rendering
 
     def _wants_full_mac(self, path: str) -> bool:
@@ -311,14 +311,14 @@ class Deployment:
         """The status with what was learnt of the files that were read."""
         read = {file.path for file in self.todo.render} - set(rendering.failures)
         files = {file.path for file in self.todo.files}
-        known = with_facts(self.turn.known, rendering.facts)
+        known = with_facts(self.context.status, rendering.facts)
         return with_file_warnings(known, rendering.warnings, read=read, files=files)
 
     def _changed(self, resolved: Sequence[Resolved]) -> Sequence[Resolved]:
         """The objects to apply: none of files that are deployed already, and only read for what they are a part of."""
-        if self.todo.everything:
+        if self.todo.render_all:
             return resolved
-        deployed = {file.path for file in set(self.todo.render) & set(self.turn.known.files)}
+        deployed = {file.path for file in set(self.todo.render) & set(self.context.status.files)}
         return [each for each in resolved if each.manifest.file not in deployed]
 
     def _require_allowed(self, resolved: Iterable[Resolved]) -> None:
@@ -331,7 +331,7 @@ class Deployment:
             return
         for each in resolved:
             for path in each.manifest.sources:
-                require_namespace(self.bounds.rules[path], each.ref, namespace=self.turn.decryptor.meta.namespace)
+                require_namespace(self.bounds.rules[path], each.ref, namespace=self.context.decryptor.meta.namespace)
 
     async def _admit(
         self, resolved: Sequence[Resolved], before: Mapping[ObjectKey, InventoryEntry]
@@ -369,7 +369,7 @@ class Deployment:
 
     def _denial(self, each: Resolved) -> Failure | None:
         """Why the object is not one that this Decryptor may have, whoever has it now."""
-        meta = self.turn.decryptor.meta
+        meta = self.context.decryptor.meta
         if acts_as_itself(self.account, self.bounds.protection):
             why = self.bounds.protection.objection(each.ref, each.manifest.body, namespace=meta.namespace)
             if why is not None:
@@ -387,7 +387,7 @@ class Deployment:
 
     async def _claim(self, each: Resolved) -> Failure | None:
         """Take the object for this Decryptor. Returns why it is another's."""
-        meta, label = self.turn.decryptor.meta, each.ref.label
+        meta, label = self.context.decryptor.meta, each.ref.label
         # What a status says counts as far as the object itself says the same.
         if self.registry.is_unproven(each.key):
             await self._prove(each)
@@ -445,30 +445,32 @@ class Deployment:
     ) -> Applied:
         if not admitted:
             return Applied()
-        turn = self.turn
+        context = self.context
         ahead = {each.key: before.get(each.key) or entry_of(each.ref, each.manifest.file) for each in admitted}
         inventory = ordered({**before, **ahead})
         files = self._unsure_files()
-        if (inventory, files) != (turn.known.inventory, turn.known.files):
-            turn.known = while_reconciling(
-                attrs.evolve(turn.known, inventory=inventory, files=files),
+        if (inventory, files) != (context.status.inventory, context.status.files):
+            context.status = while_reconciling(
+                attrs.evolve(context.status, inventory=inventory, files=files),
                 f"revision {self.revision}: {_counted(len(admitted), 'object')} being applied",
-                generation=turn.generation,
+                generation=context.generation,
                 now=self.now(),
             )
         # Also where an earlier tick could not write it, and where nothing is certain (`deployed_generation`).
-        await turn.write(turn.known)
-        turn.changes.revision = self.revision
-        turn.changes.known = {
-            each.key: frozenset(filter(None, (turn.slot.version(each.key), self.seen_version(each.key))))
+        await context.write(context.status)
+        context.changes.revision = self.revision
+        context.changes.known = {
+            each.key: frozenset(filter(None, (context.mailbox.version(each.key), self.seen_version(each.key))))
             for each in admitted
         }
         return await applier.apply(admitted, before)
 
     def _unsure_files(self) -> tuple[FileStatus, ...]:
         """The files as they are deployed, once those that changed are being applied: neither the old nor the new."""
-        changing = {file.path for file in set(self.todo.render) - set(self.turn.known.files)}
-        return tuple(attrs.evolve(file, blob="") if file.path in changing else file for file in self.turn.known.files)
+        changing = {file.path for file in set(self.todo.render) - set(self.context.status.files)}
+        return tuple(
+            attrs.evolve(file, blob="") if file.path in changing else file for file in self.context.status.files
+        )
 
     async def _prune(self, gone: Sequence[InventoryEntry]) -> None:
         pruned = Pruned()
@@ -476,7 +478,7 @@ class Deployment:
             if gone and self.spec.prune:
                 await prune(gone, self._objects, self._owner, pruned)
             else:
-                pruned.left = list(gone)
+                pruned.kept = list(gone)
                 pruned.stay = list(gone)
         finally:
             # Also what was done until the time was up.
@@ -487,11 +489,11 @@ class Deployment:
             raise _first([each.failure for each in pruned.refused], len(gone), "not deleted")
 
     def _tell_pruned(self, pruned: Pruned) -> None:
-        turn = self.turn
+        context = self.context
         if pruned.deleted:
             names = _listed([ref_of(each).label for each in pruned.deleted])
             text = f"deleted, because they left the repository ({self._by}): {names}"
-            turn.note("Normal", "Pruned", "Prune", text, transition=True, always=True)
+            context.note("Normal", "Pruned", "Prune", text, transition=True, always=True)
         # What was never known to be applied is nobody's news.
         stay = [entry for entry in pruned.stay if entry.fields is not None]
         if not stay:
@@ -506,18 +508,18 @@ class Deployment:
             f"left the repository ({self._by}) and stay in the cluster, because {why}: {names}. Jiemi follows them no "
             "longer: delete them yourself if nothing needs them"
         )
-        turn.note("Normal", "NotPruned", "Prune", text, transition=True, always=True)
+        context.note("Normal", "NotPruned", "Prune", text, transition=True, always=True)
 
     def _forget(self, pruned: Pruned) -> None:
         """Take objects that are dealt with out of the inventory."""
-        turn = self.turn
+        context = self.context
         # One that is not known to have been applied is not worth a failure: its account may not even look at it.
-        known = certain(by_key(turn.known.inventory))
+        known = certain(by_key(context.status.inventory))
         forgotten = [each for each in pruned.refused if each.ref.key not in known and each.failure.kind is Kind.STALLED]
         pruned.refused = [each for each in pruned.refused if each not in forgotten]
-        stay = [ref_of(each).key for each in (*pruned.deleted, *pruned.left)] + [each.ref.key for each in forgotten]
-        inventory = {key: entry for key, entry in by_key(turn.known.inventory).items() if key not in stay}
-        turn.set_inventory(attrs.evolve(turn.known, inventory=ordered(inventory)))
+        stay = [ref_of(each).key for each in (*pruned.deleted, *pruned.kept)] + [each.ref.key for each in forgotten]
+        inventory = {key: entry for key, entry in by_key(context.status.inventory).items() if key not in stay}
+        context.set_inventory(attrs.evolve(context.status, inventory=ordered(inventory)))
 
     # --- what is told
 
@@ -527,7 +529,7 @@ class Deployment:
         """The files as they are deployed. One that is not, or not whole, has no blob: it is done again until it is, and
         if it leaves the repository before, its objects are known to have left."""
         if held_back:
-            return self.turn.known.files
+            return self.context.status.files
         wrong = {*broken, *(each.file for each in refused)}
         return tuple(FileStatus(file.path, "") if file.path in wrong else file for file in self.todo.files)
 
@@ -543,18 +545,18 @@ class Deployment:
         Args:
             is_certain: whether what is deployed is what `files` and this generation of the spec describe.
         """
-        turn = self.turn
+        context = self.context
         self._set_failed(refused, broken)
-        turn.known = attrs.evolve(
-            turn.known,
+        context.status = attrs.evolve(
+            context.status,
             files=files,
             credentials=self.credentials(),
-            deployed_generation=turn.generation if is_certain else None,
+            deployed_generation=context.generation if is_certain else None,
         )
 
     def credentials(self) -> tuple[SecretVersion, ...]:
         """The Secrets that the spec names, as they were read."""
-        return credentials_of(self.spec, self.turn.progress.versions)
+        return credentials_of(self.spec, self.context.state.versions)
 
     def _set_failed(self, refused: Sequence[Refused], broken: Mapping[str, Failure]) -> None:
         """Put all that failed into the status, as far as there is room, and how much more there is."""
@@ -573,8 +575,8 @@ class Deployment:
             FileFailure(path, failure.reason, failure.text_within(_MAX_MESSAGE_CHARACTERS))
             for path, failure in sorted(broken.items())[:MAX_FAILED_FILES]
         )
-        self.turn.known = attrs.evolve(
-            self.turn.known,
+        self.context.status = attrs.evolve(
+            self.context.status,
             failed_objects=objects,
             more_failed_objects=len(refused) - len(objects) or None,
             failed_files=files,
@@ -596,39 +598,39 @@ class Deployment:
 
     @property
     def _objects(self) -> Objects:
-        meta = self.turn.decryptor.meta
+        meta = self.context.decryptor.meta
         return objects_of(self.kubernetes, self.account, self.bounds.protection, namespace=meta.namespace)
 
     @property
     def _owner(self) -> Owner:
-        return Owner.of(self.turn.decryptor.meta.namespace, self.turn.decryptor.meta.name)
+        return Owner.of(self.context.decryptor.meta.namespace, self.context.decryptor.meta.name)
 
     def _applied(self, key: ObjectKey, version: str, sharers: frozenset[str]) -> None:
-        turn = self.turn
-        entry = turn.slot.inventory.get(key)
-        turn.changes.add(key, version, was_applied=entry is not None and entry.fields is not None)
-        turn.slot.applied(key, version, sharers)
+        context = self.context
+        entry = context.mailbox.inventory.get(key)
+        context.changes.add(key, version, was_applied=entry is not None and entry.fields is not None)
+        context.mailbox.applied(key, version, sharers)
 
     def _tell_deleted(self, ref: ObjectRef) -> None:
         text = f"{ref.label} is deleted to be made anew by {self._by} (spec.force)"
-        self.turn.note("Warning", "Recreated", "Recreate", text, ref, transition=True, always=True)
+        self.context.note("Warning", "Recreated", "Recreate", text, ref, transition=True, always=True)
 
     @property
     def _by(self) -> str:
         return f"revision {self.revision[:SHORT_REVISION]}"
 
     def _applier(self) -> Applier:
-        turn = self.turn
+        context = self.context
         return Applier(
             objects=self._objects,
             spec=self.spec,
-            namespace=turn.decryptor.meta.namespace,
+            namespace=context.decryptor.meta.namespace,
             owner=self._owner,
             applied=self._applied,
             deleted=self._tell_deleted,
-            sharers=turn.slot.sharers,
+            sharers=context.mailbox.sharers,
             merged=self.bounds.merged_managers,
-            is_superseded=lambda: turn.slot.is_behind(turn.decryptor),
+            is_superseded=lambda: context.mailbox.is_behind(context.decryptor),
         )
 
 

@@ -14,7 +14,7 @@ from jiemi.core.objects.drift import Drift, Observation, drift_of
 from jiemi.core.objects.identity import ObjectKey, ObjectRef
 from jiemi.core.objects.inventory import ref_of
 from jiemi.miwen.kubernetes.port import Objects
-from jiemi.miwen.reconcile.tick import Turn
+from jiemi.miwen.reconcile.tick import ReconcileContext
 
 _MAX_SHOWN = 5
 
@@ -24,44 +24,42 @@ _UNREAD_SECONDS = 5.0
 _log = structlog.get_logger("jiemi.miwen")
 
 
-async def find_drift(turn: Turn, spec: DecryptorSpec, objects: Objects) -> Mapping[ObjectKey, Drift]:
-    """The objects that differ and are to be corrected now. All that differ are kept in the progress, until
+async def find_drift(context: ReconcileContext, spec: DecryptorSpec, objects: Objects) -> Mapping[ObjectKey, Drift]:
+    """The objects that differ and are to be corrected now. All that differ are kept in the state, until
     `tell_corrected`.
 
     Args:
         objects: read as Miwen itself, which watches them.
     """
-    progress, slot = turn.progress, turn.slot
-    seen: dict[ObjectKey, Observation | None] = {**dict.fromkeys(progress.drifted), **slot.take_seen()}
+    state, mailbox = context.state, context.mailbox
+    seen: dict[ObjectKey, Observation | None] = {**dict.fromkeys(state.drifted), **mailbox.take_seen()}
     found: dict[ObjectKey, Drift] = {}
-    progress.unread = None
+    state.unread = None
     for key, observation in seen.items():
-        entry = slot.inventory.get(key)
+        entry = mailbox.inventory.get(key)
         if entry is None or not (entry.file or entry.left_file):
             continue  # it left the repository, and is to be deleted or let go
         try:
             confirmed = await _confirmed(ref_of(entry), observation, objects)
-            drift = drift_of(entry, slot.with_before(key, confirmed))
+            drift = drift_of(entry, mailbox.with_before(key, confirmed))
         except JiemiError as error:
-            if progress.unread is None:
+            if state.unread is None:
                 _log.warning("drift-not-read", object=key.label, reason=error.failure.reason)
-                progress.unread = error.failure
+                state.unread = error.failure
             if observation is not None:
-                slot.put_back(key, observation)
-            elif key in progress.drifted:
-                found[key] = progress.drifted[key]
+                mailbox.defer(key, observation)
+            elif key in state.drifted:
+                found[key] = state.drifted[key]
             continue
         if drift is not None:
             found[key] = drift
-    progress.backoff.keep_only(set(slot.inventory))
+    state.backoff.keep_only(set(mailbox.inventory))
     to_correct = {
-        key: drift
-        for key, drift in found.items()
-        if spec.drift_policy == "Correct" and progress.backoff.may_correct(key)
+        key: drift for key, drift in found.items() if spec.drift_policy == "Correct" and state.backoff.may_correct(key)
     }
-    _tell_new(turn, spec, {key: drift for key, drift in found.items() if key not in to_correct})
-    progress.drifted = found
-    slot.differing = set(found)
+    _tell_new(context, spec, {key: drift for key, drift in found.items() if key not in to_correct})
+    state.drifted = found
+    mailbox.differing = set(found)
     return to_correct
 
 
@@ -74,16 +72,18 @@ async def _confirmed(ref: ObjectRef, seen: Observation | None, objects: Objects)
     return Observation.of(metadata) if metadata is not None else Observation("", None)
 
 
-def _tell_new(turn: Turn, spec: DecryptorSpec, kept: Mapping[ObjectKey, Drift]) -> None:
+def _tell_new(context: ReconcileContext, spec: DecryptorSpec, kept: Mapping[ObjectKey, Drift]) -> None:
     for key, drift in kept.items():
-        if turn.progress.drifted.get(key) == drift:
+        if context.state.drifted.get(key) == drift:
             continue
-        entry = turn.slot.inventory[key]
+        entry = context.mailbox.inventory[key]
         if spec.drift_policy == "Report":
-            turn.note("Warning", "Drifted", "Report", f"{key.label} {drift}; spec.driftPolicy is Report", ref_of(entry))
+            context.note(
+                "Warning", "Drifted", "Report", f"{key.label} {drift}; spec.driftPolicy is Report", ref_of(entry)
+            )
         else:
-            pause = turn.progress.backoff.pause_seconds(key) or 0.0
-            turn.note(
+            pause = context.state.backoff.pause_seconds(key) or 0.0
+            context.note(
                 "Warning",
                 "DriftConflict",
                 "BackOff",
@@ -92,18 +92,18 @@ def _tell_new(turn: Turn, spec: DecryptorSpec, kept: Mapping[ObjectKey, Drift]) 
             )
 
 
-def tell_corrected(turn: Turn, to_correct: Mapping[ObjectKey, Drift]) -> None:
+def tell_corrected(context: ReconcileContext, to_correct: Mapping[ObjectKey, Drift]) -> None:
     """Tell in Events what was put right, and forget it; what was not applied after all stays."""
     for key, drift in to_correct.items():
-        if key in turn.slot.differing or key not in turn.progress.drifted:
+        if key in context.mailbox.differing or key not in context.state.drifted:
             continue
-        turn.progress.drifted.pop(key, None)
-        if drift.resource_version and drift.resource_version == turn.slot.version(key):
+        context.state.drifted.pop(key, None)
+        if drift.resource_version and drift.resource_version == context.mailbox.version(key):
             continue  # applying it changed nothing: another had applied the same
-        turn.progress.backoff.corrected(key)
-        entry = turn.slot.inventory.get(key)
+        context.state.backoff.corrected(key)
+        entry = context.mailbox.inventory.get(key)
         if entry is not None:
-            turn.note(
+            context.note(
                 "Warning",
                 "Drifted",
                 "Correct",
@@ -113,20 +113,22 @@ def tell_corrected(turn: Turn, to_correct: Mapping[ObjectKey, Drift]) -> None:
             )
 
 
-def tell_uncorrected(turn: Turn, drifted: Mapping[ObjectKey, Drift], failures: Mapping[ObjectKey, Failure]) -> None:
+def tell_uncorrected(
+    context: ReconcileContext, drifted: Mapping[ObjectKey, Drift], failures: Mapping[ObjectKey, Failure]
+) -> None:
     """Keep why objects could not be put right, and tell it in Events: what may pass at once, once it has not."""
     for key in drifted:
-        before, failure = turn.progress.uncorrected.pop(key, None), failures.get(key)
-        entry = turn.slot.inventory.get(key)
+        before, failure = context.state.uncorrected.pop(key, None), failures.get(key)
+        entry = context.mailbox.inventory.get(key)
         if failure is None or entry is None:
             continue
-        turn.progress.uncorrected[key] = failure
+        context.state.uncorrected[key] = failure
         if (before != failure) == (failure.kind is Kind.STALLED):
             text = f"{key.label} {drifted[key]}; it can't be put right: {failure}"
-            turn.note("Warning", "Drifted", "Correct", text, ref_of(entry))
+            context.note("Warning", "Drifted", "Correct", text, ref_of(entry))
 
 
-def require_no_conflict(turn: Turn, spec: DecryptorSpec) -> None:
+def require_no_conflict(context: ReconcileContext, spec: DecryptorSpec) -> None:
     """What is left alone while a fight's pause is on is not what git says.
 
     Raises:
@@ -134,18 +136,18 @@ def require_no_conflict(turn: Turn, spec: DecryptorSpec) -> None:
     """
     if spec.drift_policy != "Correct":
         return
-    backoff = turn.progress.backoff
-    fought = {key: each for key, each in _differing(turn).items() if backoff.pause_seconds(key) is not None}
+    backoff = context.state.backoff
+    fought = {key: each for key, each in _differing(context).items() if backoff.pause_seconds(key) is not None}
     if fought:
         raise JiemiError(
             "DriftConflict", _listed(f"{key.label} {drift} again and again" for key, drift in fought.items())
         )
 
 
-def _differing(turn: Turn) -> dict[ObjectKey, Drift]:
+def _differing(context: ReconcileContext) -> dict[ObjectKey, Drift]:
     """What is known to differ still: what a new revision applied anew is right, though nobody meant to correct it."""
-    slot, drifted = turn.slot, turn.progress.drifted
-    return {key: each for key, each in drifted.items() if key in slot.differing and key in slot.inventory}
+    mailbox, drifted = context.mailbox, context.state.drifted
+    return {key: each for key, each in drifted.items() if key in mailbox.differing and key in mailbox.inventory}
 
 
 def _listed(texts: Iterable[str]) -> str:
@@ -155,47 +157,49 @@ def _listed(texts: Iterable[str]) -> str:
     return "; ".join(found[:_MAX_SHOWN]) + more
 
 
-def again_seconds(turn: Turn) -> float | None:
+def requeue_after_seconds(context: ReconcileContext) -> float | None:
     """When a fight's pause ends, if one is on; sooner, where an object could not be looked at."""
-    pauses = [turn.progress.backoff.pause_seconds(key) for key in turn.progress.drifted]
-    unread = turn.progress.unread
+    pauses = [context.state.backoff.pause_seconds(key) for key in context.state.drifted]
+    unread = context.state.unread
     if unread is not None and unread.kind is not Kind.STALLED:
         pauses.append(_UNREAD_SECONDS)
     return min((pause for pause in pauses if pause is not None), default=None)
 
 
-def tell_in_status(turn: Turn, spec: DecryptorSpec, now: datetime.datetime, *, watch_failure: Failure | None) -> None:
+def tell_in_status(
+    context: ReconcileContext, spec: DecryptorSpec, now: datetime.datetime, *, watch_failure: Failure | None
+) -> None:
     """Put the condition into the status that tells of drift which is not corrected, or can't be seen.
 
     Args:
         watch_failure: why changes of some objects are not seen; or None.
     """
-    progress = turn.progress
-    progress.drifted = drifted = _differing(turn)
-    if watch_failure is None and progress.unread is not None and progress.unread.kind is Kind.STALLED:
-        watch_failure = progress.unread
+    state = context.state
+    state.drifted = drifted = _differing(context)
+    if watch_failure is None and state.unread is not None and state.unread.kind is Kind.STALLED:
+        watch_failure = state.unread
     if drifted:
-        text = _listed(f"{key.label} {drift}{_why(turn, key)}" for key, drift in drifted.items())
-        found = ("True", _reason(turn, spec, drifted), text)
+        text = _listed(f"{key.label} {drift}{_why(context, key)}" for key, drift in drifted.items())
+        found = ("True", _reason(context, spec, drifted), text)
     elif watch_failure is not None:
         found = ("Unknown", watch_failure.reason, watch_failure.text)
-    elif not progress.watched:
+    elif not state.watched:
         return  # nothing newer is known than what was said before the start
     else:
         found = None
-    turn.known = with_drift(turn.known, found, generation=turn.generation, now=now)
+    context.status = with_drift(context.status, found, generation=context.generation, now=now)
 
 
-def _reason(turn: Turn, spec: DecryptorSpec, drifted: Mapping[ObjectKey, Drift]) -> str:
+def _reason(context: ReconcileContext, spec: DecryptorSpec, drifted: Mapping[ObjectKey, Drift]) -> str:
     """Why objects stay as they are, in one word: nobody wants them corrected, they can't be, two fight, or not yet."""
     if spec.drift_policy == "Report":
         return "Reported"
-    if not turn.progress.uncorrected.keys().isdisjoint(drifted):
+    if not context.state.uncorrected.keys().isdisjoint(drifted):
         return "NotCorrected"
-    is_paused = any(turn.progress.backoff.pause_seconds(key) is not None for key in drifted)
+    is_paused = any(context.state.backoff.pause_seconds(key) is not None for key in drifted)
     return "DriftConflict" if is_paused else "NotCorrected"
 
 
-def _why(turn: Turn, key: ObjectKey) -> str:
-    failure = turn.progress.uncorrected.get(key)
+def _why(context: ReconcileContext, key: ObjectKey) -> str:
+    failure = context.state.uncorrected.get(key)
     return f", and can't be put right ({failure})" if failure is not None else ""

@@ -110,20 +110,20 @@ class Todo:
     Attributes:
         files: all that are wanted.
         render: those that have to be decrypted.
-        left: paths of those that are deployed and wanted no more.
+        removed_paths: paths of those that are deployed and wanted no more.
         failed: those of which is known that they can't be, by path: nothing that they depend on has changed since.
-        everything: whether all files are done, whatever is deployed.
+        render_all: whether all files are done, whatever is deployed.
     """
 
     files: tuple[FileStatus, ...]
     render: tuple[FileStatus, ...]
-    left: frozenset[str]
+    removed_paths: frozenset[str]
     failed: Mapping[str, Failure]
-    everything: bool
+    render_all: bool
 
     @property
     def nothing(self) -> bool:
-        return not self.render and not self.left and not self.failed
+        return not self.render and not self.removed_paths and not self.failed
 
     @property
     def kept(self) -> frozenset[str]:
@@ -135,7 +135,7 @@ def todo(
     wanted: Collection[FileStatus],
     deployed: Iterable[FileStatus],
     *,
-    everything: bool,
+    render_all: bool,
     failed: Mapping[FileStatus, Failure],
 ) -> Todo:
     """What there is to do.
@@ -143,18 +143,18 @@ def todo(
     Args:
         wanted: the files of the revision.
         deployed: those that are.
-        everything: whether to do those too that have not changed.
+        render_all: whether to do those too that have not changed.
         failed: what is known to fail; not believed where everything is done.
     """
     known = frozenset(deployed)
-    failed = {} if everything else failed
-    changed = [file for file in wanted if everything or file not in known]
+    failed = {} if render_all else failed
+    changed = [file for file in wanted if render_all or file not in known]
     return Todo(
         tuple(wanted),
         tuple(file for file in changed if file not in failed),
         frozenset(file.path for file in known) - {file.path for file in wanted},
         {file.path: failed[file] for file in changed if file in failed},
-        everything,
+        render_all,
     )
 
 

@@ -19,10 +19,10 @@ import trio
 from jiemi.core.api.decryptor import FINALIZER, DecryptorSpec
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.objects.identity import Owner
-from jiemi.core.objects.inventory import by_key, left, ordered, ref_of
+from jiemi.core.objects.inventory import by_key, obsolete, ordered, ref_of
 from jiemi.miwen.apply.prune import Pruned, prune
 from jiemi.miwen.kubernetes.port import Kubernetes, Objects
-from jiemi.miwen.reconcile.tick import ObjectGone, Turn
+from jiemi.miwen.reconcile.tick import ObjectGone, ReconcileContext
 
 CLEANUP_SECONDS = 300.0
 """How long a Decryptor that is being deleted waits for its objects, from when its deletion was asked for. After that
@@ -38,14 +38,14 @@ _TRIES = 3
 _MAX_SHOWN = 5
 
 
-async def set_finalizer(turn: Turn, kubernetes: Kubernetes, *, wanted: bool) -> None:
+async def set_finalizer(context: ReconcileContext, kubernetes: Kubernetes, *, wanted: bool) -> None:
     """See that the Decryptor has our finalizer, or has it not.
 
     Raises:
         JiemiError: ListForbidden; ApplyConflict, where another changes it all the time.
         ObjectGone.
     """
-    meta = turn.decryptor.meta
+    meta = context.decryptor.meta
     if (FINALIZER in meta.finalizers) == wanted:
         return
     for tries_left in reversed(range(_TRIES)):
@@ -83,7 +83,7 @@ class Cleanup:
     objects: Objects
     now: Callable[[], datetime.datetime]
 
-    async def run(self, turn: Turn, spec: DecryptorSpec | None) -> None:
+    async def run(self, context: ReconcileContext, spec: DecryptorSpec | None) -> None:
         """Delete the objects, if that is wanted, and let the Decryptor go.
 
         Args:
@@ -93,23 +93,23 @@ class Cleanup:
             JiemiError: not all objects could be deleted, and there is time to try again.
             ObjectGone.
         """
-        if FINALIZER not in turn.decryptor.meta.finalizers:
+        if FINALIZER not in context.decryptor.meta.finalizers:
             return
         if spec is not None and spec.deletion_policy == "Delete" and not spec.suspend:
-            await self._delete(turn)
-        await set_finalizer(turn, self.kubernetes, wanted=False)
+            await self._delete(context)
+        await set_finalizer(context, self.kubernetes, wanted=False)
 
-    async def _delete(self, turn: Turn) -> None:
-        since = turn.decryptor.meta.deleting_since
-        failure = await self._try(turn)
-        stay = left(by_key(turn.known.inventory), ())
+    async def _delete(self, context: ReconcileContext) -> None:
+        since = context.decryptor.meta.deleting_since
+        failure = await self._try(context)
+        stay = obsolete(by_key(context.status.inventory), ())
         if not stay:
             return
         if self._seconds_left(since) > 0 and failure is not None:
             raise JiemiError.of(failure.at(f"deleting this Decryptor: {_are_not_deleted(len(stay))}"))
         names = ", ".join(ref_of(each).label for each in stay[:_MAX_SHOWN])
         why = f"the first can't be deleted: {failure}" if failure is not None else "it took too long"
-        turn.note(
+        context.note(
             "Warning",
             "CleanupGivenUp",
             "Delete",
@@ -117,23 +117,23 @@ class Cleanup:
             always=True,
         )
 
-    async def _try(self, turn: Turn) -> Failure | None:
+    async def _try(self, context: ReconcileContext) -> Failure | None:
         """Delete what can be deleted; the inventory is what stays. Returns why the first does: None where it all went,
         or the time is up."""
-        meta, before, pruned = turn.decryptor.meta, by_key(turn.known.inventory), Pruned()
+        meta, before, pruned = context.decryptor.meta, by_key(context.status.inventory), Pruned()
         seconds = min(max(self._seconds_left(meta.deleting_since), LATE_SECONDS), CLEANUP_SECONDS)
         try:
             with trio.move_on_after(seconds):
-                await prune(left(before, ()), self.objects, Owner.of(meta.namespace, meta.name), pruned)
+                await prune(obsolete(before, ()), self.objects, Owner.of(meta.namespace, meta.name), pruned)
         except Exception:
             if self._seconds_left(meta.deleting_since) > 0:
                 raise
             _log.exception("cleanup-crashed", namespace=meta.namespace, name=meta.name)
             return Failure("InternalError", "Miwen's log tells more at this time")
         finally:
-            done = {ref_of(each).key for each in (*pruned.deleted, *pruned.left)}
+            done = {ref_of(each).key for each in (*pruned.deleted, *pruned.kept)}
             rest = {key: entry for key, entry in before.items() if key not in done}
-            turn.set_inventory(attrs.evolve(turn.known, inventory=ordered(rest)))
+            context.set_inventory(attrs.evolve(context.status, inventory=ordered(rest)))
         return pruned.refused[0].failure if pruned.refused else None
 
     def _seconds_left(self, since: str | None) -> float:

@@ -40,7 +40,7 @@ from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.memory import MemoryBudget
 from jiemi.core.objects.drift import Drift, is_newer
 from jiemi.core.objects.identity import ObjectKey
-from jiemi.core.objects.inventory import has_left
+from jiemi.core.objects.inventory import has_obsolete
 from jiemi.core.objects.protected import Protection
 from jiemi.core.objects.take_over import DECLARATIVE_MANAGERS
 from jiemi.miwen.apply.account_objects import as_account
@@ -57,7 +57,7 @@ from jiemi.miwen.reconcile.file_changes import Todo, files_bytes, require_some, 
 from jiemi.miwen.reconcile.finalizer import Cleanup, set_finalizer
 from jiemi.miwen.reconcile.limits import no_room
 from jiemi.miwen.reconcile.render import NeedsMore
-from jiemi.miwen.reconcile.tick import ObjectGone, Progress, Tick, Turn
+from jiemi.miwen.reconcile.tick import LoopState, ObjectGone, ReconcileContext, ReconcileResult
 from jiemi.miwen.state.registry import Key, Registry, depends_on
 from jiemi.miwen.watch.object_watches import SECRETS, NotSynced, ObjectWatches
 from jiemi.rpc.contract import Repository
@@ -187,20 +187,22 @@ class Reconciler:
         """How often a Decryptor's repository is looked at, in seconds."""
         return _seconds(decryptor, "interval") or self.interval_seconds
 
-    async def tick(self, turn: Turn) -> Tick:
+    async def tick(self, context: ReconcileContext) -> ReconcileResult:
         """One tick of one Decryptor; a failure is a value here, and the last good objects stay."""
-        progress, meta = turn.progress, turn.decryptor.meta
-        progress.looked = None
+        state, meta = context.state, context.decryptor.meta
+        state.head_revision = None
         again: float | None = None
         try:
-            await self._follow(turn)
+            await self._follow(context)
         except ObjectGone:
-            return Tick(None, None)
+            return ReconcileResult(None, None)
         except Superseded:
             # The slot knows why; the next tick begins at once.
-            return Tick(turn.known, None, tuple(turn.notes), decided=False, changes=turn.changes)
+            return ReconcileResult(
+                context.status, None, tuple(context.notes), conclusive=False, changes=context.changes
+            )
         except trio.TooSlowError:
-            limit = f"{self._work_timeout(turn.decryptor):g} s"
+            limit = f"{self._work_timeout(context.decryptor):g} s"
             failure = Failure(
                 "Timeout",
                 f"decrypting and applying was not done within {limit}",
@@ -213,127 +215,125 @@ class Reconciler:
             _log.exception("tick-crashed", namespace=meta.namespace, name=meta.name)
             failure = Failure("InternalError", "Miwen's log tells more at this time")
         else:
-            suspended = condition(turn.known, SUSPENDED) is not None
-            return Tick(
-                turn.known,
+            suspended = condition(context.status, SUSPENDED) is not None
+            return ReconcileResult(
+                context.status,
                 None,
-                tuple(turn.notes),
-                drift_correction.again_seconds(turn),
-                decided=not suspended,
-                changes=turn.changes,
+                tuple(context.notes),
+                drift_correction.requeue_after_seconds(context),
+                conclusive=not suspended,
+                changes=context.changes,
             )
         if failure.reason in _REOPEN:
-            await turn.repositories.close()
-        self._tell_drift(turn)
-        turn.known = after_failure(
-            turn.known,
-            generation=turn.generation,
+            await context.repositories.close()
+        self._tell_drift(context)
+        context.status = after_failure(
+            context.status,
+            generation=context.generation,
             failure=failure,
-            attempted_revision=progress.looked,
+            attempted_revision=state.head_revision,
             now=self.now(),
         )
-        again = _CLEANUP_AGAIN_SECONDS if meta.deleting else drift_correction.again_seconds(turn)
-        return Tick(turn.known, failure, tuple(turn.notes), again, changes=turn.changes)
+        again = _CLEANUP_AGAIN_SECONDS if meta.deleting else drift_correction.requeue_after_seconds(context)
+        return ReconcileResult(context.status, failure, tuple(context.notes), again, changes=context.changes)
 
-    def _tell_drift(self, turn: Turn) -> None:
+    def _tell_drift(self, context: ReconcileContext) -> None:
         """After a failure, which may be why something is not put right."""
-        spec = turn.decryptor.spec
-        if isinstance(spec, DecryptorSpec) and spec.mode == "Apply" and not turn.decryptor.meta.deleting:
-            drift_correction.tell_in_status(turn, spec, self.now(), watch_failure=self._watch_failure(turn))
+        spec = context.decryptor.spec
+        if isinstance(spec, DecryptorSpec) and spec.mode == "Apply" and not context.decryptor.meta.deleting:
+            drift_correction.tell_in_status(context, spec, self.now(), watch_failure=self._watch_failure(context))
 
-    async def _follow(self, turn: Turn) -> None:
-        decryptor, spec = turn.decryptor, turn.decryptor.spec
+    async def _follow(self, context: ReconcileContext) -> None:
+        decryptor, spec = context.decryptor, context.decryptor.spec
         known_spec = spec if isinstance(spec, DecryptorSpec) else None
         if decryptor.meta.deleting:
             account = self.tenancy.account(decryptor, known_spec) if known_spec is not None else None
             # A dry run deletes nothing either.
             meant = known_spec if known_spec is not None and known_spec.mode == "Apply" else None
             objects = objects_of(self.kubernetes, account, self.tenancy.protection, namespace=decryptor.meta.namespace)
-            await Cleanup(self.kubernetes, objects, self.now).run(turn, meant)
+            await Cleanup(self.kubernetes, objects, self.now).run(context, meant)
             return
         if isinstance(spec, Failure):
             raise JiemiError.of(spec)
         if spec.suspend:
-            self._suspend(turn)
+            self._suspend(context)
             return
         self.tenancy.require_allowed(decryptor, spec)
         if self.policy is not None:
             self.policy.require_repository(namespace=decryptor.meta.namespace, url=spec.source.repository.url)
         # A dry run writes nothing, so it adds none; what an apply left keeps the one that is there.
-        may_own = spec.mode == "Apply" or len(turn.known.inventory) > 0
-        await set_finalizer(turn, self.kubernetes, wanted=spec.deletion_policy == "Delete" and may_own)
-        await self._reconcile(turn, spec)
+        may_own = spec.mode == "Apply" or len(context.status.inventory) > 0
+        await set_finalizer(context, self.kubernetes, wanted=spec.deletion_policy == "Delete" and may_own)
+        await self._reconcile(context, spec)
 
-    def _suspend(self, turn: Turn) -> None:
-        if condition(turn.known, SUSPENDED) is None:
-            turn.note(
+    def _suspend(self, context: ReconcileContext) -> None:
+        if condition(context.status, SUSPENDED) is None:
+            context.note(
                 "Normal",
                 "Suspended",
                 "Suspend",
                 "spec.suspend is set: nothing is looked at or applied",
                 transition=True,
             )
-        turn.known = while_suspended(turn.known, generation=turn.generation, now=self.now())
+        context.status = while_suspended(context.status, generation=context.generation, now=self.now())
 
-    async def _reconcile(self, turn: Turn, spec: DecryptorSpec) -> None:
-        reconcile_at = turn.decryptor.meta.reconcile_at
-        asked = reconcile_at is not None and reconcile_at != turn.known.last_handled_reconcile_at
-        git_changed, keys_changed = await self._notice_changes(turn, spec, asked=asked)
+    async def _reconcile(self, context: ReconcileContext, spec: DecryptorSpec) -> None:
+        reconcile_at = context.decryptor.meta.reconcile_at
+        asked = reconcile_at is not None and reconcile_at != context.status.last_handled_reconcile_at
+        git_changed, keys_changed = await self._notice_changes(context, spec, asked=asked)
         if spec.mode == "DryRun":
-            turn.slot.take_seen()
-            repository = await self._repository(turn, spec)
-            revision = await self._head(turn, repository, now=asked or git_changed)
-            self._handled(turn, reconcile_at)
-            await self._plan(turn, spec, repository, revision, again=asked or keys_changed)
+            context.mailbox.take_seen()
+            repository = await self._repository(context, spec)
+            revision = await self._head(context, repository, now=asked or git_changed)
+            self._handled(context, reconcile_at)
+            await self._plan(context, spec, repository, revision, again=asked or keys_changed)
             return
-        if not turn.progress.watching:
+        if not context.state.watching:
             # After a start also where the repository can't be looked at.
             with contextlib.suppress(JiemiError):
-                await self._watch_objects(turn, spec)
-        drifted = await drift_correction.find_drift(turn, spec, self.kubernetes.objects(None))
-        repository = await self._repository(turn, spec)
-        everything = turn.known.deployed_generation != turn.generation or asked or keys_changed
-        if everything:
+                await self._watch_objects(context, spec)
+        drifted = await drift_correction.find_drift(context, spec, self.kubernetes.objects(None))
+        repository = await self._repository(context, spec)
+        resync = context.status.deployed_generation != context.generation or asked or keys_changed
+        if resync:
             # Until it is done, however often it fails.
-            turn.known = attrs.evolve(turn.known, deployed_generation=None)
+            context.status = attrs.evolve(context.status, deployed_generation=None)
         # What is of a file that is not deployed whole may be put right by its newest version; if it is not, then after.
-        whole = set() if everything else {file.path for file in turn.known.files if file.blob}
-        sooner = {key: each for key, each in drifted.items() if turn.slot.inventory[key].file in whole}
+        whole = set() if resync else {file.path for file in context.status.files if file.blob}
+        sooner = {key: each for key, each in drifted.items() if context.mailbox.inventory[key].file in whole}
         later = {key: each for key, each in drifted.items() if key not in sooner}
-        uncorrected = await self._correct(turn, spec, repository, sooner)
+        uncorrected = await self._correct(context, spec, repository, sooner)
         try:
-            revision = await self._head(turn, repository, now=asked or git_changed)
-            self._handled(turn, reconcile_at)
-            files = await self._files(turn, spec, repository, revision, everything=everything)
-            work = self._todo(turn, spec, files, everything=everything)
-            is_deployed = not (everything or has_left(turn.known.inventory, turn.known.files)) and work.nothing
+            revision = await self._head(context, repository, now=asked or git_changed)
+            self._handled(context, reconcile_at)
+            files = await self._files(context, spec, repository, revision, resync=resync)
+            work = self._todo(context, spec, files, resync=resync)
+            is_deployed = not (resync or has_obsolete(context.status.inventory, context.status.files)) and work.nothing
             if not is_deployed:
-                await self._deploy_and_look_after(
-                    turn, spec, repository, revision, work, drifted, everything=everything
-                )
+                await self._deploy_and_look_after(context, spec, repository, revision, work, drifted, resync=resync)
             else:
-                await self._look_after_objects(turn, spec)
+                await self._look_after_objects(context, spec)
         except JiemiError as error:
             # A spec that changed and waits is not to be acted upon.
-            if not (everything and error.failure.reason in _WAITING):
-                await self._correct(turn, spec, repository, later, refused=error.failure)
+            if not (resync and error.failure.reason in _WAITING):
+                await self._correct(context, spec, repository, later, refused=error.failure)
             raise
-        uncorrected = await self._correct(turn, spec, repository, later) or uncorrected
-        if uncorrected is not None and not set(drifted).isdisjoint(turn.slot.differing):
+        uncorrected = await self._correct(context, spec, repository, later) or uncorrected
+        if uncorrected is not None and not set(drifted).isdisjoint(context.mailbox.differing):
             raise uncorrected
-        drift_correction.require_no_conflict(turn, spec)
+        drift_correction.require_no_conflict(context, spec)
         if is_deployed:
-            self._refresh(turn, spec)
+            self._refresh(context, spec)
         if spec.wait:
-            await self._wait(turn, spec)
+            await self._wait(context, spec)
 
-    def _handled(self, turn: Turn, reconcile_at: str | None) -> None:
+    def _handled(self, context: ReconcileContext, reconcile_at: str | None) -> None:
         if reconcile_at is not None:
-            turn.known = attrs.evolve(turn.known, last_handled_reconcile_at=reconcile_at)
+            context.status = attrs.evolve(context.status, last_handled_reconcile_at=reconcile_at)
 
     async def _correct(
         self,
-        turn: Turn,
+        context: ReconcileContext,
         spec: DecryptorSpec,
         repository: Repository,
         drifted: Mapping[ObjectKey, Drift],
@@ -345,169 +345,171 @@ class Reconciler:
         Args:
             refused: what the newest revision, or the host, failed by.
         """
-        drifted = {key: drift for key, drift in drifted.items() if key in turn.slot.differing}
+        drifted = {key: drift for key, drift in drifted.items() if key in context.mailbox.differing}
         if not drifted:
             return None
         if refused is not None and refused.reason in HOST_REFUSES:
-            drift_correction.tell_uncorrected(turn, drifted, dict.fromkeys(drifted, refused))
+            drift_correction.tell_uncorrected(context, drifted, dict.fromkeys(drifted, refused))
             return JiemiError.of(refused)
 
         def deployment(repository: Repository, revision: str, work: Todo) -> Deployment:
-            return self._deployment(turn, spec, repository, revision, work)
+            return self._deployment(context, spec, repository, revision, work)
 
-        corrector = Corrector(turn, spec, repository, deployment, lambda work: self._run(turn, work))
+        corrector = Corrector(context, spec, repository, deployment, lambda work: self._run(context, work))
         try:
             failures = await corrector.correct(drifted)
         finally:
-            drift_correction.tell_corrected(turn, drifted)
-        drift_correction.tell_uncorrected(turn, drifted, failures)
+            drift_correction.tell_corrected(context, drifted)
+        drift_correction.tell_uncorrected(context, drifted, failures)
         return next((JiemiError.of(failure) for failure in failures.values()), None)
 
-    async def _notice_changes(self, turn: Turn, spec: DecryptorSpec, *, asked: bool) -> tuple[bool, bool]:
+    async def _notice_changes(
+        self, context: ReconcileContext, spec: DecryptorSpec, *, asked: bool
+    ) -> tuple[bool, bool]:
         """Whether the credentials of the repository, and the keys of the files, are others than were read."""
-        if condition(turn.known, SUSPENDED) is not None:
-            turn.note("Normal", "Resumed", "Resume", "spec.suspend is taken away", transition=True)
+        if condition(context.status, SUSPENDED) is not None:
+            context.note("Normal", "Resumed", "Resume", "spec.suspend is taken away", transition=True)
         if secret_names(spec):
             self.watches.want(SECRETS)
-        git_changed = self._have_changed(turn, git_secret_names(spec))
-        keys_changed = self._have_changed(turn, key_secret_names(spec))
+        git_changed = self._have_changed(context, git_secret_names(spec))
+        keys_changed = self._have_changed(context, key_secret_names(spec))
         if git_changed:
-            await turn.repositories.close()
+            await context.repositories.close()
         if git_changed or keys_changed or asked:
-            turn.progress.failed.clear()
+            context.state.failed.clear()
         return git_changed, keys_changed
 
     async def _deploy_and_look_after(
         self,
-        turn: Turn,
+        context: ReconcileContext,
         spec: DecryptorSpec,
         repository: Repository,
         revision: str,
         work: Todo,
         drifted: Mapping[ObjectKey, Drift],
         *,
-        everything: bool,
+        resync: bool,
     ) -> None:
         """Deploy; what is applied, though something else is not, is looked after all the same."""
         try:
-            require_some(work, spec, turn.progress.left_out)
-            await self._deploy(turn, spec, repository, revision, work, drifted, everything=everything)
+            require_some(work, spec, context.state.left_out)
+            await self._deploy(context, spec, repository, revision, work, drifted, resync=resync)
         except (JiemiError, trio.TooSlowError):
             with contextlib.suppress(JiemiError):
-                await self._look_after_objects(turn, spec)
+                await self._look_after_objects(context, spec)
             raise
-        await self._look_after_objects(turn, spec)
+        await self._look_after_objects(context, spec)
 
     # --- what there is to do
 
-    async def _repository(self, turn: Turn, spec: DecryptorSpec) -> Repository:
-        repository = turn.repositories.get(turn.generation)
+    async def _repository(self, context: ReconcileContext, spec: DecryptorSpec) -> Repository:
+        repository = context.repositories.get(context.generation)
         if repository is not None:
             return repository
-        credentials = await git_credentials(turn.decryptor, spec, self.kubernetes, turn.progress.versions)
-        key = turn.decryptor.meta.key
+        credentials = await git_credentials(context.decryptor, spec, self.kubernetes, context.state.versions)
+        key = context.decryptor.meta.key
         # They are held as long as the repository is open, and travel again on each new connection to Krapao.
         size = _CREDENTIAL_COPIES * total_bytes(values_of(credentials))
         if not self.budget.take(key[0], held_credentials(key), size):
-            await turn.repositories.close()
+            await context.repositories.close()
             raise JiemiError.of(no_room(self.budget, key[0]))
-        return await turn.repositories.open(source_of(spec), credentials, generation=turn.generation)
+        return await context.repositories.open(source_of(spec), credentials, generation=context.generation)
 
-    async def _head(self, turn: Turn, repository: Repository, *, now: bool) -> str:
+    async def _head(self, context: ReconcileContext, repository: Repository, *, now: bool) -> str:
         """The revision to follow.
 
         Args:
             now: whether the host is to be asked.
         """
-        known = turn.known
+        known = context.status
         # Who changed the spec may have pushed just before. Those who ask at once share Krapao's question.
         stale = any(each.reason == "RevisionNotFound" for each in known.conditions)
-        now = now or stale or known.observed_generation != turn.generation
-        interval = self.interval_of(turn.decryptor)
+        now = now or stale or known.observed_generation != context.generation
+        interval = self.interval_of(context.decryptor)
         head = await repository.head(max_age_seconds=0.0 if now else head_max_age_seconds(interval))
-        turn.progress.looked = head.revision
+        context.state.head_revision = head.revision
         return head.revision
 
-    def _have_changed(self, turn: Turn, names: Iterable[str]) -> bool:
+    def _have_changed(self, context: ReconcileContext, names: Iterable[str]) -> bool:
         """Whether a Secret is another than it was when it was read. Those that can't be watched count as unchanged."""
         changed = False
         for name in names:
             try:
-                now = self.watches.version_of("", "Secret", turn.decryptor.meta.namespace, name)
+                now = self.watches.version_of("", "Secret", context.decryptor.meta.namespace, name)
             except NotSynced:
                 return False
             if now is not None:
-                turn.progress.watched_secrets.add(name)
-            read = turn.progress.versions.get(name)
-            if read is not None and (now is not None or name in turn.progress.watched_secrets):
+                context.state.watched_secrets.add(name)
+            read = context.state.versions.get(name)
+            if read is not None and (now is not None or name in context.state.watched_secrets):
                 changed |= now is None or is_newer(now, than=read)
         return changed
 
-    async def _look_after_objects(self, turn: Turn, spec: DecryptorSpec) -> None:
+    async def _look_after_objects(self, context: ReconcileContext, spec: DecryptorSpec) -> None:
         """See that the kinds of the objects are watched, and tell what differs."""
-        await self._watch_objects(turn, spec)
-        drift_correction.tell_in_status(turn, spec, self.now(), watch_failure=self._watch_failure(turn))
+        await self._watch_objects(context, spec)
+        drift_correction.tell_in_status(context, spec, self.now(), watch_failure=self._watch_failure(context))
 
-    async def _watch_objects(self, turn: Turn, spec: DecryptorSpec) -> None:
+    async def _watch_objects(self, context: ReconcileContext, spec: DecryptorSpec) -> None:
         kinds: set[Resource] = set()
-        for api_version, kind in {(entry.api_version, entry.kind) for entry in turn.known.inventory}:
+        for api_version, kind in {(entry.api_version, entry.kind) for entry in context.status.inventory}:
             resource = await self.kubernetes.objects(None).resource(api_version, kind)
             if resource is not None:
                 self.watches.want(resource)
                 kinds.add(resource)
-        turn.progress.watching = kinds
-        self.watch(turn.decryptor.meta.key, frozenset(kinds | ({SECRETS} if secret_names(spec) else set())))
+        context.state.watching = kinds
+        self.watch(context.decryptor.meta.key, frozenset(kinds | ({SECRETS} if secret_names(spec) else set())))
 
     def watch(self, key: Key, kinds: frozenset[Resource]) -> None:
         """What a Decryptor wants watched; what nobody wants any more is not."""
         if self.registry.set_kinds(key, kinds):
             self.watches.keep_only(self.registry.kinds)
 
-    def _watch_failure(self, turn: Turn) -> Failure | None:
+    def _watch_failure(self, context: ReconcileContext) -> Failure | None:
         """Why changes of some objects are not seen, where that lasts."""
-        failures = [self.watches.failure(resource) for resource in sorted(turn.progress.watching, key=str)]
+        failures = [self.watches.failure(resource) for resource in sorted(context.state.watching, key=str)]
         return next((each for each in failures if each is not None and each.reason == "WatchForbidden"), None)
 
     async def _files(
-        self, turn: Turn, spec: DecryptorSpec, repository: Repository, revision: str, *, everything: bool
+        self, context: ReconcileContext, spec: DecryptorSpec, repository: Repository, revision: str, *, resync: bool
     ) -> tuple[FileStatus, ...]:
         """The files of a revision; what is known of them already is not asked for again."""
-        known, progress = turn.known, turn.progress
-        if not everything and known.current.revision == revision and is_ready(known, turn.generation):
+        known, state = context.status, context.state
+        if not resync and known.current.revision == revision and is_ready(known, context.generation):
             return known.files
-        if progress.listed is None or progress.listed[:2] != (revision, turn.generation):
-            progress.listed = revision, turn.generation, await self._wanted_files(turn, spec, repository, revision)
-        return progress.listed[2]
+        if state.listed is None or state.listed[:2] != (revision, context.generation):
+            state.listed = revision, context.generation, await self._wanted_files(context, spec, repository, revision)
+        return state.listed[2]
 
     async def _wanted_files(
-        self, turn: Turn, spec: DecryptorSpec, repository: Repository, revision: str
+        self, context: ReconcileContext, spec: DecryptorSpec, repository: Repository, revision: str
     ) -> tuple[FileStatus, ...]:
-        """The files of a revision. They count from here on: many Decryptors may hold them and wait for their turn.
+        """The files of a revision. They count from here on: many Decryptors may hold them and wait for their context.
 
         Raises:
             JiemiError: NamespaceLimitExceeded; as `wanted_files`.
         """
-        key = turn.decryptor.meta.key
+        key = context.decryptor.meta.key
 
         def on_left_out(paths: tuple[str, ...]) -> None:
-            if paths and paths != turn.progress.left_out:
+            if paths and paths != context.state.left_out:
                 text = (
                     f"not applied, because by their names they are files of tools, and no objects: {listed(paths)}. "
                     "Jiemi runs neither kustomize nor Helm; name a file itself in spec.source.files to have it applied"
                 )
-                turn.note("Normal", "FilesLeftOut", "List", text)
-            turn.progress.left_out = paths
+                context.note("Normal", "FilesLeftOut", "List", text)
+            context.state.left_out = paths
 
         files = await wanted_files(repository, revision, spec.source, on_left_out=on_left_out)
         if not self.budget.take(key[0], held_files(key), files_bytes(files)):
-            turn.progress.forget_files()
+            context.state.forget_files()
             raise JiemiError.of(no_room(self.budget, key[0]))
         return files
 
-    def count_held(self, key: Key, progress: Progress, known: DecryptorStatus) -> None:
+    def count_held(self, key: Key, state: LoopState, known: DecryptorStatus) -> None:
         """Count what a loop holds of files until its next tick. What there is no room for is forgotten."""
-        if not self.budget.take(key[0], held_files(key), progress.held_bytes(known)):
-            progress.forget_files()
+        if not self.budget.take(key[0], held_files(key), state.held_bytes(known)):
+            state.forget_files()
 
     def give_back(self, key: Key) -> None:
         """Count nothing more for a loop."""
@@ -516,18 +518,18 @@ class Reconciler:
 
     def _todo(
         self,
-        turn: Turn,
+        context: ReconcileContext,
         spec: DecryptorSpec,
         files: tuple[FileStatus, ...],
         *,
-        everything: bool,
+        resync: bool,
     ) -> Todo:
-        progress = turn.progress
-        progress.failed = {file: failure for file, failure in progress.failed.items() if file in files}
-        work = todo(files, turn.known.files, everything=everything, failed=progress.failed)
-        if spec.target is not None and not everything and (work.render or work.left):
+        state = context.state
+        state.failed = {file: failure for file, failure in state.failed.items() if file in files}
+        work = todo(files, context.status.files, render_all=resync, failed=state.failed)
+        if spec.target is not None and not resync and (work.render or work.removed_paths):
             # Its keys come from several files.
-            work = todo(files, turn.known.files, everything=True, failed=progress.failed)
+            work = todo(files, context.status.files, render_all=True, failed=state.failed)
         return work
 
     def _rules(
@@ -543,13 +545,13 @@ class Reconciler:
 
     def _deployment(
         self,
-        turn: Turn,
+        context: ReconcileContext,
         spec: DecryptorSpec,
         repository: Repository,
         revision: str,
         work: Todo,
     ) -> Deployment:
-        decryptor = turn.decryptor
+        decryptor = context.decryptor
         return Deployment(
             kubernetes=self.kubernetes,
             registry=self.registry,
@@ -563,7 +565,7 @@ class Reconciler:
                 merged_managers=self.tenancy.merged_managers,
             ),
             now=self.now,
-            turn=turn,
+            context=context,
             spec=spec,
             repository=repository,
             revision=revision,
@@ -579,139 +581,141 @@ class Reconciler:
 
     async def _deploy(
         self,
-        turn: Turn,
+        context: ReconcileContext,
         spec: DecryptorSpec,
         repository: Repository,
         revision: str,
         work: Todo,
         drifted: Mapping[ObjectKey, Drift],
         *,
-        everything: bool,
+        resync: bool,
     ) -> None:
         # What could not be deleted is a part of the revision that is not deployed until it is.
-        is_new = everything or work.files != turn.known.files or has_left(turn.known.inventory, turn.known.files)
-        blocked = self.registry.blocked(turn.decryptor) if is_new else None
+        is_new = (
+            resync or work.files != context.status.files or has_obsolete(context.status.inventory, context.status.files)
+        )
+        blocked = self.registry.blocked(context.decryptor) if is_new else None
         if blocked is not None:
             raise JiemiError.of(blocked)
         try:
-            await self._run(turn, self._deployment(turn, spec, repository, revision, work).run)
+            await self._run(context, self._deployment(context, spec, repository, revision, work).run)
         finally:
-            drift_correction.tell_corrected(turn, drifted)
+            drift_correction.tell_corrected(context, drifted)
         if is_new:
-            turn.progress.waiting_since = turn.progress.ready_at = None
-            turn.set_inventory(
+            context.state.waiting_since = context.state.ready_at = None
+            context.set_inventory(
                 after_sync(
-                    turn.known,
-                    generation=turn.generation,
+                    context.status,
+                    generation=context.generation,
                     revision=revision,
                     file=spec.source.described,
                     now=self.now(),
                 )
             )
         else:
-            self._refresh(turn, spec)
+            self._refresh(context, spec)
 
-    async def _run(self, turn: Turn, work: Callable[[Slot], Awaitable[None]]) -> None:
+    async def _run(self, context: ReconcileContext, work: Callable[[Slot], Awaitable[None]]) -> None:
         """Do what takes memory and may last. While it only waits for Krapao, its slot may go to another namespace.
 
         What takes much memory is done by one Decryptor at a time; namespaces take turns.
         """
 
         async def in_time(slot: Slot) -> None:
-            with trio.fail_after(self._work_timeout(turn.decryptor)):
+            with trio.fail_after(self._work_timeout(context.decryptor)):
                 await work(slot)
 
-        namespace = turn.decryptor.meta.namespace
-        if not turn.progress.is_large:
+        namespace = context.decryptor.meta.namespace
+        if not context.state.is_large:
             try:
                 await self.work.run(namespace, in_time)
                 return
             except NeedsMore:
-                turn.progress.is_large = True
+                context.state.is_large = True
         await self.work.run(namespace, in_time, _LARGE_ONES)
 
-    def _refresh(self, turn: Turn, spec: DecryptorSpec) -> None:
+    def _refresh(self, context: ReconcileContext, spec: DecryptorSpec) -> None:
         """All is deployed: say so again, if something else was said meanwhile."""
-        known, now = attrs.evolve(turn.known, credentials=credentials_of(spec, turn.progress.versions)), self.now()
+        known, now = attrs.evolve(context.status, credentials=credentials_of(spec, context.state.versions)), self.now()
         ready = condition(known, "Ready")
         awaited = spec.wait and ready is not None and ready.reason in _NOT_READY
-        if not is_ready(known, turn.generation) and not awaited:
-            known = self._as_synced(turn, known)
-        turn.known = with_warnings(known, generation=turn.generation, now=now)
+        if not is_ready(known, context.generation) and not awaited:
+            known = self._as_synced(context, known)
+        context.status = with_warnings(known, generation=context.generation, now=now)
 
-    def _as_synced(self, turn: Turn, known: DecryptorStatus) -> DecryptorStatus:
+    def _as_synced(self, context: ReconcileContext, known: DecryptorStatus) -> DecryptorStatus:
         current = known.current
         return after_sync(
             known,
-            generation=turn.generation,
+            generation=context.generation,
             revision=current.revision,
             file=current.file_to_decrypt,
             now=self.now(),
         )
 
     async def _plan(
-        self, turn: Turn, spec: DecryptorSpec, repository: Repository, revision: str, *, again: bool
+        self, context: ReconcileContext, spec: DecryptorSpec, repository: Repository, revision: str, *, again: bool
     ) -> None:
         """Compute what an apply would do, unless that is known."""
-        known, progress = turn.known, turn.progress
-        is_planned = is_ready(known, turn.generation) and known.plan is not None and not again
+        known, state = context.status, context.state
+        is_planned = is_ready(known, context.generation) and known.plan is not None and not again
         if is_planned and known.plan is not None and known.plan.revision == revision:
             return
-        files = await self._wanted_files(turn, spec, repository, revision)
-        if is_planned and progress.planned == (turn.generation, files):
+        files = await self._wanted_files(context, spec, repository, revision)
+        if is_planned and state.planned == (context.generation, files):
             return
-        work = todo(files, (), everything=True, failed={})
-        require_some(work, spec, turn.progress.left_out)
-        deployment = self._deployment(turn, spec, repository, revision, work)
-        await self._run(turn, deployment.plan)
-        progress.planned = turn.generation, files
-        turn.known = attrs.evolve(turn.known, deployed_generation=None)
-        plan = turn.known.plan
+        work = todo(files, (), render_all=True, failed={})
+        require_some(work, spec, context.state.left_out)
+        deployment = self._deployment(context, spec, repository, revision, work)
+        await self._run(context, deployment.plan)
+        state.planned = context.generation, files
+        context.status = attrs.evolve(context.status, deployed_generation=None)
+        plan = context.status.plan
         if plan is not None:
-            turn.known = after_plan(turn.known, plan, generation=turn.generation, now=self.now())
+            context.status = after_plan(context.status, plan, generation=context.generation, now=self.now())
 
-    async def _wait(self, turn: Turn, spec: DecryptorSpec) -> None:
+    async def _wait(self, context: ReconcileContext, spec: DecryptorSpec) -> None:
         """Wait for the objects themselves. What is known to be ready is looked at each interval, and no oftener."""
-        progress, decryptor = turn.progress, turn.decryptor
-        fresh = progress.ready_at is not None and (
-            trio.current_time() < progress.ready_at + head_max_age_seconds(self.interval_of(decryptor))
+        state, decryptor = context.state, context.decryptor
+        fresh = state.ready_at is not None and (
+            trio.current_time() < state.ready_at + head_max_age_seconds(self.interval_of(decryptor))
         )
-        if fresh and is_ready(turn.known, turn.generation):
+        if fresh and is_ready(context.status, context.generation):
             return
         account = self.tenancy.account(decryptor, spec)
         objects = as_account(self.kubernetes, account)
-        waiter = Waiter(objects, self.now, lambda: turn.slot.woken)
-        failure = await waiter.until_ready(turn.known.inventory, seconds=0)
+        waiter = Waiter(objects, self.now, lambda: context.mailbox.woken)
+        failure = await waiter.until_ready(context.status.inventory, seconds=0)
         if failure is not None and failure.reason == "ObjectsNotReady":
-            failure = await self._wait_on(turn, waiter, failure)
+            failure = await self._wait_on(context, waiter, failure)
         if failure is not None:
             raise JiemiError.of(failure)
-        progress.waiting_since = None
-        progress.ready_at = trio.current_time()
-        if not is_ready(turn.known, turn.generation):
-            turn.known = self._as_synced(turn, turn.known)
+        state.waiting_since = None
+        state.ready_at = trio.current_time()
+        if not is_ready(context.status, context.generation):
+            context.status = self._as_synced(context, context.status)
 
-    async def _wait_on(self, turn: Turn, waiter: Waiter, failure: Failure) -> Failure | None:
+    async def _wait_on(self, context: ReconcileContext, waiter: Waiter, failure: Failure) -> Failure | None:
         """Wait as long as the timeout leaves, saying so.
 
         Raises:
             Superseded: there is something newer to do, or the repository is to be looked at. The time goes on counting.
         """
-        progress, interval = turn.progress, self.interval_of(turn.decryptor)
-        if progress.waiting_since is None:
-            progress.waiting_since = trio.current_time()
-        left = progress.waiting_since + self._timeout(turn.decryptor) - trio.current_time()
+        state, interval = context.state, self.interval_of(context.decryptor)
+        if state.waiting_since is None:
+            state.waiting_since = trio.current_time()
+        left = state.waiting_since + self._timeout(context.decryptor) - trio.current_time()
         if left <= 0:
             return failure
-        turn.known = while_waiting(turn.known, failure.text, generation=turn.generation, now=self.now())
-        await turn.write(turn.known)
+        context.status = while_waiting(context.status, failure.text, generation=context.generation, now=self.now())
+        await context.write(context.status)
         # What others do to the objects, and to the repository, is told from here on.
-        turn.settle()
-        found = await waiter.until_ready(turn.known.inventory, seconds=min(left, interval))
+        context.settle()
+        found = await waiter.until_ready(context.status.inventory, seconds=min(left, interval))
         if found is not None and found.reason == "ObjectsNotReady":
             if interval < left:
-                turn.slot.wake()
-            if turn.slot.woken:
+                context.mailbox.wake()
+            if context.mailbox.woken:
                 raise Superseded
         return found
 

@@ -18,11 +18,11 @@ from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.reconcile.applied_changes import Changes
 from jiemi.miwen.reconcile.file_changes import files_bytes
 from jiemi.miwen.state.correction_backoff import CorrectionBackoff
-from jiemi.miwen.state.mailbox import Slot
+from jiemi.miwen.state.mailbox import Mailbox
 from jiemi.miwen.state.open_repository import OpenRepository
 
 _FAILURE_BYTES = 300
-"""What a file's failure takes beside its message, with its place in the progress."""
+"""What a file's failure takes beside its message, with its place in the state."""
 
 
 class ObjectGone(Exception):
@@ -53,11 +53,11 @@ class Note:
 
 
 @attrs.define
-class Progress:
+class LoopState:
     """What a loop remembers from tick to tick, beside the status.
 
     Attributes:
-        looked: the revision that the last tick found, or None where it found none.
+        head_revision: the one that the last tick found, or None where it found none.
         listed: revision, generation and files, as they were listed last.
         left_out: paths of files that globs take, but that are a tool's by their names; of the listing before.
         failed: files that can't be rendered, until something that they depend on changes.
@@ -75,7 +75,7 @@ class Progress:
         planned: generation and files that status.plan is about; None where that is not certain.
     """
 
-    looked: str | None = None
+    head_revision: str | None = None
     listed: tuple[str, int, tuple[FileStatus, ...]] | None = None
     left_out: tuple[str, ...] = ()
     failed: dict[FileStatus, Failure] = attrs.field(factory=dict)
@@ -113,15 +113,15 @@ class Progress:
 
 
 @attrs.define
-class Turn:
+class ReconcileContext:
     """One tick.
 
     Attributes:
         decryptor: as it was when the tick began.
-        known: what status should be, as far as the tick has come.
+        status: what it should be, as far as the tick has come.
         repositories: holds the repository open.
-        progress: from tick to tick.
-        slot: what the loop is told meanwhile.
+        state: from tick to tick.
+        mailbox: what the loop is told meanwhile.
         write: writes a status now. Raises JiemiError, ObjectGone.
         settle: told when a tick has done all it does to objects and only waits: what is seen from then on may end it.
         notes: what to tell in Events.
@@ -129,10 +129,10 @@ class Turn:
     """
 
     decryptor: Decryptor
-    known: DecryptorStatus
+    status: DecryptorStatus
     repositories: OpenRepository
-    progress: Progress
-    slot: Slot
+    state: LoopState
+    mailbox: Mailbox
     write: Callable[[DecryptorStatus], Awaitable[None]]
     settle: Callable[[], None]
     notes: list[Note] = attrs.field(factory=list)
@@ -142,10 +142,10 @@ class Turn:
     def generation(self) -> int:
         return self.decryptor.meta.generation
 
-    def set_inventory(self, known: DecryptorStatus) -> None:
+    def set_inventory(self, status: DecryptorStatus) -> None:
         """Take a status whose inventory is another."""
-        self.known = known
-        self.slot.set_inventory(by_key(known.inventory))
+        self.status = status
+        self.mailbox.set_inventory(by_key(status.inventory))
 
     def note(
         self,
@@ -163,21 +163,21 @@ class Turn:
 
 
 @attrs.frozen
-class Tick:
+class ReconcileResult:
     """What a tick came to.
 
     Attributes:
         status: what status should be now; None where there is nothing to write it to.
         failure: what went wrong, or None.
         notes: what to tell in Events.
-        again_seconds: the longest until the next tick, where it is sooner than usual.
-        decided: whether it tells how the Decryptor is; not, where it was broken off, or spec.suspend is set.
+        requeue_after_seconds: the longest until the next tick, where it is sooner than usual.
+        conclusive: whether it tells how the Decryptor is; not, where it was broken off, or spec.suspend is set.
         changes: what was done to objects.
     """
 
     status: DecryptorStatus | None
     failure: Failure | None
     notes: tuple[Note, ...] = ()
-    again_seconds: float | None = None
-    decided: bool = True
+    requeue_after_seconds: float | None = None
+    conclusive: bool = True
     changes: Changes = attrs.field(factory=Changes)

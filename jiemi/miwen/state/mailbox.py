@@ -1,4 +1,4 @@
-"""What a Decryptor's loop is told, in a slot that holds the latest only.
+"""What a Decryptor's loop is told, in a mailbox that holds the latest only.
 
 Ten changes of the spec during one tick cause one more tick, with the last of them; ten events of an object are one
 observation, the newest.
@@ -23,7 +23,7 @@ _MAX_SHARERS = 20
 _NONE: Mapping[ObjectKey, InventoryEntry] = MappingProxyType({})
 
 
-class Slot:
+class Mailbox:
     """The latest state of one Decryptor, what was seen of its objects, and a wake-up for its loop.
 
     Attributes:
@@ -37,8 +37,8 @@ class Slot:
         self._inventory = _NONE
         self._applied: dict[ObjectKey, str] = {}
         self._seen: dict[ObjectKey, Observation] = {}
-        self._fresh: set[ObjectKey] = set()
-        self._others: dict[ObjectKey, Mapping[str, str]] = {}
+        self._seen_this_tick: set[ObjectKey] = set()
+        self._baseline: dict[ObjectKey, Mapping[str, str]] = {}
         self._sharers: dict[ObjectKey, frozenset[str]] = {}
         self.differing: set[ObjectKey] = set()
 
@@ -69,14 +69,14 @@ class Slot:
         """The state to tick with; wake-ups from here on are for the next tick."""
         self._woken = trio.Event()
         self._ticking = True
-        self._fresh.clear()
+        self._seen_this_tick.clear()
         return self._latest
 
     def end_tick(self) -> None:
         """What was seen during the tick is judged by what the tick left."""
         self._ticking = False
         # What the tick found and could not deal with waits for the next one: it is no news.
-        if any(key in self._seen and self._matters(key, self._seen[key]) for key in self._fresh):
+        if any(key in self._seen and self._matters(key, self._seen[key]) for key in self._seen_this_tick):
             self.wake()
         self._seen = {key: seen for key, seen in self._seen.items() if self._matters(key, seen)}
 
@@ -107,7 +107,7 @@ class Slot:
         self._inventory = inventory
         self._applied = {key: version for key, version in self._applied.items() if key in inventory}
         self._seen = {key: seen for key, seen in self._seen.items() if key in inventory}
-        self._others = {key: others for key, others in self._others.items() if key in inventory}
+        self._baseline = {key: others for key, others in self._baseline.items() if key in inventory}
         self._sharers = {key: sharers for key, sharers in self._sharers.items() if key in inventory}
 
     def applied(self, key: ObjectKey, resource_version: str, sharers: frozenset[str] = frozenset()) -> None:
@@ -125,11 +125,11 @@ class Slot:
         if not is_outdated(seen, self._applied.get(key, "")):
             self._set_sharers(key, seen.sharers)
         if seen.owned is not None and (entry is None or drift_of(entry, seen) is None):
-            self._others[key] = seen.owned.others
+            self._baseline[key] = seen.owned.others
         seen = self.with_before(key, seen)
         if self._ticking:
             self._seen[key] = seen.to_keep()
-            self._fresh.add(key)
+            self._seen_this_tick.add(key)
         elif self._matters(key, seen):
             self._seen[key] = seen.to_keep()
             self.wake()
@@ -138,7 +138,7 @@ class Slot:
 
     def with_before(self, key: ObjectKey, seen: Observation) -> Observation:
         """An observation with the managers that the object had when it was as it should be."""
-        return attrs.evolve(seen, before=self._others.get(key))
+        return attrs.evolve(seen, before=self._baseline.get(key))
 
     def sharers(self, key: ObjectKey) -> frozenset[str] | None:
         """The managers that held fields of an object together with us when it was seen last; None: it was not seen."""
@@ -154,7 +154,7 @@ class Slot:
         """The resourceVersion as which an object was applied last; "" where it was not, since the start."""
         return self._applied.get(key, "")
 
-    def put_back(self, key: ObjectKey, seen: Observation) -> None:
+    def defer(self, key: ObjectKey, seen: Observation) -> None:
         """What was taken can't be judged yet: the next tick takes it again, if nothing newer is seen until then."""
         self._seen.setdefault(key, seen)
 

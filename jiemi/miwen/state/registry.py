@@ -25,7 +25,7 @@ from jiemi.core.objects.drift import Observation
 from jiemi.core.objects.identity import ObjectKey, Owner
 from jiemi.core.objects.inventory import by_key, certain
 from jiemi.miwen.kubernetes.discovery import Resource
-from jiemi.miwen.state.mailbox import Slot
+from jiemi.miwen.state.mailbox import Mailbox
 
 Key = tuple[str, str]
 
@@ -52,7 +52,7 @@ class Registry:
         self._held: dict[Key, frozenset[ObjectKey]] = {}
         self._unproven: dict[ObjectKey, set[Key]] = {}
         self._borne_out: dict[ObjectKey, Key] = {}
-        self._slots: dict[Key, Slot] = {}
+        self._mailboxes: dict[Key, Mailbox] = {}
         self._kinds: dict[Key, frozenset[Resource]] = {}
         self._dependents: defaultdict[Key, set[Key]] = defaultdict(set)
         self._users: defaultdict[Key, set[Key]] = defaultdict(set)
@@ -95,15 +95,15 @@ class Registry:
         self._wake(self._behind(key))
 
     @contextlib.contextmanager
-    def following(self, slot: Slot) -> Iterator[None]:
-        """Wake the loop of a Decryptor through its slot while the context lasts."""
-        key = slot.latest.meta.key
-        self._slots[key] = slot
+    def following(self, mailbox: Mailbox) -> Iterator[None]:
+        """Wake the loop of a Decryptor through its mailbox while the context lasts."""
+        key = mailbox.latest.meta.key
+        self._mailboxes[key] = mailbox
         try:
             yield
         finally:
-            if self._slots.get(key) is slot:
-                del self._slots[key]
+            if self._mailboxes.get(key) is mailbox:
+                del self._mailboxes[key]
 
     def see(self, key: ObjectKey, metadata: Mapping[str, Any], *, deleted: bool) -> None:
         """A watch showed an object in another state: whose it is, is told."""
@@ -111,8 +111,8 @@ class Registry:
         if owner is not None:
             self.prove(key, owner)
         holder = self._holders.get(key)
-        if holder in self._slots:
-            self._slots[holder].see(key, Observation.of(metadata, deleted=deleted))
+        if holder in self._mailboxes:
+            self._mailboxes[holder].see(key, Observation.of(metadata, deleted=deleted))
 
     def set_kinds(self, key: Key, kinds: frozenset[Resource]) -> bool:
         """The kinds that a Decryptor wants watched from now on. Returns whether they are others than before."""
@@ -289,8 +289,8 @@ class Registry:
 
     def _wake(self, keys: Iterable[Key]) -> None:
         for key in tuple(keys):
-            if key in self._slots:
-                self._slots[key].wake()
+            if key in self._mailboxes:
+                self._mailboxes[key].wake()
 
     def _forget_references(self, decryptor: Decryptor) -> None:
         key = decryptor.meta.key
