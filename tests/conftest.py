@@ -48,7 +48,7 @@ comes last leaves the others idle; by itself pytest-xdist begins with the files 
 
 
 SLOW = {
-    "blocking/test_fair_limiter.py": (
+    "concurrency/test_fair_limiter.py": (
         "test_no_order_of_events_exceeds_a_bound_or_loses_anyone",
         "test_tenants_are_served_by_turns_and_each_in_its_own_order",
     ),
@@ -56,15 +56,15 @@ SLOW = {
         "test_krapao_and_doctor_do_not_start_with_such_a_flag",
         "test_own_command_runs_from_anywhere",
     ),
-    "core/test_ciphertext.py": ("test_a_large_object_takes_little_time",),
-    "core/test_crd.py": ("test_the_file_under_deploy_is_what_the_command_prints",),
-    "core/test_documents.py": (
+    "core/content/test_ciphertext.py": ("test_a_large_object_takes_little_time",),
+    "core/api/test_crd.py": ("test_the_file_under_deploy_is_what_the_command_prints",),
+    "core/content/test_documents.py": (
         "test_json_that_is_deep_or_has_a_huge_number_is_refused_before_it_is_built",
         "test_many_small_documents_of_nothing_are_bounded_too",
     ),
-    "core/test_globs.py": ("test_no_path_makes_a_glob_slow",),
+    "core/content/test_globs.py": ("test_no_path_makes_a_glob_slow",),
     "core/test_near.py": ("test_very_many_and_very_long_names_take_no_time",),
-    "core/test_status_bounds.py": ("test_what_is_written_after_anything_at_all_fits_the_schema",),
+    "core/api/test_status_bounds.py": ("test_what_is_written_after_anything_at_all_fits_the_schema",),
     "miwen/kubernetes/test_discovery.py": ("test_what_is_forgotten_again_and_again_is_asked_for_every_few_seconds",),
     "miwen/kubernetes/test_http.py": ("test_a_short_pause_that_the_server_asks_for_is_made",),
     "miwen/kubernetes/test_real_lists.py": (
@@ -75,20 +75,22 @@ SLOW = {
         "test_a_deletion_waits_as_long_as_it_is_asked_to",
         "test_a_kind_that_is_served_no_more_is_asked_for_again",
     ),
-    "miwen/test_cleanup.py": ("test_after_five_minutes_it_gives_up_and_says_what_stays",),
+    "miwen/reconcile/test_finalizer.py": ("test_after_five_minutes_it_gives_up_and_says_what_stays",),
     "miwen/test_audit.py": (
         "test_a_failure_that_is_new_is_told_though_the_rate_of_events_is_used_up",
         "test_each_rollback_has_an_event_with_both_commits_however_often",
     ),
-    "miwen/test_correct.py": ("test_what_is_deployed_is_kept_right_while_the_newest_version_of_its_file_is_refused",),
-    "miwen/test_deploy.py": (
+    "miwen/reconcile/test_correction.py": (
+        "test_what_is_deployed_is_kept_right_while_the_newest_version_of_its_file_is_refused",
+    ),
+    "miwen/reconcile/test_deployment.py": (
         "test_a_definition_that_is_never_served_holds_nothing_else_up_for_ever",
         "test_force_waits_for_finalizers_and_not_for_ever",
     ),
-    "miwen/test_drift_loop.py": ("test_a_fight_is_left_alone_for_growing_pauses_and_told_once_each",),
-    "miwen/test_events.py": ("test_any_names_and_notes_make_an_event_that_the_api_server_takes",),
-    "miwen/test_follow_decryptors.py": ("test_those_that_exist_are_found_page_by_page",),
-    "miwen/test_force.py": (
+    "miwen/reconcile/test_drift_correction.py": ("test_a_fight_is_left_alone_for_growing_pauses_and_told_once_each",),
+    "miwen/report/test_events.py": ("test_any_names_and_notes_make_an_event_that_the_api_server_takes",),
+    "miwen/controller/test_decryptor_watch.py": ("test_those_that_exist_are_found_page_by_page",),
+    "miwen/apply/test_recreate.py": (
         "test_all_definitions_of_an_apply_are_waited_for_together",
         "test_all_objects_of_an_apply_are_waited_for_together",
         "test_one_that_goes_at_once_is_made_anew_when_the_time_for_others_is_up",
@@ -96,12 +98,12 @@ SLOW = {
     "miwen/test_memory_limits.py": (
         "test_objects_that_would_take_too_much_memory_are_refused_and_what_was_applied_stays",
     ),
-    "miwen/test_object_watch_properties.py": (
+    "miwen/watch/test_object_watches_properties.py": (
         "test_ten_thousand_secrets_are_kept_in_a_few_megabytes",
         "test_who_believes_what_is_told_knows_in_the_end_what_is_there",
     ),
     "miwen/test_signals.py": ("test_a_failure_is_told_once_in_a_day_of_restarts_and_looks",),
-    "miwen/test_slot.py": ("test_nothing_is_kept_of_what_is_as_it_was_applied_and_little_of_what_is_not",),
+    "miwen/state/test_mailbox.py": ("test_nothing_is_kept_of_what_is_as_it_was_applied_and_little_of_what_is_not",),
     "miwen/test_worst_cases.py": (
         "test_an_object_that_is_refused_for_ever_costs_no_write",
         "test_objects_in_paths_that_no_status_can_hold_are_refused_before_any_is_applied",

@@ -60,7 +60,7 @@ def settings(lab: Lab, tmp_path: Path, runtime: Path) -> KrapaoSettings:
         operator=lab.operator,
         addresses=LOOPBACK,
         git_timeout_seconds=20,
-        search_timeout_seconds=60,  # the rows are about what is counted; tests/krapao/test_git.py has the time
+        search_timeout_seconds=60,  # the rows are about what is counted; tests/krapao/git/test_clones.py has the time
         connect_timeout_seconds=5,
         key_service_timeout_seconds=10,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import time
@@ -14,6 +15,7 @@ from addresses import LOOPBACK
 from threads import own_threads
 
 from jiemi.demo.git_server import GitServer, git_environment, serve_git
+from jiemi.krapao.confinement.processes import adopt_orphans
 from jiemi.krapao.settings import KrapaoSettings
 
 GIT = shutil.which("git") or "git"
@@ -135,3 +137,15 @@ def threads_before() -> Iterator[None]:
     while own_threads() - before and time.monotonic() < deadline:
         time.sleep(0.01)
     assert own_threads() - before == set()
+
+
+@pytest.fixture
+def runtime() -> Iterator[Path]:
+    """A folder in memory that must be empty in the end."""
+    path = Path("/dev/shm") / f"jiemi-test-{os.getpid()}"
+    path.mkdir()
+    adopt_orphans()
+    yield path
+    left = list(path.iterdir())
+    subprocess.run(["rm", "-rf", str(path)], check=True)
+    assert left == []

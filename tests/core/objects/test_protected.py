@@ -16,7 +16,7 @@ from jiemi.core.objects.protected import Protection, is_judged_as_a_whole, requi
 ADMISSION = "admissionregistration.k8s.io"
 RBAC = "rbac.authorization.k8s.io"
 CRD = "apiextensions.k8s.io/v1"
-DEPLOY = Path(__file__).parents[2] / "deploy"
+DEPLOY = Path(__file__).parents[3] / "deploy"
 BY_DEFAULT = Protection()
 
 

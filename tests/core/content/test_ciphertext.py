@@ -24,7 +24,7 @@ from jiemi.core.content.ciphertext import (
 )
 from jiemi.core.content.documents import Format
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 FORMATS = {".yaml": Format.YAML, ".json": Format.JSON, ".env": Format.DOTENV, ".ini": Format.INI, ".bin": Format.BINARY}
 SAMPLES = {path: path.read_bytes() for path in sorted(DATA.glob("sops-*/*")) if path.suffix in FORMATS}
 IV, TAG = "A" * 43 + "=", "B" * 22 + "=="

@@ -372,7 +372,7 @@ async def on_a_small_volume(
     """
     argv = ["unshare", "--user", "--map-root-user", "--mount", sys.executable, "-c", ON_A_SMALL_VOLUME]
     argv += [str(settings.state_dir), options, json.dumps(urls), str(held)]
-    environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parents[1]}:{Path(__file__).parents[2]}"}
+    environment = {**os.environ, "PYTHONPATH": f"{Path(__file__).parents[2]}:{Path(__file__).parents[3]}"}
     done = await trio.run_process(argv, env=environment, capture_stdout=True, capture_stderr=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     found = json.loads(done.stdout.decode().splitlines()[-1])

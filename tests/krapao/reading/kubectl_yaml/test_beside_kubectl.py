@@ -18,7 +18,7 @@ from jiemi.krapao.reading.kubectl_yaml.scalars import BINARY_NO_TEXT
 from jiemi.krapao.reading.kubectl_yaml.stream import read_stream
 from jiemi.krapao.reading.kubectl_yaml.values import KEY_TWICE
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 STRICTER = (
     KEY_TWICE,
     KEY_TWICE.replace("mapping", "object"),

@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 from jiemi.core.api.crd import crd, crd_yaml
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 def _version() -> dict[str, Any]:

@@ -17,7 +17,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.krapao.reading.kubectl_yaml.stream import read_stream
 from jiemi.krapao.reading.plain import read_plain
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 SEALED = ENCRYPTED + "YQ==,iv:YQ==,tag:YQ==,type:str]"
 SAMPLES = sorted(path for path in DATA.glob("sops-*/*") if path.is_file())
 

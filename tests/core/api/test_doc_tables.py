@@ -9,7 +9,7 @@ from krapao_matrix import matrix_table
 
 from jiemi.core.api.doc_tables import readme_tables, with_tables
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 def test_the_readmes_tables_are_what_the_code_says() -> None:
