@@ -87,7 +87,7 @@ STORED: dict[str, Any] = {
         "current": record(1),
         "failedObjects": [{"kind": "k", "name": "n", "reason": "r", "message": "m" * 9_000}] * 50,
         "files": [{"path": f"p{n}", "blob": "b"} for n in range(1_100)],
-        "credentials": [{"name": f"n{n}", "resourceVersion": "1"} for n in range(200)],
+        "observedSecrets": [{"name": f"n{n}", "resourceVersion": "1"} for n in range(200)],
         "encryption": {"recipients": ["r" * 5_000] * 100, "staleRecipients": ["s"] * 100},
         "plan": {
             "revision": "a",

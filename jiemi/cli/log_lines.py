@@ -1,7 +1,7 @@
 """A service's log line (JSON) for a person at a terminal: the time of day, the level, what happened, and its fields.
 
-    19:15:01 in-sync default/demo, id 2, revision a888f02e1111, file secret.enc.yaml
-    19:16:44 error not-in-sync default/demo, reason KeyMissing, message no key given opens the file. …
+    19:15:01 in_sync default/demo, id 2, revision a888f02e1111, file secret.enc.yaml
+    19:16:44 error not_in_sync default/demo, reason KeyMissing, message no key given opens the file. …
 
 Nothing is left out but what a reader of the moment does not need: the date, the level of usual lines, and the later
 part of a revision. What is no such line, a traceback say, is shown as it is.

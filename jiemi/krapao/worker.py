@@ -70,7 +70,7 @@ class Worker:
         self._parsers = parsers
         self._single_flight = SingleFlight(nursery)
         self._answers: dict[Ref, tuple[Advertised, float]] = {}
-        self._let_in_at: float | None = None
+        self._authorized_at: float | None = None
         self._known: OrderedDict[str, Advertised] = OrderedDict()
         self._watchers: dict[Ref, list[Callable[[Head], None]]] = {}
 
@@ -78,8 +78,8 @@ class Worker:
         """As `Repository.head` of the contract, for the tenants that ask."""
         _check_ref(ref)
         if ref.commit is not None:
-            await self._let_in(ref, askers, max_age_seconds)
-            self._know(Advertised(ref.commit, ref.commit))
+            await self._authorize(ref, askers, max_age_seconds)
+            self._remember(Advertised(ref.commit, ref.commit))
             return Head(ref.commit)
         answer = self._answers.get(ref)
         # An answer of this very moment may be older than a push of this very moment: 0 always asks.
@@ -113,9 +113,9 @@ class Worker:
             if not watchers and self._watchers.get(ref) is watchers:
                 del self._watchers[ref]
 
-    async def _let_in(self, ref: Ref, askers: Askers, max_age_seconds: float) -> None:
+    async def _authorize(self, ref: Ref, askers: Askers, max_age_seconds: float) -> None:
         """Have the host let these credentials in, or have had it do so not long ago."""
-        at = self._let_in_at
+        at = self._authorized_at
         if at is not None and max_age_seconds > 0 and trio.current_time() - at <= max_age_seconds:
             return
         # One listing for all commits that are asked for at once.
@@ -131,10 +131,10 @@ class Worker:
             self._log.warning("listing_failed", ref=str(ref), reason=error.failure.reason, message=error.failure.text)
             raise
         began = flight.began_at if flight.began_at is not None else trio.current_time()
-        self._let_in_at = max(began, self._let_in_at or began)
+        self._authorized_at = max(began, self._authorized_at or began)
         return found, began
 
-    def _know(self, found: Advertised) -> None:
+    def _remember(self, found: Advertised) -> None:
         self._known[found.revision] = found
         self._known.move_to_end(found.revision)
         while len(self._known) > self._settings.max_revisions:
@@ -149,7 +149,7 @@ class Worker:
         self._answers[ref] = (found, began)
         while len(self._answers) > self._settings.max_revisions:
             del self._answers[next(iter(self._answers))]
-        self._know(found)
+        self._remember(found)
         if before is None or before[0].revision != found.revision:
             self._log.info("moved", ref=str(ref), revision=found.revision, first=before is None)
         if before is not None and before[0].revision != found.revision:
@@ -160,8 +160,8 @@ class Worker:
     async def _files(self, ref: Ref, request: FilesRequest, askers: Askers) -> Files:
         began = trio.current_time()
         try:
-            wanted = await self._allowed(ref, request.revision, askers)
-            entries = await self._at(
+            wanted = await self._require_advertised(ref, request.revision, askers)
+            entries = await self._read_or_fetch(
                 ref, wanted, lambda: self._store.files(request, askers, max_bytes=self._settings.max_file_bytes), askers
             )
         except JiemiError as error:
@@ -206,7 +206,7 @@ class Worker:
         return rendered
 
     async def _render_quietly(self, ref: Ref, request: RenderRequest, askers: Askers) -> Rendered:
-        wanted = await self._allowed(ref, request.revision, askers)
+        wanted = await self._require_advertised(ref, request.revision, askers)
         data = await self._read(ref, wanted, request.path, None, askers)
         config = await self._read_config(ref, wanted, request, askers)
         try:
@@ -240,7 +240,7 @@ class Worker:
                     raise
         return None
 
-    async def _allowed(self, ref: Ref, revision: str, askers: Askers) -> Advertised:
+    async def _require_advertised(self, ref: Ref, revision: str, askers: Askers) -> Advertised:
         """What the host said about a revision to these credentials."""
         if not is_revision(revision):
             raise JiemiError("RevisionNotFound", "the revision is no full commit hash")
@@ -258,13 +258,13 @@ class Worker:
             return await self._store.read(wanted.revision, path, askers, max_bytes=limit)
 
         try:
-            return await self._at(ref, wanted, read, askers)
+            return await self._read_or_fetch(ref, wanted, read, askers)
         except JiemiError as error:
             if field is not None and error.failure.reason in ("FileNotFound", "NotAFile"):
                 raise JiemiError.of(error.failure.at(field)) from error
             raise
 
-    async def _at(self, ref: Ref, wanted: Advertised, read: Callable[[], Awaitable[T]], askers: Askers) -> T:
+    async def _read_or_fetch(self, ref: Ref, wanted: Advertised, read: Callable[[], Awaitable[T]], askers: Askers) -> T:
         """What `read` finds in a revision, which is fetched where it is not here."""
         try:
             return await read()

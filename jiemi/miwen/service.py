@@ -127,5 +127,5 @@ async def _show_life(file: trio.Path) -> None:
             await file.touch()
         except OSError as error:
             # The probe tells; a full disk is no reason to stop following.
-            _log.warning("alive-file-not-touched", file=str(file), error=error.strerror)
+            _log.warning("alive_file_not_touched", file=str(file), error=error.strerror)
         await trio.sleep(ALIVE_INTERVAL_SECONDS)

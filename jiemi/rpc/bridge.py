@@ -408,11 +408,11 @@ def _made_anew(error: Exception) -> Exception:
         return PeerTooOldError("the peer does not know the method")
     # A peer can cause it, by a capability that is none for example.
     place = where(error)
-    _rare_log.error("a call over the RPC failed", kind=place, error=place)
+    _rare_log.error("rpc_call_failed", kind=place, error=place)
     return PeerFaultError(f"the call failed ({type(error).__name__})")
 
 
 def _log_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     error = context.get("exception")
     place = "" if error is None else where(error)
-    _rare_log.error("the RPC loop met an error", kind=place, error=place or None)
+    _rare_log.error("rpc_loop_failed", kind=place, error=place or None)

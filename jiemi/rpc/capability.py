@@ -147,7 +147,7 @@ def served_class(interface: Any, give_up: type[BaseException]) -> Any:
                 pass  # whoever asked is going, or this end is
             except Exception as error:  # noqa: BLE001  must not reach pycapnp, see the module's rules
                 place = where(error)
-                _log.error("a method of the RPC failed", kind=place, method=name, error=place)
+                _log.error("rpc_method_failed", kind=place, method=name, error=place)
             raise give_up from None
 
         return run

@@ -149,5 +149,5 @@ class Budget:
 
 def internal_error(error: Exception) -> Failure:
     number = secrets.token_hex(4)
-    _log.error("a fault of Krapao's own", fault=number, error=where(error))
+    _log.error("own_fault", fault=number, error=where(error))
     return Failure("InternalError", f"Krapao met a fault of its own; its log tells more beside fault={number}")

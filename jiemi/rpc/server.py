@@ -119,7 +119,7 @@ class _Port:
         except* Exception as errors:  # noqa: BLE001
             # One connection must not take the others down.
             places = [where(error) for error in errors.exceptions]
-            self.log.error("a connection failed", kind=str(places), error=places)
+            self.log.error("connection_failed", kind=str(places), error=places)
 
     @contextlib.contextmanager
     def _account_of(self, host: str) -> Iterator[Account]:

@@ -18,10 +18,10 @@ def shown(**fields: object) -> str:
 
 
 def test_the_time_what_happened_and_its_fields_are_shown_and_a_revision_is_short() -> None:
-    text = shown(event="in-sync", namespace="default", name="demo", id=2, revision=HASH, first_time=True)
+    text = shown(event="in_sync", namespace="default", name="demo", id=2, revision=HASH, first_time=True)
     time_of_day, _, rest = text.partition(" ")
     assert len(time_of_day) == len("19:15:01")
-    assert rest == "in-sync default/demo, id 2, revision a888f02e1111, first time true"
+    assert rest == "in_sync default/demo, id 2, revision a888f02e1111, first time true"
 
 
 @pytest.mark.parametrize("level", ["warning", "error"])

@@ -13,7 +13,7 @@ LOG = json.dumps(
     {
         "timestamp": "2026-11-28T19:15:01Z",
         "level": "error",
-        "event": "not-in-sync",
+        "event": "not_in_sync",
         "namespace": "default",
         "name": "demo",
         "message": "no key given opens the file. The file is for: age age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8z. "

@@ -37,7 +37,7 @@ class Running:
 
     def times_said(self, name: str) -> int:
         """How often Miwen logged that a Decryptor is not in sync."""
-        said = (f'"name": "{name}"', '"event": "not-in-sync"')
+        said = (f'"name": "{name}"', '"event": "not_in_sync"')
         return sum(all(part in line for part in said) for line in self.miwen.log_text().splitlines())
 
 

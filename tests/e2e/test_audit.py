@@ -59,7 +59,7 @@ def test_each_change_is_told_with_its_commit_a_rollback_with_both_and_a_deletion
 
     told.delete_decryptor("told")
     told.until_event("told", "Deleted", "3 objects that it applied stay", f"Secret {NAMESPACE}/told-a")
-    until("it is logged", lambda: '"event": "decryptor-deleted"' in running.miwen.log_text())
+    until("it is logged", lambda: '"event": "decryptor_deleted"' in running.miwen.log_text())
     assert told.data("told-a") == {"k": "1"}
 
 

@@ -68,7 +68,7 @@ class Told:
         return {
             line["message"]
             for line in lines
-            if line["event"] == "not-in-sync" and (line["name"], line["reason"]) == (mistake.name, mistake.reason)
+            if line["event"] == "not_in_sync" and (line["name"], line["reason"]) == (mistake.name, mistake.reason)
         }
 
     def shown(self) -> str:

@@ -107,7 +107,7 @@ def test_a_pushed_change_follows_as_the_last_lines_say(tools: dict[str, Path]) -
             lambda: any(line.startswith(followed) for line in lines),
             on_failure=lambda: "".join(lines),
         )
-        assert any(" in-sync default/demo, id 2, revision " in line for line in lines)
+        assert any(" in_sync default/demo, id 2, revision " in line for line in lines)
         # One that changes nothing, and one that can't be opened
         nothing = "touch x; git add x; git commit -qm x; git push -q"
         subprocess.run(["bash", "-ec", f"{go}; {nothing}"], check=True, capture_output=True, timeout=60)

@@ -185,7 +185,7 @@ def test_a_changed_key_is_used_at_once_and_a_wrong_one_told_for_as_long_as_it_is
     assert seconds_until("it is deployed", lambda: scene.data("rotating") == {"a": "one"}) < FAST_SECONDS
     status = scene.until_settled("rotating", revision)
     version = (scene.object(scene.secret_path("rotated")) or {})["metadata"]["resourceVersion"]
-    assert status["credentials"] == [{"name": "rotated", "resourceVersion": version}]
+    assert status["observedSecrets"] == [{"name": "rotated", "resourceVersion": version}]
 
     # Looks that follow do not take the failure for passed.
     scene.put("rotating", repository.url, provider=provider, interval="1s")

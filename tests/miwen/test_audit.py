@@ -184,7 +184,7 @@ async def test_deleting_a_decryptor_is_logged_and_told_with_what_stays(
             world.delete()
             await trio.sleep(5)
         [told] = notes(world, "Deleted")
-        [logged] = [each for each in logs if each["event"] == "decryptor-deleted"]
+        [logged] = [each for each in logs if each["event"] == "decryptor_deleted"]
         assert (logged["namespace"], logged["name"]) == ("default", "app")
         if policy == "Delete":
             assert told == "Deleted: the Decryptor is deleted, and nothing that it applied stays"

@@ -164,7 +164,7 @@ async def test_a_change_of_any_of_the_secrets_is_taken_up_at_once(world: World, 
             world.add_secret(name, **data)
             await trio.sleep(5)
             assert [text for _, text in parts(world)] == wanted
-        watched = {each["name"] for each in world.status()["credentials"]}
+        watched = {each["name"] for each in world.status()["observedSecrets"]}
         assert watched == {"one", "two"}
 
 

@@ -83,7 +83,7 @@ async def test_a_changed_key_decrypts_again_at_once(world: World, autojump_clock
         assert world.reason() == "Synced"
         version = world.cluster.get("Secret", "default", "keys")
         assert version is not None
-        assert world.status()["credentials"] == [
+        assert world.status()["observedSecrets"] == [
             {"name": "keys", "resourceVersion": version["metadata"]["resourceVersion"]}
         ]
 

@@ -235,7 +235,7 @@ class DecryptorStatus:
     more_failed_files: int | None = api("How many further files could not be read.", default=None, minimum=0)
     files: tuple[FileStatus, ...] = api("The files that are deployed.", default=(), maxItems=MAX_FILES)
     warnings: tuple[FileWarning, ...] = api("Warnings about files, at most 50.", default=(), maxItems=MAX_WARNINGS)
-    credentials: tuple[SecretVersion, ...] = api(
+    observed_secrets: tuple[SecretVersion, ...] = api(
         "The Secrets that the spec names, as they were used last.", default=(), maxItems=100
     )
     plan: PlanStatus | None = api("What mode: DryRun found that an apply would do.", default=None)

@@ -215,7 +215,7 @@ class Holders:
         except OSError as error:
             holder.failure = Failure("KeyHolderFailed", f"the process that holds the key: {error.strerror}")
         except Exception as error:  # noqa: BLE001 - the boundary: one tenant's holder must not take the others' down
-            _log.error("a holder could not be run", provider=name, error=where(error))  # no text of it: credentials
+            _log.error("holder_start_failed", provider=name, error=where(error))  # no text of it: credentials
             holder.failure = Failure("InternalError", "Krapao could not run a key's holder; its log tells more")
         finally:
             holder.client = None

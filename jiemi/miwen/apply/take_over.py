@@ -67,7 +67,7 @@ class TakeOver:
                 return await self.objects.set_managed_fields(ref, wanted, uid=uid, resource_version=version)
             except JiemiError as error:
                 if error.failure.reason != "ApplyConflict":
-                    _log.warning("not-taken-over", object=ref.label, reason=error.failure.reason)
+                    _log.warning("not_taken_over", object=ref.label, reason=error.failure.reason)
                     return metadata
             metadata = await self._metadata(ref) or metadata
         return metadata

@@ -74,12 +74,12 @@ class _DecryptorSink:
         """Nobody waits for it."""
 
     def interrupted(self, failure: Failure, failures_in_a_row: int) -> None:
-        _log.warning("watch-interrupted", reason=failure.reason, message=failure.text)
+        _log.warning("watch_interrupted", reason=failure.reason, message=failure.text)
 
 
 def _read(obj: JsonObject) -> Decryptor | None:
     try:
         return read_decryptor(obj)
     except FieldError as error:
-        _log.warning("object-unreadable", message=str(error))
+        _log.warning("object_unreadable", message=str(error))
         return None

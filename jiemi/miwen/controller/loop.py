@@ -91,7 +91,7 @@ class DecryptorLoop:
                 f"the Decryptor is deleted (deletionPolicy: {policy}); {objects} that it applied stay in the cluster, "
                 f"and nobody follows them: {', '.join(stay[:_MAX_SHOWN])}{more}"
             )
-        _log.info("decryptor-deleted", namespace=meta.namespace, name=meta.name, objects=len(stay), message=text)
+        _log.info("decryptor_deleted", namespace=meta.namespace, name=meta.name, objects=len(stay), message=text)
         self.events.record(
             meta, type="Normal", reason="Deleted", action="Delete", note=text, transition=True, reserve=Reserve.ALL
         )
@@ -202,15 +202,15 @@ class DecryptorLoop:
             if status is not None:
                 await writer.write(status)
         except JiemiError as error:
-            _log.warning("status-not-written", namespace=meta.namespace, name=meta.name, failure=str(error))
+            _log.warning("status_not_written", namespace=meta.namespace, name=meta.name, failure=str(error))
             if error.failure.kind is Kind.STALLED and error.failure != before and status is not None:
                 await self._tell_refusal(writer, status, error.failure)
             return error.failure
         except ObjectGone:
             # The watch ends this loop if that is so; until it does, it goes on.
-            _log.info("object-gone", namespace=meta.namespace, name=meta.name)
+            _log.info("object_gone", namespace=meta.namespace, name=meta.name)
         except Exception:  # noqa: BLE001 - the boundary of this Decryptor, as in the tick
-            _log.exception("status-crashed", namespace=meta.namespace, name=meta.name)
+            _log.exception("status_crashed", namespace=meta.namespace, name=meta.name)
             return Failure("InternalError", "Miwen's log tells more at this time")
         return None
 
@@ -231,7 +231,7 @@ class DecryptorLoop:
         try:
             await writer.write_readiness(told)
         except JiemiError as error:
-            _log.error("refusal-not-written", namespace=meta.namespace, name=meta.name, failure=str(error))
+            _log.error("refusal_not_written", namespace=meta.namespace, name=meta.name, failure=str(error))
 
     def _tell(
         self, decryptor: Decryptor, tick: ReconcileResult, *, before: DecryptorStatus | None, said: _Told | None
@@ -267,7 +267,7 @@ class DecryptorLoop:
             is_new = _told(tick.failure) != said
             if is_new:
                 level = log.error if tick.failure.kind is Kind.STALLED else log.warning
-                level("not-in-sync", reason=tick.failure.reason, message=tick.failure.text)
+                level("not_in_sync", reason=tick.failure.reason, message=tick.failure.text)
             # A fight is told of each object.
             if is_new and all(note.reason != tick.failure.reason for note in tick.notes):
                 self.events.record(
@@ -299,12 +299,12 @@ class DecryptorLoop:
         current = status.current
         log = _log.bind(namespace=meta.namespace, name=meta.name)
         self.metrics.deployed()
-        log.info("in-sync", id=current.id, revision=current.revision, file=current.file_to_decrypt)
+        log.info("in_sync", id=current.id, revision=current.revision, file=current.file_to_decrypt)
         left = _rolled_back_from(before, status)
         if left is None:
             self.events.record(meta, type="Normal", reason="Applied", action="Apply", note=text, transition=True)
             return
-        log.info("rolled-back", id=current.id, revision=current.revision, from_revision=left)
+        log.info("rolled_back", id=current.id, revision=current.revision, from_revision=left)
         self.events.record(
             meta,
             type="Normal",
@@ -321,7 +321,7 @@ def _loop_state(status: DecryptorStatus | None) -> LoopState:
     state = LoopState()
     if status is None:
         return state
-    state.versions = {each.name: each.resource_version for each in status.credentials}
+    state.versions = {each.name: each.resource_version for each in status.observed_secrets}
     return state
 
 

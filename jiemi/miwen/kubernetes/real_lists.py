@@ -121,7 +121,7 @@ class Lists:
                     fitting = self._fitting[which] = _Fitting(asked)
                     continue
                 page = await self._page_without_items(of, error, continue_token)
-                _log.warning("object-too-large", of=of.resource.plural, max_bytes=MAX_PAGE_BYTES)
+                _log.warning("object_too_large", of=of.resource.plural, max_bytes=MAX_PAGE_BYTES)
                 return page
             except AnswerTooLate:
                 # Not again at once: whoever asked is told that the API server does not answer.

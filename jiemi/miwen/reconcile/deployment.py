@@ -550,13 +550,13 @@ class Deployment:
         context.status = attrs.evolve(
             context.status,
             files=files,
-            credentials=self.credentials(),
+            observed_secrets=self.observed_secrets(),
             deployed_generation=context.generation if is_certain else None,
         )
 
-    def credentials(self) -> tuple[SecretVersion, ...]:
+    def observed_secrets(self) -> tuple[SecretVersion, ...]:
         """The Secrets that the spec names, as they were read."""
-        return credentials_of(self.spec, self.context.state.versions)
+        return observed_secrets_of(self.spec, self.context.state.versions)
 
     def _set_failed(self, refused: Sequence[Refused], broken: Mapping[str, Failure]) -> None:
         """Put all that failed into the status, as far as there is room, and how much more there is."""
@@ -634,7 +634,7 @@ class Deployment:
         )
 
 
-def credentials_of(spec: DecryptorSpec, versions: Mapping[str, str]) -> tuple[SecretVersion, ...]:
+def observed_secrets_of(spec: DecryptorSpec, versions: Mapping[str, str]) -> tuple[SecretVersion, ...]:
     """The Secrets that the spec names, in the versions that were read."""
     names = sorted(secret_names(spec) & set(versions))
     return tuple(SecretVersion(name, versions[name]) for name in names)

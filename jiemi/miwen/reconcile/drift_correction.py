@@ -44,7 +44,7 @@ async def find_drift(context: ReconcileContext, spec: DecryptorSpec, objects: Ob
             drift = drift_of(entry, mailbox.with_before(key, confirmed))
         except JiemiError as error:
             if state.unread is None:
-                _log.warning("drift-not-read", object=key.label, reason=error.failure.reason)
+                _log.warning("drift_not_read", object=key.label, reason=error.failure.reason)
                 state.unread = error.failure
             if observation is not None:
                 mailbox.defer(key, observation)

@@ -128,7 +128,7 @@ class Cleanup:
         except Exception:
             if self._seconds_left(meta.deleting_since) > 0:
                 raise
-            _log.exception("cleanup-crashed", namespace=meta.namespace, name=meta.name)
+            _log.exception("cleanup_crashed", namespace=meta.namespace, name=meta.name)
             return Failure("InternalError", "Miwen's log tells more at this time")
         finally:
             done = {ref_of(each).key for each in (*pruned.deleted, *pruned.kept)}

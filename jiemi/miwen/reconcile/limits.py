@@ -123,12 +123,12 @@ class TurnedAway:
                     with on_behalf_of(key[0]):
                         await self._look(key, let_in)
                 except JiemiError as error:
-                    _log.warning("turned-away-not-told", namespace=key[0], name=key[1], failure=str(error))
+                    _log.warning("turned_away_not_reported", namespace=key[0], name=key[1], failure=str(error))
                     failed.append(key)
                     self._set_told(key, True)
                     self._with_room.discard(key[0])  # not before the pause is over
                 except Exception:  # noqa: BLE001 - the boundary of that Decryptor, as in a tick
-                    _log.exception("turned-away-crashed", namespace=key[0], name=key[1])
+                    _log.exception("turned_away_crashed", namespace=key[0], name=key[1])
                     self._set_told(key, True)
                     self._with_room.discard(key[0])
             if failed:
@@ -183,7 +183,7 @@ class TurnedAway:
         self._metrics.tick(failure.reason)
         if status == before:
             return
-        _log.error("turned-away", namespace=meta.namespace, name=meta.name, reason=failure.reason, message=failure.text)
+        _log.error("turned_away", namespace=meta.namespace, name=meta.name, reason=failure.reason, message=failure.text)
         self._events.record(meta, type="Warning", reason=failure.reason, action="Reconcile", note=failure.text)
         await self._kubernetes.patch_status(meta.namespace, meta.name, status_json(status), uid=meta.uid)
 

@@ -52,7 +52,7 @@ from jiemi.miwen.kubernetes.port import Account, Kubernetes
 from jiemi.miwen.reconcile import drift_correction
 from jiemi.miwen.reconcile.correction import HOST_REFUSES, Corrector
 from jiemi.miwen.reconcile.credentials import git_credentials
-from jiemi.miwen.reconcile.deployment import Bounds, Deployment, credentials_of
+from jiemi.miwen.reconcile.deployment import Bounds, Deployment, observed_secrets_of
 from jiemi.miwen.reconcile.file_changes import Todo, files_bytes, require_some, source_of, todo, wanted_files
 from jiemi.miwen.reconcile.finalizer import Cleanup, set_finalizer
 from jiemi.miwen.reconcile.limits import no_room
@@ -212,7 +212,7 @@ class Reconciler:
         except JiemiError as error:
             failure = error.failure
         except Exception:  # noqa: BLE001 - the boundary of this Decryptor: its fault must not take the others down
-            _log.exception("tick-crashed", namespace=meta.namespace, name=meta.name)
+            _log.exception("tick_crashed", namespace=meta.namespace, name=meta.name)
             failure = Failure("InternalError", "Miwen's log tells more at this time")
         else:
             suspended = condition(context.status, SUSPENDED) is not None
@@ -636,7 +636,10 @@ class Reconciler:
 
     def _refresh(self, context: ReconcileContext, spec: DecryptorSpec) -> None:
         """All is deployed: say so again, if something else was said meanwhile."""
-        known, now = attrs.evolve(context.status, credentials=credentials_of(spec, context.state.versions)), self.now()
+        known, now = (
+            attrs.evolve(context.status, observed_secrets=observed_secrets_of(spec, context.state.versions)),
+            self.now(),
+        )
         ready = condition(known, "Ready")
         awaited = spec.wait and ready is not None and ready.reason in _NOT_READY
         if not is_ready(known, context.generation) and not awaited:

@@ -200,7 +200,7 @@ class EventRecorder:
                 while self._queue:
                     await self._write_next(tries=1)
             if self._queue:
-                _log.warning("events-not-written", reason="Timeout", number=len(self._queue))
+                _log.warning("events_not_written", reason="Timeout", number=len(self._queue))
                 self._count(failed=len(self._queue))
                 self._queue.clear()
 
@@ -230,7 +230,7 @@ class EventRecorder:
                 self._count(written=1)
                 if self._forbidden_in == queued.namespace:
                     self._forbidden_in = None
-                    _log.info("events-allowed", namespace=queued.namespace)
+                    _log.info("events_allowed", namespace=queued.namespace)
                 return
 
     def _log_failure(self, queued: _Queued, error: JiemiError) -> None:
@@ -240,10 +240,10 @@ class EventRecorder:
             # only one that is written in the same namespace shows that it is worth saying again.
             if self._forbidden_in is None:
                 self._forbidden_in = queued.namespace
-                _log.warning("events-forbidden", reason=failure.reason, message=failure.text)
+                _log.warning("events_forbidden", reason=failure.reason, message=failure.text)
             return
         _log.warning(
-            "event-not-written",
+            "event_not_written",
             namespace=queued.namespace,
             name=queued.name,
             event_reason=queued.event["reason"],

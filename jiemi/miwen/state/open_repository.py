@@ -121,7 +121,7 @@ class OpenRepository:
                 # The loop meets the same fault at its next tick and reports it; listening only makes news quicker.
                 pass
             except Exception:  # noqa: BLE001 - the boundary of this Decryptor, as in the tick
-                _log.exception("listening-crashed", url=self._held.source.url if self._held is not None else None)
+                _log.exception("listening_crashed", url=self._held.source.url if self._held is not None else None)
             failures = failures + 1 if trio.current_time() - began < 60 else 1
             await trio.sleep(watch_retry_seconds(failures, random=self._random()))
 

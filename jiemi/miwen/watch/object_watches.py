@@ -270,7 +270,7 @@ class _KindWatch:
 
     def watching(self) -> None:
         if self._told is not None:
-            _log.info("object-watch-resumed", **self._kind_for_log())
+            _log.info("object_watch_resumed", **self._kind_for_log())
         self._told = None
         self._lasting = 0
         self.failure = None
@@ -286,7 +286,7 @@ class _KindWatch:
         if failure.reason != self._told:
             self._told = failure.reason
             _log.warning(
-                "object-watch-interrupted", reason=failure.reason, message=failure.text, **self._kind_for_log()
+                "object_watch_interrupted", reason=failure.reason, message=failure.text, **self._kind_for_log()
             )
 
     # ---
@@ -307,7 +307,7 @@ class _KindWatch:
                     return metadata
                 if labels is None:
                     return {field: value for field, value in metadata.items() if field != "labels"}
-        _log.warning("object-metadata-unreadable", **self._kind_for_log())
+        _log.warning("object_metadata_unreadable", **self._kind_for_log())
         return None
 
     def _object_key(self, metadata: JsonObject) -> _ObjectKey:

@@ -175,7 +175,7 @@ async def _watch(collection: ListWatch, sink: Sink[K], name: str, at: _Position,
             try:
                 events = [parse_event(line) for line in lines.feed(chunk)]
             except MalformedWatch as error:
-                _log.warning("watch-malformed", of=name, message=str(error))
+                _log.warning("watch_malformed", of=name, message=str(error))
                 at.version = None
                 return
             while events:
@@ -185,7 +185,7 @@ async def _watch(collection: ListWatch, sink: Sink[K], name: str, at: _Position,
                     return
                 if isinstance(event, WatchFailed):
                     # It may be the version that the server can't serve.
-                    _log.warning("watch-failed", of=name, code=event.code)
+                    _log.warning("watch_failed", of=name, code=event.code)
                     at.version = None
                     return
                 if isinstance(event, Change):

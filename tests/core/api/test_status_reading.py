@@ -42,7 +42,7 @@ WHOLE = DecryptorStatus(
         InventoryEntry("v1", "Pod", "y", "default", "f", 2),
     ),
     files=(FileStatus("f", "1" * 40, None), FileStatus("g", "2" * 40, None)),
-    credentials=(SecretVersion("git", "7"), SecretVersion("age", "8")),
+    observed_secrets=(SecretVersion("git", "7"), SecretVersion("age", "8")),
 )
 UNCERTAIN = attrs.evolve(WHOLE, deployed_generation=None)
 """The same, once a part of it was lost."""
@@ -76,7 +76,7 @@ def spoilt(path: str, value: Any) -> Any:
         ("inventory.0.name", 7, {"inventory": WHOLE.inventory[1:]}),
         ("inventory.0.namespace", ["default"], {"inventory": WHOLE.inventory[1:]}),
         ("files.0.blob", None, {"files": WHOLE.files[1:]}),
-        ("credentials.1", [], {"credentials": WHOLE.credentials[:1]}),
+        ("observedSecrets.1", [], {"observed_secrets": WHOLE.observed_secrets[:1]}),
         ("plan", "none", {}),
         ("failedObjects", [{"kind": 7}], {}),
         ("current", None, {"current": attrs.evolve(RECORDS[1], status="NotSync"), "history": RECORDS[:1]}),
@@ -168,7 +168,7 @@ _PLACES = [
     *(f"current.{name}" for name in unstructure(WHOLE.current)),
     *(f"conditions.1.{name}" for name in unstructure(WHOLE.conditions[1])),
     *(f"inventory.0.{name}" for name in unstructure(WHOLE.inventory[0])),
-    *(f"{name}.0" for name in ("history", "conditions", "inventory", "files", "credentials")),
+    *(f"{name}.0" for name in ("history", "conditions", "inventory", "files", "observedSecrets")),
 ]
 
 

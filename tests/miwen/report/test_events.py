@@ -391,7 +391,7 @@ async def test_a_missing_right_is_said_once_and_again_only_after_it_was_there(
             kubernetes.deny("create", "events")
             fail(recorder, "four")
             await settle()
-    assert [each["event"] for each in logs] == ["events-forbidden", "events-allowed", "events-forbidden"]
+    assert [each["event"] for each in logs] == ["events_forbidden", "events_allowed", "events_forbidden"]
     assert logs[0]["log_level"] == "warning"
     assert "Grant `create` on events of API group events.k8s.io" in logs[0]["message"]
     assert notes(kubernetes) == ["two (and 1 more event was left out)"]
@@ -426,7 +426,7 @@ async def test_an_event_is_given_up_after_some_tries_and_the_next_one_says_so(
             fail(recorder, "the host refuses")
             await settle()
     assert notes(kubernetes) == ["it works again", "the host refuses (and 1 more event was left out)"]
-    assert [(each["event"], each["reason"]) for each in logs] == [("event-not-written", "ClusterUnavailable")]
+    assert [(each["event"], each["reason"]) for each in logs] == [("event_not_written", "ClusterUnavailable")]
 
 
 @pytest.mark.parametrize("reason", ["NamespaceNotFound", "ApplyRejected", "AdmissionDenied"])
@@ -442,7 +442,7 @@ async def test_a_refused_event_is_dropped_and_logged(
             assert recorder.counts == EventCounts(written=1, failed=1)
     assert logs == [
         {
-            "event": "event-not-written",
+            "event": "event_not_written",
             "log_level": "warning",
             "namespace": "default",
             "name": "app",
@@ -490,7 +490,7 @@ async def test_the_end_waits_two_seconds_at_most(kubernetes: FakeKubernetes, aut
             ended = trio.current_time()
     assert trio.current_time() - ended == pytest.approx(2.0)
     assert recorder.counts == EventCounts(written=2, failed=3)
-    assert [(each["event"], each["number"]) for each in logs] == [("events-not-written", 3)]
+    assert [(each["event"], each["number"]) for each in logs] == [("events_not_written", 3)]
 
 
 async def test_at_the_end_an_api_server_that_is_away_is_asked_once_for_each(

@@ -505,7 +505,7 @@ async def test_an_event_whose_metadata_are_malformed_is_passed_over(
     with capture_logs() as logs:
         async with watching(world.kubernetes, told, CONFIG_MAPS):
             assert told.new() == [("right", False)]
-    assert [line["event"] for line in logs if line["log_level"] == "warning"] == ["object-metadata-unreadable"]
+    assert [line["event"] for line in logs if line["log_level"] == "warning"] == ["object_metadata_unreadable"]
     assert CANARY not in repr(logs)
 
 
