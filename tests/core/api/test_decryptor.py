@@ -351,7 +351,7 @@ def test_a_status_of_today_survives_the_way_to_json_and_back() -> None:
         inventory=(InventoryEntry("v1", "Secret", "x", "default", "f", 4, ("k",)), InventoryEntry("v1", "Pod", "y")),
         failed_objects=(ObjectFailure("Secret", "x", "ApplyRejected", "…"),),
         files=(FileStatus("f", "1" * 40, None),),
-        credentials=(SecretVersion("git", "7"),),
+        observed_secrets=(SecretVersion("git", "7"),),
         plan=PlanStatus("a" * 40, 1, 0, 0, 0, (PlannedObject("Create", "Secret", "x", added=("data.k",)),)),
     )
     written = unstructure(status)
