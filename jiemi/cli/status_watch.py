@@ -7,11 +7,10 @@ from collections.abc import Callable, Set
 from jiemi.core.api.decryptor import Decryptor, read_decryptor
 from jiemi.core.api.fields import FieldError
 from jiemi.core.errors import Failure
+from jiemi.core.names import NamespacedName
 from jiemi.miwen.controller.decryptor_watch import DecryptorListWatch
 from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes
 from jiemi.miwen.watch.reflector import reflect
-
-Key = tuple[str, str]
 
 _RETRY_SECONDS = 2.0
 
@@ -21,7 +20,7 @@ async def watch_decryptors(
     *,
     show_all: Callable[[list[Decryptor]], None],
     show: Callable[[Decryptor], None],
-    gone: Callable[[Key], None],
+    gone: Callable[[NamespacedName], None],
     trouble: Callable[[Failure], None],
     wanted: Callable[[Decryptor], bool],
 ) -> None:
@@ -45,7 +44,7 @@ class _Sink:
         self,
         show_all: Callable[[list[Decryptor]], None],
         show: Callable[[Decryptor], None],
-        gone: Callable[[Key], None],
+        gone: Callable[[NamespacedName], None],
         trouble: Callable[[Failure], None],
         wanted: Callable[[Decryptor], bool],
     ) -> None:
@@ -54,10 +53,10 @@ class _Sink:
         self._gone = gone
         self._trouble = trouble
         self._wanted = wanted
-        self._known: dict[Key, Decryptor] = {}
+        self._known: dict[NamespacedName, Decryptor] = {}
         self._all_shown = False
 
-    def put(self, obj: JsonObject) -> Key | None:
+    def put(self, obj: JsonObject) -> NamespacedName | None:
         try:
             decryptor = read_decryptor(obj)
         except FieldError:
@@ -74,7 +73,7 @@ class _Sink:
         metadata = obj.get("metadata") or {}
         self._forget((metadata.get("namespace", ""), metadata.get("name", "")))
 
-    def keep_only(self, keys: Set[Key]) -> None:
+    def keep_only(self, keys: Set[NamespacedName]) -> None:
         for key in self._known.keys() - keys:
             self._forget(key)
         if not self._all_shown:
@@ -88,6 +87,6 @@ class _Sink:
         if failures_in_a_row == 1:
             self._trouble(failure)
 
-    def _forget(self, key: Key) -> None:
+    def _forget(self, key: NamespacedName) -> None:
         if self._known.pop(key, None) is not None and self._all_shown:
             self._gone(key)

@@ -12,6 +12,9 @@ from __future__ import annotations
 
 import re
 
+NamespacedName = tuple[str, str]
+"""Namespace and name of an object of a kind that is understood."""
+
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*")
 _SEGMENT = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9.:_@]{0,251}[A-Za-z0-9])?")

@@ -22,6 +22,7 @@ import attrs
 import structlog
 import trio
 
+from jiemi.core.backoff import doubled_seconds
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.rpc import codec
@@ -53,9 +54,6 @@ _log = structlog.get_logger("jiemi.rpc")
 
 SecretSource = Callable[[], Awaitable[SensitiveText]]
 """Gives the secret that Krapao asks for. May raise JiemiError; then there is no connection, and calls tell it."""
-
-_MOST_DOUBLINGS = 16
-"""Of the backoff; 2**16 times the first wait is beyond any sensible longest one."""
 
 
 @attrs.frozen
@@ -221,9 +219,11 @@ class KrapaoClient:
                 if not self._open_repositories:
                     self._wanted = trio.Event()
             # Full jitter, so that many clients do not all come back to a restarted server at once.
-            longest = self.settings.backoff_first_seconds * 2 ** min(failures, _MOST_DOUBLINGS)
             failures += 1
-            await trio.sleep(random.uniform(0, min(longest, self.settings.backoff_most_seconds)))  # noqa: S311
+            longest = doubled_seconds(
+                self.settings.backoff_first_seconds, failures, most_seconds=self.settings.backoff_most_seconds
+            )
+            await trio.sleep(random.uniform(0, longest))  # noqa: S311
 
     async def _connect_once(self) -> bool:
         """Connect, and stay until the connection ends. Whether there was a session."""

@@ -20,6 +20,7 @@ from collections.abc import Collection, Iterable
 import attrs
 
 from jiemi.core.errors import Failure
+from jiemi.core.text import first_of
 
 _NAMES = frozenset(
     """
@@ -89,5 +90,4 @@ def _pattern(path: str) -> tuple[str, str]:
 def listed(paths: Collection[str], most: int = 5) -> str:
     """Some of the paths, and how many more there are; hidden ones, which nobody misses, last."""
     shown = sorted(paths, key=lambda path: (path.startswith(".") or "/." in path, path))
-    more = f" and {len(shown) - most} more" if len(shown) > most else ""
-    return ", ".join(shown[:most]) + more
+    return first_of(shown, most)

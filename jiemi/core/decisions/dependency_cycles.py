@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-Key = tuple[str, str]
-"""Namespace and name."""
+from jiemi.core.names import NamespacedName
 
 _MAX_SHOWN = 6
 """How many names of a circle a message shows before the one that closes it."""
@@ -19,7 +18,9 @@ _NAME_LIMIT_CHARACTERS = 100
 """Of "namespace/name" in a message. Both together can be 317 long."""
 
 
-def find_cycle(start: Key, depends_on: Callable[[Key], Iterable[Key]]) -> tuple[Key, ...] | None:
+def find_cycle(
+    start: NamespacedName, depends_on: Callable[[NamespacedName], Iterable[NamespacedName]]
+) -> tuple[NamespacedName, ...] | None:
     """The shortest circle that something is itself a part of.
 
     It is looked for breadth first: the time is in proportion to the dependencies that can be reached, and they may be
@@ -33,7 +34,7 @@ def find_cycle(start: Key, depends_on: Callable[[Key], Iterable[Key]]) -> tuple[
         `start`, …, `start`, or None. Among circles of one length, the one whose keys come first in what `depends_on`
         gives.
     """
-    came_from: dict[Key, Key | None] = {start: None}
+    came_from: dict[NamespacedName, NamespacedName | None] = {start: None}
     queue = deque([start])
     while queue:
         key = queue.popleft()
@@ -46,7 +47,7 @@ def find_cycle(start: Key, depends_on: Callable[[Key], Iterable[Key]]) -> tuple[
     return None
 
 
-def describe_cycle(cycle: Sequence[Key]) -> str:
+def describe_cycle(cycle: Sequence[NamespacedName]) -> str:
     """A circle for messages: "a/x -> a/y -> a/x". Of a long one its beginning, how many are left out, and its end."""
     names = [_name(key) for key in cycle[:_MAX_SHOWN]]
     left_out = len(cycle) - _MAX_SHOWN - 1
@@ -55,7 +56,9 @@ def describe_cycle(cycle: Sequence[Key]) -> str:
     return " -> ".join([*names, *(_name(key) for key in cycle[_MAX_SHOWN:][-1:])])
 
 
-def _way(key: Key | None, came_from: dict[Key, Key | None]) -> tuple[Key, ...]:
+def _way(
+    key: NamespacedName | None, came_from: dict[NamespacedName, NamespacedName | None]
+) -> tuple[NamespacedName, ...]:
     """How the search came to a key, from the start."""
     backwards = []
     while key is not None:
@@ -64,6 +67,6 @@ def _way(key: Key | None, came_from: dict[Key, Key | None]) -> tuple[Key, ...]:
     return tuple(reversed(backwards))
 
 
-def _name(key: Key) -> str:
+def _name(key: NamespacedName) -> str:
     text = "/".join(key)
     return text if len(text) <= _NAME_LIMIT_CHARACTERS else text[: _NAME_LIMIT_CHARACTERS - 1] + "…"

@@ -5,6 +5,7 @@ Pure: the random number is a parameter, and so the tests assert exact times.
 
 from __future__ import annotations
 
+from jiemi.core.backoff import doubled_seconds
 from jiemi.core.errors import Kind
 
 DEFAULT_INTERVAL_SECONDS = 180.0
@@ -40,9 +41,7 @@ def next_delay_seconds(
     if failed in _FIRST_RETRY_SECONDS and retry_seconds is not None:
         delay = retry_seconds
     elif failed in _FIRST_RETRY_SECONDS:
-        # The exponent is bounded so that a fault of weeks does not overflow a float.
-        doubled = _FIRST_RETRY_SECONDS[failed] * 2.0 ** min(max(failures_in_a_row - 1, 0), 30)
-        delay = min(interval_seconds, doubled)
+        delay = doubled_seconds(_FIRST_RETRY_SECONDS[failed], failures_in_a_row, most_seconds=interval_seconds)
     return delay * (1 - JITTER + 2 * JITTER * random)
 
 
@@ -57,5 +56,5 @@ def head_max_age_seconds(interval_seconds: float) -> float:
 
 def watch_retry_seconds(failures_in_a_row: int, *, random: float) -> float:
     """How long to wait before the watch of Decryptors is opened again: 1 s, doubling up to 30 s, with jitter."""
-    delay = min(30.0, 2.0 ** min(max(failures_in_a_row - 1, 0), 5))
+    delay = doubled_seconds(1.0, failures_in_a_row, most_seconds=30.0)
     return delay * (1 - JITTER + 2 * JITTER * random)

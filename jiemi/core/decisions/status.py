@@ -34,6 +34,7 @@ from jiemi.core.api.decryptor_status import (
     StatusRecord,
 )
 from jiemi.core.errors import Failure, Kind
+from jiemi.core.text import first_of
 
 SYNCED = "Synced"
 """Reason of the Ready condition while the cluster follows the repository."""
@@ -271,9 +272,8 @@ def _stale_recipients(status: DecryptorStatus, _: datetime.datetime) -> tuple[st
     stale = status.encryption.stale_recipients if status.encryption is not None else ()
     if not stale:
         return None
-    more = f" and {len(stale) - _MAX_SHOWN} more" if len(stale) > _MAX_SHOWN else ""
     return "NotInSopsConfig", (
-        f"the file is still encrypted for {', '.join(stale[:_MAX_SHOWN])}{more}, which the repository's .sops.yaml "
+        f"the file is still encrypted for {first_of(stale, _MAX_SHOWN)}, which the repository's .sops.yaml "
         "does not name: run `sops updatekeys` on it, and change its values if the key was lost"
     )
 

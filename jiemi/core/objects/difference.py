@@ -25,6 +25,8 @@ from typing import Any, Literal
 
 import attrs
 
+from jiemi.core.objects.identity import SERVER_SET
+
 MAX_NAMES = 50
 """How many names a difference holds; the rest is counted."""
 
@@ -33,20 +35,6 @@ MAX_LEVELS = 6
 
 NAME_LIMIT_CHARACTERS = 200
 """Of one name."""
-
-_SERVER_SET = frozenset(
-    {
-        "creationTimestamp",
-        "deletionGracePeriodSeconds",
-        "deletionTimestamp",
-        "generation",
-        "managedFields",
-        "resourceVersion",
-        "selfLink",
-        "uid",
-    }
-)
-"""Metadata that only the API server sets."""
 
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 """https://kubernetes.io/docs/reference/labels-annotations-taints/#kubectl-kubernetes-io-last-applied-configuration"""
@@ -130,7 +118,7 @@ class _Parts:
             other: what it is compared with. If one of the two holds values, both are treated as if they do.
         """
         fields = {name: part for name, part in _mapping(obj).items() if name != "status"}
-        metadata = {name: part for name, part in _taken(fields, "metadata").items() if name not in _SERVER_SET}
+        metadata = {name: part for name, part in _taken(fields, "metadata").items() if name not in SERVER_SET}
         labels, annotations = _taken(metadata, "labels"), _taken(metadata, "annotations")
         annotations.pop(_LAST_APPLIED, None)
         if metadata:

@@ -23,6 +23,21 @@ _LABEL_CHARACTERS = 63
 
 _HASH_CHARACTERS = 12
 
+SERVER_SET = frozenset(
+    {
+        "creationTimestamp",
+        "deletionGracePeriodSeconds",
+        "deletionTimestamp",
+        "generation",
+        "managedFields",
+        "resourceVersion",
+        "selfLink",
+        "uid",
+    }
+)
+"""Metadata that only the API server sets. `kubectl get -o yaml` prints it, people encrypt and commit that, and a
+server-side apply with it is refused."""
+
 
 @attrs.frozen
 class ObjectKey:

@@ -17,7 +17,7 @@ from typing import Any
 
 import attrs
 
-MANAGER = "jiemi"
+FIELD_MANAGER = "jiemi"
 """The field manager that Jiemi applies as."""
 
 _NAME_LIMIT_CHARACTERS = 128
@@ -81,7 +81,7 @@ def field_ownership(metadata: Mapping[str, Any]) -> FieldOwnership:
         fields, manager = entry.get("fieldsV1"), _manager(entry)
         if not isinstance(fields, Mapping):
             continue
-        if manager == MANAGER and entry.get("operation") == "Apply" and not entry.get("subresource"):
+        if manager == FIELD_MANAGER and entry.get("operation") == "Apply" and not entry.get("subresource"):
             ours += _leaves(fields)
             our_keys |= set(_data_keys(fields))
             our_time = _time(entry)

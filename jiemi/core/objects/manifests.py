@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from jiemi.core.errors import Failure, JiemiError
-from jiemi.core.objects.identity import group_of
+from jiemi.core.objects.identity import SERVER_SET, group_of
 from jiemi.core.objects.object_form import require_kind, require_names
 from jiemi.core.sensitive import SensitiveBytes
 
@@ -28,18 +28,6 @@ _SMALL_BYTES = 2 * 1024 * 1024
 _MAX_PARTS = 1_500_000
 """The most commas, colons and brackets of a longer one. Each may stand for a mapping of some 70 bytes."""
 _DATA_KINDS = frozenset({"Secret", "ConfigMap"})
-
-_SERVER_SET = (
-    "creationTimestamp",
-    "deletionTimestamp",
-    "generation",
-    "managedFields",
-    "resourceVersion",
-    "selfLink",
-    "uid",
-)
-"""Metadata that only the API server sets. `kubectl get -o yaml` prints it, people encrypt and commit that, and a
-server-side apply with it is refused."""
 
 
 @attrs.frozen
@@ -277,5 +265,5 @@ def _objects(value: Any, where: str) -> Iterator[Mapping[str, Any]]:
         return
     require_names(value, where)
     # A null there is none, as for the API server: `namespace:` with nothing behind it.
-    plain = {name: part for name, part in value["metadata"].items() if name not in _SERVER_SET and part is not None}
+    plain = {name: part for name, part in value["metadata"].items() if name not in SERVER_SET and part is not None}
     yield {name: part for name, part in value.items() if name != "status"} | {"metadata": plain}

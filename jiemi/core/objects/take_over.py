@@ -24,7 +24,7 @@ from typing import Any
 import attrs
 
 from jiemi.core.objects.identity import group_of
-from jiemi.core.objects.managed_fields import MANAGER
+from jiemi.core.objects.managed_fields import FIELD_MANAGER
 
 Tree = dict[str, Any]
 
@@ -189,7 +189,7 @@ def _gained(
         if isinstance(entry, Mapping) and _is_ours(entry):
             listed[number] = {**entry, "fieldsV1": _union(dict(entry["fieldsV1"]), gained)}
             return listed
-    mine = {"manager": MANAGER, "operation": "Apply", "apiVersion": version, "fieldsType": "FieldsV1"}
+    mine = {"manager": FIELD_MANAGER, "operation": "Apply", "apiVersion": version, "fieldsType": "FieldsV1"}
     return [*listed, {**mine, "fieldsV1": gained}]
 
 
@@ -208,7 +208,11 @@ def _is_same_group(version: Any, ours: Any) -> bool:
 
 
 def _is_ours(entry: Mapping[str, Any]) -> bool:
-    return (entry.get("manager"), entry.get("operation"), entry.get("subresource") or "") == (MANAGER, "Apply", "")
+    return (entry.get("manager"), entry.get("operation"), entry.get("subresource") or "") == (
+        FIELD_MANAGER,
+        "Apply",
+        "",
+    )
 
 
 def _entries(metadata: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

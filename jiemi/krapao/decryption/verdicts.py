@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.text import first_of
 from jiemi.krapao.decryption.grpc import GrpcStatusError
 
 _MAX_SHOWN = 5
@@ -146,5 +147,4 @@ def _told(outcomes: Sequence[Outcome]) -> str:
 
 def _list(names: Sequence[str]) -> str:
     shown = list(dict.fromkeys(names))
-    more = f" and {len(shown) - _MAX_SHOWN} more" if len(shown) > _MAX_SHOWN else ""
-    return ", ".join(shown[:_MAX_SHOWN]) + more
+    return first_of(shown, _MAX_SHOWN)

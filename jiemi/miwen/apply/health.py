@@ -12,6 +12,7 @@ from jiemi.core.api.decryptor_status import InventoryEntry
 from jiemi.core.errors import Failure
 from jiemi.core.objects.inventory import ref_of
 from jiemi.core.objects.readiness import State, readiness
+from jiemi.core.text import first_of
 from jiemi.miwen.kubernetes.port import Objects
 
 _POLL_SECONDS = 2.0
@@ -77,5 +78,4 @@ class Waiter:
 
 
 def _listed(texts: list[str]) -> str:
-    more = f"; and {len(texts) - _MAX_SHOWN} more" if len(texts) > _MAX_SHOWN else ""
-    return "; ".join(texts[:_MAX_SHOWN]) + more
+    return first_of(texts, _MAX_SHOWN, "; ")

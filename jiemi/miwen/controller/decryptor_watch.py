@@ -12,7 +12,8 @@ from jiemi.core.api.decryptor import Decryptor, read_decryptor
 from jiemi.core.api.fields import FieldError
 from jiemi.core.decisions.schedule import watch_retry_seconds
 from jiemi.core.errors import Failure
-from jiemi.miwen.controller.supervisor import Decryptors, Key
+from jiemi.core.names import NamespacedName
+from jiemi.miwen.controller.supervisor import Decryptors
 from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes, Page
 from jiemi.miwen.watch.reflector import reflect
 
@@ -55,7 +56,7 @@ class _DecryptorSink:
     def __init__(self, decryptors: Decryptors) -> None:
         self._decryptors = decryptors
 
-    def put(self, obj: JsonObject) -> Key | None:
+    def put(self, obj: JsonObject) -> NamespacedName | None:
         decryptor = _read(obj)
         if decryptor is None:
             return None
@@ -67,7 +68,7 @@ class _DecryptorSink:
         if decryptor is not None:
             self._decryptors.remove(decryptor.meta.key)
 
-    def keep_only(self, keys: Set[Key]) -> None:
+    def keep_only(self, keys: Set[NamespacedName]) -> None:
         self._decryptors.keep_only(keys)
 
     def watching(self) -> None:

@@ -22,6 +22,7 @@ from jiemi.core.decisions.status import PLANNED, SHORT_REVISION, after_failure, 
 from jiemi.core.errors import REASONS, Failure, JiemiError, Kind
 from jiemi.core.objects.drift import Observation, is_newer
 from jiemi.core.objects.inventory import by_key, ref_of
+from jiemi.core.text import first_of
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.reconcile.reconciler import Reconciler
@@ -85,11 +86,10 @@ class DecryptorLoop:
         if not stay:
             text = "the Decryptor is deleted, and nothing that it applied stays"
         else:
-            more = f" and {len(stay) - _MAX_SHOWN} more" if len(stay) > _MAX_SHOWN else ""
             objects = "1 object" if len(stay) == 1 else f"{len(stay)} objects"
             text = (
                 f"the Decryptor is deleted (deletionPolicy: {policy}); {objects} that it applied stay in the cluster, "
-                f"and nobody follows them: {', '.join(stay[:_MAX_SHOWN])}{more}"
+                f"and nobody follows them: {first_of(stay, _MAX_SHOWN)}"
             )
         _log.info("decryptor_deleted", namespace=meta.namespace, name=meta.name, objects=len(stay), message=text)
         self.events.record(

@@ -15,12 +15,11 @@ import trio
 
 from jiemi.core.api.decryptor import FINALIZER, Decryptor
 from jiemi.core.memory import MemoryBudget
+from jiemi.core.names import NamespacedName
 from jiemi.miwen.kubernetes.on_behalf import on_behalf_of
 from jiemi.miwen.reconcile.limits import TurnedAway
 from jiemi.miwen.state.mailbox import Mailbox
 from jiemi.miwen.state.registry import Registry
-
-Key = tuple[str, str]
 
 BASE_BYTES = 48 * 1024
 """What the task of a Decryptor takes beside what is read of it (measured: tests/e2e/test_memory_of_miwen.py)."""
@@ -53,9 +52,9 @@ class Decryptors:
         self._budget = budget
         self._turned_away = turned_away
         self._on_gone = on_gone
-        self._entries: dict[Key, _Entry] = {}
+        self._entries: dict[NamespacedName, _Entry] = {}
 
-    def keys(self) -> frozenset[Key]:
+    def keys(self) -> frozenset[NamespacedName]:
         """The keys that have a task now."""
         return frozenset(self._entries)
 
@@ -84,7 +83,7 @@ class Decryptors:
         else:
             entry.mailbox.put(decryptor.without_status)
 
-    def remove(self, key: Key) -> None:
+    def remove(self, key: NamespacedName) -> None:
         """The object is gone."""
         entry = self._entries.get(key)
         if entry is not None and not entry.removed:
@@ -92,7 +91,7 @@ class Decryptors:
         self._turned_away.remove(key)
         self._drop(key)
 
-    def _drop(self, key: Key) -> None:
+    def _drop(self, key: NamespacedName) -> None:
         """Follow it no longer."""
         self._budget.give_back(key)
         self._registry.remove(key)
@@ -102,13 +101,13 @@ class Decryptors:
             entry.removed = True
             entry.scope.cancel()
 
-    def keep_only(self, keys: Iterable[Key]) -> None:
+    def keep_only(self, keys: Iterable[NamespacedName]) -> None:
         """A whole list was read: what is not in it is gone, and what is in it is all there is."""
         for key in (self.keys() | self._turned_away.keys()) - frozenset(keys):
             self.remove(key)
         self._registry.complete.set()
 
-    async def _supervise(self, key: Key, entry: _Entry) -> None:
+    async def _supervise(self, key: NamespacedName, entry: _Entry) -> None:
         try:
             while True:
                 with entry.scope, on_behalf_of(key[0]):

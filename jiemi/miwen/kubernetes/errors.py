@@ -19,6 +19,7 @@ from typing import Any
 import attrs
 
 from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.text import first_of
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import Account
 from jiemi.miwen.kubernetes.shown import Shown
@@ -462,8 +463,7 @@ def _listed(fields: Iterable[str]) -> str:
     unique = list(dict.fromkeys(fields))
     if not unique:
         return ""
-    more = f" and {len(unique) - MAX_FIELDS} more" if len(unique) > MAX_FIELDS else ""
-    return f": {', '.join(unique[:MAX_FIELDS])}{more}"
+    return f": {first_of(unique, MAX_FIELDS)}"
 
 
 def _text(value: Any) -> str:

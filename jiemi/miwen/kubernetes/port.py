@@ -23,9 +23,6 @@ from jiemi.miwen.kubernetes.discovery import Resource
 
 JsonObject = Mapping[str, Any]
 
-FIELD_MANAGER = "jiemi"
-"""Who owns the fields that Miwen applies (managedFields)."""
-
 # https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
 _NAMESPACE = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _ACCOUNT = re.compile(r"[a-z0-9](?:[-.a-z0-9]{0,251}[a-z0-9])?")

@@ -29,6 +29,7 @@ from jiemi.concurrency.fair_limiter import FairLimiter
 from jiemi.concurrency.http import close_pool, make_interruptible
 from jiemi.core.api.decryptor import API_VERSION, GROUP, KIND, PLURAL
 from jiemi.core.errors import JiemiError
+from jiemi.core.objects.managed_fields import FIELD_MANAGER
 from jiemi.core.sensitive import SensitiveText
 from jiemi.miwen.kubernetes import errors
 from jiemi.miwen.kubernetes.access import Access, from_kubeconfig, in_cluster
@@ -36,7 +37,11 @@ from jiemi.miwen.kubernetes.counts import RequestCounter
 from jiemi.miwen.kubernetes.discovery import Discovery, Resource, is_path_part, label, parse_resources, version_path
 from jiemi.miwen.kubernetes.errors import Act, Refusal
 from jiemi.miwen.kubernetes.http import JSON, Answer, KubernetesHttp, Request
-from jiemi.miwen.kubernetes.port import FIELD_MANAGER, Account, JsonObject, Page
+from jiemi.miwen.kubernetes.port import (
+    Account,
+    JsonObject,
+    Page,
+)
 from jiemi.miwen.kubernetes.real_lists import MAX_PAGE_BYTES, Collection, Lists
 from jiemi.miwen.kubernetes.real_objects import JSON_PATCH, METADATA_ONLY, RealObjects, must_be
 

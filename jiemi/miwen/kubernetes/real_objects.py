@@ -17,11 +17,15 @@ from typing import Any
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.objects.identity import ObjectRef
+from jiemi.core.objects.managed_fields import FIELD_MANAGER
 from jiemi.miwen.kubernetes import errors
 from jiemi.miwen.kubernetes.discovery import JUST_NOW_SECONDS, Discovery, Resource, is_path_part, target
 from jiemi.miwen.kubernetes.errors import Act
 from jiemi.miwen.kubernetes.http import JSON, Answer, KubernetesHttp, Request
-from jiemi.miwen.kubernetes.port import FIELD_MANAGER, Account, JsonObject
+from jiemi.miwen.kubernetes.port import (
+    Account,
+    JsonObject,
+)
 from jiemi.miwen.kubernetes.shown import Shown
 
 JSON_PATCH = "application/json-patch+json"

@@ -8,6 +8,7 @@ import attrs
 
 from jiemi.core.decisions.status import SHORT_REVISION
 from jiemi.core.objects.identity import ObjectKey
+from jiemi.core.text import first_of
 
 _MAX_SHOWN = 10
 
@@ -71,5 +72,4 @@ class Changes:
 
 def _listed(keys: list[ObjectKey]) -> str:
     shown = sorted(key.label for key in keys)
-    more = f" and {len(shown) - _MAX_SHOWN} more" if len(shown) > _MAX_SHOWN else ""
-    return ", ".join(shown[:_MAX_SHOWN]) + more
+    return first_of(shown, _MAX_SHOWN)

@@ -32,6 +32,7 @@ from jiemi.core.errors import NO_ANSWER, Failure, JiemiError, Kind
 from jiemi.core.objects.identity import ObjectKey, ObjectRef, Owner
 from jiemi.core.objects.inventory import by_key, certain, entry_of, obsolete, ordered, ref_of, require_room
 from jiemi.core.objects.protected import Protection
+from jiemi.core.text import first_of
 from jiemi.miwen.apply.applier import Applied, Applier, Refused, Resolved
 from jiemi.miwen.apply.dry_run import plan
 from jiemi.miwen.apply.protected_objects import acts_as_itself, objects_of, protected
@@ -55,8 +56,6 @@ _OF_CONTENT = frozenset(
 runs a key service, for example, may let the credentials in."""
 
 _MAX_MESSAGE_CHARACTERS = 500
-
-_MAX_SHOWN = 5
 
 
 @attrs.frozen
@@ -491,14 +490,14 @@ class Deployment:
     def _tell_pruned(self, pruned: Pruned) -> None:
         context = self.context
         if pruned.deleted:
-            names = _listed([ref_of(each).label for each in pruned.deleted])
+            names = first_of([ref_of(each).label for each in pruned.deleted])
             text = f"deleted, because they left the repository ({self._by}): {names}"
             context.note("Normal", "Pruned", "Prune", text, transition=True, always=True)
         # What was never known to be applied is nobody's news.
         stay = [entry for entry in pruned.stay if entry.fields is not None]
         if not stay:
             return
-        names = _listed([ref_of(each).label for each in stay])
+        names = first_of([ref_of(each).label for each in stay])
         why = (
             "they are annotated jiemi.cr/prune: disabled, or are another's by their labels"
             if self.spec.prune
@@ -662,8 +661,3 @@ def _first(failures: Sequence[Failure], of: int, what_not: str, *, what: str = "
     were = "was" if len(failures) == 1 else "were"
     counted = f"{len(failures)} of {of} {what} {were} {what_not}, the first: " if of > 1 else ""
     return JiemiError(first.reason, counted + first.message, first.own_remedy)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _MAX_SHOWN} more" if len(names) > _MAX_SHOWN else ""
-    return ", ".join(names[:_MAX_SHOWN]) + more

@@ -13,6 +13,7 @@ from jiemi.core.errors import Failure, JiemiError, Kind
 from jiemi.core.objects.drift import Drift, Observation, drift_of
 from jiemi.core.objects.identity import ObjectKey, ObjectRef
 from jiemi.core.objects.inventory import ref_of
+from jiemi.core.text import first_of
 from jiemi.miwen.kubernetes.port import Objects
 from jiemi.miwen.reconcile.tick import ReconcileContext
 
@@ -153,8 +154,7 @@ def _differing(context: ReconcileContext) -> dict[ObjectKey, Drift]:
 def _listed(texts: Iterable[str]) -> str:
     """The first few, in the order of the alphabet."""
     found = sorted(texts)
-    more = f"; and {len(found) - _MAX_SHOWN} more" if len(found) > _MAX_SHOWN else ""
-    return "; ".join(found[:_MAX_SHOWN]) + more
+    return first_of(found, _MAX_SHOWN, "; ")
 
 
 def requeue_after_seconds(context: ReconcileContext) -> float | None:

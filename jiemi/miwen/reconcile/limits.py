@@ -20,13 +20,12 @@ from jiemi.core.api.status_bounds import status_json
 from jiemi.core.decisions.status import after_failure, blank
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.memory import MEBIBYTE, MemoryBudget
+from jiemi.core.names import NamespacedName
 from jiemi.miwen.kubernetes.on_behalf import on_behalf_of
 from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.report.events import EventRecorder
 from jiemi.miwen.report.metrics import MiwenMetrics
 from jiemi.miwen.report.summary import summarized
-
-Key = tuple[str, str]
 
 _RETRY_SECONDS = 5.0
 """How soon one is tried again that could not be read or written."""
@@ -67,8 +66,8 @@ class TurnedAway:
         self._events = events
         self._metrics = metrics
         self._now = now
-        self._by_namespace: dict[str, dict[Key, _Away]] = {}
-        self._untold: dict[str, dict[Key, None]] = {}
+        self._by_namespace: dict[str, dict[NamespacedName, _Away]] = {}
+        self._untold: dict[str, dict[NamespacedName, None]] = {}
         self._with_room: set[str] = set()
         self._woken = trio.Event()
 
@@ -87,7 +86,7 @@ class TurnedAway:
         if not told:
             self._woken.set()
 
-    def remove(self, key: Key) -> None:
+    def remove(self, key: NamespacedName) -> None:
         """One is gone, or was let in."""
         waiting = self._by_namespace.get(key[0], {})
         waiting.pop(key, None)
@@ -96,7 +95,7 @@ class TurnedAway:
             self._by_namespace.pop(key[0], None)
             self._with_room.discard(key[0])
 
-    def keys(self) -> frozenset[Key]:
+    def keys(self) -> frozenset[NamespacedName]:
         """All of them."""
         return frozenset(key for waiting in self._by_namespace.values() for key in waiting)
 
@@ -117,7 +116,7 @@ class TurnedAway:
             self._woken = trio.Event()
             # Others may also have become smaller, or closed a repository.
             self._with_room = set(self._by_namespace)
-            failed: list[Key] = []
+            failed: list[NamespacedName] = []
             while (key := self._next()) is not None:
                 try:
                     with on_behalf_of(key[0]):
@@ -137,7 +136,7 @@ class TurnedAway:
                     self._set_told(key, False)
                 self._woken.set()
 
-    def _next(self) -> Key | None:
+    def _next(self) -> NamespacedName | None:
         """One that there is something to do for; its namespace goes to the end of the row."""
         for namespace, waiting in self._by_namespace.items():
             key = next(iter(self._untold.get(namespace, ())), None)
@@ -152,7 +151,7 @@ class TurnedAway:
                 return key
         return None
 
-    async def _look(self, key: Key, let_in: Callable[[Decryptor], None]) -> None:
+    async def _look(self, key: NamespacedName, let_in: Callable[[Decryptor], None]) -> None:
         away = self._by_namespace[key[0]][key]
         obj = await self._kubernetes.get_decryptor(*key)
         try:
@@ -187,7 +186,7 @@ class TurnedAway:
         self._events.record(meta, type="Warning", reason=failure.reason, action="Reconcile", note=failure.text)
         await self._kubernetes.patch_status(meta.namespace, meta.name, status_json(status), uid=meta.uid)
 
-    def _set_told(self, key: Key, told: bool) -> None:
+    def _set_told(self, key: NamespacedName, told: bool) -> None:
         if not told and key in self._by_namespace.get(key[0], {}):
             self._untold.setdefault(key[0], {})[key] = None
         elif key[0] in self._untold:

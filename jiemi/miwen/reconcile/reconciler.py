@@ -38,6 +38,7 @@ from jiemi.core.decisions.status import (
 )
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.memory import MemoryBudget
+from jiemi.core.names import NamespacedName
 from jiemi.core.objects.drift import Drift, is_newer
 from jiemi.core.objects.identity import ObjectKey
 from jiemi.core.objects.inventory import has_obsolete
@@ -58,7 +59,7 @@ from jiemi.miwen.reconcile.finalizer import Cleanup, set_finalizer
 from jiemi.miwen.reconcile.limits import no_room
 from jiemi.miwen.reconcile.render import NeedsMore
 from jiemi.miwen.reconcile.tick import LoopState, ObjectGone, ReconcileContext, ReconcileResult
-from jiemi.miwen.state.registry import Key, Registry, depends_on
+from jiemi.miwen.state.registry import Registry, depends_on
 from jiemi.miwen.watch.object_watches import SECRETS, NotSynced, ObjectWatches
 from jiemi.rpc.contract import Repository
 
@@ -460,7 +461,7 @@ class Reconciler:
         context.state.watching = kinds
         self.watch(context.decryptor.meta.key, frozenset(kinds | ({SECRETS} if secret_names(spec) else set())))
 
-    def watch(self, key: Key, kinds: frozenset[Resource]) -> None:
+    def watch(self, key: NamespacedName, kinds: frozenset[Resource]) -> None:
         """What a Decryptor wants watched; what nobody wants any more is not."""
         if self.registry.set_kinds(key, kinds):
             self.watches.keep_only(self.registry.kinds)
@@ -506,12 +507,12 @@ class Reconciler:
             raise JiemiError.of(no_room(self.budget, key[0]))
         return files
 
-    def count_held(self, key: Key, state: LoopState, known: DecryptorStatus) -> None:
+    def count_held(self, key: NamespacedName, state: LoopState, known: DecryptorStatus) -> None:
         """Count what a loop holds of files until its next tick. What there is no room for is forgotten."""
         if not self.budget.take(key[0], held_files(key), state.held_bytes(known)):
             state.forget_files()
 
-    def give_back(self, key: Key) -> None:
+    def give_back(self, key: NamespacedName) -> None:
         """Count nothing more for a loop."""
         for what in (held_credentials(key), held_files(key)):
             self.budget.give_back(what)
@@ -730,12 +731,12 @@ class Reconciler:
         return min(self._timeout(decryptor), max(self.deploy_timeout_seconds, MAX_WORK_SECONDS))
 
 
-def held_credentials(key: Key) -> tuple[str, Key]:
+def held_credentials(key: NamespacedName) -> tuple[str, NamespacedName]:
     """What the budget calls the credentials of a Decryptor's repository."""
     return "credentials", key
 
 
-def held_files(key: Key) -> tuple[str, Key]:
+def held_files(key: NamespacedName) -> tuple[str, NamespacedName]:
     """What the budget calls the files that a Decryptor's loop remembers."""
     return "files", key
 

@@ -14,10 +14,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from jiemi.core.names import NamespacedName
 from jiemi.miwen.kubernetes.counts import RequestCounts
 from jiemi.miwen.report.events import EventCounts
-
-Key = tuple[str, str]
 
 
 @attrs.frozen
@@ -56,7 +55,7 @@ class MiwenMetrics:
         self.registry = CollectorRegistry()
         self.requests = requests
         self.events = events
-        self._followed: dict[Key, Followed] = {}
+        self._followed: dict[NamespacedName, Followed] = {}
         self._ticks = Counter(
             "jiemi_reconcile",
             "Looks at Decryptors, by what came of them: ok, or the reason.",
@@ -83,7 +82,7 @@ class MiwenMetrics:
         """Count objects that were put right."""
         self._corrections.inc(objects)
 
-    def follow(self, key: Key, followed: Followed | None) -> None:
+    def follow(self, key: NamespacedName, followed: Followed | None) -> None:
         """Tell of a Decryptor from now on; None: no more."""
         if followed is None:
             self._followed.pop(key, None)
@@ -91,7 +90,7 @@ class MiwenMetrics:
             self._followed[key] = followed
 
     @property
-    def followed(self) -> Mapping[Key, Followed]:
+    def followed(self) -> Mapping[NamespacedName, Followed]:
         """All Decryptors that are told of."""
         return self._followed
 

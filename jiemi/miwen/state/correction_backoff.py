@@ -6,6 +6,7 @@ from collections import deque
 
 import trio
 
+from jiemi.core.backoff import doubled_seconds
 from jiemi.core.objects.identity import ObjectKey
 
 CORRECTIONS = 3
@@ -45,7 +46,7 @@ class CorrectionBackoff:
         if len(times) < (1 if key in self._rounds else CORRECTIONS):
             return True
         rounds = self._rounds[key] = self._rounds.get(key, 0) + 1
-        self._paused_until[key] = now + min(MAX_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(rounds - 1, 10))
+        self._paused_until[key] = now + doubled_seconds(FIRST_PAUSE_SECONDS, rounds, most_seconds=MAX_PAUSE_SECONDS)
         times.clear()
         return False
 

@@ -21,13 +21,12 @@ from jiemi.core.api.secret_refs import secret_names
 from jiemi.core.decisions.dependency_cycles import describe_cycle, find_cycle
 from jiemi.core.decisions.status import PLANNED
 from jiemi.core.errors import Failure
+from jiemi.core.names import NamespacedName
 from jiemi.core.objects.drift import Observation
 from jiemi.core.objects.identity import ObjectKey, Owner
 from jiemi.core.objects.inventory import by_key, certain
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.state.mailbox import Mailbox
-
-Key = tuple[str, str]
 
 _MOST_AWAITED = 100
 """For how many objects of others, the last it asked for, one Decryptor is woken when they are free. A thousand
@@ -47,17 +46,17 @@ class Registry:
     def __init__(self, *, own_namespace_only: bool = False) -> None:
         self._own_namespace_only = own_namespace_only
         self.complete = trio.Event()
-        self._decryptors: dict[Key, Decryptor] = {}
-        self._holders: dict[ObjectKey, Key] = {}
-        self._held: dict[Key, frozenset[ObjectKey]] = {}
-        self._unproven: dict[ObjectKey, set[Key]] = {}
-        self._borne_out: dict[ObjectKey, Key] = {}
-        self._mailboxes: dict[Key, Mailbox] = {}
-        self._kinds: dict[Key, frozenset[Resource]] = {}
-        self._dependents: defaultdict[Key, set[Key]] = defaultdict(set)
-        self._users: defaultdict[Key, set[Key]] = defaultdict(set)
-        self._waiting: defaultdict[ObjectKey, set[Key]] = defaultdict(set)
-        self._awaited: defaultdict[Key, dict[ObjectKey, None]] = defaultdict(dict)  # the oldest first
+        self._decryptors: dict[NamespacedName, Decryptor] = {}
+        self._holders: dict[ObjectKey, NamespacedName] = {}
+        self._held: dict[NamespacedName, frozenset[ObjectKey]] = {}
+        self._unproven: dict[ObjectKey, set[NamespacedName]] = {}
+        self._borne_out: dict[ObjectKey, NamespacedName] = {}
+        self._mailboxes: dict[NamespacedName, Mailbox] = {}
+        self._kinds: dict[NamespacedName, frozenset[Resource]] = {}
+        self._dependents: defaultdict[NamespacedName, set[NamespacedName]] = defaultdict(set)
+        self._users: defaultdict[NamespacedName, set[NamespacedName]] = defaultdict(set)
+        self._waiting: defaultdict[ObjectKey, set[NamespacedName]] = defaultdict(set)
+        self._awaited: defaultdict[NamespacedName, dict[ObjectKey, None]] = defaultdict(dict)  # the oldest first
 
     def put(self, decryptor: Decryptor) -> None:
         """A Decryptor is there, new or changed."""
@@ -81,7 +80,7 @@ class Registry:
         elif old is None or _is_ready(old) != _is_ready(decryptor) or old.spec != decryptor.spec:
             self._wake(self._dependents.get(key, ()))
 
-    def remove(self, key: Key) -> None:
+    def remove(self, key: NamespacedName) -> None:
         """A Decryptor is gone."""
         old = self._decryptors.pop(key, None)
         if old is None:
@@ -114,7 +113,7 @@ class Registry:
         if holder in self._mailboxes:
             self._mailboxes[holder].see(key, Observation.of(metadata, deleted=deleted))
 
-    def set_kinds(self, key: Key, kinds: frozenset[Resource]) -> bool:
+    def set_kinds(self, key: NamespacedName, kinds: frozenset[Resource]) -> bool:
         """The kinds that a Decryptor wants watched from now on. Returns whether they are others than before."""
         old = self._kinds.pop(key, frozenset())
         if kinds:
@@ -128,11 +127,11 @@ class Registry:
 
     # --- whose an object is
 
-    def holder(self, key: ObjectKey) -> Key | None:
+    def holder(self, key: ObjectKey) -> NamespacedName | None:
         """The Decryptor that has the object, if one has."""
         return self._holders.get(key)
 
-    def hold(self, key: Key, objects: Iterable[ObjectKey]) -> None:
+    def hold(self, key: NamespacedName, objects: Iterable[ObjectKey]) -> None:
         """A Decryptor has these objects and no others.
 
         Those that another has stay that one's. A Decryptor that is gone can have none, though its loop still ends.
@@ -147,14 +146,14 @@ class Registry:
             self._withdraw(key, each)
             self._wake_waiting(each)
 
-    def keep(self, key: Key, objects: Collection[ObjectKey]) -> None:
+    def keep(self, key: NamespacedName, objects: Collection[ObjectKey]) -> None:
         """Of the objects that a Decryptor has, it goes on having these."""
         self.hold(key, self._held.get(key, frozenset()) & frozenset(objects))
 
-    def _may_hold(self, key: Key, each: ObjectKey) -> bool:
+    def _may_hold(self, key: NamespacedName, each: ObjectKey) -> bool:
         return not self._own_namespace_only or each.namespace == key[0]
 
-    def _hold_unproven(self, key: Key, objects: Iterable[ObjectKey]) -> None:
+    def _hold_unproven(self, key: NamespacedName, objects: Iterable[ObjectKey]) -> None:
         """A Decryptor's status claims these objects. Nobody loses by it what was proven."""
         held = set()
         for each in objects:
@@ -164,7 +163,7 @@ class Registry:
                     held.add(each)
         self._held[key] = self._held.get(key, frozenset()) | held
 
-    def _withdraw(self, key: Key, each: ObjectKey) -> None:
+    def _withdraw(self, key: NamespacedName, each: ObjectKey) -> None:
         """A Decryptor claims an object no longer. Another that claims it has it then."""
         if self._borne_out.get(each) == key:
             del self._borne_out[each]
@@ -177,16 +176,16 @@ class Registry:
         elif each not in self._holders:
             self._give(each, min(others))
 
-    def _give(self, each: ObjectKey, key: Key) -> None:
+    def _give(self, each: ObjectKey, key: NamespacedName) -> None:
         self._holders[each] = key
         self._held[key] = self._held.get(key, frozenset()) | {each}
 
-    def bear_out(self, key: Key, each: ObjectKey) -> None:
+    def bear_out(self, key: NamespacedName, each: ObjectKey) -> None:
         """The object's labels were read, and are no reason against a Decryptor's having it."""
         if self._holders.get(each) == key:
             self._borne_out[each] = key
 
-    def is_borne_out(self, key: Key, each: ObjectKey) -> bool:
+    def is_borne_out(self, key: NamespacedName, each: ObjectKey) -> bool:
         """Whether that was so since the start, for as long as it has the object."""
         return self._holders.get(each) == key == self._borne_out.get(each)
 
@@ -218,7 +217,7 @@ class Registry:
             self._awaited[key].pop(each, None)
         self._wake(waiting)
 
-    def _wait_for(self, key: Key, each: ObjectKey) -> None:
+    def _wait_for(self, key: NamespacedName, each: ObjectKey) -> None:
         awaited = self._awaited[key]
         awaited.pop(each, None)
         awaited[each] = None
@@ -228,12 +227,12 @@ class Registry:
             del awaited[oldest]
             self._stop_waiting(key, oldest)
 
-    def _stop_waiting(self, key: Key, each: ObjectKey) -> None:
+    def _stop_waiting(self, key: NamespacedName, each: ObjectKey) -> None:
         self._waiting[each].discard(key)
         if not self._waiting[each]:
             del self._waiting[each]
 
-    def claim(self, key: Key, each: ObjectKey) -> Key | None:
+    def claim(self, key: NamespacedName, each: ObjectKey) -> NamespacedName | None:
         """Take an object for a Decryptor. Returns the one that has it already, or None. Who did not get it is woken
         when it is free."""
         holder = self._holders.get(each)
@@ -271,9 +270,9 @@ class Registry:
             f"Create Decryptor {namespace}/{name}, or take it out of spec.dependsOn." if other is None else "",
         )
 
-    def _behind(self, key: Key) -> set[Key]:
+    def _behind(self, key: NamespacedName) -> set[NamespacedName]:
         """Those that depend on one, and those that depend on them: a circle that is broken concerns all of it."""
-        found: set[Key] = set()
+        found: set[NamespacedName] = set()
         open_ones = [key]
         while open_ones:
             new = self._dependents.get(open_ones.pop(), set()) - found
@@ -287,7 +286,7 @@ class Registry:
         """A Secret was written or deleted: whoever names it looks."""
         self._wake(self._users.get((namespace, name), ()))
 
-    def _wake(self, keys: Iterable[Key]) -> None:
+    def _wake(self, keys: Iterable[NamespacedName]) -> None:
         for key in tuple(keys):
             if key in self._mailboxes:
                 self._mailboxes[key].wake()
@@ -304,12 +303,12 @@ class Registry:
                     del index[name]
 
     @property
-    def decryptors(self) -> Mapping[Key, Decryptor]:
+    def decryptors(self) -> Mapping[NamespacedName, Decryptor]:
         """All of them, as they were read last."""
         return self._decryptors
 
 
-def depends_on(decryptor: Decryptor | None) -> list[Key]:
+def depends_on(decryptor: Decryptor | None) -> list[NamespacedName]:
     """The Decryptors that one depends on."""
     if decryptor is None or not isinstance(decryptor.spec, DecryptorSpec):
         return []

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.decisions.dependency_cycles import Key, describe_cycle, find_cycle
+from jiemi.core.decisions.dependency_cycles import describe_cycle, find_cycle
+from jiemi.core.names import NamespacedName
 
-Graph = Mapping[Key, Sequence[Key]]
+Graph = Mapping[NamespacedName, Sequence[NamespacedName]]
 
 
-def key(name: str) -> Key:
+def key(name: str) -> NamespacedName:
     return ("a", name)
 
 
@@ -65,9 +66,9 @@ def test_names_are_told_apart_by_namespace() -> None:
 
 def test_depth_is_no_limit_and_each_is_asked_once() -> None:
     last = 100_000
-    asked: Counter[Key] = Counter()
+    asked: Counter[NamespacedName] = Counter()
 
-    def depends_on(each: Key) -> list[Key]:
+    def depends_on(each: NamespacedName) -> list[NamespacedName]:
         asked[each] += 1
         number = int(each[1])
         return [key(str((number + 1) % (last + 1))), key(str(max(number - 1, 1)))]
@@ -82,9 +83,9 @@ NODES = [key(name) for name in "uvwxyz"]
 GRAPHS = st.dictionaries(st.sampled_from(NODES), st.lists(st.sampled_from(NODES), max_size=6))
 
 
-def naive(graph: Graph, start: Key) -> tuple[Key, ...] | None:
+def naive(graph: Graph, start: NamespacedName) -> tuple[NamespacedName, ...] | None:
     """All simple circles through the start, by length, each length in the order of the edges."""
-    ways: list[tuple[Key, ...]] = [(start,)]
+    ways: list[tuple[NamespacedName, ...]] = [(start,)]
     for _ in NODES:
         ways = [(*way, other) for way in ways for other in dict.fromkeys(graph.get(way[-1], ()))]
         closed = [way for way in ways if way[-1] == start]
@@ -95,12 +96,12 @@ def naive(graph: Graph, start: Key) -> tuple[Key, ...] | None:
 
 
 @given(GRAPHS, st.sampled_from(NODES))
-def test_it_finds_what_trying_all_ways_finds(graph: Graph, start: Key) -> None:
+def test_it_finds_what_trying_all_ways_finds(graph: Graph, start: NamespacedName) -> None:
     assert find_cycle(start, lambda each: graph.get(each, ())) == naive(graph, start)
 
 
 @given(GRAPHS, st.sampled_from(NODES))
-def test_a_circle_is_seen_by_all_its_members(graph: Graph, start: Key) -> None:
+def test_a_circle_is_seen_by_all_its_members(graph: Graph, start: NamespacedName) -> None:
     cycle = find_cycle(start, lambda each: graph.get(each, ()))
     if cycle is None:
         return
@@ -124,7 +125,7 @@ def test_a_circle_is_told_by_its_names(names: str, text: str) -> None:
 
 
 @given(st.lists(st.tuples(st.text(max_size=300), st.text(max_size=300)), max_size=40))
-def test_the_text_of_a_circle_is_bounded(cycle: list[Key]) -> None:
+def test_the_text_of_a_circle_is_bounded(cycle: list[NamespacedName]) -> None:
     assert len(describe_cycle(cycle)) <= 760
 
 

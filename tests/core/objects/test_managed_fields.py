@@ -10,7 +10,7 @@ from fakes import managed_fields
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.objects.managed_fields import MANAGER, FieldOwnership, field_ownership
+from jiemi.core.objects.managed_fields import FIELD_MANAGER, FieldOwnership, field_ownership
 
 NOBODY = FieldOwnership(0, {}, None)
 
@@ -30,7 +30,7 @@ def entry(manager: Any = "kubectl", operation: Any = "Update", **more: Any) -> d
 
 
 def ours(*keys: str, **more: Any) -> dict[str, Any]:
-    return entry(MANAGER, "Apply", keys=keys, **more)
+    return entry(FIELD_MANAGER, "Apply", keys=keys, **more)
 
 
 def owned(*entries: Any) -> FieldOwnership:
@@ -179,9 +179,9 @@ def test_keys_of_other_maps_are_none_of_data() -> None:
     ("more", "fields", "last"),
     [
         ({}, 2, None),
-        ({"operation": "Update"}, 0, MANAGER),  # not by an apply: it would not be taken back by the next one
+        ({"operation": "Update"}, 0, FIELD_MANAGER),  # not by an apply: it would not be taken back by the next one
         ({"subresource": "status"}, 0, None),
-        ({"subresource": "scale"}, 0, MANAGER),
+        ({"subresource": "scale"}, 0, FIELD_MANAGER),
         ({"subresource": ""}, 2, None),
         ({"manager": "jiemi2"}, 0, "jiemi2"),
     ],
@@ -351,7 +351,7 @@ def _secret(values: dict[str, str]) -> dict[str, Any]:
 def test_another_that_writes_after_us_shows_as_fewer_fields_or_foreign_keys(
     applied: dict[str, str], written: dict[str, str]
 ) -> None:
-    obj = managed_fields.applied(None, _secret(applied), MANAGER, take_over=True, now="2026-01-01T00:00:00Z")
+    obj = managed_fields.applied(None, _secret(applied), FIELD_MANAGER, take_over=True, now="2026-01-01T00:00:00Z")
     assert isinstance(obj, dict)
     before = field_ownership(obj["metadata"])
     assert (before.fields, before.foreign_keys) == (max(len(applied), 1), {})

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.objects.managed_fields import MANAGER
+from jiemi.core.objects.managed_fields import FIELD_MANAGER
 from jiemi.core.objects.take_over import DECLARATIVE_MANAGERS, alone, sharers, unblockings
 
 KUBECTL = "kubectl-client-side-apply"
@@ -26,7 +26,7 @@ def entry(manager: str, fields: Any, operation: str = "Update", **more: Any) -> 
 
 
 def ours(fields: Any) -> dict[str, Any]:
-    return entry(MANAGER, fields, "Apply")
+    return entry(FIELD_MANAGER, fields, "Apply")
 
 
 def left(theirs: Any, held: Any) -> Any:
@@ -134,7 +134,7 @@ def test_a_volume_of_another_kind_is_made_ours_so_that_it_can_go() -> None:
     assert found is not None
     theirs, gained = found
     assert gained["fieldsV1"] == held_in_pod(volumes={element("v"): {"f:emptyDir": {}}})
-    assert (gained["manager"], gained["operation"], gained["apiVersion"]) == (MANAGER, "Apply", "apps/v1")
+    assert (gained["manager"], gained["operation"], gained["apiVersion"]) == (FIELD_MANAGER, "Apply", "apps/v1")
     kept = {".": {}, element("v"): {".": {}, "f:name": {}}, element("w"): {".": {}, "f:name": {}}}
     assert theirs["fieldsV1"] == held_in_pod(volumes=kept, hostNetwork={})
 
