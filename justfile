@@ -44,12 +44,13 @@ fuzz *arguments:
 test-vault *arguments:
     @"{{ bin }}/pytest" tests/real/real_vault.py "$@"
 
-# Everything that can be checked without running: ruff, mypy, the import directions
+# Everything that can be checked without running: ruff, mypy, the import directions, plain words
 lint:
     @"{{ bin }}/ruff" check .
     @"{{ bin }}/ruff" format --check .
     @"{{ bin }}/mypy"
     @"{{ bin }}/lint-imports"
+    @"{{ bin }}/python" docs/words.py
 
 # Put the source into its form
 fmt:

@@ -73,7 +73,7 @@ SLOW = {
     ),
     "miwen/kubernetes/test_real_objects.py": (
         "test_a_deletion_waits_as_long_as_it_is_asked_to",
-        "test_a_kind_that_is_served_no_more_is_asked_for_again",
+        "test_a_kind_that_is_no_longer_served_is_asked_for_again",
     ),
     "miwen/reconcile/test_finalizer.py": ("test_after_five_minutes_it_gives_up_and_says_what_stays",),
     "miwen/test_audit.py": (
@@ -93,7 +93,7 @@ SLOW = {
     "miwen/apply/test_recreate.py": (
         "test_all_definitions_of_an_apply_are_waited_for_together",
         "test_all_objects_of_an_apply_are_waited_for_together",
-        "test_one_that_goes_at_once_is_made_anew_when_the_time_for_others_is_up",
+        "test_one_that_goes_at_once_is_recreated_when_the_time_for_others_is_up",
     ),
     "miwen/test_memory_limits.py": (
         "test_objects_that_would_take_too_much_memory_are_refused_and_what_was_applied_stays",

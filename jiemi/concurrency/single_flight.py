@@ -44,7 +44,7 @@ class Flight:
     _failure: Failure | None = Failure("KrapaoUnavailable", "the repository was closed")
 
     def begin(self) -> None:
-        """Note that the host begins to be asked, or begins anew."""
+        """Note that the host begins to be asked, or begins again."""
         self.began_at = trio.current_time()
 
 

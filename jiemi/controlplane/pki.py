@@ -2,7 +2,7 @@
 
 One authority, whose key never leaves the directory, signs: the API server's certificate, etcd's, the one that the API
 server shows to etcd, and the administrator's (organization system:masters). They are made together in one directory
-that appears by a rename, so a crash leaves none or all, and are made anew when one of them comes near its end. The key
+that appears by a rename, so a crash leaves none or all, and are recreated when one of them comes near its end. The key
 pair that signs ServiceAccount tokens lies apart: it stays, and so tokens stay valid.
 """
 
@@ -24,7 +24,7 @@ from jiemi.controlplane.private_files import make_private_directory, write_priva
 
 LIFETIME = datetime.timedelta(days=365)
 RENEWAL = datetime.timedelta(days=60)
-"""Made anew at a start when less than this is left, so that a control plane may run for two months."""
+"""Recreated at a start when less than this is left, so that a control plane may run for two months."""
 
 _CLOCK_SKEW = datetime.timedelta(minutes=5)
 
@@ -130,7 +130,7 @@ def _is_fresh(pki: Pki, now: datetime.datetime) -> bool:
             if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc - RENEWAL:
                 return False
             certificate.verify_directly_issued_by(authority)
-    except Exception:  # noqa: BLE001  # whatever is wrong with a file, the answer is to make it anew
+    except Exception:  # noqa: BLE001  # whatever is wrong with a file, the answer is to recreate it
         return False
     return True
 

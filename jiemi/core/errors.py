@@ -229,7 +229,7 @@ REASONS: Mapping[str, ReasonInfo] = {
     "KeyHolderFailed": ReasonInfo(
         Kind.TRANSIENT,
         "The process that holds the Decryptor's credentials ended or hung.",
-        "Nothing: it is started anew; if it lasts, look at Krapao's log and its memory limit.",
+        "Nothing: it is started again; if it lasts, look at Krapao's log and its memory limit.",
     ),
     "DestinationNotAllowed": ReasonInfo(
         Kind.STALLED,
@@ -355,7 +355,7 @@ REASONS: Mapping[str, ReasonInfo] = {
         Kind.STALLED,
         "The live object stands in the way: the API server lets nobody change it to what git describes.",
         "Do what the message says: put the old value back, or set `force: true` to have the object deleted and made "
-        "anew, where the message offers that.",
+        "again, where the message offers that.",
     ),
     "FieldConflict": ReasonInfo(
         Kind.STALLED,

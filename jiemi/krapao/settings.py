@@ -28,7 +28,7 @@ class KrapaoSettings:
         addresses: which addresses are connected to, beside what is built in: those of git hosts and of key services
             that a Decryptor or a file names. A proxy's, and those that the operator names for Vault, are not looked at.
         http_proxy: the proxy for git over http and https, or None for none. The environment's is never used.
-        ca_bundle: path of a PEM file of authorities for git over https, beside the system's; or None. It is read anew
+        ca_bundle: path of a PEM file of authorities for git over https, beside the system's; or None. It is read again
             for each connection.
 
         git_timeout_seconds: for one listing of refs or one fetch, all of it.
@@ -43,7 +43,7 @@ class KrapaoSettings:
             three quarters of them at most for one host.
         git_concurrency: how many fetches run at once; likewise.
 
-        max_packs: a clone with more packs than this is made anew; each fetch adds one.
+        max_packs: a clone with more packs than this is recreated; each fetch adds one.
         max_clone_bytes: the same, by the clone's size.
         max_store_bytes: clones that nobody has open are removed, the longest unused first, above this size of all.
         max_tenant_store_bytes: of these, the most that the clones of one tenant may take, those that it has open

@@ -1,6 +1,6 @@
 """Miwen, whole: follow the Decryptors, run their loops, show that it lives.
 
-follow (list, watch) -> Decryptors (a task each) -> DecryptorLoop (ticks) -> Reconciler -> Krapao, Kubernetes
+follow (list, watch) -> Decryptors (one task per Decryptor) -> DecryptorLoop (ticks) -> Reconciler -> Krapao, Kubernetes
 
 What ticks of different Decryptors share is the registry (whose an object is, who depends on whom) and the watches of
 objects and Secrets, which wake the loops.

@@ -11,7 +11,7 @@ whole process and for both directions. Its rules:
   of trio's that the thread touches. When capnp drops the call (cancelled, or the peer has gone) the task's scope is
   cancelled; who gave `start` owns the nursery that waits for it.
 - Exceptions do not cross either. Their tracebacks hold frames, and those hold capnp objects, which would then be
-  dropped in the wrong thread; and pycapnp would send the traceback to the peer. What crosses is made anew, without
+  dropped in the wrong thread; and pycapnp would send the traceback to the peer. What crosses is rebuilt, without
   remote text.
 
 What the loop's thread runs beside this module are the callbacks that are given to it; each says so where it is written.
@@ -150,8 +150,8 @@ class Bridge:
         async def attempt() -> outcome.Outcome[T]:
             try:
                 return outcome.Value(await function())
-            except Exception as error:  # noqa: BLE001  made anew, see the module's rules
-                return outcome.Error(_made_anew(error))
+            except Exception as error:  # noqa: BLE001  rebuilt, see the module's rules
+                return outcome.Error(_rebuilt(error))
 
         def done(done_task: asyncio.Task[outcome.Outcome[T]]) -> None:
             self._tasks.discard(done_task)
@@ -396,7 +396,7 @@ def _words(size_bytes: int) -> int:
     return 2 * (size_bytes // WORD_BYTES) + 8_192
 
 
-def _made_anew(error: Exception) -> Exception:
+def _rebuilt(error: Exception) -> Exception:
     """An exception to raise on the trio side for one of the loop's thread: without its traceback or remote text."""
     if isinstance(error, JiemiError):
         return JiemiError.of(error.failure)

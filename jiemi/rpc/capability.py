@@ -52,7 +52,7 @@ class Target(Protocol):
     """
 
     def released(self) -> None:
-        """The peer holds it no more. Called once, in the loop's thread."""
+        """The peer no longer holds it. Called once, in the loop's thread."""
         ...
 
 

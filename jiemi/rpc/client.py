@@ -7,7 +7,7 @@ the scope of each call that is on it, which then raises KrapaoUnavailable.
 
 No more than `ClientSettings.calls` are under way at once. Krapao cuts off a client that has thousands.
 
-A repository's handle outlives connections. It remembers its source and credentials, and opens itself anew with the
+A repository's handle outlives connections. It remembers its source and credentials, and opens itself again with the
 first call on each connection; that costs no round trip, because the opening travels in front of the call.
 """
 
@@ -88,7 +88,7 @@ async def connect(
     """The Krapao at an address, for as long as the context lasts. Connects with the first call; fails only in calls.
 
     Args:
-        secret: gives the session secret, anew for each connection; None sends none.
+        secret: gives the session secret, again for each connection; None sends none.
 
     Raises:
         ValueError: the address is one to listen on only.
@@ -118,7 +118,7 @@ class _Connection:
 
     Attributes:
         session: the capability.
-        ended: whether it is of no more use.
+        ended: whether it is of no further use.
     """
 
     def __init__(self, session: Remote, on_end: Callable[[], None]) -> None:

@@ -69,7 +69,7 @@ class MessageHead:
 
 
 class FrameReader:
-    """Cuts a stream into messages. Holds what has arrived of the one that is not complete, and no more.
+    """Cuts a stream into messages. Holds what has arrived of the one that is not complete, and nothing else.
 
     Args:
         max_bytes: of one message, its segment table included.

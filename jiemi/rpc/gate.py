@@ -92,7 +92,7 @@ class Gate:
 
     @property
     def unanswered(self) -> int:
-        """How many calls wait for an answer. One that was answered counts no more here, though the peer keeps it."""
+        """How many calls wait for an answer. One that was answered no longer counts here, though the peer keeps it."""
         return self._unanswered
 
     def open(self) -> None:

@@ -6,7 +6,7 @@ keeps out strangers who reach the port, and not who can listen on the network be
 Its file has one secret a line, and is read each time that one is needed, so that a change is taken up without a
 restart. Krapao takes any of the lines, and Miwen sends the first: to change it, write the new one above the old, wait
 until both ends have the file, and take the old one out. Within half a minute Krapao then ends the sessions that were
-opened with the old one (an honest client connects again with the new); so a secret that leaked is of no more use.
+opened with the old one (an honest client connects again with the new); so a secret that leaked is of no further use.
 """
 
 from __future__ import annotations

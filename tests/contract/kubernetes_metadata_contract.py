@@ -164,7 +164,7 @@ class KubernetesMetadataContract:
             assert names(page) == ["one"]
             await watch_of(kubernetes, version=page.resource_version)
 
-    async def test_a_kind_that_is_served_no_more_is_unknown(self, world: World) -> None:
+    async def test_a_kind_that_is_no_longer_served_is_unknown(self, world: World) -> None:
         kubernetes: CountingKubernetes = world.kubernetes
         for doing in (listed(kubernetes, THINGS), watch_of(kubernetes, THINGS)):
             reason, message = await failure_of(doing)

@@ -1,4 +1,4 @@
-"""The certificates verify, are private, stay, and are made anew in time."""
+"""The certificates verify, are private, stay, and are recreated in time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_certificates_stay_until_they_come_near_their_end(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", ["ca.crt", "admin.key", "etcd.crt"])
 @pytest.mark.parametrize("damage", ["gone", "cut"])
-def test_damaged_certificates_are_made_anew(name: str, damage: str, tmp_path: Path) -> None:
+def test_damaged_certificates_are_recreated(name: str, damage: str, tmp_path: Path) -> None:
     before = contents(ensure_pki(tmp_path / "pki", NOW))
     path = tmp_path / "pki" / "certificates" / name
     if damage == "gone":

@@ -239,7 +239,7 @@ def _claim(size: str) -> dict[str, Any]:
     }
 
 
-def test_what_can_not_be_changed_is_told_and_with_force_made_anew_but_never_a_volume(running: Running) -> None:
+def test_what_can_not_be_changed_is_told_and_with_force_recreated_but_never_a_volume(running: Running) -> None:
     fixed = running.project("fixed")
     disk = f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims/fixed-disk"
     first = fixed.push(all=[_immutable("1"), deployment("fixed-web"), _claim("1Gi")])
@@ -355,7 +355,7 @@ def test_force_deletes_nothing_that_could_not_be_made_again_and_nothing_of_other
     probe = secret("probe", where, k="1")
     until("the quota is known", lambda: running.lab.admin.apply(probe, query="&dryRun=All").status == 403)
     revision = forced.push(all=[fixed("forced", "2")])
-    forced.says("QuotaExceeded", f"spec.force does not delete Secret {where}/forced, for it could not be made anew: ")
+    forced.says("QuotaExceeded", f"spec.force does not delete Secret {where}/forced, for it could not be recreated: ")
     assert running.lab.data(where, "forced") == {"k": "1"}
     _quota(running, where, most=10, used=1)
     forced.synced(revision)

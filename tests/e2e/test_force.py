@@ -1,4 +1,4 @@
-"""What the API server does not let be changed, whatever words it has for that: told, and with `force` made anew."""
+"""What the API server does not let be changed, whatever words it has for that: told, and with `force` recreated."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _path(name: str, plural: str) -> str:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_valid_by_itself_is_told_to_be_in_the_live_objects_way_and_made_anew_with_force(
+def test_what_is_valid_by_itself_is_told_to_be_in_the_live_objects_way_and_recreated_with_force(
     running: Running, case: str
 ) -> None:
     first, second, plural, named = CASES[case](case)
@@ -147,7 +147,7 @@ def test_what_is_valid_by_itself_is_told_to_be_in_the_live_objects_way_and_made_
     assert failures(status) == {case: "FieldImmutable"}
     [failed] = status["failedObjects"]
     assert failed["message"].endswith(
-        "Put the old value back, or set spec.force to have the object deleted and made anew."
+        "Put the old value back, or set spec.force to have the object deleted and recreated."
     )
     assert changed.uid(_path(case, plural)) == uid
     assert CANARY not in json.dumps(status)

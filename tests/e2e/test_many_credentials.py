@@ -80,7 +80,7 @@ def test_many_decryptors_with_as_many_credentials_leave_nothing_and_take_no_more
                     after_a_tenth = memory_bytes(pid)
             after_all = memory_bytes(pid)
             deployed = time.monotonic() - began
-            # Nothing in any file changes, but all is decrypted and applied anew, as the annotation asks.
+            # Nothing in any file changes, but all is decrypted and applied again, as the annotation asks.
             again = []
             for number in range(2):
                 for name in names:

@@ -146,7 +146,7 @@ SIZES = (
     ),
     _bomb(
         "regex-large",
-        "a regex of 900 parts that sops compiles anew for each of 20,000 names",
+        "a regex of 900 parts that sops compiles again for each of 20,000 names",
         _regex("unencrypted_regex", "[a-z]?" * 900 + "z", 20_000),
         settings=_small,
     ),

@@ -370,7 +370,7 @@ AWS = (
     ),
     Case(
         name="aws-old-context",
-        tries="a file of sops 3.2, whose data key sops would then encrypt anew for the file's recipients",
+        tries="a file of sops 3.2, whose data key sops would then encrypt again for the file's recipients",
         file=lambda lab: lab.file(lab.for_age, _with_context({"a": "1", "b": "2"}), version="3.2.0"),
         keys=lambda lab: (lab.age, lab.aws()),
         gets="DecryptionFailed",

@@ -19,4 +19,4 @@ def test_each_row_has_a_name_of_its_own() -> None:
 
 def test_the_document_shows_every_row() -> None:
     text = DOCUMENT.read_text()
-    assert with_tables(text, {"hostile": table()}) == text, "write it anew: `just docs`"
+    assert with_tables(text, {"hostile": table()}) == text, "write it again: `just docs`"

@@ -57,7 +57,7 @@ async def test_a_pinned_commit_that_the_host_no_longer_gives_is_read_by_those_wh
     async with opened(clones, url, OWNER, settings) as worker:
         await worker.head(pin, Askers(), max_age_seconds=0)
         assert len((await worker.files(pin, request, Askers())).entries) == 1
-    # History is written anew, and the host forgets what was there.
+    # History is written again, and the host forgets what was there.
     shutil.rmtree(private.root / "r.git")
     private.create("r.git")
     work.git("checkout", "--quiet", "--orphan", "new")

@@ -491,7 +491,7 @@ async def test_a_revision_that_the_host_has_not_named_to_these_credentials_is_no
         assert caught.value.failure.reason == "RepositoryAccessDenied"
 
 
-async def test_a_worker_that_began_anew_asks_the_host_before_it_renders(
+async def test_a_worker_that_began_again_asks_the_host_before_it_renders(
     krapao: Repositories, git: FakeGit, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with krapao.open(Source(URL), NOBODY) as repository:

@@ -196,7 +196,7 @@ OBJECTS = (
     ),
     Mistake(
         "old-api-version",
-        "The apiVersion is served no more.",
+        "The apiVersion is no longer served.",
         "KindUnknown",
         "the cluster serves no kind Ingress of apiVersion extensions/v1beta1. Install the "
         "CustomResourceDefinition, or correct apiVersion and kind.",

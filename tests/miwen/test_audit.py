@@ -169,7 +169,7 @@ async def test_what_force_deletes_is_told_with_the_commit(world: World, autojump
         revision = world.origin.commit({FILE: [{**secret(k="2"), "immutable": True}]})
         await look()
         assert notes(world, "Recreated") == [
-            f"Recreated: Secret default/app is deleted to be made anew by revision {short(revision)} (spec.force)"
+            f"Recreated: Secret default/app is deleted to be recreated by revision {short(revision)} (spec.force)"
         ]
 
 

@@ -293,7 +293,7 @@ async def test_a_deployment_whose_wait_was_interrupted_is_told_once(world: World
 # --- dry run
 
 
-async def test_a_plan_survives_a_restart_and_is_made_anew_for_a_new_commit_only(
+async def test_a_plan_survives_a_restart_and_is_recreated_for_a_new_commit_only(
     world: World, autojump_clock: MockClock
 ) -> None:
     world.add(mode="DryRun")

@@ -297,4 +297,4 @@ def test_the_log_says_what_was_done_and_is_not_filled_by_it(victim: Victim) -> N
 def test_the_document_shows_every_row() -> None:
     document = ROOT / "docs" / "operations.md"
     text = document.read_text()
-    assert with_tables(text, {"port": table()}) == text, "write it anew: `just docs`"
+    assert with_tables(text, {"port": table()}) == text, "write it again: `just docs`"

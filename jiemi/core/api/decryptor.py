@@ -264,11 +264,11 @@ class DecryptorSpec:
     )
     force: bool = api(
         "Delete objects that the API server does not let be changed to what git describes (immutable fields, for "
-        "example), and make them anew.",
+        "example), and recreate them.",
         default=False,
     )
     prune: bool = api(
-        "Delete objects that were applied and are in the repository no more, but those annotated "
+        "Delete objects that were applied and are no longer in the repository, except those annotated "
         "jiemi.cr/prune: disabled.",
         default=False,
     )

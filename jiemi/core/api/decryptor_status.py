@@ -160,7 +160,7 @@ class PlannedObject:
     """What an apply would do to an object."""
 
     action: str = api(
-        "Create, Change, Recreate where it would be deleted and made anew (spec.force), Prune, or Refused where it "
+        "Create, Change, Recreate where it would be deleted and recreated (spec.force), Prune, or Refused where it "
         "could not be applied."
     )
     kind: str = api("Its kind.")
@@ -180,7 +180,7 @@ class PlanStatus:
 
     revision: str = api("The full commit hash that it is about.")
     created: int = api("How many objects would be created.", minimum=0)
-    changed: int = api("How many would be changed, or deleted and made anew.", minimum=0)
+    changed: int = api("How many would be changed, or deleted and recreated.", minimum=0)
     pruned: int = api("How many would be deleted.", minimum=0)
     unchanged: int = api("How many are as they should be.", minimum=0)
     objects: tuple[PlannedObject, ...] = api(

@@ -26,7 +26,7 @@ from jiemi.core.api.decryptor_status import Condition, DecryptorStatus, FileStat
 from jiemi.core.api.fields import api_attributes, api_field, unstructure
 
 MAX_TEXT = 4096
-"""The most characters of a text whose schema has no bound: a path has no more, and a message less."""
+"""The most characters of a text whose schema has no bound: a path has at most so many, and a message fewer."""
 
 _MAX_INTEGER = 2**63 - 1
 

@@ -49,10 +49,11 @@ PUBLIC_KEY_SERVICES = (
 )
 """The clouds' own servers for keys and logins. What is sent there, nobody but the cloud gets to see.
 
-LABEL is one label of a name and REGION the name of a region, no more: below `amazonaws.com` customers have names of
-their own too (`BUCKET.s3.amazonaws.com`). The stars of an operator's patterns, which reach over dots, would take those.
-https://docs.aws.amazon.com/general/latest/gr/kms.html, https://docs.aws.amazon.com/general/latest/gr/sts.html,
-https://cloud.google.com/kms/docs/reference/rest, https://learn.microsoft.com/entra/identity-platform/authentication-national-cloud,
+LABEL is one label of a name and REGION the name of a region, and nothing else: below `amazonaws.com` customers have
+names of their own too (`BUCKET.s3.amazonaws.com`). The stars of an operator's patterns, which reach over dots, would
+take those. https://docs.aws.amazon.com/general/latest/gr/kms.html,
+https://docs.aws.amazon.com/general/latest/gr/sts.html, https://cloud.google.com/kms/docs/reference/rest,
+https://learn.microsoft.com/entra/identity-platform/authentication-national-cloud,
 https://learn.microsoft.com/azure/key-vault/general/about-keys-secrets-certificates#dns-suffixes-for-object-identifiers"""
 
 
@@ -76,7 +77,7 @@ class PolicyRule:
         object_namespaces: of the objects that may be applied; "" stands for objects without one, which no star does.
             Empty for the Decryptor's own only.
         key_services: addresses (SCHEME://HOST[:PORT][/PATH]) of key services that may get credentials, beside the
-            clouds' own public ones. Empty for none but those.
+            clouds' own public ones. Empty: only those.
         require_full_mac: whether a file is refused whose MAC covers its encrypted values only (`mac_only_encrypted`).
     """
 

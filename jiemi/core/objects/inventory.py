@@ -113,7 +113,7 @@ def _bytes(text: str | None) -> int:
 
 
 def obsolete(before: Mapping[ObjectKey, InventoryEntry], wanted: Collection[ObjectKey]) -> tuple[InventoryEntry, ...]:
-    """The entries whose objects are wanted no more, in the order in which they are deleted: the last applied first."""
+    """The entries whose objects are no longer wanted, in the order in which they are deleted: last applied first."""
     gone = [entry for key, entry in before.items() if key not in wanted]
     return tuple(sorted(gone, key=_deletion_order))
 

@@ -111,7 +111,7 @@ class Program:
             await answer_connects(self._listener, decide)
 
     def close_listener(self) -> None:
-        """Judge no more: what it still connects to fails."""
+        """Judge no longer: what it still connects to fails."""
         if self._listener is not None:
             os.close(self._listener)
             self._listener = None

@@ -2,7 +2,7 @@
 
 A file's writer chooses the key service, the server, the role and the key, and need not be who wrote the Decryptor. So
 each request of an opener is compared with what the Decryptor's key names or allows before any process that holds a
-credential sees it. What passes is not the request itself but one that is made anew of its checked parts; a profile is
+credential sees it. What passes is not the request itself but one that is rebuilt from its checked parts; a profile is
 dropped, and a role is the Decryptor's.
 
     judge(what the file asks for, what the Decryptor gives) -> what the holder is asked | Refusal

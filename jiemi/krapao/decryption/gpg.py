@@ -58,7 +58,7 @@ no-auto-key-locate
 pinentry-mode error
 trust-model always
 """
-# The agent protects a key anew when it is first used, and unlocks it at each use. Both would take as long as the count
+# The agent protects a key again when it is first used, and unlocks it at each use. Both would take as long as the count
 # that it finds by trying is meant to take a thief; here the passphrase is in its memory, and the key on no disk.
 _AGENT_CONF = """\
 disable-scdaemon

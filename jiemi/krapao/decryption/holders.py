@@ -48,7 +48,7 @@ class Held:
         expires_at: when the first of these keys expires (seconds since the epoch), or None.
         failed: tells that it does not answer: its present calls may end, and the next use starts another.
         wait: waits for its process's end; gives the status, or None where it was ended by us.
-        turn: to be held while it is asked. One of pgp is asked one thing at a time: gpg-agent writes a key's file anew
+        turn: to be held while it is asked. One of pgp is asked one thing at a time: gpg-agent writes a key's file again
             when the key is first used, in its place, and whoever reads it meanwhile finds half of it (GnuPG 2.2.40).
         refusals: how many of its connections were refused because of where they lead.
     """

@@ -16,7 +16,7 @@ it sends what changed only. The pack goes to a file of no lasting name, is looke
 indexed by dulwich, which hashes every object, and only then does the revision get its marker. A fetch that fails or
 is cancelled leaves nothing: `sweep` removes what is not a complete pack, then and at the next opening.
 
-Packs pile up, so a clone with too many, or too large a one, is made anew as the next generation; readers of the old
+Packs pile up, so a clone with too many, or too large a one, is recreated as the next generation; readers of the old
 one find their revision gone and fetch it again. A damaged clone costs one StorageFailed and is removed. One lock
 per folder lets one fetch write at a time; readers need none.
 """
@@ -301,7 +301,7 @@ class _Clone:
             async with self._folder.lock:
                 await self._thread(lambda _: remove(damaged))
             raise JiemiError(
-                "StorageFailed", "the clone on Krapao's volume was damaged or not complete; it is made anew"
+                "StorageFailed", "the clone on Krapao's volume was damaged or not complete; it is recreated"
             ) from error
 
     # On threads from here on
@@ -483,7 +483,7 @@ class _Clone:
         except Exception as error:
             # Whatever a damaged pack or index makes dulwich raise.
             if not generation.exists():
-                raise JiemiError("RevisionNotFound", "the clone was made anew in the meantime") from error
+                raise JiemiError("RevisionNotFound", "the clone was recreated in the meantime") from error
             raise _Damaged(generation) from error
 
 

@@ -7,7 +7,7 @@ first, at these moments:
     before a fetch      the tenants' own, while they are beyond their share; any, while all are beyond the bound
     after a fetch       any, while all are beyond the bound
     no space left       the tenants' own, then any, until a part of the volume is free; then it is tried once more
-    from time to time   as after a fetch, with every folder looked at anew
+    from time to time   as after a fetch, with every folder looked at again
 
 A tenant that is beyond its share with what it has open gets LimitExceeded, and no one else does. What is under way at
 once is not counted: all are beyond the bound by as much as runs at once (`git_concurrency` packs) at most.
@@ -105,7 +105,7 @@ class Store:
         self._is_read = False
 
     def read(self, interrupter: Interrupter) -> None:
-        """Look at every folder anew, and remove what was on its way out when a process ended."""
+        """Look at every folder again, and remove what was on its way out when a process ended."""
         with self._lock:
             self._read(interrupter)
 
@@ -130,7 +130,7 @@ class Store:
             if not self._is_read:
                 self._read(interrupter)
             self._remember(name)
-            # One that is made anew takes as much again for a while.
+            # One that is recreated takes as much again for a while.
             expected = self._clones[name].bytes if name in self._clones else 0
             left = [self._make_room_for(each, name, expected) for each in map(digest, tenants)]
             if left and max(left) <= 0:

@@ -6,4 +6,4 @@ DOCUMENTS, ASK_SOPS, LOST, MAC_ONLY, FAILED = "documents", "ask sops", "lost", "
 """What the program answers, in the header: then the documents' lengths, whether, or reason and message."""
 
 OUT_OF_MEMORY = 3
-"""The program's exit status where it got no more."""
+"""The program's exit status where it had not enough."""

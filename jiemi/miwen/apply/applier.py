@@ -46,7 +46,7 @@ SERVED_SECONDS = 60.0
 deadline may be sooner."""
 
 GONE_SECONDS = 30.0
-"""How long the objects of one apply that are made anew may take together to be gone first."""
+"""How long the objects of one apply that are recreated may take together to be gone first."""
 
 _TRIES = 3
 """How often an object is tried that is refused only because of the moment."""
@@ -88,11 +88,11 @@ class WouldBe:
     Attributes:
         body: the object; None where the API server can't tell before others are applied, or before the live one is out
             of the way.
-        is_made_anew: whether the live one would be deleted first (spec.force).
+        is_recreated: whether the live one would be deleted first (spec.force).
     """
 
     body: JsonObject | None
-    is_made_anew: bool = False
+    is_recreated: bool = False
 
 
 @attrs.frozen
@@ -127,7 +127,7 @@ class Applier:
         namespace: the Decryptor's.
         owner: as the objects' labels name it.
         applied: told of each object with its resourceVersion and who shares fields with us, as soon as it is applied.
-        deleted: told of each object that was deleted to be made anew, as soon as it is.
+        deleted: told of each object that was deleted to be recreated, as soon as it is.
         sharers: which managers held fields of an object together with us when it was seen last; None where that is not
             known.
         merged: managers whose fields become ours alone where we apply them too.
@@ -234,7 +234,7 @@ class Applier:
             if not may_be_in_the_way(error):
                 raise
             live = await self._recreator().judge(each.manifest, each.ref, before.get(each.key), error)
-            return WouldBe(None, is_made_anew=live is not None)
+            return WouldBe(None, is_recreated=live is not None)
 
     @property
     def _take_over(self) -> TakeOver:

@@ -37,7 +37,7 @@ async def plan(
     Args:
         wanted: the objects that are described.
         refused: those of which is known already that they could not be applied.
-        left: entries of objects that are described no more, where they would be deleted.
+        left: entries of objects that are no longer described, where they would be deleted.
         before: the inventory until now.
 
     Returns:
@@ -92,7 +92,7 @@ async def _planned(
             raise
         return Refused(each.ref, each.manifest.file, error.failure)
     found = difference(live, would_be.body if would_be.body is not None else each.manifest.body)
-    if would_be.is_made_anew:
+    if would_be.is_recreated:
         return attrs.evolve(_changed(each, found), action=RECREATE)
     return None if found.action == "Unchanged" else _changed(each, found)
 

@@ -1,4 +1,4 @@
-"""Objects that a Decryptor has no more: which are deleted, and which stay.
+"""Objects that a Decryptor no longer has: which are deleted, and which stay.
 
 An object is deleted only if its labels say that it is still this Decryptor's, and only the very one that was looked at
 (its uid is a precondition). One that is annotated `jiemi.cr/prune: disabled`, or that another has taken over, stays.
@@ -42,7 +42,7 @@ async def prune(
     """Delete objects, in this order. One that fails does not keep the others from it.
 
     Args:
-        entries: of objects that are wanted no more.
+        entries: of objects that are no longer wanted.
         objects: as whom.
         owner: whose they must be.
         pruned: where what becomes of each object is put, as soon as it is known: whoever ends this in the middle has

@@ -1,4 +1,4 @@
-"""Objects that stand in the way of what git describes: deleted to be made anew with spec.force, told without it.
+"""Objects that stand in the way of what git describes: deleted to be recreated with spec.force, told without it.
 
     refused -> is it the live object? -> ours to delete? -> could it be made? -> deleted -> gone -> (the caller makes)
 
@@ -10,7 +10,7 @@ object that stands in the way.
 Between deleting and making the object is not there, and if it can't be made it never is. The same dry run tells that
 beforehand: admission, quotas and rights are those of a new object there. Where it can't tell (a rule that allows one
 name only, a webhook that takes no dry runs), nothing is deleted. A refusal by a policy or a webhook never counts, even
-where it is of the change alone: whoever wrote it wants the object as it is, not made anew.
+where it is of the change alone: whoever wrote it wants the object as it is, not recreated.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from jiemi.miwen.kubernetes.errors import FieldsRejected
 from jiemi.miwen.kubernetes.port import JsonObject, Objects
 
 _NEVER_REPLACED = frozenset({"Namespace", "CustomResourceDefinition", "PersistentVolume", "PersistentVolumeClaim"})
-"""Kinds that are not deleted to be made anew: everything in them would go with them."""
+"""Kinds that are not deleted to be recreated: everything in them would go with them."""
 
 _ADDRESS = ("networking.k8s.io/v1", "IPAddress")
 
@@ -74,7 +74,7 @@ class Recreator:
     on_deleted: Callable[[ObjectRef], None] = lambda _: None
 
     async def clear(self, manifest: Manifest, ref: ObjectRef, before: InventoryEntry | None, why: JiemiError) -> bool:
-        """Delete the object, if what the manifest says can be made anew, and wait until it is gone.
+        """Delete the object, if what the manifest says can be recreated, and wait until it is gone.
 
         Args:
             before: its entry of the inventory, where it has one.
@@ -102,7 +102,7 @@ class Recreator:
         if not (await is_gone() or await self.gone.poll_until(is_gone)):
             raise JiemiError(
                 "FieldImmutable",
-                f"{ref.label} is deleted to be made anew, but not gone: finalizers hold it",
+                f"{ref.label} is deleted to be recreated, but not gone: finalizers hold it",
                 "Look at what its metadata.finalizers wait for; it is made as soon as it is gone.",
             ) from why
         return True
@@ -120,7 +120,7 @@ class Recreator:
 
         Raises:
             JiemiError: `why`, the object is not in the way, or that can't be told; FieldImmutable, it is and stays,
-                with what would help; where it is to be deleted but could not be made anew, the reason for that.
+                with what would help; where it is to be deleted but could not be recreated, the reason for that.
         """
         metadata = await self._live(ref, why)
         if metadata is None:
@@ -166,23 +166,23 @@ class Recreator:
     def _require_forced(self, ref: ObjectRef, why: JiemiError, refusal: JiemiError | None) -> None:
         """
         Args:
-            refusal: why the object could not be made anew; None where it could.
+            refusal: why the object could not be recreated; None where it could.
 
         Raises:
             JiemiError: the object is not deleted, and what would help.
         """
         if self.is_forced and refusal is not None:
-            text = f"spec.force does not delete {ref.label}, for it could not be made anew: {refusal.failure.message}"
+            text = f"spec.force does not delete {ref.label}, for it could not be recreated: {refusal.failure.message}"
             raise JiemiError(refusal.failure.reason, text, refusal.failure.own_remedy) from refusal
         if refusal is not None:
             said = refusal.failure.message
-            text = f"{_in_the_way(why)}; spec.force would not help, for it could not be made anew: {said}"
+            text = f"{_in_the_way(why)}; spec.force would not help, for it could not be recreated: {said}"
             raise JiemiError("FieldImmutable", text, "Put the old value back.") from why
         if not self.is_forced:
             raise JiemiError(
                 "FieldImmutable",
                 _in_the_way(why),
-                "Put the old value back, or set spec.force to have the object deleted and made anew.",
+                "Put the old value back, or set spec.force to have the object deleted and recreated.",
             ) from why
 
     def _require_ours(self, metadata: JsonObject, ref: ObjectRef, before: InventoryEntry | None, problem: str) -> None:
@@ -300,7 +300,7 @@ def recreate_failed(ref: ObjectRef, why: JiemiError) -> JiemiError:
     """For an object that was deleted and can't be made all the same."""
     return JiemiError(
         why.failure.reason,
-        f"{ref.label} was deleted to be made anew (spec.force), and now is not there: {why.failure.message}",
+        f"{ref.label} was deleted to be recreated (spec.force), and now is not there: {why.failure.message}",
         why.failure.own_remedy,
     )
 

@@ -398,7 +398,7 @@ def read_exec_credential(output: bytes, now: datetime.datetime) -> Token | None:
         moment = datetime.datetime.fromisoformat(expires)
         seconds = (moment - now).total_seconds()
     except (ValueError, TypeError, OverflowError):
-        # No time, or one without a zone: a token that is fetched anew for each request would be worse.
+        # No time, or one without a zone: a token that is fetched again for each request would be worse.
         return Token(SensitiveText(text))
     return Token(SensitiveText(text), max(seconds, 0.0))
 

@@ -221,7 +221,7 @@ class Kubernetes(Protocol):
 
         Raises:
             JiemiError: WatchExpired as `list_decryptors`; WatchForbidden when a right is missing; KindUnknown when the
-                cluster serves the kind no more.
+                cluster no longer serves the kind.
         """
         ...
 

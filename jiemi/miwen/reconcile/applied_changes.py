@@ -1,4 +1,4 @@
-"""What one tick did to objects, for an Event: which were added, changed and made anew, and by which commit."""
+"""What one tick did to objects, for an Event: which were added, changed and recreated, and by which commit."""
 
 from __future__ import annotations
 

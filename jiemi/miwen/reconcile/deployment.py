@@ -611,7 +611,7 @@ class Deployment:
         context.mailbox.applied(key, version, sharers)
 
     def _tell_deleted(self, ref: ObjectRef) -> None:
-        text = f"{ref.label} is deleted to be made anew by {self._by} (spec.force)"
+        text = f"{ref.label} is deleted to be recreated by {self._by} (spec.force)"
         self.context.note("Warning", "Recreated", "Recreate", text, ref, transition=True, always=True)
 
     @property

@@ -146,7 +146,7 @@ def require_no_conflict(context: ReconcileContext, spec: DecryptorSpec) -> None:
 
 
 def _differing(context: ReconcileContext) -> dict[ObjectKey, Drift]:
-    """What is known to differ still: what a new revision applied anew is right, though nobody meant to correct it."""
+    """What is known to differ still: what a new revision applied again is right, though nobody meant to correct it."""
     mailbox, drifted = context.mailbox, context.state.drifted
     return {key: each for key, each in drifted.items() if key in mailbox.differing and key in mailbox.inventory}
 

@@ -110,7 +110,7 @@ class Todo:
     Attributes:
         files: all that are wanted.
         render: those that have to be decrypted.
-        removed_paths: paths of those that are deployed and wanted no more.
+        removed_paths: paths of those that are deployed and no longer wanted.
         failed: those of which is known that they can't be, by path: nothing that they depend on has changed since.
         render_all: whether all files are done, whatever is deployed.
     """

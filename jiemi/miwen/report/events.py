@@ -7,7 +7,7 @@ Event that can't be written is nobody's failure.
 What is not written, so that neither a look each minute nor two who fight over a field fill etcd:
 
 - Repeats: the same type, reason and note about the same Decryptor within an hour. An hour is what the API server keeps
-  an Event for (kube-apiserver --event-ttl), so what still holds is written anew when the one before it goes. After a
+  an Event for (kube-apiserver --event-ttl), so what still holds is written again when the one before it goes. After a
   restart of Miwen, what still holds is written once more.
 - What is beyond a Decryptor's rate: 25 at once and one more each 5 minutes, the numbers of client-go's spam filter
   (tools/record/events_cache.go). The note of the next one tells how many different Events were left out,

@@ -83,7 +83,7 @@ class MiwenMetrics:
         self._corrections.inc(objects)
 
     def follow(self, key: NamespacedName, followed: Followed | None) -> None:
-        """Tell of a Decryptor from now on; None: no more."""
+        """Tell of a Decryptor from now on; None: no longer."""
         if followed is None:
             self._followed.pop(key, None)
         else:
@@ -100,7 +100,7 @@ class MiwenMetrics:
 
 
 class _Followed(Collector):
-    """Made anew at each scrape: a label that changes, such as a revision, then leaves nothing behind."""
+    """Recreated at each scrape: a label that changes, such as a revision, then leaves nothing behind."""
 
     def __init__(self, metrics: MiwenMetrics) -> None:
         self._metrics = metrics

@@ -94,7 +94,7 @@ class ObjectWatches:
     def want(self, resource: Resource) -> None:
         """See that the kind is watched. Costs nothing where it is; does not wait.
 
-        A kind that is watched by another version of its group stays so, unless that one is served no more.
+        A kind that is watched by another version of its group stays so, unless that one is no longer served.
         """
         key = _kind_key(resource)
         watch = self._watches.get(key)
@@ -125,7 +125,7 @@ class ObjectWatches:
             await watch.news.wait()
 
     def keep_only(self, resources: Iterable[Resource]) -> None:
-        """End the watches of all other kinds, and forget their objects: a kind that is wanted again is told anew."""
+        """End the watches of all other kinds, and forget their objects: a kind that is wanted again is told again."""
         for key in self._watches.keys() - {_kind_key(resource) for resource in resources}:
             self._watches.pop(key).end()
 

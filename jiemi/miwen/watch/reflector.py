@@ -39,7 +39,7 @@ STEADY_SECONDS = 30.0
 """A watch that was open for so long, the longest of the usual waits, ended the row of failures before it."""
 
 _LIST_AGAIN = frozenset({"WatchExpired", "KindUnknown"})
-"""After these the version that was seen is of no use. A kind that is served again may have begun anew."""
+"""After these the version that was seen is of no use. A kind that is served again may have begun again."""
 
 _log = structlog.get_logger("jiemi.miwen")
 

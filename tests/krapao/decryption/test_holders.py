@@ -163,7 +163,7 @@ async def test_closing_a_repository_ends_the_holders_of_its_credentials(
         await until(lambda: metrics.value("jiemi_key_holders") == 0)
 
 
-async def test_one_that_dies_while_nobody_asks_is_started_anew_without_an_error(
+async def test_one_that_dies_while_nobody_asks_is_started_again_without_an_error(
     real: KrapaoSettings, nursery: trio.Nursery, tenants: Tenants
 ) -> None:
     decrypter = SopsDecrypter(nursery, real)
@@ -177,7 +177,7 @@ async def test_one_that_dies_while_nobody_asks_is_started_anew_without_an_error(
 
 
 @pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
-async def test_one_that_hangs_or_dies_while_it_is_asked_costs_one_clear_error_and_is_started_anew(
+async def test_one_that_hangs_or_dies_while_it_is_asked_costs_one_clear_error_and_is_started_again(
     real: KrapaoSettings, nursery: trio.Nursery, tenants: Tenants, number: signal.Signals
 ) -> None:
     decrypter = SopsDecrypter(nursery, attrs.evolve(real, key_service_timeout_seconds=1))

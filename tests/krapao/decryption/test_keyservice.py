@@ -117,7 +117,7 @@ def test_of_several_kinds_in_one_request_the_last_holds_as_it_does_to_sops() -> 
     assert read_decrypt_request(twice) == DecryptRequest(GcpMasterKey("G"), b"2")
 
 
-def test_what_is_written_anew_holds_nothing_that_is_not_known() -> None:
+def test_what_is_written_again_holds_nothing_that_is_not_known() -> None:
     data = bytes.fromhex("0a 0a 32 08 0a 01 61 7a 03 78 79 7a | 12 01 63 | 7a 06 73 65 63 72 65 74".replace("|", ""))
     request = read_decrypt_request(data)
     assert request == DecryptRequest(AgeMasterKey("a"), b"c")

@@ -226,7 +226,7 @@ async def test_a_search_that_is_cancelled_or_takes_too_long_ends_its_thread(
                 nursery.cancel_scope.cancel()
 
 
-async def test_a_clone_that_a_search_finds_damaged_is_made_anew(
+async def test_a_clone_that_a_search_finds_damaged_is_recreated(
     git_server: GitServer, repository: Path, work, settings: KrapaoSettings
 ) -> None:
     revision = work.commit({"a/x": "one", "big": os.urandom(5_000)})
@@ -475,7 +475,7 @@ async def test_a_pack_or_listing_beyond_its_bound_is_refused(
         await fails("LimitExceeded", store.advertised(Ref(branch="main")))
 
 
-async def test_a_clone_with_many_packs_is_made_anew_and_the_old_one_goes(
+async def test_a_clone_with_many_packs_is_recreated_and_the_old_one_goes(
     git_server: GitServer, repository: Path, work, settings: KrapaoSettings
 ) -> None:
     location = parse_url(git_server.url_of("r.git"))
@@ -495,7 +495,7 @@ async def test_a_clone_with_many_packs_is_made_anew_and_the_old_one_goes(
         assert await store.read(found[0].revision, "x", max_bytes=10) == b"0"
 
 
-async def test_a_damaged_clone_costs_one_error_and_is_made_anew(
+async def test_a_damaged_clone_costs_one_error_and_is_recreated(
     git_server: GitServer, repository: Path, work, settings: KrapaoSettings
 ) -> None:
     work.commit({"x": "one", "big": os.urandom(5_000)})

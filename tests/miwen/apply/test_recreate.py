@@ -1,4 +1,4 @@
-"""spec.force: what is deleted to be made anew, what is not, and how long an apply waits."""
+"""spec.force: what is deleted to be recreated, what is not, and how long an apply waits."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def test_what_could_not_be_made_again_stays(
         world.origin.commit({FILE: [fixed(k="2")]})
         await look()
         assert (world.reason(), world.data(), deleted(world)) == (reason, {"k": "1"}, 0)
-        assert "spec.force does not delete Secret default/app, for it could not be made anew: " in message(world)
+        assert "spec.force does not delete Secret default/app, for it could not be recreated: " in message(world)
         assert text in message(world)
         written = world.versions()
         await look()
@@ -147,7 +147,7 @@ async def test_one_that_can_not_be_made_after_all_is_told_to_be_gone(world: Worl
         await look()
         assert (world.reason(), world.data()) == ("AdmissionDenied", None)
         assert notes(world, "AdmissionDenied")[0].startswith(
-            "AdmissionDenied: Secret default/app was deleted to be made anew (spec.force), and now is not there: "
+            "AdmissionDenied: Secret default/app was deleted to be recreated (spec.force), and now is not there: "
             "applying Secret default/app: ValidatingAdmissionPolicy name (binding name) refuses it"
         )
         world.cluster.policies.clear()
@@ -188,7 +188,7 @@ async def test_an_object_whose_labels_name_another_decryptor_is_not_deleted(
         assert "It is Decryptor team/other's by its labels" in message(world)
 
 
-async def test_an_applied_object_that_lost_its_labels_is_made_anew(world: World, autojump_clock: MockClock) -> None:
+async def test_an_applied_object_that_lost_its_labels_is_recreated(world: World, autojump_clock: MockClock) -> None:
     world.origin.commit({FILE: [fixed(k="1")]})
     world.add(force=True, driftPolicy="Report")
     async with miwen(world):
@@ -217,7 +217,7 @@ async def test_all_objects_of_an_apply_are_waited_for_together(world: World, aut
         assert world.reason() == "FieldImmutable"
         assert "20 of 22 objects were not applied" in message(world)
         assert world.data("z") == {"k": "1"}
-        # All are deleted: one that nothing holds is made anew though the time for others is up.
+        # All are deleted: one that nothing holds is recreated though the time for others is up.
         assert deleted(world) == 20
         for name in names:
             world.cluster.edit("Secret", "default", name, metadata={"finalizers": None})
@@ -225,7 +225,7 @@ async def test_all_objects_of_an_apply_are_waited_for_together(world: World, aut
         assert (world.reason(), world.data("s19")) == ("Synced", {"k": "2"})
 
 
-async def test_one_that_goes_at_once_is_made_anew_when_the_time_for_others_is_up(
+async def test_one_that_goes_at_once_is_recreated_when_the_time_for_others_is_up(
     world: World, autojump_clock: MockClock
 ) -> None:
     world.origin.commit({FILE: [*(held(f"s{number}", k="1") for number in range(4)), fixed("z", k="1")]})

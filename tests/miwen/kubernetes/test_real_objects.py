@@ -256,7 +256,7 @@ async def test_a_policy_s_refusal_is_one_whatever_its_code(
         assert CANARY not in message
 
 
-async def test_a_kind_that_is_served_no_more_is_asked_for_again(server: ScriptedServer, objects: RealObjects) -> None:
+async def test_a_kind_that_is_no_longer_served_is_asked_for_again(server: ScriptedServer, objects: RealObjects) -> None:
     server.say(404, b"404 page not found\n")
     assert await objects.get(REF) is None
     # What was known is asked for again, at once and once.

@@ -448,7 +448,7 @@ async def test_atomic_waits_for_an_api_server_that_does_not_answer(world: World,
         assert world.reason() == "Synced"
 
 
-async def test_atomic_with_force_foresees_that_an_object_is_made_anew(world: World, autojump_clock: MockClock) -> None:
+async def test_atomic_with_force_foresees_that_an_object_is_recreated(world: World, autojump_clock: MockClock) -> None:
     world.origin.commit({FILE: [{**secret("a", k="1"), "immutable": True}]})
     world.add(applyPolicy="Atomic", force=True)
     async with miwen(world):
@@ -624,7 +624,7 @@ async def test_a_field_that_another_owns_is_taken_over_or_refused(
             assert "data.greeting (owned by kubectl-edit)" in message(world)
 
 
-async def test_an_immutable_object_is_told_and_with_force_made_anew(world: World, autojump_clock: MockClock) -> None:
+async def test_an_immutable_object_is_told_and_with_force_recreated(world: World, autojump_clock: MockClock) -> None:
     world.origin.commit({FILE: [{**secret(k="1"), "immutable": True}]})
     world.add()
     async with miwen(world):
@@ -687,7 +687,7 @@ async def test_force_without_the_right_to_delete_says_what_to_grant(world: World
         assert "Grant `delete` on secrets" in message(world)
 
 
-async def test_an_object_that_is_gone_when_it_is_to_be_made_anew_is_made(
+async def test_an_object_that_is_gone_when_it_is_to_be_recreated_is_made(
     world: World, autojump_clock: MockClock
 ) -> None:
     world.kubernetes.fail_next("apply", JiemiError("FieldImmutable", "it was there a moment ago"))

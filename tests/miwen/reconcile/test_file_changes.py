@@ -204,7 +204,7 @@ def test_files_that_are_new_or_changed_or_have_another_config_are_rendered() -> 
     assert not found.nothing
 
 
-def test_files_that_are_deployed_and_wanted_no_more_are_left() -> None:
+def test_files_that_are_deployed_and_no_longer_wanted_are_left() -> None:
     found = work(A1, deployed=(A1, B1))
     assert (found.render, set(found.removed_paths), set(found.kept)) == ((), {"b"}, {"a"})
     assert not found.nothing

@@ -199,7 +199,7 @@ async def test_another_type_reason_note_or_decryptor_is_no_repeat(
         assert recorder.counts == EventCounts(written=16)
 
 
-async def test_a_decryptor_made_again_under_the_same_name_begins_anew(
+async def test_a_decryptor_made_again_under_the_same_name_begins_again(
     kubernetes: FakeKubernetes, autojump_clock: MockClock
 ) -> None:
     async with recording(kubernetes) as recorder:

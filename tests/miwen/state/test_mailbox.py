@@ -296,7 +296,7 @@ def test_what_was_seen_during_a_tick_is_judged_by_what_the_tick_left() -> None:
     assert mailbox.inventory == {}
 
 
-def test_an_object_that_left_and_comes_back_begins_anew() -> None:
+def test_an_object_that_left_and_comes_back_begins_again() -> None:
     mailbox = resting(ENTRY)
     mailbox.applied(KEY, "100")
     mailbox.set_inventory({})

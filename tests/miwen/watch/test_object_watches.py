@@ -404,7 +404,7 @@ WIDGETS = Resource("example.com/v1", "Widget", "widgets", namespaced=True)
 WIDGETS_V2 = Resource("example.com/v2", "Widget", "widgets", namespaced=True)
 
 
-async def test_a_kind_that_is_served_no_more_makes_nothing_gone_until_it_is_listed_again(
+async def test_a_kind_that_is_no_longer_served_makes_nothing_gone_until_it_is_listed_again(
     world: World, told: Told, autojump_clock: MockClock
 ) -> None:
     world.cluster.add_kind("example.com/v1", "Widget", "widgets", namespaced=True)
@@ -437,7 +437,7 @@ async def test_a_kind_that_comes_is_found(world: World, told: Told, autojump_clo
         assert told.new() == [("new", False)]
 
 
-async def test_another_version_of_a_kind_shares_its_watch_and_takes_its_place_when_the_first_is_served_no_more(
+async def test_another_version_of_a_kind_shares_its_watch_and_takes_its_place_when_the_first_is_no_longer_served(
     world: World, told: Told, autojump_clock: MockClock
 ) -> None:
     world.cluster.add_kind("example.com/v1", "Widget", "widgets", namespaced=True)

@@ -128,7 +128,7 @@ def _disturb(kubernetes: FakeKubernetes, *step: Any) -> None:
 
 
 class _ManySecrets:
-    """Lists Secrets with metadata as long as they come, made anew for each page; its watch says nothing."""
+    """Lists Secrets with metadata as long as they come, recreated for each page; its watch says nothing."""
 
     def __init__(self, number: int) -> None:
         self._number = number

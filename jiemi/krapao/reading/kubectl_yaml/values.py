@@ -1,6 +1,7 @@
 """Nodes -> values that JSON has, as go.yaml.in/yaml/v2 v2.4.4 (decode.go) and sigs.k8s.io/yaml v1.6.0 make them.
 
-Aliases are followed each time anew, and everything that is built is counted before it is. Merge keys (`<<`) are carried
+Aliases are followed again each time, and everything that is built is counted before it is. Merge keys (`<<`) are
+carried
 out where they stand: they replace what stood before them, and what stands behind them replaces theirs.
 """
 
