@@ -22,7 +22,7 @@ from jiemi.core.objects.take_over import DECLARATIVE_MANAGERS
 from jiemi.miwen.kubernetes.access import pods_namespace
 from jiemi.miwen.kubernetes.port import Account
 from jiemi.miwen.kubernetes.real import KubernetesSettings, open_kubernetes
-from jiemi.miwen.reconcile.reconciler import Tenancy
+from jiemi.miwen.reconcile.tenancy import Tenancy
 from jiemi.miwen.report.metrics import MiwenMetrics
 from jiemi.miwen.service import MiwenSettings, run_miwen
 from jiemi.miwen.session_secret import SessionSecretStore

@@ -27,7 +27,9 @@ from jiemi.miwen.controller.supervisor import Decryptors
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes
 from jiemi.miwen.reconcile.limits import TurnedAway
-from jiemi.miwen.reconcile.reconciler import Reconciler, Tenancy
+from jiemi.miwen.reconcile.reconciler import Reconciler
+from jiemi.miwen.reconcile.tenancy import Tenancy
+from jiemi.miwen.reconcile.timing import Timing
 from jiemi.miwen.report.events import EventRecorder
 from jiemi.miwen.report.metrics import MiwenMetrics
 from jiemi.miwen.state.registry import Registry
@@ -106,8 +108,7 @@ async def run_miwen(
             registry,
             watches,
             now,
-            settings.interval_seconds,
-            settings.deploy_timeout_seconds,
+            Timing(settings.interval_seconds, settings.deploy_timeout_seconds),
             FairLimiter(settings.max_concurrent_deployments),
             settings.policy,
             settings.tenancy,

@@ -14,7 +14,7 @@ from trio.testing import MockClock
 
 from jiemi.core.content.ciphertext import ENCRYPTED
 from jiemi.core.decisions.policy import Policy, PolicyRule
-from jiemi.miwen.reconcile.reconciler import Tenancy
+from jiemi.miwen.reconcile.tenancy import Tenancy
 from jiemi.rpc.contract import Encryption
 
 SEALED = f"{ENCRYPTED}YWJj,iv:{'A' * 43}=,tag:{'B' * 22}==,type:str]"

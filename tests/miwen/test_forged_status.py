@@ -15,7 +15,7 @@ from jiemi.core.api.decryptor_status import InventoryEntry
 from jiemi.core.api.fields import unstructure
 from jiemi.core.decisions.status import blank
 from jiemi.core.objects.identity import NAME_LABEL, NAMESPACE_LABEL
-from jiemi.miwen.reconcile.reconciler import Tenancy
+from jiemi.miwen.reconcile.tenancy import Tenancy
 
 
 def forge(world: World, *entries: InventoryEntry, name: str = "forger", namespace: str = "another") -> None:

@@ -15,7 +15,7 @@ from trio.testing import MockClock
 from jiemi.core.decisions.policy import read_policy
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.miwen.kubernetes.port import JsonObject
-from jiemi.miwen.reconcile.reconciler import Tenancy
+from jiemi.miwen.reconcile.tenancy import Tenancy
 
 ETCD_BYTES = 1_500_000
 HOUR = 3600.0

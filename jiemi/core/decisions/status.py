@@ -129,6 +129,12 @@ def after_sync(
     return with_warnings(after, generation=generation, now=now)
 
 
+def still_synced(before: DecryptorStatus, *, generation: int, now: datetime.datetime) -> DecryptorStatus:
+    """The status once it is known that what it says is applied is applied still."""
+    current = before.current
+    return after_sync(before, generation=generation, revision=current.revision, file=current.file_to_decrypt, now=now)
+
+
 def _what(status: DecryptorStatus, file: str) -> str:
     """What is applied. Globs in the spec say nothing new; how much they came to does."""
     if not status.files:

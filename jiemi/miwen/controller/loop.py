@@ -26,10 +26,11 @@ from jiemi.core.text import first_of
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.reconcile.reconciler import Reconciler
-from jiemi.miwen.reconcile.tick import LoopState, ObjectGone, ReconcileContext, ReconcileResult
+from jiemi.miwen.reconcile.tick import ObjectGone, ReconcileContext, ReconcileResult
 from jiemi.miwen.report.events import EventRecorder, Reserve
 from jiemi.miwen.report.metrics import Followed, MiwenMetrics
 from jiemi.miwen.report.summary import summarized
+from jiemi.miwen.state.loop_state import LoopState
 from jiemi.miwen.state.mailbox import Mailbox
 from jiemi.miwen.state.open_repository import OpenRepository, tenant_of
 from jiemi.miwen.watch.object_watches import NotSynced
@@ -137,7 +138,7 @@ class DecryptorLoop:
             unwritten = await self._write(writer, tick.status, told_refusal)
             told_refusal = unwritten
             written, version = writer.written, writer.version
-            self.reconciler.count_held(decryptor.meta.key, state, status)
+            self.reconciler.files.count_held(decryptor.meta.key, state, status)
             failure = unwritten or tick.failure
             self._count(mailbox, state, status, failure)
             failures.count(failure, decryptor, state.head_revision)
@@ -153,7 +154,7 @@ class DecryptorLoop:
             seen=state.head_revision or (status.last_attempted_revision or ""),
             ready=is_ready(status, meta.generation),
             objects=len(status.inventory),
-            drifted=len(state.drifted),
+            drifted=len(state.drift.drifted),
         )
         self.metrics.follow(meta.key, followed)
         self.metrics.tick(failure.reason if failure is not None else "ok")
@@ -161,7 +162,7 @@ class DecryptorLoop:
     def _delay(self, decryptor: Decryptor, tick: ReconcileResult, failure: Failure | None, failures: int) -> float:
         retry = decryptor.spec.retry_interval if isinstance(decryptor.spec, DecryptorSpec) else None
         delay = next_delay_seconds(
-            self.reconciler.interval_of(decryptor),
+            self.reconciler.timing.interval_of(decryptor),
             failed=failure.kind if failure is not None else None,
             failures_in_a_row=failures,
             random=self.random(),
@@ -187,7 +188,7 @@ class DecryptorLoop:
                 return
             if version is None:
                 mailbox.see(key, Observation("", None))
-        state.watched = True
+        state.is_compared = True
 
     async def _write(
         self, writer: _Writer, status: DecryptorStatus | None, before: Failure | None = None
@@ -321,7 +322,7 @@ def _loop_state(status: DecryptorStatus | None) -> LoopState:
     state = LoopState()
     if status is None:
         return state
-    state.versions = {each.name: each.resource_version for each in status.observed_secrets}
+    state.secrets.read = {each.name: each.resource_version for each in status.observed_secrets}
     return state
 
 

@@ -95,7 +95,7 @@ class Corrector:
         """
         known, path = self.context.status, entry.file or entry.left_file or ""
         file = next((each for each in known.files if each.path == entry.file and each.blob), None)
-        listed = self.context.state.listed
+        listed = self.context.state.files.listed
         is_here = file is not None and listed is not None and listed[1] == self.context.generation and file in listed[2]
         # A file that is deployed whole is the same in every revision that has its hash.
         if is_here and listed is not None and self.spec.target is None:

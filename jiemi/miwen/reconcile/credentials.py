@@ -21,9 +21,12 @@ from jiemi.core.content.pgp_armor import armored
 from jiemi.core.credential_limits import MAX_PRIVATE_KEYS, limit_bytes, require_total, size_bytes, values_of
 from jiemi.core.errors import JiemiError
 from jiemi.core.near import some_of
+from jiemi.core.objects.drift import is_newer
 from jiemi.core.patterns import matches
 from jiemi.core.sensitive import SensitiveText
 from jiemi.miwen.kubernetes.port import Kubernetes
+from jiemi.miwen.reconcile.tick import ReconcileContext
+from jiemi.miwen.watch.object_watches import NotSynced, ObjectWatches
 from jiemi.rpc.contract import GitCredentials
 from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, HuaweiKey, KeyOrigin, PgpKey, VaultKey
 
@@ -350,3 +353,19 @@ async def _read_fields(reader: CredentialReader, provider: Any, at: str) -> dict
             value = await reader.read(value, f"{at}.{json_name(attribute)}")
         found[attribute.name] = value
     return found
+
+
+def have_changed(context: ReconcileContext, watches: ObjectWatches, names: Iterable[str]) -> bool:
+    """Whether a Secret is another than it was when it was read. Those that can't be watched count as unchanged."""
+    changed = False
+    for name in names:
+        try:
+            now = watches.version_of("", "Secret", context.decryptor.meta.namespace, name)
+        except NotSynced:
+            return False
+        if now is not None:
+            context.state.secrets.watched.add(name)
+        read = context.state.secrets.read.get(name)
+        if read is not None and (now is not None or name in context.state.secrets.watched):
+            changed |= now is None or is_newer(now, than=read)
+    return changed

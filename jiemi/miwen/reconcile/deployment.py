@@ -274,7 +274,7 @@ class Deployment:
         if not self.todo.render:
             return Rendering((), {}, None)
         keys = await decryption_keys(
-            decryptor, self.spec, self.kubernetes, self.context.state.versions, vault_address=known.vault_address
+            decryptor, self.spec, self.kubernetes, self.context.state.secrets.read, vault_address=known.vault_address
         )
         rules = self.bounds.rules or {}
         renderer = Renderer(
@@ -288,18 +288,18 @@ class Deployment:
             },
             facts=Facts(known.encryption, known.vault_address) if known.encryption is not None else None,
             full_mac=self._wants_full_mac,
-            alone=self.context.state.is_large,
+            alone=self.context.state.files.is_large,
         )
         rendering = await renderer.render(
             self.todo.render, whole=len(self.todo.render) == len(self.todo.files), on_file=slot.got_on
         )
-        self.context.state.is_large = not rendering.is_small
+        self.context.state.files.is_large = not rendering.is_small
         partly = {manifest.file for manifest in rendering.manifests}
         for file in self.todo.render:
             failure = rendering.failures.get(file.path)
             # What there is in a broken file is looked after like all else.
             if failure is not None and failure.reason in _OF_CONTENT and file.path not in partly:
-                self.context.state.failed[file] = failure
+                self.context.state.files.failed[file] = failure
         return rendering
 
     def _wants_full_mac(self, path: str) -> bool:
@@ -555,7 +555,7 @@ class Deployment:
 
     def observed_secrets(self) -> tuple[SecretVersion, ...]:
         """The Secrets that the spec names, as they were read."""
-        return observed_secrets_of(self.spec, self.context.state.versions)
+        return observed_secrets_of(self.spec, self.context.state.secrets.read)
 
     def _set_failed(self, refused: Sequence[Refused], broken: Mapping[str, Failure]) -> None:
         """Put all that failed into the status, as far as there is room, and how much more there is."""

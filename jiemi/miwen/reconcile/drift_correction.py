@@ -33,9 +33,9 @@ async def find_drift(context: ReconcileContext, spec: DecryptorSpec, objects: Ob
         objects: read as Miwen itself, which watches them.
     """
     state, mailbox = context.state, context.mailbox
-    seen: dict[ObjectKey, Observation | None] = {**dict.fromkeys(state.drifted), **mailbox.take_seen()}
+    seen: dict[ObjectKey, Observation | None] = {**dict.fromkeys(state.drift.drifted), **mailbox.take_seen()}
     found: dict[ObjectKey, Drift] = {}
-    state.unread = None
+    state.drift.unread = None
     for key, observation in seen.items():
         entry = mailbox.inventory.get(key)
         if entry is None or not (entry.file or entry.left_file):
@@ -44,22 +44,24 @@ async def find_drift(context: ReconcileContext, spec: DecryptorSpec, objects: Ob
             confirmed = await _confirmed(ref_of(entry), observation, objects)
             drift = drift_of(entry, mailbox.with_before(key, confirmed))
         except JiemiError as error:
-            if state.unread is None:
+            if state.drift.unread is None:
                 _log.warning("drift_not_read", object=key.label, reason=error.failure.reason)
-                state.unread = error.failure
+                state.drift.unread = error.failure
             if observation is not None:
                 mailbox.defer(key, observation)
-            elif key in state.drifted:
-                found[key] = state.drifted[key]
+            elif key in state.drift.drifted:
+                found[key] = state.drift.drifted[key]
             continue
         if drift is not None:
             found[key] = drift
-    state.backoff.keep_only(set(mailbox.inventory))
+    state.drift.backoff.keep_only(set(mailbox.inventory))
     to_correct = {
-        key: drift for key, drift in found.items() if spec.drift_policy == "Correct" and state.backoff.may_correct(key)
+        key: drift
+        for key, drift in found.items()
+        if spec.drift_policy == "Correct" and state.drift.backoff.may_correct(key)
     }
     _tell_new(context, spec, {key: drift for key, drift in found.items() if key not in to_correct})
-    state.drifted = found
+    state.drift.drifted = found
     mailbox.differing = set(found)
     return to_correct
 
@@ -75,7 +77,7 @@ async def _confirmed(ref: ObjectRef, seen: Observation | None, objects: Objects)
 
 def _tell_new(context: ReconcileContext, spec: DecryptorSpec, kept: Mapping[ObjectKey, Drift]) -> None:
     for key, drift in kept.items():
-        if context.state.drifted.get(key) == drift:
+        if context.state.drift.drifted.get(key) == drift:
             continue
         entry = context.mailbox.inventory[key]
         if spec.drift_policy == "Report":
@@ -83,7 +85,7 @@ def _tell_new(context: ReconcileContext, spec: DecryptorSpec, kept: Mapping[Obje
                 "Warning", "Drifted", "Report", f"{key.label} {drift}; spec.driftPolicy is Report", ref_of(entry)
             )
         else:
-            pause = context.state.backoff.pause_seconds(key) or 0.0
+            pause = context.state.drift.backoff.pause_seconds(key) or 0.0
             context.note(
                 "Warning",
                 "DriftConflict",
@@ -96,12 +98,12 @@ def _tell_new(context: ReconcileContext, spec: DecryptorSpec, kept: Mapping[Obje
 def tell_corrected(context: ReconcileContext, to_correct: Mapping[ObjectKey, Drift]) -> None:
     """Tell in Events what was put right, and forget it; what was not applied after all stays."""
     for key, drift in to_correct.items():
-        if key in context.mailbox.differing or key not in context.state.drifted:
+        if key in context.mailbox.differing or key not in context.state.drift.drifted:
             continue
-        context.state.drifted.pop(key, None)
+        context.state.drift.drifted.pop(key, None)
         if drift.resource_version and drift.resource_version == context.mailbox.version(key):
             continue  # applying it changed nothing: another had applied the same
-        context.state.backoff.corrected(key)
+        context.state.drift.backoff.corrected(key)
         entry = context.mailbox.inventory.get(key)
         if entry is not None:
             context.note(
@@ -119,11 +121,11 @@ def tell_uncorrected(
 ) -> None:
     """Keep why objects could not be put right, and tell it in Events: what may pass at once, once it has not."""
     for key in drifted:
-        before, failure = context.state.uncorrected.pop(key, None), failures.get(key)
+        before, failure = context.state.drift.uncorrected.pop(key, None), failures.get(key)
         entry = context.mailbox.inventory.get(key)
         if failure is None or entry is None:
             continue
-        context.state.uncorrected[key] = failure
+        context.state.drift.uncorrected[key] = failure
         if (before != failure) == (failure.kind is Kind.STALLED):
             text = f"{key.label} {drifted[key]}; it can't be put right: {failure}"
             context.note("Warning", "Drifted", "Correct", text, ref_of(entry))
@@ -137,7 +139,7 @@ def require_no_conflict(context: ReconcileContext, spec: DecryptorSpec) -> None:
     """
     if spec.drift_policy != "Correct":
         return
-    backoff = context.state.backoff
+    backoff = context.state.drift.backoff
     fought = {key: each for key, each in _differing(context).items() if backoff.pause_seconds(key) is not None}
     if fought:
         raise JiemiError(
@@ -147,7 +149,7 @@ def require_no_conflict(context: ReconcileContext, spec: DecryptorSpec) -> None:
 
 def _differing(context: ReconcileContext) -> dict[ObjectKey, Drift]:
     """What is known to differ still: what a new revision applied again is right, though nobody meant to correct it."""
-    mailbox, drifted = context.mailbox, context.state.drifted
+    mailbox, drifted = context.mailbox, context.state.drift.drifted
     return {key: each for key, each in drifted.items() if key in mailbox.differing and key in mailbox.inventory}
 
 
@@ -159,8 +161,8 @@ def _listed(texts: Iterable[str]) -> str:
 
 def requeue_after_seconds(context: ReconcileContext) -> float | None:
     """When a fight's pause ends, if one is on; sooner, where an object could not be looked at."""
-    pauses = [context.state.backoff.pause_seconds(key) for key in context.state.drifted]
-    unread = context.state.unread
+    pauses = [context.state.drift.backoff.pause_seconds(key) for key in context.state.drift.drifted]
+    unread = context.state.drift.unread
     if unread is not None and unread.kind is not Kind.STALLED:
         pauses.append(_UNREAD_SECONDS)
     return min((pause for pause in pauses if pause is not None), default=None)
@@ -175,15 +177,15 @@ def tell_in_status(
         watch_failure: why changes of some objects are not seen; or None.
     """
     state = context.state
-    state.drifted = drifted = _differing(context)
-    if watch_failure is None and state.unread is not None and state.unread.kind is Kind.STALLED:
-        watch_failure = state.unread
+    state.drift.drifted = drifted = _differing(context)
+    if watch_failure is None and state.drift.unread is not None and state.drift.unread.kind is Kind.STALLED:
+        watch_failure = state.drift.unread
     if drifted:
         text = _listed(f"{key.label} {drift}{_why(context, key)}" for key, drift in drifted.items())
         found = ("True", _reason(context, spec, drifted), text)
     elif watch_failure is not None:
         found = ("Unknown", watch_failure.reason, watch_failure.text)
-    elif not state.watched:
+    elif not state.is_compared:
         return  # nothing newer is known than what was said before the start
     else:
         found = None
@@ -194,12 +196,12 @@ def _reason(context: ReconcileContext, spec: DecryptorSpec, drifted: Mapping[Obj
     """Why objects stay as they are, in one word: nobody wants them corrected, they can't be, two fight, or not yet."""
     if spec.drift_policy == "Report":
         return "Reported"
-    if not context.state.uncorrected.keys().isdisjoint(drifted):
+    if not context.state.drift.uncorrected.keys().isdisjoint(drifted):
         return "NotCorrected"
-    is_paused = any(context.state.backoff.pause_seconds(key) is not None for key in drifted)
+    is_paused = any(context.state.drift.backoff.pause_seconds(key) is not None for key in drifted)
     return "DriftConflict" if is_paused else "NotCorrected"
 
 
 def _why(context: ReconcileContext, key: ObjectKey) -> str:
-    failure = context.state.uncorrected.get(key)
+    failure = context.state.drift.uncorrected.get(key)
     return f", and can't be put right ({failure})" if failure is not None else ""

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 import attrs
 
 from jiemi.core.api.decryptor import DecryptorSpec, SourceSpec
-from jiemi.core.api.decryptor_status import FileStatus
+from jiemi.core.api.decryptor_status import DecryptorStatus, FileStatus
 from jiemi.core.content.globs import is_glob
 from jiemi.core.content.tool_files import is_left_out
 from jiemi.core.content.tool_files import listed as names_of
+from jiemi.core.decisions.status import is_ready
 from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.memory import MemoryBudget
+from jiemi.core.names import NamespacedName
 from jiemi.core.near import some_of
+from jiemi.miwen.reconcile.limits import no_room
+from jiemi.miwen.reconcile.tick import ReconcileContext
+from jiemi.miwen.state.loop_state import LoopState, files_bytes
 from jiemi.rpc.contract import FilesRequest, Repository, Source
 
 _CONFIG_NAME = ".sops.yaml"
@@ -28,15 +33,6 @@ def path_in_tree(path: str) -> str:
         elif part not in ("", "."):
             parts.append(part)
     return "/".join(parts)
-
-
-_FILE_BYTES = 300
-"""What a file takes beside its path: two hashes, and what holds them."""
-
-
-def files_bytes(files: Iterable[FileStatus]) -> int:
-    """About how much memory files take that are remembered. A path may have 4 KiB, and a Decryptor 1,000 of them."""
-    return sum(_FILE_BYTES + sys.getsizeof(file.path) for file in files)
 
 
 def source_of(spec: DecryptorSpec) -> Source:
@@ -175,3 +171,80 @@ def require_some(todo: Todo, spec: DecryptorSpec, left_out: Collection[str] = ()
             "applied stays",
             "Correct spec.source.files and exclude, or set spec.allowEmpty if it is meant.",
         )
+
+
+@attrs.frozen
+class FileChanges:
+    """Finds the files of Decryptors and what is to be done with them, and counts what is remembered of them.
+
+    Attributes:
+        budget: what Decryptors may hold in memory.
+    """
+
+    budget: MemoryBudget
+
+    async def files(
+        self, context: ReconcileContext, spec: DecryptorSpec, repository: Repository, revision: str, *, resync: bool
+    ) -> tuple[FileStatus, ...]:
+        """The files of a revision; what is known of them already is not asked for again."""
+        known, state = context.status, context.state
+        if not resync and known.current.revision == revision and is_ready(known, context.generation):
+            return known.files
+        if state.files.listed is None or state.files.listed[:2] != (revision, context.generation):
+            state.files.listed = (
+                revision,
+                context.generation,
+                await self.wanted(context, spec, repository, revision),
+            )
+        return state.files.listed[2]
+
+    async def wanted(
+        self, context: ReconcileContext, spec: DecryptorSpec, repository: Repository, revision: str
+    ) -> tuple[FileStatus, ...]:
+        """The files of a revision. They count from here on: many Decryptors may hold them and wait for their turn.
+
+        Raises:
+            JiemiError: NamespaceLimitExceeded; as `wanted_files`.
+        """
+        key = context.decryptor.meta.key
+
+        def on_left_out(paths: tuple[str, ...]) -> None:
+            if paths and paths != context.state.files.left_out:
+                text = (
+                    f"not applied, because by their names they are files of tools, and no objects: {names_of(paths)}. "
+                    "Jiemi runs neither kustomize nor Helm; name a file itself in spec.source.files to have it applied"
+                )
+                context.note("Normal", "FilesLeftOut", "List", text)
+            context.state.files.left_out = paths
+
+        files = await wanted_files(repository, revision, spec.source, on_left_out=on_left_out)
+        if not self.budget.take(key[0], held_files(key), files_bytes(files)):
+            context.state.files.forget()
+            raise JiemiError.of(no_room(self.budget, key[0]))
+        return files
+
+    def count_held(self, key: NamespacedName, state: LoopState, known: DecryptorStatus) -> None:
+        """Count what a loop holds of files until its next tick. What there is no room for is forgotten."""
+        if not self.budget.take(key[0], held_files(key), state.files.held_bytes(known)):
+            state.files.forget()
+
+    def todo(
+        self,
+        context: ReconcileContext,
+        spec: DecryptorSpec,
+        files: tuple[FileStatus, ...],
+        *,
+        resync: bool,
+    ) -> Todo:
+        state = context.state
+        state.files.failed = {file: failure for file, failure in state.files.failed.items() if file in files}
+        work = todo(files, context.status.files, render_all=resync, failed=state.files.failed)
+        if spec.target is not None and not resync and (work.render or work.removed_paths):
+            # Its keys come from several files.
+            work = todo(files, context.status.files, render_all=True, failed=state.files.failed)
+        return work
+
+
+def held_files(key: NamespacedName) -> tuple[str, NamespacedName]:
+    """What the budget calls the files that a Decryptor's loop remembers."""
+    return "files", key

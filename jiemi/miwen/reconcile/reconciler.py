@@ -19,10 +19,8 @@ import trio
 from jiemi.concurrency.fair_limiter import Bound, FairLimiter, Slot
 from jiemi.core.api.conditions import SUSPENDED
 from jiemi.core.api.decryptor import Decryptor, DecryptorSpec
-from jiemi.core.api.decryptor_status import DecryptorStatus, FileStatus
-from jiemi.core.api.durations import duration_seconds
+from jiemi.core.api.decryptor_status import FileStatus
 from jiemi.core.api.secret_refs import git_secret_names, key_secret_names, secret_names
-from jiemi.core.content.tool_files import listed
 from jiemi.core.credential_limits import total_bytes, values_of
 from jiemi.core.decisions.policy import Policy, PolicyRule
 from jiemi.core.decisions.schedule import head_max_age_seconds
@@ -32,34 +30,40 @@ from jiemi.core.decisions.status import (
     after_sync,
     condition,
     is_ready,
+    still_synced,
     while_suspended,
-    while_waiting,
     with_warnings,
 )
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.memory import MemoryBudget
 from jiemi.core.names import NamespacedName
-from jiemi.core.objects.drift import Drift, is_newer
+from jiemi.core.objects.drift import Drift
 from jiemi.core.objects.identity import ObjectKey
 from jiemi.core.objects.inventory import has_obsolete
-from jiemi.core.objects.protected import Protection
-from jiemi.core.objects.take_over import DECLARATIVE_MANAGERS
-from jiemi.miwen.apply.account_objects import as_account
 from jiemi.miwen.apply.applier import Superseded
-from jiemi.miwen.apply.health import Waiter
 from jiemi.miwen.apply.protected_objects import objects_of
 from jiemi.miwen.kubernetes.discovery import Resource
-from jiemi.miwen.kubernetes.port import Account, Kubernetes
+from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.reconcile import drift_correction
 from jiemi.miwen.reconcile.correction import HOST_REFUSES, Corrector
-from jiemi.miwen.reconcile.credentials import git_credentials
+from jiemi.miwen.reconcile.credentials import git_credentials, have_changed
 from jiemi.miwen.reconcile.deployment import Bounds, Deployment, observed_secrets_of
-from jiemi.miwen.reconcile.file_changes import Todo, files_bytes, require_some, source_of, todo, wanted_files
+from jiemi.miwen.reconcile.file_changes import (
+    FileChanges,
+    Todo,
+    held_files,
+    require_some,
+    source_of,
+    todo,
+)
 from jiemi.miwen.reconcile.finalizer import Cleanup, set_finalizer
 from jiemi.miwen.reconcile.limits import no_room
 from jiemi.miwen.reconcile.render import NeedsMore
-from jiemi.miwen.reconcile.tick import LoopState, ObjectGone, ReconcileContext, ReconcileResult
-from jiemi.miwen.state.registry import Registry, depends_on
+from jiemi.miwen.reconcile.tenancy import Tenancy
+from jiemi.miwen.reconcile.tick import ObjectGone, ReconcileContext, ReconcileResult
+from jiemi.miwen.reconcile.timing import Timing
+from jiemi.miwen.reconcile.waiting import Waiting
+from jiemi.miwen.state.registry import Registry
 from jiemi.miwen.watch.object_watches import SECRETS, NotSynced, ObjectWatches
 from jiemi.rpc.contract import Repository
 
@@ -69,10 +73,6 @@ _REOPEN = frozenset(
     {"RepositoryAccessDenied", "RepositoryNotFound", "HostKeyUnknown", "InvalidUrl", "SchemeNotAllowed"}
 )
 """After these, the Secrets are read again: the credentials that the repository was opened with may be old."""
-
-MAX_WORK_SECONDS = 900.0
-"""The most of spec.timeout that is granted for decrypting and applying: others wait for the place meanwhile. Waiting
-for objects (spec.wait) holds none, and may take as long as the spec says."""
 
 _LARGE_ONES = Bound("large", 1)
 """Decryptors whose files take much memory: all of them together have room for one."""
@@ -90,68 +90,22 @@ _CLEANUP_AGAIN_SECONDS = 5.0
 
 
 @attrs.frozen
-class Tenancy:
-    """What the operator of a cluster sets for all Decryptors.
+class Attempt:
+    """What one deployment is made of.
 
     Attributes:
-        default_service_account: of the Decryptor's namespace; what is applied is applied as it where the spec names
-            none. None: as Miwen itself.
-        own_namespace_only: whether a Decryptor may name nothing outside its namespace.
-        limited: whether Miwen sees one namespace's Decryptors only.
-        protection: what Miwen does not write as itself.
-        require_full_mac: whether files are refused whose MAC covers their encrypted values only.
-        merged_managers: field managers whose fields become Jiemi's alone where it applies them too.
+        work: what of the files there is to do.
+        resync: whether all is applied, whatever is known to be deployed.
+        drifted: objects that are known to differ, and that it may put right.
     """
 
-    default_service_account: str | None = None
-    own_namespace_only: bool = False
-    limited: bool = False
-    protection: Protection = Protection()
-    require_full_mac: bool = False
-    merged_managers: frozenset[str] = frozenset(DECLARATIVE_MANAGERS)
-
-    def account(self, decryptor: Decryptor, spec: DecryptorSpec) -> Account | None:
-        """As whom a Decryptor's objects are written."""
-        name = spec.service_account_name or self.default_service_account
-        return Account(decryptor.meta.namespace, name) if name is not None else None
-
-    def believed(self, status: DecryptorStatus | None, namespace: str) -> DecryptorStatus | None:
-        """A Decryptor's status, less the objects that it can't have: it may be forged, and is what its loop starts
-        from.
-
-        Args:
-            namespace: the Decryptor's.
-        """
-        if status is None or not self.own_namespace_only:
-            return status
-        inventory = tuple(entry for entry in status.inventory if entry.namespace == namespace)
-        return attrs.evolve(status, inventory=inventory)
-
-    def require_allowed(self, decryptor: Decryptor, spec: DecryptorSpec) -> None:
-        """Raises JiemiError: NamespaceProtected, CrossNamespaceDenied."""
-        own = decryptor.meta.namespace
-        if own == self.protection.own_namespace:
-            # Its Secrets are Jiemi's own, and with serviceAccountName it could act as Miwen.
-            raise JiemiError(
-                "NamespaceProtected",
-                f"this Decryptor is in {own}, Jiemi's own namespace",
-            )
-        if not self.own_namespace_only:
-            return
-        if spec.target_namespace not in (None, own):
-            raise JiemiError(
-                "CrossNamespaceDenied",
-                f"spec.targetNamespace is not {own}, the Decryptor's own: Miwen runs with --no-cross-namespace",
-                f"Set spec.targetNamespace to {own}, or leave it out.",
-            )
-        others = [each for each in depends_on(decryptor) if each[0] != own]
-        if others:
-            namespace, name = others[0]
-            raise JiemiError(
-                "CrossNamespaceDenied",
-                f"spec.dependsOn names {namespace}/{name}, outside {own}: Miwen runs with --no-cross-namespace",
-                f"Name only Decryptors of namespace {own} in spec.dependsOn.",
-            )
+    context: ReconcileContext
+    spec: DecryptorSpec
+    repository: Repository
+    revision: str
+    work: Todo
+    resync: bool = False
+    drifted: Mapping[ObjectKey, Drift] = attrs.field(factory=dict)
 
 
 @attrs.frozen
@@ -163,9 +117,7 @@ class Reconciler:
         registry: what is known of all Decryptors.
         watches: of the objects and the Secrets.
         now: the wall clock, for timestamps in status.
-        interval_seconds: of Decryptors that set none.
-        deploy_timeout_seconds: the longest that reading keys, decrypting and applying may take together, once begun,
-            where the Decryptor sets none.
+        timing: how often, and how long.
         work: bounds how many Decryptors are decrypted and applied at once, and so the memory that takes; shared by
             namespace.
         policy: the operator's, or None where everything is allowed.
@@ -177,16 +129,21 @@ class Reconciler:
     registry: Registry
     watches: ObjectWatches
     now: Callable[[], datetime.datetime]
-    interval_seconds: float
-    deploy_timeout_seconds: float
+    timing: Timing
     work: FairLimiter
     policy: Policy | None = None
     tenancy: Tenancy = Tenancy()
     budget: MemoryBudget = attrs.field(factory=MemoryBudget)
 
-    def interval_of(self, decryptor: Decryptor) -> float:
-        """How often a Decryptor's repository is looked at, in seconds."""
-        return _seconds(decryptor, "interval") or self.interval_seconds
+    @property
+    def files(self) -> FileChanges:
+        """What finds the files."""
+        return FileChanges(self.budget)
+
+    @property
+    def waiting(self) -> Waiting:
+        """What waits for objects."""
+        return Waiting(self.kubernetes, self.tenancy, self.timing, self.now)
 
     async def tick(self, context: ReconcileContext) -> ReconcileResult:
         """One tick of one Decryptor; a failure is a value here, and the last good objects stay."""
@@ -203,7 +160,7 @@ class Reconciler:
                 context.status, None, tuple(context.notes), conclusive=False, changes=context.changes
             )
         except trio.TooSlowError:
-            limit = f"{self._work_timeout(context.decryptor):g} s"
+            limit = f"{self.timing.work_timeout_of(context.decryptor):g} s"
             failure = Failure(
                 "Timeout",
                 f"decrypting and applying was not done within {limit}",
@@ -307,11 +264,13 @@ class Reconciler:
         try:
             revision = await self._head(context, repository, now=asked or git_changed)
             self._handled(context, reconcile_at)
-            files = await self._files(context, spec, repository, revision, resync=resync)
-            work = self._todo(context, spec, files, resync=resync)
+            files = await self.files.files(context, spec, repository, revision, resync=resync)
+            work = self.files.todo(context, spec, files, resync=resync)
             is_deployed = not (resync or has_obsolete(context.status.inventory, context.status.files)) and work.nothing
             if not is_deployed:
-                await self._deploy_and_look_after(context, spec, repository, revision, work, drifted, resync=resync)
+                await self._deploy_and_look_after(
+                    Attempt(context, spec, repository, revision, work, resync=resync, drifted=drifted)
+                )
             else:
                 await self._look_after_objects(context, spec)
         except JiemiError as error:
@@ -326,7 +285,7 @@ class Reconciler:
         if is_deployed:
             self._refresh(context, spec)
         if spec.wait:
-            await self._wait(context, spec)
+            await self.waiting.wait(context, spec)
 
     def _handled(self, context: ReconcileContext, reconcile_at: str | None) -> None:
         if reconcile_at is not None:
@@ -354,7 +313,7 @@ class Reconciler:
             return JiemiError.of(refused)
 
         def deployment(repository: Repository, revision: str, work: Todo) -> Deployment:
-            return self._deployment(context, spec, repository, revision, work)
+            return self._deployment(Attempt(context, spec, repository, revision, work))
 
         corrector = Corrector(context, spec, repository, deployment, lambda work: self._run(context, work))
         try:
@@ -372,29 +331,20 @@ class Reconciler:
             context.note("Normal", "Resumed", "Resume", "spec.suspend is taken away", transition=True)
         if secret_names(spec):
             self.watches.want(SECRETS)
-        git_changed = self._have_changed(context, git_secret_names(spec))
-        keys_changed = self._have_changed(context, key_secret_names(spec))
+        git_changed = have_changed(context, self.watches, git_secret_names(spec))
+        keys_changed = have_changed(context, self.watches, key_secret_names(spec))
         if git_changed:
             await context.repositories.close()
         if git_changed or keys_changed or asked:
-            context.state.failed.clear()
+            context.state.files.failed.clear()
         return git_changed, keys_changed
 
-    async def _deploy_and_look_after(
-        self,
-        context: ReconcileContext,
-        spec: DecryptorSpec,
-        repository: Repository,
-        revision: str,
-        work: Todo,
-        drifted: Mapping[ObjectKey, Drift],
-        *,
-        resync: bool,
-    ) -> None:
+    async def _deploy_and_look_after(self, attempt: Attempt) -> None:
         """Deploy; what is applied, though something else is not, is looked after all the same."""
+        context, spec = attempt.context, attempt.spec
         try:
-            require_some(work, spec, context.state.left_out)
-            await self._deploy(context, spec, repository, revision, work, drifted, resync=resync)
+            require_some(attempt.work, spec, context.state.files.left_out)
+            await self._deploy(attempt)
         except (JiemiError, trio.TooSlowError):
             with contextlib.suppress(JiemiError):
                 await self._look_after_objects(context, spec)
@@ -407,7 +357,7 @@ class Reconciler:
         repository = context.repositories.get(context.generation)
         if repository is not None:
             return repository
-        credentials = await git_credentials(context.decryptor, spec, self.kubernetes, context.state.versions)
+        credentials = await git_credentials(context.decryptor, spec, self.kubernetes, context.state.secrets.read)
         key = context.decryptor.meta.key
         # They are held as long as the repository is open, and travel again on each new connection to Krapao.
         size = _CREDENTIAL_COPIES * total_bytes(values_of(credentials))
@@ -426,25 +376,10 @@ class Reconciler:
         # Who changed the spec may have pushed just before. Those who ask at once share Krapao's question.
         stale = any(each.reason == "RevisionNotFound" for each in known.conditions)
         now = now or stale or known.observed_generation != context.generation
-        interval = self.interval_of(context.decryptor)
+        interval = self.timing.interval_of(context.decryptor)
         head = await repository.head(max_age_seconds=0.0 if now else head_max_age_seconds(interval))
         context.state.head_revision = head.revision
         return head.revision
-
-    def _have_changed(self, context: ReconcileContext, names: Iterable[str]) -> bool:
-        """Whether a Secret is another than it was when it was read. Those that can't be watched count as unchanged."""
-        changed = False
-        for name in names:
-            try:
-                now = self.watches.version_of("", "Secret", context.decryptor.meta.namespace, name)
-            except NotSynced:
-                return False
-            if now is not None:
-                context.state.watched_secrets.add(name)
-            read = context.state.versions.get(name)
-            if read is not None and (now is not None or name in context.state.watched_secrets):
-                changed |= now is None or is_newer(now, than=read)
-        return changed
 
     async def _look_after_objects(self, context: ReconcileContext, spec: DecryptorSpec) -> None:
         """See that the kinds of the objects are watched, and tell what differs."""
@@ -471,68 +406,6 @@ class Reconciler:
         failures = [self.watches.failure(resource) for resource in sorted(context.state.watching, key=str)]
         return next((each for each in failures if each is not None and each.reason == "WatchForbidden"), None)
 
-    async def _files(
-        self, context: ReconcileContext, spec: DecryptorSpec, repository: Repository, revision: str, *, resync: bool
-    ) -> tuple[FileStatus, ...]:
-        """The files of a revision; what is known of them already is not asked for again."""
-        known, state = context.status, context.state
-        if not resync and known.current.revision == revision and is_ready(known, context.generation):
-            return known.files
-        if state.listed is None or state.listed[:2] != (revision, context.generation):
-            state.listed = revision, context.generation, await self._wanted_files(context, spec, repository, revision)
-        return state.listed[2]
-
-    async def _wanted_files(
-        self, context: ReconcileContext, spec: DecryptorSpec, repository: Repository, revision: str
-    ) -> tuple[FileStatus, ...]:
-        """The files of a revision. They count from here on: many Decryptors may hold them and wait for their context.
-
-        Raises:
-            JiemiError: NamespaceLimitExceeded; as `wanted_files`.
-        """
-        key = context.decryptor.meta.key
-
-        def on_left_out(paths: tuple[str, ...]) -> None:
-            if paths and paths != context.state.left_out:
-                text = (
-                    f"not applied, because by their names they are files of tools, and no objects: {listed(paths)}. "
-                    "Jiemi runs neither kustomize nor Helm; name a file itself in spec.source.files to have it applied"
-                )
-                context.note("Normal", "FilesLeftOut", "List", text)
-            context.state.left_out = paths
-
-        files = await wanted_files(repository, revision, spec.source, on_left_out=on_left_out)
-        if not self.budget.take(key[0], held_files(key), files_bytes(files)):
-            context.state.forget_files()
-            raise JiemiError.of(no_room(self.budget, key[0]))
-        return files
-
-    def count_held(self, key: NamespacedName, state: LoopState, known: DecryptorStatus) -> None:
-        """Count what a loop holds of files until its next tick. What there is no room for is forgotten."""
-        if not self.budget.take(key[0], held_files(key), state.held_bytes(known)):
-            state.forget_files()
-
-    def give_back(self, key: NamespacedName) -> None:
-        """Count nothing more for a loop."""
-        for what in (held_credentials(key), held_files(key)):
-            self.budget.give_back(what)
-
-    def _todo(
-        self,
-        context: ReconcileContext,
-        spec: DecryptorSpec,
-        files: tuple[FileStatus, ...],
-        *,
-        resync: bool,
-    ) -> Todo:
-        state = context.state
-        state.failed = {file: failure for file, failure in state.failed.items() if file in files}
-        work = todo(files, context.status.files, render_all=resync, failed=state.failed)
-        if spec.target is not None and not resync and (work.render or work.removed_paths):
-            # Its keys come from several files.
-            work = todo(files, context.status.files, render_all=True, failed=state.failed)
-        return work
-
     def _rules(
         self, decryptor: Decryptor, spec: DecryptorSpec, files: Iterable[FileStatus]
     ) -> dict[str, PolicyRule] | None:
@@ -542,16 +415,15 @@ class Reconciler:
         namespace, url = decryptor.meta.namespace, spec.source.repository.url
         return {file.path: self.policy.rule_for(namespace=namespace, url=url, path=file.path) for file in files}
 
+    def give_back(self, key: NamespacedName) -> None:
+        """Count nothing more for a loop."""
+        for what in (held_credentials(key), held_files(key)):
+            self.budget.give_back(what)
+
     # --- what is done
 
-    def _deployment(
-        self,
-        context: ReconcileContext,
-        spec: DecryptorSpec,
-        repository: Repository,
-        revision: str,
-        work: Todo,
-    ) -> Deployment:
+    def _deployment(self, attempt: Attempt) -> Deployment:
+        context, spec, work = attempt.context, attempt.spec, attempt.work
         decryptor = context.decryptor
         return Deployment(
             kubernetes=self.kubernetes,
@@ -568,8 +440,8 @@ class Reconciler:
             now=self.now,
             context=context,
             spec=spec,
-            repository=repository,
-            revision=revision,
+            repository=attempt.repository,
+            revision=attempt.revision,
             todo=work,
             seen_version=self._seen_version,
         )
@@ -580,35 +452,28 @@ class Reconciler:
         except NotSynced:
             return None
 
-    async def _deploy(
-        self,
-        context: ReconcileContext,
-        spec: DecryptorSpec,
-        repository: Repository,
-        revision: str,
-        work: Todo,
-        drifted: Mapping[ObjectKey, Drift],
-        *,
-        resync: bool,
-    ) -> None:
+    async def _deploy(self, attempt: Attempt) -> None:
+        context, spec, work = attempt.context, attempt.spec, attempt.work
         # What could not be deleted is a part of the revision that is not deployed until it is.
         is_new = (
-            resync or work.files != context.status.files or has_obsolete(context.status.inventory, context.status.files)
+            attempt.resync
+            or work.files != context.status.files
+            or has_obsolete(context.status.inventory, context.status.files)
         )
         blocked = self.registry.blocked(context.decryptor) if is_new else None
         if blocked is not None:
             raise JiemiError.of(blocked)
         try:
-            await self._run(context, self._deployment(context, spec, repository, revision, work).run)
+            await self._run(context, self._deployment(attempt).run)
         finally:
-            drift_correction.tell_corrected(context, drifted)
+            drift_correction.tell_corrected(context, attempt.drifted)
         if is_new:
-            context.state.waiting_since = context.state.ready_at = None
+            context.state.wait.waiting_since = context.state.wait.ready_at = None
             context.set_inventory(
                 after_sync(
                     context.status,
                     generation=context.generation,
-                    revision=revision,
+                    revision=attempt.revision,
                     file=spec.source.described,
                     now=self.now(),
                 )
@@ -623,39 +488,29 @@ class Reconciler:
         """
 
         async def in_time(slot: Slot) -> None:
-            with trio.fail_after(self._work_timeout(context.decryptor)):
+            with trio.fail_after(self.timing.work_timeout_of(context.decryptor)):
                 await work(slot)
 
         namespace = context.decryptor.meta.namespace
-        if not context.state.is_large:
+        if not context.state.files.is_large:
             try:
                 await self.work.run(namespace, in_time)
                 return
             except NeedsMore:
-                context.state.is_large = True
+                context.state.files.is_large = True
         await self.work.run(namespace, in_time, _LARGE_ONES)
 
     def _refresh(self, context: ReconcileContext, spec: DecryptorSpec) -> None:
         """All is deployed: say so again, if something else was said meanwhile."""
         known, now = (
-            attrs.evolve(context.status, observed_secrets=observed_secrets_of(spec, context.state.versions)),
+            attrs.evolve(context.status, observed_secrets=observed_secrets_of(spec, context.state.secrets.read)),
             self.now(),
         )
         ready = condition(known, "Ready")
         awaited = spec.wait and ready is not None and ready.reason in _NOT_READY
         if not is_ready(known, context.generation) and not awaited:
-            known = self._as_synced(context, known)
+            known = still_synced(known, generation=context.generation, now=now)
         context.status = with_warnings(known, generation=context.generation, now=now)
-
-    def _as_synced(self, context: ReconcileContext, known: DecryptorStatus) -> DecryptorStatus:
-        current = known.current
-        return after_sync(
-            known,
-            generation=context.generation,
-            revision=current.revision,
-            file=current.file_to_decrypt,
-            now=self.now(),
-        )
 
     async def _plan(
         self, context: ReconcileContext, spec: DecryptorSpec, repository: Repository, revision: str, *, again: bool
@@ -665,82 +520,20 @@ class Reconciler:
         is_planned = is_ready(known, context.generation) and known.plan is not None and not again
         if is_planned and known.plan is not None and known.plan.revision == revision:
             return
-        files = await self._wanted_files(context, spec, repository, revision)
-        if is_planned and state.planned == (context.generation, files):
+        files = await self.files.wanted(context, spec, repository, revision)
+        if is_planned and state.files.planned == (context.generation, files):
             return
         work = todo(files, (), render_all=True, failed={})
-        require_some(work, spec, context.state.left_out)
-        deployment = self._deployment(context, spec, repository, revision, work)
+        require_some(work, spec, context.state.files.left_out)
+        deployment = self._deployment(Attempt(context, spec, repository, revision, work))
         await self._run(context, deployment.plan)
-        state.planned = context.generation, files
+        state.files.planned = context.generation, files
         context.status = attrs.evolve(context.status, deployed_generation=None)
         plan = context.status.plan
         if plan is not None:
             context.status = after_plan(context.status, plan, generation=context.generation, now=self.now())
 
-    async def _wait(self, context: ReconcileContext, spec: DecryptorSpec) -> None:
-        """Wait for the objects themselves. What is known to be ready is looked at each interval, and no oftener."""
-        state, decryptor = context.state, context.decryptor
-        fresh = state.ready_at is not None and (
-            trio.current_time() < state.ready_at + head_max_age_seconds(self.interval_of(decryptor))
-        )
-        if fresh and is_ready(context.status, context.generation):
-            return
-        account = self.tenancy.account(decryptor, spec)
-        objects = as_account(self.kubernetes, account)
-        waiter = Waiter(objects, self.now, lambda: context.mailbox.woken)
-        failure = await waiter.until_ready(context.status.inventory, seconds=0)
-        if failure is not None and failure.reason == "ObjectsNotReady":
-            failure = await self._wait_on(context, waiter, failure)
-        if failure is not None:
-            raise JiemiError.of(failure)
-        state.waiting_since = None
-        state.ready_at = trio.current_time()
-        if not is_ready(context.status, context.generation):
-            context.status = self._as_synced(context, context.status)
-
-    async def _wait_on(self, context: ReconcileContext, waiter: Waiter, failure: Failure) -> Failure | None:
-        """Wait as long as the timeout leaves, saying so.
-
-        Raises:
-            Superseded: there is something newer to do, or the repository is to be looked at. The time goes on counting.
-        """
-        state, interval = context.state, self.interval_of(context.decryptor)
-        if state.waiting_since is None:
-            state.waiting_since = trio.current_time()
-        left = state.waiting_since + self._timeout(context.decryptor) - trio.current_time()
-        if left <= 0:
-            return failure
-        context.status = while_waiting(context.status, failure.text, generation=context.generation, now=self.now())
-        await context.write(context.status)
-        # What others do to the objects, and to the repository, is told from here on.
-        context.settle()
-        found = await waiter.until_ready(context.status.inventory, seconds=min(left, interval))
-        if found is not None and found.reason == "ObjectsNotReady":
-            if interval < left:
-                context.mailbox.wake()
-            if context.mailbox.woken:
-                raise Superseded
-        return found
-
-    def _timeout(self, decryptor: Decryptor) -> float:
-        return _seconds(decryptor, "timeout") or self.deploy_timeout_seconds
-
-    def _work_timeout(self, decryptor: Decryptor) -> float:
-        """How long a Decryptor may hold its place among those that are deployed."""
-        return min(self._timeout(decryptor), max(self.deploy_timeout_seconds, MAX_WORK_SECONDS))
-
 
 def held_credentials(key: NamespacedName) -> tuple[str, NamespacedName]:
     """What the budget calls the credentials of a Decryptor's repository."""
     return "credentials", key
-
-
-def held_files(key: NamespacedName) -> tuple[str, NamespacedName]:
-    """What the budget calls the files that a Decryptor's loop remembers."""
-    return "files", key
-
-
-def _seconds(decryptor: Decryptor, field: str) -> float | None:
-    text = getattr(decryptor.spec, field, None)
-    return duration_seconds(text) if isinstance(text, str) else None

@@ -18,7 +18,7 @@ from jiemi.core.objects.protected import Protection
 from jiemi.miwen.apply.protected_objects import ProtectedObjects, objects_of
 from jiemi.miwen.apply.prune import prune
 from jiemi.miwen.kubernetes.port import Account
-from jiemi.miwen.reconcile.reconciler import Tenancy
+from jiemi.miwen.reconcile.tenancy import Tenancy
 
 RBAC = "rbac.authorization.k8s.io"
 

@@ -13,7 +13,7 @@ from trio.testing import MockClock
 
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.miwen.kubernetes.errors import FieldsRejected
-from jiemi.miwen.reconcile.reconciler import Tenancy
+from jiemi.miwen.reconcile.tenancy import Tenancy
 
 SOON = 1.0
 KUBECTL = "kubectl-client-side-apply"

@@ -18,7 +18,7 @@ from jiemi.core.api.decryptor import API_VERSION, KIND
 from jiemi.core.decisions.policy import read_policy
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.miwen.kubernetes import errors
-from jiemi.miwen.reconcile.reconciler import Tenancy
+from jiemi.miwen.reconcile.tenancy import Tenancy
 
 BROKEN = Failure("MacMismatch", "b.yaml: the file was changed")
 CRD = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")

@@ -20,7 +20,8 @@ from jiemi.core.objects.identity import ObjectKey
 from jiemi.core.objects.inventory import by_key, ref_of
 from jiemi.core.objects.managed_fields import FieldOwnership
 from jiemi.miwen.reconcile.drift_correction import find_drift
-from jiemi.miwen.reconcile.tick import LoopState, ReconcileContext
+from jiemi.miwen.reconcile.tick import ReconcileContext
+from jiemi.miwen.state.loop_state import LoopState
 from jiemi.miwen.state.mailbox import Mailbox
 from jiemi.miwen.state.open_repository import OpenRepository
 

@@ -1,0 +1,78 @@
+"""What the operator of a cluster sets for all Decryptors, and what that means for one of them."""
+
+from __future__ import annotations
+
+import attrs
+
+from jiemi.core.api.decryptor import Decryptor, DecryptorSpec
+from jiemi.core.api.decryptor_status import DecryptorStatus
+from jiemi.core.errors import JiemiError
+from jiemi.core.objects.protected import Protection
+from jiemi.core.objects.take_over import DECLARATIVE_MANAGERS
+from jiemi.miwen.kubernetes.port import Account
+from jiemi.miwen.state.registry import depends_on
+
+
+@attrs.frozen
+class Tenancy:
+    """What the operator of a cluster sets for all Decryptors.
+
+    Attributes:
+        default_service_account: of the Decryptor's namespace; what is applied is applied as it where the spec names
+            none. None: as Miwen itself.
+        own_namespace_only: whether a Decryptor may name nothing outside its namespace.
+        limited: whether Miwen sees one namespace's Decryptors only.
+        protection: what Miwen does not write as itself.
+        require_full_mac: whether files are refused whose MAC covers their encrypted values only.
+        merged_managers: field managers whose fields become Jiemi's alone where it applies them too.
+    """
+
+    default_service_account: str | None = None
+    own_namespace_only: bool = False
+    limited: bool = False
+    protection: Protection = Protection()
+    require_full_mac: bool = False
+    merged_managers: frozenset[str] = frozenset(DECLARATIVE_MANAGERS)
+
+    def account(self, decryptor: Decryptor, spec: DecryptorSpec) -> Account | None:
+        """As whom a Decryptor's objects are written."""
+        name = spec.service_account_name or self.default_service_account
+        return Account(decryptor.meta.namespace, name) if name is not None else None
+
+    def believed(self, status: DecryptorStatus | None, namespace: str) -> DecryptorStatus | None:
+        """A Decryptor's status, less the objects that it can't have: it may be forged, and is what its loop starts
+        from.
+
+        Args:
+            namespace: the Decryptor's.
+        """
+        if status is None or not self.own_namespace_only:
+            return status
+        inventory = tuple(entry for entry in status.inventory if entry.namespace == namespace)
+        return attrs.evolve(status, inventory=inventory)
+
+    def require_allowed(self, decryptor: Decryptor, spec: DecryptorSpec) -> None:
+        """Raises JiemiError: NamespaceProtected, CrossNamespaceDenied."""
+        own = decryptor.meta.namespace
+        if own == self.protection.own_namespace:
+            # Its Secrets are Jiemi's own, and with serviceAccountName it could act as Miwen.
+            raise JiemiError(
+                "NamespaceProtected",
+                f"this Decryptor is in {own}, Jiemi's own namespace",
+            )
+        if not self.own_namespace_only:
+            return
+        if spec.target_namespace not in (None, own):
+            raise JiemiError(
+                "CrossNamespaceDenied",
+                f"spec.targetNamespace is not {own}, the Decryptor's own: Miwen runs with --no-cross-namespace",
+                f"Set spec.targetNamespace to {own}, or leave it out.",
+            )
+        others = [each for each in depends_on(decryptor) if each[0] != own]
+        if others:
+            namespace, name = others[0]
+            raise JiemiError(
+                "CrossNamespaceDenied",
+                f"spec.dependsOn names {namespace}/{name}, outside {own}: Miwen runs with --no-cross-namespace",
+                f"Name only Decryptors of namespace {own} in spec.dependsOn.",
+            )

@@ -1,0 +1,83 @@
+"""Waiting for the applied objects themselves: spec.wait."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+
+import attrs
+import trio
+
+from jiemi.core.api.decryptor import DecryptorSpec
+from jiemi.core.decisions.schedule import head_max_age_seconds
+from jiemi.core.decisions.status import is_ready, still_synced, while_waiting
+from jiemi.core.errors import Failure, JiemiError
+from jiemi.miwen.apply.account_objects import as_account
+from jiemi.miwen.apply.applier import Superseded
+from jiemi.miwen.apply.health import Waiter
+from jiemi.miwen.kubernetes.port import Kubernetes
+from jiemi.miwen.reconcile.tenancy import Tenancy
+from jiemi.miwen.reconcile.tick import ReconcileContext
+from jiemi.miwen.reconcile.timing import Timing
+
+
+@attrs.frozen
+class Waiting:
+    """Waits in a tick, and remembers from tick to tick since when.
+
+    Attributes:
+        kubernetes: where the objects are looked at.
+        tenancy: tells as whom.
+        timing: how often, and how long.
+        now: the wall clock, for timestamps in status.
+    """
+
+    kubernetes: Kubernetes
+    tenancy: Tenancy
+    timing: Timing
+    now: Callable[[], datetime.datetime]
+
+    async def wait(self, context: ReconcileContext, spec: DecryptorSpec) -> None:
+        """Wait for the objects themselves. What is known to be ready is looked at each interval, and no oftener."""
+        state, decryptor = context.state, context.decryptor
+        fresh = state.wait.ready_at is not None and (
+            trio.current_time() < state.wait.ready_at + head_max_age_seconds(self.timing.interval_of(decryptor))
+        )
+        if fresh and is_ready(context.status, context.generation):
+            return
+        account = self.tenancy.account(decryptor, spec)
+        objects = as_account(self.kubernetes, account)
+        waiter = Waiter(objects, self.now, lambda: context.mailbox.woken)
+        failure = await waiter.until_ready(context.status.inventory, seconds=0)
+        if failure is not None and failure.reason == "ObjectsNotReady":
+            failure = await self._wait_on(context, waiter, failure)
+        if failure is not None:
+            raise JiemiError.of(failure)
+        state.wait.waiting_since = None
+        state.wait.ready_at = trio.current_time()
+        if not is_ready(context.status, context.generation):
+            context.status = still_synced(context.status, generation=context.generation, now=self.now())
+
+    async def _wait_on(self, context: ReconcileContext, waiter: Waiter, failure: Failure) -> Failure | None:
+        """Wait as long as the timeout leaves, saying so.
+
+        Raises:
+            Superseded: there is something newer to do, or the repository is to be looked at. The time goes on counting.
+        """
+        state, interval = context.state, self.timing.interval_of(context.decryptor)
+        if state.wait.waiting_since is None:
+            state.wait.waiting_since = trio.current_time()
+        left = state.wait.waiting_since + self.timing.timeout_of(context.decryptor) - trio.current_time()
+        if left <= 0:
+            return failure
+        context.status = while_waiting(context.status, failure.text, generation=context.generation, now=self.now())
+        await context.write(context.status)
+        # What others do to the objects, and to the repository, is told from here on.
+        context.settle()
+        found = await waiter.until_ready(context.status.inventory, seconds=min(left, interval))
+        if found is not None and found.reason == "ObjectsNotReady":
+            if interval < left:
+                context.mailbox.wake()
+            if context.mailbox.woken:
+                raise Superseded
+        return found
