@@ -17,13 +17,22 @@ from jiemi.core.api.decryptor_status import (
     FileStatus,
     InventoryEntry,
 )
-from jiemi.core.errors import JiemiError
+from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.objects.identity import ObjectKey, ObjectRef
 from jiemi.core.objects.managed_fields import FieldOwnership
 from jiemi.core.objects.manifests import STAGES
 
 PRUNE_ANNOTATION = "jiemi.cr/prune"
 """On an object: `disabled` keeps it from being deleted."""
+
+
+@attrs.frozen
+class Refused:
+    """An object that was not applied or deleted, and why."""
+
+    ref: ObjectRef
+    file: str
+    failure: Failure
 
 
 def ref_of(entry: InventoryEntry) -> ObjectRef:

@@ -17,10 +17,10 @@ import trio
 from jiemi.concurrency.for_each import for_each
 from jiemi.core.api.decryptor import DecryptorSpec
 from jiemi.core.api.decryptor_status import InventoryEntry
-from jiemi.core.errors import NO_ANSWER, Failure, JiemiError
+from jiemi.core.errors import NO_ANSWER, JiemiError
 from jiemi.core.objects.drift import strange_keys
 from jiemi.core.objects.identity import ObjectKey, ObjectRef, Owner
-from jiemi.core.objects.inventory import applied_entry
+from jiemi.core.objects.inventory import Refused, applied_entry
 from jiemi.core.objects.managed_fields import field_ownership
 from jiemi.core.objects.manifests import (
     STAGES,
@@ -93,15 +93,6 @@ class WouldBe:
 
     body: JsonObject | None
     is_recreated: bool = False
-
-
-@attrs.frozen
-class Refused:
-    """An object that was not applied or deleted, and why."""
-
-    ref: ObjectRef
-    file: str
-    failure: Failure
 
 
 @attrs.define

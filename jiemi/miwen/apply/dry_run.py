@@ -11,8 +11,8 @@ from jiemi.core.api.decryptor_status import MAX_PLANNED, InventoryEntry, Planned
 from jiemi.core.errors import NO_ANSWER, JiemiError
 from jiemi.core.objects.difference import Difference, difference
 from jiemi.core.objects.identity import ObjectKey, Owner
-from jiemi.core.objects.inventory import ref_of
-from jiemi.miwen.apply.applier import Applier, Refused, Resolved
+from jiemi.core.objects.inventory import Refused, ref_of
+from jiemi.miwen.apply.applier import Applier, Resolved
 from jiemi.miwen.apply.prune import is_to_be_deleted
 
 RECREATE = "Recreate"

@@ -9,7 +9,7 @@ whoever reads it after an end at any moment knows that what is deployed is not c
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import attrs
 
@@ -26,14 +26,15 @@ from jiemi.core.api.decryptor_status import (
     SecretVersion,
 )
 from jiemi.core.api.secret_refs import secret_names
+from jiemi.core.decisions.deployment import Attempted, after_apply, first_of_failures, objection
 from jiemi.core.decisions.policy import PolicyRule, require_namespace
 from jiemi.core.decisions.status import SHORT_REVISION, Facts, while_reconciling, with_facts, with_file_warnings
 from jiemi.core.errors import NO_ANSWER, Failure, JiemiError, Kind
 from jiemi.core.objects.identity import ObjectKey, ObjectRef, Owner
-from jiemi.core.objects.inventory import by_key, certain, entry_of, obsolete, ordered, ref_of, require_room
+from jiemi.core.objects.inventory import Refused, by_key, certain, entry_of, obsolete, ordered, ref_of, require_room
 from jiemi.core.objects.protected import Protection
 from jiemi.core.text import first_of
-from jiemi.miwen.apply.applier import Applied, Applier, Refused, Resolved
+from jiemi.miwen.apply.applier import Applied, Applier, Resolved
 from jiemi.miwen.apply.dry_run import plan
 from jiemi.miwen.apply.protected_objects import acts_as_itself, objects_of, protected
 from jiemi.miwen.apply.prune import Pruned, prune
@@ -136,7 +137,7 @@ class Deployment:
         applier = self._applier()
         resolved, refused = await applier.resolve(rendering.manifests)
         rendering = rendering.without_manifests()
-        all_read = not (broken or refused)
+        all_known = not (broken or refused)
         self._require_allowed(resolved)
         kept = {key: entry for key, entry in before.items() if entry.file in self.todo.kept}
         wanted = {each.key for each in resolved} | set(kept)
@@ -157,34 +158,25 @@ class Deployment:
         if held_back:
             admitted = []
         applied = await self._apply(applier, admitted, before)
-        applied.refused = [*refused, *applied.refused]
-        # What was refused stays in it: it may have been made all the same, where the answer did not come.
-        news = {key: attrs.evolve(entry, revision=self.revision) for key, entry in applied.entries.items()}
-        inventory = {**by_key(context.status.inventory), **news}
-        files = self._deployed(broken, applied.refused, held_back=held_back)
-        if not held_back:
-            inventory = {
-                key: entry if key in wanted else self._left(entry, files, may_be_elsewhere=not all_read)
-                for key, entry in inventory.items()
-            }
-        context.set_inventory(attrs.evolve(context.status, inventory=ordered(inventory)))
-        self._record(files, applied.refused, broken, is_certain=not (held_back and self.todo.render_all))
-        in_order = not (broken or applied.refused or any(not file.blob for file in self.todo.files))
-        if in_order:
-            await self._prune(obsolete(inventory, wanted))
-        # Those too that were not looked at this time: a refusal that lasts is told in the same words each time.
-        read = {file.path for file in self.todo.render}
-        objects = {*wanted, *(key for key, entry in inventory.items() if entry.file not in {"", *broken, *read})}
-        self._raise(broken, applied.refused, objects, held_back=held_back)
-
-    def _left(self, entry: InventoryEntry, files: Iterable[FileStatus], *, may_be_elsewhere: bool) -> InventoryEntry:
-        """The entry of an object that was not found in the files. One that left a file is of no file, so that it is
-        pruned as soon as all are in order; until it is certain that no other file has it, it is known where it was."""
-        whole = {file.path for file in files if file.blob}
-        if not may_be_elsewhere:
-            gone = entry.file in whole or entry.file not in {file.path for file in files}
-            return attrs.evolve(entry, file="", left_file=None) if gone else entry
-        return attrs.evolve(entry, file="", left_file=entry.file) if entry.file in whole else entry
+        attempted = Attempted(
+            revision=self.revision,
+            files=self.todo.files,
+            rendered=frozenset(file.path for file in self.todo.render),
+            wanted=wanted,
+            broken=broken,
+            refused=[*refused, *applied.refused],
+            is_all_known=all_known,
+            is_held_back=held_back,
+            is_resync=self.todo.render_all,
+        )
+        outcome = after_apply(attempted, applied.entries, by_key(context.status.inventory), context.status.files)
+        context.set_inventory(attrs.evolve(context.status, inventory=ordered(outcome.inventory)))
+        self._record(outcome.files, attempted.refused, broken, is_certain=outcome.is_certain)
+        if outcome.may_prune:
+            await self._prune(obsolete(outcome.inventory, wanted))
+        failed = objection(attempted, outcome.inventory)
+        if failed is not None:
+            raise failed
 
     async def correct(self, paths: Mapping[ObjectKey, str], slot: Slot) -> dict[ObjectKey, Failure]:
         """Apply objects again as the revision describes them, and nothing else. Files that are deployed stay so.
@@ -264,7 +256,11 @@ class Deployment:
         )
         context.status = attrs.evolve(self._with_learnt(rendering), plan=planned)
         self._set_failed(refused, rendering.failures)
-        self._raise(rendering.failures, refused, {each.key for each in resolved}, held_back=False)
+        wanted = {each.key for each in resolved}
+        attempted = Attempted(self.revision, self.todo.files, frozenset(), wanted, rendering.failures, refused)
+        failed = objection(attempted, {})
+        if failed is not None:
+            raise failed
 
     # --- what is wanted
 
@@ -485,7 +481,7 @@ class Deployment:
         self._tell_pruned(pruned)
         if pruned.refused:
             self._set_failed(pruned.refused, {})
-            raise _first([each.failure for each in pruned.refused], len(gone), "not deleted")
+            raise first_of_failures([each.failure for each in pruned.refused], len(gone), "not deleted")
 
     def _tell_pruned(self, pruned: Pruned) -> None:
         context = self.context
@@ -521,16 +517,6 @@ class Deployment:
         context.set_inventory(attrs.evolve(context.status, inventory=ordered(inventory)))
 
     # --- what is told
-
-    def _deployed(
-        self, broken: Collection[str], refused: Iterable[Refused], *, held_back: bool
-    ) -> tuple[FileStatus, ...]:
-        """The files as they are deployed. One that is not, or not whole, has no blob: it is done again until it is, and
-        if it leaves the repository before, its objects are known to have left."""
-        if held_back:
-            return self.context.status.files
-        wrong = {*broken, *(each.file for each in refused)}
-        return tuple(FileStatus(file.path, "") if file.path in wrong else file for file in self.todo.files)
 
     def _record(
         self,
@@ -581,19 +567,6 @@ class Deployment:
             failed_files=files,
             more_failed_files=len(broken) - len(files) or None,
         )
-
-    def _raise(
-        self, broken: Mapping[str, Failure], refused: Sequence[Refused], objects: Set[ObjectKey], *, held_back: bool
-    ) -> None:
-        failures = [*broken.values(), *(each.failure for each in refused)]
-        if not failures:
-            return
-        what_not = "refused, so none is applied (applyPolicy: Atomic)" if held_back else "not applied"
-        if broken and not refused and len(self.todo.files) > 1:
-            raise _first(failures, len(self.todo.files), what_not, what="files")
-        named = objects | {each.ref.key for each in refused}
-        twice = sum(each.failure.reason == "DuplicateObject" for each in refused)
-        raise _first(failures, len(named) + twice + len(broken), what_not)
 
     @property
     def _objects(self) -> Objects:
@@ -653,11 +626,3 @@ def _files(files: Sequence[FileStatus]) -> str:
 def _counted(number: int, what: str) -> str:
     """With the verb: "1 object is", "3 objects are"."""
     return f"{number} {what} is" if number == 1 else f"{number} {what}s are"
-
-
-def _first(failures: Sequence[Failure], of: int, what_not: str, *, what: str = "objects") -> JiemiError:
-    """The failure that decides when it is tried again: what may pass soon goes before what is stalled."""
-    first = min(failures, key=lambda failure: failure.kind is Kind.STALLED)
-    were = "was" if len(failures) == 1 else "were"
-    counted = f"{len(failures)} of {of} {what} {were} {what_not}, the first: " if of > 1 else ""
-    return JiemiError(first.reason, counted + first.message, first.own_remedy)
