@@ -44,13 +44,14 @@ fuzz *arguments:
 test-vault *arguments:
     @"{{ bin }}/pytest" tests/real/real_vault.py "$@"
 
-# Everything that can be checked without running: ruff, mypy, the import directions, plain words
+# Everything that can be checked without running: ruff, mypy, the import directions, plain words, links
 lint:
     @"{{ bin }}/ruff" check .
     @"{{ bin }}/ruff" format --check .
     @"{{ bin }}/mypy"
     @"{{ bin }}/lint-imports"
     @"{{ bin }}/python" docs/words.py
+    @"{{ bin }}/python" docs/links.py
 
 # Put the source into its form
 fmt:
@@ -61,7 +62,7 @@ fmt:
 crd:
     @"{{ bin }}/jiemi" crd > deploy/crd.yaml
 
-# Generate the tables of README.md and docs/
+# Generate the tables of docs/
 docs:
     @"{{ bin }}/python" docs/generate.py
 

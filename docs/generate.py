@@ -1,9 +1,9 @@
-"""Put the generated tables into README.md and docs/: `just docs`. Tests compare them: a stale one fails the build."""
+"""Put the generated tables into docs/: `just docs`. Tests compare them: a stale one fails the build."""
 
 import sys
 from pathlib import Path
 
-from jiemi.core.api.doc_tables import readme_tables, with_tables
+from jiemi.core.api.doc_tables import api_table, reasons_table, with_tables
 
 ROOT = Path(__file__).parents[1]
 
@@ -15,10 +15,10 @@ if __name__ == "__main__":
     from rpc.port_attacks import table as port_table
 
     for path, tables in (
-        (ROOT / "README.md", readme_tables()),
+        (ROOT / "docs" / "api.md", {"api": api_table()}),
         (ROOT / "docs" / "decryption.md", {"matrix": matrix_table()}),
         (ROOT / "docs" / "operations.md", {"port": port_table()}),
         (ROOT / "docs" / "hostile-repository.md", {"hostile": hostile_table()}),
-        (ROOT / "docs" / "troubleshooting.md", {"mistakes": mistakes_table()}),
+        (ROOT / "docs" / "troubleshooting.md", {"mistakes": mistakes_table(), "reasons": reasons_table()}),
     ):
         path.write_text(with_tables(path.read_text(), tables))

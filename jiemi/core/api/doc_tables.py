@@ -1,4 +1,4 @@
-"""The tables of README.md that are generated: the API's fields and the reasons. `just docs` puts them there."""
+"""The generated tables of docs/: the API's fields and the reasons. `just docs` puts them there."""
 
 from __future__ import annotations
 
@@ -47,11 +47,6 @@ def reasons_table() -> str:
     rows = ["| reason | kind | what it means | what to do |", "| --- | --- | --- | --- |"]
     rows += [f"| `{name}` | {info.kind.value} | {info.meaning} | {info.remedy} |" for name, info in REASONS.items()]
     return "\n".join(rows) + "\n"
-
-
-def readme_tables() -> Mapping[str, str]:
-    """The tables of README.md by their names."""
-    return {"api": api_table(), "reasons": reasons_table()}
 
 
 def with_tables(text: str, tables: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""What README.md, .ci/run and the code say of the same thing is the same."""
+"""What the docs, .ci/run and the code say of the same thing is the same."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from pathlib import Path
 import pytest
 from krapao_matrix import matrix_table
 
-from jiemi.core.api.doc_tables import readme_tables, with_tables
+from jiemi.core.api.doc_tables import api_table, reasons_table, with_tables
 
 REPOSITORY = Path(__file__).parents[3]
 
 
-def test_the_readmes_tables_are_what_the_code_says() -> None:
-    text = (REPOSITORY / "README.md").read_text()
-    assert with_tables(text, readme_tables()) == text, "run `just docs`"
+@pytest.mark.parametrize(
+    ("path", "name", "table"), [("api.md", "api", api_table()), ("troubleshooting.md", "reasons", reasons_table())]
+)
+def test_the_tables_of_the_docs_are_what_the_code_says(path: str, name: str, table: str) -> None:
+    text = (REPOSITORY / "docs" / path).read_text()
+    assert with_tables(text, {name: table}) == text, "run `just docs`"
 
 
 def test_a_text_without_the_marks_is_refused() -> None:
     with pytest.raises(ValueError, match="marks of the table api"):
-        with_tables("# nothing", readme_tables())
+        with_tables("# nothing", {"api": api_table()})
 
 
 def test_ci_runs_the_readmes_own_test_command() -> None:

@@ -1,0 +1,52 @@
+"""Links between the documents that lead nowhere: part of `just lint`.
+
+Relative links are followed, with their anchors (a heading, as GitHub makes an anchor of it). It prints each that is
+broken and ends with status 1 where there is one. Nothing is asked of the net.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of the headings of a document.
+
+    https://docs.github.com/get-started/writing-on-github (section links): lower case, blanks become hyphens, and what is
+    neither letter, digit, hyphen nor underscore goes.
+    """
+    headings = re.findall(r"^#+ (.*)$", _FENCE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
+
+
+def broken(path: Path) -> Iterator[str]:
+    """The links of a document that lead nowhere."""
+    text = path.read_text(encoding="utf-8")
+    for link in _LINK.findall(_FENCE.sub("", text)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        if not target.exists() or (anchor and target.is_file() and anchor not in anchors(target.read_text("utf-8"))):
+            yield link
+
+
+def main() -> int:
+    """Look at all documents. Returns the exit status."""
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*.md")]
+    found = [(path, link) for path in sorted(documents) for link in broken(path)]
+    for path, link in found:
+        sys.stdout.write(f"{path.relative_to(ROOT)}: {link} leads nowhere\n")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
