@@ -20,8 +20,8 @@ _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 def anchors(text: str) -> set[str]:
     """The anchors of the headings of a document.
 
-    https://docs.github.com/get-started/writing-on-github (section links): lower case, blanks become hyphens, and what is
-    neither letter, digit, hyphen nor underscore goes.
+    https://docs.github.com/get-started/writing-on-github (section links): lower case, blanks become hyphens, and what
+    is neither letter, digit, hyphen nor underscore goes.
     """
     headings = re.findall(r"^#+ (.*)$", _FENCE.sub("", text), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}

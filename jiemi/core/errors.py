@@ -1,9 +1,9 @@
 """What can go wrong, as values.
 
 Every failure that a user can meet has a *reason*: a stable CamelCase name from the table below. The table says what
-happens next (its `Kind`), what it means, and what to do about it; the table of docs/troubleshooting.md is generated from
-it and a test compares the two. The *message* beside a reason names the field, file, Secret or key that is wrong, never
-a value, so that it may be shown to anyone who may read the Decryptor.
+happens next (its `Kind`), what it means, and what to do about it; the table of docs/troubleshooting.md is generated
+from it and a test compares the two. The *message* beside a reason names the field, file, Secret or key that is wrong,
+never a value, so that it may be shown to anyone who may read the Decryptor.
 
 One reason has many causes, so the *remedy* belongs to the case: whoever raises a failure gives it, and the reason's own
 is for the cases that need no other. Message and remedy go together as one text (`Failure.text`) into the condition, the
