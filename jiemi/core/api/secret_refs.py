@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from jiemi.core.api.decryptor import DecryptorSpec, credential_values
+from jiemi.core.api.decryptor_status import SecretVersion
 from jiemi.core.errors import Failure
 
 _OF_GIT = "spec.source.repository.credentials."
@@ -29,3 +32,9 @@ def _names(spec: DecryptorSpec | Failure, below: str) -> frozenset[str]:
         return frozenset()
     values = [value for at, value in credential_values(spec) if at.startswith(below)]
     return frozenset(value.secret_name for value in values if value.secret_name is not None)
+
+
+def observed_secrets_of(spec: DecryptorSpec, versions: Mapping[str, str]) -> tuple[SecretVersion, ...]:
+    """The Secrets that the spec names, in the versions that were read."""
+    names = sorted(secret_names(spec) & set(versions))
+    return tuple(SecretVersion(name, versions[name]) for name in names)

@@ -10,10 +10,21 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 
 import attrs
 
-from jiemi.core.api.decryptor_status import FileStatus, InventoryEntry
+from jiemi.core.api.decryptor_status import (
+    MAX_FAILED_FILES,
+    MAX_FAILED_OBJECTS,
+    DecryptorStatus,
+    FileFailure,
+    FileStatus,
+    InventoryEntry,
+    ObjectFailure,
+)
 from jiemi.core.errors import Failure, JiemiError, Kind
 from jiemi.core.objects.identity import ObjectKey
 from jiemi.core.objects.inventory import Refused
+
+_MAX_MESSAGE_CHARACTERS = 500
+"""Of one failure: there may be many."""
 
 
 @attrs.frozen
@@ -132,3 +143,29 @@ def first_of_failures(failures: Sequence[Failure], of: int, what_not: str, *, wh
     were = "was" if len(failures) == 1 else "were"
     counted = f"{len(failures)} of {of} {what} {were} {what_not}, the first: " if of > 1 else ""
     return JiemiError(first.reason, counted + first.message, first.own_remedy)
+
+
+def with_failed(status: DecryptorStatus, refused: Sequence[Refused], broken: Mapping[str, Failure]) -> DecryptorStatus:
+    """The status with all that failed, as far as there is room, and how much more there is."""
+    objects = tuple(
+        ObjectFailure(
+            each.ref.kind,
+            each.ref.name,
+            each.failure.reason,
+            each.failure.text_within(_MAX_MESSAGE_CHARACTERS),
+            each.ref.namespace or None,
+            each.file,
+        )
+        for each in refused[:MAX_FAILED_OBJECTS]
+    )
+    files = tuple(
+        FileFailure(path, failure.reason, failure.text_within(_MAX_MESSAGE_CHARACTERS))
+        for path, failure in sorted(broken.items())[:MAX_FAILED_FILES]
+    )
+    return attrs.evolve(
+        status,
+        failed_objects=objects,
+        more_failed_objects=len(refused) - len(objects) or None,
+        failed_files=files,
+        more_failed_files=len(broken) - len(files) or None,
+    )

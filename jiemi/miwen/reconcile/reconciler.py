@@ -20,7 +20,7 @@ from jiemi.concurrency.fair_limiter import Bound, FairLimiter, Slot
 from jiemi.core.api.conditions import SUSPENDED
 from jiemi.core.api.decryptor import Decryptor, DecryptorSpec
 from jiemi.core.api.decryptor_status import FileStatus
-from jiemi.core.api.secret_refs import git_secret_names, key_secret_names, secret_names
+from jiemi.core.api.secret_refs import git_secret_names, key_secret_names, observed_secrets_of, secret_names
 from jiemi.core.credential_limits import total_bytes, values_of
 from jiemi.core.decisions.policy import Policy, PolicyRule
 from jiemi.core.decisions.schedule import head_max_age_seconds
@@ -45,9 +45,10 @@ from jiemi.miwen.apply.protected_objects import objects_of
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.reconcile import drift_correction
+from jiemi.miwen.reconcile.admission import Bounds
 from jiemi.miwen.reconcile.correction import HOST_REFUSES, Corrector
 from jiemi.miwen.reconcile.credentials import git_credentials, have_changed
-from jiemi.miwen.reconcile.deployment import Bounds, Deployment, observed_secrets_of
+from jiemi.miwen.reconcile.deployment import Deployment
 from jiemi.miwen.reconcile.file_changes import (
     FileChanges,
     Todo,

@@ -1,0 +1,86 @@
+"""What the files no longer describe: deleted or let go, and told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from jiemi.core.api.decryptor import DecryptorSpec
+from jiemi.core.api.decryptor_status import InventoryEntry
+from jiemi.core.decisions.deployment import first_of_failures, with_failed
+from jiemi.core.errors import Kind
+from jiemi.core.objects.identity import Owner
+from jiemi.core.objects.inventory import by_key, certain, ordered, ref_of
+from jiemi.core.text import first_of
+from jiemi.miwen.apply.prune import Pruned, prune
+from jiemi.miwen.kubernetes.port import Objects
+from jiemi.miwen.reconcile.tick import ReconcileContext
+
+
+@attrs.frozen
+class Pruning:
+    """Prunes at the end of a deployment in which all is in order.
+
+    Attributes:
+        context: of the tick.
+        spec: of its Decryptor.
+        objects: where they are deleted.
+        owner: whose they are.
+        by: the revision, as messages show it.
+    """
+
+    context: ReconcileContext
+    spec: DecryptorSpec
+    objects: Objects
+    owner: Owner
+    by: str
+
+    async def run(self, gone: Sequence[InventoryEntry]) -> None:
+        pruned = Pruned()
+        try:
+            if gone and self.spec.prune:
+                await prune(gone, self.objects, self.owner, pruned)
+            else:
+                pruned.kept = list(gone)
+                pruned.stay = list(gone)
+        finally:
+            # Also what was done until the time was up.
+            self._forget(pruned)
+        self._tell_pruned(pruned)
+        if pruned.refused:
+            self.context.status = with_failed(self.context.status, pruned.refused, {})
+            raise first_of_failures([each.failure for each in pruned.refused], len(gone), "not deleted")
+
+    def _tell_pruned(self, pruned: Pruned) -> None:
+        context = self.context
+        if pruned.deleted:
+            names = first_of([ref_of(each).label for each in pruned.deleted])
+            text = f"deleted, because they left the repository ({self.by}): {names}"
+            context.note("Normal", "Pruned", "Prune", text, transition=True, always=True)
+        # What was never known to be applied is nobody's news.
+        stay = [entry for entry in pruned.stay if entry.fields is not None]
+        if not stay:
+            return
+        names = first_of([ref_of(each).label for each in stay])
+        why = (
+            "they are annotated jiemi.cr/prune: disabled, or are another's by their labels"
+            if self.spec.prune
+            else "spec.prune is false"
+        )
+        text = (
+            f"left the repository ({self.by}) and stay in the cluster, because {why}: {names}. Jiemi follows them no "
+            "longer: delete them yourself if nothing needs them"
+        )
+        context.note("Normal", "NotPruned", "Prune", text, transition=True, always=True)
+
+    def _forget(self, pruned: Pruned) -> None:
+        """Take objects that are dealt with out of the inventory."""
+        context = self.context
+        # One that is not known to have been applied is not worth a failure: its account may not even look at it.
+        known = certain(by_key(context.status.inventory))
+        forgotten = [each for each in pruned.refused if each.ref.key not in known and each.failure.kind is Kind.STALLED]
+        pruned.refused = [each for each in pruned.refused if each not in forgotten]
+        stay = [ref_of(each).key for each in (*pruned.deleted, *pruned.kept)] + [each.ref.key for each in forgotten]
+        inventory = {key: entry for key, entry in by_key(context.status.inventory).items() if key not in stay}
+        context.set_inventory(attrs.evolve(context.status, inventory=ordered(inventory)))
