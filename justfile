@@ -33,7 +33,7 @@ test-full *arguments:
 
 # The quick ones among the tests that need no real etcd, kube-apiserver, sops or gpg: for while you work
 test-fast *arguments:
-    @"{{ bin }}/pytest" --quiet --numprocesses auto --maxprocesses 4 --hypothesis-profile fast -m "not e2e and not slow and not soak" \
+    @"{{ bin }}/pytest" --quiet -p no:logging --numprocesses auto --maxprocesses 4 --hypothesis-profile fast -m "not e2e and not slow and not soak" \
         tests/core tests/concurrency tests/cli tests/miwen tests/rpc "$@"
 
 # Fuzz what reads hostile bytes: SECONDS [metadata|values|guard|documents|plain|globs|trees] [SEED]

@@ -51,7 +51,13 @@ SLOW = {
     "concurrency/test_fair_limiter.py": (
         "test_no_order_of_events_exceeds_a_bound_or_loses_anyone",
         "test_tenants_are_served_by_turns_and_each_in_its_own_order",
+        "test_tenants_that_hang_hold_up_another_for_seconds_at_most",
     ),
+    "concurrency/test_memory.py": ("test_freed_pages_of_all_arenas_go_back_to_the_system",),
+    "cli/test_log_lines.py": ("test_every_field_is_shown",),
+    "core/objects/test_difference.py": ("test_depth_is_no_limit",),
+    "core/objects/test_protected.py": ("test_all_that_deploy_installs_is_protected",),
+    "core/decisions/test_dependency_cycles.py": ("test_depth_is_no_limit_and_each_is_asked_once",),
     "cli/test_programs.py": (
         "test_krapao_and_doctor_do_not_start_with_such_a_flag",
         "test_own_command_runs_from_anywhere",
@@ -59,6 +65,7 @@ SLOW = {
     "core/content/test_ciphertext.py": ("test_a_large_object_takes_little_time",),
     "core/api/test_crd.py": ("test_the_file_under_deploy_is_what_the_command_prints",),
     "core/content/test_documents.py": (
+        "test_any_bytes_give_documents_or_a_typed_error",
         "test_json_that_is_deep_or_has_a_huge_number_is_refused_before_it_is_built",
         "test_many_small_documents_of_nothing_are_bounded_too",
     ),
