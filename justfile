@@ -27,10 +27,6 @@ test *arguments:
     @"{{ bin }}/jiemi" tools
     @"{{ bin }}/pytest" --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"
 
-# All tests, the largest ones in their full size
-test-full *arguments:
-    @JIEMI_TEST_FULL=1 "{{ just_executable() }}" test "$@"
-
 # The quick ones among the tests that need no real etcd, kube-apiserver, sops or gpg: for while you work
 test-fast *arguments:
     @"{{ bin }}/pytest" --quiet -p no:logging --numprocesses auto --maxprocesses 4 --hypothesis-profile fast -m "not e2e and not slow and not soak" \

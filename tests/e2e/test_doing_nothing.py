@@ -15,13 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 import attrs
 import pytest
 from e2e_lab import Lab, Repository, Service, until
-from sizes import size
 
 from jiemi.miwen.watch.reflector import PAGE_LIMIT
 
 pytestmark = pytest.mark.e2e
 
-COUNT = size(120, 200)
+COUNT = 200
 
 NAMESPACE = "e2e-doing-nothing"
 

@@ -27,7 +27,6 @@ from process_samples import (
     tell,
 )
 from pyrage import x25519
-from sizes import size
 
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.keys import AgeKey, DecryptionKey, VaultKey
@@ -35,7 +34,7 @@ from jiemi.rpc.keys import AgeKey, DecryptionKey, VaultKey
 pytestmark = pytest.mark.e2e
 
 NAMESPACE = "e2e-many-credentials"
-DECRYPTORS = size(80, 200)
+DECRYPTORS = 200
 MAX_HOLDERS = 8
 
 
@@ -107,7 +106,7 @@ def test_many_decryptors_with_as_many_credentials_leave_nothing_and_take_no_more
     assert processes_that_name(runtime) == []
     # Measured: 10 MiB with all 200, which the repositories that are kept open take, and their connection's buffers.
     assert after_all - after_a_tenth < 20 * MEBIBYTE
-    # Measured: 0.4 MiB, and less with each further round. Of 80, a holder that left 25 KiB would make it 2 MiB.
+    # Measured: 0.4 MiB, and less with each further round. A holder that left 10 KiB would make it 2 MiB.
     assert again[1] - again[0] < 2 * MEBIBYTE
 
 
