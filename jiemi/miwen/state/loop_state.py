@@ -1,6 +1,6 @@
 """What the loop of one Decryptor remembers from tick to tick, beside the status.
 
-It is several memories. Each is written by one module of `jiemi.miwen.reconcile`, which it names; others only read it.
+It is several memories, each of which names the modules of `jiemi.miwen.reconcile` that write it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def files_bytes(files: Iterable[FileStatus]) -> int:
 
 @attrs.define
 class FileMemory:
-    """Written by `file_changes`.
+    """Written by `file_changes`, and by `deployment` and `reconciler` as files are decrypted.
 
     Attributes:
         listed: revision, generation and files, as they were listed last.
@@ -95,7 +95,7 @@ class DriftMemory:
 
 @attrs.define
 class WaitMemory:
-    """Written by `waiting`. Times are trio's clock, in seconds.
+    """Written by `waiting`; `reconciler` clears it with each deployment. Times are trio's clock, in seconds.
 
     Attributes:
         ready_at: when the applied objects were found ready last, or None.
