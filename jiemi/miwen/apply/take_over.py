@@ -20,8 +20,8 @@ import trio
 from jiemi.core.errors import JiemiError
 from jiemi.core.objects.identity import ObjectRef
 from jiemi.core.objects.take_over import Unblocking, alone, unblockings
-from jiemi.miwen.kubernetes.errors import FieldsRejected
 from jiemi.miwen.kubernetes.port import JsonObject, Objects
+from jiemi.miwen.kubernetes.rejected_fields import FieldsRejected
 
 _log = structlog.get_logger("jiemi.miwen")
 

@@ -12,7 +12,7 @@ from miwen_objects import config
 from trio.testing import MockClock
 
 from jiemi.core.errors import Failure, JiemiError
-from jiemi.miwen.kubernetes.errors import FieldsRejected
+from jiemi.miwen.kubernetes.rejected_fields import FieldsRejected
 from jiemi.miwen.reconcile.tenancy import Tenancy
 
 SOON = 1.0
