@@ -32,11 +32,12 @@ from jiemi.core.errors import JiemiError
 from jiemi.core.objects.managed_fields import FIELD_MANAGER
 from jiemi.core.sensitive import SensitiveText
 from jiemi.miwen.kubernetes import errors
-from jiemi.miwen.kubernetes.access import Access, from_kubeconfig, in_cluster
+from jiemi.miwen.kubernetes.access import Access, in_cluster
 from jiemi.miwen.kubernetes.counts import RequestCounter
 from jiemi.miwen.kubernetes.discovery import Discovery, Resource, is_path_part, label, parse_resources, version_path
 from jiemi.miwen.kubernetes.errors import Act
 from jiemi.miwen.kubernetes.http import JSON, Answer, KubernetesHttp, Request
+from jiemi.miwen.kubernetes.kubeconfig import from_kubeconfig
 from jiemi.miwen.kubernetes.missing_rights import Right, RightMissing
 from jiemi.miwen.kubernetes.port import (
     Account,
