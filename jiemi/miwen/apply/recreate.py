@@ -261,8 +261,8 @@ def _is_sure(why: JiemiError) -> bool:
     no manifest sets, is so too: the versions that a CustomResourceDefinition has stored, for example."""
     return why.failure.reason == "FieldImmutable" or (
         isinstance(why, FieldsRejected)
-        and bool(why.fields)
-        and all(re.match(r"status\b", field) for field in why.fields)
+        and bool(why.refused.paths)
+        and all(re.match(r"status\b", path) for path in why.refused.paths)
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import attrs
 
 from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.objects.unblocking import RefusedFields
 from jiemi.core.text import first_of
 from jiemi.miwen.kubernetes.refusal import Cause, Refusal
 from jiemi.miwen.kubernetes.shown import Shown
@@ -59,31 +60,18 @@ class FieldsRejected(JiemiError):
     """An object that the API server refuses for some of its fields.
 
     Attributes:
-        fields: their paths, as it names them ("" for the object as a whole). They may hold values: not to be shown.
-        duplicates: of the paths, those of a value that another element of a list has.
-        words: what it says of them, the values that it quotes left out as far as they can be told: not to be shown.
+        refused: what it says of them; not to be shown.
         is_invalid: whether it could read the object and found it not valid (422), be it for what is there already.
     """
 
-    def __init__(
-        self,
-        failure: Failure,
-        fields: tuple[str, ...],
-        words: frozenset[str],
-        duplicates: tuple[str, ...] = (),
-        *,
-        is_invalid: bool = False,
-    ) -> None:
+    def __init__(self, failure: Failure, refused: RefusedFields, *, is_invalid: bool = False) -> None:
         super().__init__(failure.reason, failure.message, failure.own_remedy)
-        self.duplicates = duplicates
-        self.fields = fields
-        self.words = words
+        self.refused = refused
         self.is_invalid = is_invalid
 
     def saying(self, message: str) -> FieldsRejected:
         """The same, in other words."""
-        failure = attrs.evolve(self.failure, message=message)
-        return FieldsRejected(failure, self.fields, self.words, self.duplicates, is_invalid=self.is_invalid)
+        return FieldsRejected(attrs.evolve(self.failure, message=message), self.refused, is_invalid=self.is_invalid)
 
 
 def fields_failure(refusal: Refusal, label: str, shown: Shown) -> JiemiError | None:
@@ -101,9 +89,7 @@ def fields_failure(refusal: Refusal, label: str, shown: Shown) -> JiemiError | N
         message = f"the API server rejected {label} ({refusal.answer}){named}"
         return FieldsRejected(
             Failure("ApplyRejected", message, _remedy_by_causes(refusal)),
-            tuple(cause.field for cause in refusal.causes),
-            frozenset(word for cause in refusal.causes for word in _WORD.findall(cause.message.rpartition(": ")[2])),
-            tuple(cause.field for cause in refusal.causes if cause.reason == "FieldValueDuplicate"),
+            _refused_fields(refusal),
             is_invalid=refusal.code == 422,
         )
     # Faults of the object that the API server answers as if they were its own (500 and no reason).
@@ -144,6 +130,16 @@ def listed(fields: Iterable[str]) -> str:
     if not unique:
         return ""
     return f": {first_of(unique, MAX_FIELDS)}"
+
+
+def _refused_fields(refusal: Refusal) -> RefusedFields:
+    causes = refusal.causes
+    return RefusedFields(
+        paths=tuple(cause.field for cause in causes),
+        # What stands before the last colon quotes the value.
+        words=frozenset(word for cause in causes for word in _WORD.findall(cause.message.rpartition(": ")[2])),
+        duplicates=tuple(cause.field for cause in causes if cause.reason == "FieldValueDuplicate"),
+    )
 
 
 def _remedy_by_causes(refusal: Refusal) -> str:
