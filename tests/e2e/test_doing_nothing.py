@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import attrs
 import pytest
-from e2e_lab import Lab, Repository, Service, until
+from support.e2e.lab import Lab, Repository, Service, until
 
 from jiemi.demo.git_server import Asked
 from jiemi.miwen.watch.reflector import PAGE_LIMIT

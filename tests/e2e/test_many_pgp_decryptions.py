@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import trio
-from e2e_lab import until
-from e2e_providers import new_pgp_key, open_pgp_recipient
-from process_samples import (
+from support.e2e.lab import until
+from support.e2e.providers import new_pgp_key, open_pgp_recipient
+from support.processes.samples import (
     MEBIBYTE,
     Sampler,
     children_of,

@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 import attrs
 import trio
 import trio.testing
-from krapao_services import lent
-from kubectl_yaml_samples import DOCUMENTS as MANIFESTS
-from kubectl_yaml_samples import TOKENS as MANIFEST_TOKENS
+from support.krapao.key_services import lent
+from support.krapao.kubectl_yaml_samples import DOCUMENTS as MANIFESTS
+from support.krapao.kubectl_yaml_samples import TOKENS as MANIFEST_TOKENS
 
 from jiemi.core.content.ciphertext import (
     ENCRYPTED,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from e2e_lab import Lab, Repository
+from support.e2e.lab import Lab, Repository
 
 from jiemi.core.errors import REASONS
 

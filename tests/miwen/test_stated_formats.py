@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import trio
 from fakes.krapao import Plain
-from miwen_harness import INTERVAL, URL, World, miwen, secret
-from miwen_objects import config
+from support.miwen.objects import config
+from support.miwen.world import INTERVAL, URL, World, miwen, secret
 from trio.testing import MockClock
 
 from jiemi.core.content.documents import Format

@@ -19,8 +19,8 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
-from krapao_services import KeyService, open_aws_kms, open_gcp_kms, secret
-from listening import listening
+from support.krapao.key_services import KeyService, open_aws_kms, open_gcp_kms, secret
+from support.network.listening import listening
 
 from jiemi.core.content.documents import Format
 from jiemi.core.errors import JiemiError

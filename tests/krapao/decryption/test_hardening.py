@@ -13,7 +13,7 @@ import trio.testing
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from krapao.decryption.test_grpc import Peer, against_client, against_server, echo, framed, linked
-from krapao_services import lent
+from support.krapao.key_services import lent
 
 from jiemi.core.content.documents import Format, parse_documents
 from jiemi.core.errors import JiemiError

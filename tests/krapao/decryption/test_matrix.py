@@ -13,8 +13,8 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
-from krapao_matrix import EXPECTED, FORMATS, OUTCOMES, PROVIDERS
-from krapao_services import OPEN, KeyService
+from support.krapao.key_services import OPEN, KeyService
+from support.krapao.provider_matrix import EXPECTED, FORMATS, OUTCOMES, PROVIDERS
 
 from jiemi.core.content.documents import Format, parse_documents
 from jiemi.core.errors import JiemiError

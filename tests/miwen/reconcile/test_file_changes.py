@@ -10,7 +10,7 @@ import trio.testing
 from fakes.krapao import SOPS_PATH, Content, FakeKrapao, FakeOrigin, Plain
 from hypothesis import given
 from hypothesis import strategies as st
-from miwen_harness import FILE, URL, World, miwen, secret, settle
+from support.miwen.world import FILE, URL, World, miwen, secret, settle
 
 from jiemi.core.api.decryptor import DecryptorSpec
 from jiemi.core.api.decryptor_status import FileStatus
