@@ -6,7 +6,8 @@ until it is, and if it leaves the repository before, its objects are known to ha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import attrs
 
@@ -46,7 +47,7 @@ class Attempted:
     revision: str
     files: Sequence[FileStatus]
     rendered: frozenset[str]
-    wanted: Set[ObjectKey]
+    wanted: AbstractSet[ObjectKey]
     broken: Mapping[str, Failure]
     refused: Sequence[Refused]
     is_all_known: bool = True

@@ -519,7 +519,7 @@ class _Said:
         return f'; it says: "{words}"' if words else ""
 
 
-def _classify(  # noqa: PLR0911 - a table in the order of certainty
+def _classify(  # noqa: C901, PLR0911 - a table in the order of certainty
     error: Exception, host: str, location: Location, timeout_seconds: float, said: _Said
 ) -> JiemiError:
     chain = list(_chain(error))

@@ -403,7 +403,7 @@ class _TokenBucket:
 
 def _key(kind: str, reason: str, note: str) -> bytes:
     """What a repeat has too; short, whatever the note's length."""
-    return hashlib.blake2b("\n".join((kind, reason, note)).encode(), digest_size=16).digest()
+    return hashlib.blake2b(f"{kind}\n{reason}\n{note}".encode(), digest_size=16).digest()
 
 
 def _name(decryptor: str, stamp: int) -> str:
