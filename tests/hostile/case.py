@@ -9,7 +9,7 @@ import attrs
 from hostile.lab import Keys, Lab
 
 from jiemi.core.content.documents import Format
-from jiemi.core.errors import REASONS
+from jiemi.core.reasons import REASONS
 
 OPENS = "opens"
 Documents = list[Any]
