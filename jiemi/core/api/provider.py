@@ -1,4 +1,4 @@
-"""What opens a file's data key: spec.provider, as types. See `jiemi.core.api.decryptor`."""
+"""What opens a file's data key: spec.provider, as types. See `jiemi.core.api.spec`."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ import attrs
 import trio
 
 from jiemi.concurrency.for_each import for_each
-from jiemi.core.api.decryptor import DecryptorSpec
 from jiemi.core.api.decryptor_status import InventoryEntry
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.errors import JiemiError
 from jiemi.core.objects.drift import strange_keys
 from jiemi.core.objects.identity import ObjectKey, ObjectRef, Owner

@@ -13,9 +13,10 @@ import attrs
 import structlog
 import trio
 
-from jiemi.core.api.decryptor import Decryptor, DecryptorSpec, ObjectMeta
+from jiemi.core.api.decryptor import Decryptor, ObjectMeta
 from jiemi.core.api.decryptor_status import DecryptorStatus
 from jiemi.core.api.durations import duration_seconds
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.api.status_bounds import status_json
 from jiemi.core.decisions.schedule import next_delay_seconds
 from jiemi.core.decisions.status import PLANNED, SHORT_REVISION, after_failure, blank, condition, is_ready

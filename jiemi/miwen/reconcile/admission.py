@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import attrs
 
-from jiemi.core.api.decryptor import DecryptorSpec, ObjectMeta
+from jiemi.core.api.decryptor import ObjectMeta
 from jiemi.core.api.decryptor_status import InventoryEntry
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.decisions.policy import PolicyRule, require_namespace
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.objects.identity import ObjectKey, Owner

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import structlog
 
-from jiemi.core.api.decryptor import DecryptorSpec
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.decisions.status import with_drift
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.objects.drift import Drift, Observation, drift_of

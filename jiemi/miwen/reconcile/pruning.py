@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import attrs
 
-from jiemi.core.api.decryptor import DecryptorSpec
 from jiemi.core.api.decryptor_status import InventoryEntry
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.decisions.deployment import first_of_failures, with_failed
 from jiemi.core.objects.identity import Owner
 from jiemi.core.objects.inventory import by_key, certain, ordered, ref_of
