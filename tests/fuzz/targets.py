@@ -30,7 +30,8 @@ from jiemi.core.content.ciphertext import (
     holds_ciphertext,
     unescaped,
 )
-from jiemi.core.content.documents import Format, parse_documents
+from jiemi.core.content.documents import parse_documents
+from jiemi.core.content.formats import Format
 from jiemi.core.content.globs import is_excluded, matches_path
 from jiemi.core.errors import JiemiError
 from jiemi.core.reasons import REASONS

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 from hostile.lab import Keys, Lab
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.reasons import REASONS
 
 OPENS = "opens"

@@ -11,7 +11,7 @@ from miwen_harness import INTERVAL, URL, World, miwen, secret
 from miwen_objects import config
 from trio.testing import MockClock
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 
 
 def source(path: str, **more: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from jiemi.core.api.fields import FieldError, api
-from jiemi.core.content.documents import Format, format_of
+from jiemi.core.content.formats import Format, format_of
 from jiemi.core.content.globs import is_excluded
 
 FORMATS = tuple(each.value for each in Format)

@@ -9,7 +9,7 @@ import pytest
 from jiemi.core.api.fields import FieldError, structure
 from jiemi.core.api.file_formats import FormatOfFile
 from jiemi.core.api.source import SourceSpec
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 
 REPOSITORY = {"url": "https://git.example/app.git"}
 
