@@ -25,26 +25,38 @@ SHORT_NAME = "dec"
 CATEGORIES = ("jiemi",)
 
 _PRINTER_COLUMNS = (
-    ("Ready", "string", ".status.conditions[?(@.type=='Ready')].status", "Whether the cluster is as git says.", 0),
-    ("Revision", "string", ".status.shortRevision", "The commit that is deployed.", 0),
-    ("Flags", "string", ".status.flags", "Deleting, Suspended, DryRun, Pinned, Waiting, Drifted.", 0),
+    ("Ready", "string", ".status.conditions[?(@.type=='Ready')].status", "Whether the cluster matches git.", 0),
+    ("Revision", "string", ".status.shortRevision", "Commit that is deployed.", 0),
+    (
+        "Flags",
+        "string",
+        ".status.flags",
+        "States beside Ready: Deleting, Suspended, DryRun, Pinned, Waiting, Drifted.",
+        0,
+    ),
     ("Age", "date", ".metadata.creationTimestamp", "", 0),
     # error_message is null while nothing is wrong, and kubectl shows that as "<no value>".
-    ("Message", "string", ".status.conditions[?(@.type=='Ready')].message", "What is applied, or what is wrong.", 0),
+    (
+        "Message",
+        "string",
+        ".status.conditions[?(@.type=='Ready')].message",
+        "Message of the Ready condition: what is applied, or what is wrong.",
+        0,
+    ),
     ("Status", "string", ".status.current.status", "Sync or NotSync.", 1),
     ("Reason", "string", ".status.conditions[?(@.type=='Ready')].reason", "Reason of the Ready condition.", 1),
-    ("Commit", "string", ".status.current.revision", "The whole hash of the commit that is deployed.", 1),
-    ("Attempted", "string", ".status.lastAttemptedRevision", "The commit that was tried last.", 1),
-    ("File", "string", ".spec.source.fileToDecrypt", "The file that is followed.", 1),
-    ("Repository", "string", ".spec.source.repository.url", "The repository that is followed.", 1),
+    ("Commit", "string", ".status.current.revision", "Full hash of the commit that is deployed.", 1),
+    ("Attempted", "string", ".status.lastAttemptedRevision", "Commit that was last tried.", 1),
+    ("File", "string", ".spec.source.fileToDecrypt", "File that is followed.", 1),
+    ("Repository", "string", ".spec.source.repository.url", "Repository that is followed.", 1),
 )
 
 
 def crd() -> dict[str, Any]:
     """The CustomResourceDefinition of Decryptors, as a JSON object."""
     schema = {
-        "description": "A Decryptor names an encrypted file in a git repository and the key that opens it. Jiemi keeps "
-        "the file's objects applied to the cluster.",
+        "description": "A Decryptor names encrypted files in a git repository and the keys that decrypt them. Jiemi "
+        "keeps the files' objects applied to the cluster.",
         "type": "object",
         "required": ["spec"],
         "properties": {

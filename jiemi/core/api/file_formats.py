@@ -39,7 +39,7 @@ class FileFormat:
     """The format of some files."""
 
     files: str = api(
-        "Path or glob of the files; one without / is for any folder: .env.*, *.yaml.enc, apps/**/*.sops.",
+        "Path or glob of the files. A glob without / matches in any folder: .env.*, *.yaml.enc, apps/**/*.sops.",
         minLength=1,
         maxLength=1024,
     )

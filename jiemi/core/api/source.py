@@ -18,15 +18,15 @@ _MAX_DESCRIBED = 4096
 
 @attrs.frozen
 class RepositoryCredentials:
-    """What the repository's host asks for."""
+    """The credentials that the repository's host asks for."""
 
-    username: CredentialValue | None = api("User name, for https.", default=None, nullable=True)
-    token: CredentialValue | None = api("Access token or password, for https.", default=None, nullable=True)
+    username: CredentialValue | None = api("User name for https.", default=None, nullable=True)
+    token: CredentialValue | None = api("Access token or password for https.", default=None, nullable=True)
     ssh: CredentialValue | None = api(
-        "Private key, without passphrase, in OpenSSH or PEM form, for ssh.", default=None, nullable=True
+        "Private key for ssh, in OpenSSH or PEM form, without a passphrase.", default=None, nullable=True
     )
     known_hosts: CredentialValue | None = api(
-        "Lines of a known_hosts file that vouch for the ssh host, beside the operator's own.",
+        "Lines of a known_hosts file with the ssh host's keys, in addition to those that the operator gives Krapao.",
         default=None,
         nullable=True,
     )
@@ -34,7 +34,7 @@ class RepositoryCredentials:
 
 @attrs.frozen
 class RepositoryRef:
-    """What is followed in the repository."""
+    """The branch, tag or commit that is followed."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule("!(has(self.branch) && has(self.tag))", "branch contradicts tag: give one or the other"),
@@ -43,7 +43,7 @@ class RepositoryRef:
     branch: str | None = api("Name of the branch to follow.", default=None, minLength=1, maxLength=255)
     tag: str | None = api("Name of the tag to follow.", default=None, minLength=1, maxLength=255)
     commit: str | None = api(
-        "Full hash of a commit. It is deployed, and branch and tag are not followed, until this is taken out again.",
+        "Full hash of the commit to deploy. While it is set, branch and tag are not followed.",
         default=None,
         pattern="^([0-9a-f]{40}|[0-9a-f]{64})$",
     )
@@ -63,21 +63,22 @@ class Repository:
     """A git repository."""
 
     url: str = api(
-        "https://, http://, ssh:// or git:// address, or user@host:path. It must hold no password.",
+        "URL of the repository: https://, http://, ssh:// or git://, or user@host:path. It must not contain a "
+        "password.",
         minLength=1,
         maxLength=2048,
     )
     credentials: RepositoryCredentials | None = api(
-        "What the host asks for; nothing for a public repository.", default=None, nullable=True
+        "Credentials that the host asks for. A public repository needs none.", default=None, nullable=True
     )
     ref: RepositoryRef | None = api(
-        "What is followed; without it, the repository's default branch (HEAD).", default=None
+        "Branch, tag or commit to follow. The default is the repository's default branch (HEAD).", default=None
     )
 
 
 @attrs.frozen
 class SourceSpec:
-    """Where the files are. At least one of fileToDecrypt and files is given."""
+    """The repository and the files in it. At least one of fileToDecrypt and files is given."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -88,39 +89,41 @@ class SourceSpec:
 
     repository: Repository = api("The git repository.")
     file_to_decrypt: str | None = api(
-        "Path of the encrypted file in the repository, not a glob. Its ending tells sops's format: .yaml, .yml, .json, "
-        ".env, .ini; any other is binary, unless format or formats states it. Without target it must hold Kubernetes "
-        "objects.",
+        "Path of the encrypted file in the repository; globs are not allowed. Its ending determines the format that "
+        "sops reads it in: .yaml, .yml, .json, .env or .ini. Any other ending means binary, unless format or formats "
+        "says otherwise. Without target, the file must contain Kubernetes objects.",
         default=None,
         minLength=1,
         maxLength=4096,
     )
     files: tuple[str, ...] = api(
-        "Paths and globs of files, beside or in place of fileToDecrypt; files that are not encrypted are applied too. "
-        "* stands for any characters but /, a folder ** for any number of folders: apps/**/*.enc.yaml.",
+        "Paths and globs of files, in addition to or instead of fileToDecrypt. Files that are not encrypted are "
+        "applied too. * matches any characters except /, and a folder ** matches any number of folders: "
+        "apps/**/*.enc.yaml.",
         default=(),
         maxItems=100,
         items={"minLength": 1, "maxLength": 1024},
     )
     exclude: tuple[str, ...] = api(
-        "Globs of files and folders that the globs of files leave out; one without / is for any folder: *.md, charts/.",
+        "Globs of files and folders that the globs in files skip. A glob without / matches in any folder: *.md, "
+        "charts/.",
         default=(),
         maxItems=100,
         items={"minLength": 1, "maxLength": 1024},
     )
     format: str | None = format_field(
-        "sops's format of every file, in place of what its name tells, as sops encrypt --input-type: dotenv for "
+        "Format of every file, whatever its name ends in, as with sops encrypt --input-type: dotenv for "
         ".env.production, yaml for values.yaml.enc, json for .dockerconfigjson.",
         default=None,
         nullable=True,
     )
     formats: tuple[FileFormat, ...] = api(
-        "The format of some files, where it is not one for all; the first that matches counts, before format.",
+        "Formats of some of the files. The first entry that matches a file decides, before format.",
         default=(),
         maxItems=50,
     )
     sops_path: str | None = api(
-        "Path of the .sops.yaml in the repository. Decrypting does not need it; where it is named it must exist.",
+        "Path of the .sops.yaml in the repository. Decrypting does not need it, but a path that is given must exist.",
         default=None,
         nullable=True,
         maxLength=4096,
@@ -131,7 +134,7 @@ class SourceSpec:
             raise FieldError("give fileToDecrypt or files")
         require_format(self.format)
         if self.file_to_decrypt is not None and is_glob(self.file_to_decrypt):
-            # What it names must be encrypted and hold an object; of what a glob matches, that can't be said.
+            # The file that it names must be encrypted and hold an object; a glob may match files that are neither.
             raise FieldError(
                 "must be the path of one file, not a glob @ fileToDecrypt", "Put the glob into spec.source.files."
             )
@@ -142,7 +145,7 @@ class SourceSpec:
 
     @property
     def described(self) -> str:
-        """The files in a few words: the path of fileToDecrypt, or the globs."""
+        """The files in one line: the path of fileToDecrypt, and the globs."""
         named = ((self.file_to_decrypt,) if self.file_to_decrypt is not None else ()) + self.files
         text = ", ".join(named)
         return text if len(text) <= _MAX_DESCRIBED else f"{text[: _MAX_DESCRIBED - 1]}…"

@@ -24,16 +24,16 @@ _NO_ITEMS: Mapping[str, str] = MappingProxyType({})
 
 @attrs.frozen
 class TargetSpec:
-    """The object that a file which holds no Kubernetes objects becomes."""
+    """The object that is made from a file without Kubernetes objects."""
 
-    name: str = api("Name of the object; its namespace is the Decryptor's.", minLength=1, maxLength=253)
-    kind: str = api("Secret or ConfigMap.", default="Secret", enum=["Secret", "ConfigMap"])
+    name: str = api("Name of the object. It is in the Decryptor's namespace.", minLength=1, maxLength=253)
+    kind: str = api("Kind of the object: Secret or ConfigMap.", default="Secret", enum=["Secret", "ConfigMap"])
     type: str | None = api("Type of the Secret, for example kubernetes.io/tls.", default=None, maxLength=253)
     labels: Mapping[str, str] = api("Labels of the object.", default=_NO_ITEMS, maxProperties=64)
     annotations: Mapping[str, str] = api("Annotations of the object.", default=_NO_ITEMS, maxProperties=64)
     key: str | None = api(
-        "Key under which the whole file is put. Without it, each variable of a dotenv file and each text on the top of "
-        "a YAML or JSON file is a key of its own, and INI and binary files are put under their name without .enc.",
+        "Key that holds the whole file. Without it, each variable of a dotenv file and each top-level text of a YAML "
+        "or JSON file becomes a key, and an INI or binary file is stored under its name without .enc.",
         default=None,
         minLength=1,
         maxLength=253,
@@ -47,103 +47,115 @@ class TargetSpec:
 
 @attrs.frozen
 class CommonMetadata:
-    """What is put on every object, over what its manifest says."""
+    """Labels and annotations that are set on every object and override those of its manifest."""
 
-    labels: Mapping[str, str] = api("Labels of every object.", default=_NO_ITEMS, maxProperties=64)
-    annotations: Mapping[str, str] = api("Annotations of every object.", default=_NO_ITEMS, maxProperties=64)
+    labels: Mapping[str, str] = api("Labels that are set on every object.", default=_NO_ITEMS, maxProperties=64)
+    annotations: Mapping[str, str] = api(
+        "Annotations that are set on every object.", default=_NO_ITEMS, maxProperties=64
+    )
 
 
 @attrs.frozen
 class Dependency:
     """A Decryptor that must be ready first."""
 
-    name: str = api("Its name.", minLength=1, maxLength=253)
-    namespace: str | None = api("Its namespace; without it, this Decryptor's.", default=None, maxLength=63)
+    name: str = api("Name of the Decryptor.", minLength=1, maxLength=253)
+    namespace: str | None = api(
+        "Namespace of the Decryptor. The default is the namespace of this one.", default=None, maxLength=63
+    )
 
 
 def _one_of(description: str, *values: str) -> Any:
-    """A text out of a few; the first is the default."""
-    return api(f"{description} {values[0]} without it.", default=values[0], enum=list(values))
+    """A field that takes one of a few texts; the first is the default."""
+    return api(f"{description} The default is {values[0]}.", default=values[0], enum=list(values))
 
 
 def _duration(description: str) -> Any:
     """An optional duration."""
-    return api(f"{description} For example 90s, 10m, 1h30m.", default=None, maxLength=32, pattern=DURATION_PATTERN)
+    return api(
+        f"{description} It is written as 90s, 10m or 1h30m.", default=None, maxLength=32, pattern=DURATION_PATTERN
+    )
 
 
 @attrs.frozen
 class DecryptorSpec:
-    """What is to be decrypted and applied."""
+    """The files to decrypt, the keys for them, and how their objects are applied."""
 
-    provider: Provider = api("What opens the file's data key.")
-    source: SourceSpec = api("Where the files are.")
+    provider: Provider = api("Keys and key services that decrypt the files' data keys.")
+    source: SourceSpec = api("Repository and files to follow.")
     target: TargetSpec | None = api(
-        "Put what fileToDecrypt holds, and files that hold no Kubernetes objects, into a Secret or ConfigMap.",
+        "Secret or ConfigMap that receives the content of fileToDecrypt and of files without Kubernetes objects.",
         default=None,
         nullable=True,
     )
     encrypted_kinds: tuple[str, ...] = api(
-        "Kinds of custom resources, each as KIND.GROUP (ClusterIssuer.cert-manager.io), that encrypted files may hold "
-        "though only a glob of source.files matches the file. Their values are in the cluster in clear.",
+        "Kinds of custom resources, as KIND.GROUP (ClusterIssuer.cert-manager.io), that may be in encrypted files that "
+        "only a glob of source.files matches. Their values are stored in the cluster in clear text.",
         default=(),
         maxItems=50,
         items={"minLength": 3, "maxLength": 317, "pattern": r"^[A-Za-z0-9]+(\.[a-z0-9-]+)+$"},
     )
     target_namespace: str | None = api(
-        "Namespace of every object that has one, whatever its manifest says.", default=None, minLength=1, maxLength=63
+        "Namespace for every namespaced object, whatever its manifest says.", default=None, minLength=1, maxLength=63
     )
-    common_metadata: CommonMetadata | None = api("Labels and annotations of every object.", default=None)
+    common_metadata: CommonMetadata | None = api("Labels and annotations that are set on every object.", default=None)
     apply_policy: str = _one_of(
-        "BestEffort applies every object that can be; Atomic asks the API server about all first (a dry run) and "
-        "applies none where one is refused.",
+        "Whether some objects may be applied while others are refused. BestEffort applies every object that it can; "
+        "Atomic first sends all objects to the API server as a dry run, and applies none if one is refused.",
         "BestEffort",
         "Atomic",
     )
     conflict_policy: str = _one_of(
-        "What happens with fields that another field manager owns with another value: TakeOver, or Refuse the object.",
+        "What happens when another field manager owns a field with a different value: TakeOver sets the field, Refuse "
+        "does not apply the object.",
         "TakeOver",
         "Refuse",
     )
     force: bool = api(
-        "Delete objects that the API server does not let be changed to what git describes (immutable fields, for "
-        "example), and recreate them.",
+        "Whether to delete and recreate objects that the API server does not allow to be changed to what git "
+        "describes, for example because a field is immutable.",
         default=False,
     )
     prune: bool = api(
-        "Delete objects that were applied and are no longer in the repository, except those annotated "
+        "Whether to delete applied objects that are no longer in the repository, except those annotated "
         "jiemi.cr/prune: disabled.",
         default=False,
     )
     allow_empty: bool = api(
-        "Whether no object at all is a state that may be followed (with prune: everything is deleted).", default=False
+        "Whether a repository without any object is valid. With prune, everything is deleted then.", default=False
     )
     deletion_policy: str = _one_of(
-        "What becomes of the objects when the Decryptor is deleted: they stay (Orphan), or are deleted.",
+        "What happens to the objects when the Decryptor is deleted: Orphan leaves them, Delete deletes them.",
         "Orphan",
         "Delete",
     )
     drift_policy: str = _one_of(
-        "What happens when another changes or deletes an object: it is applied again (Correct), or only told (Report).",
+        "What happens when somebody else changes or deletes an object: Correct applies it again, Report only reports "
+        "it.",
         "Correct",
         "Report",
     )
     mode: str = _one_of(
-        "Apply follows the repository; DryRun only computes what an apply would do, into status.plan.",
+        "Whether changes are made. Apply follows the repository; DryRun only writes what an apply would do to "
+        "status.plan.",
         "Apply",
         "DryRun",
     )
-    wait: bool = api("Be ready only when the applied objects are, within timeout.", default=False)
+    wait: bool = api(
+        "Whether Ready waits until all applied objects are ready, and fails if they are not within timeout.",
+        default=False,
+    )
     service_account_name: str | None = api(
-        "ServiceAccount in the Decryptor's namespace that everything is applied and deleted as.",
+        "ServiceAccount in the Decryptor's namespace that Miwen impersonates to apply and delete objects.",
         default=None,
         minLength=1,
         maxLength=253,
     )
     depends_on: tuple[Dependency, ...] = api("Decryptors that must be ready first.", default=(), maxItems=50)
-    suspend: bool = api("Do nothing while this is true.", default=False)
-    interval: str | None = _duration("How often the repository is looked at; Miwen's --interval without it.")
-    retry_interval: str | None = _duration("How soon a failure is tried again; growing pauses without it.")
-    timeout: str | None = _duration("The longest that decrypting and applying may take; 5m without it.")
+    suspend: bool = api("Whether Miwen leaves the Decryptor and its objects alone.", default=False)
+    interval: str | None = _duration("How often the repository is checked. The default is Miwen's --interval.")
+    retry_interval: str | None = _duration("How soon a failed attempt is repeated. The default is a growing backoff.")
+    timeout: str | None = _duration("How long decrypting and applying may take. The default is 5m.")
 
     def __attrs_post_init__(self) -> None:
         for name, value, allowed in (
