@@ -20,9 +20,10 @@ from jiemi.core.api.decryptor_status import (
     InventoryEntry,
     ObjectFailure,
 )
-from jiemi.core.errors import Failure, JiemiError, Kind
+from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.objects.identity import ObjectKey
 from jiemi.core.objects.inventory import Refused
+from jiemi.core.reasons import Kind
 
 _MAX_MESSAGE_CHARACTERS = 500
 """Of one failure: there may be many."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.confinement.processes import Finished
 from jiemi.krapao.decryption.guard import Guard

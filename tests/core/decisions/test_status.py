@@ -41,7 +41,8 @@ from jiemi.core.decisions.status import (
     with_summary,
     with_warnings,
 )
-from jiemi.core.errors import REASONS, Failure, Kind
+from jiemi.core.errors import Failure
+from jiemi.core.reasons import REASONS, Kind
 
 A, B = "a" * 40, "b" * 40
 BLANK = blank("f.yaml")
