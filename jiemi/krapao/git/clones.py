@@ -46,6 +46,7 @@ from jiemi.concurrency.fair_limiter import Bound, FairLimiter, Slot
 from jiemi.core.content.globs import is_glob
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.git.folders import VolumeFullError, generations, is_whole, publish, remove, revisions, storage, sweep
+from jiemi.krapao.git.host_failures import no_git_server, translating
 from jiemi.krapao.git.meter import Meter
 from jiemi.krapao.git.missing_ref import no_such_ref, prefixes_of_others
 from jiemi.krapao.git.pack_store import PackStore
@@ -53,7 +54,7 @@ from jiemi.krapao.git.packs import PackDamaged, check_pack
 from jiemi.krapao.git.port import Advertised, GitStore, Ref
 from jiemi.krapao.git.revision import is_tree, match_files, read_file, tree_of
 from jiemi.krapao.git.store import Store
-from jiemi.krapao.git.transports import no_git_server, open_client, translating
+from jiemi.krapao.git.transports import open_client
 from jiemi.krapao.git.trees import Parts, split_path
 from jiemi.krapao.git.urls import Location
 from jiemi.krapao.settings import KrapaoSettings
