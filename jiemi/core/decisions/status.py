@@ -33,7 +33,8 @@ from jiemi.core.api.decryptor_status import (
     PlanStatus,
     StatusRecord,
 )
-from jiemi.core.errors import Failure, Kind
+from jiemi.core.errors import Failure
+from jiemi.core.reasons import Kind
 from jiemi.core.text import first_of
 
 SYNCED = "Synced"

@@ -16,7 +16,8 @@ import attrs
 import structlog
 import trio
 
-from jiemi.core.api.decryptor import FINALIZER, DecryptorSpec
+from jiemi.core.api.decryptor import FINALIZER
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.objects.identity import Owner
 from jiemi.core.objects.inventory import by_key, obsolete, ordered, ref_of

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import attrs
 
-from jiemi.core.api.decryptor import Decryptor, DecryptorSpec
+from jiemi.core.api.decryptor import Decryptor
 from jiemi.core.api.decryptor_status import DecryptorStatus
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.errors import JiemiError
 from jiemi.core.objects.protected import Protection
 from jiemi.core.objects.take_over import DECLARATIVE_MANAGERS

@@ -41,7 +41,8 @@ from jiemi.core.decisions.status import (
     with_summary,
     with_warnings,
 )
-from jiemi.core.errors import REASONS, Failure, Kind
+from jiemi.core.errors import Failure
+from jiemi.core.reasons import REASONS, Kind
 
 A, B = "a" * 40, "b" * 40
 BLANK = blank("f.yaml")
@@ -509,9 +510,11 @@ def test_whatever_happens_a_time_moves_only_with_its_status_and_what_happens_twi
         status = after
 
 
-@given(
-    st.datetimes(datetime.datetime(1970, 1, 2), datetime.datetime(2999, 1, 1), timezones=st.timezones()),
-)
+# Hypothesis wants bounds without a time zone.
+_FIRST, _LAST = datetime.datetime(1970, 1, 2), datetime.datetime(2999, 1, 1)  # noqa: DTZ001 - see above
+
+
+@given(st.datetimes(_FIRST, _LAST, timezones=st.timezones()))
 def test_times_are_in_utc_with_seconds(moment: datetime.datetime) -> None:
     text = rfc3339(moment)
     read = datetime.datetime.fromisoformat(text)

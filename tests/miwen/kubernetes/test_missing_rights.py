@@ -15,19 +15,25 @@ TEAM = Account("team", "app")
     [
         (
             RightMissing("ReadForbidden", "reading Secret team/app", Right(("get",), "secrets", "", "team"), TEAM),
-            "reading Secret team/app: not allowed to ServiceAccount team/app. "
-            "Grant `get` on secrets of the core API group to ServiceAccount team/app in namespace team.",
+            (
+                "reading Secret team/app: not allowed to ServiceAccount team/app. "
+                "Grant `get` on secrets of the core API group to ServiceAccount team/app in namespace team."
+            ),
         ),
         (
             RightMissing("WatchForbidden", "listing jobs", Right(("list", "watch"), "jobs", "batch", None)),
-            "listing jobs: not allowed to Miwen's ServiceAccount. Grant `list` and `watch` on jobs of API group batch "
-            "to Miwen's ServiceAccount in all namespaces (a ClusterRoleBinding), for example by a ClusterRole labelled "
-            'jiemi.cr/aggregate-to-miwen: "true".',
+            (
+                "listing jobs: not allowed to Miwen's ServiceAccount. Grant `list` and `watch` on jobs of API group "
+                "batch to Miwen's ServiceAccount in all namespaces (a ClusterRoleBinding), for example by a "
+                'ClusterRole labelled jiemi.cr/aggregate-to-miwen: "true".'
+            ),
         ),
         (
             RightMissing("SecretForbidden", "reading Secret team/app", Right(("get",), "secrets", "", "team")),
-            "reading Secret team/app: not allowed to Miwen's ServiceAccount. "
-            "Grant `get` on secrets of the core API group to Miwen's ServiceAccount in namespace team.",
+            (
+                "reading Secret team/app: not allowed to Miwen's ServiceAccount. "
+                "Grant `get` on secrets of the core API group to Miwen's ServiceAccount in namespace team."
+            ),
         ),
     ],
 )
