@@ -11,7 +11,7 @@ from jiemi.core.api.decryptor_status import DecryptorStatus, FileStatus
 from jiemi.core.content.globs import is_glob
 from jiemi.core.content.tool_files import is_left_out
 from jiemi.core.content.tool_files import listed as names_of
-from jiemi.core.decisions.status import is_ready
+from jiemi.core.decisions.conditions import is_ready
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.memory import MemoryBudget
 from jiemi.core.names import NamespacedName

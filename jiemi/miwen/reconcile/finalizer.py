@@ -17,9 +17,10 @@ import structlog
 import trio
 
 from jiemi.core.api.decryptor import FINALIZER, DecryptorSpec
+from jiemi.core.decisions.status_facts import with_inventory
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.objects.identity import Owner
-from jiemi.core.objects.inventory import by_key, obsolete, ordered, ref_of
+from jiemi.core.objects.inventory import by_key, obsolete, ref_of
 from jiemi.miwen.apply.prune import Pruned, prune
 from jiemi.miwen.kubernetes.port import Kubernetes, Objects
 from jiemi.miwen.reconcile.tick import ObjectGone, ReconcileContext
@@ -133,7 +134,7 @@ class Cleanup:
         finally:
             done = {ref_of(each).key for each in (*pruned.deleted, *pruned.kept)}
             rest = {key: entry for key, entry in before.items() if key not in done}
-            context.set_inventory(attrs.evolve(context.status, inventory=ordered(rest)))
+            context.set_inventory(with_inventory(context.status, rest))
         return pruned.refused[0].failure if pruned.refused else None
 
     def _seconds_left(self, since: str | None) -> float:

@@ -9,9 +9,10 @@ import attrs
 from jiemi.core.api.decryptor import DecryptorSpec
 from jiemi.core.api.decryptor_status import InventoryEntry
 from jiemi.core.decisions.deployment import first_of_failures, with_failed
+from jiemi.core.decisions.status_facts import with_inventory
 from jiemi.core.errors import Kind
 from jiemi.core.objects.identity import Owner
-from jiemi.core.objects.inventory import by_key, certain, ordered, ref_of
+from jiemi.core.objects.inventory import by_key, certain, ref_of
 from jiemi.core.text import first_of
 from jiemi.miwen.apply.prune import Pruned, prune
 from jiemi.miwen.kubernetes.port import Objects
@@ -83,4 +84,4 @@ class Pruning:
         pruned.refused = [each for each in pruned.refused if each not in forgotten]
         stay = [ref_of(each).key for each in (*pruned.deleted, *pruned.kept)] + [each.ref.key for each in forgotten]
         inventory = {key: entry for key, entry in by_key(context.status.inventory).items() if key not in stay}
-        context.set_inventory(attrs.evolve(context.status, inventory=ordered(inventory)))
+        context.set_inventory(with_inventory(context.status, inventory))
