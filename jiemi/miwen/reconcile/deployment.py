@@ -374,7 +374,7 @@ class Deployment:
 
     def _tell_deleted(self, ref: ObjectRef) -> None:
         text = f"{ref.label} is deleted to be recreated by {self._by} (spec.force)"
-        self.context.note("Warning", "Recreated", "Recreate", text, ref, transition=True, always=True)
+        self.context.warn("Recreated", "Recreate", text, ref, transition=True, always=True)
 
     @property
     def _by(self) -> str:

@@ -214,7 +214,7 @@ class FileChanges:
                     f"not applied, because by their names they are files of tools, and no objects: {names_of(paths)}. "
                     "Jiemi runs neither kustomize nor Helm; name a file itself in spec.source.files to have it applied"
                 )
-                context.note("Normal", "FilesLeftOut", "List", text)
+                context.note("FilesLeftOut", "List", text)
             context.state.files.left_out = paths
 
         files = await wanted_files(repository, revision, spec.source, on_left_out=on_left_out)

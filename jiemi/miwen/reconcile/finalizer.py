@@ -110,8 +110,7 @@ class Cleanup:
             raise JiemiError.of(failure.at(f"deleting this Decryptor: {_are_not_deleted(len(stay))}"))
         names = ", ".join(ref_of(each).label for each in stay[:_MAX_SHOWN])
         why = f"the first can't be deleted: {failure}" if failure is not None else "it took too long"
-        context.note(
-            "Warning",
+        context.warn(
             "CleanupGivenUp",
             "Delete",
             f"after {CLEANUP_SECONDS:g} s, {len(stay)} objects stay: {names}; {why}",

@@ -58,7 +58,7 @@ class Pruning:
         if pruned.deleted:
             names = first_of([ref_of(each).label for each in pruned.deleted])
             text = f"deleted, because they left the repository ({self.by}): {names}"
-            context.note("Normal", "Pruned", "Prune", text, transition=True, always=True)
+            context.note("Pruned", "Prune", text, transition=True, always=True)
         # What was never known to be applied is nobody's news.
         stay = [entry for entry in pruned.stay if entry.fields is not None]
         if not stay:
@@ -73,7 +73,7 @@ class Pruning:
             f"left the repository ({self.by}) and stay in the cluster, because {why}: {names}. Jiemi follows them no "
             "longer: delete them yourself if nothing needs them"
         )
-        context.note("Normal", "NotPruned", "Prune", text, transition=True, always=True)
+        context.note("NotPruned", "Prune", text, transition=True, always=True)
 
     def _forget(self, pruned: Pruned) -> None:
         """Take objects that are dealt with out of the inventory."""

@@ -222,7 +222,6 @@ class Reconciler:
     def _suspend(self, context: ReconcileContext) -> None:
         if condition(context.status, SUSPENDED) is None:
             context.note(
-                "Normal",
                 "Suspended",
                 "Suspend",
                 "spec.suspend is set: nothing is looked at or applied",
@@ -322,7 +321,7 @@ class Reconciler:
     ) -> tuple[bool, bool]:
         """Whether the credentials of the repository, and the keys of the files, are others than were read."""
         if condition(context.status, SUSPENDED) is not None:
-            context.note("Normal", "Resumed", "Resume", "spec.suspend is taken away", transition=True)
+            context.note("Resumed", "Resume", "spec.suspend is taken away", transition=True)
         if secret_names(spec):
             self.watches.want(SECRETS)
         git_changed = have_changed(context, self.watches, git_secret_names(spec))
