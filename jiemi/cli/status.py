@@ -26,8 +26,10 @@ from jiemi.cli.status_watch import watch_decryptors
 from jiemi.core.api.conditions import RECONCILING, STALLED
 from jiemi.core.api.decryptor import Decryptor, read_decryptor
 from jiemi.core.api.decryptor_status import Condition, DecryptorStatus
-from jiemi.core.decisions.status import SHORT_REVISION
-from jiemi.miwen.kubernetes.access import usual_namespace
+from jiemi.core.decisions.status import (
+    SHORT_REVISION,
+)
+from jiemi.miwen.kubernetes.kubeconfig import usual_namespace
 from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.kubernetes.real import KubernetesSettings, open_kubernetes
 

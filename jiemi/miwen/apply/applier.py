@@ -32,7 +32,8 @@ from jiemi.core.objects.manifests import (
     with_encoded_data,
     without_nulls,
 )
-from jiemi.core.objects.readiness import State, readiness
+from jiemi.core.objects.readiness import readiness
+from jiemi.core.objects.readiness_facts import State
 from jiemi.core.objects.take_over import sharers
 from jiemi.core.reasons import NO_ANSWER
 from jiemi.miwen.apply.recreate import Recreator, may_be_in_the_way, recreate_failed
