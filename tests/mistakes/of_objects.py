@@ -198,9 +198,17 @@ OBJECTS = (
         "old-api-version",
         "The apiVersion is no longer served.",
         "KindUnknown",
-        "the cluster serves no kind Ingress of apiVersion extensions/v1beta1. Install the "
-        "CustomResourceDefinition, or correct apiVersion and kind.",
+        "the cluster serves no kind Ingress of apiVersion extensions/v1beta1; it serves Ingress of "
+        "networking.k8s.io/v1. Correct apiVersion, or install the CustomResourceDefinition.",
         _old_ingress,
+    ),
+    Mistake(
+        "small-kind",
+        "`kind` begins with a small letter.",
+        "KindUnknown",
+        "the cluster serves no kind secret of apiVersion v1; it serves Secret of v1. Correct kind, or install the "
+        "CustomResourceDefinition.",
+        _object("secret", stringData={"a": "canary"}),
     ),
     Mistake(
         "no-namespace",

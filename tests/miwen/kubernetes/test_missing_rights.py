@@ -24,8 +24,8 @@ TEAM = Account("team", "app")
             RightMissing("WatchForbidden", "listing jobs", Right(("list", "watch"), "jobs", "batch", None)),
             (
                 "listing jobs: not allowed to Miwen's ServiceAccount. Grant `list` and `watch` on jobs of API group "
-                "batch to Miwen's ServiceAccount in all namespaces (a ClusterRoleBinding), for example by a ClusterRole "
-                'labelled jiemi.cr/aggregate-to-miwen: "true".'
+                "batch to Miwen's ServiceAccount in all namespaces (a ClusterRoleBinding), for example by a "
+                'ClusterRole labelled jiemi.cr/aggregate-to-miwen: "true".'
             ),
         ),
         (
