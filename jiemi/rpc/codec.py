@@ -18,9 +18,10 @@ from typing import Any
 
 import attrs
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.credential_limits import MAX_PRIVATE_KEYS, limit_bytes, require_total, size_bytes, values_of
-from jiemi.core.errors import REASONS, Failure, JiemiError
+from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.reasons import REASONS
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.rpc.contract import (
     MAX_DOCUMENTS,

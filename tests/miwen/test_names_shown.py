@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 from fakes.kubernetes_cluster import Refused
-from miwen_harness import FILE, World, miwen, secret
+from support.miwen.world import FILE, World, miwen, secret
 from trio.testing import MockClock
 
 from jiemi.miwen.kubernetes.errors import Cause, Refusal

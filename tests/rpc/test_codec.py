@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.credential_limits import limit_bytes
-from jiemi.core.errors import REASONS, Failure, JiemiError, Kind
+from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.reasons import REASONS, Kind
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.rpc import bridge, codec
 from jiemi.rpc.contract import (

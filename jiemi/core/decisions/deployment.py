@@ -6,7 +6,8 @@ until it is, and if it leaves the repository before, its objects are known to ha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import attrs
 
@@ -19,9 +20,10 @@ from jiemi.core.api.decryptor_status import (
     InventoryEntry,
     ObjectFailure,
 )
-from jiemi.core.errors import Failure, JiemiError, Kind
+from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.objects.identity import ObjectKey
 from jiemi.core.objects.inventory import Refused
+from jiemi.core.reasons import Kind
 
 _MAX_MESSAGE_CHARACTERS = 500
 """Of one failure: there may be many."""
@@ -46,7 +48,7 @@ class Attempted:
     revision: str
     files: Sequence[FileStatus]
     rendered: frozenset[str]
-    wanted: Set[ObjectKey]
+    wanted: AbstractSet[ObjectKey]
     broken: Mapping[str, Failure]
     refused: Sequence[Refused]
     is_all_known: bool = True

@@ -19,7 +19,8 @@ from jiemi.core.api.decryptor_status import HISTORY_LIMIT, Condition, DecryptorS
 from jiemi.core.decisions.conditions import PLANNED, SYNCED, condition, rfc3339, with_condition, without_condition
 from jiemi.core.decisions.status_facts import without_failures
 from jiemi.core.decisions.status_warnings import with_warnings
-from jiemi.core.errors import Failure, Kind
+from jiemi.core.errors import Failure
+from jiemi.core.reasons import Kind
 
 SHORT_REVISION = 12
 """Characters of a revision in a message; git's own abbreviation for large repositories."""

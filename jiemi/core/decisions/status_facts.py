@@ -5,7 +5,8 @@ None of these says how the tick ends (`jiemi.core.decisions.status` does), so no
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 
 import attrs
 
@@ -65,7 +66,7 @@ def with_files(before: DecryptorStatus, files: tuple[FileStatus, ...], *, genera
     return attrs.evolve(before, files=files, deployed_generation=generation)
 
 
-def with_unsure_files(before: DecryptorStatus, paths: Set[str]) -> DecryptorStatus:
+def with_unsure_files(before: DecryptorStatus, paths: AbstractSet[str]) -> DecryptorStatus:
     """The status while these files are being applied: what is deployed of them is neither the old nor the new."""
     files = tuple(attrs.evolve(file, blob="") if file.path in paths else file for file in before.files)
     return attrs.evolve(before, files=files)

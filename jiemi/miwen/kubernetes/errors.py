@@ -284,7 +284,7 @@ class FieldsRejected(JiemiError):
         return FieldsRejected(failure, self.fields, self.words, self.duplicates, is_invalid=self.is_invalid)
 
 
-def apply_failure(refusal: Refusal, act: Act) -> JiemiError:  # noqa: PLR0911 - a table, read from the top
+def apply_failure(refusal: Refusal, act: Act) -> JiemiError:  # noqa: C901, PLR0911 - a table, read from the top
     """What a refused server-side apply means, or another refused change of an object."""
     if (failure := _not_of_the_object(refusal, act)) is not None:
         return failure

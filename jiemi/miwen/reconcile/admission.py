@@ -6,13 +6,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import attrs
 
-from jiemi.core.api.decryptor import DecryptorSpec, ObjectMeta
+from jiemi.core.api.decryptor import ObjectMeta
 from jiemi.core.api.decryptor_status import InventoryEntry
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.decisions.policy import PolicyRule, require_namespace
-from jiemi.core.errors import NO_ANSWER, Failure, JiemiError
+from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.objects.identity import ObjectKey, Owner
 from jiemi.core.objects.inventory import Refused
 from jiemi.core.objects.protected import Protection
+from jiemi.core.reasons import NO_ANSWER
 from jiemi.miwen.apply.applier import Resolved
 from jiemi.miwen.apply.protected_objects import acts_as_itself, objects_of, protected
 from jiemi.miwen.kubernetes.port import Account, Kubernetes, Objects

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 import attrs
 
 from jiemi.concurrency.fair_limiter import PATIENCE_SECONDS, Slot
-from jiemi.core.api.decryptor import DecryptorSpec
 from jiemi.core.api.decryptor_status import (
     DecryptorStatus,
     FileStatus,
@@ -22,6 +21,7 @@ from jiemi.core.api.decryptor_status import (
     SecretVersion,
 )
 from jiemi.core.api.secret_refs import observed_secrets_of
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.decisions.deployment import Attempted, after_apply, after_correction, objection, with_failed
 from jiemi.core.decisions.status import SHORT_REVISION, while_reconciling
 from jiemi.core.decisions.status_facts import (

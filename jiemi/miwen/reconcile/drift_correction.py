@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping
 
 import structlog
 
-from jiemi.core.api.decryptor import DecryptorSpec
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.decisions.status import with_drift
-from jiemi.core.errors import Failure, JiemiError, Kind
+from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.objects.drift import Drift, Observation, drift_of
 from jiemi.core.objects.identity import ObjectKey, ObjectRef
 from jiemi.core.objects.inventory import ref_of
+from jiemi.core.reasons import Kind
 from jiemi.core.text import first_of
 from jiemi.miwen.kubernetes.port import Objects
 from jiemi.miwen.reconcile.tick import ReconcileContext

@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 import attrs
 
-from jiemi.core.api.decryptor import DecryptorSpec, SourceSpec
 from jiemi.core.api.decryptor_status import DecryptorStatus, FileStatus
+from jiemi.core.api.source import SourceSpec
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.content.globs import is_glob
 from jiemi.core.content.tool_files import is_left_out
 from jiemi.core.content.tool_files import listed as names_of

@@ -16,7 +16,8 @@ import attrs
 import structlog
 import trio
 
-from jiemi.core.api.decryptor import FINALIZER, DecryptorSpec
+from jiemi.core.api.decryptor import FINALIZER
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.decisions.status_facts import with_inventory
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.objects.identity import Owner

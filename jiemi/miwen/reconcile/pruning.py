@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import attrs
 
-from jiemi.core.api.decryptor import DecryptorSpec
 from jiemi.core.api.decryptor_status import InventoryEntry
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.decisions.deployment import first_of_failures, with_failed
 from jiemi.core.decisions.status_facts import with_inventory
-from jiemi.core.errors import Kind
 from jiemi.core.objects.identity import Owner
 from jiemi.core.objects.inventory import by_key, certain, ref_of
+from jiemi.core.reasons import Kind
 from jiemi.core.text import first_of
 from jiemi.miwen.apply.prune import Pruned, prune
 from jiemi.miwen.kubernetes.port import Objects

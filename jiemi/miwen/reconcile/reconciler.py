@@ -18,9 +18,10 @@ import trio
 
 from jiemi.concurrency.fair_limiter import Bound, FairLimiter, Slot
 from jiemi.core.api.conditions import SUSPENDED
-from jiemi.core.api.decryptor import Decryptor, DecryptorSpec
+from jiemi.core.api.decryptor import Decryptor
 from jiemi.core.api.decryptor_status import FileStatus
 from jiemi.core.api.secret_refs import git_secret_names, key_secret_names, observed_secrets_of, secret_names
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.credential_limits import total_bytes, values_of
 from jiemi.core.decisions.conditions import condition, is_ready
 from jiemi.core.decisions.policy import Policy, PolicyRule

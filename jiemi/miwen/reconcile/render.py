@@ -14,8 +14,8 @@ import attrs
 
 from jiemi.concurrency.for_each import for_each
 from jiemi.core.api.conditions import CARRIAGE_RETURNS, MAC_ONLY_ENCRYPTED
-from jiemi.core.api.decryptor import DecryptorSpec
 from jiemi.core.api.decryptor_status import EncryptionStatus, FileStatus, FileWarning
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.content.globs import is_glob
 from jiemi.core.content.tool_files import with_exclusion
 from jiemi.core.decisions.status_facts import Facts

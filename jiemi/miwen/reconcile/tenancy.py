@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import attrs
 
-from jiemi.core.api.decryptor import Decryptor, DecryptorSpec
+from jiemi.core.api.decryptor import Decryptor
 from jiemi.core.api.decryptor_status import DecryptorStatus
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.decisions.status_facts import without_other_namespaces
 from jiemi.core.errors import JiemiError
 from jiemi.core.objects.protected import Protection

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import attrs
 import trio
 
-from jiemi.core.api.decryptor import DecryptorSpec
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.decisions.conditions import is_ready
 from jiemi.core.decisions.schedule import head_max_age_seconds
 from jiemi.core.decisions.status import still_synced, while_waiting

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import trio
-from miwen_harness import FILE, INTERVAL, World, miwen
-from miwen_objects import config
+from support.miwen.objects import config
+from support.miwen.world import FILE, INTERVAL, World, miwen
 from trio.testing import MockClock
 
 from jiemi.core.errors import Failure, JiemiError

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
-from api_server import ApiServer
-from e2e_scene import MERGE
-from real_helm import Helm
-from real_kubectl import Kubectl
+from support.e2e.scene import MERGE
+from support.kubernetes.api_server import ApiServer
+from support.kubernetes.helm import Helm
+from support.kubernetes.kubectl import Kubectl
 
 APPLY = "application/apply-patch+yaml"
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
-from e2e_lab import Lab, Repository, until
-from e2e_scene import Scene, condition
+from support.e2e.lab import Lab, Repository, until
+from support.e2e.scene import Scene, condition
 
 Json = Mapping[str, Any]
 

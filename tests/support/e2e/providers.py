@@ -13,20 +13,21 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
-from api_server import Manifest
 from doubles.aws import Aws
 from doubles.azure import Azure
 from doubles.huawei import Huawei
 from doubles.moto_environment import moto_python
 from doubles.serving import Double
-from e2e_lab import Lab
-from krapao_services import OPEN, KeyService, secret
 from ruamel.yaml import YAML
+from support.e2e.lab import Lab
+from support.krapao.key_services import OPEN, KeyService, secret
+from support.kubernetes.api_server import Manifest
+from support.paths import ROOT
 
 from jiemi.core.sensitive import SensitiveText
 from jiemi.rpc.keys import DecryptionKey, PgpKey
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = ROOT / "examples"
 
 D = TypeVar("D", bound=Double)
 

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
-from go_programs import go_program
+from support.kubernetes.go_programs import go_program
 
 RUN_SECONDS = 60
 VERSIONS = (3, 4)

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
-from go_programs import go_program
+from support.kubernetes.go_programs import go_program
 
 VERSION = "1.37.2"
 """That of kube-apiserver (`jiemi.controlplane.pins`) and of tests/data/kubectl/go.mod."""

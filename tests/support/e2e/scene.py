@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
-from e2e_lab import Lab, Repository, Service, until
 from prometheus_client.parser import text_string_to_metric_families
+from support.e2e.lab import Lab, Repository, Service, until
 
 from jiemi.core.objects.identity import NAME_LABEL, NAMESPACE_LABEL
 

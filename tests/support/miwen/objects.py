@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from miwen_harness import World
+from support.miwen.world import World
 
 
 def config(name: str = "app", **data: str) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
-from api_server import ApiServer, open_admin
-from e2e_lab import until
+from support.e2e.lab import until
+from support.kubernetes.api_server import ApiServer, open_admin
 
 from jiemi.core.api.crd import crd
 

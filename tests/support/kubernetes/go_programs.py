@@ -6,13 +6,12 @@ import hashlib
 import sys
 from pathlib import Path
 
-from controlplane_fixtures import tool_settings
+from support.kubernetes.control_plane import tool_settings
+from support.paths import DATA
 
 from jiemi.controlplane.build import build_module
 from jiemi.controlplane.cache import ToolCache
 from jiemi.controlplane.pins import GO_VERSION
-
-DATA = Path(__file__).parent / "data"
 
 
 async def go_program(name: str, *, package: str = ".", ldflags: str = "-s -w") -> Path:

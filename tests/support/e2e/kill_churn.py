@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
-from e2e_lab import Lab, Repository, until
+from support.e2e.lab import Lab, Repository, until
 
 FILES = 6
 """How many files there are at most."""

@@ -21,11 +21,11 @@ from typing import Any
 import attrs
 import pytest
 import trio
-from addresses import LOOPBACK_FLAGS
-from api_server import ApiServer, Manifest
-from memory_limits import MemoryGroup
 from pyrage import x25519
 from ruamel.yaml import YAML
+from support.kubernetes.api_server import ApiServer, Manifest
+from support.network.addresses import LOOPBACK_FLAGS
+from support.processes.memory_limits import MemoryGroup
 
 from jiemi.core.api.crd import crd
 from jiemi.core.sensitive import SensitiveText

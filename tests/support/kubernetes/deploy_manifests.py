@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from api_server import ApiServer, Manifest
 from ruamel.yaml import YAML
+from support.kubernetes.api_server import ApiServer, Manifest
+from support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 DEPLOY = ROOT / "deploy"
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from go_programs import go_program
+from support.kubernetes.go_programs import go_program
 
 ANSWER_SECONDS = 120
 

@@ -20,12 +20,11 @@ from doubles.gcp import open_gcp
 from doubles.huawei import open_huawei
 from doubles.serving import Double
 from doubles.vault import open_vault
+from support.paths import DATA
 
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.operator_environment import AmbientBounds, OperatorEnvironment
 from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, HuaweiKey, PgpKey, VaultKey
-
-DATA = Path(__file__).parent / "data"
 
 
 def lent(*providers: str) -> AmbientBounds:
