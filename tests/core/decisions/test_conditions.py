@@ -51,7 +51,9 @@ def test_a_condition_is_left_out_by_its_type() -> None:
 _FIRST, _LAST = datetime.datetime(1970, 1, 2), datetime.datetime(2999, 1, 1)  # noqa: DTZ001 - see above
 
 
-@given(st.datetimes(_FIRST, _LAST, timezones=st.timezones()))
+@given(
+    st.datetimes(_FIRST, _LAST, timezones=st.timezones()),
+)
 def test_times_are_in_utc_with_seconds(moment: datetime.datetime) -> None:
     text = rfc3339(moment)
     read = datetime.datetime.fromisoformat(text)
