@@ -111,7 +111,7 @@ class FakeKubernetes:
         self.silent = False
         self.delays: dict[str, float] = {}
         self.denied: set[tuple[str, str]] = set()
-        self.discovery = Discovery(self._fetch_kinds)
+        self.discovery = Discovery(self._fetch_kinds, self._fetch_all_kinds)
         self._namespace = namespace
         self._rights = rights
         self._watch_timeout = watch_timeout_seconds
@@ -263,6 +263,10 @@ class FakeKubernetes:
         await self.begin("resource", "get", "discovery")
         return self.cluster.served(api_version)
 
+    async def _fetch_all_kinds(self) -> Sequence[Resource]:
+        await self.begin("resource", "list", "discovery")
+        return list(self.cluster.kinds.values())
+
     # --- Secrets, Decryptors, Events
 
     async def get_secret(self, namespace: str, name: str) -> JsonObject:
@@ -388,6 +392,12 @@ class FakeObjects:
 
     async def resource(self, api_version: str, kind: str, *, fresh: bool = False) -> Resource | None:
         return await self._kubernetes.discovery.find(api_version, kind, fresh=fresh)
+
+    async def similar_kinds(self, kind: str) -> Sequence[Resource]:
+        try:
+            return await self._kubernetes.discovery.similar(kind)
+        except JiemiError:
+            return ()
 
     async def apply(self, manifest: JsonObject, *, default_namespace: str, take_over: bool = True) -> JsonObject:
         obj = await self._apply("apply", manifest, default_namespace, take_over)

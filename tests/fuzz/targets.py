@@ -22,6 +22,7 @@ from support.krapao.key_services import lent
 from support.krapao.kubectl_yaml_samples import DOCUMENTS as MANIFESTS
 from support.krapao.kubectl_yaml_samples import TOKENS as MANIFEST_TOKENS
 
+from jiemi.core.addresses import normal_address
 from jiemi.core.content.ciphertext import (
     ENCRYPTED,
     decoded,
@@ -38,7 +39,7 @@ from jiemi.core.reasons import REASONS
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.confinement.spawn import Measures
 from jiemi.krapao.decryption import keyservice
-from jiemi.krapao.decryption.destinations import Refusal, VaultTrust, judge, normal_address
+from jiemi.krapao.decryption.destinations import Refusal, VaultTrust, judge
 from jiemi.krapao.decryption.grpc import UNKNOWN, GrpcConnectionError, GrpcStatusError
 from jiemi.krapao.decryption.guard import DATA_KEY_BYTES, Guard
 from jiemi.krapao.decryption.holder_start import HolderKey, HolderPrograms

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import trio
-from miwen_harness import INTERVAL, URL, World, miwen, secret, settle
+from support.miwen.world import INTERVAL, URL, World, miwen, secret, settle
 from trio.testing import MockClock
 
 COUNT = 50

@@ -112,6 +112,23 @@ def _obsolete(entry: InventoryEntry, files: Iterable[FileStatus], *, may_be_else
     return attrs.evolve(entry, file="", left_file=entry.file) if entry.file in whole else entry
 
 
+def after_correction(
+    inventory: Mapping[ObjectKey, InventoryEntry], applied: Mapping[ObjectKey, InventoryEntry]
+) -> dict[ObjectKey, InventoryEntry]:
+    """The inventory once objects that drifted were applied again, as they are deployed.
+
+    Args:
+        inventory: the one before; each of the objects is in it.
+        applied: entries of the objects. They stay objects of the file and the revision that they were of.
+    """
+    again = {
+        key: attrs.evolve(entry, file=was.file, left_file=was.left_file, revision=was.revision)
+        for key, entry in applied.items()
+        for was in (inventory[key],)
+    }
+    return {**inventory, **again}
+
+
 def objection(attempted: Attempted, inventory: Mapping[ObjectKey, InventoryEntry]) -> JiemiError | None:
     """What to say of what was not deployed; None where all was.
 

@@ -155,7 +155,8 @@ class Applier:
                 resource = await self.objects.resource(manifest.api_version, manifest.kind)
                 namespaced = resource.namespaced if resource is not None else scopes.get(manifest.group_kind)
                 if namespaced is None:
-                    raise errors.kind_unknown(manifest.api_version, manifest.kind)
+                    similar = await self.objects.similar_kinds(manifest.kind)
+                    raise errors.kind_unknown(manifest.api_version, manifest.kind, similar)
                 whole = self._adjusted(manifest, namespaced=namespaced)
             except JiemiError as error:
                 if error.failure.reason in NO_ANSWER:

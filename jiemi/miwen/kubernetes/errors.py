@@ -10,10 +10,12 @@ What is wrong with fields is in `rejected_fields`, who needs which right in `mis
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import attrs
 
 from jiemi.core.errors import JiemiError
+from jiemi.core.text import first_of
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.missing_rights import Right, RightMissing, grantee
 from jiemi.miwen.kubernetes.port import Account
@@ -74,9 +76,30 @@ def not_authenticated(problem: str) -> JiemiError:
     return JiemiError("ClusterAccessDenied", problem)
 
 
-def kind_unknown(api_version: str, kind: str) -> JiemiError:
-    """The cluster does not serve the kind. Both are from the file, whose apiVersion and kind are no secrets."""
-    return JiemiError("KindUnknown", f"the cluster serves no kind {kind[:100]} of apiVersion {api_version[:100]}")
+def kind_unknown(api_version: str, kind: str, similar: Sequence[Resource] = ()) -> JiemiError:
+    """The cluster does not serve the kind. Both are from the file, whose apiVersion and kind are no secrets.
+
+    Args:
+        api_version, kind: what is not served.
+        similar: what is, and may be meant.
+    """
+    problem = f"the cluster serves no kind {kind[:100]} of apiVersion {api_version[:100]}"
+    if not similar:
+        return JiemiError("KindUnknown", problem)
+    there = first_of([f"{each.kind} of {each.api_version}" for each in similar], 3)
+    wrong = [
+        field
+        for field, is_it in (
+            ("apiVersion", all(each.api_version != api_version for each in similar)),
+            ("kind", all(each.kind != kind for each in similar)),
+        )
+        if is_it
+    ]
+    return JiemiError(
+        "KindUnknown",
+        f"{problem}; it serves {there}",
+        f"Correct {' and '.join(wrong) or 'apiVersion and kind'}, or install the CustomResourceDefinition.",
+    )
 
 
 def changed(label: str) -> JiemiError:

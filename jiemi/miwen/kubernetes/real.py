@@ -34,7 +34,16 @@ from jiemi.core.sensitive import SensitiveText
 from jiemi.miwen.kubernetes import errors
 from jiemi.miwen.kubernetes.access import Access, in_cluster
 from jiemi.miwen.kubernetes.counts import RequestCounter
-from jiemi.miwen.kubernetes.discovery import Discovery, Resource, is_path_part, label, parse_resources, version_path
+from jiemi.miwen.kubernetes.discovery import (
+    ALL_KINDS,
+    Discovery,
+    Resource,
+    is_path_part,
+    label,
+    parse_all_kinds,
+    parse_resources,
+    version_path,
+)
 from jiemi.miwen.kubernetes.errors import Act
 from jiemi.miwen.kubernetes.http import JSON, Answer, KubernetesHttp, Request
 from jiemi.miwen.kubernetes.kubeconfig import from_kubeconfig
@@ -158,7 +167,7 @@ class RealKubernetes:
         self._http = http
         self._namespace = settings.namespace
         self._lists = Lists(http, watch_timeout_seconds=settings.watch_timeout_seconds)
-        self._discovery = Discovery(self._fetch_kinds)
+        self._discovery = Discovery(self._fetch_kinds, self._fetch_all_kinds)
         self._reading = FairLimiter(SECRETS_AT_ONCE)
 
     # --- lists and watches
@@ -229,6 +238,14 @@ class RealKubernetes:
         if answer.status == HTTPStatus.NOT_FOUND:
             return {}
         return parse_resources(api_version, self._http.object_in(answer, doing))
+
+    async def _fetch_all_kinds(self) -> Sequence[Resource]:
+        doing = "asking for all kinds"
+        found: list[Resource] = []
+        for path in ("/api", "/apis"):
+            request = Request("list", "discovery", doing, "GET", path, accept=ALL_KINDS, max_bytes=MAX_PAGE_BYTES)
+            found += parse_all_kinds(self._http.object_in(await self._http.send(request), doing))
+        return found
 
     # --- Secrets, Decryptors, Events
 

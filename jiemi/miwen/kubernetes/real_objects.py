@@ -57,6 +57,13 @@ class RealObjects:
         """See the port."""
         return await self._discovery.find(api_version, kind, fresh=fresh)
 
+    async def similar_kinds(self, kind: str) -> Sequence[Resource]:
+        """See the port."""
+        try:
+            return await self._discovery.similar(kind)
+        except JiemiError:  # it is a help only, and whatever is wrong shows where it matters
+            return ()
+
     async def apply(self, manifest: JsonObject, *, default_namespace: str, take_over: bool = True) -> JsonObject:
         """See the port."""
         applied = await self._apply("apply", manifest, default_namespace, take_over)

@@ -82,13 +82,10 @@ def _tell_new(context: ReconcileContext, spec: DecryptorSpec, kept: Mapping[Obje
             continue
         entry = context.mailbox.inventory[key]
         if spec.drift_policy == "Report":
-            context.note(
-                "Warning", "Drifted", "Report", f"{key.label} {drift}; spec.driftPolicy is Report", ref_of(entry)
-            )
+            context.warn("Drifted", "Report", f"{key.label} {drift}; spec.driftPolicy is Report", ref_of(entry))
         else:
             pause = context.state.drift.backoff.pause_seconds(key) or 0.0
-            context.note(
-                "Warning",
+            context.warn(
                 "DriftConflict",
                 "BackOff",
                 f"{key.label} {drift} again and again; it is left alone for {pause:.0f} s",
@@ -107,8 +104,7 @@ def tell_corrected(context: ReconcileContext, to_correct: Mapping[ObjectKey, Dri
         context.state.drift.backoff.corrected(key)
         entry = context.mailbox.inventory.get(key)
         if entry is not None:
-            context.note(
-                "Warning",
+            context.warn(
                 "Drifted",
                 "Correct",
                 f"{key.label} {drift}; it is applied again",
@@ -129,7 +125,7 @@ def tell_uncorrected(
         context.state.drift.uncorrected[key] = failure
         if (before != failure) == (failure.kind is Kind.STALLED):
             text = f"{key.label} {drifted[key]}; it can't be put right: {failure}"
-            context.note("Warning", "Drifted", "Correct", text, ref_of(entry))
+            context.warn("Drifted", "Correct", text, ref_of(entry))
 
 
 def require_no_conflict(context: ReconcileContext, spec: DecryptorSpec) -> None:

@@ -18,9 +18,7 @@ from jiemi.core.api.decryptor_status import EncryptionStatus, FileStatus, FileWa
 from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.content.globs import is_glob
 from jiemi.core.content.tool_files import with_exclusion
-from jiemi.core.decisions.status import (
-    Facts,
-)
+from jiemi.core.decisions.status_facts import Facts
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.memory import held_bytes
 from jiemi.core.objects.encrypted_content import CIPHERTEXT_ANNOTATION, KEEP, ciphertext_in, kind_objection
