@@ -22,7 +22,7 @@ from jiemi.core.errors import JiemiError
 
 REFRESH_SECONDS = 5.0
 """The shortest time between two questions for the same group and version because of a kind that is not among them; and
-between two because the answer turned out wrong (a CustomResourceDefinition that is gone is still told for a while)."""
+between two because the answer turned out wrong (a CustomResourceDefinition that is gone stays listed for a while)."""
 
 JUST_NOW_SECONDS = 1.0
 """How old an answer may be by which it is said that an object can't be there, because its kind is not."""
@@ -158,7 +158,7 @@ def target(manifest: Mapping[str, Any], resource: Resource, *, default_namespace
 
     A namespace that a manifest of a cluster-wide kind has (kustomize may put one on everything) is left out. A Secret's
     `stringData` goes as `data`, which is where it ends up: applied as it is, the API server would own `stringData` for
-    us, and neither remove what is no longer given nor tell us that another changes it (tried with 1.37).
+    us, and neither remove what is no longer given nor show us that another changes it (tried with 1.37).
 
     Raises:
         JiemiError: ApplyRejected, the name or namespace can't be one.

@@ -1,7 +1,7 @@
 """What Miwen asks of Kubernetes: a port of few, narrow methods.
 
 It has two forms with one contract suite (tests/contract): `jiemi.miwen.kubernetes.real`, the only module that imports
-the kubernetes client, and the fake of the tests. Both raise `JiemiError` and nothing else (but trio's own Cancelled,
+the kubernetes client, and the fake of the tests. Both raise `JiemiError` and nothing else (except trio's own Cancelled,
 which ends the request), with the reasons named at each method; every method may raise ClusterUnavailable, and each
 request has a deadline.
 
@@ -150,7 +150,7 @@ class Objects(Protocol):
 
         Raises:
             JiemiError: DeleteForbidden; AdmissionDenied; ApplyConflict, it is in another state; ReadForbidden, it may
-                be, which can't be told without reading it.
+                be, which is not known without reading it.
         """
         ...
 
@@ -238,7 +238,7 @@ class Kubernetes(Protocol):
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """The bytes of one watch of what `list_metadata` lists; as `watch_decryptors` else.
 
-        An object that no longer has the label is told as DELETED.
+        An object that no longer has the label is reported as DELETED.
 
         Raises:
             JiemiError: WatchExpired, WatchForbidden, KindUnknown.

@@ -2,7 +2,7 @@
 
 The client loads the cluster's entry and gives the connection pool (TLS, proxy). Requests are made on it as method,
 path and body (`http`): the client's models and its Watch class cost more than they give here. What an answer
-means is told by `errors`, where a manifest goes by `discovery`. Here are the Decryptors and what goes with them;
+means is in `errors`, where a manifest goes in `discovery`. Here are the Decryptors and what goes with them;
 objects of any kind are in `real_objects`, lists and watches in `real_lists`.
 """
 
@@ -380,7 +380,7 @@ class RealKubernetes:
             return None
         if refusal.code == HTTPStatus.FORBIDDEN:
             raise self._forbidden(act.doing, "patch", resource)
-        # No finalizer can be added to what is being deleted: who asks for that does not know it yet.
+        # No finalizer can be added to what is being deleted: whoever asks for that does not know it yet.
         too_late = any(cause.field == _FINALIZERS and cause.reason == "FieldValueForbidden" for cause in refusal.causes)
         if refusal.code == HTTPStatus.CONFLICT or too_late:
             raise errors.changed(act.label)

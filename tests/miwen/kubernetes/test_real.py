@@ -313,7 +313,7 @@ async def _stop_and_kill(running: ControlPlane, directory: Path) -> None:
 # --- credentials
 
 
-async def test_a_token_that_is_not_accepted_is_told_without_it(world: RealWorld, proxy: TcpProxy) -> None:
+async def test_a_token_that_is_not_accepted_is_reported_without_it(world: RealWorld, proxy: TcpProxy) -> None:
     path = await through(proxy, world, token=CANARY)
     async with open_kubernetes(KubernetesSettings(kubeconfig=path)) as kubernetes:
         with pytest.raises(JiemiError) as caught:
