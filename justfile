@@ -78,7 +78,7 @@ bench-tenants *arguments:
 bench-drift *arguments:
     @"{{ bin }}/python" tests/bench/bench_drift.py "$@"
 
-# Measure how soon each ordinary mistake of docs/troubleshooting.md is told
+# Measure how soon each ordinary mistake of docs/troubleshooting.md is reported
 bench-mistakes *arguments:
     @"{{ bin }}/python" tests/bench/bench_mistakes.py "$@"
 
