@@ -17,6 +17,7 @@ from jiemi.cli.running import forbid_core_dumps, run_until_signalled
 from jiemi.cli.session_secrets import secret_name, secret_of_file
 from jiemi.concurrency.memory import keep_trimmed
 from jiemi.core.decisions.policy import Policy, read_policy
+from jiemi.core.names import NAMESPACE_RULE, is_object_name
 from jiemi.core.objects.protected import DEFAULT_NAMESPACE, Protection, require_openable
 from jiemi.core.objects.take_over import DECLARATIVE_MANAGERS
 from jiemi.miwen.kubernetes.access import pods_namespace
@@ -65,6 +66,10 @@ def run(
     if session_secret is not None and session_secret_file is not None:
         raise CommandError("--session-secret and --session-secret-file exclude each other")
     secret_at = secret_name(session_secret) if session_secret is not None else None
+    for flag, name in (("--namespace", namespace), ("--own-namespace", own_namespace)):
+        # One that nobody has would be no bound, and protect nothing.
+        if name is not None and not is_object_name(name, group="", kind="Namespace"):
+            raise CommandError(f"{flag}: no namespace can have that name: {NAMESPACE_RULE}")
     settings = MiwenSettings(
         interval_seconds=interval_seconds,
         alive_file=alive_file,
