@@ -32,7 +32,7 @@ from jiemi.miwen.reconcile.reconciler import Reconciler
 from jiemi.miwen.reconcile.tick import ReconcileContext, ReconcileResult
 from jiemi.miwen.report.events import EventRecorder
 from jiemi.miwen.report.metrics import Followed, MiwenMetrics
-from jiemi.miwen.state.loop_state import LoopState
+from jiemi.miwen.state.loop_state import LoopState, SecretVersions
 from jiemi.miwen.state.mailbox import Mailbox
 from jiemi.miwen.state.open_repository import OpenRepository, tenant_of
 from jiemi.miwen.watch.object_watches import NotSynced
@@ -173,11 +173,8 @@ class DecryptorLoop:
 
 def _loop_state(status: DecryptorStatus | None) -> LoopState:
     """What the status of an earlier Miwen says."""
-    state = LoopState()
-    if status is None:
-        return state
-    state.secrets.read = {each.name: each.resource_version for each in status.observed_secrets}
-    return state
+    observed = status.observed_secrets if status is not None else ()
+    return LoopState(secrets=SecretVersions({each.name: each.resource_version for each in observed}))
 
 
 def _file(decryptor: Decryptor) -> str:
