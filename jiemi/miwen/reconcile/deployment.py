@@ -224,15 +224,7 @@ class Deployment:
         self._admission.require_allowed(resolved)
         admitted, more = await self._admission.admit(resolved, before)
         gone = obsolete(before, {each.key for each in resolved}) if self.spec.prune and not rendering.failures else ()
-        planned, refused = await plan(
-            applier,
-            admitted,
-            [*refused, *more],
-            gone,
-            before=before,
-            revision=self.revision,
-            owner=self._owner,
-        )
+        planned, refused = await plan(applier, admitted, [*refused, *more], gone, before=before, revision=self.revision)
         context.status = with_plan(self._with_learnt(rendering), planned)
         context.status = with_failed(context.status, refused, rendering.failures)
         wanted = {each.key for each in resolved}

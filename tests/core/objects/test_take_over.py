@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 from hypothesis import given
-from managed_entries import KUBECTL, TREES, element, entry, ours, paths_in
+from support.kubernetes.managed_entries import KUBECTL, TREES, element, entry, ours, paths_in
 
 from jiemi.core.objects.take_over import DECLARATIVE_MANAGERS, alone, sharers
 
