@@ -115,7 +115,7 @@ class Applier:
     """Applies the objects of one Decryptor.
 
     Attributes:
-        objects: as whom.
+        objects: access to the cluster's objects, as Miwen or as an account.
         spec: of the Decryptor.
         namespace: the Decryptor's.
         owner: as the objects' labels name it.

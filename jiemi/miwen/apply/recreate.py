@@ -58,7 +58,7 @@ class Recreator:
     """Takes objects out of the way.
 
     Attributes:
-        objects: as whom.
+        objects: access to the cluster's objects, as Miwen or as an account.
         namespace: for a namespaced kind whose manifest names none.
         owner: whose the objects must be.
         is_forced: whether they may be deleted (spec.force).

@@ -2,7 +2,7 @@
 
 The kinds of a group and version are asked for once and kept. A kind that is not among them makes them be asked for
 again, but at most once in a few seconds however many Decryptors name it, and by one of them while the others wait.
-An answer that turned out wrong is asked for again by the next who wants it. Until then it is all that is known: to take
+An answer that turned out wrong is asked for again when it is next wanted. Until then it is all that is known: to take
 it away would say of each kind of the group that the cluster does not serve it.
 https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api
 """

@@ -73,7 +73,7 @@ class Objects(Protocol):
     """Objects of any kind, read and written as one user.
 
     Each method but `resource` may also raise ImpersonationForbidden: Miwen may not act as that account. Where a right
-    is missing, the message names who needs it (the account, or Miwen) and what to grant.
+    is missing, the message names what needs it (the account, or Miwen) and what to grant.
     """
 
     async def resource(self, api_version: str, kind: str, *, fresh: bool = False) -> Resource | None:
