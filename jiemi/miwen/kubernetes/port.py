@@ -1,9 +1,8 @@
 """What Miwen asks of Kubernetes: a port of few, narrow methods.
 
-It has two forms with one contract suite (tests/contract): `jiemi.miwen.kubernetes.real`, the only module that imports
-the kubernetes client, and the fake of the tests. Both raise `JiemiError` and nothing else (except trio's own Cancelled,
-which ends the request), with the reasons named at each method; every method may raise ClusterUnavailable, and each
-request has a deadline.
+It has two forms with one contract suite (tests/contract): `jiemi.miwen.kubernetes.real`, and the fake of the tests.
+Both raise `JiemiError` and nothing else (except trio's own Cancelled, which ends the request), with the reasons named
+at each method; every method may raise ClusterUnavailable, and each request has a deadline.
 
 Objects are plain JSON values (`Mapping[str, Any]`) as the API server sends them.
 """
