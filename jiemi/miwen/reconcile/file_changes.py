@@ -8,7 +8,7 @@ import attrs
 
 from jiemi.core.api.decryptor import DecryptorSpec, SourceSpec
 from jiemi.core.api.decryptor_status import DecryptorStatus, FileStatus
-from jiemi.core.content.globs import is_glob
+from jiemi.core.content.globs import advice, is_glob
 from jiemi.core.content.tool_files import is_left_out
 from jiemi.core.content.tool_files import listed as names_of
 from jiemi.core.decisions.status import is_ready
@@ -164,12 +164,13 @@ def require_some(todo: Todo, spec: DecryptorSpec, left_out: Collection[str] = ()
         JiemiError: NothingToApply.
     """
     if not todo.files and not spec.allow_empty:
+        hint = advice(spec.source.files)
         but = f" but files of tools, which are left out ({names_of(left_out)})" if left_out else ""
         raise JiemiError(
             "NothingToApply",
             f"spec.source.files matches no file of the revision{but} ({some_of('', spec.source.files)}); what was "
             "applied stays",
-            "Correct spec.source.files and exclude, or set spec.allowEmpty if it is meant.",
+            f"Correct spec.source.files and exclude, or set spec.allowEmpty if it is meant. {hint}".rstrip(),
         )
 
 
