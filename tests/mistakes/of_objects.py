@@ -247,8 +247,8 @@ OBJECTS = (
         "others-field",
         "Another owns the field, and `conflictPolicy` is Refuse.",
         "FieldConflict",
-        "ConfigMap {namespace}/{app}: others own fields with other values: data.a (owned by jiemi-tests). Take "
-        "the field out of one of the two, or set `conflictPolicy: TakeOver`.",
+        "ConfigMap {namespace}/{app}: others own fields with other values: data.a (owned by jiemi-tests). Stop one of "
+        "the two from setting the field, or set `conflictPolicy: TakeOver`.",
         _others_field,
     ),
     Mistake(
@@ -256,7 +256,7 @@ OBJECTS = (
         "Two files describe the same object.",
         "DuplicateObject",
         "1 of 2 objects was not applied, the first: {app}/a.enc.yaml and {app}/b.enc.yaml both describe Secret "
-        "{namespace}/{app}. Take one of the two out, or out of `files` by `exclude`.",
+        "{namespace}/{app}. Remove one of the two, or exclude its file with `exclude`.",
         _described_twice,
     ),
     Mistake(
@@ -274,9 +274,8 @@ RIGHTS = (
         "no-account",
         "The ServiceAccount does not exist.",
         "ServiceAccountNotFound",
-        "there is no ServiceAccount {namespace}/deployer, which spec.serviceAccountName (or "
-        "--default-service-account) names. Create the ServiceAccount with the rights that it needs, or correct "
-        "`serviceAccountName`.",
+        "there is no ServiceAccount {namespace}/deployer, which spec.serviceAccountName (or --default-service-account) "
+        "names. Create the ServiceAccount and grant it the rights that it needs, or correct `serviceAccountName`.",
         _missing_account,
     ),
     Mistake(
@@ -328,8 +327,8 @@ RIGHTS = (
         "in-a-circle",
         "Two Decryptors wait for one another.",
         "DependencyCycle",
-        "spec.dependsOn makes a circle: {namespace}/{app} -> {namespace}/the-other -> {namespace}/{app}. Take "
-        "one of the names out of `dependsOn`; the message shows the circle.",
+        "spec.dependsOn makes a circle: {namespace}/{app} -> {namespace}/the-other -> {namespace}/{app}. Remove one of "
+        "the names from `dependsOn`. The message shows the cycle.",
         _circle,
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import trio
-from miwen_harness import FILE, World, miwen, secret, settle
+from support.miwen.world import FILE, World, miwen, secret, settle
 from trio.testing import MockClock
 
 from jiemi.core.errors import JiemiError

@@ -32,7 +32,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.core.objects.managed_fields import FIELD_MANAGER
 from jiemi.core.sensitive import SensitiveText
 from jiemi.miwen.kubernetes import errors
-from jiemi.miwen.kubernetes.access import Access, from_kubeconfig, in_cluster
+from jiemi.miwen.kubernetes.access import Access, in_cluster
 from jiemi.miwen.kubernetes.counts import RequestCounter
 from jiemi.miwen.kubernetes.discovery import (
     ALL_KINDS,
@@ -44,8 +44,10 @@ from jiemi.miwen.kubernetes.discovery import (
     parse_resources,
     version_path,
 )
-from jiemi.miwen.kubernetes.errors import Act, Refusal
+from jiemi.miwen.kubernetes.errors import Act
 from jiemi.miwen.kubernetes.http import JSON, Answer, KubernetesHttp, Request
+from jiemi.miwen.kubernetes.kubeconfig import from_kubeconfig
+from jiemi.miwen.kubernetes.missing_rights import Right, RightMissing
 from jiemi.miwen.kubernetes.port import (
     Account,
     JsonObject,
@@ -53,6 +55,7 @@ from jiemi.miwen.kubernetes.port import (
 )
 from jiemi.miwen.kubernetes.real_lists import MAX_PAGE_BYTES, Collection, Lists
 from jiemi.miwen.kubernetes.real_objects import JSON_PATCH, METADATA_ONLY, RealObjects, must_be
+from jiemi.miwen.kubernetes.refusal import Refusal
 
 _STATUS = f"{PLURAL}/status"
 _FINALIZERS = "metadata.finalizers"
@@ -211,7 +214,7 @@ class RealKubernetes:
                 self._discovery.forget(resource.api_version)
                 return errors.kind_unknown(resource.api_version, resource.kind)
             act = Act(doing, resource.plural, resource, namespace)
-            return errors.access_failure(refusal, act, "WatchForbidden", "`list` and `watch`")
+            return errors.access_failure(refusal, act, "WatchForbidden", "list", "watch")
 
         return Collection(
             resource, namespace, resource.plural, failure, label_selector, field_selector, metadata_only=True
@@ -259,9 +262,7 @@ class RealKubernetes:
         if answer.status == HTTPStatus.NOT_FOUND:
             raise JiemiError("SecretNotFound", f"there is no {what}")
         if answer.status == HTTPStatus.FORBIDDEN:
-            raise errors.forbidden(
-                "SecretForbidden", doing, verbs="`get`", resource="secrets", group="", namespace=namespace
-            )
+            raise RightMissing("SecretForbidden", doing, Right(("get",), "secrets", "", namespace))
         return self._http.object_in(answer, doing)
 
     async def create_secret(self, namespace: str, name: str, data: Mapping[str, SensitiveText]) -> bool:
@@ -358,7 +359,7 @@ class RealKubernetes:
             return False
         failure = errors.apply_failure(refusal, act)
         if failure.failure.reason == "ApplyForbidden":
-            failure = errors.access_failure(refusal, act, forbidden, "`create`")
+            failure = errors.access_failure(refusal, act, forbidden, "create")
         raise failure
 
     async def _patch(self, act: Act, resource: str, path: str, patch: list[dict[str, Any]]) -> Answer | None:
@@ -383,7 +384,7 @@ class RealKubernetes:
         too_late = any(cause.field == _FINALIZERS and cause.reason == "FieldValueForbidden" for cause in refusal.causes)
         if refusal.code == HTTPStatus.CONFLICT or too_late:
             raise errors.changed(act.label)
-        if errors.is_too_large(refusal):
+        if refusal.is_too_large:
             raise JiemiError(
                 "ApplyRejected",
                 f"{act.doing}: the Decryptor becomes larger than the API server takes",
@@ -395,9 +396,7 @@ class RealKubernetes:
 
     def _forbidden(self, doing: str, verb: str, resource: str) -> JiemiError:
         """Miwen itself lacks a right that it always needs."""
-        return errors.forbidden(
-            "ListForbidden", doing, verbs=f"`{verb}`", resource=resource, group=GROUP, namespace=self._namespace
-        )
+        return RightMissing("ListForbidden", doing, Right((verb,), resource, GROUP, self._namespace))
 
 
 def _act(doing: str, namespace: str, name: str) -> Act:

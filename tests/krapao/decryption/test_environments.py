@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
-from krapao_services import lent
+from support.krapao.key_services import lent
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText

@@ -11,7 +11,7 @@ import pytest
 import trio
 from fakes.krapao import Plain
 from fakes.kubernetes import FakeKubernetes
-from miwen_harness import FILE, INTERVAL, URL, World, miwen, secret, settle
+from support.miwen.world import FILE, INTERVAL, URL, World, miwen, secret, settle
 from trio.testing import MockClock
 
 from jiemi.core.api.decryptor import API_VERSION, KIND

@@ -11,12 +11,12 @@ from typing import Any, cast
 import attrs
 import pytest
 import trio
-from api_server import Answer, ApiServer
 from fakes.kubernetes import FakeKubernetes
 from hypothesis import given
 from hypothesis import strategies as st
-from miwen_harness import START, settle
 from structlog.testing import capture_logs
+from support.kubernetes.api_server import Answer, ApiServer
+from support.miwen.world import START, settle
 from trio.testing import MockClock
 
 from jiemi.core.api.decryptor import ObjectMeta

@@ -8,7 +8,7 @@ import time
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from kubectl_yaml_samples import DOCUMENTS
+from support.krapao.kubectl_yaml_samples import DOCUMENTS
 
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.reading.kubectl_yaml.cursor import OverBudget
