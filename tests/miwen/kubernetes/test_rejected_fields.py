@@ -48,7 +48,10 @@ def test_the_fields_of_a_typed_patch_are_named_without_their_values() -> None:
         ((Cause("FieldValueRequired", "spec.selector"),), "the field that is missing"),
         ((Cause("FieldValueInvalid", "metadata.labels"),), "A label has at most 63 characters"),
         ((Cause("FieldValueDuplicate", "spec.ports[1].name"),), "another value in that field"),
-        ((Cause("FieldValueInvalid", "spec.a"), Cause("FieldValueTooLong", "data")), "Correct the fields that the message names."),
+        (
+            (Cause("FieldValueInvalid", "spec.a"), Cause("FieldValueTooLong", "data")),
+            "Correct the fields that the message names.",
+        ),
     ],
 )
 def test_the_remedy_follows_from_the_fields_and_what_is_wrong_with_them(causes: tuple[Cause, ...], says: str) -> None:
