@@ -55,7 +55,8 @@ from jiemi.krapao.decryption.keyservice import (
     VaultMasterKey,
 )
 from jiemi.krapao.decryption.metadata import read_encryption
-from jiemi.krapao.git.trees import Trees, split_path
+from jiemi.krapao.git.tree_paths import split_path
+from jiemi.krapao.git.trees import Trees
 from jiemi.krapao.network.addresses import AddressRules
 from jiemi.krapao.network.connecting import require_name
 from jiemi.krapao.operator_environment import OperatorEnvironment

@@ -18,7 +18,8 @@ from jiemi.core.objects.inventory import ref_of
 from jiemi.core.reasons import REASONS, Kind
 from jiemi.core.text import first_of
 from jiemi.miwen.reconcile.tick import Note, ReconcileResult
-from jiemi.miwen.report.events import EventRecorder, Reserve
+from jiemi.miwen.report.event_rate import Reserve
+from jiemi.miwen.report.events import EventRecorder
 from jiemi.miwen.report.metrics import MiwenMetrics
 from jiemi.miwen.state.mailbox import Mailbox
 

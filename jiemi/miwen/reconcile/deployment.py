@@ -204,13 +204,7 @@ class Deployment:
         admitted, more = await self._admission.admit(resolved, before)
         gone = obsolete(before, {each.key for each in resolved}) if self.spec.prune and not rendering.failures else ()
         planned, refused = await plan(
-            applier,
-            admitted,
-            [*refused, *more],
-            gone,
-            before=before,
-            revision=self.attempt.revision,
-            owner=self._owner,
+            applier, admitted, [*refused, *more], gone, before=before, revision=self.attempt.revision
         )
         context.status = with_plan(self._with_learnt(rendering), planned)
         context.status = with_failed(context.status, refused, rendering.failures)
