@@ -23,8 +23,8 @@ from jiemi.cli.programs import GET_GPG, GET_SOPS, find_gpg, find_sops
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.confinement.private_folders import private_folder, require_memory
 from jiemi.krapao.confinement.probe import probe
-from jiemi.krapao.confinement.processes import Limits, Sandbox, adopt_orphans, run_program
-from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, MEASURES, Confinement, Measures
+from jiemi.krapao.confinement.processes import Limits, adopt_orphans, run_program
+from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, MEASURES, Command, Confinement, Measures, Sandbox
 from jiemi.krapao.decryption.environments import EMPTY_ENVIRONMENT
 from jiemi.krapao.decryption.gpg import GPG_FILES
 from jiemi.rpc.session_secret import MAKE_ONE, SessionSecretError, read_secret_file
@@ -158,23 +158,17 @@ async def _examine_program(needed: _Program, program: Path | None, runtime_dir: 
         return Finding(name, absent, f"{program} has no gpg-agent beside it; {what_for}")
     try:
         with private_folder(runtime_dir) as home:
-            finished = await run_program(
+            confinement = Confinement(
+                network=False, read_execute=(program, *LOADERS), read=(*LIBRARIES, *GPG_FILES), write=(home,)
+            )
+            command = Command(
                 [str(program), "--version"],
-                stdin=b"",
                 env={**EMPTY_ENVIRONMENT, "HOME": str(home), "GNUPGHOME": str(home)},
                 cwd=home,
-                limits=_LIMITS,
-                sandbox=Sandbox(
-                    Confinement(
-                        network=False,
-                        read_execute=(program, *LOADERS),
-                        read=(*LIBRARIES, *GPG_FILES),
-                        write=(home,),
-                    ),
-                    measures,
-                ),
-                what=f"{name} --version",
-                missing="SopsMissing",
+                sandbox=Sandbox(confinement, measures),
+            )
+            finished = await run_program(
+                command, stdin=b"", limits=_LIMITS, what=f"{name} --version", missing="SopsMissing"
             )
     except JiemiError as error:
         return Finding(name, absent, error.failure.text)

@@ -19,9 +19,10 @@ from jiemi.cli.programs import GET_SOPS, find_gpg, find_sops
 from jiemi.cli.running import forbid_core_dumps, run_until_signalled
 from jiemi.concurrency.memory import keep_trimmed
 from jiemi.core.addresses import normal_address
+from jiemi.krapao.git.known_hosts import may_be_known_hosts
 from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.network.addresses import AddressRules, Network, read_network
-from jiemi.krapao.network.proxy import HttpProxy, read_proxy
+from jiemi.krapao.network.proxy import HttpProxy, may_be_direct, read_proxy
 from jiemi.krapao.operator_environment import AMBIENT_PROVIDERS, AmbientBounds, OperatorEnvironment
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
@@ -85,7 +86,7 @@ def krapao_settings(flags: KrapaoFlags, ambient: AmbientBounds) -> KrapaoSetting
     own_vault = os.environ.get("VAULT_ADDR")
     return KrapaoSettings(
         state_dir=flags.state_dir,
-        runtime_dir=flags.runtime_dir,
+        runtime_dir=_runtime_folder(flags.runtime_dir),
         ssh_known_hosts=_known_hosts(flags.ssh_known_hosts),
         sops=find_sops(flags.sops),
         gpg=flags.gpg if find_gpg(flags.gpg) is not None else None,
@@ -101,7 +102,7 @@ def krapao_settings(flags: KrapaoFlags, ambient: AmbientBounds) -> KrapaoSetting
         vault_addresses=tuple(_vault_address(each, "--allow-vault-address") for each in flags.allow_vault_addresses),
         own_vault_address=_vault_address(own_vault, "VAULT_ADDR") if own_vault else None,
         require_named_vault=flags.require_vault_address,
-        age_plugins_path=flags.age_plugins,
+        age_plugins_path=_folders(flags.age_plugins, "--age-plugins"),
         max_store_bytes=flags.max_store_mebibytes * MEBIBYTE,
         max_tenant_store_bytes=flags.max_tenant_store_mebibytes * MEBIBYTE,
         max_holders=flags.max_holders,
@@ -109,11 +110,24 @@ def krapao_settings(flags: KrapaoFlags, ambient: AmbientBounds) -> KrapaoSetting
 
 
 def _known_hosts(path: Path | None) -> str:
-    """Raises CommandError: it can't be read."""
+    """Raises CommandError: it can't be read, or is no such file."""
     try:
-        return path.read_text() if path is not None else ""
+        known_hosts = path.read_text() if path is not None else ""
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"--ssh-known-hosts {path} can't be read: {error}") from error
+    if not may_be_known_hosts(known_hosts):
+        raise CommandError(
+            f"--ssh-known-hosts {path}: no line of it is one of a known_hosts file; write HOST TYPE KEY, as "
+            "`ssh-keyscan HOST` prints it"
+        )
+    return known_hosts
+
+
+def _runtime_folder(path: Path) -> Path:
+    """Raises CommandError: there is no such folder."""
+    if not path.is_dir():
+        raise CommandError(f"--runtime-dir {path} is no folder that is there; give one that is in memory (tmpfs)")
+    return path
 
 
 def _require_known_peers(address: Address, secret_file: Path | None, *, insecure: bool, lends: bool) -> None:
@@ -165,6 +179,10 @@ def _ambient(providers: str, keys: Sequence[str], repositories: Sequence[str]) -
             f"--allow-ambient-identity {name} needs --ambient-key {name}=PATTERN: the keys that Decryptors may use "
             f"Krapao's own identity for ({name}=** for every key that it opens)"
         )
+    if not all(each.strip() for each in repositories):
+        raise CommandError(
+            "--ambient-repository: an empty pattern takes no repository; give a URL or a pattern of URLs"
+        )
     if names and not repositories:
         raise CommandError(
             "--allow-ambient-identity needs --ambient-repository PATTERN: the URLs of the repositories whose files may "
@@ -186,6 +204,12 @@ def _vault_address(text: str, name: str) -> str:
 def _http_proxy(url: str | None, file: Path | None, no_proxy: str) -> HttpProxy | None:
     """Raises CommandError for what is no proxy, and quotes nothing of it."""
     direct = tuple(each for each in no_proxy.replace(" ", "").split(",") if each)
+    for each in direct:
+        if not may_be_direct(each):
+            raise CommandError(
+                f"--no-proxy: {each!r} is no host name, no address and no network; write them as "
+                "svc.cluster.local,10.0.0.0/8"
+            )
     if url is not None and file is not None:
         raise CommandError("--http-proxy and --http-proxy-file: give one of them")
     try:
@@ -210,6 +234,16 @@ def _authorities(path: Path | None) -> Path | None:
         ssl.create_default_context(cafile=str(path))
     except (OSError, ssl.SSLError) as error:
         raise CommandError(f"--ca-bundle {path} holds no certificate (PEM) that can be read: {error}") from error
+    return path
+
+
+def _folders(path: str, name: str) -> str:
+    """Raises CommandError for what names no folders: a program is looked for in no other place."""
+    for each in path.split(":") if path else ():
+        if not Path(each).is_absolute() or not Path(each).is_dir():
+            raise CommandError(
+                f"{name}: {each!r} is no folder that is there; write absolute paths, separated by colons"
+            )
     return path
 
 

@@ -18,6 +18,7 @@ from jiemi.cli.running import forbid_core_dumps, run_until_signalled
 from jiemi.cli.session_secrets import secret_name, secret_of_file
 from jiemi.concurrency.memory import keep_trimmed
 from jiemi.core.decisions.policy import Policy, read_policy
+from jiemi.core.names import NAMESPACE_RULE, is_object_name
 from jiemi.core.objects.protected import DEFAULT_NAMESPACE, Protection, require_openable
 from jiemi.core.objects.take_over import DECLARATIVE_MANAGERS
 from jiemi.miwen.kubernetes.access import pods_namespace
@@ -25,7 +26,7 @@ from jiemi.miwen.kubernetes.port import Account
 from jiemi.miwen.kubernetes.real import KubernetesSettings, open_kubernetes
 from jiemi.miwen.reconcile.tenancy import Tenancy
 from jiemi.miwen.report.metrics import MiwenMetrics
-from jiemi.miwen.service import MiwenSettings, run_miwen
+from jiemi.miwen.service import MiwenPorts, MiwenSettings, run_miwen
 from jiemi.miwen.session_secret import SessionSecretStore
 from jiemi.rpc.address import ANY_HOST, Address, TcpAddress, parse_address
 from jiemi.rpc.bridge import open_bridge
@@ -71,7 +72,7 @@ def run(flags: MiwenFlags) -> None:
                 metrics = MiwenMetrics(requests=kubernetes.requests.snapshot)
                 if metrics_address is not None:
                     await start_metrics(nursery, metrics.registry, metrics_address, service="miwen")
-                await run_miwen(kubernetes, client, settings, now=_now, random=random.random, metrics=metrics)
+                await run_miwen(MiwenPorts(kubernetes, client, _now, random.random, metrics), settings)
 
     if flags.alive_file is not None:
         try:
@@ -88,6 +89,10 @@ def miwen_settings(flags: MiwenFlags) -> MiwenSettings:
     Raises:
         CommandError: a flag can't be used.
     """
+    for flag, name in (("--namespace", flags.namespace), ("--own-namespace", flags.own_namespace)):
+        # One that nobody has would be no bound, and protect nothing.
+        if name is not None and not is_object_name(name, group="", kind="Namespace"):
+            raise CommandError(f"{flag}: no namespace can have that name: {NAMESPACE_RULE}")
     return MiwenSettings(
         interval_seconds=flags.interval_seconds,
         alive_file=flags.alive_file,

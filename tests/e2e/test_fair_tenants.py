@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 import trio
-from deploy_manifests import shipped_limit_bytes
-from dripping_host import DrippingHost, dripping_host
-from e2e_lab import Lab, until
-from memory_limits import memory_group
+from support.e2e.lab import Lab, until
+from support.kubernetes.deploy_manifests import shipped_limit_bytes
+from support.network.dripping_host import DrippingHost, dripping_host
+from support.processes.memory_limits import memory_group
 
 pytestmark = pytest.mark.e2e
 

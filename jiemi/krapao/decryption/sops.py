@@ -30,14 +30,14 @@ import trio
 
 from jiemi.concurrency.askers import Askers
 from jiemi.concurrency.fair_limiter import FairLimiter, Slot
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.content.sops_config import Indents
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes
 from jiemi.krapao.confinement.private_folders import private_folder, remove_abandoned, write_file
 from jiemi.krapao.confinement.probe import probe
-from jiemi.krapao.confinement.processes import Finished, Limits, Sandbox, run_program
-from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, Confinement, Measures
+from jiemi.krapao.confinement.processes import Finished, Limits, run_program
+from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, Command, Confinement, Measures, Sandbox
 from jiemi.krapao.decryption.environments import EMPTY_ENVIRONMENT, NO_NETWORK_ENVIRONMENT
 from jiemi.krapao.decryption.gpg import end_agent, remove_sockets
 from jiemi.krapao.decryption.guard import Guard
@@ -293,16 +293,19 @@ class SopsDecrypter:
         """Run an opener beside its guard."""
         socket = home / "g"
         confinement = Confinement(network=False, read_execute=(sops, *LOADERS), read=(*LIBRARIES, home))
+        command = Command(
+            _opener_arguments(sops, socket, format, output),
+            env={**EMPTY_ENVIRONMENT, **NO_NETWORK_ENVIRONMENT, "HOME": str(home), "XDG_CONFIG_HOME": str(home)},
+            cwd=home,
+            sandbox=Sandbox(confinement, guard.measures),
+        )
         async with trio.open_nursery() as nursery:
             await nursery.start(guard.serve, socket)
             result = await outcome.acapture(
                 run_program,
-                _opener_arguments(sops, socket, format, output),
+                command,
                 stdin=data,
-                env={**EMPTY_ENVIRONMENT, **NO_NETWORK_ENVIRONMENT, "HOME": str(home), "XDG_CONFIG_HOME": str(home)},
-                cwd=home,
                 limits=attrs.evolve(self._limits, output_bytes=budget.output_bytes),
-                sandbox=Sandbox(confinement, guard.measures),
                 what="decrypting the file",
                 missing="SopsMissing",
                 on_started=guard.expect,

@@ -25,11 +25,12 @@ import ruamel.yaml
 import jiemi
 from jiemi.concurrency.askers import Askers
 from jiemi.concurrency.fair_limiter import FairLimiter, Slot
-from jiemi.core.content.documents import Format, parse_documents
+from jiemi.core.content.documents import parse_documents
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes
-from jiemi.krapao.confinement.processes import Finished, Limits, Sandbox, run_program
-from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, Confinement, Measures
+from jiemi.krapao.confinement.processes import Finished, Limits, run_program
+from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, Command, Confinement, Measures, Sandbox
 from jiemi.krapao.fair_threads import FairThreads
 from jiemi.krapao.reading.kubectl_yaml.cursor import OverBudget
 from jiemi.krapao.reading.lost_values import lost_values
@@ -155,16 +156,18 @@ class Reading:
             memory_bytes=settings.decrypt_memory_bytes,
             output_bytes=settings.max_rendered_bytes + _MAX_HEADER_BYTES,
         )
-        sandbox = Sandbox(confinement, await self._measures())
+        command = Command(
+            [str(python), "-I", "-S", "-B", "-c", _BOOT, "\n".join(map(str, roots)), *arguments],
+            env={},
+            cwd=Path("/"),
+            sandbox=Sandbox(confinement, await self._measures()),
+        )
 
         async def in_slot(_: Slot) -> Finished:
             return await run_program(
-                [str(python), "-I", "-S", "-B", "-c", _BOOT, "\n".join(map(str, roots)), *arguments],
+                command,
                 stdin=data,
-                env={},
-                cwd=Path("/"),
                 limits=limits,
-                sandbox=sandbox,
                 what="reading the file",
                 missing="InternalError",
                 on_started=_give_way,

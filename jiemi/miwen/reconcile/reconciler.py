@@ -18,22 +18,17 @@ import trio
 
 from jiemi.concurrency.fair_limiter import Bound, FairLimiter, Slot
 from jiemi.core.api.conditions import SUSPENDED
-from jiemi.core.api.decryptor import Decryptor, DecryptorSpec
+from jiemi.core.api.decryptor import Decryptor
 from jiemi.core.api.decryptor_status import FileStatus
 from jiemi.core.api.secret_refs import git_secret_names, key_secret_names, observed_secrets_of, secret_names
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.credential_limits import total_bytes, values_of
+from jiemi.core.decisions.conditions import condition, is_ready
 from jiemi.core.decisions.policy import Policy, PolicyRule
 from jiemi.core.decisions.schedule import head_max_age_seconds
-from jiemi.core.decisions.status import (
-    after_failure,
-    after_plan,
-    after_sync,
-    condition,
-    is_ready,
-    still_synced,
-    while_suspended,
-    with_warnings,
-)
+from jiemi.core.decisions.status import after_failure, after_plan, after_sync, still_synced, while_suspended
+from jiemi.core.decisions.status_facts import to_resync, with_handled_request, with_observed_secrets
+from jiemi.core.decisions.status_warnings import with_warnings
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.memory import MemoryBudget
 from jiemi.core.names import NamespacedName
@@ -53,9 +48,12 @@ from jiemi.miwen.reconcile.file_changes import (
     FileChanges,
     Todo,
     held_files,
+    note_planned,
+    note_rendered,
     require_some,
     source_of,
     todo,
+    try_again,
 )
 from jiemi.miwen.reconcile.finalizer import Cleanup, set_finalizer
 from jiemi.miwen.reconcile.limits import no_room
@@ -228,7 +226,6 @@ class Reconciler:
     def _suspend(self, context: ReconcileContext) -> None:
         if condition(context.status, SUSPENDED) is None:
             context.note(
-                "Normal",
                 "Suspended",
                 "Suspend",
                 "spec.suspend is set: nothing is looked at or applied",
@@ -256,7 +253,7 @@ class Reconciler:
         resync = context.status.deployed_generation != context.generation or asked or keys_changed
         if resync:
             # Until it is done, however often it fails.
-            context.status = attrs.evolve(context.status, deployed_generation=None)
+            context.status = to_resync(context.status)
         # What is of a file that is not deployed whole may be put right by its newest version; if it is not, then after.
         whole = set() if resync else {file.path for file in context.status.files if file.blob}
         sooner = {key: each for key, each in drifted.items() if context.mailbox.inventory[key].file in whole}
@@ -289,8 +286,7 @@ class Reconciler:
             await self.waiting.wait(context, spec)
 
     def _handled(self, context: ReconcileContext, reconcile_at: str | None) -> None:
-        if reconcile_at is not None:
-            context.status = attrs.evolve(context.status, last_handled_reconcile_at=reconcile_at)
+        context.status = with_handled_request(context.status, reconcile_at)
 
     async def _correct(
         self,
@@ -329,7 +325,7 @@ class Reconciler:
     ) -> tuple[bool, bool]:
         """Whether the credentials of the repository, and the keys of the files, are others than were read."""
         if condition(context.status, SUSPENDED) is not None:
-            context.note("Normal", "Resumed", "Resume", "spec.suspend is taken away", transition=True)
+            context.note("Resumed", "Resume", "spec.suspend is taken away", transition=True)
         if secret_names(spec):
             self.watches.want(SECRETS)
         git_changed = have_changed(context, self.watches, git_secret_names(spec))
@@ -337,7 +333,7 @@ class Reconciler:
         if git_changed:
             await context.repositories.close()
         if git_changed or keys_changed or asked:
-            context.state.files.failed.clear()
+            try_again(context)
         return git_changed, keys_changed
 
     async def _deploy_and_look_after(self, attempt: Attempt) -> None:
@@ -358,7 +354,7 @@ class Reconciler:
         repository = context.repositories.get(context.generation)
         if repository is not None:
             return repository
-        credentials = await git_credentials(context.decryptor, spec, self.kubernetes, context.state.secrets.read)
+        credentials = await git_credentials(context.decryptor, spec, self.kubernetes, context.state.secrets)
         key = context.decryptor.meta.key
         # They are held as long as the repository is open, and travel again on each new connection to Krapao.
         size = _CREDENTIAL_COPIES * total_bytes(values_of(credentials))
@@ -469,7 +465,7 @@ class Reconciler:
         finally:
             drift_correction.tell_corrected(context, attempt.drifted)
         if is_new:
-            context.state.wait.waiting_since = context.state.wait.ready_at = None
+            self.waiting.forget(context)
             context.set_inventory(
                 after_sync(
                     context.status,
@@ -498,13 +494,13 @@ class Reconciler:
                 await self.work.run(namespace, in_time)
                 return
             except NeedsMore:
-                context.state.files.is_large = True
+                note_rendered(context, {}, is_large=True)
         await self.work.run(namespace, in_time, _LARGE_ONES)
 
     def _refresh(self, context: ReconcileContext, spec: DecryptorSpec) -> None:
         """All is deployed: say so again, if something else was said meanwhile."""
         known, now = (
-            attrs.evolve(context.status, observed_secrets=observed_secrets_of(spec, context.state.secrets.read)),
+            with_observed_secrets(context.status, observed_secrets_of(spec, context.state.secrets.read)),
             self.now(),
         )
         ready = condition(known, "Ready")
@@ -528,8 +524,8 @@ class Reconciler:
         require_some(work, spec, context.state.files.left_out)
         deployment = self._deployment(Attempt(context, spec, repository, revision, work))
         await self._run(context, deployment.plan)
-        state.files.planned = context.generation, files
-        context.status = attrs.evolve(context.status, deployed_generation=None)
+        note_planned(context, files)
+        context.status = to_resync(context.status)
         plan = context.status.plan
         if plan is not None:
             context.status = after_plan(context.status, plan, generation=context.generation, now=self.now())

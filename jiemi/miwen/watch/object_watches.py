@@ -25,8 +25,9 @@ import structlog
 import trio
 
 from jiemi.core.decisions.schedule import watch_retry_seconds
-from jiemi.core.errors import Failure, Kind
+from jiemi.core.errors import Failure
 from jiemi.core.objects.identity import NAME_LABEL, NAMESPACE_LABEL
+from jiemi.core.reasons import Kind
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.on_behalf import NOBODY, on_behalf_of
 from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes, Page

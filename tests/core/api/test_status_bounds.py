@@ -10,7 +10,7 @@ import attrs
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from stored_statuses import STORED, entry, record
+from support.miwen.stored_statuses import STORED, entry, record
 
 from jiemi.core.api.crd import crd
 from jiemi.core.api.decryptor_status import (

@@ -13,7 +13,7 @@ import trio
 
 from jiemi.concurrency.askers import Askers
 from jiemi.concurrency.fair_limiter import FairLimiter
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes
 from jiemi.krapao.confinement.probe import probe
