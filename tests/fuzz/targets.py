@@ -38,7 +38,7 @@ from jiemi.krapao.confinement.spawn import Measures
 from jiemi.krapao.decryption import keyservice
 from jiemi.krapao.decryption.destinations import Refusal, VaultTrust, judge, normal_address
 from jiemi.krapao.decryption.grpc import UNKNOWN, GrpcConnectionError, GrpcStatusError
-from jiemi.krapao.decryption.guard import DATA_KEY_BYTES, Guard
+from jiemi.krapao.decryption.guard import DATA_KEY_BYTES, Guard, KeyServices
 from jiemi.krapao.decryption.holder_start import HolderKey, HolderPrograms
 from jiemi.krapao.decryption.holders import Held
 from jiemi.krapao.decryption.keyservice import (
@@ -495,7 +495,8 @@ async def _ask_guard(
 ) -> str:
     holders = _AnyHolders(generator)
     programs = HolderPrograms(Path("/nonexistent"), None, Measures())
-    guard = Guard(keys, holders, programs, settings, policy, require_server=_require_by_name)  # type: ignore[arg-type]
+    services = KeyServices(holders, programs, settings, require_server=_require_by_name)  # type: ignore[arg-type]
+    guard = Guard(keys, services, allowed_recipients=policy)
     told: list[str] = []
     first: str | None = None
     for message in messages[:6]:

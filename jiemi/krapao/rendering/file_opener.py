@@ -14,7 +14,7 @@ from jiemi.core.content.documents import Format
 from jiemi.core.content.sops_config import Indents, read_indents
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.decryption.metadata import MAX_CONFIG_BYTES, encryption_of, joined
-from jiemi.krapao.decryption.port import Decrypted, Decrypter
+from jiemi.krapao.decryption.port import Decrypted, Decrypter, RenderingShare, WantedForm
 from jiemi.krapao.fair_threads import FairThreads
 from jiemi.krapao.reading.reader import Reading
 from jiemi.krapao.rendering.line_ends import with_carriage_returns
@@ -127,13 +127,9 @@ class FileOpener:
             data,
             format,
             self._keys,
-            whole=whole,
-            output=output,
             allowed_recipients=self._request.allowed_recipients,
-            budget=self._budget,
-            askers=self._threads.askers,
-            repository=self._repository,
-            indents=await self._known_indents() if whole else Indents(),
+            form=WantedForm(whole=whole, output=output, indents=await self._known_indents() if whole else Indents()),
+            rendering=RenderingShare(askers=self._threads.askers, repository=self._repository, budget=self._budget),
         )
         if decrypted.vault_address is not None and self._vault_address is None:
             # No other server gets the token: neither in this file nor in any that is in it.
