@@ -58,7 +58,7 @@ from jiemi.krapao.network.addresses import AddressRules
 from jiemi.krapao.network.connecting import require_name
 from jiemi.krapao.operator_environment import OperatorEnvironment
 from jiemi.krapao.reading.mac import is_mac_only_encrypted
-from jiemi.krapao.reading.plain import read_plain
+from jiemi.krapao.reading.plain import PlainLimits, read_plain
 from jiemi.krapao.rendering.line_ends import with_carriage_returns
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, HuaweiKey, PgpKey, VaultKey
@@ -317,7 +317,7 @@ DOCUMENTS = Target(
 def _check_plain(data: bytes) -> str:
     format, whole = (Format.JSON if data[:1] == b"\x01" else Format.YAML), data[:1] == b"\x02"
     try:
-        found = read_plain(data[1:], format, whole=whole, max_documents=20, max_bytes=1 << 20)
+        found = read_plain(data[1:], format, whole=whole, limits=PlainLimits(documents=20, bytes=1 << 20))
     except JiemiError as error:
         assert error.__cause__ is None, "an error that carries the parser's"
         assert error.failure.reason in REASONS
