@@ -88,10 +88,10 @@ class FileOpener:
                     "Encrypt the whole manifest with sops.",
                 )
             rendered = attrs.evolve(rendered, documents=found.documents)
-        told = [await self._encryption(data, format, found.key_expires_at) for data, format in found.files]
+        encryptions = [await self._encryption(data, format, found.key_expires_at) for data, format in found.files]
         return attrs.evolve(
             rendered,
-            encryption=joined(rendered.encryption, *told) if told else rendered.encryption,
+            encryption=joined(rendered.encryption, *encryptions) if encryptions else rendered.encryption,
             vault_address=self._vault_address,
             opened=found.count,
             carriage_returns=(*rendered.carriage_returns, *found.carriage_returns),
@@ -100,8 +100,8 @@ class FileOpener:
     async def _encryption(self, data: bytes, format: Format, key_expires_at: int | None) -> Encryption:
         # Where full MACs are wanted, it has one, or it would not have been opened.
         mac_only = not self._request.require_full_mac and await self._mac_only(data, format)
-        tell = partial(encryption_of, data, self._config, key_expires_at, mac_only_encrypted=mac_only)
-        return await self._threads.run(tell)
+        read = partial(encryption_of, data, self._config, key_expires_at, mac_only_encrypted=mac_only)
+        return await self._threads.run(read)
 
     async def _mac_only(self, data: bytes, format: Format) -> bool:
         return await self._reading.mac_only(data, format, threads=self._threads)
