@@ -1,4 +1,4 @@
-"""Fixtures that every room's tests may use. `tests/` is on sys.path: `from fakes.kubernetes import …`."""
+"""Fixtures that every room's tests may use. `tests/` is on sys.path: `from support.miwen.world import …`."""
 
 import gc
 from pathlib import Path
@@ -7,13 +7,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 pytest_plugins = [
-    "api_server",
-    "controlplane_fixtures",
-    "deploy_manifests",
-    "e2e_lab",
-    "log_fixtures",
-    "real_helm",
-    "real_kubectl",
+    "support.kubernetes.api_server",
+    "support.kubernetes.control_plane",
+    "support.kubernetes.deploy_manifests",
+    "support.e2e.lab",
+    "support.processes.logging_restored",
+    "support.kubernetes.helm",
+    "support.kubernetes.kubectl",
 ]
 
 # How long an example takes says how busy the machine is. What must be bounded is counted, in the tests themselves.

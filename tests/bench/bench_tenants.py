@@ -17,10 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import trio
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
-from dripping_host import dripping_host
+from support.network.dripping_host import dripping_host
 
 from jiemi.core.errors import JiemiError
 from jiemi.demo.git_server import serve_git

@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 from rich.console import Console
-from stored_statuses import condition, record
+from support.miwen.stored_statuses import condition, record
 
 from jiemi.cli.status import print_decryptors
 from jiemi.core.api.decryptor import read_decryptor

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from api_server import Answer, ApiServer
-from e2e_lab import until
+from support.e2e.lab import until
+from support.kubernetes.api_server import Answer, ApiServer
 
 from jiemi.core.objects.protected import _OWN_PREFIXES
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from api_server import ApiServer
-from deploy_manifests import DEPLOY, read_yaml
 from lupa.lua51 import LuaRuntime
-from real_kubectl import Kubectl
-from stored_statuses import condition, record
+from support.kubernetes.api_server import ApiServer
+from support.kubernetes.deploy_manifests import DEPLOY, read_yaml
+from support.kubernetes.kubectl import Kubectl
+from support.miwen.stored_statuses import condition, record
 
 FILE = DEPLOY / "argo-cd" / "health.yaml"
 KEY = "resource.customizations.health.jiemi.cr_Decryptor"

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e_lab import Lab, until
 from ruamel.yaml import YAML
+from support.e2e.lab import Lab, until
 
 pytestmark = pytest.mark.e2e
 

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from addresses import LOOPBACK_FLAGS
-from api_server import ApiServer
-from e2e_lab import Lab, until
+from support.e2e.lab import Lab, until
+from support.kubernetes.api_server import ApiServer
+from support.network.addresses import LOOPBACK_FLAGS
 
 pytestmark = pytest.mark.e2e
 

@@ -13,9 +13,9 @@ from typing import Any
 import attrs
 import pytest
 from doubles.authority import Authority
-from e2e_lab import Lab, Service, until
-from e2e_project import Project, failures, project
-from e2e_scene import deployment, secret
+from support.e2e.lab import Lab, Service, until
+from support.e2e.project import Project, failures, project
+from support.e2e.scene import deployment, secret
 
 pytestmark = pytest.mark.e2e
 

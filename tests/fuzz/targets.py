@@ -18,10 +18,11 @@ from urllib.parse import urlsplit
 import attrs
 import trio
 import trio.testing
-from krapao_services import lent
-from kubectl_yaml_samples import DOCUMENTS as MANIFESTS
-from kubectl_yaml_samples import TOKENS as MANIFEST_TOKENS
+from support.krapao.key_services import lent
+from support.krapao.kubectl_yaml_samples import DOCUMENTS as MANIFESTS
+from support.krapao.kubectl_yaml_samples import TOKENS as MANIFEST_TOKENS
 
+from jiemi.core.addresses import normal_address
 from jiemi.core.content.ciphertext import (
     ENCRYPTED,
     decoded,
@@ -30,13 +31,15 @@ from jiemi.core.content.ciphertext import (
     holds_ciphertext,
     unescaped,
 )
-from jiemi.core.content.documents import Format, parse_documents
+from jiemi.core.content.documents import parse_documents
+from jiemi.core.content.formats import Format
 from jiemi.core.content.globs import is_excluded, matches_path
-from jiemi.core.errors import REASONS, JiemiError
+from jiemi.core.errors import JiemiError
+from jiemi.core.reasons import REASONS
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.confinement.spawn import Measures
 from jiemi.krapao.decryption import keyservice
-from jiemi.krapao.decryption.destinations import Refusal, VaultTrust, judge, normal_address
+from jiemi.krapao.decryption.destinations import Refusal, VaultTrust, judge
 from jiemi.krapao.decryption.grpc import UNKNOWN, GrpcConnectionError, GrpcStatusError
 from jiemi.krapao.decryption.guard import DATA_KEY_BYTES, Guard, KeyServices
 from jiemi.krapao.decryption.holder_start import HolderKey, HolderPrograms

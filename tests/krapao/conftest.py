@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pyrage
 import pytest
-from addresses import LOOPBACK
-from threads import own_threads
+from support.network.addresses import LOOPBACK
+from support.processes.threads import own_threads
 
 from jiemi.demo.git_server import GitServer, git_environment, serve_git
 from jiemi.krapao.confinement.processes import adopt_orphans

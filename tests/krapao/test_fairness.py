@@ -10,8 +10,8 @@ import attrs
 import pytest
 import trio
 import trio.testing
-from dripping_host import DrippingHost, dripping_host
-from hostile_tenants import DEADLINE_SECONDS, NOBODY, Hostile, until
+from support.krapao.hostile_tenants import DEADLINE_SECONDS, NOBODY, Hostile, until
+from support.network.dripping_host import DrippingHost, dripping_host
 
 from jiemi.core.errors import JiemiError
 from jiemi.demo.git_server import Asked, Fault, GitServer, serve_git

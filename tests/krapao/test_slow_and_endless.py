@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 import attrs
 import paramiko
 import pytest
-from addresses import LOOPBACK
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from support.network.addresses import LOOPBACK
 
 from jiemi.concurrency.calls import Interrupter
 from jiemi.core.errors import JiemiError

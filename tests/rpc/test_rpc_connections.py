@@ -20,7 +20,7 @@ import pytest
 import trio
 from fakes.krapao import RIGHT_KEY, FakeKrapao
 from rpc.rpc_helpers import DEADLINE_SECONDS, QUICK, SOURCE, URL, Running, pair, running, until
-from threads import own_threads
+from support.processes.threads import own_threads
 
 from jiemi.core.errors import JiemiError
 from jiemi.rpc import codec

@@ -30,6 +30,7 @@ from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.confinement.private_folders import private_folder, require_memory, write_file
 from jiemi.krapao.confinement.processes import Finished, Limits, run_program, running
 from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, Command, Confinement, Measures, Sandbox
+from jiemi.krapao.decryption.mistaken_keys import instead_of_key
 from jiemi.rpc.keys import PgpKey, named_parts
 
 _FIELD = "spec.provider.pgp.privateKey"
@@ -115,7 +116,7 @@ async def open_keyring(
             locked = False
             for name, text in named_parts(key, _FIELD):
                 before = _key_files(home)
-                found = [each for block in _blocks(text) for each in await _import(block, name, runner)]
+                found = [each for block in _blocks(text) for each in await _import(block, name, text, runner)]
                 files = _key_files(home) - before
                 if found and not files and names.keys() >= set(found):
                     continue  # an origin before had the same key
@@ -221,7 +222,8 @@ async def _agent(runner: _Runner) -> AsyncIterator[None]:
         yield
 
 
-async def _import(block: str, name: str, runner: _Runner) -> list[str]:
+async def _import(block: str, name: str, text: str, runner: _Runner) -> list[str]:
+    """Import a block of a key's text; the fingerprints of the private keys in it."""
     if "BEGIN PGP PUBLIC KEY BLOCK" in block and _PRIVATE not in block:
         raise JiemiError(
             "KeyInvalid",
@@ -244,6 +246,8 @@ async def _import(block: str, name: str, runner: _Runner) -> list[str]:
             "InternalError", f"gpg could not give the key to its agent: it ended with status {finished.returncode}"
         )
     if not found:
+        if (instead := instead_of_key(text, provider="pgp")) is not None:
+            raise JiemiError("KeyInvalid", f"{name} is {instead[0]}", instead[1])
         raise JiemiError(
             "KeyInvalid",
             f"{name} is no private key that gpg can read",

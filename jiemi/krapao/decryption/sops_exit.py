@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.confinement.processes import Finished
 from jiemi.krapao.decryption.guard import Guard
 from jiemi.krapao.decryption.metadata import read_encryption
 from jiemi.krapao.decryption.verdicts import explain
-from jiemi.krapao.decryption.wrong_format import has_mac, not_the_format, other_format, state_or_name
+from jiemi.krapao.decryption.wrong_format import no_mac, not_the_format, other_format, state_or_name
 
 _NOT_EXECUTED = (126, 127)
 """Of unshare(1), and of the shell that execvp(3) runs what is no program with. sops has no such status."""
@@ -87,10 +87,11 @@ def explain_exit(  # noqa: PLR0911 - a table
 
 def _of_the_mac(status: int, data: bytes) -> JiemiError:
     """The error for a file that is not as it was encrypted, or does not show that it is."""
-    if status == _EXIT_MAC_NOT_FOUND or (status == _EXIT_MAC_MISMATCH and not has_mac(data)):
+    lacking = no_mac(data) if status in (_EXIT_MAC_MISMATCH, _EXIT_DECRYPT_MAC, _EXIT_MAC_NOT_FOUND) else None
+    if lacking is not None or status == _EXIT_MAC_NOT_FOUND:
         return JiemiError(
             "MacMismatch",
-            "the file's sops block has no MAC, so nothing shows that the file is as it was encrypted",
+            f"the file's sops block {lacking or 'has no MAC'}, so nothing shows that the file is as it was encrypted",
             "Restore the line `mac` of the sops block from the last good commit.",
         )
     if status == _EXIT_DECRYPT_TREE:

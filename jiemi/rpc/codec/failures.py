@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from jiemi.core.errors import REASONS, Failure, JiemiError
+from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.reasons import REASONS
 from jiemi.rpc.codec.fields import Builder, Reader, get_text
 
 _REASON = re.compile(r"[A-Z][A-Za-z]{0,63}")

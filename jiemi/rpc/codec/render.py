@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.sensitive import SensitiveBytes
 from jiemi.rpc.codec.failures import read_failure, unknown_result, write_failure

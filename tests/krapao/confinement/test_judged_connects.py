@@ -19,10 +19,10 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
-from krapao_services import KeyService, open_aws_kms, open_gcp_kms, secret
-from listening import listening
+from support.krapao.key_services import KeyService, open_aws_kms, open_gcp_kms, secret
+from support.network.listening import listening
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.confinement.judged_connects import (
     ConnectJudge,

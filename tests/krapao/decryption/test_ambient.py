@@ -12,9 +12,9 @@ from doubles.aws import Aws, open_aws
 from doubles.azure import Azure, open_azure
 from doubles.gcp import Gcp, open_gcp
 from doubles.vault import Vault, open_vault
-from krapao_services import KeyService, lent
+from support.krapao.key_services import KeyService, lent
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.decryption.port import RenderingShare

@@ -18,7 +18,7 @@ from krapao.decryption.credential_samples import (
     made,
     secret,
 )
-from krapao_services import lent
+from support.krapao.key_services import lent
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText

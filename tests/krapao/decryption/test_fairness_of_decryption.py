@@ -9,8 +9,8 @@ import attrs
 import pyrage
 import pytest
 import trio
-from hostile_tenants import DEADLINE_SECONDS, NOBODY, Hostile, until
-from krapao_services import open_vault_transit
+from support.krapao.hostile_tenants import DEADLINE_SECONDS, NOBODY, Hostile, until
+from support.krapao.key_services import open_vault_transit
 
 from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import GitServer

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from jiemi.core.content.ciphertext import format_of_content
-from jiemi.core.content.documents import format_of
+from jiemi.core.content.formats import format_of
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.decryption.port import WantedForm

@@ -13,9 +13,10 @@ import trio.testing
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from krapao.decryption.test_grpc import Peer, against_client, against_server, echo, framed, linked
-from krapao_services import lent
+from support.krapao.key_services import lent
 
-from jiemi.core.content.documents import Format, parse_documents
+from jiemi.core.content.documents import parse_documents
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.patterns import matches
 from jiemi.core.sensitive import SensitiveText as Text

@@ -315,7 +315,7 @@ ON_A_SMALL_VOLUME = """
 import json, subprocess, sys
 from pathlib import Path
 import trio
-from addresses import LOOPBACK
+from support.network.addresses import LOOPBACK
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.port import Ref

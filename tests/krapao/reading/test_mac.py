@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.krapao.reading.mac import is_mac_only_encrypted
 
 DATA = Path(__file__).parents[2] / "data"

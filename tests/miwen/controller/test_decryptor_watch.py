@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import trio
-from miwen_harness import INTERVAL, URL, World, miwen, settle
+from support.miwen.world import INTERVAL, URL, World, miwen, settle
 from trio.testing import MockClock
 
 from jiemi.core.api.decryptor import API_VERSION, KIND

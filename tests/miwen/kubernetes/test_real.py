@@ -20,7 +20,7 @@ import trio
 from contract.kubernetes_parts import CANARY, Events, denied, encoded, refused, secret
 from contract.kubernetes_world import RealWorld, cluster_of, open_world, reason_of, write_kubeconfig
 from contract.tcp_proxy import TcpProxy, open_tcp_proxy
-from threads import own_threads
+from support.processes.threads import own_threads
 
 from jiemi.controlplane.control_plane import ControlPlane, ControlPlaneError, ControlPlaneSettings, open_control_plane
 from jiemi.core.errors import JiemiError

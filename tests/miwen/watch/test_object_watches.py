@@ -11,8 +11,8 @@ import attrs
 import pytest
 import trio
 from fakes.kubernetes import FakeKubernetes
-from miwen_harness import World, settle
 from structlog.testing import capture_logs
+from support.miwen.world import World, settle
 from trio.testing import MockClock
 
 from jiemi.core.errors import JiemiError

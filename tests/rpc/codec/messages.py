@@ -8,8 +8,9 @@ from typing import Any, TypeVar, get_args
 import attrs
 from hypothesis import strategies as st
 
-from jiemi.core.content.documents import Format
-from jiemi.core.errors import REASONS, Failure
+from jiemi.core.content.formats import Format
+from jiemi.core.errors import Failure
+from jiemi.core.reasons import REASONS
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.rpc import bridge
 from jiemi.rpc.contract import (
