@@ -11,7 +11,6 @@ import pytest
 import trio
 
 from jiemi.concurrency.askers import Askers
-from jiemi.concurrency.fair_limiter import FairLimiter
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import Asked, GitServer, serve_git
@@ -42,7 +41,7 @@ async def opened(
 ) -> AsyncIterator[Worker]:
     """A worker of its own, as each credentials get one."""
     async with clones.open(parse_url(url), credentials) as store, trio.open_nursery() as nursery:
-        yield Worker(url, store, None, settings, nursery, FairLimiter(1), None)  # type: ignore[arg-type]
+        yield Worker(url, store, None, settings, nursery)  # type: ignore[arg-type]
         nursery.cancel_scope.cancel()
 
 

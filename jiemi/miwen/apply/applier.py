@@ -32,6 +32,7 @@ from jiemi.core.objects.manifests import (
     with_encoded_data,
     without_nulls,
 )
+from jiemi.core.objects.pod_account import with_both_account_names
 from jiemi.core.objects.readiness import readiness
 from jiemi.core.objects.readiness_facts import State
 from jiemi.core.objects.take_over import sharers
@@ -175,7 +176,7 @@ class Applier:
     def _adjusted(self, manifest: Manifest, *, namespaced: bool) -> Manifest:
         common = self.spec.common_metadata
         return adjusted(
-            with_encoded_data(without_nulls(manifest)),
+            with_both_account_names(with_encoded_data(without_nulls(manifest))),
             namespace=self.spec.target_namespace if namespaced else None,
             labels={**(common.labels if common is not None else {}), **self.owner.labels},
             annotations=common.annotations if common is not None else {},

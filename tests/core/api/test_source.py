@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from first_version import spec_of, with_value
+from support.first_version import spec_of, with_value
 
 from jiemi.core.api.decryptor import read_decryptor
 from jiemi.core.api.source import SourceSpec
@@ -19,6 +19,24 @@ def test_a_glob_as_the_one_file_is_sent_to_where_globs_belong(path: str) -> None
     assert decryptor.spec.text == (
         "must be the path of one file, not a glob @ spec.source.fileToDecrypt. Put the glob into spec.source.files."
     )
+
+
+@pytest.mark.parametrize(
+    ("field", "globs", "says"),
+    [
+        ("files", ["**/*.yaml", "!charts/**"], "files[1]. Put what is to be left out into spec.source.exclude"),
+        ("exclude", ["*.md", "!keep.md"], "exclude[1]. Write globs that leave out no more"),
+    ],
+)
+def test_a_glob_that_begins_as_git_turns_one_round_is_refused(field: str, globs: list[str], says: str) -> None:
+    decryptor = read_decryptor(with_value(f"spec.source.{field}", globs))
+    assert isinstance(decryptor.spec, Failure)
+    assert decryptor.spec.reason == "InvalidSpec"
+    assert says in decryptor.spec.text
+
+
+def test_a_file_whose_name_begins_with_an_exclamation_mark_can_be_named() -> None:
+    assert spec_of(read_decryptor(with_value("spec.source.files", ["!secret.yaml"]))).source.files == ("!secret.yaml",)
 
 
 @pytest.mark.parametrize(

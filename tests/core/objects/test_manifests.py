@@ -146,6 +146,14 @@ def test_a_manifest_has_its_file_group_and_label() -> None:
         ({"apiVersion": "v1", "kind": ""}, "document 2 of f.yaml has no kind"),
         ({"apiVersion": "v1", "kind": ["Secret"]}, "document 2 of f.yaml has no kind"),
         ({"apiVersion": "v1", "kind": "Secret"}, "document 2 of f.yaml has no metadata.name"),
+        (
+            {"apiVersion": "v1", "kind": "Secret", "metadata": [{"name": "a"}]},
+            "metadata of document 2 of f.yaml is a list, not a mapping. Write it as NAME: VALUE",
+        ),
+        (
+            {"apiVersion": "v1", "kind": "Secret", "metadata": "a"},
+            "metadata of document 2 of f.yaml is a single value, not a mapping",
+        ),
         ({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": 5}}, "Put the name in quotes."),
         (
             {"apiVersion": "v1", "kind": "Secret", "metadata": {"generateName": "a-"}},

@@ -23,6 +23,7 @@ from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.krapao.decryption.port import Decrypted
 from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.fair_threads import FairThreads
+from jiemi.krapao.rendering.file_renderer import RenderingTools
 from jiemi.krapao.rendering.nested import MAX_VALUES, open_values
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.worker import Worker
@@ -80,7 +81,8 @@ class Krapao:
 async def krapao(nursery: trio.Nursery, settings: KrapaoSettings, sops_path: Path, runtime: Path, age_pair) -> Krapao:
     settings = attrs.evolve(settings, sops=sops_path, runtime_dir=runtime)
     decrypter = SopsDecrypter(nursery, settings)
-    worker = Worker("x", None, decrypter, settings, nursery, FairLimiter(2), decrypter.reading)  # type: ignore[arg-type]
+    tools = RenderingTools(decrypter, decrypter.reading, FairLimiter(2))
+    worker = Worker("x", None, tools, settings, nursery)  # type: ignore[arg-type]
     return Krapao(worker, (AgeKey(SensitiveText(age_pair.private)),))
 
 
