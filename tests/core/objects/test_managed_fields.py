@@ -9,6 +9,7 @@ import pytest
 from fakes import managed_fields
 from hypothesis import given
 from hypothesis import strategies as st
+from support.json_values import json_values
 
 from jiemi.core.objects.managed_fields import FIELD_MANAGER, FieldOwnership, field_ownership
 
@@ -301,18 +302,10 @@ def test_fields_that_are_nested_without_end_are_counted_all_the_same() -> None:
     assert owned(ours(fieldsV1=fields)).fields == 1
 
 
-_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=6) | st.sampled_from(["jiemi", "Apply", "status"]),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(
-                ["manager", "operation", "subresource", "time", "fieldsV1", "f:data", "f:x", ".", "managedFields"]
-            ),
-            inner,
-            max_size=5,
-        )
-    ),
+_JSON = json_values(
+    st.sampled_from(["manager", "operation", "subresource", "time", "fieldsV1", "f:data", "f:x", ".", "managedFields"]),
+    st.sampled_from(["jiemi", "Apply", "status"]),
+    max_keys=5,
     max_leaves=15,
 )
 
