@@ -22,6 +22,7 @@ from support.krapao.key_services import lent
 from support.krapao.kubectl_yaml_samples import DOCUMENTS as MANIFESTS
 from support.krapao.kubectl_yaml_samples import TOKENS as MANIFEST_TOKENS
 
+from jiemi.core.addresses import normal_address
 from jiemi.core.content.ciphertext import (
     ENCRYPTED,
     decoded,
@@ -36,7 +37,7 @@ from jiemi.core.errors import REASONS, JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.confinement.spawn import Measures
 from jiemi.krapao.decryption import keyservice
-from jiemi.krapao.decryption.destinations import Refusal, VaultTrust, judge, normal_address
+from jiemi.krapao.decryption.destinations import Refusal, VaultTrust, judge
 from jiemi.krapao.decryption.grpc import UNKNOWN, GrpcConnectionError, GrpcStatusError
 from jiemi.krapao.decryption.guard import DATA_KEY_BYTES, Guard
 from jiemi.krapao.decryption.holder_start import HolderKey, HolderPrograms
@@ -582,23 +583,19 @@ def _write(key: keyservice.MasterKey) -> bytes:
     return keyservice.write_decrypt_request(DecryptRequest(key, b"wrapped"))
 
 
-_REQUESTS = tuple(
-    map(
-        _write,
-        (
-            AgeMasterKey(AGE.decode()),
-            PgpMasterKey("A" * 40),
-            AwsMasterKey(ARN),
-            AwsMasterKey(ARN, SPEC_ROLE, CONTEXT, "profile"),
-            GcpMasterKey(RESOURCE),
-            AzureMasterKey("https://v.vault.azure.net", "k", "0" * 32),
-            VaultMasterKey(SPEC_VAULT, "transit", "k"),
-            VaultMasterKey(OPERATORS_VAULT, "a/b", "k"),
-            VaultMasterKey(PINNED_VAULT, "transit", "k"),
-            HuaweiMasterKey(HUAWEI),
-        ),
-    )
+_KEYS: tuple[keyservice.MasterKey, ...] = (
+    AgeMasterKey(AGE.decode()),
+    PgpMasterKey("A" * 40),
+    AwsMasterKey(ARN),
+    AwsMasterKey(ARN, SPEC_ROLE, CONTEXT, "profile"),
+    GcpMasterKey(RESOURCE),
+    AzureMasterKey("https://v.vault.azure.net", "k", "0" * 32),
+    VaultMasterKey(SPEC_VAULT, "transit", "k"),
+    VaultMasterKey(OPERATORS_VAULT, "a/b", "k"),
+    VaultMasterKey(PINNED_VAULT, "transit", "k"),
+    HuaweiMasterKey(HUAWEI),
 )
+_REQUESTS = tuple(map(_write, _KEYS))
 
 GUARD = Target(
     _check_guard,

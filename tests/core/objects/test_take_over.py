@@ -13,6 +13,9 @@ from jiemi.core.objects.take_over import DECLARATIVE_MANAGERS, alone, sharers, u
 
 KUBECTL = "kubectl-client-side-apply"
 
+Fields = dict[str, Any]
+"""As of managedFields: names, and the same below each."""
+
 
 def entry(manager: str, fields: Any, operation: str = "Update", **more: Any) -> dict[str, Any]:
     return {
@@ -47,7 +50,7 @@ def element(name: str) -> str:
 
 
 def test_a_key_that_both_hold_is_ours_alone_and_what_others_hold_beside_it_stays_theirs() -> None:
-    theirs = {"f:data": {".": {}, "f:a": {}, "f:b": {}}, "f:type": {}}
+    theirs: Fields = {"f:data": {".": {}, "f:a": {}, "f:b": {}}, "f:type": {}}
     assert left(theirs, {"f:data": {"f:a": {}}}) == {"f:data": {".": {}, "f:b": {}}, "f:type": {}}
     assert left(theirs, {"f:data": {"f:a": {}, "f:b": {}}, "f:type": {}}) == {"f:data": {".": {}}}
     assert left({"f:data": {"f:a": {}}}, {"f:data": {"f:a": {}}}) == {}
@@ -69,7 +72,9 @@ def test_an_element_that_is_ours_leaves_others_no_rump_of_it() -> None:
         },
         element("theirs"): {".": {}, "f:image": {}},
     }
-    held = {element("app"): {".": {}, "f:name": {}, "f:image": {}, "f:env": {element("E"): {".": {}, "f:name": {}}}}}
+    held: Fields = {
+        element("app"): {".": {}, "f:name": {}, "f:image": {}, "f:env": {element("E"): {".": {}, "f:name": {}}}}
+    }
     assert left({"f:containers": theirs}, {"f:containers": held}) == {
         "f:containers": {
             element("app"): {"f:env": {element("X"): {".": {}, "f:name": {}, "f:value": {}}}},
@@ -79,7 +84,7 @@ def test_an_element_that_is_ours_leaves_others_no_rump_of_it() -> None:
 
 
 def test_other_managers_and_subresources_are_left_alone() -> None:
-    fields = {"f:spec": {"f:replicas": {}}}
+    fields: Fields = {"f:spec": {"f:replicas": {}}}
     for other in (
         entry("kube-controller-manager", fields),
         entry("horizontal-pod-autoscaler", fields, "Apply"),
@@ -99,15 +104,16 @@ def test_other_managers_and_subresources_are_left_alone() -> None:
 def test_an_entry_in_another_version_of_the_api_is_taken_by_the_fields_that_both_name() -> None:
     """kubectl made a HorizontalPodAutoscaler as autoscaling/v1, and git has autoscaling/v2."""
     held = ours({"f:spec": {"f:maxReplicas": {}, "f:metrics": {}}}) | {"apiVersion": "autoscaling/v2"}
-    theirs = {"f:spec": {"f:maxReplicas": {}, "f:targetCPUUtilizationPercentage": {}}}
+    theirs: Fields = {"f:spec": {"f:maxReplicas": {}, "f:targetCPUUtilizationPercentage": {}}}
     found = alone({"managedFields": [held, entry(KUBECTL, theirs, apiVersion="autoscaling/v1")]}, DECLARATIVE_MANAGERS)
-    left_over = {"f:spec": {"f:targetCPUUtilizationPercentage": {}}}
+    left_over: Fields = {"f:spec": {"f:targetCPUUtilizationPercentage": {}}}
     assert found == [held, entry(KUBECTL, left_over, apiVersion="autoscaling/v1")]
 
 
 def test_nothing_is_taken_where_nothing_is_ours() -> None:
-    fields = {"f:data": {"f:a": {}}}
-    for managed in ([entry(KUBECTL, fields)], [ours({}), entry(KUBECTL, fields)], None, "x", [None, 5, {}]):
+    fields: Fields = {"f:data": {"f:a": {}}}
+    entries: tuple[Any, ...] = ([entry(KUBECTL, fields)], [ours({}), entry(KUBECTL, fields)], None, "x", [None, 5, {}])
+    for managed in entries:
         assert alone({"managedFields": managed}, DECLARATIVE_MANAGERS) is None
         assert sharers({"managedFields": managed}) == frozenset()
 
@@ -127,7 +133,11 @@ def held_in_pod(**fields: Any) -> dict[str, Any]:
 
 
 def test_a_volume_of_another_kind_is_made_ours_so_that_it_can_go() -> None:
-    volumes = {".": {}, element("v"): {".": {}, "f:name": {}, "f:emptyDir": {}}, element("w"): {".": {}, "f:name": {}}}
+    volumes: Fields = {
+        ".": {},
+        element("v"): {".": {}, "f:name": {}, "f:emptyDir": {}},
+        element("w"): {".": {}, "f:name": {}},
+    }
     metadata = {"managedFields": [entry(KUBECTL, held_in_pod(volumes=volumes, hostNetwork={}))]}
     body = pod(volumes=[{"name": "v", "secret": {"secretName": "s"}}])
     found = unblocked(metadata, DECLARATIVE_MANAGERS, body, ["spec.template.spec.volumes[0].secret"])
@@ -135,25 +145,25 @@ def test_a_volume_of_another_kind_is_made_ours_so_that_it_can_go() -> None:
     theirs, gained = found
     assert gained["fieldsV1"] == held_in_pod(volumes={element("v"): {"f:emptyDir": {}}})
     assert (gained["manager"], gained["operation"], gained["apiVersion"]) == (FIELD_MANAGER, "Apply", "apps/v1")
-    kept = {".": {}, element("v"): {".": {}, "f:name": {}}, element("w"): {".": {}, "f:name": {}}}
+    kept: Fields = {".": {}, element("v"): {".": {}, "f:name": {}}, element("w"): {".": {}, "f:name": {}}}
     assert theirs["fieldsV1"] == held_in_pod(volumes=kept, hostNetwork={})
 
 
 def test_a_field_that_the_api_server_names_and_git_does_not_give_is_made_ours() -> None:
-    strategy = {"f:rollingUpdate": {".": {}, "f:maxSurge": {}}, "f:type": {}}
+    strategy: Fields = {"f:rollingUpdate": {".": {}, "f:maxSurge": {}}, "f:type": {}}
     metadata = {
         "managedFields": [ours({"f:spec": {"f:paused": {}}}), entry(KUBECTL, {"f:spec": {"f:strategy": strategy}})]
     }
     body = {"apiVersion": "apps/v1", "spec": {"strategy": {"type": "Recreate"}}}
     found = unblocked(metadata, DECLARATIVE_MANAGERS, body, ["spec.strategy.rollingUpdate"])
     assert found is not None
-    taken = {"f:rollingUpdate": {".": {}, "f:maxSurge": {}}}
+    taken: Fields = {"f:rollingUpdate": {".": {}, "f:maxSurge": {}}}
     assert found[0]["fieldsV1"] == {"f:spec": {"f:paused": {}, "f:strategy": taken}}
     assert found[1]["fieldsV1"] == {"f:spec": {"f:strategy": {"f:type": {}}}}
 
 
 def test_a_field_that_the_api_server_spells_in_its_own_way_is_made_ours() -> None:
-    held = {"f:spec": {"f:loadBalancerSourceRanges": {}, "f:type": {}}}
+    held: Fields = {"f:spec": {"f:loadBalancerSourceRanges": {}, "f:type": {}}}
     metadata = {"managedFields": [entry(KUBECTL, held, apiVersion="v1")]}
     body = {"apiVersion": "v1", "spec": {"type": "ClusterIP"}}
     found = unblocked(metadata, DECLARATIVE_MANAGERS, body, ["spec.LoadBalancerSourceRanges"])
@@ -181,7 +191,7 @@ def test_what_is_refused_for_itself_takes_nothing_of_others() -> None:
 
 
 def test_a_field_that_the_message_mentions_is_made_ours_and_what_is_beside_it_stays_theirs() -> None:
-    spec = {"f:minAvailable": {}, "f:unhealthyPodEvictionPolicy": {}, "f:selector": {}}
+    spec: Fields = {"f:minAvailable": {}, "f:unhealthyPodEvictionPolicy": {}, "f:selector": {}}
     metadata = {"managedFields": [entry(KUBECTL, {"f:spec": spec}, apiVersion="policy/v1")]}
     body = {"apiVersion": "policy/v1", "spec": {"selector": {}, "maxUnavailable": 1}}
     words = {"minAvailable", "and", "maxUnavailable", "cannot", "be", "both", "set"}
@@ -195,7 +205,7 @@ def test_a_field_that_the_message_mentions_is_made_ours_and_what_is_beside_it_st
 
 
 def test_where_the_refusal_names_nothing_what_is_not_described_is_a_guess() -> None:
-    held = {"f:spec": {"f:a": {}, "f:keep": {}}, "f:data": {"f:k": {}}, "f:metadata": {"f:labels": {"f:l": {}}}}
+    held: Fields = {"f:spec": {"f:a": {}, "f:keep": {}}, "f:data": {"f:k": {}}, "f:metadata": {"f:labels": {"f:l": {}}}}
     metadata = {"managedFields": [entry(KUBECTL, held)]}
     body = {"apiVersion": "apps/v1", "spec": {"b": "1"}}
     for refused in ("spec", "", "<nil>"):
@@ -207,7 +217,9 @@ def test_where_the_refusal_names_nothing_what_is_not_described_is_a_guess() -> N
 
 
 _NAMES = st.sampled_from([".", "f:a", "f:b", element("x"), element("y"), "v:1"])
-_TREES = st.recursive(st.just({}), lambda inner: st.dictionaries(_NAMES, inner, max_size=4), max_leaves=15)
+_TREES: st.SearchStrategy[Fields] = st.recursive(
+    st.just({}), lambda inner: st.dictionaries(_NAMES, inner, max_size=4), max_leaves=15
+)
 
 
 def _paths(tree: dict[str, Any], before: tuple[str, ...] = ()) -> set[tuple[str, ...]]:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jiemi.core.addresses import normal_address
 from jiemi.core.patterns import matches
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.decryption.destinations import (
@@ -19,7 +20,6 @@ from jiemi.krapao.decryption.destinations import (
     is_named,
     judge,
     name_of,
-    normal_address,
     provider_of,
 )
 from jiemi.krapao.decryption.keyservice import (

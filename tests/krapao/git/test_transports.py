@@ -21,6 +21,7 @@ import pytest
 import trio
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from support.krapao.work_tree import Work
 
 from jiemi.concurrency.calls import Interrupter, run_blocking
 from jiemi.core.errors import JiemiError
@@ -219,7 +220,7 @@ def known(where: str, key: paramiko.PKey = HOST_KEY) -> SensitiveText:
 
 
 async def test_a_repository_is_followed_over_ssh(
-    ssh: tuple[str, SshServer], work, settings: KrapaoSettings, threads_before: None
+    ssh: tuple[str, SshServer], work: Work, settings: KrapaoSettings, threads_before: None
 ) -> None:
     where, server = ssh
     credentials = GitCredentials(ssh=SensitiveText("\n" + CLIENT_KEY.strip()), known_hosts=known(where))
@@ -229,7 +230,7 @@ async def test_a_repository_is_followed_over_ssh(
 
 
 async def test_a_commit_is_pinned_over_ssh(
-    ssh: tuple[str, SshServer], work, settings: KrapaoSettings, threads_before: None
+    ssh: tuple[str, SshServer], work: Work, settings: KrapaoSettings, threads_before: None
 ) -> None:
     where, server = ssh
     credentials = GitCredentials(ssh=SensitiveText(CLIENT_KEY), known_hosts=known(where))
@@ -237,7 +238,7 @@ async def test_a_commit_is_pinned_over_ssh(
 
 
 async def test_a_host_of_the_old_protocol_gives_tips_of_branches_and_says_so_of_other_commits(
-    ssh: tuple[str, SshServer], work, settings: KrapaoSettings, monkeypatch: pytest.MonkeyPatch
+    ssh: tuple[str, SshServer], work: Work, settings: KrapaoSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     where, server = ssh
     monkeypatch.setattr(SshServer, "check_channel_env_request", lambda *_: False)
@@ -263,7 +264,7 @@ async def test_a_host_of_the_old_protocol_gives_tips_of_branches_and_says_so_of_
     ],
 )
 async def test_keys_of_each_kind_and_the_operators_known_hosts_are_taken(
-    ssh: tuple[str, SshServer], work, settings: KrapaoSettings, kind: str, form: serialization.PrivateFormat
+    ssh: tuple[str, SshServer], work: Work, settings: KrapaoSettings, kind: str, form: serialization.PrivateFormat
 ) -> None:
     where, server = ssh
     text = private_key(kind, form)
@@ -364,13 +365,15 @@ async def git_daemon(tmp_path: Path, work) -> AsyncIterator[tuple[str, Path]]:  
                 os.killpg(process.pid, signal.SIGTERM)
 
 
-async def test_a_repository_is_followed_over_git(git_daemon: tuple[str, Path], work, settings: KrapaoSettings) -> None:
+async def test_a_repository_is_followed_over_git(
+    git_daemon: tuple[str, Path], work: Work, settings: KrapaoSettings
+) -> None:
     url, root = git_daemon
     await follow(settings, f"{url}/r.git", NOBODY, work, root / "r.git")
     await fails("RepositoryNotFound", settings, f"{url}/gone.git")
 
 
-async def test_a_commit_is_pinned_over_git(git_daemon: tuple[str, Path], work, settings: KrapaoSettings) -> None:
+async def test_a_commit_is_pinned_over_git(git_daemon: tuple[str, Path], work: Work, settings: KrapaoSettings) -> None:
     url, root = git_daemon
     await pin(settings, f"{url}/r.git", NOBODY, work, root / "r.git")
 
@@ -413,7 +416,7 @@ async def test_a_silent_git_host_is_left_when_cancelled_or_late(settings: Krapao
 
 
 async def test_a_file_url_is_followed_where_it_is_allowed_and_refused_elsewhere(
-    work, settings: KrapaoSettings, tmp_path: Path
+    work: Work, settings: KrapaoSettings, tmp_path: Path
 ) -> None:
     bare = tmp_path / "bare.git"
     work.git("init", "--quiet", "--bare", "--initial-branch=main", str(bare))
@@ -423,18 +426,18 @@ async def test_a_file_url_is_followed_where_it_is_allowed_and_refused_elsewhere(
     await fails("SchemeNotAllowed", settings, f"file://{bare}")
 
 
-async def test_a_commit_is_pinned_in_a_file_url(work, settings: KrapaoSettings, tmp_path: Path) -> None:
+async def test_a_commit_is_pinned_in_a_file_url(work: Work, settings: KrapaoSettings, tmp_path: Path) -> None:
     bare = tmp_path / "bare.git"
     work.git("init", "--quiet", "--bare", "--initial-branch=main", str(bare))
     await pin(attrs.evolve(settings, allow_file_urls=True), f"file://{bare}", NOBODY, work, bare)
 
 
-async def test_a_commit_is_pinned_over_http(git_server: GitServer, work, settings: KrapaoSettings) -> None:
+async def test_a_commit_is_pinned_over_http(git_server: GitServer, work: Work, settings: KrapaoSettings) -> None:
     url = git_server.create("r.git")
     await pin(settings, url, NOBODY, work, git_server.root / "r.git")
 
 
-async def test_a_sha256_repository_is_followed_too(settings: KrapaoSettings, tmp_path: Path, work) -> None:
+async def test_a_sha256_repository_is_followed_too(settings: KrapaoSettings, tmp_path: Path, work: Work) -> None:
     sha256 = type(work)(tmp_path / "work256", "sha256")
     revision = sha256.commit({"x": "one"})
     assert len(revision) == 64
