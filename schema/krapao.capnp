@@ -268,7 +268,7 @@ struct RenderResult {
 }
 
 struct Failure {
-  reason @0 :Text;          # CamelCase; the table is in jiemi/core/errors.py
+  reason @0 :Text;          # CamelCase; the table is in jiemi/core/reasons.py
   message @1 :Text;         # at most 1,000 characters, safe to show anyone who may read the Decryptor
   retry @2 :RetryKind;      # what happens next; for peers that do not know the reason
   remedy @3 :Text;          # what to do about this very case, a sentence; empty where the reason's own says it

@@ -24,7 +24,7 @@ from jiemi.miwen.kubernetes.port import Account
 from jiemi.miwen.kubernetes.real import KubernetesSettings, open_kubernetes
 from jiemi.miwen.reconcile.tenancy import Tenancy
 from jiemi.miwen.report.metrics import MiwenMetrics
-from jiemi.miwen.service import MiwenSettings, run_miwen
+from jiemi.miwen.service import MiwenPorts, MiwenSettings, run_miwen
 from jiemi.miwen.session_secret import SessionSecretStore
 from jiemi.rpc.address import ANY_HOST, TcpAddress, parse_address
 from jiemi.rpc.bridge import open_bridge
@@ -106,7 +106,7 @@ def run(
                 metrics = MiwenMetrics(requests=kubernetes.requests.snapshot)
                 if metrics_address is not None:
                     await start_metrics(nursery, metrics.registry, metrics_address, service="miwen")
-                await run_miwen(kubernetes, client, settings, now=_now, random=random.random, metrics=metrics)
+                await run_miwen(MiwenPorts(kubernetes, client, _now, random.random, metrics), settings)
 
     if alive_file is not None:
         try:

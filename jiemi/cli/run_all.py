@@ -32,7 +32,8 @@ from jiemi.cli.what_next import make_commands, print_what_next, show_pushes
 from jiemi.controlplane.pins import Tool
 from jiemi.core.api.crd import crd
 from jiemi.core.api.decryptor import read_decryptor
-from jiemi.core.errors import REASONS, JiemiError
+from jiemi.core.errors import JiemiError
+from jiemi.core.reasons import REASONS
 from jiemi.demo.content import (
     EXPECTED,
     KEY_NAME,

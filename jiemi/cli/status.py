@@ -29,7 +29,7 @@ from jiemi.core.api.decryptor_status import Condition, DecryptorStatus
 from jiemi.core.decisions.status import (
     SHORT_REVISION,
 )
-from jiemi.miwen.kubernetes.access import usual_namespace
+from jiemi.miwen.kubernetes.kubeconfig import usual_namespace
 from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.kubernetes.real import KubernetesSettings, open_kubernetes
 

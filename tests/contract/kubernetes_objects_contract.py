@@ -58,6 +58,16 @@ _SUBJECTS = [{"kind": "User", "name": "u", "apiGroup": "rbac.authorization.k8s.i
 
 
 class KubernetesObjectsContract:
+    # --- kinds
+
+    @pytest.mark.parametrize("kind", ["Secret", "secret", "secrets", "SECRETS"])
+    async def test_what_may_be_meant_by_a_kind_is_found(self, world: World, kind: str) -> None:
+        found = await world.kubernetes.objects(None).similar_kinds(kind)
+        assert Resource("v1", "Secret", "secrets", namespaced=True) in found
+
+    async def test_by_a_kind_that_nobody_has_nothing_is_meant(self, world: World) -> None:
+        assert list(await world.kubernetes.objects(None).similar_kinds("Nonesuch")) == []
+
     # --- apply
 
     async def test_an_apply_tells_who_owns_which_field(self, world: World) -> None:

@@ -38,8 +38,7 @@ def hostile_hosts() -> Iterator[list[DrippingHost]]:
 
     async def serve() -> None:
         async with contextlib.AsyncExitStack() as stack:
-            for _ in range(2):
-                hosts.append(await stack.enter_async_context(dripping_host()))
+            hosts.extend([await stack.enter_async_context(dripping_host()) for _ in range(2)])
             endless = dripping_host(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100, pause_seconds=0)
             hosts.append(await stack.enter_async_context(endless))
             tokens.append(trio.lowlevel.current_trio_token())

@@ -25,7 +25,7 @@ from support.processes.samples import (
     tell,
 )
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.krapao.confinement.processes import adopt_orphans
 from jiemi.krapao.decryption.sops import open_decrypter
 from jiemi.krapao.settings import KrapaoSettings

@@ -31,9 +31,11 @@ from jiemi.core.content.ciphertext import (
     holds_ciphertext,
     unescaped,
 )
-from jiemi.core.content.documents import Format, parse_documents
+from jiemi.core.content.documents import parse_documents
+from jiemi.core.content.formats import Format
 from jiemi.core.content.globs import is_excluded, matches_path
-from jiemi.core.errors import REASONS, JiemiError
+from jiemi.core.errors import JiemiError
+from jiemi.core.reasons import REASONS
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.confinement.spawn import Measures
 from jiemi.krapao.decryption import keyservice

@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.krapao.work_tree import Work
 
-from jiemi.core.errors import REASONS, JiemiError, Kind
+from jiemi.core.errors import JiemiError
+from jiemi.core.reasons import REASONS, Kind
 from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import GitServer
 from jiemi.krapao.git.clones import Clones

@@ -10,7 +10,7 @@ import pytest
 from support.krapao.age_files import AgePair
 from support.krapao.work_tree import Work
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import GitServer

@@ -13,7 +13,7 @@ import trio.lowlevel
 import trio.testing
 
 from jiemi.concurrency.askers import Askers
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.content.sops_config import Indents
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText

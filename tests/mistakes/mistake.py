@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 from support.e2e.lab import Lab, Repository
 
-from jiemi.core.errors import REASONS
+from jiemi.core.reasons import REASONS
 
 DATA = Path(__file__).parents[1] / "data"
 

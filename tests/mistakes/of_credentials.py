@@ -204,8 +204,8 @@ KEYS = (
         "empty-value",
         "The Secret's value is empty.",
         "SecretValueEmpty",
-        "nothing is in key 'privateKey' of Secret {namespace}/{app}, which spec.provider.age.privateKey names. "
-        "Put the credential into the Secret.",
+        "nothing is in key 'privateKey' of Secret {namespace}/{app}, which spec.provider.age.privateKey names. Store "
+        "the credential in the Secret.",
         _empty_value,
     ),
     Mistake(
@@ -244,8 +244,8 @@ KEYS = (
         "key-of-another",
         "The key is none of the file's.",
         "KeyMissing",
-        "{app}/secret.enc.yaml: no key given opens the file. The file is for: age {age} (not opened by the key "
-        "given). Given: age {stranger}. Give a key for one of the file's recipients, or add yours with `sops "
+        "{app}/secret.enc.yaml: no key given opens the file. The file is for: age {age} (not opened by the key given). "
+        "Given: age {stranger}. Give a key for one of the file's recipients, or add your recipient with `sops "
         "updatekeys`.",
         _key_of_another,
     ),
@@ -317,19 +317,18 @@ KEYS = (
         "vault-another",
         "The file was encrypted with another Vault.",
         "DestinationNotAllowed",
-        "{app}/secret.enc.yaml: the file names the Vault http://127.0.0.1:9, but spec.provider.vault.address "
-        "names another. The file is for: Vault http://127.0.0.1:9/v1/transit/keys/app (not allowed). Given: a "
-        "key for vault. If it is meant, add what the message names to the spec; otherwise find out who changed "
-        "the file.",
+        "{app}/secret.enc.yaml: the file names the Vault http://127.0.0.1:9, but spec.provider.vault.address names "
+        "another. The file is for: Vault http://127.0.0.1:9/v1/transit/keys/app (not allowed). Given: a key for vault. "
+        "If this is intended, add what the message names to the spec. Otherwise find out who changed the file.",
         _another_vault,
     ),
     Mistake(
         "vault-down",
         "The Vault is down.",
         "KeyServiceUnreachable",
-        "{app}/secret.enc.yaml: a key service could not be reached or could not answer now. The file is for: "
-        "Vault http://127.0.0.1:9/v1/transit/keys/app (the key service could not be reached). Given: a Vault "
-        "token. Check network policies, proxies and the service's address; it is tried again.",
+        "{app}/secret.enc.yaml: a key service could not be reached or could not answer now. The file is for: Vault "
+        "http://127.0.0.1:9/v1/transit/keys/app (the key service could not be reached). Given: a Vault token. Check "
+        "network policies, proxies and the service's address. Jiemi tries again.",
         _vault_that_is_down,
     ),
 )

@@ -135,8 +135,8 @@ ENCRYPTED = (
         "changed-by-hand",
         "A value was changed without sops.",
         "MacMismatch",
-        "{app}/secret.enc.yaml: the file's MAC does not match its content: it was changed without sops. Edit it "
-        "with `sops edit FILE` only; restore the last good commit if nobody of your team did this.",
+        "{app}/secret.enc.yaml: the file's MAC does not match its content: it was changed without sops. Edit the file "
+        "with `sops edit FILE` only. Restore the last good commit if nobody on your team made this change.",
         _value_changed,
     ),
     Mistake(

@@ -198,9 +198,17 @@ OBJECTS = (
         "old-api-version",
         "The apiVersion is no longer served.",
         "KindUnknown",
-        "the cluster serves no kind Ingress of apiVersion extensions/v1beta1. Install the "
-        "CustomResourceDefinition, or correct apiVersion and kind.",
+        "the cluster serves no kind Ingress of apiVersion extensions/v1beta1; it serves Ingress of "
+        "networking.k8s.io/v1. Correct apiVersion, or install the CustomResourceDefinition.",
         _old_ingress,
+    ),
+    Mistake(
+        "small-kind",
+        "`kind` begins with a small letter.",
+        "KindUnknown",
+        "the cluster serves no kind secret of apiVersion v1; it serves Secret of v1. Correct kind, or install the "
+        "CustomResourceDefinition.",
+        _object("secret", stringData={"a": "canary"}),
     ),
     Mistake(
         "no-namespace",
@@ -223,8 +231,8 @@ OBJECTS = (
         "others-field",
         "Another owns the field, and `conflictPolicy` is Refuse.",
         "FieldConflict",
-        "ConfigMap {namespace}/{app}: others own fields with other values: data.a (owned by jiemi-tests). Take "
-        "the field out of one of the two, or set `conflictPolicy: TakeOver`.",
+        "ConfigMap {namespace}/{app}: others own fields with other values: data.a (owned by jiemi-tests). Stop one of "
+        "the two from setting the field, or set `conflictPolicy: TakeOver`.",
         _others_field,
     ),
     Mistake(
@@ -232,7 +240,7 @@ OBJECTS = (
         "Two files describe the same object.",
         "DuplicateObject",
         "1 of 2 objects was not applied, the first: {app}/a.enc.yaml and {app}/b.enc.yaml both describe Secret "
-        "{namespace}/{app}. Take one of the two out, or out of `files` by `exclude`.",
+        "{namespace}/{app}. Remove one of the two, or exclude its file with `exclude`.",
         _described_twice,
     ),
     Mistake(
@@ -250,9 +258,8 @@ RIGHTS = (
         "no-account",
         "The ServiceAccount does not exist.",
         "ServiceAccountNotFound",
-        "there is no ServiceAccount {namespace}/deployer, which spec.serviceAccountName (or "
-        "--default-service-account) names. Create the ServiceAccount with the rights that it needs, or correct "
-        "`serviceAccountName`.",
+        "there is no ServiceAccount {namespace}/deployer, which spec.serviceAccountName (or --default-service-account) "
+        "names. Create the ServiceAccount and grant it the rights that it needs, or correct `serviceAccountName`.",
         _missing_account,
     ),
     Mistake(
@@ -304,8 +311,8 @@ RIGHTS = (
         "in-a-circle",
         "Two Decryptors wait for one another.",
         "DependencyCycle",
-        "spec.dependsOn makes a circle: {namespace}/{app} -> {namespace}/the-other -> {namespace}/{app}. Take "
-        "one of the names out of `dependsOn`; the message shows the circle.",
+        "spec.dependsOn makes a circle: {namespace}/{app} -> {namespace}/the-other -> {namespace}/{app}. Remove one of "
+        "the names from `dependsOn`. The message shows the cycle.",
         _circle,
     ),
 )

@@ -114,9 +114,9 @@ URLS = (
         "host-down",
         "Nothing listens at the host.",
         "HostUnreachable",
-        "spec.source.repository.url: no git server answers at 127.0.0.1:1: its name is unknown, it is down or "
-        "too slow, its port is closed or filtered, or what answers is no git server; Krapao's log says which. "
-        "Check the URL, DNS and network policies; Jiemi tries again.",
+        "spec.source.repository.url: no git server answers at 127.0.0.1:1: its name is unknown, it is down or too "
+        "slow, its port is closed or filtered, or what answers is no git server; Krapao's log says which. Check the "
+        "URL, DNS and network policies. Jiemi tries again.",
         _url("http://127.0.0.1:1/app.git"),
     ),
     Mistake(
@@ -124,8 +124,8 @@ URLS = (
         "The URL leads to a metadata service.",
         "AddressNotAllowed",
         "spec.source.repository.url: Krapao does not connect to the address of 169.254.169.254: it is loopback, "
-        "link-local, a metadata service's or the like, or one that the operator denies; Krapao's log names it. "
-        "Name another host, or ask the operator to allow the address (`jiemi krapao --allow-address`).",
+        "link-local, a metadata service's or the like, or one that the operator denies; Krapao's log names it. Use "
+        "another host, or ask the operator to allow the address (`jiemi krapao --allow-address`).",
         _url("http://169.254.169.254/app.git"),
     ),
     Mistake(

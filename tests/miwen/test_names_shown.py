@@ -10,7 +10,7 @@ from fakes.kubernetes_cluster import Refused
 from support.miwen.world import FILE, World, miwen, secret
 from trio.testing import MockClock
 
-from jiemi.miwen.kubernetes.errors import Cause, Refusal
+from jiemi.miwen.kubernetes.refusal import Cause, Refusal
 
 CANARY = "Hunter2-canary_7f3a"
 

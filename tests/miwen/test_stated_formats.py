@@ -11,7 +11,7 @@ from support.miwen.objects import config
 from support.miwen.world import INTERVAL, URL, World, miwen, secret
 from trio.testing import MockClock
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 
 
 def source(path: str, **more: Any) -> dict[str, Any]:

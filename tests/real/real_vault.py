@@ -23,7 +23,7 @@ import pytest
 import trio
 from support.krapao.age_files import Encrypter
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.decryption.sops import SopsDecrypter

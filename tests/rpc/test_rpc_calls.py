@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -15,13 +16,13 @@ import pytest
 import structlog
 import trio
 from fakes.krapao import RIGHT_KEY, FakeKrapao
-from rpc.rpc_helpers import DEADLINE_SECONDS, SOURCE, URL, Pair, Proxy, Running, pair, running, until
+from rpc.rpc_helpers import DEADLINE_SECONDS, QUICK, SOURCE, URL, Pair, Proxy, Running, pair, running, until
 
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.rpc.address import Address, TcpAddress, UnixAddress
 from jiemi.rpc.bridge import open_bridge
-from jiemi.rpc.client import ClientSettings, connect
+from jiemi.rpc.client import ClientSettings, KrapaoClient, connect
 from jiemi.rpc.contract import (
     MAX_DOCUMENTS,
     MAX_FILES,
@@ -36,6 +37,7 @@ from jiemi.rpc.contract import (
     Source,
 )
 from jiemi.rpc.keys import AgeKey, PgpKey
+from jiemi.rpc.limits import REPOSITORY_BYTES
 from jiemi.rpc.server import Limits, serve
 
 NOBODY = GitCredentials()
@@ -424,6 +426,29 @@ async def test_repositories_beyond_the_limit_are_told_so_until_one_is_released(t
             await until(lambda: it.fake.opened == 1)
         async with it.client.open(SOURCE, NOBODY) as d:
             await d.head(max_age_seconds=0)
+
+
+async def test_the_connections_of_one_host_share_what_it_may_have(tmp_path: Path) -> None:
+    limits = Limits(host_bytes=12 * REPOSITORY_BYTES)
+    async with pair(tmp_path, limits=limits) as it, connect(it.server.address, bridge=it.bridge, settings=QUICK) as two:
+        it.origin.commit({"f.yaml": []})
+
+        async def until_refused(*clients: KrapaoClient) -> int:
+            async with contextlib.AsyncExitStack() as stack:
+                for opened in range(100):
+                    repository = await stack.enter_async_context(clients[opened % len(clients)].open(SOURCE, NOBODY))
+                    try:
+                        await repository.head(max_age_seconds=0)
+                    except JiemiError as error:
+                        assert "LimitExceeded: Krapao holds as much for its clients as it may" in str(error)
+                        break
+            await until(lambda: it.fake.opened == 0)
+            return opened
+
+        alone = await until_refused(it.client)
+        assert 6 <= alone <= 12
+        assert await until_refused(it.client, two) <= alone
+        assert await until_refused(it.client) >= alone - 2, "all of it was given back"
 
 
 # Watches

@@ -1,6 +1,6 @@
 """Fields of the Kubernetes API, written once.
 
-A class of `jiemi.core.api.decryptor` declares each field with `api(...)`: its description, its name in JSON and its
+A class of `jiemi.core.api.spec` declares each field with `api(...)`: its description, its name in JSON and its
 bounds.
 Both readers take them from there: the converter that makes a Decryptor of JSON (`structure`), and the generator of the
 CustomResourceDefinition (`jiemi.core.api.crd`). So the two can't disagree.

@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from jiemi.core.api.fields import FieldError, api
-from jiemi.core.content.documents import Format, format_of
+from jiemi.core.content.formats import Format, format_of
 from jiemi.core.content.globs import is_excluded
 
 FORMATS = tuple(each.value for each in Format)
@@ -39,7 +39,7 @@ class FileFormat:
     """The format of some files."""
 
     files: str = api(
-        "Path or glob of the files; one without / is for any folder: .env.*, *.yaml.enc, apps/**/*.sops.",
+        "Path or glob of the files. A glob without / matches in any folder: .env.*, *.yaml.enc, apps/**/*.sops.",
         minLength=1,
         maxLength=1024,
     )

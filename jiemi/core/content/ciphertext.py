@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from jiemi.core.content.documents import Format, format_of
+from jiemi.core.content.formats import Format, format_of
 
 ENCRYPTED = "ENC[AES256_GCM,data:"
 """What each value begins with that sops has encrypted (aes/cipher.go)."""

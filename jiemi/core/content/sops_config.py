@@ -15,7 +15,8 @@ from typing import Any
 
 import attrs
 
-from jiemi.core.content.documents import Format, parse_documents
+from jiemi.core.content.documents import parse_documents
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 
 _BY_PREFIX = ("Azure Key Vault ", "Vault ")

@@ -12,9 +12,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jiemi.core.api.decryptor import TargetSpec
 from jiemi.core.api.file_formats import FORMAT_FIELD, FormatOfFile
-from jiemi.core.content.documents import Format, ending_in_capitals
+from jiemi.core.api.spec import TargetSpec
+from jiemi.core.content.formats import Format, ending_in_capitals
 from jiemi.core.errors import JiemiError
 from jiemi.core.objects.manifests import Manifest, look_like_objects
 from jiemi.core.sensitive import SensitiveBytes

@@ -11,7 +11,7 @@ from typing import Protocol
 import attrs
 
 from jiemi.concurrency.askers import Askers
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.content.sops_config import Indents
 from jiemi.core.sensitive import SensitiveBytes
 from jiemi.rpc.keys import DecryptionKey

@@ -30,7 +30,7 @@ import trio
 
 from jiemi.concurrency.askers import Askers
 from jiemi.concurrency.fair_limiter import FairLimiter, Slot
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.content.sops_config import Indents
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.confinement.processes import Finished
 from jiemi.krapao.decryption.guard import Guard
@@ -38,7 +38,7 @@ def no_key(data: bytes, guard: Guard) -> JiemiError:
     return explain(guard.outcomes, recipients=read_encryption(data).recipients, given=guard.given)
 
 
-def explain_exit(  # noqa: PLR0911, PLR0912 - a table
+def explain_exit(  # noqa: C901, PLR0911, PLR0912 - a table
     finished: Finished, data: bytes, format: Format, output: Format, guard: Guard
 ) -> JiemiError:
     """The reason for which sops ended with an error. No text of its own is in it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from jiemi.core.content.ciphertext import format_of_content
-from jiemi.core.content.documents import ENDINGS_OF, Format
+from jiemi.core.content.formats import ENDINGS_OF, Format
 from jiemi.core.errors import JiemiError
 
 _CONFLICT = re.compile(rb"^<{7} ", re.MULTILINE)

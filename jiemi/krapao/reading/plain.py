@@ -20,7 +20,9 @@ from functools import partial
 from typing import Any
 
 from jiemi.core.content.ciphertext import ENCRYPTED, format_of_content, leads_to, shown
-from jiemi.core.content.documents import ENDINGS_OF, MAX_NODES, Format, parse_documents
+from jiemi.core.content.document_limits import MAX_NODES
+from jiemi.core.content.documents import parse_documents
+from jiemi.core.content.formats import ENDINGS_OF, Format
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.reading.kubectl_yaml.stream import read_stream
 

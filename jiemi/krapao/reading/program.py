@@ -12,7 +12,8 @@ import gc
 import json
 import sys
 
-from jiemi.core.content.documents import Format, parse_documents
+from jiemi.core.content.documents import parse_documents
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.reading.lost_values import lost_values
 from jiemi.krapao.reading.mac import is_mac_only_encrypted

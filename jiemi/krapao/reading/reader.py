@@ -25,7 +25,8 @@ import ruamel.yaml
 import jiemi
 from jiemi.concurrency.askers import Askers
 from jiemi.concurrency.fair_limiter import FairLimiter, Slot
-from jiemi.core.content.documents import Format, parse_documents
+from jiemi.core.content.documents import parse_documents
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes
 from jiemi.krapao.confinement.processes import Finished, Limits, Sandbox, run_program

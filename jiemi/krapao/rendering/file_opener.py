@@ -10,7 +10,7 @@ from functools import partial
 
 import attrs
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.content.sops_config import Indents, read_indents
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.decryption.metadata import MAX_CONFIG_BYTES, encryption_of, joined

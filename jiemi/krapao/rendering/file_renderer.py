@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import attrs
 
 from jiemi.core.content.ciphertext import format_of_content
-from jiemi.core.content.documents import Format, format_of
+from jiemi.core.content.formats import Format, format_of
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes
 from jiemi.krapao.decryption.metadata import joined

@@ -15,9 +15,9 @@ import attrs
 import trio
 
 from jiemi.concurrency.for_each import for_each
-from jiemi.core.api.decryptor import DecryptorSpec
 from jiemi.core.api.decryptor_status import InventoryEntry
-from jiemi.core.errors import NO_ANSWER, JiemiError
+from jiemi.core.api.spec import DecryptorSpec
+from jiemi.core.errors import JiemiError
 from jiemi.core.objects.drift import strange_keys
 from jiemi.core.objects.identity import ObjectKey, ObjectRef, Owner
 from jiemi.core.objects.inventory import Refused, applied_entry
@@ -32,8 +32,10 @@ from jiemi.core.objects.manifests import (
     with_encoded_data,
     without_nulls,
 )
-from jiemi.core.objects.readiness import State, readiness
+from jiemi.core.objects.readiness import readiness
+from jiemi.core.objects.readiness_facts import State
 from jiemi.core.objects.take_over import sharers
+from jiemi.core.reasons import NO_ANSWER
 from jiemi.miwen.apply.recreate import Recreator, may_be_in_the_way, recreate_failed
 from jiemi.miwen.apply.take_over import TakeOver
 from jiemi.miwen.apply.wait_budget import POLL_SECONDS, WaitBudget
@@ -153,7 +155,8 @@ class Applier:
                 resource = await self.objects.resource(manifest.api_version, manifest.kind)
                 namespaced = resource.namespaced if resource is not None else scopes.get(manifest.group_kind)
                 if namespaced is None:
-                    raise errors.kind_unknown(manifest.api_version, manifest.kind)
+                    similar = await self.objects.similar_kinds(manifest.kind)
+                    raise errors.kind_unknown(manifest.api_version, manifest.kind, similar)
                 whole = self._adjusted(manifest, namespaced=namespaced)
             except JiemiError as error:
                 if error.failure.reason in NO_ANSWER:

@@ -8,10 +8,11 @@ import attrs
 
 from jiemi.concurrency.for_each import for_each
 from jiemi.core.api.decryptor_status import MAX_PLANNED, InventoryEntry, PlannedObject, PlanStatus
-from jiemi.core.errors import NO_ANSWER, JiemiError
+from jiemi.core.errors import JiemiError
 from jiemi.core.objects.difference import Difference, difference
 from jiemi.core.objects.identity import ObjectKey, Owner
 from jiemi.core.objects.inventory import Refused, ref_of
+from jiemi.core.reasons import NO_ANSWER
 from jiemi.miwen.apply.applier import Applier, Resolved
 from jiemi.miwen.apply.prune import is_to_be_deleted
 

@@ -11,7 +11,8 @@ import trio
 from jiemi.core.api.decryptor_status import InventoryEntry
 from jiemi.core.errors import Failure
 from jiemi.core.objects.inventory import ref_of
-from jiemi.core.objects.readiness import State, readiness
+from jiemi.core.objects.readiness import readiness
+from jiemi.core.objects.readiness_facts import State
 from jiemi.core.text import first_of
 from jiemi.miwen.kubernetes.port import Objects
 

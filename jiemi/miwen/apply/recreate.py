@@ -29,8 +29,8 @@ from jiemi.core.objects.inventory import PRUNE_ANNOTATION
 from jiemi.core.objects.managed_fields import field_ownership
 from jiemi.core.objects.manifests import Manifest
 from jiemi.miwen.apply.wait_budget import WaitBudget
-from jiemi.miwen.kubernetes.errors import FieldsRejected
 from jiemi.miwen.kubernetes.port import JsonObject, Objects
+from jiemi.miwen.kubernetes.rejected_fields import FieldsRejected
 
 _NEVER_REPLACED = frozenset({"Namespace", "CustomResourceDefinition", "PersistentVolume", "PersistentVolumeClaim"})
 """Kinds that are not deleted to be recreated: everything in them would go with them."""
@@ -261,8 +261,8 @@ def _is_sure(why: JiemiError) -> bool:
     no manifest sets, is so too: the versions that a CustomResourceDefinition has stored, for example."""
     return why.failure.reason == "FieldImmutable" or (
         isinstance(why, FieldsRejected)
-        and bool(why.fields)
-        and all(re.match(r"status\b", field) for field in why.fields)
+        and bool(why.refused.paths)
+        and all(re.match(r"status\b", path) for path in why.refused.paths)
     )
 
 

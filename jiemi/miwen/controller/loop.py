@@ -13,15 +13,18 @@ import attrs
 import structlog
 import trio
 
-from jiemi.core.api.decryptor import Decryptor, DecryptorSpec, ObjectMeta
+from jiemi.core.api.decryptor import Decryptor, ObjectMeta
 from jiemi.core.api.decryptor_status import DecryptorStatus
 from jiemi.core.api.durations import duration_seconds
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.api.status_bounds import status_json
+from jiemi.core.decisions.conditions import PLANNED, condition, is_ready
 from jiemi.core.decisions.schedule import next_delay_seconds
-from jiemi.core.decisions.status import PLANNED, SHORT_REVISION, after_failure, blank, condition, is_ready
-from jiemi.core.errors import REASONS, Failure, JiemiError, Kind
+from jiemi.core.decisions.status import SHORT_REVISION, after_failure, blank
+from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.objects.drift import Observation, is_newer
 from jiemi.core.objects.inventory import by_key, ref_of
+from jiemi.core.reasons import REASONS, Kind
 from jiemi.core.text import first_of
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import Kubernetes

@@ -86,6 +86,14 @@ class Objects(Protocol):
         """
         ...
 
+    async def similar_kinds(self, kind: str) -> Sequence[Resource]:
+        """What the cluster serves that may be meant by a kind that it does not serve: for a message.
+
+        The kind of that name under another apiVersion, or one whose name differs in capitals or is its plural. It is
+        empty where the API server does not say. What is known is kept for a while.
+        """
+        ...
+
     async def apply(self, manifest: JsonObject, *, default_namespace: str, take_over: bool = True) -> JsonObject:
         """Server-side apply of one object.
 

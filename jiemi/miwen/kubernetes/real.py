@@ -32,11 +32,22 @@ from jiemi.core.errors import JiemiError
 from jiemi.core.objects.managed_fields import FIELD_MANAGER
 from jiemi.core.sensitive import SensitiveText
 from jiemi.miwen.kubernetes import errors
-from jiemi.miwen.kubernetes.access import Access, from_kubeconfig, in_cluster
+from jiemi.miwen.kubernetes.access import Access, in_cluster
 from jiemi.miwen.kubernetes.counts import RequestCounter
-from jiemi.miwen.kubernetes.discovery import Discovery, Resource, is_path_part, label, parse_resources, version_path
-from jiemi.miwen.kubernetes.errors import Act, Refusal
+from jiemi.miwen.kubernetes.discovery import (
+    ALL_KINDS,
+    Discovery,
+    Resource,
+    is_path_part,
+    label,
+    parse_all_kinds,
+    parse_resources,
+    version_path,
+)
+from jiemi.miwen.kubernetes.errors import Act
 from jiemi.miwen.kubernetes.http import JSON, Answer, KubernetesHttp, Request
+from jiemi.miwen.kubernetes.kubeconfig import from_kubeconfig
+from jiemi.miwen.kubernetes.missing_rights import Right, RightMissing
 from jiemi.miwen.kubernetes.port import (
     Account,
     JsonObject,
@@ -44,6 +55,7 @@ from jiemi.miwen.kubernetes.port import (
 )
 from jiemi.miwen.kubernetes.real_lists import MAX_PAGE_BYTES, Collection, Lists
 from jiemi.miwen.kubernetes.real_objects import JSON_PATCH, METADATA_ONLY, RealObjects, must_be
+from jiemi.miwen.kubernetes.refusal import Refusal
 
 _STATUS = f"{PLURAL}/status"
 _FINALIZERS = "metadata.finalizers"
@@ -155,7 +167,7 @@ class RealKubernetes:
         self._http = http
         self._namespace = settings.namespace
         self._lists = Lists(http, watch_timeout_seconds=settings.watch_timeout_seconds)
-        self._discovery = Discovery(self._fetch_kinds)
+        self._discovery = Discovery(self._fetch_kinds, self._fetch_all_kinds)
         self._reading = FairLimiter(SECRETS_AT_ONCE)
 
     # --- lists and watches
@@ -202,7 +214,7 @@ class RealKubernetes:
                 self._discovery.forget(resource.api_version)
                 return errors.kind_unknown(resource.api_version, resource.kind)
             act = Act(doing, resource.plural, resource, namespace)
-            return errors.access_failure(refusal, act, "WatchForbidden", "`list` and `watch`")
+            return errors.access_failure(refusal, act, "WatchForbidden", "list", "watch")
 
         return Collection(
             resource, namespace, resource.plural, failure, label_selector, field_selector, metadata_only=True
@@ -227,6 +239,14 @@ class RealKubernetes:
             return {}
         return parse_resources(api_version, self._http.object_in(answer, doing))
 
+    async def _fetch_all_kinds(self) -> Sequence[Resource]:
+        doing = "asking for all kinds"
+        found: list[Resource] = []
+        for path in ("/api", "/apis"):
+            request = Request("list", "discovery", doing, "GET", path, accept=ALL_KINDS, max_bytes=MAX_PAGE_BYTES)
+            found += parse_all_kinds(self._http.object_in(await self._http.send(request), doing))
+        return found
+
     # --- Secrets, Decryptors, Events
 
     async def get_secret(self, namespace: str, name: str) -> JsonObject:
@@ -242,9 +262,7 @@ class RealKubernetes:
         if answer.status == HTTPStatus.NOT_FOUND:
             raise JiemiError("SecretNotFound", f"there is no {what}")
         if answer.status == HTTPStatus.FORBIDDEN:
-            raise errors.forbidden(
-                "SecretForbidden", doing, verbs="`get`", resource="secrets", group="", namespace=namespace
-            )
+            raise RightMissing("SecretForbidden", doing, Right(("get",), "secrets", "", namespace))
         return self._http.object_in(answer, doing)
 
     async def create_secret(self, namespace: str, name: str, data: Mapping[str, SensitiveText]) -> bool:
@@ -341,7 +359,7 @@ class RealKubernetes:
             return False
         failure = errors.apply_failure(refusal, act)
         if failure.failure.reason == "ApplyForbidden":
-            failure = errors.access_failure(refusal, act, forbidden, "`create`")
+            failure = errors.access_failure(refusal, act, forbidden, "create")
         raise failure
 
     async def _patch(self, act: Act, resource: str, path: str, patch: list[dict[str, Any]]) -> Answer | None:
@@ -366,7 +384,7 @@ class RealKubernetes:
         too_late = any(cause.field == _FINALIZERS and cause.reason == "FieldValueForbidden" for cause in refusal.causes)
         if refusal.code == HTTPStatus.CONFLICT or too_late:
             raise errors.changed(act.label)
-        if errors.is_too_large(refusal):
+        if refusal.is_too_large:
             raise JiemiError(
                 "ApplyRejected",
                 f"{act.doing}: the Decryptor becomes larger than the API server takes",
@@ -378,9 +396,7 @@ class RealKubernetes:
 
     def _forbidden(self, doing: str, verb: str, resource: str) -> JiemiError:
         """Miwen itself lacks a right that it always needs."""
-        return errors.forbidden(
-            "ListForbidden", doing, verbs=f"`{verb}`", resource=resource, group=GROUP, namespace=self._namespace
-        )
+        return RightMissing("ListForbidden", doing, Right((verb,), resource, GROUP, self._namespace))
 
 
 def _act(doing: str, namespace: str, name: str) -> Act:

@@ -21,10 +21,10 @@ import structlog
 
 from jiemi.core.errors import JiemiError
 from jiemi.miwen.kubernetes.discovery import Resource
-from jiemi.miwen.kubernetes.errors import Refusal
 from jiemi.miwen.kubernetes.http import JSON, Answer, AnswerTooLarge, AnswerTooLate, KubernetesHttp, Request
 from jiemi.miwen.kubernetes.pages import page_without_items, read_page
 from jiemi.miwen.kubernetes.port import Page
+from jiemi.miwen.kubernetes.refusal import Refusal
 
 MAX_PAGE_BYTES = 4 * 1024 * 1024
 """The longest page that is read; it takes some 50 MiB at most while it is. No object of an API server's own is longer

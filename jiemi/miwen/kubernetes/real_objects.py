@@ -57,6 +57,13 @@ class RealObjects:
         """See the port."""
         return await self._discovery.find(api_version, kind, fresh=fresh)
 
+    async def similar_kinds(self, kind: str) -> Sequence[Resource]:
+        """See the port."""
+        try:
+            return await self._discovery.similar(kind)
+        except JiemiError:  # it is a help only, and whatever is wrong shows where it matters
+            return ()
+
     async def apply(self, manifest: JsonObject, *, default_namespace: str, take_over: bool = True) -> JsonObject:
         """See the port."""
         applied = await self._apply("apply", manifest, default_namespace, take_over)
@@ -97,7 +104,7 @@ class RealObjects:
             self._notice_missing(act, answer)
             return answer.tried_before
         if refusal.code != HTTPStatus.CONFLICT or refusal.by_admission:
-            raise errors.access_failure(refusal, act, "DeleteForbidden", "`delete`")
+            raise errors.access_failure(refusal, act, "DeleteForbidden", "delete")
         live = await self.get_metadata(ref)
         if live is None or live.get("uid") != uid:
             return answer.tried_before
@@ -200,7 +207,7 @@ class RealObjects:
         if answer.status == HTTPStatus.NOT_FOUND:
             self._notice_missing(act, answer)
             return None
-        raise errors.access_failure(answer.refusal, act, "ReadForbidden", "`get`")
+        raise errors.access_failure(answer.refusal, act, "ReadForbidden", "get")
 
     async def _place(self, ref: ObjectRef, doing: str) -> tuple[Act, str] | None:
         """What is done with an object, and its path; None where there can be none, which an old answer does not say."""

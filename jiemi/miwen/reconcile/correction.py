@@ -15,9 +15,10 @@ from collections.abc import Awaitable, Callable, Mapping
 import attrs
 
 from jiemi.concurrency.fair_limiter import Slot
-from jiemi.core.api.decryptor import DecryptorSpec
 from jiemi.core.api.decryptor_status import FileStatus, InventoryEntry
-from jiemi.core.decisions.status import SHORT_REVISION, condition, is_ready
+from jiemi.core.api.spec import DecryptorSpec
+from jiemi.core.decisions.conditions import condition, is_ready
+from jiemi.core.decisions.status import SHORT_REVISION
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.objects.drift import Drift
 from jiemi.core.objects.identity import ObjectKey

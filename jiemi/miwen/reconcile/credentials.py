@@ -14,9 +14,10 @@ from typing import Any
 
 import attrs
 
-from jiemi.core.api.decryptor import Decryptor, DecryptorSpec, credential_values
+from jiemi.core.api.decryptor import Decryptor
 from jiemi.core.api.fields import json_name
 from jiemi.core.api.provider import AgeProvider, CredentialValue, PgpProvider, VaultProvider
+from jiemi.core.api.spec import DecryptorSpec, credential_values
 from jiemi.core.content.pgp_armor import armored
 from jiemi.core.credential_limits import MAX_PRIVATE_KEYS, limit_bytes, require_total, size_bytes, values_of
 from jiemi.core.errors import JiemiError

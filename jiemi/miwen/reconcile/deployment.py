@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 import attrs
 
 from jiemi.concurrency.fair_limiter import PATIENCE_SECONDS, Slot
-from jiemi.core.api.decryptor import DecryptorSpec
 from jiemi.core.api.decryptor_status import (
     DecryptorStatus,
     FileStatus,
@@ -22,11 +21,22 @@ from jiemi.core.api.decryptor_status import (
     SecretVersion,
 )
 from jiemi.core.api.secret_refs import observed_secrets_of
-from jiemi.core.decisions.deployment import Attempted, after_apply, objection, with_failed
-from jiemi.core.decisions.status import SHORT_REVISION, Facts, while_reconciling, with_facts, with_file_warnings
+from jiemi.core.api.spec import DecryptorSpec
+from jiemi.core.decisions.deployment import Attempted, after_apply, after_correction, objection, with_failed
+from jiemi.core.decisions.status import SHORT_REVISION, while_reconciling
+from jiemi.core.decisions.status_facts import (
+    Facts,
+    with_facts,
+    with_files,
+    with_inventory,
+    with_observed_secrets,
+    with_plan,
+    with_unsure_files,
+)
+from jiemi.core.decisions.status_warnings import with_file_warnings
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.objects.identity import ObjectKey, ObjectRef, Owner
-from jiemi.core.objects.inventory import Refused, by_key, certain, entry_of, obsolete, ordered, require_room
+from jiemi.core.objects.inventory import Refused, by_key, certain, entry_of, obsolete, require_room
 from jiemi.miwen.apply.applier import Applied, Applier, Resolved
 from jiemi.miwen.apply.dry_run import plan
 from jiemi.miwen.apply.protected_objects import objects_of
@@ -141,7 +151,7 @@ class Deployment:
             is_resync=self.todo.render_all,
         )
         outcome = after_apply(attempted, applied.entries, by_key(context.status.inventory), context.status.files)
-        context.set_inventory(attrs.evolve(context.status, inventory=ordered(outcome.inventory)))
+        context.set_inventory(with_inventory(context.status, outcome.inventory))
         self._record(outcome.files, attempted.refused, broken, is_certain=outcome.is_certain)
         if outcome.may_prune:
             await Pruning(context, self.spec, self._objects, self._owner, self._by).run(
@@ -182,11 +192,7 @@ class Deployment:
         # What is put right is told of each object (`drifting`).
         applier = attrs.evolve(applier, applied=context.mailbox.applied)
         applied = await applier.apply(admitted, before) if admitted else Applied()
-        inventory = dict(before)
-        for key, entry in applied.entries.items():
-            was = before[key]
-            inventory[key] = attrs.evolve(entry, file=was.file, left_file=was.left_file, revision=was.revision)
-        context.set_inventory(attrs.evolve(context.status, inventory=ordered(inventory)))
+        context.set_inventory(with_inventory(context.status, after_correction(before, applied.entries)))
         failures = {each.ref.key: each.failure for each in (*refused, *more, *applied.refused) if each.ref.key in paths}
         for key, path in paths.items():
             if key not in applied.entries and key not in failures:
@@ -227,7 +233,7 @@ class Deployment:
             revision=self.revision,
             owner=self._owner,
         )
-        context.status = attrs.evolve(self._with_learnt(rendering), plan=planned)
+        context.status = with_plan(self._with_learnt(rendering), planned)
         context.status = with_failed(context.status, refused, rendering.failures)
         wanted = {each.key for each in resolved}
         attempted = Attempted(self.revision, self.todo.files, frozenset(), wanted, rendering.failures, refused)
@@ -298,11 +304,11 @@ class Deployment:
             return Applied()
         context = self.context
         ahead = {each.key: before.get(each.key) or entry_of(each.ref, each.manifest.file) for each in admitted}
-        inventory = ordered({**before, **ahead})
-        files = self._unsure_files()
-        if (inventory, files) != (context.status.inventory, context.status.files):
+        changing = {file.path for file in set(self.todo.render) - set(context.status.files)}
+        unsure = with_unsure_files(with_inventory(context.status, {**before, **ahead}), changing)
+        if unsure != context.status:
             context.status = while_reconciling(
-                attrs.evolve(context.status, inventory=inventory, files=files),
+                unsure,
                 f"revision {self.revision}: {_counted(len(admitted), 'object')} being applied",
                 generation=context.generation,
                 now=self.now(),
@@ -315,13 +321,6 @@ class Deployment:
             for each in admitted
         }
         return await applier.apply(admitted, before)
-
-    def _unsure_files(self) -> tuple[FileStatus, ...]:
-        """The files as they are deployed, once those that changed are being applied: neither the old nor the new."""
-        changing = {file.path for file in set(self.todo.render) - set(self.context.status.files)}
-        return tuple(
-            attrs.evolve(file, blob="") if file.path in changing else file for file in self.context.status.files
-        )
 
     # --- what is told
 
@@ -339,12 +338,8 @@ class Deployment:
         """
         context = self.context
         context.status = with_failed(context.status, refused, broken)
-        context.status = attrs.evolve(
-            context.status,
-            files=files,
-            observed_secrets=self.observed_secrets(),
-            deployed_generation=context.generation if is_certain else None,
-        )
+        context.status = with_observed_secrets(context.status, self.observed_secrets())
+        context.status = with_files(context.status, files, generation=context.generation if is_certain else None)
 
     def observed_secrets(self) -> tuple[SecretVersion, ...]:
         """The Secrets that the spec names, as they were read."""
@@ -379,7 +374,7 @@ class Deployment:
 
     def _tell_deleted(self, ref: ObjectRef) -> None:
         text = f"{ref.label} is deleted to be recreated by {self._by} (spec.force)"
-        self.context.note("Warning", "Recreated", "Recreate", text, ref, transition=True, always=True)
+        self.context.warn("Recreated", "Recreate", text, ref, transition=True, always=True)
 
     @property
     def _by(self) -> str:

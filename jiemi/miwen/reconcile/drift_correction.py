@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping
 
 import structlog
 
-from jiemi.core.api.decryptor import DecryptorSpec
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.decisions.status import with_drift
-from jiemi.core.errors import Failure, JiemiError, Kind
+from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.objects.drift import Drift, Observation, drift_of
 from jiemi.core.objects.identity import ObjectKey, ObjectRef
 from jiemi.core.objects.inventory import ref_of
+from jiemi.core.reasons import Kind
 from jiemi.core.text import first_of
 from jiemi.miwen.kubernetes.port import Objects
 from jiemi.miwen.reconcile.tick import ReconcileContext
@@ -81,13 +82,10 @@ def _tell_new(context: ReconcileContext, spec: DecryptorSpec, kept: Mapping[Obje
             continue
         entry = context.mailbox.inventory[key]
         if spec.drift_policy == "Report":
-            context.note(
-                "Warning", "Drifted", "Report", f"{key.label} {drift}; spec.driftPolicy is Report", ref_of(entry)
-            )
+            context.warn("Drifted", "Report", f"{key.label} {drift}; spec.driftPolicy is Report", ref_of(entry))
         else:
             pause = context.state.drift.backoff.pause_seconds(key) or 0.0
-            context.note(
-                "Warning",
+            context.warn(
                 "DriftConflict",
                 "BackOff",
                 f"{key.label} {drift} again and again; it is left alone for {pause:.0f} s",
@@ -106,8 +104,7 @@ def tell_corrected(context: ReconcileContext, to_correct: Mapping[ObjectKey, Dri
         context.state.drift.backoff.corrected(key)
         entry = context.mailbox.inventory.get(key)
         if entry is not None:
-            context.note(
-                "Warning",
+            context.warn(
                 "Drifted",
                 "Correct",
                 f"{key.label} {drift}; it is applied again",
@@ -128,7 +125,7 @@ def tell_uncorrected(
         context.state.drift.uncorrected[key] = failure
         if (before != failure) == (failure.kind is Kind.STALLED):
             text = f"{key.label} {drifted[key]}; it can't be put right: {failure}"
-            context.note("Warning", "Drifted", "Correct", text, ref_of(entry))
+            context.warn("Drifted", "Correct", text, ref_of(entry))
 
 
 def require_no_conflict(context: ReconcileContext, spec: DecryptorSpec) -> None:

@@ -6,12 +6,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 import attrs
 
-from jiemi.core.api.decryptor import DecryptorSpec, SourceSpec
 from jiemi.core.api.decryptor_status import DecryptorStatus, FileStatus
+from jiemi.core.api.source import SourceSpec
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.content.globs import is_glob
 from jiemi.core.content.tool_files import is_left_out
 from jiemi.core.content.tool_files import listed as names_of
-from jiemi.core.decisions.status import is_ready
+from jiemi.core.decisions.conditions import is_ready
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.memory import MemoryBudget
 from jiemi.core.names import NamespacedName
@@ -214,7 +215,7 @@ class FileChanges:
                     f"not applied, because by their names they are files of tools, and no objects: {names_of(paths)}. "
                     "Jiemi runs neither kustomize nor Helm; name a file itself in spec.source.files to have it applied"
                 )
-                context.note("Normal", "FilesLeftOut", "List", text)
+                context.note("FilesLeftOut", "List", text)
             context.state.files.left_out = paths
 
         files = await wanted_files(repository, revision, spec.source, on_left_out=on_left_out)

@@ -16,10 +16,12 @@ import attrs
 import structlog
 import trio
 
-from jiemi.core.api.decryptor import FINALIZER, DecryptorSpec
+from jiemi.core.api.decryptor import FINALIZER
+from jiemi.core.api.spec import DecryptorSpec
+from jiemi.core.decisions.status_facts import with_inventory
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.objects.identity import Owner
-from jiemi.core.objects.inventory import by_key, obsolete, ordered, ref_of
+from jiemi.core.objects.inventory import by_key, obsolete, ref_of
 from jiemi.miwen.apply.prune import Pruned, prune
 from jiemi.miwen.kubernetes.port import Kubernetes, Objects
 from jiemi.miwen.reconcile.tick import ObjectGone, ReconcileContext
@@ -109,8 +111,7 @@ class Cleanup:
             raise JiemiError.of(failure.at(f"deleting this Decryptor: {_are_not_deleted(len(stay))}"))
         names = ", ".join(ref_of(each).label for each in stay[:_MAX_SHOWN])
         why = f"the first can't be deleted: {failure}" if failure is not None else "it took too long"
-        context.note(
-            "Warning",
+        context.warn(
             "CleanupGivenUp",
             "Delete",
             f"after {CLEANUP_SECONDS:g} s, {len(stay)} objects stay: {names}; {why}",
@@ -133,7 +134,7 @@ class Cleanup:
         finally:
             done = {ref_of(each).key for each in (*pruned.deleted, *pruned.kept)}
             rest = {key: entry for key, entry in before.items() if key not in done}
-            context.set_inventory(attrs.evolve(context.status, inventory=ordered(rest)))
+            context.set_inventory(with_inventory(context.status, rest))
         return pruned.refused[0].failure if pruned.refused else None
 
     def _seconds_left(self, since: str | None) -> float:

@@ -14,8 +14,9 @@ import attrs
 import structlog
 import trio
 
-from jiemi.core.api.decryptor import Decryptor, DecryptorSpec, read_decryptor
+from jiemi.core.api.decryptor import Decryptor, read_decryptor
 from jiemi.core.api.fields import FieldError
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.api.status_bounds import status_json
 from jiemi.core.decisions.status import after_failure, blank
 from jiemi.core.errors import Failure, JiemiError

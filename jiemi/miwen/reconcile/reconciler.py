@@ -18,22 +18,17 @@ import trio
 
 from jiemi.concurrency.fair_limiter import Bound, FairLimiter, Slot
 from jiemi.core.api.conditions import SUSPENDED
-from jiemi.core.api.decryptor import Decryptor, DecryptorSpec
+from jiemi.core.api.decryptor import Decryptor
 from jiemi.core.api.decryptor_status import FileStatus
 from jiemi.core.api.secret_refs import git_secret_names, key_secret_names, observed_secrets_of, secret_names
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.credential_limits import total_bytes, values_of
+from jiemi.core.decisions.conditions import condition, is_ready
 from jiemi.core.decisions.policy import Policy, PolicyRule
 from jiemi.core.decisions.schedule import head_max_age_seconds
-from jiemi.core.decisions.status import (
-    after_failure,
-    after_plan,
-    after_sync,
-    condition,
-    is_ready,
-    still_synced,
-    while_suspended,
-    with_warnings,
-)
+from jiemi.core.decisions.status import after_failure, after_plan, after_sync, still_synced, while_suspended
+from jiemi.core.decisions.status_facts import to_resync, with_handled_request, with_observed_secrets
+from jiemi.core.decisions.status_warnings import with_warnings
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.memory import MemoryBudget
 from jiemi.core.names import NamespacedName
@@ -228,7 +223,6 @@ class Reconciler:
     def _suspend(self, context: ReconcileContext) -> None:
         if condition(context.status, SUSPENDED) is None:
             context.note(
-                "Normal",
                 "Suspended",
                 "Suspend",
                 "spec.suspend is set: nothing is looked at or applied",
@@ -256,7 +250,7 @@ class Reconciler:
         resync = context.status.deployed_generation != context.generation or asked or keys_changed
         if resync:
             # Until it is done, however often it fails.
-            context.status = attrs.evolve(context.status, deployed_generation=None)
+            context.status = to_resync(context.status)
         # What is of a file that is not deployed whole may be put right by its newest version; if it is not, then after.
         whole = set() if resync else {file.path for file in context.status.files if file.blob}
         sooner = {key: each for key, each in drifted.items() if context.mailbox.inventory[key].file in whole}
@@ -289,8 +283,7 @@ class Reconciler:
             await self.waiting.wait(context, spec)
 
     def _handled(self, context: ReconcileContext, reconcile_at: str | None) -> None:
-        if reconcile_at is not None:
-            context.status = attrs.evolve(context.status, last_handled_reconcile_at=reconcile_at)
+        context.status = with_handled_request(context.status, reconcile_at)
 
     async def _correct(
         self,
@@ -329,7 +322,7 @@ class Reconciler:
     ) -> tuple[bool, bool]:
         """Whether the credentials of the repository, and the keys of the files, are others than were read."""
         if condition(context.status, SUSPENDED) is not None:
-            context.note("Normal", "Resumed", "Resume", "spec.suspend is taken away", transition=True)
+            context.note("Resumed", "Resume", "spec.suspend is taken away", transition=True)
         if secret_names(spec):
             self.watches.want(SECRETS)
         git_changed = have_changed(context, self.watches, git_secret_names(spec))
@@ -504,7 +497,7 @@ class Reconciler:
     def _refresh(self, context: ReconcileContext, spec: DecryptorSpec) -> None:
         """All is deployed: say so again, if something else was said meanwhile."""
         known, now = (
-            attrs.evolve(context.status, observed_secrets=observed_secrets_of(spec, context.state.secrets.read)),
+            with_observed_secrets(context.status, observed_secrets_of(spec, context.state.secrets.read)),
             self.now(),
         )
         ready = condition(known, "Ready")
@@ -529,7 +522,7 @@ class Reconciler:
         deployment = self._deployment(Attempt(context, spec, repository, revision, work))
         await self._run(context, deployment.plan)
         state.files.planned = context.generation, files
-        context.status = attrs.evolve(context.status, deployed_generation=None)
+        context.status = to_resync(context.status)
         plan = context.status.plan
         if plan is not None:
             context.status = after_plan(context.status, plan, generation=context.generation, now=self.now())

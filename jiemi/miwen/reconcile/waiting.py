@@ -8,9 +8,10 @@ from collections.abc import Callable
 import attrs
 import trio
 
-from jiemi.core.api.decryptor import DecryptorSpec
+from jiemi.core.api.spec import DecryptorSpec
+from jiemi.core.decisions.conditions import is_ready
 from jiemi.core.decisions.schedule import head_max_age_seconds
-from jiemi.core.decisions.status import is_ready, still_synced, while_waiting
+from jiemi.core.decisions.status import still_synced, while_waiting
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.miwen.apply.account_objects import as_account
 from jiemi.miwen.apply.applier import Superseded

@@ -45,8 +45,9 @@ import trio
 
 from jiemi.core.api.decryptor import API_VERSION, KIND, ObjectMeta
 from jiemi.core.decisions.schedule import watch_retry_seconds
-from jiemi.core.errors import NO_ANSWER, JiemiError, one_line
+from jiemi.core.errors import JiemiError, one_line
 from jiemi.core.objects.identity import ObjectRef
+from jiemi.core.reasons import NO_ANSWER
 from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes
 
 EVENT_API_VERSION = "events.k8s.io/v1"
@@ -403,7 +404,7 @@ class _TokenBucket:
 
 def _key(kind: str, reason: str, note: str) -> bytes:
     """What a repeat has too; short, whatever the note's length."""
-    return hashlib.blake2b("\n".join((kind, reason, note)).encode(), digest_size=16).digest()
+    return hashlib.blake2b(f"{kind}\n{reason}\n{note}".encode(), digest_size=16).digest()
 
 
 def _name(decryptor: str, stamp: int) -> str:

@@ -15,7 +15,8 @@ old.
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Set
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -24,8 +25,9 @@ import structlog
 import trio
 
 from jiemi.core.decisions.schedule import watch_retry_seconds
-from jiemi.core.errors import Failure, Kind
+from jiemi.core.errors import Failure
 from jiemi.core.objects.identity import NAME_LABEL, NAMESPACE_LABEL
+from jiemi.core.reasons import Kind
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.on_behalf import NOBODY, on_behalf_of
 from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes, Page
@@ -263,7 +265,7 @@ class _KindWatch:
             self.objects.pop(self._object_key(metadata), None)
             self._on_change(self.resource, metadata, deleted=True)
 
-    def keep_only(self, keys: Set[_ObjectKey]) -> None:
+    def keep_only(self, keys: AbstractSet[_ObjectKey]) -> None:
         for key in self.objects.keys() - keys:
             if not self._ended:  # also by the one who is told
                 self._on_change(self.resource, _metadata(key, self.objects.pop(key)), deleted=True)

@@ -12,7 +12,8 @@ read whole: each of its pages, and each object on them.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Hashable, Set
+from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeVar
 
@@ -69,7 +70,7 @@ class Sink(Protocol[K]):
         """An object is gone; it is given as it was last."""
         ...
 
-    def keep_only(self, keys: Set[K]) -> None:
+    def keep_only(self, keys: AbstractSet[K]) -> None:
         """A whole list was read, and all that is on it was put: what else there was is gone."""
         ...
 

@@ -22,7 +22,7 @@ from jiemi.core.content.ciphertext import (
     shown,
     unescaped,
 )
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 
 DATA = Path(__file__).parents[2] / "data"
 FORMATS = {".yaml": Format.YAML, ".json": Format.JSON, ".env": Format.DOTENV, ".ini": Format.INI, ".bin": Format.BINARY}

@@ -149,8 +149,10 @@ def test_a_manifest_tells_its_file_group_and_label() -> None:
         ({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": 5}}, "Put the name in quotes."),
         (
             {"apiVersion": "v1", "kind": "Secret", "metadata": {"generateName": "a-"}},
-            "document 2 of f.yaml has metadata.generateName and no metadata.name: each apply would make another "
-            "object. Give it metadata.name in place of metadata.generateName.",
+            (
+                "document 2 of f.yaml has metadata.generateName and no metadata.name: each apply would make another "
+                "object. Give it metadata.name in place of metadata.generateName."
+            ),
         ),
         (_object("Secret", "My_App"), "Correct metadata.name: at most 253 characters, small letters, digits, - and ."),
         (_object("Service", "1.a"), "Correct metadata.name: at most 63 characters, small letters"),

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.api.decryptor import TargetSpec
 from jiemi.core.api.file_formats import FormatOfFile
-from jiemi.core.content.documents import Format, format_of
+from jiemi.core.api.spec import TargetSpec
+from jiemi.core.content.formats import Format, format_of
 from jiemi.core.errors import JiemiError
 from jiemi.core.objects.target import may_hold_objects, require_form, target_manifest, target_values, wants_whole_file
 from jiemi.core.sensitive import SensitiveBytes

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from support.krapao.key_services import KeyService, open_aws_kms, open_gcp_kms, secret
 from support.network.listening import listening
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.confinement.judged_connects import (
     ConnectJudge,

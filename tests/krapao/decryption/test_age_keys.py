@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.krapao.age_files import AgePair, Encrypter
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.decryption.age_keys import read_age_key

@@ -11,7 +11,7 @@ import pytest
 import trio
 from support.krapao.age_files import AgePair
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.confinement.spawn import Measures

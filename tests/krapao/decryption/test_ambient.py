@@ -14,7 +14,7 @@ from doubles.gcp import Gcp, open_gcp
 from doubles.vault import Vault, open_vault
 from support.krapao.key_services import KeyService, lent
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.decryption.sops import SopsDecrypter

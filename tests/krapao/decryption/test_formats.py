@@ -11,7 +11,7 @@ import trio
 from support.krapao.age_files import AgePair, Encrypter
 
 from jiemi.core.content.ciphertext import format_of_content
-from jiemi.core.content.documents import format_of
+from jiemi.core.content.formats import format_of
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.decryption.sops import SopsDecrypter

@@ -19,7 +19,7 @@ from support.krapao.age_files import AgePair, Encrypter
 from support.krapao.pgp_keys import encrypted_for_pgp, gpg_home_in_memory, made_pgp_key, run_gpg
 
 import jiemi
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.confinement.private_folders import private_folder, remove_abandoned

@@ -16,7 +16,8 @@ from krapao.decryption.test_grpc import Peer, against_client, against_server, ec
 from support.krapao.age_files import AgePair
 from support.krapao.key_services import lent
 
-from jiemi.core.content.documents import Format, parse_documents
+from jiemi.core.content.documents import parse_documents
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.patterns import matches
 from jiemi.core.sensitive import SensitiveText as Text

@@ -12,7 +12,8 @@ import attrs
 import pytest
 import trio
 
-from jiemi.core.content.documents import Format, parse_documents
+from jiemi.core.content.documents import parse_documents
+from jiemi.core.content.formats import Format
 from jiemi.core.content.sops_config import Indents, read_indents
 from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import GitServer

@@ -16,7 +16,8 @@ import trio
 from support.krapao.key_services import OPEN, KeyService
 from support.krapao.provider_matrix import EXPECTED, FORMATS, OUTCOMES, PROVIDERS
 
-from jiemi.core.content.documents import Format, parse_documents
+from jiemi.core.content.documents import parse_documents
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.settings import KrapaoSettings

@@ -18,7 +18,7 @@ from support.krapao.age_files import AgePair, Encrypter
 from jiemi.concurrency.askers import Askers
 from jiemi.concurrency.fair_limiter import FairLimiter
 from jiemi.core.content.ciphertext import find_ciphertext, format_of_content
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.krapao.decryption.port import Decrypted

@@ -11,7 +11,7 @@ import pytest
 import trio
 from support.krapao.pgp_keys import encrypted_for_pgp, gpg_home_in_memory, made_pgp_key
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.decryption.sops import SopsDecrypter

@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from support.krapao.age_files import AgePair, Encrypter
 
-from jiemi.core.content.documents import Format, format_of, parse_documents
+from jiemi.core.content.documents import parse_documents
+from jiemi.core.content.formats import Format, format_of
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.confinement.processes import adopt_orphans

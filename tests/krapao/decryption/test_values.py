@@ -11,7 +11,8 @@ import pytest
 import trio
 from support.krapao.age_files import AgePair, Encrypter
 
-from jiemi.core.content.documents import Format, parse_documents
+from jiemi.core.content.documents import parse_documents
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.confinement.spawn import Measures

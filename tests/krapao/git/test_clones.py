@@ -14,7 +14,7 @@ from support.krapao.work_tree import Work
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import Asked, Fault, Framing, GitServer, serve_git
-from jiemi.krapao.git import clones as module
+from jiemi.krapao.git import clone as module
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.port import Advertised, Ref
 from jiemi.krapao.git.urls import parse_url

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.krapao.age_files import AgePair
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.krapao.reading.mac import is_mac_only_encrypted
 
 DATA = Path(__file__).parents[2] / "data"

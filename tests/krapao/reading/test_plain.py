@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jiemi.core.content.ciphertext import ENCRYPTED
-from jiemi.core.content.documents import Format, format_of
+from jiemi.core.content.formats import Format, format_of
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.reading.kubectl_yaml.stream import read_stream
 from jiemi.krapao.reading.plain import read_plain

@@ -13,7 +13,7 @@ import trio
 
 from jiemi.concurrency.askers import Askers
 from jiemi.concurrency.fair_limiter import FairLimiter
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes
 from jiemi.krapao.confinement.probe import probe
@@ -77,8 +77,8 @@ async def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     def started(pid: int) -> None:
         pids.append(pid)
         begun.set()
-        for name in ("cmdline", "environ", "status", "limits"):
-            seen.append(Path(f"/proc/{pid}/{name}").read_text("utf-8", "replace"))
+        files = (Path(f"/proc/{pid}/{name}") for name in ("cmdline", "environ", "status", "limits"))
+        seen.extend(file.read_text("utf-8", "replace") for file in files)
         give_way(pid)
 
     monkeypatch.setattr(reading_module, "_give_way", started)

@@ -165,7 +165,7 @@ async def test_a_vault_is_kept_from_the_first_decryption_on_though_nothing_could
 
 
 async def test_binary_content_stays_whole_in_a_config_map() -> None:
-    from jiemi.core.api.decryptor import TargetSpec
+    from jiemi.core.api.spec import TargetSpec
     from jiemi.core.objects.target import target_manifest, target_values
     from jiemi.core.sensitive import SensitiveBytes
 

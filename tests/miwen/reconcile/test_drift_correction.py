@@ -611,22 +611,27 @@ async def test_what_a_release_applied_as_string_data_is_applied_as_data(
         assert not world.condition("Drifted")
 
 
+@pytest.mark.parametrize("comes", ["with the object", "later"])
 async def test_a_key_that_the_manifest_gives_is_not_taken_out_though_admission_made_it_its_own(
-    world: World, autojump_clock: MockClock
+    world: World, autojump_clock: MockClock, comes: str
 ) -> None:
-    world.origin.commit({FILE: [secret(password="good", other="ours")]})
+    first = {"other": "ours"} if comes == "later" else {"password": "good", "other": "ours"}
+    world.origin.commit({FILE: [secret(**first)]})
     world.add()
     real = world.cluster.apply
 
     def mutated(*args: Any, **more: Any) -> dict[str, Any]:
         made = real(*args, **more)
-        if made["kind"] == "Secret" and not more.get("dry_run"):
+        if made["kind"] == "Secret" and "password" in made["data"] and not more.get("dry_run"):
             made = world.cluster.put({**made, "data": {**made["data"], "password": encoded("injected")}}, "webhook")
         return made
 
     world.cluster.apply = mutated  # type: ignore[method-assign]
     async with miwen(world):
         await trio.sleep(SOON)
+        if comes == "later":
+            world.origin.commit({FILE: [secret(password="good", other="ours")]})
+            await trio.sleep(INTERVAL + SOON)
         assert world.data() == {"password": "injected", "other": "ours"}
         world.cluster.edit("Secret", "default", "app", manager="lens", data={"more": encoded("x")})
         await trio.sleep(SOON)

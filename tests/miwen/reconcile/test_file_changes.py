@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.miwen.world import FILE, URL, World, miwen, secret, settle
 
-from jiemi.core.api.decryptor import DecryptorSpec
 from jiemi.core.api.decryptor_status import FileStatus
 from jiemi.core.api.fields import structure
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.miwen.reconcile.file_changes import Todo, require_some, source_of, todo, wanted_files
 from jiemi.rpc.contract import Source

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 
 PROVIDERS = ("age", "aws", "azure", "gcp", "huawei", "pgp", "vault")
 FORMATS = (Format.YAML, Format.JSON, Format.DOTENV, Format.INI, Format.BINARY)

@@ -15,7 +15,7 @@ from fakes.krapao import RIGHT_KEY, FakeKrapao, FakeOrigin
 from fakes.kubernetes import FakeCluster, FakeKubernetes
 
 from jiemi.core.api.decryptor import API_VERSION, KIND
-from jiemi.miwen.service import MiwenSettings, run_miwen
+from jiemi.miwen.service import MiwenPorts, MiwenSettings, run_miwen
 
 INTERVAL = 180.0
 URL = "https://git.example/app.git"
@@ -116,11 +116,8 @@ async def miwen(world: World, *, interval: float = INTERVAL, **settings: Any) ->
     async with trio.open_nursery() as nursery:
         nursery.start_soon(
             lambda: run_miwen(
-                world.kubernetes,
-                world.krapao,
+                MiwenPorts(world.kubernetes, world.krapao, now, random=lambda: 0.5),  # no jitter
                 MiwenSettings(interval_seconds=interval, **settings),
-                now=now,
-                random=lambda: 0.5,  # no jitter
             )
         )
         await settle()

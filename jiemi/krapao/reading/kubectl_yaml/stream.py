@@ -22,7 +22,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from jiemi.core.content.documents import MAX_DEPTH, MAX_NODES, MAX_NUMBER_CHARACTERS
+from jiemi.core.content.document_limits import MAX_DEPTH, MAX_NODES, MAX_NUMBER_CHARACTERS
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.reading.kubectl_yaml.cursor import NO_YAML, Refused
 from jiemi.krapao.reading.kubectl_yaml.parser import parse

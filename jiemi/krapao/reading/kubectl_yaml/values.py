@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any, NoReturn
 
-from jiemi.core.content.documents import MAX_DEPTH, MAX_NODES
+from jiemi.core.content.document_limits import MAX_DEPTH, MAX_NODES
 from jiemi.krapao.reading.kubectl_yaml.cursor import Refused, over
 from jiemi.krapao.reading.kubectl_yaml.parser import ALIAS, MAPPING, SCALAR, SEQUENCE, Node
 from jiemi.krapao.reading.kubectl_yaml.scalars import MERGE, Unfit, key_text, number_for_json, resolve

@@ -22,13 +22,12 @@ from jiemi.concurrency import calls
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.git import known_hosts
 from jiemi.krapao.git.meter import Meter
-from jiemi.krapao.git.urls import FIELD, Location
+from jiemi.krapao.git.urls import CREDENTIALS_FIELD, FIELD, Location
 from jiemi.krapao.git.wire import write_though_closed
 from jiemi.krapao.network.connecting import permit_by
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import GitCredentials
 
-_CREDENTIALS = "spec.source.repository.credentials"
 _MAX_STDERR_BYTES = 16 * 1024
 _KEY_CLASSES: tuple[type[paramiko.PKey], ...] = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
 
@@ -60,8 +59,9 @@ def parse_private_key(credentials: GitCredentials) -> paramiko.PKey:
     if credentials.ssh is None:
         raise JiemiError(
             "RepositoryAccessDenied",
-            f"spec.source.repository.url is an ssh URL, and {_CREDENTIALS}.ssh gives no private key",
-            f"Put a private key that the host knows into {_CREDENTIALS}.ssh, or use the repository's https:// URL.",
+            f"spec.source.repository.url is an ssh URL, and {CREDENTIALS_FIELD}.ssh gives no private key",
+            f"Put a private key that the host knows into {CREDENTIALS_FIELD}.ssh, or use the repository's https:// "
+            "URL.",
         )
     text = credentials.ssh.reveal().strip() + "\n"
     for kind in _KEY_CLASSES:
@@ -74,12 +74,12 @@ def parse_private_key(credentials: GitCredentials) -> paramiko.PKey:
     else:
         raise JiemiError(
             "RepositoryAccessDenied",
-            f"{_CREDENTIALS}.ssh is no private key of Ed25519, ECDSA or RSA in OpenSSH or PEM form",
+            f"{CREDENTIALS_FIELD}.ssh is no private key of Ed25519, ECDSA or RSA in OpenSSH or PEM form",
             "Put the whole file of the private key there (not the .pub beside it), with its line breaks.",
         )
     raise JiemiError(
         "RepositoryAccessDenied",
-        f"{_CREDENTIALS}.ssh is a key with a passphrase, which nobody can be asked for here",
+        f"{CREDENTIALS_FIELD}.ssh is a key with a passphrase, which nobody can be asked for here",
         "Make a deploy key without one (`ssh-keygen -t ed25519 -N ''`), and give the host its public half.",
     )
 
@@ -144,7 +144,7 @@ class _SshClient(TraditionalGitClient):
         if len(lines) > known_hosts.MAX_CHARACTERS:
             raise JiemiError(
                 "LimitExceeded",
-                f"{_CREDENTIALS}.knownHosts is longer than {known_hosts.MAX_CHARACTERS} characters",
+                f"{CREDENTIALS_FIELD}.knownHosts is longer than {known_hosts.MAX_CHARACTERS} characters",
                 "Leave only the lines of this repository's host there.",
             )
         known = known_hosts.lookup(
@@ -177,18 +177,18 @@ class _SshClient(TraditionalGitClient):
                 "Find out who answers there; take the line @revoked out only if the key is good after all.",
             )
         if (key.get_name(), key.asbytes()) not in known.accepted:
-            told = "another than the known ones" if known.accepted else "not known"
+            difference = "another than the known ones" if known.accepted else "not known"
             raise JiemiError(
                 "HostKeyUnknown",
-                f"{where}: its key is {told}: {shown}",
+                f"{where}: its key is {difference}: {shown}",
                 "If the host publishes this fingerprint, add its line (`ssh-keyscan` prints it) to "
-                f"{_CREDENTIALS}.knownHosts or to Krapao's --ssh-known-hosts file.",
+                f"{CREDENTIALS_FIELD}.knownHosts or to Krapao's --ssh-known-hosts file.",
             )
         self._meter.is_git = True  # it is the host that the Decryptor's or the operator's lines name
 
     def _log_in(self, transport: paramiko.Transport) -> None:
         user = self._location.user
-        shown = f"user {user}" if user is not None else f"the user of {_CREDENTIALS}.username"
+        shown = f"user {user}" if user is not None else f"the user of {CREDENTIALS_FIELD}.username"
         if user is None and self._credentials.username is not None:
             user = self._credentials.username.reveal().strip()
         elif user is None:
@@ -199,7 +199,7 @@ class _SshClient(TraditionalGitClient):
         except paramiko.AuthenticationException as error:
             raise JiemiError(
                 "RepositoryAccessDenied",
-                f"{where} refused the key in {_CREDENTIALS}.ssh for {shown}",
+                f"{where} refused the key in {CREDENTIALS_FIELD}.ssh for {shown}",
                 "Give the host the public half of that key (as a deploy key of the repository), or correct the user in "
                 "the URL.",
             ) from error
@@ -208,7 +208,7 @@ class _SshClient(TraditionalGitClient):
         if left:
             raise JiemiError(
                 "RepositoryAccessDenied",
-                f"{where} wants more than the key in {_CREDENTIALS}.ssh",
+                f"{where} wants more than the key in {CREDENTIALS_FIELD}.ssh",
                 "Use an account of the host that a key alone lets in.",
             )
 

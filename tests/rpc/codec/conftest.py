@@ -1,0 +1,29 @@
+"""A later release, as a peer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import capnp
+import pytest
+
+
+@pytest.fixture(scope="module")
+def newer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The schema of a later release, with one more member in each union."""
+    text = (Path(__file__).parents[3] / "schema" / "krapao.capnp").read_text()
+    for old, new in (
+        ("@0xc3f1a5d2b7e94608", "@0xc3f1a5d2b7e94609"),
+        ("    pgp @1 :Text;", "    pgp @1 :Text;\n    later @9 :Text;"),
+        ("    commit @4 :Text;", "    commit @4 :Text;\n    later @5 :Text;"),
+        ("    files @0 :Files;\n", "    files @0 :Files;\n    later @2 :Text;\n"),
+        ("    head @0 :Head;\n    failure @1", "    head @0 :Head;\n    later @2 :Text;\n    failure @1"),
+        ("    rendered @0 :Rendered;\n", "    rendered @0 :Rendered;\n    later @2 :Text;\n"),
+        ("  stalled @2;", "  stalled @2;\n  later @3;"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    path = tmp_path_factory.mktemp("newer") / "newer.capnp"
+    path.write_text(text)
+    return capnp.load(str(path))
