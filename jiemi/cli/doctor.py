@@ -16,6 +16,7 @@ import trio
 from rich.table import Table
 from rich.text import Text
 
+from jiemi.cli.command_flags import DoctorFlags
 from jiemi.cli.console import table_console
 from jiemi.cli.errors import CommandError
 from jiemi.cli.programs import GET_GPG, GET_SOPS, find_gpg, find_sops
@@ -44,17 +45,15 @@ class Finding:
     text: str
 
 
-def run(*, runtime_dir: Path, sops: Path | None, gpg: Path | None, session_secret_file: Path | None) -> None:
+def run(flags: DoctorFlags) -> None:
     """Print the findings.
-
-    Args:
-        session_secret_file: Krapao's; None: the one of its Pod, if this is it.
 
     Raises:
         CommandError: something that Krapao can't do without is missing.
     """
     adopt_orphans()
-    findings = [*trio.run(_examine, runtime_dir, find_sops(sops), find_gpg(gpg)), session_secret(session_secret_file)]
+    examined = trio.run(_examine, flags.runtime_dir, find_sops(flags.sops), find_gpg(flags.gpg))
+    findings = [*examined, session_secret(flags.session_secret_file)]
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("WHAT", "STATE", "FINDING"):
         table.add_column(column, no_wrap=column != "FINDING")

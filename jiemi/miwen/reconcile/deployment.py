@@ -43,7 +43,7 @@ from jiemi.miwen.apply.protected_objects import objects_of
 from jiemi.miwen.kubernetes.port import Account, Kubernetes, Objects
 from jiemi.miwen.reconcile.admission import Admission, Bounds
 from jiemi.miwen.reconcile.credentials import decryption_keys
-from jiemi.miwen.reconcile.file_changes import Todo
+from jiemi.miwen.reconcile.file_changes import Todo, note_rendered
 from jiemi.miwen.reconcile.key_services import bounded
 from jiemi.miwen.reconcile.pruning import Pruning
 from jiemi.miwen.reconcile.render import Renderer, Rendering
@@ -249,7 +249,7 @@ class Deployment:
         if not self.todo.render:
             return Rendering((), {}, None)
         keys = await decryption_keys(
-            decryptor, self.spec, self.kubernetes, self.context.state.secrets.read, vault_address=known.vault_address
+            decryptor, self.spec, self.kubernetes, self.context.state.secrets, vault_address=known.vault_address
         )
         rules = self.bounds.rules or {}
         renderer = Renderer(
@@ -268,13 +268,14 @@ class Deployment:
         rendering = await renderer.render(
             self.todo.render, whole=len(self.todo.render) == len(self.todo.files), on_file=slot.got_on
         )
-        self.context.state.files.is_large = not rendering.is_small
+        # What there is in a broken file is looked after like all else.
         partly = {manifest.file for manifest in rendering.manifests}
-        for file in self.todo.render:
-            failure = rendering.failures.get(file.path)
-            # What there is in a broken file is looked after like all else.
-            if failure is not None and failure.reason in _OF_CONTENT and file.path not in partly:
-                self.context.state.files.failed[file] = failure
+        failed = {
+            file: rendering.failures[file.path]
+            for file in self.todo.render
+            if file.path in rendering.failures.keys() - partly and rendering.failures[file.path].reason in _OF_CONTENT
+        }
+        note_rendered(self.context, failed, is_large=not rendering.is_small)
         return rendering
 
     def _wants_full_mac(self, path: str) -> bool:

@@ -36,7 +36,7 @@ async def find_drift(context: ReconcileContext, spec: DecryptorSpec, objects: Ob
     state, mailbox = context.state, context.mailbox
     seen: dict[ObjectKey, Observation | None] = {**dict.fromkeys(state.drift.drifted), **mailbox.take_seen()}
     found: dict[ObjectKey, Drift] = {}
-    state.drift.unread = None
+    state.drift.set_unread(None)
     for key, observation in seen.items():
         entry = mailbox.inventory.get(key)
         if entry is None or not (entry.file or entry.left_file):
@@ -47,7 +47,7 @@ async def find_drift(context: ReconcileContext, spec: DecryptorSpec, objects: Ob
         except JiemiError as error:
             if state.drift.unread is None:
                 _log.warning("drift_not_read", object=key.label, reason=error.failure.reason)
-                state.drift.unread = error.failure
+                state.drift.set_unread(error.failure)
             if observation is not None:
                 mailbox.defer(key, observation)
             elif key in state.drift.drifted:
@@ -62,7 +62,7 @@ async def find_drift(context: ReconcileContext, spec: DecryptorSpec, objects: Ob
         if spec.drift_policy == "Correct" and state.drift.backoff.may_correct(key)
     }
     _tell_new(context, spec, {key: drift for key, drift in found.items() if key not in to_correct})
-    state.drift.drifted = found
+    state.drift.set_drifted(found)
     mailbox.differing = set(found)
     return to_correct
 
@@ -98,7 +98,7 @@ def tell_corrected(context: ReconcileContext, to_correct: Mapping[ObjectKey, Dri
     for key, drift in to_correct.items():
         if key in context.mailbox.differing or key not in context.state.drift.drifted:
             continue
-        context.state.drift.drifted.pop(key, None)
+        context.state.drift.forget_drifted(key)
         if drift.resource_version and drift.resource_version == context.mailbox.version(key):
             continue  # applying it changed nothing: another had applied the same
         context.state.drift.backoff.corrected(key)
@@ -118,11 +118,11 @@ def tell_uncorrected(
 ) -> None:
     """Keep why objects could not be put right, and tell it in Events: what may pass at once, once it has not."""
     for key in drifted:
-        before, failure = context.state.drift.uncorrected.pop(key, None), failures.get(key)
+        before, failure = context.state.drift.uncorrected.get(key), failures.get(key)
         entry = context.mailbox.inventory.get(key)
+        context.state.drift.set_uncorrected(key, failure if entry is not None else None)
         if failure is None or entry is None:
             continue
-        context.state.drift.uncorrected[key] = failure
         if (before != failure) == (failure.kind is Kind.STALLED):
             text = f"{key.label} {drifted[key]}; it can't be put right: {failure}"
             context.warn("Drifted", "Correct", text, ref_of(entry))
@@ -174,7 +174,8 @@ def tell_in_status(
         watch_failure: why changes of some objects are not seen; or None.
     """
     state = context.state
-    state.drift.drifted = drifted = _differing(context)
+    drifted = _differing(context)
+    state.drift.set_drifted(drifted)
     if watch_failure is None and state.drift.unread is not None and state.drift.unread.kind is Kind.STALLED:
         watch_failure = state.drift.unread
     if drifted:

@@ -48,9 +48,12 @@ from jiemi.miwen.reconcile.file_changes import (
     FileChanges,
     Todo,
     held_files,
+    note_planned,
+    note_rendered,
     require_some,
     source_of,
     todo,
+    try_again,
 )
 from jiemi.miwen.reconcile.finalizer import Cleanup, set_finalizer
 from jiemi.miwen.reconcile.limits import no_room
@@ -330,7 +333,7 @@ class Reconciler:
         if git_changed:
             await context.repositories.close()
         if git_changed or keys_changed or asked:
-            context.state.files.failed.clear()
+            try_again(context)
         return git_changed, keys_changed
 
     async def _deploy_and_look_after(self, attempt: Attempt) -> None:
@@ -351,7 +354,7 @@ class Reconciler:
         repository = context.repositories.get(context.generation)
         if repository is not None:
             return repository
-        credentials = await git_credentials(context.decryptor, spec, self.kubernetes, context.state.secrets.read)
+        credentials = await git_credentials(context.decryptor, spec, self.kubernetes, context.state.secrets)
         key = context.decryptor.meta.key
         # They are held as long as the repository is open, and travel again on each new connection to Krapao.
         size = _CREDENTIAL_COPIES * total_bytes(values_of(credentials))
@@ -462,7 +465,7 @@ class Reconciler:
         finally:
             drift_correction.tell_corrected(context, attempt.drifted)
         if is_new:
-            context.state.wait.waiting_since = context.state.wait.ready_at = None
+            self.waiting.forget(context)
             context.set_inventory(
                 after_sync(
                     context.status,
@@ -491,7 +494,7 @@ class Reconciler:
                 await self.work.run(namespace, in_time)
                 return
             except NeedsMore:
-                context.state.files.is_large = True
+                note_rendered(context, {}, is_large=True)
         await self.work.run(namespace, in_time, _LARGE_ONES)
 
     def _refresh(self, context: ReconcileContext, spec: DecryptorSpec) -> None:
@@ -521,7 +524,7 @@ class Reconciler:
         require_some(work, spec, context.state.files.left_out)
         deployment = self._deployment(Attempt(context, spec, repository, revision, work))
         await self._run(context, deployment.plan)
-        state.files.planned = context.generation, files
+        note_planned(context, files)
         context.status = to_resync(context.status)
         plan = context.status.plan
         if plan is not None:

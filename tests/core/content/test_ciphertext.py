@@ -1,4 +1,4 @@
-"""What sops made is told by content: whole files, and ciphertext that stands on its own."""
+"""Output of sops is recognized by its content: whole files, and ciphertext that stands on its own."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_each_file_of_each_release_is_told_with_its_format(path: Path) -> None:
         (json.dumps({"a": SEALED, "sops": {"mac": SEALED}}).replace("/", "\\/"), Format.JSON),
         (f"A={SEALED}\nsops_mac={SEALED}\n", Format.DOTENV),
         (f"[a]\nb = {SEALED}\n[sops]\nmac = {SEALED}\n", Format.INI),
-        # What tells of a file is none.
+        # A description of a file is not one.
         (f"a: {ENCRYPTED}…]\nsops:\n  mac: {ENCRYPTED}…]\n", None),
         ("a: b\nsops:\n  mac: x\n", None),
         ("[sops]\na = b\n", None),

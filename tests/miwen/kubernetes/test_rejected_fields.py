@@ -41,12 +41,15 @@ def test_the_fields_of_a_typed_patch_are_named_without_their_values() -> None:
         ((Cause("FieldValueInvalid", "data[my key]"),), "Name the key with letters, digits"),
         ((Cause("FieldValueInvalid", "stringData[ä]"), Cause("FieldValueInvalid", "data[..]")), "Name the key"),
         # The key is one; its value is no Docker config.
-        ((Cause("FieldValueInvalid", "data[.dockerconfigjson]"),), "Correct the object's fields"),
+        ((Cause("FieldValueInvalid", "data[.dockerconfigjson]"),), "Correct the fields that the message names"),
         ((Cause("FieldValueTooLong", "data"),), "1 MiB"),
         ((Cause("FieldValueRequired", "data[tls.key]"),), "the field that is missing"),
         ((Cause("FieldValueInvalid", "metadata.labels"),), "A label has at most 63 characters"),
         ((Cause("FieldValueDuplicate", "spec.ports[1].name"),), "another value in that field"),
-        ((Cause("FieldValueInvalid", "spec.a"), Cause("FieldValueTooLong", "data")), "Correct the object's fields"),
+        (
+            (Cause("FieldValueInvalid", "spec.a"), Cause("FieldValueTooLong", "data")),
+            "Correct the fields that the message names",
+        ),
     ],
 )
 def test_the_remedy_follows_from_the_fields_and_what_is_wrong_with_them(causes: tuple[Cause, ...], says: str) -> None:

@@ -9,9 +9,12 @@ import capnp
 import pytest
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def newer(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The schema of a later release, with one more member in each union."""
+    """The schema of a later release, with one more member in each union.
+
+    It is loaded once: pycapnp crashes when a process loads the same types from two files.
+    """
     text = (Path(__file__).parents[3] / "schema" / "krapao.capnp").read_text()
     for old, new in (
         ("@0xc3f1a5d2b7e94608", "@0xc3f1a5d2b7e94609"),
