@@ -64,27 +64,27 @@ docs:
 
 # Measure a call between Miwen and Krapao
 bench-rpc *arguments:
-    @"{{ bin }}/python" tests/bench/bench_rpc.py "$@"
+    @PYTHONPATH=tests "{{ bin }}/python" -m bench.bench_rpc "$@"
 
 # Measure how many Decryptors of one repository are deployed: time, CPU, memory [COUNT]
 bench-follow *arguments:
-    @"{{ bin }}/python" tests/bench/bench_follow.py "$@"
+    @PYTHONPATH=tests "{{ bin }}/python" -m bench.bench_follow "$@"
 
 # Measure how fast a push is followed beside tenants whose hosts drip [DECRYPTORS [TENANTS]]
 bench-tenants *arguments:
-    @"{{ bin }}/python" tests/bench/bench_tenants.py "$@"
+    @PYTHONPATH=tests "{{ bin }}/python" -m bench.bench_tenants "$@"
 
 # Measure how fast what others do to Secrets is put right [TRIALS]
 bench-drift *arguments:
-    @"{{ bin }}/python" tests/bench/bench_drift.py "$@"
+    @PYTHONPATH=tests "{{ bin }}/python" -m bench.bench_drift "$@"
 
-# Measure how soon each ordinary mistake of docs/troubleshooting.md is told
+# Measure how soon each ordinary mistake of docs/troubleshooting.md is reported
 bench-mistakes *arguments:
-    @"{{ bin }}/python" tests/bench/bench_mistakes.py "$@"
+    @PYTHONPATH=tests "{{ bin }}/python" -m bench.bench_mistakes "$@"
 
 # Kill Miwen at random moments during a churn of commits; each time the cluster must end as git is [KILLS] [SEED]
 soak-kill *arguments:
-    @"{{ bin }}/python" tests/bench/soak_kill.py "$@"
+    @PYTHONPATH=tests "{{ bin }}/python" -m bench.soak_kill "$@"
 
 # Greedy namespaces of every kind beside an honest one, under Miwen's shipped memory limit
 soak-memory *arguments:

@@ -10,9 +10,9 @@ ROOT = Path(__file__).parents[1]
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT / "tests"))
     from hostile.catalogue import table as hostile_table
-    from krapao_matrix import matrix_table
     from mistakes.catalogue import table as mistakes_table
     from rpc.port_attacks import table as port_table
+    from support.krapao.provider_matrix import matrix_table
 
     for path, tables in (
         (ROOT / "docs" / "api.md", {"api": api_table()}),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 
 import pytest
-from memory_limits import MemoryGroup, _Watched, memory_group
+from support.processes.memory_limits import MemoryGroup, _Watched, memory_group
 
 _MEBIBYTE = 1024 * 1024
 _TAKE = (

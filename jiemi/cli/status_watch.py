@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 
 from jiemi.core.api.decryptor import Decryptor, read_decryptor
 from jiemi.core.api.fields import FieldError
@@ -73,7 +74,7 @@ class _Sink:
         metadata = obj.get("metadata") or {}
         self._forget((metadata.get("namespace", ""), metadata.get("name", "")))
 
-    def keep_only(self, keys: Set[NamespacedName]) -> None:
+    def keep_only(self, keys: AbstractSet[NamespacedName]) -> None:
         for key in self._known.keys() - keys:
             self._forget(key)
         if not self._all_shown:

@@ -1,9 +1,9 @@
-"""Miwen, whole: follow the Decryptors, run their loops, show that it lives.
+"""Miwen, whole: it follows the Decryptors, runs their loops and shows that it is alive.
 
 follow (list, watch) -> Decryptors (one task per Decryptor) -> DecryptorLoop (ticks) -> Reconciler -> Krapao, Kubernetes
 
-What ticks of different Decryptors share is the registry (whose an object is, who depends on whom) and the watches of
-objects and Secrets, which wake the loops.
+Ticks of different Decryptors share the registry (which Decryptor has an object, and which depend on one another) and
+the watches of objects and Secrets, which wake the loops.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ ALIVE_INTERVAL_SECONDS = 10.0
 
 @attrs.frozen
 class MiwenSettings:
-    """How Miwen works.
+    """How Miwen works, as the operator sets it.
 
     Attributes:
         interval_seconds: how often each Decryptor asks for the newest revision.
         max_concurrent_deployments: how many Decryptors are decrypted and applied at once. Each holds its decrypted
             documents in memory meanwhile (4 MiB; one of them 32 MiB). Namespaces share the slots fairly.
-        deploy_timeout_seconds: the longest that one of them may take.
-        alive_file: touched every `ALIVE_INTERVAL_SECONDS` while the event loop runs, or None.
-        policy: the operator's, or None where everything is allowed.
-        tenancy: the operator's other bounds.
+        deploy_timeout_seconds: the longest time that one of them may take.
+        alive_file: a file that is touched every `ALIVE_INTERVAL_SECONDS` while the event loop runs, or None.
+        policy: the policy of the operator, or None where everything is allowed.
+        tenancy: the other bounds of the operator.
         decryptor_memory_bytes: what all Decryptors together may hold in memory: specs, statuses, credentials. One
             namespace gets a third of it at most.
-        instance: who reports Events: a name of this process, for example the pod's.
+        instance: the name under which this process reports Events, for example that of its Pod.
     """
 
     interval_seconds: float = DEFAULT_INTERVAL_SECONDS
@@ -69,24 +69,30 @@ class MiwenSettings:
     instance: str = "miwen"
 
 
-async def run_miwen(
-    kubernetes: Kubernetes,
-    krapao: Krapao,
-    settings: MiwenSettings,
-    *,
-    now: Callable[[], datetime.datetime],
-    random: Callable[[], float],
-    metrics: MiwenMetrics | None = None,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Run until cancelled. Started once every Decryptor that exists has its task.
+@attrs.frozen
+class MiwenPorts:
+    """What Miwen reaches outside of itself.
 
-    Args:
+    Attributes:
+        kubernetes: the cluster.
+        krapao: the repository service.
         now: the wall clock.
         random: gives a number in [0, 1), for jitter.
-        metrics: what is counted into; None: into nothing that anyone sees.
+        metrics: what is counted.
     """
-    metrics = metrics if metrics is not None else MiwenMetrics()
+
+    kubernetes: Kubernetes
+    krapao: Krapao
+    now: Callable[[], datetime.datetime]
+    random: Callable[[], float]
+    metrics: MiwenMetrics = attrs.field(factory=MiwenMetrics)
+
+
+async def run_miwen(
+    ports: MiwenPorts, settings: MiwenSettings, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Run until cancelled. Started once every Decryptor that exists has its task."""
+    kubernetes, metrics, now, random = ports.kubernetes, ports.metrics, ports.now, ports.random
     registry = Registry(own_namespace_only=settings.tenancy.own_namespace_only)
 
     def on_change(resource: Resource, metadata: JsonObject, *, deleted: bool) -> None:
@@ -114,9 +120,9 @@ async def run_miwen(
             settings.tenancy,
             budget,
         )
-        loop = DecryptorLoop(kubernetes, krapao, reconciler, events, metrics, random)
+        loop = DecryptorLoop(kubernetes, ports.krapao, reconciler, events, metrics, random)
         turned_away = TurnedAway(kubernetes, budget, events, metrics, now=now)
-        decryptors = Decryptors(nursery, loop.run, registry, budget, turned_away, loop.tell_deleted)
+        decryptors = Decryptors(nursery, loop.run, registry, budget, turned_away, loop.report_deleted)
         nursery.start_soon(turned_away.run, decryptors.put)
         await nursery.start(lambda task_status: follow(kubernetes, decryptors, random=random, task_status=task_status))
         task_status.started()
@@ -127,6 +133,6 @@ async def _show_life(file: trio.Path) -> None:
         try:
             await file.touch()
         except OSError as error:
-            # The probe tells; a full disk is no reason to stop following.
+            # The probe reports it; a full disk is no reason to stop following.
             _log.warning("alive_file_not_touched", file=str(file), error=error.strerror)
         await trio.sleep(ALIVE_INTERVAL_SECONDS)

@@ -1,7 +1,8 @@
 """The session secret in a Secret of Miwen's own namespace, which Krapao's Pod mounts.
 
-Miwen makes it where it is missing, so that installing takes no step for it: Krapao's Pod waits for its volume until the
-Secret is there. One that is there is read and never changed; so who wants another writes it, and both take it up.
+Miwen creates it where it is missing, so that an installation needs no step for it: Krapao's Pod waits for its volume
+until the Secret is there. A Secret that is there is read and never changed. An operator may write another value into
+it, and both services take it up.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ _log = structlog.get_logger("jiemi.miwen")
 
 
 class SessionSecretStore:
-    """Reads and, where it must, makes the Secret.
+    """Reads the Secret, and creates it where it is missing.
 
     Args:
-        kubernetes: where it is.
-        namespace, name: of the Secret.
+        kubernetes: the cluster that it is in.
+        namespace, name: those of the Secret.
     """
 
     def __init__(self, kubernetes: Kubernetes, namespace: str, name: str) -> None:
@@ -38,13 +39,13 @@ class SessionSecretStore:
         self._name = name
 
     async def read(self) -> SensitiveText:
-        """The secret to show: the first one in the Secret, which is made where it is not there.
+        """The secret to show: the first one in the Secret, which is created where it is not there.
 
         Raises:
             JiemiError: KrapaoAccessDenied where the Secret holds none; SecretForbidden; NamespaceNotFound;
                 ApplyRejected; AdmissionDenied; ClusterUnavailable.
         """
-        for _ in range(2):  # the second time, another has made it meanwhile
+        for _ in range(2):  # the second time, somebody else has created it meanwhile
             try:
                 secret = await self._kubernetes.get_secret(self._namespace, self._name)
             except JiemiError as error:
@@ -59,7 +60,10 @@ class SessionSecretStore:
         raise JiemiError("KrapaoAccessDenied", f"the Secret {self._namespace}/{self._name} comes and goes")
 
     async def provide(self) -> None:
-        """See to it that the Secret is there: Krapao does not start without. Has no deadline: tries until it is."""
+        """Make sure that the Secret is there, because Krapao does not start without it.
+
+        This has no deadline: it tries until the Secret is there.
+        """
         wait_seconds = _FIRST_SECONDS
         while True:
             try:

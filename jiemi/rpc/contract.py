@@ -21,7 +21,7 @@ from typing import Protocol
 
 import attrs
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.rpc.keys import DecryptionKey

@@ -1,6 +1,6 @@
 """What may open a file's data key: the credentials of one Decryptor, a value for each key service.
 
-Each stands for one provider of the spec (`jiemi.core.api.decryptor`), with its references resolved. `ambient` tells
+Each stands for one provider of the spec (`jiemi.core.api.provider`), with its references resolved. `ambient` tells
 that it names no credential, so that the identity of Krapao's own Pod is meant; Krapao decides whether that may be used.
 
 What a key *allows* bounds what a file may make of it: the file's writer chooses the key service, the role and the key

@@ -15,8 +15,8 @@ import sys
 import time
 from collections import defaultdict
 
-from bench_lab import open_lab
-from e2e_scene import Scene, listed, seconds_until, secret
+from bench.bench_lab import open_lab
+from support.e2e.scene import Scene, listed, seconds_until, secret
 
 from jiemi.miwen.state.correction_backoff import CORRECTIONS
 

@@ -13,11 +13,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from api_server import ApiServer
-from bench_lab import open_lab
-from e2e_lab import Lab, Service, until
+from bench.bench_lab import open_lab
+from support.e2e.lab import Lab, Service, until
+from support.kubernetes.api_server import ApiServer
 
 NAMESPACE = "bench"
 IDLE_SECONDS = 60

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 import trio
-from controlplane_fixtures import _Print, tool_settings
-from e2e_lab import Lab, git_server
-from own_control_plane import open_own_control_plane
+from support.e2e.lab import Lab, git_server
+from support.kubernetes.control_plane import _Print, tool_settings
+from support.kubernetes.own_control_plane import open_own_control_plane
 
 from jiemi.controlplane.pins import Tool
 from jiemi.controlplane.tools import resolve_all

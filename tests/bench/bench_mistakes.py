@@ -9,12 +9,12 @@ from __future__ import annotations
 import statistics
 import time
 
-from bench_lab import open_lab
-from deploy_manifests import DEPLOY, read_kustomization
-from e2e_lab import until
+from bench.bench_lab import open_lab
 from mistakes.catalogue import MISTAKES
 from mistakes.mistake import Mistake
 from mistakes.stage import NAMESPACE, Stage, staged
+from support.e2e.lab import until
+from support.kubernetes.deploy_manifests import DEPLOY, read_kustomization
 
 
 def told_after_seconds(stage: Stage, mistake: Mistake) -> float:

@@ -8,12 +8,8 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import trio
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from fakes.krapao import RIGHT_KEY, FakeKrapao
 
 from jiemi.rpc.address import Address, TcpAddress, UnixAddress

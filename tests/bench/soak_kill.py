@@ -9,9 +9,8 @@ from __future__ import annotations
 import sys
 import time
 
-from bench_lab import open_lab  # it makes the tests' modules importable, so it comes before them
-
-import kill_churn  # isort: skip
+from bench.bench_lab import open_lab
+from support.e2e import kill_churn
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from deploy_manifests import DEPLOY, read_yaml
+from support.kubernetes.deploy_manifests import DEPLOY, read_yaml
 
 from jiemi.cli.doctor import SECRET_IN_THE_POD, Finding, session_secret
 

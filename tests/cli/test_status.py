@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 from rich.console import Console
-from stored_statuses import condition, record
+from support.miwen.stored_statuses import condition, record
 
 from jiemi.cli.status import print_decryptors
 from jiemi.core.api.decryptor import read_decryptor
@@ -65,7 +65,12 @@ def test_each_file_and_object_that_failed_is_told_and_how_many_more_there_are() 
     objects = [
         {"kind": "Secret", "name": "x", "namespace": "team", "reason": "ObjectClaimed", "message": "it is another's"}
     ]
-    more = {"failedFiles": files, "moreFailedFiles": 7, "failedObjects": objects, "moreFailedObjects": 2}
+    more: dict[str, Any] = {
+        "failedFiles": files,
+        "moreFailedFiles": 7,
+        "failedObjects": objects,
+        "moreFailedObjects": 2,
+    }
     lines = printed(not_ready, **more).splitlines()
     assert lines[-4:] == [
         "  b.yaml: KeyMissing: b.yaml: no key. Give one.",

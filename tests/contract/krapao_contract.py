@@ -12,7 +12,7 @@ from typing import Protocol
 import pytest
 import trio
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.rpc.contract import (
     MAX_FILES,

@@ -11,8 +11,8 @@ from pathlib import Path
 import pyrage
 import pytest
 import trio
-from addresses import LOOPBACK
 from contract.krapao_contract import Contents, KrapaoContract
+from support.network.addresses import LOOPBACK
 
 from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import git_environment, serve_git

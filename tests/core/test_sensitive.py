@@ -37,7 +37,7 @@ def test_it_is_not_pickled() -> None:
 
 
 def test_equal_shared_values_are_held_once_and_forgotten_with_the_last() -> None:
-    first, second = (SensitiveText.shared("".join(["sec", "ret"])) for _ in range(2))
+    first, second = (SensitiveText.shared("".join(["sec", "ret"])) for _ in range(2))  # noqa: FLY002 - two objects
     assert first is second
     assert first == SensitiveText("secret")
     gone = weakref.ref(first)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from threads import own_threads
+from support.processes.threads import own_threads
 
 from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import Asked, Fault, git_environment, serve_git

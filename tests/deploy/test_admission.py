@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from api_server import Answer, ApiServer
-from e2e_lab import until
+from support.e2e.lab import until
+from support.kubernetes.api_server import Answer, ApiServer
 
 from jiemi.core.objects.protected import _OWN_PREFIXES
 
@@ -68,10 +68,11 @@ def guarded(installed: ApiServer) -> Iterator[ApiServer]:
         ("jiemi-miwen-decryptors", f"{PATH}/probe?dryRun=All"),
         ("jiemi-miwen-objects", "/api/v1/namespaces/jiemi/configmaps/krapao-ssh-known-hosts?dryRun=All"),
     ):
-        until(
-            f"{policy} is enforced",
-            lambda path=path, policy=policy: is_refused(miwen.call("PATCH", path, change, MERGE), policy),
-        )
+
+        def is_enforced(path: str = path, policy: str = policy) -> bool:
+            return is_refused(miwen.call("PATCH", path, change, MERGE), policy)
+
+        until(f"{policy} is enforced", is_enforced)
     yield miwen
     installed.call("DELETE", f"/apis/{RBAC}/v1/clusterrolebindings/all-for-miwen").ok()
     for each in installed.call("GET", PATH).ok()["items"]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e_lab import until
 from ruamel.yaml import YAML
+from support.e2e.lab import until
 
 pytestmark = pytest.mark.e2e
 

@@ -23,7 +23,7 @@ from doubles.huawei import open_huawei
 from doubles.serving import LOOPBACK, Answer, Double, Request, json_answer, refusing_port, serving
 from doubles.stranger import open_stranger
 from doubles.vault import Vault, open_vault
-from threads import own_threads
+from support.processes.threads import own_threads
 
 pytestmark = pytest.mark.e2e
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import attrs
 import pytest
-from api_server import ApiServer, Manifest
-from e2e_lab import Lab, Repository, git_server, until
 from pyrage import x25519
+from support.e2e.lab import Lab, Repository, git_server, until
+from support.kubernetes.api_server import ApiServer, Manifest
 
 from jiemi.core.api.crd import crd
 from jiemi.core.sensitive import SensitiveText

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from disk_search import contents, new_files_of_the_machine
-from e2e_lab import Lab, git_server
 from pyrage import x25519
+from support.canaries.disk_search import contents, new_files_of_the_machine
+from support.e2e.lab import Lab, git_server
 
 from jiemi.core.sensitive import SensitiveText
 

@@ -22,14 +22,15 @@ from typing import Any
 import attrs
 import pytest
 import trio
-from disk_search import contents, new_files_of_the_machine
 from doubles.aws import Aws
 from doubles.azure import Azure
 from doubles.gcp import Gcp
 from doubles.huawei import AccessKey, Huawei
 from doubles.vault import Vault, open_vault
-from e2e_lab import Lab, Repository
-from e2e_providers import (
+from pyrage import x25519
+from support.canaries.disk_search import contents, new_files_of_the_machine
+from support.e2e.lab import Lab, Repository
+from support.e2e.providers import (
     Services,
     in_secret,
     literals,
@@ -40,8 +41,8 @@ from e2e_providers import (
     provider_of,
     temporary_credentials,
 )
-from krapao_services import DATA, KeyService, secret
-from pyrage import x25519
+from support.krapao.key_services import KeyService, secret
+from support.paths import DATA
 
 from jiemi.core.errors import JiemiError
 from jiemi.rpc.address import parse_address

@@ -17,8 +17,8 @@ from typing import Any
 
 import attrs
 import pytest
-from e2e_lab import Lab, git_server, until
-from e2e_scene import MERGE, METRICS, Scene, config_map, deployment, metrics_page, secret
+from support.e2e.lab import Lab, git_server, until
+from support.e2e.scene import MERGE, METRICS, Scene, config_map, deployment, metrics_page, secret
 
 from jiemi.core.sensitive import SensitiveText
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import attrs
 import pytest
-from e2e_lab import Lab, until
-from e2e_project import Project, project
-from e2e_scene import deployment, secret
-from real_kubectl import Kubectl
+from support.e2e.lab import Lab, until
+from support.e2e.project import Project, project
+from support.e2e.scene import deployment, secret
+from support.kubernetes.kubectl import Kubectl
 
 pytestmark = pytest.mark.e2e
 

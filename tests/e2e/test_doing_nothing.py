@@ -7,6 +7,7 @@ import math
 import re
 import socket
 import time
+import urllib.parse
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
@@ -14,8 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import attrs
 import pytest
-from e2e_lab import Lab, Repository, Service, until
+from support.e2e.lab import Lab, Repository, Service, until
 
+from jiemi.demo.git_server import Asked
 from jiemi.miwen.watch.reflector import PAGE_LIMIT
 
 pytestmark = pytest.mark.e2e
@@ -25,6 +27,7 @@ COUNT = 200
 NAMESPACE = "e2e-doing-nothing"
 
 _WRITING = {"POST", "PUT", "PATCH", "APPLY", "DELETE"}
+_READING = {Asked.REFS, Asked.LS_REFS, Asked.FETCH}
 _SAMPLE = re.compile(r"(?P<name>\w+)\{(?P<labels>.*)\} (?P<value>\S+)")
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
@@ -49,6 +52,22 @@ def _page(port: int) -> str:
         return text
 
 
+@attrs.frozen
+class Counted:
+    """Work that was done up to a moment, or between two."""
+
+    decryptions: float
+    writes: Counter[tuple[str, str]]
+    git_requests: Counter[Asked]
+
+    def __sub__(self, before: Counted) -> Counted:
+        return Counted(
+            self.decryptions - before.decryptions,
+            self.writes - before.writes,
+            self.git_requests - before.git_requests,
+        )
+
+
 @attrs.define
 class Crowd:
     """Many Decryptors of one repository, a file and a Secret each."""
@@ -59,6 +78,15 @@ class Crowd:
     krapao_port: int
     miwen: Service
     miwen_port: int
+    cold: Counted
+
+    def git_requests(self) -> Counter[Asked]:
+        """What the git host was asked for this repository, pushes left out."""
+        path = urllib.parse.urlsplit(self.repository.url).path
+        return Counter(hit.asked for hit in self.lab.git.hits if hit.path.startswith(path) and hit.asked in _READING)
+
+    def counted(self) -> Counted:
+        return Counted(self.decryptions(), self.writes(), self.git_requests())
 
     def decryptions(self) -> float:
         return sum(value for _, value in _samples(_page(self.krapao_port), "jiemi_decryptions_total"))
@@ -118,12 +146,25 @@ def crowd(lab: Lab) -> Iterator[Crowd]:
         )
         lab.admin.apply(decryptor).ok()
     service, port = lab.start_miwen(address, NAMESPACE, interval="2s"), 0
-    crowd = Crowd(lab, repository, address, krapao_port, service, port)
+    nothing = Counted(0, Counter(), Counter())
+    crowd = Crowd(lab, repository, address, krapao_port, service, port, nothing)
+    lab.git.forget_hits()
+    before = crowd.counted()
     revision = repository.run("rev-parse", "HEAD")
     for number in range(COUNT):
         lab.until_synced(NAMESPACE, f"d{number}", revision, seconds=120)
+    until("the last Event is there", lambda: (crowd.writes() - before.writes)["POST", "events"] >= COUNT)
+    crowd.cold = crowd.counted() - before
     yield crowd
     lab.end_services()
+
+
+def test_a_cold_start_fetches_once_and_decrypts_and_applies_each_file_once(crowd: Crowd) -> None:
+    assert crowd.cold.decryptions == COUNT
+    # A status that a deployment begins, so that an end in the middle of it is noticed; and one that it is done.
+    expected = {("APPLY", "secrets"): COUNT, ("PATCH", "decryptors/status"): 2 * COUNT, ("POST", "events"): COUNT}
+    assert crowd.cold.writes == expected
+    assert crowd.cold.git_requests[Asked.FETCH] == 1
 
 
 def test_a_restart_with_many_unchanged_decryptors_decrypts_applies_and_writes_nothing(crowd: Crowd) -> None:
@@ -156,22 +197,33 @@ def _answers(port: int) -> bool:
 
 
 def test_a_push_that_changes_one_file_of_many_decrypts_one_and_applies_one(crowd: Crowd) -> None:
-    decryptions, writes, before = crowd.decryptions(), crowd.writes(), crowd.statuses()
+    counted, before = crowd.counted(), crowd.statuses()
     revision = crowd.repository.commit({"s7.yaml": crowd.lab.encrypt(_secret(7, "two"))})
     crowd.lab.until_synced(NAMESPACE, "d7", revision)
     until("every Decryptor has seen the commit", lambda: crowd.seen() == Counter({revision: COUNT}))
     assert crowd.lab.data(NAMESPACE, "s7") == {"greeting": "two"}
-    assert crowd.decryptions() - decryptions == 1
-    made = crowd.writes() - writes
-    assert made["APPLY", "secrets"] == 1
-    # That a deployment begins, so that an end in the middle of it is noticed; and that it is done.
-    assert made["PATCH", "decryptors/status"] == 2
+    made = crowd.counted() - counted
+    assert made.decryptions == 1
+    assert made.writes["APPLY", "secrets"] == 1
+    assert made.writes["PATCH", "decryptors/status"] == 2
+    assert made.git_requests[Asked.FETCH] == 1
     others = {name: status for name, status in crowd.statuses().items() if name != "d7"}
     assert others == {name: status for name, status in before.items() if name != "d7"}
 
 
 def test_a_commit_that_is_about_none_of_them_writes_nothing(crowd: Crowd) -> None:
-    decryptions, writes = crowd.decryptions(), crowd.writes()
+    counted = crowd.counted()
     revision = crowd.repository.commit({"README.md": b"nothing of theirs"})
     until("every Decryptor has seen the commit", lambda: crowd.seen() == Counter({revision: COUNT}))
-    assert (crowd.decryptions(), crowd.writes()) == (decryptions, writes)
+    made = crowd.counted() - counted
+    assert (made.decryptions, made.writes) == (0, Counter())
+    assert made.git_requests[Asked.FETCH] == 1
+
+
+def test_an_idle_interval_decrypts_writes_and_fetches_nothing(crowd: Crowd) -> None:
+    counted, looks = crowd.counted(), crowd.looks()
+    until("every Decryptor was looked at three times more", lambda: crowd.looks() >= looks + 3 * COUNT)
+    made = crowd.counted() - counted
+    assert (made.decryptions, made.writes, made.git_requests[Asked.FETCH]) == (0, Counter(), 0)
+    # One listing serves all Decryptors that look at about the same time.
+    assert 0 < made.git_requests[Asked.LS_REFS] < COUNT

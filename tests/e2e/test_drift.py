@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from e2e_lab import Lab, until
-from e2e_scene import Scene, condition, config_map, deployment, seconds_until, secret
+from support.e2e.lab import Lab, until
+from support.e2e.scene import Scene, condition, config_map, deployment, seconds_until, secret
 
 from jiemi.core.objects.identity import NAME_LABEL
 

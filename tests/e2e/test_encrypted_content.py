@@ -13,12 +13,12 @@ from typing import Any
 
 import attrs
 import pytest
-from disk_search import contents, new_files_of_the_machine
 from e2e.test_canary import _forms, _found_in, _watching_command_lines
-from e2e_lab import Lab, until
-from e2e_project import Project, project
-from e2e_scene import condition, config_map, secret
 from pyrage import x25519
+from support.canaries.disk_search import contents, new_files_of_the_machine
+from support.e2e.lab import Lab, until
+from support.e2e.project import Project, project
+from support.e2e.scene import condition, config_map, secret
 
 pytestmark = pytest.mark.e2e
 

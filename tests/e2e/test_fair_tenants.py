@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 import trio
-from deploy_manifests import shipped_limit_bytes
-from dripping_host import DrippingHost, dripping_host
-from e2e_lab import Lab, until
-from memory_limits import memory_group
+from support.e2e.lab import Lab, until
+from support.kubernetes.deploy_manifests import shipped_limit_bytes
+from support.network.dripping_host import DrippingHost, dripping_host
+from support.processes.memory_limits import memory_group
 
 pytestmark = pytest.mark.e2e
 
@@ -38,8 +38,7 @@ def hostile_hosts() -> Iterator[list[DrippingHost]]:
 
     async def serve() -> None:
         async with contextlib.AsyncExitStack() as stack:
-            for _ in range(2):
-                hosts.append(await stack.enter_async_context(dripping_host()))
+            hosts.extend([await stack.enter_async_context(dripping_host()) for _ in range(2)])
             endless = dripping_host(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 100, pause_seconds=0)
             hosts.append(await stack.enter_async_context(endless))
             tokens.append(trio.lowlevel.current_trio_token())

@@ -13,8 +13,8 @@ from typing import Any
 
 import attrs
 import pytest
-from e2e_lab import Lab, Repository, git_server, until
-from own_control_plane import OwnControlPlane, open_own_control_plane
+from support.e2e.lab import Lab, Repository, git_server, until
+from support.kubernetes.own_control_plane import OwnControlPlane, open_own_control_plane
 
 pytestmark = pytest.mark.e2e
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import attrs
 import pytest
-from e2e_lab import Lab, Service, until
-from e2e_project import Project, documents, failures, project
-from e2e_scene import config_map, secret
+from support.e2e.lab import Lab, Service, until
+from support.e2e.project import Project, documents, failures, project
+from support.e2e.scene import config_map, secret
 
 pytestmark = pytest.mark.e2e
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e_lab import Lab, Repository
 from ruamel.yaml import YAML
+from support.e2e.lab import Lab, Repository
 
 pytestmark = pytest.mark.e2e
 

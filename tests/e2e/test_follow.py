@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from e2e_lab import Lab, Repository, until
+from support.e2e.lab import Lab, Repository, until
 
 from jiemi.demo.git_server import Asked
 

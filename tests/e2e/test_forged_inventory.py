@@ -13,9 +13,9 @@ from typing import Any
 
 import attrs
 import pytest
-from api_server import ApiServer
-from e2e_lab import Lab, Repository, Service, until
-from e2e_scene import MERGE, Scene, condition, config_map, forget_decryptors, secret
+from support.e2e.lab import Lab, Repository, Service, until
+from support.e2e.scene import MERGE, Scene, condition, config_map, forget_decryptors, secret
+from support.kubernetes.api_server import ApiServer
 
 from jiemi.core.api.decryptor_status import InventoryEntry
 from jiemi.core.api.fields import unstructure

@@ -8,8 +8,8 @@ from typing import Any
 
 import pyrage
 import pytest
-from e2e_lab import Lab, until
-from e2e_scene import Scene, config_map, secret
+from support.e2e.lab import Lab, until
+from support.e2e.scene import Scene, config_map, secret
 
 pytestmark = pytest.mark.e2e
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import attrs
 import pytest
-from e2e_lab import Lab, Repository, Service, until
-from e2e_scene import MERGE, Scene, config_map, secret
+from support.e2e.lab import Lab, Repository, Service, until
+from support.e2e.scene import MERGE, Scene, config_map, secret
 
 pytestmark = pytest.mark.e2e
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import kill_churn
 import pytest
-from e2e_lab import Lab
+from support.e2e import kill_churn
+from support.e2e.lab import Lab
 
 pytestmark = pytest.mark.e2e
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 from doubles.vault import open_vault
-from e2e_lab import WAIT_SECONDS, Lab, until
-from e2e_providers import operator_environment, provider_of
-from krapao_services import KeyService, secret
-from process_samples import (
+from pyrage import x25519
+from support.e2e.lab import WAIT_SECONDS, Lab, until
+from support.e2e.providers import operator_environment, provider_of
+from support.krapao.key_services import KeyService, secret
+from support.processes.samples import (
     MEBIBYTE,
     Sampler,
     children_of,
@@ -26,7 +27,6 @@ from process_samples import (
     processes_that_name,
     tell,
 )
-from pyrage import x25519
 
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.keys import AgeKey, DecryptionKey, VaultKey

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import trio
-from e2e_lab import until
-from e2e_providers import new_pgp_key, open_pgp_recipient
-from process_samples import (
+from support.e2e.lab import until
+from support.e2e.providers import new_pgp_key, open_pgp_recipient
+from support.processes.samples import (
     MEBIBYTE,
     Sampler,
     children_of,
@@ -25,7 +25,7 @@ from process_samples import (
     tell,
 )
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.krapao.confinement.processes import adopt_orphans
 from jiemi.krapao.decryption.sops import open_decrypter
 from jiemi.krapao.settings import KrapaoSettings

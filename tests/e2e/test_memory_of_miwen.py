@@ -19,10 +19,10 @@ from typing import Any
 
 import attrs
 import pytest
-from api_server import Answer
-from deploy_manifests import shipped_limit_bytes
-from e2e_lab import Lab, Repository, Service, until
-from memory_limits import MemoryGroup, memory_group
+from support.e2e.lab import Lab, Repository, Service, until
+from support.kubernetes.api_server import Answer
+from support.kubernetes.deploy_manifests import shipped_limit_bytes
+from support.processes.memory_limits import MemoryGroup, memory_group
 
 from jiemi.core.api.crd import crd
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from e2e_lab import Lab, until
-from e2e_scene import MERGE, Scene, condition, deployment, forget_decryptors, seconds_until, secret
+from support.e2e.lab import Lab, until
+from support.e2e.scene import MERGE, Scene, condition, deployment, forget_decryptors, seconds_until, secret
 
 pytestmark = pytest.mark.e2e
 

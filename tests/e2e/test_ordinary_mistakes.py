@@ -14,11 +14,11 @@ from typing import Any
 
 import attrs
 import pytest
-from api_server import ApiServer
-from e2e_lab import Lab, until
 from mistakes.catalogue import MISTAKES
 from mistakes.mistake import Mistake
 from mistakes.stage import NAMESPACE, Stage, staged
+from support.e2e.lab import Lab, until
+from support.kubernetes.api_server import ApiServer
 
 pytestmark = pytest.mark.e2e
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import attrs
 import pytest
-from api_server import ApiServer
-from e2e_lab import Lab, until
-from e2e_listener import Listener, listener
-from e2e_scene import MERGE, Scene, condition, secret
 from ruamel.yaml import YAML
+from support.e2e.lab import Lab, until
+from support.e2e.listener import Listener, listener
+from support.e2e.scene import MERGE, Scene, condition, secret
+from support.kubernetes.api_server import ApiServer
 
 pytestmark = pytest.mark.e2e
 

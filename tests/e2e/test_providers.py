@@ -13,15 +13,15 @@ from typing import Any
 
 import attrs
 import pytest
-from api_server import Manifest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from doubles.aws import REGION, Aws
 from doubles.azure import Azure
 from doubles.gcp import Gcp
 from doubles.vault import Vault, open_vault
-from e2e_lab import Lab, Repository
-from e2e_providers import (
+from pyrage import x25519
+from support.e2e.lab import Lab, Repository
+from support.e2e.providers import (
     Services,
     example,
     in_secret,
@@ -34,8 +34,9 @@ from e2e_providers import (
     temporary_credentials,
     texts_of,
 )
-from krapao_services import DATA, KeyService, secret
-from pyrage import x25519
+from support.krapao.key_services import KeyService, secret
+from support.kubernetes.api_server import Manifest
+from support.paths import DATA
 
 from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, PgpKey, VaultKey
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 
 import attrs
 import pytest
-from e2e_lab import Lab, until
-from e2e_project import Project, project
-from e2e_scene import Scene, config_map, secret
 from pyrage import x25519
+from support.e2e.lab import Lab, until
+from support.e2e.project import Project, project
+from support.e2e.scene import Scene, config_map, secret
 
 from jiemi.core.api.decryptor import FINALIZER
 from jiemi.demo.git_server import Fault

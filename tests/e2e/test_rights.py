@@ -12,10 +12,10 @@ from typing import Any
 
 import attrs
 import pytest
-from api_server import ApiServer
-from e2e_lab import Lab, Repository, until
-from e2e_listener import Listener, listener
-from e2e_scene import Scene, condition, config_map, listed, secret
+from support.e2e.lab import Lab, Repository, until
+from support.e2e.listener import Listener, listener
+from support.e2e.scene import Scene, condition, config_map, listed, secret
+from support.kubernetes.api_server import ApiServer
 
 pytestmark = pytest.mark.e2e
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from e2e_lab import Lab, until
-from e2e_scene import Scene, condition, config_map, deployment, samples, secret
+from support.e2e.lab import Lab, until
+from support.e2e.scene import Scene, condition, config_map, deployment, samples, secret
 
 pytestmark = pytest.mark.e2e
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from e2e_lab import until
+from support.e2e.lab import until
 
 pytestmark = pytest.mark.e2e
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e_lab import Lab, Service, git_server, until
-from e2e_scene import METRICS, Scene, condition, config_map, metrics_page, seconds_until, secret, total
 from pyrage import x25519
+from support.e2e.lab import Lab, Service, git_server, until
+from support.e2e.scene import METRICS, Scene, condition, config_map, metrics_page, seconds_until, secret, total
 
 from jiemi.core.sensitive import SensitiveText
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from api_server import ApiServer
-from e2e_lab import Lab, Repository, until
-from stored_statuses import STORED, record
+from support.e2e.lab import Lab, Repository, until
+from support.kubernetes.api_server import ApiServer
+from support.miwen.stored_statuses import STORED, record
 
 from jiemi.core.api.crd import crd
 

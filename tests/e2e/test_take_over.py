@@ -12,11 +12,11 @@ from typing import Any
 
 import attrs
 import pytest
-from e2e_lab import Lab, until
-from e2e_project import Project, project
-from real_helm import Helm
-from real_kubectl import Kubectl
-from take_over_objects import BLOCKED, MAKERS, Maker, Tools, applies, by_kubectl, objects, table
+from support.e2e.lab import Lab, until
+from support.e2e.project import Project, project
+from support.e2e.take_over_objects import BLOCKED, MAKERS, Maker, Tools, applies, by_kubectl, objects, table
+from support.kubernetes.helm import Helm
+from support.kubernetes.kubectl import Kubectl
 
 from jiemi.core.objects.take_over import DECLARATIVE_MANAGERS
 

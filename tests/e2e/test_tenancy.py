@@ -11,10 +11,10 @@ from typing import Any
 
 import attrs
 import pytest
-from api_server import ApiServer
-from deploy_manifests import DEPLOY, read_kustomization
-from e2e_lab import Lab, until
-from e2e_scene import Scene, condition, config_map, secret
+from support.e2e.lab import Lab, until
+from support.e2e.scene import Scene, condition, config_map, secret
+from support.kubernetes.api_server import ApiServer
+from support.kubernetes.deploy_manifests import DEPLOY, read_kustomization
 
 pytestmark = pytest.mark.e2e
 

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from e2e_lab import Lab
-from e2e_project import Project, project
-from e2e_scene import secret
+from support.e2e.lab import Lab
+from support.e2e.project import Project, project
+from support.e2e.scene import secret
 
 pytestmark = pytest.mark.e2e
 

@@ -13,12 +13,13 @@ from typing import Any
 
 import pyrage
 import pytest
-from api_server import ApiServer
-from e2e_lab import until
 from ruamel.yaml import YAML
+from support.e2e.lab import until
+from support.kubernetes.api_server import ApiServer
 
-from jiemi.core.api.decryptor import DecryptorSpec, credential_values, read_decryptor
+from jiemi.core.api.decryptor import read_decryptor
 from jiemi.core.api.provider import PROVIDERS
+from jiemi.core.api.spec import DecryptorSpec, credential_values
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 DEMO = EXAMPLES / "demo"

@@ -25,8 +25,10 @@ from jiemi.core.sensitive import SensitiveText
 from jiemi.miwen.kubernetes import errors
 from jiemi.miwen.kubernetes.counts import RequestCounter
 from jiemi.miwen.kubernetes.discovery import JUST_NOW_SECONDS, Discovery, Resource, is_path_part, label, target
-from jiemi.miwen.kubernetes.errors import Act, Cause, Refusal
+from jiemi.miwen.kubernetes.errors import Act
+from jiemi.miwen.kubernetes.missing_rights import Right, RightMissing
 from jiemi.miwen.kubernetes.port import Account, JsonObject, Page
+from jiemi.miwen.kubernetes.refusal import Cause, Refusal
 from jiemi.miwen.kubernetes.shown import Shown
 
 __all__ = ["BOOKMARK_SECONDS", "FakeCluster", "FakeKubernetes", "FakeObjects"]
@@ -109,7 +111,7 @@ class FakeKubernetes:
         self.silent = False
         self.delays: dict[str, float] = {}
         self.denied: set[tuple[str, str]] = set()
-        self.discovery = Discovery(self._fetch_kinds)
+        self.discovery = Discovery(self._fetch_kinds, self._fetch_all_kinds)
         self._namespace = namespace
         self._rights = rights
         self._watch_timeout = watch_timeout_seconds
@@ -177,7 +179,7 @@ class FakeKubernetes:
             raise errors.kind_unknown(resource.api_version, resource.kind)
         if not self.may(verb, resource.plural):
             act = Act(doing, resource.plural, resource, selection.namespace)
-            raise errors.access_failure(_no_right(verb, resource), act, "WatchForbidden", "`list` and `watch`")
+            raise errors.access_failure(_no_right(verb, resource), act, "WatchForbidden", "list", "watch")
 
     def _page(self, selection: _Selection, doing: str, limit: int, continue_token: str | None) -> Page:
         def place(obj: JsonObject) -> list[str]:
@@ -215,7 +217,7 @@ class FakeKubernetes:
     async def _watch(
         self, selection: _Selection, doing: str, version: int, began: float, old: int
     ) -> AsyncGenerator[bytes, None]:
-        """The bytes; what ended watches before the first `old` events were told is not for this one."""
+        """The bytes; what ended watches before the first `old` events were sent is not for this one."""
         await trio.lowlevel.checkpoint()
         if version < self.cluster.oldest:
             # The real one says this in the stream, with status 200.
@@ -261,6 +263,10 @@ class FakeKubernetes:
         await self.begin("resource", "get", "discovery")
         return self.cluster.served(api_version)
 
+    async def _fetch_all_kinds(self) -> Sequence[Resource]:
+        await self.begin("resource", "list", "discovery")
+        return list(self.cluster.kinds.values())
+
     # --- Secrets, Decryptors, Events
 
     async def get_secret(self, namespace: str, name: str) -> JsonObject:
@@ -269,14 +275,7 @@ class FakeKubernetes:
             raise JiemiError("SecretNotFound", f"{label}: no Secret can have that name")
         await self.begin("get_secret", "get", "secrets")
         if not self.may("get", "secrets"):
-            raise errors.forbidden(
-                "SecretForbidden",
-                f"reading {label}",
-                verbs="`get`",
-                resource="secrets",
-                group="",
-                namespace=namespace,
-            )
+            raise RightMissing("SecretForbidden", f"reading {label}", Right(("get",), "secrets", "", namespace))
         secret = self.cluster.get("Secret", namespace, name)
         if secret is None:
             raise JiemiError("SecretNotFound", f"there is no {label}")
@@ -287,7 +286,7 @@ class FakeKubernetes:
         resource = Resource("v1", "Secret", "secrets", namespaced=True)
         act = Act("creating", label("Secret", namespace, name), resource, namespace)
         if not self.may("create", "secrets"):
-            raise errors.access_failure(_no_right("create", resource), act, "SecretForbidden", "`create`")
+            raise errors.access_failure(_no_right("create", resource), act, "SecretForbidden", "create")
         encoded = {key: base64.b64encode(value.reveal().encode()).decode() for key, value in data.items()}
         metadata = {"namespace": namespace, "name": name}
         made = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": encoded, "type": "Opaque"}
@@ -344,7 +343,7 @@ class FakeKubernetes:
         resource = Resource("events.k8s.io/v1", "Event", "events", namespaced=True)
         act = Act("creating an Event", label("Event", namespace, name), resource, namespace)
         if not self.may("create", "events"):
-            raise errors.access_failure(_no_right("create", resource), act, "EventForbidden", "`create`")
+            raise errors.access_failure(_no_right("create", resource), act, "EventForbidden", "create")
         required = ("eventTime", "reportingController", "reportingInstance", "action", "reason", "type")
         wrong = [Cause("FieldValueRequired", field) for field in required if not event.get(field)]
         if event.get("type", "Normal") not in {"Normal", "Warning"}:
@@ -380,9 +379,7 @@ class FakeKubernetes:
 
     def _require(self, verb: str, resource: str, doing: str) -> None:
         if not self.may(verb, resource):
-            raise errors.forbidden(
-                "ListForbidden", doing, verbs=f"`{verb}`", resource=resource, group=GROUP, namespace=self._namespace
-            )
+            raise RightMissing("ListForbidden", doing, Right((verb,), resource, GROUP, self._namespace))
 
 
 class FakeObjects:
@@ -395,6 +392,12 @@ class FakeObjects:
 
     async def resource(self, api_version: str, kind: str, *, fresh: bool = False) -> Resource | None:
         return await self._kubernetes.discovery.find(api_version, kind, fresh=fresh)
+
+    async def similar_kinds(self, kind: str) -> Sequence[Resource]:
+        try:
+            return await self._kubernetes.discovery.similar(kind)
+        except JiemiError:
+            return ()
 
     async def apply(self, manifest: JsonObject, *, default_namespace: str, take_over: bool = True) -> JsonObject:
         obj = await self._apply("apply", manifest, default_namespace, take_over)
@@ -443,7 +446,7 @@ class FakeObjects:
             self._require(resource, "get")
         except Refused as refused:
             act = attrs.evolve(act, doing=f"reading {ref.label}")
-            raise errors.access_failure(refused.refusal, act, "ReadForbidden", "`get`") from None
+            raise errors.access_failure(refused.refusal, act, "ReadForbidden", "get") from None
         return self._cluster.get(key[1], key[2], key[3], api_version=key[0])
 
     async def delete(self, ref: ObjectRef, *, uid: str, resource_version: str | None = None) -> bool:
@@ -460,13 +463,13 @@ class FakeObjects:
                 return False
             version = live["metadata"]["resourceVersion"]
             if live["metadata"]["uid"] != uid or resource_version not in {None, version}:
-                await self.get_metadata(ref)  # as the real one, which can't tell the two apart without it
+                await self.get_metadata(ref)  # as the real one, which does not know which of the two it is without it
                 if live["metadata"]["uid"] != uid:
                     return False
                 raise errors.changed(ref.label)
             self._cluster.remove(key)
         except Refused as refused:
-            raise errors.access_failure(refused.refusal, act, "DeleteForbidden", "`delete`") from None
+            raise errors.access_failure(refused.refusal, act, "DeleteForbidden", "delete") from None
         return True
 
     async def remove_fields(

@@ -1,7 +1,7 @@
 """What the API server of the fake Kubernetes knows: objects, versions, what happened, and what it does not take.
 
 Every change goes by `_store`, which keeps what a real one keeps: uid, version, generation, who owns which field
-(`managed_fields`), and what watches are told.
+(`managed_fields`), and what watches receive.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from fakes.copies import copied
 from jiemi.core.api.decryptor import API_VERSION, KIND, PLURAL
 from jiemi.core.objects.managed_fields import FIELD_MANAGER
 from jiemi.miwen.kubernetes.discovery import Resource, Target
-from jiemi.miwen.kubernetes.errors import Cause, Refusal
 from jiemi.miwen.kubernetes.port import (
     JsonObject,
 )
+from jiemi.miwen.kubernetes.refusal import Cause, Refusal
 
 Key = tuple[str, str, str | None, str]
 """apiVersion, kind, namespace (None for a kind that has none), name."""

@@ -8,8 +8,8 @@ from typing import Any
 import attrs
 from hostile.lab import Keys, Lab
 
-from jiemi.core.content.documents import Format
-from jiemi.core.errors import REASONS
+from jiemi.core.content.formats import Format
+from jiemi.core.reasons import REASONS
 
 OPENS = "opens"
 Documents = list[Any]

@@ -10,7 +10,7 @@ from hostile import files
 from hostile.case import OPENS, Case, Documents
 from hostile.lab import Lab, vault_group
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 
 
 def _edited(old: bytes, new: bytes) -> Callable[[Lab], bytes]:

@@ -13,7 +13,7 @@ from hostile import files
 from hostile.case import OPENS, Case, Documents, tenants_pgp
 from hostile.lab import Lab
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 
 MEBIBYTE = 1024 * 1024
 SMALL: Mapping[str, Any] = {"decrypt_cpu_seconds": 2}

@@ -9,7 +9,7 @@ from typing import Any
 from hostile import files
 from hostile.case import OPENS, Case
 from hostile.lab import Keys, Lab, secret, vault_group
-from krapao_services import lent
+from support.krapao.key_services import lent
 
 from jiemi.krapao.network.addresses import AddressRules
 from jiemi.krapao.operator_environment import OperatorEnvironment

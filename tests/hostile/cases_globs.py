@@ -10,7 +10,7 @@ from hostile.case import OPENS
 from hostile.cases_repositories import FILE, FOLDER, SUBMODULE, SYMLINK, Entries, Objects
 from hostile.lab import Lab
 
-from jiemi.core.errors import REASONS
+from jiemi.core.reasons import REASONS
 
 
 @attrs.frozen(kw_only=True)

@@ -179,7 +179,7 @@ CASES = (
         "a value of a megabyte, by aliases ten times",
         lambda lab: (
             "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\nstringData:\n"
-            + f"  k0: &a {json.dumps(_inner(lab, plain='x' * 1_000_000))}\n"
+            f"  k0: &a {json.dumps(_inner(lab, plain='x' * 1_000_000))}\n"
             + "".join(f"  k{number}: *a\n" for number in range(1, 10))
         ).encode(),
         gets="LimitExceeded",
@@ -254,7 +254,7 @@ CASES = (
     ),
     _left(
         "told",
-        "a value that only tells of such a file",
+        "a value that only describes such a file",
         lambda _: _secret({"k": "sops:\n  mac: ENC[AES256_GCM,data:…]\n"}),
         "plain",
     ),

@@ -14,7 +14,7 @@ from dulwich.repo import Repo
 from hostile.case import OPENS, tenants_age
 from hostile.lab import Keys, Lab
 
-from jiemi.core.errors import REASONS
+from jiemi.core.reasons import REASONS
 from jiemi.rpc.contract import NestedPlaces
 
 MEBIBYTE = 1024 * 1024

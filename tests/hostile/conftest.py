@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import trio
-from addresses import LOOPBACK
 from hostile.lab import Lab, open_lab
+from support.network.addresses import LOOPBACK
 
 from jiemi.krapao.confinement.processes import adopt_orphans
 from jiemi.krapao.confinement.spawn import Measures

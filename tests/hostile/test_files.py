@@ -14,7 +14,8 @@ from hostile.lab import Keys, Lab, secret
 from hostile.left import Before, contents, require_no_canary, told
 from structlog.testing import capture_logs
 
-from jiemi.core.content.documents import Format, parse_documents
+from jiemi.core.content.documents import parse_documents
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.confinement.spawn import Measures
 from jiemi.krapao.decryption.guard import DATA_KEY_BYTES

@@ -25,7 +25,7 @@ from hostile.lab import Keys, Lab, secret
 from hostile.left import children, require_no_canary
 
 import jiemi
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.confinement.spawn import Measures
 from jiemi.krapao.decryption.sops import SopsDecrypter, open_decrypter
@@ -263,7 +263,7 @@ KRAPAO = """
 import base64, json, sys
 from pathlib import Path
 import trio
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.network.addresses import AddressRules, read_network
 from jiemi.krapao.confinement.processes import adopt_orphans

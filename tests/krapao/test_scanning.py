@@ -11,10 +11,10 @@ import attrs
 import pytest
 import structlog.testing
 import trio
-from addresses import LOOPBACK
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
-from listening import listening
+from support.network.addresses import LOOPBACK
+from support.network.listening import listening
 
 from jiemi.concurrency import calls
 from jiemi.core.errors import JiemiError

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from e2e_lab import Lab, Repository
+from support.e2e.lab import Lab, Repository
 
-from jiemi.core.errors import REASONS
+from jiemi.core.reasons import REASONS
 
 DATA = Path(__file__).parents[1] / "data"
 

@@ -139,6 +139,22 @@ OBJECTS = (
         _object(stringData={"port": 8080}),
     ),
     Mistake(
+        "mapping-in-string-data",
+        "A mapping under `stringData`.",
+        "ApplyRejected",
+        "the API server rejected Secret {namespace}/{app}: stringData.db (expected string). Write one text there, in "
+        "place of the mapping or list; with | it may have several lines.",
+        _object(stringData={"db": {"password": "canary"}}),
+    ),
+    Mistake(
+        "docker-config-that-is-none",
+        "A password where a Docker config belongs.",
+        "ApplyRejected",
+        "the API server rejected Secret {namespace}/{app} (422 Invalid): data[.dockerconfigjson] (FieldValueInvalid). "
+        "Write there what Docker has in its config.json: JSON, with the hosts under auths.",
+        _object(type="kubernetes.io/dockerconfigjson", stringData={".dockerconfigjson": "canary"}),
+    ),
+    Mistake(
         "not-base64",
         "Plain text under `data`.",
         "ApplyRejected",
@@ -166,8 +182,8 @@ OBJECTS = (
         "unknown-field",
         "A field is misspelt.",
         "ApplyRejected",
-        "the API server rejected Secret {namespace}/{app}: strngData (field not declared in schema). Take that "
-        "field out or correct its name: the kind has none of that name there.",
+        "the API server rejected Secret {namespace}/{app}: strngData (field not declared in schema). Write "
+        "stringData, if that is meant: the kind has no field of the name that is there.",
         _object(strngData={"a": "canary"}),
     ),
     Mistake(
@@ -198,9 +214,17 @@ OBJECTS = (
         "old-api-version",
         "The apiVersion is no longer served.",
         "KindUnknown",
-        "the cluster serves no kind Ingress of apiVersion extensions/v1beta1. Install the "
-        "CustomResourceDefinition, or correct apiVersion and kind.",
+        "the cluster serves no kind Ingress of apiVersion extensions/v1beta1; it serves Ingress of "
+        "networking.k8s.io/v1. Correct apiVersion, or install the CustomResourceDefinition.",
         _old_ingress,
+    ),
+    Mistake(
+        "small-kind",
+        "`kind` begins with a small letter.",
+        "KindUnknown",
+        "the cluster serves no kind secret of apiVersion v1; it serves Secret of v1. Correct kind, or install the "
+        "CustomResourceDefinition.",
+        _object("secret", stringData={"a": "canary"}),
     ),
     Mistake(
         "no-namespace",
@@ -214,7 +238,7 @@ OBJECTS = (
         "immutable",
         "The live Secret is immutable.",
         "FieldImmutable",
-        "Secret {namespace}/{app} has fields that can't be changed any more: data (FieldValueForbidden). The "
+        "Secret {namespace}/{app} has fields that can no longer be changed: data (FieldValueForbidden). The "
         "live object stands in the way. It was never applied by Jiemi, so spec.force does not delete it. "
         "Delete it yourself, or describe it in git with these fields as they are.",
         _immutable,
@@ -223,8 +247,8 @@ OBJECTS = (
         "others-field",
         "Another owns the field, and `conflictPolicy` is Refuse.",
         "FieldConflict",
-        "ConfigMap {namespace}/{app}: others own fields with other values: data.a (owned by jiemi-tests). Take "
-        "the field out of one of the two, or set `conflictPolicy: TakeOver`.",
+        "ConfigMap {namespace}/{app}: others own fields with other values: data.a (owned by jiemi-tests). Stop one of "
+        "the two from setting the field, or set `conflictPolicy: TakeOver`.",
         _others_field,
     ),
     Mistake(
@@ -232,7 +256,7 @@ OBJECTS = (
         "Two files describe the same object.",
         "DuplicateObject",
         "1 of 2 objects was not applied, the first: {app}/a.enc.yaml and {app}/b.enc.yaml both describe Secret "
-        "{namespace}/{app}. Take one of the two out, or out of `files` by `exclude`.",
+        "{namespace}/{app}. Remove one of the two, or exclude its file with `exclude`.",
         _described_twice,
     ),
     Mistake(
@@ -250,9 +274,8 @@ RIGHTS = (
         "no-account",
         "The ServiceAccount does not exist.",
         "ServiceAccountNotFound",
-        "there is no ServiceAccount {namespace}/deployer, which spec.serviceAccountName (or "
-        "--default-service-account) names. Create the ServiceAccount with the rights that it needs, or correct "
-        "`serviceAccountName`.",
+        "there is no ServiceAccount {namespace}/deployer, which spec.serviceAccountName (or --default-service-account) "
+        "names. Create the ServiceAccount and grant it the rights that it needs, or correct `serviceAccountName`.",
         _missing_account,
     ),
     Mistake(
@@ -304,8 +327,8 @@ RIGHTS = (
         "in-a-circle",
         "Two Decryptors wait for one another.",
         "DependencyCycle",
-        "spec.dependsOn makes a circle: {namespace}/{app} -> {namespace}/the-other -> {namespace}/{app}. Take "
-        "one of the names out of `dependsOn`; the message shows the circle.",
+        "spec.dependsOn makes a circle: {namespace}/{app} -> {namespace}/the-other -> {namespace}/{app}. Remove one of "
+        "the names from `dependsOn`. The message shows the cycle.",
         _circle,
     ),
 )

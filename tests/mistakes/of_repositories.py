@@ -114,9 +114,9 @@ URLS = (
         "host-down",
         "Nothing listens at the host.",
         "HostUnreachable",
-        "spec.source.repository.url: no git server answers at 127.0.0.1:1: its name is unknown, it is down or "
-        "too slow, its port is closed or filtered, or what answers is no git server; Krapao's log says which. "
-        "Check the URL, DNS and network policies; Jiemi tries again.",
+        "spec.source.repository.url: no git server answers at 127.0.0.1:1: its name is unknown, it is down or too "
+        "slow, its port is closed or filtered, or what answers is no git server; Krapao's log says which. Check the "
+        "URL, DNS and network policies. Jiemi tries again.",
         _url("http://127.0.0.1:1/app.git"),
     ),
     Mistake(
@@ -124,8 +124,8 @@ URLS = (
         "The URL leads to a metadata service.",
         "AddressNotAllowed",
         "spec.source.repository.url: Krapao does not connect to the address of 169.254.169.254: it is loopback, "
-        "link-local, a metadata service's or the like, or one that the operator denies; Krapao's log names it. "
-        "Name another host, or ask the operator to allow the address (`jiemi krapao --allow-address`).",
+        "link-local, a metadata service's or the like, or one that the operator denies; Krapao's log names it. Use "
+        "another host, or ask the operator to allow the address (`jiemi krapao --allow-address`).",
         _url("http://169.254.169.254/app.git"),
     ),
     Mistake(
@@ -183,6 +183,14 @@ URLS = (
         "spec.source.repository.ref.branch: {url} has no branch refs/heads/main; it has the branches main, "
         "release-1, release-2. Correct spec.source.repository.ref.branch, or push the branch.",
         _ref(branch="refs/heads/main"),
+    ),
+    Mistake(
+        "commit-for-branch",
+        "`branch` names a commit.",
+        "RefNotFound",
+        "spec.source.repository.ref.branch: {url} has no branch 3f1c2a9b, and that looks like a commit. Write all 40 "
+        "digits of the commit into spec.source.repository.ref.commit, or correct spec.source.repository.ref.branch.",
+        _ref(branch="3f1c2a9b"),
     ),
     Mistake(
         "no-such-commit",
@@ -275,5 +283,22 @@ PATHS = (
         "spec.source.files matches no file of the revision ({app}/**/*.json); what was applied stays. Correct "
         "spec.source.files and exclude, or set spec.allowEmpty if it is meant.",
         _files("{app}/**/*.json"),
+    ),
+    Mistake(
+        "glob-of-braces",
+        "A glob with braces.",
+        "NothingToApply",
+        "spec.source.files matches no file of the revision ({app}/*.{{yaml,yml}}); what was applied stays. Correct "
+        "spec.source.files and exclude, or set spec.allowEmpty if it is meant. Write one glob for each of what stands "
+        "in {{}}: braces stand for themselves.",
+        _files("{app}/*.{{yaml,yml}}"),
+    ),
+    Mistake(
+        "glob-turned-round",
+        "`!` in `files`, as in .gitignore.",
+        "InvalidSpec",
+        "must not begin with !, which takes no file out here @ spec.source.files[1]. Put what is to be left out into "
+        "spec.source.exclude, without the !.",
+        _files("{app}/**", "!{app}/charts/**"),
     ),
 )

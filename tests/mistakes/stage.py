@@ -6,11 +6,11 @@ import contextlib
 from collections.abc import Iterator, Mapping
 
 import attrs
-from api_server import ApiServer
-from e2e_lab import Lab, Service, git_server
 from mistakes.catalogue import MISTAKES
 from mistakes.mistake import Bench, Mistake
 from pyrage import x25519
+from support.e2e.lab import Lab, Service, git_server
+from support.kubernetes.api_server import ApiServer
 
 from jiemi.core.sensitive import SensitiveText
 

@@ -7,7 +7,7 @@ import pytest
 import trio.testing
 from fakes.krapao import FakeKrapao
 from fakes.kubernetes import FakeCluster, FakeKubernetes
-from miwen_harness import FILE, URL, World, secret
+from support.miwen.world import FILE, URL, World, secret
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import trio
-from miwen_harness import FILE, INTERVAL, URL, World, miwen, secret, settle
-from miwen_objects import config, notes
 from structlog.testing import capture_logs
+from support.miwen.objects import config, notes
+from support.miwen.world import FILE, INTERVAL, URL, World, miwen, secret, settle
 from trio.testing import MockClock
 
 from jiemi.core.api.decryptor import API_VERSION, KIND

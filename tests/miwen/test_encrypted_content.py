@@ -8,8 +8,8 @@ import attrs
 import pytest
 import trio
 from fakes.krapao import Plain
-from miwen_harness import FILE, INTERVAL, URL, World, miwen, secret, settle
-from miwen_objects import config
+from support.miwen.objects import config
+from support.miwen.world import FILE, INTERVAL, URL, World, miwen, secret, settle
 from trio.testing import MockClock
 
 from jiemi.core.content.ciphertext import ENCRYPTED

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
-from miwen_harness import FILE, INTERVAL, World, miwen, secret, settle
+from support.miwen.world import FILE, INTERVAL, World, miwen, secret, settle
 from trio.testing import MockClock
 
 from jiemi.core.api.decryptor import API_VERSION, KIND

@@ -6,8 +6,8 @@ from typing import Any
 
 import trio
 from fakes.krapao import Mixed
-from miwen_harness import FILE, INTERVAL, URL, World, miwen, secret, settle
-from miwen_objects import config
+from support.miwen.objects import config
+from support.miwen.world import FILE, INTERVAL, URL, World, miwen, secret, settle
 from trio.testing import MockClock
 
 from jiemi.core.errors import Failure

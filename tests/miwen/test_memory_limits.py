@@ -8,7 +8,7 @@ import pytest
 import trio
 from fakes.krapao import RIGHT_KEY
 from fakes.kubernetes import FakeObjects
-from miwen_harness import FILE, URL, World, miwen, secret, settle
+from support.miwen.world import FILE, URL, World, miwen, secret, settle
 from trio.testing import MockClock
 
 from jiemi.core.api.decryptor import API_VERSION, FINALIZER, KIND, PLURAL

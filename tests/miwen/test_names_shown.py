@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import trio
 from fakes.kubernetes_cluster import Refused
-from miwen_harness import FILE, World, miwen, secret
+from support.miwen.world import FILE, World, miwen, secret
 from trio.testing import MockClock
 
-from jiemi.miwen.kubernetes.errors import Cause, Refusal
+from jiemi.miwen.kubernetes.refusal import Cause, Refusal
 
 CANARY = "Hunter2-canary_7f3a"
 

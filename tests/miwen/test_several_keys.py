@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import trio
 from fakes.krapao import RIGHT_KEY
-from miwen_harness import INTERVAL, World, miwen
+from support.miwen.world import INTERVAL, World, miwen
 from trio.testing import MockClock
 
 from jiemi.core.credential_limits import MAX_PRIVATE_KEYS

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import trio
-from miwen_harness import FILE, INTERVAL, URL, World, miwen, secret, settle
-from miwen_objects import config, deployment, notes
+from support.miwen.objects import config, deployment, notes
+from support.miwen.world import FILE, INTERVAL, URL, World, miwen, secret, settle
 from trio.testing import MockClock
 
 from jiemi.core.api.decryptor import API_VERSION, KIND

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import trio
 from fakes.kubernetes import FakeObjects
-from miwen_harness import FILE, INTERVAL, URL, World, miwen, secret, settle
-from miwen_objects import config, deployment, notes
+from support.miwen.objects import config, deployment, notes
+from support.miwen.world import FILE, INTERVAL, URL, World, miwen, secret, settle
 from trio.testing import MockClock
 
 from jiemi.core.decisions.policy import read_policy
@@ -38,7 +38,7 @@ def bound_statuses(world: World) -> None:
             raise JiemiError("ClusterUnavailable", "writing the status: 500")
         return await write(namespace, name, status, uid=uid)
 
-    world.kubernetes.patch_status = patch_status  # type: ignore[method-assign]
+    world.kubernetes.patch_status = patch_status  # type: ignore[method-assign, assignment]  # the fake only is bounded
 
 
 async def test_a_name_that_no_object_can_have_keeps_no_status_from_being_written(

@@ -22,11 +22,11 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
-from addresses import LOOPBACK_FLAGS
-from deploy_manifests import shipped_limit_bytes
-from memory_limits import MemoryGroup, memory_group
 from rpc import hostile_peer
 from rpc.port_attacks import ATTACKS, MEBIBYTE, Attack, End, Scene, table
+from support.kubernetes.deploy_manifests import shipped_limit_bytes
+from support.network.addresses import LOOPBACK_FLAGS
+from support.processes.memory_limits import MemoryGroup, memory_group
 
 from jiemi.core.api.doc_tables import with_tables
 from jiemi.rpc.address import UnixAddress

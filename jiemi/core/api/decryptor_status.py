@@ -1,4 +1,4 @@
-"""What Miwen says of a Decryptor: its status, as types. See `jiemi.core.api.decryptor`."""
+"""The status of a Decryptor, as types. See `jiemi.core.api.decryptor`."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ MAX_FILES = 1_000
 
 MAX_STATUS_BYTES = 1024 * 1024
 """The most that inventory and files may take together. An object in etcd is at most 1.5 MiB (etcd's
---max-request-bytes), and a status that can't be written would tell an old state for ever."""
+--max-request-bytes), and where a status can't be written, the old one would stay for ever."""
 
 MAX_FAILED_OBJECTS = 20
 MAX_FAILED_FILES = 20
-"""The most objects whose failures status tells one by one."""
+"""The most objects and files whose failures status lists one by one."""
 
 MAX_WARNINGS = 50
 """The most warnings about files."""
 
 MAX_PLANNED = 200
-"""The most objects that a plan tells one by one."""
+"""The most objects that a plan lists one by one."""
 
 
 @attrs.frozen
 class StatusRecord:
     """One deployment."""
 
-    id: int = api("Counts the deployments of this Decryptor, from 1; 0 where there was none yet.", minimum=0)
-    revision: str = api("The full commit hash that is deployed; empty where none is yet.")
-    file_to_decrypt: str = api("The file that was decrypted.", json_name="file_to_decrypt")
+    id: int = api("Number of this deployment of the Decryptor, from 1. It is 0 before the first.", minimum=0)
+    revision: str = api("Full hash of the commit that was deployed. It is empty before the first deployment.")
+    file_to_decrypt: str = api("File that was decrypted.", json_name="file_to_decrypt")
     deployed_at: str | None = api(
-        "When it was deployed (RFC 3339); null where nothing was yet.", json_name="deployed_at", nullable=True
+        "Time of the deployment (RFC 3339). It is null before the first.", json_name="deployed_at", nullable=True
     )
-    status: str = api("Sync, or NotSync when the cluster does not follow the repository.", enum=["Sync", "NotSync"])
+    status: str = api("Sync, or NotSync while the cluster does not match the repository.", enum=["Sync", "NotSync"])
     error_message: str | None = api(
-        "Reason and message of what is wrong; null when nothing is.",
+        "Reason and message of what is wrong. It is null while nothing is.",
         default=None,
         json_name="error_message",
         nullable=True,
@@ -56,72 +56,79 @@ class StatusRecord:
 class Condition:
     """One condition, as in metav1.Condition."""
 
-    type: str = api("Kind of condition, for example Ready.", maxLength=316)
-    status: str = api("True, False or Unknown.", enum=["True", "False", "Unknown"])
-    reason: str = api("Why, in one word.", maxLength=1024)
-    message: str = api("Why, in a sentence; never a secret's value.", maxLength=32768)
-    last_transition_time: str = api("When the status changed last (RFC 3339).", format="date-time")
-    observed_generation: int | None = api("The spec's generation that this is about.", default=None, minimum=0)
+    type: str = api("Type of the condition, for example Ready.", maxLength=316)
+    status: str = api("Status of the condition: True, False or Unknown.", enum=["True", "False", "Unknown"])
+    reason: str = api("Reason for the status, in one word.", maxLength=1024)
+    message: str = api("Reason for the status, as text. It never contains a secret's value.", maxLength=32768)
+    last_transition_time: str = api("Time when the status last changed (RFC 3339).", format="date-time")
+    observed_generation: int | None = api(
+        "Generation of the spec that the condition is about.", default=None, minimum=0
+    )
 
 
 @attrs.frozen
 class EncryptionStatus:
-    """How a file is encrypted."""
+    """Recipients and age of a file's encryption."""
 
-    recipients: tuple[str, ...] = api(
-        "Whom it is encrypted for: kind and public name of each.", default=(), maxItems=64
-    )
-    last_modified: str | None = api("When it was encrypted last (RFC 3339).", default=None)
-    sops_version: str | None = api("The sops release that wrote it.", default=None)
+    recipients: tuple[str, ...] = api("Recipients of the file, by kind and public name.", default=(), maxItems=64)
+    last_modified: str | None = api("Time when the file was last encrypted (RFC 3339).", default=None)
+    sops_version: str | None = api("Release of sops that wrote the file.", default=None)
     stale_recipients: tuple[str, ...] = api(
-        "Those of them that the repository's .sops.yaml does not name.", default=(), maxItems=64
+        "Recipients of the file that the repository's .sops.yaml does not name.", default=(), maxItems=64
     )
     key_expires_at: str | None = api(
-        "When the first of the keys expires that opened it (RFC 3339); absent where none does.", default=None
+        "Time when the first of the keys that decrypted the file expires (RFC 3339). It is absent where none expires.",
+        default=None,
     )
 
 
 @attrs.frozen
 class FileStatus:
-    """A file that is deployed whole."""
+    """A file whose objects are all deployed."""
 
-    path: str = api("Its path in the repository.")
-    blob: str = api("git's hash of the file as it is in the repository; empty where it is not deployed whole.")
-    config: str | None = api("git's hash of the .sops.yaml that is for it.", default=None)
+    path: str = api("Path of the file in the repository.")
+    blob: str = api(
+        "git's hash of the file in the repository. It is empty where not all of the file's objects are deployed."
+    )
+    config: str | None = api("git's hash of the .sops.yaml that applies to the file.", default=None)
 
 
 @attrs.frozen
 class FileWarning:
-    """Something in a file that keeps it from nothing, and that a person should look at."""
+    """A problem in a file that does not prevent its deployment, and that a person should look at."""
 
-    file: str = api("Its path in the repository.")
-    type: str = api("The condition that reports it, for example MacOnlyEncrypted.")
-    names: tuple[str, ...] = api("Names of the values that it is about.", default=())
-    more: int | None = api("How many further names there are.", default=None)
+    file: str = api("Path of the file in the repository.")
+    type: str = api("Type of the condition that reports it, for example MacOnlyEncrypted.")
+    names: tuple[str, ...] = api("Names of the values that the warning is about.", default=())
+    more: int | None = api("Number of further names.", default=None)
 
 
 @attrs.frozen
 class InventoryEntry:
     """An object that was applied."""
 
-    api_version: str = api("Its apiVersion.")
-    kind: str = api("Its kind.")
-    name: str = api("Its name.")
-    namespace: str | None = api("Its namespace, where it has one.", default=None)
-    file: str = api("The file that describes it; empty while none does, for another file can't be read.", default="")
+    api_version: str = api("apiVersion of the object.")
+    kind: str = api("Kind of the object.")
+    name: str = api("Name of the object.")
+    namespace: str | None = api("Namespace of the object, if it has one.", default=None)
+    file: str = api(
+        "File that describes the object. It is empty while no file does and another file can't be read.", default=""
+    )
     fields: int | None = api(
-        "How many of its fields are Jiemi's: fewer later on means that another changed it.", default=None, minimum=0
+        "Number of the object's fields that Jiemi owns. If it is lower later, somebody else changed the object.",
+        default=None,
+        minimum=0,
     )
     kept_keys: tuple[str, ...] = api(
-        "Keys of a Secret that were another's when Jiemi took it over, and so are left alone.", default=()
+        "Keys of the Secret that belonged to others when Jiemi took it over. Jiemi does not change them.", default=()
     )
     revision: str | None = api(
-        "The full commit hash that it was applied by, where that is not status.current.revision: the newest version of "
-        "some file is not deployed.",
+        "Full hash of the commit that the object was applied from, if it is not status.current.revision because the "
+        "newest version of its file is not deployed.",
         default=None,
     )
     left_file: str | None = api(
-        "The file that last described the object, kept while another file that may describe it can't be read.",
+        "File that last described the object. It is kept while another file that may describe it can't be read.",
         default=None,
     )
 
@@ -130,120 +137,125 @@ class InventoryEntry:
 class ObjectFailure:
     """An object that was not applied or not deleted."""
 
-    kind: str = api("Its kind.")
-    name: str = api("Its name.")
-    reason: str = api("Why, in one word.")
-    message: str = api("Why, in a sentence; never a secret's value.")
-    namespace: str | None = api("Its namespace, where it has one.", default=None)
-    file: str = api("The file that describes it.", default="")
+    kind: str = api("Kind of the object.")
+    name: str = api("Name of the object.")
+    reason: str = api("Reason for the failure, in one word.")
+    message: str = api("Reason for the failure, as text. It never contains a secret's value.")
+    namespace: str | None = api("Namespace of the object, if it has one.", default=None)
+    file: str = api("File that describes the object.", default="")
 
 
 @attrs.frozen
 class FileFailure:
-    """A file that was not read, or not whole."""
+    """A file that was not read, or not completely."""
 
-    path: str = api("Its path in the repository.")
-    reason: str = api("Why, in one word.")
-    message: str = api("Why, in a sentence; never a secret's value.")
+    path: str = api("Path of the file in the repository.")
+    reason: str = api("Reason for the failure, in one word.")
+    message: str = api("Reason for the failure, as text. It never contains a secret's value.")
 
 
 @attrs.frozen
 class SecretVersion:
-    """A Secret that the spec names, as it was when it was used."""
+    """The version of a Secret that the spec names, when it was last used."""
 
-    name: str = api("Its name.")
-    resource_version: str = api("Its resourceVersion.")
+    name: str = api("Name of the Secret.")
+    resource_version: str = api("resourceVersion of the Secret.")
 
 
 @attrs.frozen
 class PlannedObject:
-    """What an apply would do to an object."""
+    """An object and what an apply would do to it."""
 
     action: str = api(
-        "Create, Change, Recreate where it would be deleted and recreated (spec.force), Prune, or Refused where it "
-        "could not be applied."
+        "What would happen to the object: Create, Change, Recreate (delete and create it again, with spec.force), "
+        "Prune, or Refused if it could not be applied."
     )
-    kind: str = api("Its kind.")
-    name: str = api("Its name.")
-    namespace: str | None = api("Its namespace, where it has one.", default=None)
-    file: str = api("The file that describes it.", default="")
-    added: tuple[str, ...] = api("Names of fields or keys that it would get.", default=())
-    changed: tuple[str, ...] = api("Names of fields or keys that would get another value.", default=())
-    removed: tuple[str, ...] = api("Names of fields or keys that it would lose.", default=())
-    more: int | None = api("How many further names there are.", default=None)
-    message: str | None = api("Why it could not be applied.", default=None)
+    kind: str = api("Kind of the object.")
+    name: str = api("Name of the object.")
+    namespace: str | None = api("Namespace of the object, if it has one.", default=None)
+    file: str = api("File that describes the object.", default="")
+    added: tuple[str, ...] = api("Names of fields or keys that would be added.", default=())
+    changed: tuple[str, ...] = api("Names of fields or keys whose values would change.", default=())
+    removed: tuple[str, ...] = api("Names of fields or keys that would be removed.", default=())
+    more: int | None = api("Number of further names.", default=None)
+    message: str | None = api("Reason why the object could not be applied.", default=None)
 
 
 @attrs.frozen
 class PlanStatus:
-    """What mode: DryRun computed."""
+    """The changes that mode: DryRun found."""
 
-    revision: str = api("The full commit hash that it is about.")
-    created: int = api("How many objects would be created.", minimum=0)
-    changed: int = api("How many would be changed, or deleted and recreated.", minimum=0)
-    pruned: int = api("How many would be deleted.", minimum=0)
-    unchanged: int = api("How many are as they should be.", minimum=0)
+    revision: str = api("Full hash of the commit that the plan is about.")
+    created: int = api("Number of objects that would be created.", minimum=0)
+    changed: int = api("Number of objects that would be changed, or deleted and recreated.", minimum=0)
+    pruned: int = api("Number of objects that would be pruned.", minimum=0)
+    unchanged: int = api("Number of objects that would not change.", minimum=0)
     objects: tuple[PlannedObject, ...] = api(
-        "The objects that something would happen to, the first ones.", default=(), maxItems=MAX_PLANNED
+        "The first of the objects that would change.", default=(), maxItems=MAX_PLANNED
     )
-    more: int | None = api("How many further objects there are.", default=None)
+    more: int | None = api("Number of further objects that would change.", default=None)
 
 
 @attrs.frozen
 class DecryptorStatus:
-    """What Miwen says of a Decryptor."""
+    """The state of a Decryptor, as Miwen last wrote it."""
 
-    current: StatusRecord = api("The deployment that is in the cluster now.")
+    current: StatusRecord = api("Deployment that is in the cluster now.")
     history: tuple[StatusRecord, ...] = api(
-        "The deployments before it, the newest last.", default=(), nullable=True, maxItems=HISTORY_LIMIT
+        "Earlier deployments, the newest last.", default=(), nullable=True, maxItems=HISTORY_LIMIT
     )
     conditions: tuple[Condition, ...] = api(
-        "Conditions; Ready is True while the cluster follows the repository.", default=(), maxItems=16
+        "Conditions of the Decryptor. Ready is True while the cluster matches the repository.", default=(), maxItems=16
     )
-    observed_generation: int | None = api("The spec's generation that this status is about.", default=None, minimum=0)
+    observed_generation: int | None = api("Generation of the spec that the status is about.", default=None, minimum=0)
     deployed_generation: int | None = api(
-        "The spec's generation that files and inventory are of; absent while a deployment is under way or did not end.",
+        "Generation of the spec that files and inventory belong to. It is absent while a deployment runs or after one "
+        "that did not finish.",
         default=None,
         minimum=0,
     )
     last_attempted_revision: str | None = api(
-        "The full commit hash that was tried last, deployed or not.", default=None
+        "Full hash of the commit that was last tried, whether or not it was deployed.", default=None
     )
-    encryption: EncryptionStatus | None = api("How the file that is deployed is encrypted, as it says.", default=None)
+    encryption: EncryptionStatus | None = api(
+        "Encryption of the deployed file, according to its own metadata.", default=None
+    )
     vault_address: str | None = api(
-        "The Vault server that the provider's token is sent to, because the first successful decryption used it and "
+        "Vault server that the provider's token is sent to because the first successful decryption used it and "
         "spec.provider.vault.address names none.",
         default=None,
     )
     last_handled_reconcile_at: str | None = api(
-        "The annotation jiemi.cr/reconcile-at that was acted upon last.", default=None
+        "Value of the annotation jiemi.cr/reconcile-at that was last acted on.", default=None
     )
     inventory: tuple[InventoryEntry, ...] = api(
-        "The objects that were applied (or are just about to be).", default=(), maxItems=MAX_INVENTORY
+        "Objects that were applied or are about to be.", default=(), maxItems=MAX_INVENTORY
     )
     failed_objects: tuple[ObjectFailure, ...] = api(
-        "Objects that could not be applied or deleted, the first ones.", default=(), maxItems=MAX_FAILED_OBJECTS
+        "The first of the objects that could not be applied or deleted.", default=(), maxItems=MAX_FAILED_OBJECTS
     )
     more_failed_objects: int | None = api(
-        "How many further objects could not be applied or deleted.", default=None, minimum=0
+        "Number of further objects that could not be applied or deleted.", default=None, minimum=0
     )
     failed_files: tuple[FileFailure, ...] = api(
-        "Files that could not be read, or hold something that could not, the first ones by path.",
+        "The first of the files, by path, that could not be read completely.",
         default=(),
         maxItems=MAX_FAILED_FILES,
     )
-    more_failed_files: int | None = api("How many further files could not be read.", default=None, minimum=0)
-    files: tuple[FileStatus, ...] = api("The files that are deployed.", default=(), maxItems=MAX_FILES)
-    warnings: tuple[FileWarning, ...] = api("Warnings about files, at most 50.", default=(), maxItems=MAX_WARNINGS)
-    observed_secrets: tuple[SecretVersion, ...] = api(
-        "The Secrets that the spec names, as they were used last.", default=(), maxItems=100
+    more_failed_files: int | None = api(
+        "Number of further files that could not be read completely.", default=None, minimum=0
     )
-    plan: PlanStatus | None = api("What mode: DryRun found that an apply would do.", default=None)
+    files: tuple[FileStatus, ...] = api("Files that are deployed.", default=(), maxItems=MAX_FILES)
+    warnings: tuple[FileWarning, ...] = api("Warnings about files.", default=(), maxItems=MAX_WARNINGS)
+    observed_secrets: tuple[SecretVersion, ...] = api(
+        "Versions of the Secrets that the spec names, when they were last used.", default=(), maxItems=100
+    )
+    plan: PlanStatus | None = api("Changes that an apply would make, while mode is DryRun.", default=None)
     short_revision: str | None = api(
-        "The begin of status.current.revision, for kubectl get.", default=None, maxLength=64
+        "First characters of status.current.revision, for kubectl get.", default=None, maxLength=64
     )
     flags: str | None = api(
-        "What kubectl get shows beside Ready: Deleting, Suspended, DryRun, Pinned, Waiting, Drifted.",
+        "States that kubectl get shows beside Ready: Deleting, Suspended, DryRun, Pinned, Waiting, Drifted.",
         default=None,
         maxLength=256,
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from jiemi.core.api.crd import crd
-from jiemi.core.errors import REASONS
+from jiemi.core.reasons import REASONS
 
 _CREDENTIAL_FIELDS = {"literal", "secretName", "key"}
 

@@ -1,4 +1,4 @@
-"""What opens a file's data key: spec.provider, as types. See `jiemi.core.api.decryptor`."""
+"""spec.provider, as types: the keys and key services that decrypt files' data keys. See `jiemi.core.api.spec`."""
 
 from __future__ import annotations
 
@@ -30,13 +30,16 @@ class CredentialValue:
     )
 
     literal: SensitiveText | None = api(
-        "The value itself. Anyone who may read the Decryptor reads it: prefer a Secret.", default=None, nullable=True
+        "The value itself. Everyone who may read the Decryptor can read it, so a Secret is safer.",
+        default=None,
+        nullable=True,
     )
     secret_name: str | None = api(
         "Name of a Secret in the Decryptor's namespace.", default=None, nullable=True, maxLength=253
     )
     key: str | None = api(
-        "Key in that Secret's data. In privateKeys * stands for any characters: *.agekey is each key that ends so.",
+        "Key in that Secret's data. In privateKeys, * matches any characters: *.agekey means every key with that "
+        "ending.",
         default=None,
         nullable=True,
         maxLength=253,
@@ -89,11 +92,12 @@ class AgeProvider:
     RULES: ClassVar[tuple[Rule, ...]] = (_SOME_KEY,)
 
     private_key: CredentialValue | None = _value(
-        "One or more age identities (AGE-SECRET-KEY-1…), one a line as age-keygen prints them; or OpenSSH private keys."
+        "One or more age identities (AGE-SECRET-KEY-1…), one per line as age-keygen prints them, or OpenSSH private "
+        "keys."
     )
     private_keys: tuple[CredentialValue, ...] = _private_keys(
-        'The same from several Secrets, or several keys of one (key: "*.agekey"), beside or in place of privateKey. '
-        "Each must be there."
+        'Identities from several Secrets, or from several keys of one Secret (key: "*.agekey"), in addition to or '
+        "instead of privateKey. Each must exist."
     )
 
     def __attrs_post_init__(self) -> None:
@@ -107,21 +111,23 @@ def _require_some_key(provider: AgeProvider | PgpProvider) -> None:
 
 @attrs.frozen
 class AwsProvider:
-    """AWS KMS. Without keyId and accessKey Krapao's own identity, where its operator allows that."""
+    """AWS KMS. Without keyId and accessKey, Krapao's own identity is used where its operator allows that."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (_together("keyId", "accessKey"),)
 
     key_id: CredentialValue | None = _value("The access key's id (AWS_ACCESS_KEY_ID).")
     access_key: CredentialValue | None = _value("The secret access key (AWS_SECRET_ACCESS_KEY).")
-    region: CredentialValue | None = _value("The region, for example eu-west-3; a key's ARN tells its own.")
+    region: CredentialValue | None = _value(
+        "The default region, for example eu-west-3. A key's ARN names the key's own region."
+    )
     session_token: CredentialValue | None = _value("The session token of temporary credentials (AWS_SESSION_TOKEN).")
     role_arn: CredentialValue | None = _value(
-        "A role that is assumed before KMS is asked, and the only one that a file may name."
+        "ARN of a role to assume before calling KMS. It is the only role that a file may name."
     )
-    endpoint: CredentialValue | None = _value("URL of KMS where it is not AWS's public one.")
-    sts_endpoint: CredentialValue | None = _value("URL of STS where it is not AWS's public one.")
+    endpoint: CredentialValue | None = _value("URL of KMS, if it is not AWS's public one.")
+    sts_endpoint: CredentialValue | None = _value("URL of STS, if it is not AWS's public one.")
     allowed_keys: tuple[str, ...] = _patterns(
-        "ARNs of the keys that a file may name; * stands for any characters but : and /. Without it, any key."
+        "ARNs of the keys that a file may name. * matches any characters except : and /. The default is any key."
     )
 
     def __attrs_post_init__(self) -> None:
@@ -131,7 +137,7 @@ class AwsProvider:
 
 @attrs.frozen
 class AzureProvider:
-    """Azure Key Vault. Without a secret or certificate Krapao's own identity, where its operator allows that."""
+    """Azure Key Vault. Without a secret or certificate, Krapao's own identity is used where its operator allows it."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (_at_most_one("clientSecret", "clientCertificate"),)
 
@@ -139,11 +145,11 @@ class AzureProvider:
     client_id: CredentialValue | None = _value("The application's (client's) id.")
     client_secret: CredentialValue | None = _value("The application's secret.")
     client_certificate: CredentialValue | None = _value(
-        "In place of the secret, the application's certificate with its private key (PEM, without passphrase)."
+        "The application's certificate with its private key (PEM, without a passphrase), instead of clientSecret."
     )
-    authority_host: CredentialValue | None = _value("URL of Microsoft Entra where it is not the public cloud's.")
+    authority_host: CredentialValue | None = _value("URL of Microsoft Entra, if it is not the public cloud's.")
     allowed_vaults: tuple[str, ...] = _patterns(
-        "URLs of the vaults that a file may name. Without it, any in Azure's own domains."
+        "URLs of the vaults that a file may name. The default is any vault in Azure's own domains."
     )
 
     def __attrs_post_init__(self) -> None:
@@ -153,15 +159,16 @@ class AzureProvider:
 
 @attrs.frozen
 class GcpProvider:
-    """Google Cloud KMS. Without a credential Krapao's own identity, where its operator allows that."""
+    """Google Cloud KMS. Without a credential, Krapao's own identity is used where its operator allows that."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (_at_most_one("serviceAccount", "accessToken"),)
 
     service_account: CredentialValue | None = _value("The service account's key file (JSON).")
-    access_token: CredentialValue | None = _value("In place of it, an OAuth 2.0 access token.")
-    endpoint: CredentialValue | None = _value("URL of KMS where it is not Google's public one.")
+    access_token: CredentialValue | None = _value("An OAuth 2.0 access token, instead of serviceAccount.")
+    endpoint: CredentialValue | None = _value("URL of KMS, if it is not Google's public one.")
     allowed_keys: tuple[str, ...] = _patterns(
-        "Resource ids of the keys that a file may name; * stands for any characters but : and /. Without it, any key."
+        "Resource ids of the keys that a file may name. * matches any characters except : and /. The default is any "
+        "key."
     )
 
     def __attrs_post_init__(self) -> None:
@@ -177,7 +184,7 @@ class HuaweiProvider:
     secret_key: CredentialValue = api("The secret access key (SK).")
     project_id: CredentialValue = api("The project's id in the keys' region.")
     allowed_keys: tuple[str, ...] = _patterns(
-        "Keys (REGION:UUID) that a file may name; * stands for any characters but : and /. Without it, any key."
+        "Keys (REGION:UUID) that a file may name. * matches any characters except : and /. The default is any key."
     )
 
 
@@ -188,13 +195,13 @@ class PgpProvider:
     RULES: ClassVar[tuple[Rule, ...]] = (_SOME_KEY,)
 
     private_key: CredentialValue | None = _value(
-        "The private key, of gpg --export-secret-keys with or without --armor; several may follow one another."
+        "One or more private keys, as gpg --export-secret-keys writes them, with or without --armor."
     )
     private_keys: tuple[CredentialValue, ...] = _private_keys(
-        'The same from several Secrets, or several keys of one (key: "*.asc"), beside or in place of privateKey. '
-        "Each must be there."
+        'Private keys from several Secrets, or from several keys of one Secret (key: "*.asc"), in addition to or '
+        "instead of privateKey. Each must exist."
     )
-    passphrase: CredentialValue | None = _value("The passphrase of those keys that have one.")
+    passphrase: CredentialValue | None = _value("Passphrase of the keys that have one.")
 
     def __attrs_post_init__(self) -> None:
         _require_some_key(self)
@@ -206,18 +213,18 @@ class VaultAppRole:
 
     role_id: CredentialValue = api("The role's id.")
     secret_id: CredentialValue = api("The secret's id.")
-    mount_path: CredentialValue | None = _value("Where the auth method is mounted; approle without it.")
+    mount_path: CredentialValue | None = _value("Mount path of the auth method. The default is approle.")
 
 
 @attrs.frozen
 class VaultKubernetes:
-    """A login by a ServiceAccount's token."""
+    """A login with a ServiceAccount's token."""
 
     role: CredentialValue = api("The role of the auth method.")
     token: CredentialValue | None = _value(
-        "The token. Without it that of Krapao's own Pod, where its operator allows that."
+        "The token. The default is that of Krapao's own Pod, where its operator allows that."
     )
-    mount_path: CredentialValue | None = _value("Where the auth method is mounted; kubernetes without it.")
+    mount_path: CredentialValue | None = _value("Mount path of the auth method. The default is kubernetes.")
 
 
 @attrs.frozen
@@ -227,18 +234,21 @@ class VaultProvider:
     RULES: ClassVar[tuple[Rule, ...]] = (_at_most_one("token", "appRole", "kubernetes"),)
 
     address: CredentialValue | None = _value(
-        "URL of the server, the only one that the token is sent to. Without it the one of the first successful "
-        "decryption (status.vaultAddress), where the operator does not require a name."
+        "URL of the server. The token is sent to no other. The default is the server of the first successful "
+        "decryption (status.vaultAddress), unless the operator requires an address."
     )
     token: CredentialValue | None = _value(
-        "A token. Without it and a login the operator's own, where the operator allows that."
+        "A token. Without a token or login, the operator's own token is used where the operator allows that."
     )
-    app_role: VaultAppRole | None = api("Log in by AppRole.", default=None, nullable=True)
-    kubernetes: VaultKubernetes | None = api("Log in by a ServiceAccount's token.", default=None, nullable=True)
+    app_role: VaultAppRole | None = api("A login with an AppRole.", default=None, nullable=True)
+    kubernetes: VaultKubernetes | None = api("A login with a ServiceAccount's token.", default=None, nullable=True)
     namespace: CredentialValue | None = _value("The namespace (Vault Enterprise, OpenBao).")
-    ca_bundle: CredentialValue | None = _value("Authorities that sign the server's certificate (PEM).")
+    ca_bundle: CredentialValue | None = _value(
+        "Certificates of the authorities that sign the server's certificate (PEM)."
+    )
     allowed_keys: tuple[str, ...] = _patterns(
-        "MOUNT/keys/NAME of the keys that a file may name; * stands for any characters but : and /. Without it, any."
+        "MOUNT/keys/NAME of the keys that a file may name. * matches any characters except : and /. The default is any "
+        "key."
     )
 
     def __attrs_post_init__(self) -> None:
@@ -248,7 +258,7 @@ class VaultProvider:
 
 @attrs.frozen
 class Provider:
-    """What opens the file's data key."""
+    """Keys and key services that decrypt the files' data keys."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -257,13 +267,13 @@ class Provider:
         ),
     )
 
-    age: AgeProvider | None = api("Decrypt with age identities.", default=None, nullable=True)
-    aws: AwsProvider | None = api("Decrypt with AWS KMS.", default=None, nullable=True)
-    azure: AzureProvider | None = api("Decrypt with Azure Key Vault.", default=None, nullable=True)
-    gcp: GcpProvider | None = api("Decrypt with Google Cloud KMS.", default=None, nullable=True)
-    huawei: HuaweiProvider | None = api("Decrypt with Huawei Cloud KMS.", default=None, nullable=True)
-    pgp: PgpProvider | None = api("Decrypt with an OpenPGP key.", default=None, nullable=True)
-    vault: VaultProvider | None = api("Decrypt with Vault's or OpenBao's transit engine.", default=None, nullable=True)
+    age: AgeProvider | None = api("age identities.", default=None, nullable=True)
+    aws: AwsProvider | None = api("Access to AWS KMS.", default=None, nullable=True)
+    azure: AzureProvider | None = api("Access to Azure Key Vault.", default=None, nullable=True)
+    gcp: GcpProvider | None = api("Access to Google Cloud KMS.", default=None, nullable=True)
+    huawei: HuaweiProvider | None = api("Access to Huawei Cloud KMS.", default=None, nullable=True)
+    pgp: PgpProvider | None = api("OpenPGP keys.", default=None, nullable=True)
+    vault: VaultProvider | None = api("Access to the transit engine of Vault or OpenBao.", default=None, nullable=True)
 
     def __attrs_post_init__(self) -> None:
         if not self.named():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from jiemi.core.api.decryptor import DecryptorSpec, credential_values
 from jiemi.core.api.decryptor_status import SecretVersion
+from jiemi.core.api.spec import DecryptorSpec, credential_values
 from jiemi.core.errors import Failure
 
 _OF_GIT = "spec.source.repository.credentials."

@@ -21,13 +21,18 @@ def armored(data: bytes) -> str | None:
     Args:
         data: one or more keys, private or public.
     """
-    tags = _tags(data)
-    if not tags or tags[0] not in _KEY_TAGS:
+    if not holds_keys(data):
         return None
+    tags = _tags(data)
     kind = "PRIVATE" if _SECRET_TAGS & set(tags) else "PUBLIC"
     body = "\n".join(textwrap.wrap(base64.b64encode(data).decode(), _LINE_CHARACTERS))
     checksum = base64.b64encode(_crc24(data).to_bytes(3)).decode()
     return f"-----BEGIN PGP {kind} KEY BLOCK-----\n\n{body}\n={checksum}\n-----END PGP {kind} KEY BLOCK-----\n"
+
+
+def holds_keys(data: bytes) -> bool:
+    """Whether bytes are keys in binary form, private or public."""
+    return _tags(data)[:1] in ([tag] for tag in _KEY_TAGS)
 
 
 def _tags(data: bytes) -> list[int]:
@@ -61,7 +66,7 @@ def _header(data: bytes, place: int) -> tuple[int, int, int] | None:
 
 
 def _new_length(octets: bytes) -> tuple[int, int] | None:
-    """How many of these octets tell a length in the new format, and which; None where it is told in parts."""
+    """How many of these octets encode a length in the new format, and which; None where it is given in parts."""
     if len(octets) >= 1 and octets[0] < 192:
         return 1, octets[0]
     if len(octets) >= 2 and octets[0] < 224:

@@ -4,12 +4,13 @@ Two sorts, treated in two ways:
 
 - A file whose *name* says by itself that a tool reads it, and no API server: it is left out of what globs take, as Flux
   leaves out `.sops.yaml` and the files of CI systems (source-controller's default exclusions) and passes over
-  kustomization.yaml when it collects the manifests of a folder. What is left out is told in an Event.
+  kustomization.yaml when it collects the manifests of a folder. An Event names the files that are left out.
 - A file whose name says nothing for certain (`values.yaml` may be what `target` makes a Secret of, and a folder
   `templates` may hold manifests): it is read, and if it holds no objects, the failure names the line for
   `spec.source.exclude` that leaves it out. Leaving it out silently would look like success.
 
-A plain path is never left out, and neither is a file whose telling part a glob itself names: `**/kustomization.yaml`.
+A plain path is never left out, and neither is a file whose characteristic part a glob itself names:
+`**/kustomization.yaml`.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ from jiemi.core.text import first_of
 
 _NAMES = frozenset(
     """
-    kustomization.yaml kustomization.yml Kustomization Chart.yaml Chart.lock helmfile.yaml skaffold.yaml
+    kustomization.yaml kustomization.yml Kustomization Chart.yaml Chart.lock helmfile.yaml helmfile.yml helmfile.lock
+    helmfile.yaml.gotmpl skaffold.yaml
     .sops.yml .flux.yaml .helmignore .sourceignore .krmignore .gitignore .gitattributes .gitmodules .editorconfig
     .gitlab-ci.yml .travis.yml .drone.yml .woodpecker.yml .woodpecker.yaml appveyor.yml cloudbuild.yaml
     codeship-services.yml codeship-steps.yml azure-pipelines.yml bitbucket-pipelines.yml .goreleaser.yml
     .goreleaser.yaml .pre-commit-config.yaml .yamllint .yamllint.yaml .yamllint.yml renovate.json renovate.json5
-    .renovaterc .renovaterc.json dependabot.yml
+    .renovaterc .renovaterc.json dependabot.yml docker-compose.yml docker-compose.yaml Taskfile.yml Taskfile.yaml
+    package-lock.json pnpm-lock.yaml
     """.split()  # noqa: SIM905 - fifty quotes fewer
 )
 _ARGO_CD = re.compile(r"\.argocd-source(?:-[a-z0-9.-]+)?\.yaml")
@@ -48,13 +51,13 @@ def is_left_out(path: str, globs: Iterable[str]) -> bool:
 
     Args:
         path: of the file, as git has it.
-        globs: those of the spec; one that names the telling part itself means the file.
+        globs: those of the spec; one that names the characteristic part itself means the file.
     """
     *folders, name = path.split("/")
-    telling = next((each for each in folders if each in _FOLDERS), None)
-    if telling is None and (name in _NAMES or _ARGO_CD.fullmatch(name)):
-        telling = name
-    return telling is not None and not any(telling in glob.split("/") for glob in globs)
+    marker = next((each for each in folders if each in _FOLDERS), None)
+    if marker is None and (name in _NAMES or _ARGO_CD.fullmatch(name)):
+        marker = name
+    return marker is not None and not any(marker in glob.split("/") for glob in globs)
 
 
 def with_exclusion(path: str, failure: Failure) -> Failure:

@@ -6,7 +6,8 @@ until it is, and if it leaves the repository before, its objects are known to ha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import attrs
 
@@ -19,9 +20,10 @@ from jiemi.core.api.decryptor_status import (
     InventoryEntry,
     ObjectFailure,
 )
-from jiemi.core.errors import Failure, JiemiError, Kind
+from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.objects.identity import ObjectKey
 from jiemi.core.objects.inventory import Refused
+from jiemi.core.reasons import Kind
 
 _MAX_MESSAGE_CHARACTERS = 500
 """Of one failure: there may be many."""
@@ -46,7 +48,7 @@ class Attempted:
     revision: str
     files: Sequence[FileStatus]
     rendered: frozenset[str]
-    wanted: Set[ObjectKey]
+    wanted: AbstractSet[ObjectKey]
     broken: Mapping[str, Failure]
     refused: Sequence[Refused]
     is_all_known: bool = True
@@ -108,6 +110,23 @@ def _obsolete(entry: InventoryEntry, files: Iterable[FileStatus], *, may_be_else
         is_gone = entry.file in whole or entry.file not in {file.path for file in files}
         return attrs.evolve(entry, file="", left_file=None) if is_gone else entry
     return attrs.evolve(entry, file="", left_file=entry.file) if entry.file in whole else entry
+
+
+def after_correction(
+    inventory: Mapping[ObjectKey, InventoryEntry], applied: Mapping[ObjectKey, InventoryEntry]
+) -> dict[ObjectKey, InventoryEntry]:
+    """The inventory once objects that drifted were applied again, as they are deployed.
+
+    Args:
+        inventory: the one before; each of the objects is in it.
+        applied: entries of the objects. They stay objects of the file and the revision that they were of.
+    """
+    again = {
+        key: attrs.evolve(entry, file=was.file, left_file=was.left_file, revision=was.revision)
+        for key, entry in applied.items()
+        for was in (inventory[key],)
+    }
+    return {**inventory, **again}
 
 
 def objection(attempted: Attempted, inventory: Mapping[ObjectKey, InventoryEntry]) -> JiemiError | None:

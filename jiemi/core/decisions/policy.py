@@ -205,7 +205,7 @@ def read_policy(text: str) -> Policy:
     for index, rule in enumerate(rules if isinstance(rules, list) else ()):
         unknown = set(rule) - known if isinstance(rule, dict) else ()
         if unknown:  # a misspelt bound would be no bound
-            raise ValueError(f"unknown field {sorted(map(str, unknown))[0]} @ rules[{index}]")
+            raise ValueError(f"unknown field {min(map(str, unknown))} @ rules[{index}]")
         for field in _NEVER_EMPTY:
             if isinstance(rule, dict) and rule.get(field) == []:
                 # Nothing, or no bound? Krapao takes no recipients for the latter.

@@ -6,7 +6,7 @@ Pure: the random number is a parameter, and so the tests assert exact times.
 from __future__ import annotations
 
 from jiemi.core.backoff import doubled_seconds
-from jiemi.core.errors import Kind
+from jiemi.core.reasons import Kind
 
 DEFAULT_INTERVAL_SECONDS = 180.0
 """How often a Decryptor asks for the newest revision: the first version's 3 minutes."""

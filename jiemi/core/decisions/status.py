@@ -3,93 +3,35 @@
 `current` is the deployment that is in the cluster. A failure leaves its id, revision and time alone and only turns its
 status to NotSync, because the last good objects stay. A new revision (or file) that was applied makes a new record with
 the next id, and the one before it goes to the history.
+
+Here are the outcomes: how a tick ended, or what it waits for. What a tick learns on its way is put into the status by
+`status_facts`.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Collection, Mapping, Sequence
 
 import attrs
 
-from jiemi.core.api.conditions import (
-    CARRIAGE_RETURNS,
-    DRIFTED,
-    KEY_EXPIRING,
-    MAC_ONLY_ENCRYPTED,
-    RECONCILING,
-    STALE_RECIPIENTS,
-    STALLED,
-    SUSPENDED,
-    VAULT_ADDRESS_TRUSTED,
-)
-from jiemi.core.api.decryptor_status import (
-    HISTORY_LIMIT,
-    MAX_WARNINGS,
-    Condition,
-    DecryptorStatus,
-    EncryptionStatus,
-    FileWarning,
-    PlanStatus,
-    StatusRecord,
-)
-from jiemi.core.errors import Failure, Kind
-from jiemi.core.text import first_of
-
-SYNCED = "Synced"
-"""Reason of the Ready condition while the cluster follows the repository."""
-
-PLANNED = "Planned"
-"""Reason of the Ready condition while mode: DryRun has its plan."""
+from jiemi.core.api.conditions import DRIFTED, RECONCILING, STALLED, SUSPENDED
+from jiemi.core.api.decryptor_status import HISTORY_LIMIT, Condition, DecryptorStatus, PlanStatus, StatusRecord
+from jiemi.core.decisions.conditions import PLANNED, SYNCED, condition, rfc3339, with_condition, without_condition
+from jiemi.core.decisions.status_facts import without_failures
+from jiemi.core.decisions.status_warnings import with_warnings
+from jiemi.core.errors import Failure
+from jiemi.core.reasons import Kind
 
 SHORT_REVISION = 12
 """Characters of a revision in a message; git's own abbreviation for large repositories."""
-
-
-def rfc3339(moment: datetime.datetime) -> str:
-    """A moment in UTC as RFC 3339 text with seconds: "2026-11-24T03:00:00Z"."""
-    return moment.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def blank(file: str) -> DecryptorStatus:
-    """The status of a Decryptor of which nothing is known yet."""
-    return DecryptorStatus(StatusRecord(0, "", file, None, "NotSync"))
-
-
-def condition(status: DecryptorStatus | None, kind: str) -> Condition | None:
-    """The condition of that type."""
-    conditions = status.conditions if status is not None else ()
-    return next((each for each in conditions if each.type == kind), None)
-
-
-def is_ready(status: DecryptorStatus | None, generation: int) -> bool:
-    """Whether the status says that this generation of the spec is ready (kstatus: and observed)."""
-    ready = condition(status, "Ready")
-    return (
-        status is not None and status.observed_generation == generation and ready is not None and ready.status == "True"
-    )
-
-
-KEY_EXPIRES_SOON = datetime.timedelta(days=30)
-"""How long before a key expires there is a warning."""
-
-_MAX_SHOWN = 5
 
 _MAX_MESSAGE = 1_000
 """Characters of a condition's message."""
 
 
-@attrs.frozen
-class Facts:
-    """What was learnt from a file when it was deployed.
-
-    Attributes:
-        encryption: how it is encrypted.
-        vault_address: the Vault server that is trusted because nothing names one, or None.
-    """
-
-    encryption: EncryptionStatus
-    vault_address: str | None = None
+def blank(file: str) -> DecryptorStatus:
+    """The status of a Decryptor of which nothing is known yet."""
+    return DecryptorStatus(StatusRecord(0, "", file, None, "NotSync"))
 
 
 def after_sync(
@@ -120,7 +62,7 @@ def after_sync(
         without_failures(before),
         current=current,
         history=history,
-        conditions=_with(before, ready, without=(RECONCILING, STALLED, SUSPENDED)),
+        conditions=with_condition(before, ready, without=(RECONCILING, STALLED, SUSPENDED)),
         observed_generation=generation,
         last_attempted_revision=revision,
         inventory=tuple(attrs.evolve(each, revision=None) if each.revision else each for each in before.inventory),
@@ -168,10 +110,44 @@ def after_plan(
     after = attrs.evolve(
         without_failures(before),
         current=attrs.evolve(before.current, error_message=None),
-        conditions=_with(before, ready, without=(RECONCILING, STALLED, SUSPENDED, DRIFTED)),
+        conditions=with_condition(before, ready, without=(RECONCILING, STALLED, SUSPENDED, DRIFTED)),
         observed_generation=generation,
         last_attempted_revision=plan.revision,
         plan=plan,
+    )
+    return with_warnings(after, generation=generation, now=now)
+
+
+def after_failure(
+    before: DecryptorStatus,
+    *,
+    generation: int,
+    failure: Failure,
+    attempted_revision: str | None,
+    now: datetime.datetime,
+) -> DecryptorStatus:
+    """The status after a tick that failed.
+
+    Args:
+        before: with what is known all the same: the objects that were applied, those that failed.
+        attempted_revision: the one that was tried, or None when it is not even known.
+    """
+    current = attrs.evolve(before.current, status="NotSync", error_message=str(failure))
+    ready = Condition("Ready", "False", failure.reason, failure.text, rfc3339(now), generation)
+    # kstatus calls an object failed that is Stalled, and in progress while it is Reconciling. What can pass by itself
+    # is tried again, so it is the latter.
+    if failure.kind is Kind.STALLED:
+        more = Condition(STALLED, "True", failure.reason, failure.text, rfc3339(now), generation)
+    else:
+        more = Condition(RECONCILING, "True", "ProgressingWithRetry", failure.text, rfc3339(now), generation)
+    others = tuple(kind for kind in (RECONCILING, STALLED, SUSPENDED) if kind != more.type)
+    first = attrs.evolve(before, conditions=with_condition(before, ready, without=others))
+    after = attrs.evolve(
+        first,
+        current=current,
+        conditions=with_condition(first, more),
+        observed_generation=generation,
+        last_attempted_revision=attempted_revision or before.last_attempted_revision,
     )
     return with_warnings(after, generation=generation, now=now)
 
@@ -185,16 +161,16 @@ def while_reconciling(
         "Ready", "Unknown", RECONCILING, "the first deployment is under way", rfc3339(now), generation
     )
     under_way = Condition(RECONCILING, "True", "Deploying", message, rfc3339(now), generation)
-    first = attrs.evolve(before, conditions=_with(before, ready, without=(STALLED, SUSPENDED)))
-    return attrs.evolve(first, conditions=_with(first, under_way))
+    first = attrs.evolve(before, conditions=with_condition(before, ready, without=(STALLED, SUSPENDED)))
+    return attrs.evolve(first, conditions=with_condition(first, under_way))
 
 
 def while_waiting(before: DecryptorStatus, message: str, *, generation: int, now: datetime.datetime) -> DecryptorStatus:
     """The status when all is applied, and the objects are not ready yet (spec.wait)."""
     ready = Condition("Ready", "Unknown", "ObjectsNotReady", message, rfc3339(now), generation)
     under_way = Condition(RECONCILING, "True", "WaitingForObjects", message, rfc3339(now), generation)
-    first = attrs.evolve(before, conditions=_with(before, ready, without=(STALLED, SUSPENDED)))
-    return attrs.evolve(first, conditions=_with(first, under_way))
+    first = attrs.evolve(before, conditions=with_condition(before, ready, without=(STALLED, SUSPENDED)))
+    return attrs.evolve(first, conditions=with_condition(first, under_way))
 
 
 def while_suspended(before: DecryptorStatus, *, generation: int, now: datetime.datetime) -> DecryptorStatus:
@@ -207,8 +183,8 @@ def while_suspended(before: DecryptorStatus, *, generation: int, now: datetime.d
     )
     message = "nothing is looked at or applied until spec.suspend is taken away"
     suspended = Condition(SUSPENDED, "True", "SpecSuspend", message, rfc3339(now), generation)
-    first = attrs.evolve(before, conditions=_with(before, ready, without=(RECONCILING, STALLED)))
-    return attrs.evolve(first, conditions=_with(first, suspended))
+    first = attrs.evolve(before, conditions=with_condition(before, ready, without=(RECONCILING, STALLED)))
+    return attrs.evolve(first, conditions=with_condition(first, suspended))
 
 
 def with_drift(
@@ -216,125 +192,10 @@ def with_drift(
 ) -> DecryptorStatus:
     """The status with its Drifted condition: its status, reason and message; absent for None."""
     if found is None:
-        return attrs.evolve(before, conditions=tuple(each for each in before.conditions if each.type != DRIFTED))
+        return attrs.evolve(before, conditions=without_condition(before, DRIFTED))
     status, reason, message = found
     drifted = Condition(DRIFTED, status, reason, message[:_MAX_MESSAGE], rfc3339(now), generation)
-    return attrs.evolve(before, conditions=_with(before, drifted))
-
-
-def without_failures(before: DecryptorStatus) -> DecryptorStatus:
-    """The status without files and objects that failed."""
-    return attrs.evolve(before, failed_objects=(), more_failed_objects=None, failed_files=(), more_failed_files=None)
-
-
-def with_facts(before: DecryptorStatus, facts: Facts | None) -> DecryptorStatus:
-    """The status with what was learnt from the files."""
-    if facts is None:
-        return before
-    return attrs.evolve(before, encryption=facts.encryption, vault_address=facts.vault_address)
-
-
-def with_file_warnings(
-    before: DecryptorStatus, found: Sequence[FileWarning], *, read: Collection[str], files: Collection[str]
-) -> DecryptorStatus:
-    """The status with the warnings of files.
-
-    Args:
-        found: what there is to warn of in those that were read.
-        read: paths of those.
-        files: paths of all that the Decryptor has; what is known of another is forgotten.
-    """
-    kept = (each for each in before.warnings if each.file in files and each.file not in read)
-    warnings = sorted((*kept, *found), key=lambda each: (each.file, each.type))
-    return attrs.evolve(before, warnings=tuple(warnings[:MAX_WARNINGS]))
-
-
-def with_warnings(status: DecryptorStatus, *, generation: int, now: datetime.datetime) -> DecryptorStatus:
-    """The status with the warnings that its facts call for now; an equal one where nothing changes.
-
-    Warnings are conditions that are True while there is something to mend, and absent otherwise.
-    """
-    for kind, make in _WARNINGS.items():
-        found = make(status, now)
-        if found is not None:
-            warning = Condition(kind, "True", found[0], found[1], rfc3339(now), generation)
-            conditions = _with(status, warning)
-        else:
-            conditions = tuple(each for each in status.conditions if each.type != kind)
-        status = attrs.evolve(status, conditions=conditions)
-    return status
-
-
-def _vault_address_trusted(status: DecryptorStatus, _: datetime.datetime) -> tuple[str, str] | None:
-    if status.vault_address is None:
-        return None
-    return "FirstUse", (
-        f"the token is sent to {status.vault_address}, as the first file that was decrypted named it, and to no other: "
-        "set spec.provider.vault.address to name it yourself"
-    )
-
-
-def _stale_recipients(status: DecryptorStatus, _: datetime.datetime) -> tuple[str, str] | None:
-    stale = status.encryption.stale_recipients if status.encryption is not None else ()
-    if not stale:
-        return None
-    return "NotInSopsConfig", (
-        f"the file is still encrypted for {first_of(stale, _MAX_SHOWN)}, which the repository's .sops.yaml "
-        "does not name: run `sops updatekeys` on it, and change its values if the key was lost"
-    )
-
-
-def _mac_only_encrypted(status: DecryptorStatus, _: datetime.datetime) -> tuple[str, str] | None:
-    found = [each for each in status.warnings if each.type == MAC_ONLY_ENCRYPTED]
-    if not found:
-        return None
-    return "MacNotOfEverything", (
-        f"{_files(found)}: with mac_only_encrypted, whoever may push can change all that is not encrypted (names, "
-        "namespaces, kinds, further documents) and the MAC does not show it: take it out of the .sops.yaml, decrypt "
-        "the file and encrypt it again"
-    )
-
-
-def _carriage_returns(status: DecryptorStatus, _: datetime.datetime) -> tuple[str, str] | None:
-    found = [each for each in status.warnings if each.type == CARRIAGE_RETURNS]
-    if not found:
-        return None
-    return "InValues", (
-        f"values hold a carriage return, which sops keeps as a part of them: {_files(found)}: if that is not meant, "
-        "decrypt the file, give it line ends of Unix and encrypt it again"
-    )
-
-
-def _files(warnings: Sequence[FileWarning]) -> str:
-    """Files with the names in them: "a.env (A, B and 3 more) and 2 more files"."""
-    told = []
-    for each in warnings[:_MAX_SHOWN]:
-        more = f" and {each.more} more" if each.more else ""
-        told.append(f"{each.file} ({', '.join(each.names)}{more})" if each.names else each.file)
-    rest = len(warnings) - _MAX_SHOWN
-    return ", ".join(told) + (f" and {rest} more files" if rest > 0 else "")
-
-
-def _key_expiring(status: DecryptorStatus, now: datetime.datetime) -> tuple[str, str] | None:
-    expires = status.encryption.key_expires_at if status.encryption is not None else None
-    if expires is None or rfc3339(now + KEY_EXPIRES_SOON) < expires:
-        return None
-    if expires <= rfc3339(now):
-        return (
-            "Expired",
-            f"the pgp key expired at {expires}: nothing more can be encrypted for it; extend or replace it",
-        )
-    return "Expiring", f"the pgp key expires at {expires}: extend or replace it before then"
-
-
-_WARNINGS: Mapping[str, Callable[[DecryptorStatus, datetime.datetime], tuple[str, str] | None]] = {
-    VAULT_ADDRESS_TRUSTED: _vault_address_trusted,
-    STALE_RECIPIENTS: _stale_recipients,
-    KEY_EXPIRING: _key_expiring,
-    MAC_ONLY_ENCRYPTED: _mac_only_encrypted,
-    CARRIAGE_RETURNS: _carriage_returns,
-}
-"""Type of condition, and what gives its reason and message; None where there is nothing to warn of."""
+    return attrs.evolve(before, conditions=with_condition(before, drifted))
 
 
 _WAITING = frozenset({"DependencyNotReady", "ObjectsNotReady"})
@@ -363,56 +224,6 @@ def with_summary(status: DecryptorStatus, *, deleting: bool, dry_run: bool, pinn
     return attrs.evolve(status, short_revision=revision or None, flags=shown or None)
 
 
-def after_failure(
-    before: DecryptorStatus,
-    *,
-    generation: int,
-    failure: Failure,
-    attempted_revision: str | None,
-    now: datetime.datetime,
-) -> DecryptorStatus:
-    """The status after a tick that failed.
-
-    Args:
-        before: with what is known all the same: the objects that were applied, those that failed.
-        attempted_revision: the one that was tried, or None when it is not even known.
-    """
-    current = attrs.evolve(before.current, status="NotSync", error_message=str(failure))
-    ready = Condition("Ready", "False", failure.reason, failure.text, rfc3339(now), generation)
-    # kstatus calls an object failed that is Stalled, and in progress while it is Reconciling. What can pass by itself
-    # is tried again, so it is the latter.
-    if failure.kind is Kind.STALLED:
-        more = Condition(STALLED, "True", failure.reason, failure.text, rfc3339(now), generation)
-    else:
-        more = Condition(RECONCILING, "True", "ProgressingWithRetry", failure.text, rfc3339(now), generation)
-    others = tuple(kind for kind in (RECONCILING, STALLED, SUSPENDED) if kind != more.type)
-    first = attrs.evolve(before, conditions=_with(before, ready, without=others))
-    after = attrs.evolve(
-        first,
-        current=current,
-        conditions=_with(first, more),
-        observed_generation=generation,
-        last_attempted_revision=attempted_revision or before.last_attempted_revision,
-    )
-    return with_warnings(after, generation=generation, now=now)
-
-
 def _good(record: StatusRecord) -> StatusRecord:
     """A deployment as it was when it was made."""
     return attrs.evolve(record, status="Sync", error_message=None)
-
-
-def _with(before: DecryptorStatus, new: Condition, *, without: Collection[str] = ()) -> tuple[Condition, ...]:
-    """The conditions with this one in its place; its time is kept while its status stays."""
-    conditions: list[Condition] = []
-    found = False
-    for old in before.conditions:
-        if old.type in without:
-            continue
-        if old.type != new.type:
-            conditions.append(old)
-            continue
-        found = True
-        since = old.last_transition_time if old.status == new.status else new.last_transition_time
-        conditions.append(attrs.evolve(new, last_transition_time=since))
-    return tuple(conditions) if found else (*conditions, new)

@@ -12,9 +12,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jiemi.core.api.decryptor import TargetSpec
 from jiemi.core.api.file_formats import FORMAT_FIELD, FormatOfFile
-from jiemi.core.content.documents import Format, ending_in_capitals
+from jiemi.core.api.spec import TargetSpec
+from jiemi.core.content.formats import Format, ending_in_capitals
 from jiemi.core.errors import JiemiError
 from jiemi.core.objects.manifests import Manifest, look_like_objects
 from jiemi.core.sensitive import SensitiveBytes
@@ -55,7 +55,7 @@ def require_form(target: TargetSpec | None, path: str, format: FormatOfFile) -> 
         )
     raise JiemiError(
         "UnknownFormat",
-        f"{path} ends in none of .yaml, .yml and .json, so its name does not tell that it holds Kubernetes objects",
+        f"{path} ends in none of .yaml, .yml and .json, so its name does not say that it holds Kubernetes objects",
         f"State yaml or json in {FORMAT_FIELD} if it does, or give spec.target to make a Secret or ConfigMap of it.",
     )
 

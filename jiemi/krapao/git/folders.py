@@ -65,10 +65,8 @@ def generations(folder: Path) -> Iterator[Path]:
 
 def revisions(generation: Path) -> list[str]:
     """The revisions that are complete in it, the newest first."""
-    found = []
-    for entry in (generation / "revisions").iterdir():
-        if is_revision(entry.name):
-            found.append((entry.stat().st_mtime_ns, entry.name))
+    entries = (generation / "revisions").iterdir()
+    found = [(entry.stat().st_mtime_ns, entry.name) for entry in entries if is_revision(entry.name)]
     return [name for _, name in sorted(found, reverse=True)]
 
 

@@ -27,6 +27,7 @@ from jiemi.core.addresses import is_plain_host
 from jiemi.core.errors import JiemiError
 
 FIELD = "spec.source.repository.url"
+CREDENTIALS_FIELD = "spec.source.repository.credentials"
 
 MAX_URL_CHARACTERS = 2_048
 

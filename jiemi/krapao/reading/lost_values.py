@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from jiemi.core.content.documents import MAX_NODES, Format, parse_documents
+from jiemi.core.content.document_limits import MAX_NODES
+from jiemi.core.content.documents import parse_documents
+from jiemi.core.content.formats import Format
 
 
 def lost_values(data: bytes, plain: bytes) -> bool:

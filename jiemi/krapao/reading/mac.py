@@ -14,7 +14,9 @@ import re
 from typing import Any
 
 from jiemi.core.content.ciphertext import unescaped
-from jiemi.core.content.documents import MAX_NODES, Format, parse_documents
+from jiemi.core.content.document_limits import MAX_NODES
+from jiemi.core.content.documents import parse_documents
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 
 _NAME = "mac_only_encrypted"

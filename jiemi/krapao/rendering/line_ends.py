@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from jiemi.core.content.ciphertext import shown
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 
 MAX_NAMES = 20
 """The most names that are told of one file."""

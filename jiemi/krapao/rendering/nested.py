@@ -21,7 +21,7 @@ from typing import Any
 import attrs
 
 from jiemi.core.content.ciphertext import decoded, format_of_content, format_under, leads_to, shown
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes
 from jiemi.krapao.decryption.port import Decrypted

@@ -39,6 +39,10 @@ class AccountObjects:
         """See the port."""
         return await self.objects.resource(api_version, kind, fresh=fresh)
 
+    async def similar_kinds(self, kind: str) -> Sequence[Resource]:
+        """See the port."""
+        return await self.objects.similar_kinds(kind)
+
     async def apply(self, manifest: JsonObject, *, default_namespace: str, take_over: bool = True) -> JsonObject:
         """See the port. Raises also JiemiError: ServiceAccountNotFound."""
         async with self._explained():
@@ -82,7 +86,7 @@ class AccountObjects:
 
     @asynccontextmanager
     async def _explained(self) -> AsyncIterator[None]:
-        """Say of a missing right that it is the account which is missing, where that is so."""
+        """Report that the account is missing, and not a right of it, where that is so."""
         try:
             yield
         except JiemiError as error:
@@ -94,7 +98,7 @@ class AccountObjects:
             ) from error
 
     async def _exists(self) -> bool:
-        """Whether the account is there; what can't be told counts as there."""
+        """Whether the account is there; one that can't be read counts as there."""
         if self._is_there is None:
             ref = ObjectRef("v1", "ServiceAccount", self.account.namespace, self.account.name)
             try:

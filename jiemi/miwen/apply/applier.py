@@ -4,7 +4,7 @@
 
 What others need is applied first (`STAGES`): namespaces and definitions of kinds, which are waited for until they are
 served; then ServiceAccounts and roles; then Secrets and ConfigMaps; then the rest. One object that fails keeps none of
-the others from being applied, but with applyPolicy: Atomic, where the API server is asked about all of them first.
+the others from being applied, except with applyPolicy: Atomic, where the API server is asked about all of them first.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import attrs
 import trio
 
 from jiemi.concurrency.for_each import for_each
-from jiemi.core.api.decryptor import DecryptorSpec
 from jiemi.core.api.decryptor_status import InventoryEntry
-from jiemi.core.errors import NO_ANSWER, JiemiError
+from jiemi.core.api.spec import DecryptorSpec
+from jiemi.core.errors import JiemiError
 from jiemi.core.objects.drift import strange_keys
 from jiemi.core.objects.identity import ObjectKey, ObjectRef, Owner
 from jiemi.core.objects.inventory import Refused, applied_entry
@@ -33,8 +33,10 @@ from jiemi.core.objects.manifests import (
     without_nulls,
 )
 from jiemi.core.objects.pod_account import with_both_account_names
-from jiemi.core.objects.readiness import State, readiness
+from jiemi.core.objects.readiness import readiness
+from jiemi.core.objects.readiness_facts import State
 from jiemi.core.objects.take_over import sharers
+from jiemi.core.reasons import NO_ANSWER
 from jiemi.miwen.apply.recreate import Recreator, may_be_in_the_way, recreate_failed
 from jiemi.miwen.apply.take_over import TakeOver
 from jiemi.miwen.apply.wait_budget import POLL_SECONDS, WaitBudget
@@ -87,7 +89,7 @@ class WouldBe:
     """What would become of an object if it were applied.
 
     Attributes:
-        body: the object; None where the API server can't tell before others are applied, or before the live one is out
+        body: the object; None where the API server can't say before others are applied, or before the live one is out
             of the way.
         is_recreated: whether the live one would be deleted first (spec.force).
     """
@@ -114,12 +116,13 @@ class Applier:
     """Applies the objects of one Decryptor.
 
     Attributes:
-        objects: as whom.
+        objects: access to the cluster's objects, as Miwen or as an account.
         spec: of the Decryptor.
         namespace: the Decryptor's.
         owner: as the objects' labels name it.
-        applied: told of each object with its resourceVersion and who shares fields with us, as soon as it is applied.
-        deleted: told of each object that was deleted to be recreated, as soon as it is.
+        applied: called with each object, its resourceVersion and the managers that share fields with us, as soon as it
+            is applied.
+        deleted: called with each object that was deleted to be recreated, as soon as it is.
         sharers: which managers held fields of an object together with us when it was seen last; None where that is not
             known.
         merged: managers whose fields become ours alone where we apply them too.
@@ -154,7 +157,8 @@ class Applier:
                 resource = await self.objects.resource(manifest.api_version, manifest.kind)
                 namespaced = resource.namespaced if resource is not None else scopes.get(manifest.group_kind)
                 if namespaced is None:
-                    raise errors.kind_unknown(manifest.api_version, manifest.kind)
+                    similar = await self.objects.similar_kinds(manifest.kind)
+                    raise errors.kind_unknown(manifest.api_version, manifest.kind, similar)
                 whole = self._adjusted(manifest, namespaced=namespaced)
             except JiemiError as error:
                 if error.failure.reason in NO_ANSWER:
@@ -335,7 +339,7 @@ class Applier:
         raise AssertionError  # the last try returns or raises
 
     async def _until_served(self, applied: Iterable[Resolved]) -> None:
-        """Wait for the kinds of CustomResourceDefinitions. If it takes too long, their objects tell what is missing."""
+        """Wait for the kinds of CustomResourceDefinitions. If it takes too long, their objects say what is missing."""
         awaited = {each.ref: made for each in applied if (made := made_kind(each.manifest)) is not None}
 
         async def are_served() -> bool:
@@ -343,7 +347,7 @@ class Applier:
                 try:
                     is_served = await self._is_served(ref, made)
                 except JiemiError:
-                    is_served = True  # not known; its objects tell
+                    is_served = True  # not known; its objects fail if it is not
                 if is_served:
                     del awaited[ref]
                 self._require_wanted()

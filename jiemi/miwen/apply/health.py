@@ -11,7 +11,8 @@ import trio
 from jiemi.core.api.decryptor_status import InventoryEntry
 from jiemi.core.errors import Failure
 from jiemi.core.objects.inventory import ref_of
-from jiemi.core.objects.readiness import State, readiness
+from jiemi.core.objects.readiness import readiness
+from jiemi.core.objects.readiness_facts import State
 from jiemi.core.text import first_of
 from jiemi.miwen.kubernetes.port import Objects
 
@@ -25,7 +26,7 @@ class Waiter:
     """Looks at objects.
 
     Attributes:
-        objects: as whom.
+        objects: access to the cluster's objects, as Miwen or as an account.
         now: the wall clock.
         is_superseded: asked between two looks: whether there is something newer to do.
     """

@@ -38,6 +38,10 @@ class ProtectedObjects:
         """See the port."""
         return await self.objects.resource(api_version, kind, fresh=fresh)
 
+    async def similar_kinds(self, kind: str) -> Sequence[Resource]:
+        """See the port."""
+        return await self.objects.similar_kinds(kind)
+
     async def apply(self, manifest: JsonObject, *, default_namespace: str, take_over: bool = True) -> JsonObject:
         """See the port. Raises also JiemiError: ObjectProtected."""
         ref = await self._require_unprotected(manifest, default_namespace)
@@ -120,7 +124,7 @@ def objects_of(kubernetes: Kubernetes, account: Account | None, protection: Prot
     """The objects that a Decryptor's loop works with.
 
     Args:
-        account: as whom; None is Miwen itself.
+        account: whose rights are used; None is Miwen itself.
         protection: what is refused as Miwen itself.
         namespace: the Decryptor's.
     """

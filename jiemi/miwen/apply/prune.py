@@ -11,9 +11,10 @@ from collections.abc import Iterable
 import attrs
 
 from jiemi.core.api.decryptor_status import InventoryEntry
-from jiemi.core.errors import NO_ANSWER, JiemiError
+from jiemi.core.errors import JiemiError
 from jiemi.core.objects.identity import Owner
 from jiemi.core.objects.inventory import PRUNE_ANNOTATION, Refused, ref_of
+from jiemi.core.reasons import NO_ANSWER
 from jiemi.miwen.apply.protected_objects import ProtectedObjects
 from jiemi.miwen.kubernetes.port import Objects
 
@@ -42,7 +43,7 @@ async def prune(
 
     Args:
         entries: of objects that are no longer wanted.
-        objects: as whom.
+        objects: access to the cluster's objects, as Miwen or as an account.
         owner: whose they must be.
         pruned: where what becomes of each object is put, as soon as it is known: whoever ends this in the middle has
             it there. None: in a new one.

@@ -19,9 +19,10 @@ import trio
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.objects.identity import ObjectRef
-from jiemi.core.objects.take_over import Unblocking, alone, unblockings
-from jiemi.miwen.kubernetes.errors import FieldsRejected
+from jiemi.core.objects.take_over import alone
+from jiemi.core.objects.unblocking import Unblocking, unblockings
 from jiemi.miwen.kubernetes.port import JsonObject, Objects
+from jiemi.miwen.kubernetes.rejected_fields import FieldsRejected
 
 _log = structlog.get_logger("jiemi.miwen")
 
@@ -37,7 +38,7 @@ class TakeOver:
     """Takes fields over.
 
     Attributes:
-        objects: as whom.
+        objects: access to the cluster's objects, as Miwen or as an account.
         managers: whose fields; none where conflictPolicy is Refuse.
     """
 
@@ -106,14 +107,14 @@ class TakeOver:
         return not all(way.is_guess for way in ways)
 
     async def _ways(self, ref: ObjectRef, body: JsonObject, why: FieldsRejected) -> tuple[JsonObject, list[Unblocking]]:
-        metadata = await self._metadata(ref) if self.managers and why.fields else None
+        metadata = await self._metadata(ref) if self.managers and why.refused.paths else None
         if metadata is None:
             return {}, []
         try:
-            live = await self.objects.get(ref) if why.duplicates else None
+            live = await self.objects.get(ref) if why.refused.duplicates else None
         except JiemiError:
             live = None
-        ways = unblockings(metadata, self.managers, body, why.fields, why.words, why.duplicates, live)
+        ways = unblockings(metadata, self.managers, body, why.refused, live)
         return metadata, ways
 
     async def _set(self, ref: ObjectRef, metadata: JsonObject, managed_fields: Any) -> JsonObject | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Set
+from collections.abc import AsyncIterator, Callable
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
 
 import structlog
@@ -68,7 +69,7 @@ class _DecryptorSink:
         if decryptor is not None:
             self._decryptors.remove(decryptor.meta.key)
 
-    def keep_only(self, keys: Set[NamespacedName]) -> None:
+    def keep_only(self, keys: AbstractSet[NamespacedName]) -> None:
         self._decryptors.keep_only(keys)
 
     def watching(self) -> None:

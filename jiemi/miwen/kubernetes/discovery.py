@@ -2,7 +2,7 @@
 
 The kinds of a group and version are asked for once and kept. A kind that is not among them makes them be asked for
 again, but at most once in a few seconds however many Decryptors name it, and by one of them while the others wait.
-An answer that turned out wrong is asked for again by the next who wants it. Until then it is all that is known: to take
+An answer that turned out wrong is asked for again when it is next wanted. Until then it is all that is known: to take
 it away would say of each kind of the group that the cluster does not serve it.
 https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -22,10 +22,16 @@ from jiemi.core.errors import JiemiError
 
 REFRESH_SECONDS = 5.0
 """The shortest time between two questions for the same group and version because of a kind that is not among them; and
-between two because the answer turned out wrong (a CustomResourceDefinition that is gone is still told for a while)."""
+between two because the answer turned out wrong (a CustomResourceDefinition that is gone stays listed for a while)."""
 
 JUST_NOW_SECONDS = 1.0
 """How old an answer may be by which it is said that an object can't be there, because its kind is not."""
+
+ALL_KINDS = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+"""The form in which `/api` and `/apis` give all kinds at once; it is stable since Kubernetes 1.30."""
+
+ALL_KINDS_SECONDS = 60.0
+"""The shortest time between two questions for all kinds. The answer, some 100 KiB, serves messages only."""
 
 MAX_GROUPS = 500
 """How many groups and versions are kept. A cluster has some dozens; the names come from files that users write."""
@@ -96,6 +102,31 @@ def parse_resources(api_version: str, listed: Mapping[str, Any]) -> dict[str, Re
     return resources
 
 
+def parse_all_kinds(listed: Mapping[str, Any]) -> list[Resource]:
+    """The kinds in an APIGroupDiscoveryList; of each version of a group, the preferred one first.
+
+    https://kubernetes.io/docs/concepts/overview/kubernetes-api/#aggregated-discovery
+    """
+    found = []
+    for group in _mappings(listed.get("items")):
+        metadata = group.get("metadata")
+        name = metadata.get("name", "") if isinstance(metadata, Mapping) else None
+        for version in _mappings(group.get("versions")):
+            api_version = f"{name}/{version.get('version')}" if name else version.get("version")
+            if not isinstance(api_version, str) or not is_api_version(api_version):
+                continue
+            for item in _mappings(version.get("resources")):
+                kind, plural = item.get("responseKind"), item.get("resource")
+                kind = kind.get("kind") if isinstance(kind, Mapping) else None
+                if isinstance(kind, str) and kind.isalnum() and isinstance(plural, str) and is_path_part(plural):
+                    found.append(Resource(api_version, kind, plural, item.get("scope") == "Namespaced"))
+    return found
+
+
+def _mappings(value: Any) -> list[Mapping[str, Any]]:
+    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
+
+
 @attrs.frozen
 class Target:
     """One object to apply.
@@ -127,7 +158,7 @@ def target(manifest: Mapping[str, Any], resource: Resource, *, default_namespace
 
     A namespace that a manifest of a cluster-wide kind has (kustomize may put one on everything) is left out. A Secret's
     `stringData` goes as `data`, which is where it ends up: applied as it is, the API server would own `stringData` for
-    us, and neither remove what is no longer given nor tell us that another changes it (tried with 1.37).
+    us, and neither remove what is no longer given nor show us that another changes it (tried with 1.37).
 
     Raises:
         JiemiError: ApplyRejected, the name or namespace can't be one.
@@ -166,11 +197,36 @@ class Discovery:
 
     Args:
         fetch: gives the kinds of an apiVersion by name; none where the cluster does not serve it.
+        fetch_all: gives the kinds of all apiVersions, the preferred version of each first; None: nothing.
     """
 
-    def __init__(self, fetch: Callable[[str], Awaitable[Mapping[str, Resource]]]) -> None:
+    def __init__(
+        self,
+        fetch: Callable[[str], Awaitable[Mapping[str, Resource]]],
+        fetch_all: Callable[[], Awaitable[Sequence[Resource]]] | None = None,
+    ) -> None:
         self._fetch = fetch
+        self._fetch_all = fetch_all
         self._groups: dict[str, _Group] = {}
+        self._all: Mapping[str, Sequence[Resource]] = {}
+        self._all_asked_at = float("-inf")
+        self._all_lock = trio.Lock()
+
+    async def similar(self, kind: str) -> Sequence[Resource]:
+        """The kinds whose name or plural is that one, but for capitals; of each group the preferred version.
+
+        Args:
+            kind: the one that is not served where it was looked for.
+
+        Raises:
+            Whatever `fetch_all` raises; it is asked again after a while only.
+        """
+        async with self._all_lock:
+            now = trio.current_time()
+            if now >= self._all_asked_at + ALL_KINDS_SECONDS:
+                self._all_asked_at, self._all = now, {}
+                self._all = _by_name(await self._fetch_all()) if self._fetch_all is not None else {}
+            return self._all.get(kind.lower(), ())
 
     async def find(
         self, api_version: str, kind: str, *, fresh: bool = False, unknown_seconds: float = REFRESH_SECONDS
@@ -216,6 +272,15 @@ class Discovery:
         group = self._groups.get(api_version)
         if group is not None:
             group.wrong = True
+
+
+def _by_name(resources: Sequence[Resource]) -> Mapping[str, Sequence[Resource]]:
+    """The kinds by name and plural in small letters; of each group and kind the first."""
+    found: dict[str, dict[tuple[str, str], Resource]] = {}
+    for each in resources:
+        for name in {each.kind.lower(), each.plural.lower()}:
+            found.setdefault(name, {}).setdefault((each.group, each.kind), each)
+    return {name: tuple(each.values()) for name, each in found.items()}
 
 
 class _Group:

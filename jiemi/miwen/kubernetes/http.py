@@ -45,8 +45,9 @@ from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.miwen.kubernetes.access import Access
 from jiemi.miwen.kubernetes.counts import RequestCounter
-from jiemi.miwen.kubernetes.errors import Refusal, not_authenticated, read_refusal, unavailable
+from jiemi.miwen.kubernetes.errors import not_authenticated, unavailable
 from jiemi.miwen.kubernetes.on_behalf import who_asks
+from jiemi.miwen.kubernetes.refusal import Refusal, read_refusal
 
 MAX_PAUSE_SECONDS = 5.0
 """The longest Retry-After that a request waits for; a longer one is an error, and the caller backs off."""
@@ -304,7 +305,7 @@ class KubernetesHttp:
                 response.close()
                 if response.status < HTTPStatus.MULTIPLE_CHOICES:
                     raise AnswerTooLarge(request, body[:BEGINNING_BYTES])
-                body = b""  # a refusal that is told by its code alone
+                body = b""  # of such a refusal the code alone is known
         except BaseException:
             response.close()
             raise

@@ -1,12 +1,12 @@
 """Lists and watches of the real form of the port: pages, and bytes as they arrive.
 
 A list with a page token, or a watch, that the API server can't go on with is expired: whoever asked lists from the
-start again. What else a refusal means differs by what is listed, so each collection tells it.
+start again. What else a refusal means differs by what is listed, so each collection says it.
 
 A page must fit into memory though any tenant may write objects of 1 MiB. So only so many bytes of one are read; a page
 that is longer is asked for again with half as many objects, and those after it grow slowly. The next try of one that
 did not come in time asks for half as many, too: it is the size that takes an API server its time. An object that is too
-long by itself is left out of its page, and told so: the list's own metadata, which come first, say where the others
+long by itself is left out of its page, which says so: the list's own metadata, which come first, say where the others
 begin.
 """
 
@@ -21,10 +21,10 @@ import structlog
 
 from jiemi.core.errors import JiemiError
 from jiemi.miwen.kubernetes.discovery import Resource
-from jiemi.miwen.kubernetes.errors import Refusal
 from jiemi.miwen.kubernetes.http import JSON, Answer, AnswerTooLarge, AnswerTooLate, KubernetesHttp, Request
 from jiemi.miwen.kubernetes.pages import page_without_items, read_page
 from jiemi.miwen.kubernetes.port import Page
+from jiemi.miwen.kubernetes.refusal import Refusal
 
 MAX_PAGE_BYTES = 4 * 1024 * 1024
 """The longest page that is read; it takes some 50 MiB at most while it is. No object of an API server's own is longer
@@ -124,7 +124,7 @@ class Lists:
                 _log.warning("object_too_large", of=of.resource.plural, max_bytes=MAX_PAGE_BYTES)
                 return page
             except AnswerTooLate:
-                # Not again at once: whoever asked is told that the API server does not answer.
+                # Not again at once: whoever asked learns that the API server does not answer.
                 self._fitting[which] = _Fitting(max(1, asked // 2))
                 raise
             if fitting is not None and fitting.is_outgrown(limit):

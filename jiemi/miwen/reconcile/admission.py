@@ -6,15 +6,18 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import attrs
 
-from jiemi.core.api.decryptor import DecryptorSpec, ObjectMeta
+from jiemi.core.api.decryptor import ObjectMeta
 from jiemi.core.api.decryptor_status import InventoryEntry
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.decisions.policy import PolicyRule, require_namespace
-from jiemi.core.errors import NO_ANSWER, Failure, JiemiError
+from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.objects.identity import ObjectKey, Owner
 from jiemi.core.objects.inventory import Refused
 from jiemi.core.objects.protected import Protection
+from jiemi.core.reasons import NO_ANSWER
 from jiemi.miwen.apply.applier import Resolved
 from jiemi.miwen.apply.protected_objects import acts_as_itself, objects_of, protected
+from jiemi.miwen.kubernetes.missing_rights import RightMissing
 from jiemi.miwen.kubernetes.port import Account, Kubernetes, Objects
 from jiemi.miwen.state.registry import Registry
 
@@ -47,7 +50,7 @@ class Admission:
     Attributes:
         kubernetes: where labels are looked at.
         registry: whose objects are.
-        account: as whom objects are written; None is Miwen.
+        account: whose rights objects are written with; None is Miwen.
         bounds: what is allowed.
         meta: of the Decryptor.
         spec: of the Decryptor.
@@ -170,7 +173,8 @@ class Admission:
         except JiemiError as error:
             if error.failure.reason in NO_ANSWER:
                 raise
-            return _with_all_rights(error.failure)
+            # It is to be applied next, so whoever grants the right to read it should not meet the next one missing.
+            return (error.with_verbs("create", "patch") if isinstance(error, RightMissing) else error).failure
         owner = Owner.in_labels(metadata.get("labels")) if metadata is not None else None
         # Labels stay on an object that its Decryptor has dropped. Of this namespace's the registry knows better.
         if owner is None or owner.namespace == self.meta.namespace:
@@ -181,9 +185,3 @@ class Admission:
 
     def _objects(self) -> Objects:
         return objects_of(self.kubernetes, self.account, self.bounds.protection, namespace=self.meta.namespace)
-
-
-def _with_all_rights(failure: Failure) -> Failure:
-    """A missing right to read an object that is to be applied: who grants it should not meet the next one missing."""
-    remedy = failure.remedy.replace("Grant `get` on", "Grant `get`, `create` and `patch` on", 1)
-    return attrs.evolve(failure, own_remedy=remedy)

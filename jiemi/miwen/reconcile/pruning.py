@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import attrs
 
-from jiemi.core.api.decryptor import DecryptorSpec
 from jiemi.core.api.decryptor_status import InventoryEntry
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.decisions.deployment import first_of_failures, with_failed
-from jiemi.core.errors import Kind
+from jiemi.core.decisions.status_facts import with_inventory
 from jiemi.core.objects.identity import Owner
-from jiemi.core.objects.inventory import by_key, certain, ordered, ref_of
+from jiemi.core.objects.inventory import by_key, certain, ref_of
+from jiemi.core.reasons import Kind
 from jiemi.core.text import first_of
 from jiemi.miwen.apply.prune import Pruned, prune
 from jiemi.miwen.kubernetes.port import Objects
@@ -57,7 +58,7 @@ class Pruning:
         if pruned.deleted:
             names = first_of([ref_of(each).label for each in pruned.deleted])
             text = f"deleted, because they left the repository ({self.by}): {names}"
-            context.note("Normal", "Pruned", "Prune", text, transition=True, always=True)
+            context.note("Pruned", "Prune", text, transition=True, always=True)
         # What was never known to be applied is nobody's news.
         stay = [entry for entry in pruned.stay if entry.fields is not None]
         if not stay:
@@ -72,7 +73,7 @@ class Pruning:
             f"left the repository ({self.by}) and stay in the cluster, because {why}: {names}. Jiemi follows them no "
             "longer: delete them yourself if nothing needs them"
         )
-        context.note("Normal", "NotPruned", "Prune", text, transition=True, always=True)
+        context.note("NotPruned", "Prune", text, transition=True, always=True)
 
     def _forget(self, pruned: Pruned) -> None:
         """Take objects that are dealt with out of the inventory."""
@@ -83,4 +84,4 @@ class Pruning:
         pruned.refused = [each for each in pruned.refused if each not in forgotten]
         stay = [ref_of(each).key for each in (*pruned.deleted, *pruned.kept)] + [each.ref.key for each in forgotten]
         inventory = {key: entry for key, entry in by_key(context.status.inventory).items() if key not in stay}
-        context.set_inventory(attrs.evolve(context.status, inventory=ordered(inventory)))
+        context.set_inventory(with_inventory(context.status, inventory))

@@ -14,13 +14,11 @@ import attrs
 
 from jiemi.concurrency.for_each import for_each
 from jiemi.core.api.conditions import CARRIAGE_RETURNS, MAC_ONLY_ENCRYPTED
-from jiemi.core.api.decryptor import DecryptorSpec
 from jiemi.core.api.decryptor_status import EncryptionStatus, FileStatus, FileWarning
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.content.globs import is_glob
 from jiemi.core.content.tool_files import with_exclusion
-from jiemi.core.decisions.status import (
-    Facts,
-)
+from jiemi.core.decisions.status_facts import Facts
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.memory import held_bytes
 from jiemi.core.objects.encrypted_content import CIPHERTEXT_ANNOTATION, KEEP, ciphertext_in, kind_objection

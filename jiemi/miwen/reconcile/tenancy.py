@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import attrs
 
-from jiemi.core.api.decryptor import Decryptor, DecryptorSpec
+from jiemi.core.api.decryptor import Decryptor
 from jiemi.core.api.decryptor_status import DecryptorStatus
+from jiemi.core.api.spec import DecryptorSpec
+from jiemi.core.decisions.status_facts import without_other_namespaces
 from jiemi.core.errors import JiemiError
 from jiemi.core.objects.protected import Protection
 from jiemi.core.objects.take_over import DECLARATIVE_MANAGERS
@@ -48,8 +50,7 @@ class Tenancy:
         """
         if status is None or not self.own_namespace_only:
             return status
-        inventory = tuple(entry for entry in status.inventory if entry.namespace == namespace)
-        return attrs.evolve(status, inventory=inventory)
+        return without_other_namespaces(status, namespace)
 
     def require_allowed(self, decryptor: Decryptor, spec: DecryptorSpec) -> None:
         """Raises JiemiError: NamespaceProtected, CrossNamespaceDenied."""

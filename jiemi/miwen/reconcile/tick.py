@@ -82,7 +82,6 @@ class ReconcileContext:
 
     def note(
         self,
-        type: Literal["Normal", "Warning"],
         reason: str,
         action: str,
         text: str,
@@ -91,8 +90,28 @@ class ReconcileContext:
         transition: bool = False,
         always: bool = False,
     ) -> None:
-        """Tell something in an Event."""
-        self.notes.append(Note(type, reason, action, text, related, transition, always))
+        """Report something in an Event. The arguments are those of `Note`."""
+        self.notes.append(Note("Normal", reason, action, text, related, transition, always))
+
+    def warn(
+        self,
+        reason: str,
+        action: str,
+        text: str,
+        related: ObjectRef | None = None,
+        *,
+        transition: bool = False,
+        always: bool = False,
+    ) -> None:
+        """Report in an Event what someone should look at. The arguments are those of `Note`."""
+        self.notes.append(Note("Warning", reason, action, text, related, transition, always))
+
+    def result(
+        self, failure: Failure | None = None, *, requeue_after_seconds: float | None = None, conclusive: bool = True
+    ) -> ReconcileResult:
+        """What the tick came to. The arguments are those of `ReconcileResult`."""
+        notes = tuple(self.notes)
+        return ReconcileResult(self.status, failure, notes, requeue_after_seconds, conclusive, self.changes)
 
 
 @attrs.frozen

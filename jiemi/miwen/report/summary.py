@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from jiemi.core.api.decryptor import Decryptor, DecryptorSpec
+from jiemi.core.api.decryptor import Decryptor
 from jiemi.core.api.decryptor_status import DecryptorStatus
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.decisions.status import with_summary
 
 

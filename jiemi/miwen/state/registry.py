@@ -16,10 +16,11 @@ from typing import Any
 
 import trio
 
-from jiemi.core.api.decryptor import Decryptor, DecryptorSpec
+from jiemi.core.api.decryptor import Decryptor
 from jiemi.core.api.secret_refs import secret_names
+from jiemi.core.api.spec import DecryptorSpec
+from jiemi.core.decisions.conditions import PLANNED
 from jiemi.core.decisions.dependency_cycles import describe_cycle, find_cycle
-from jiemi.core.decisions.status import PLANNED
 from jiemi.core.errors import Failure
 from jiemi.core.names import NamespacedName
 from jiemi.core.objects.drift import Observation

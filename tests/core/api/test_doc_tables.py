@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from krapao_matrix import matrix_table
+from support.krapao.provider_matrix import matrix_table
 
 from jiemi.core.api.doc_tables import api_table, reasons_table, with_tables
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from jiemi.core.api.decryptor import SourceSpec
 from jiemi.core.api.fields import FieldError, structure
 from jiemi.core.api.file_formats import FormatOfFile
-from jiemi.core.content.documents import Format
+from jiemi.core.api.source import SourceSpec
+from jiemi.core.content.formats import Format
 
 REPOSITORY = {"url": "https://git.example/app.git"}
 

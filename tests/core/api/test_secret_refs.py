@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.api.decryptor import DecryptorSpec
 from jiemi.core.api.fields import structure
 from jiemi.core.api.secret_refs import git_secret_names, key_secret_names, secret_names
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.errors import Failure
 
 

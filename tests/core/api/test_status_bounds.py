@@ -10,7 +10,7 @@ import attrs
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from stored_statuses import STORED, entry, record
+from support.miwen.stored_statuses import STORED, entry, record
 
 from jiemi.core.api.crd import crd
 from jiemi.core.api.decryptor_status import (
@@ -52,14 +52,20 @@ def wrong(value: Any, schema: dict[str, Any], at: str = "status") -> list[str]:
         for index, part in enumerate(value):
             found += wrong(part, schema["items"], f"{at}[{index}]")
     elif isinstance(value, str):
-        if len(value) > schema.get("maxLength", len(value)):
-            found.append(f"{at} has {len(value)} characters")
-        if value not in schema.get("enum", [value]):
-            found.append(f"{at} is none of the words")
-        if schema.get("format") == "date-time" and _TIME.fullmatch(value) is None:
-            found.append(f"{at} is no time")
+        found += _wrong_text(value, schema, at)
     elif isinstance(value, int) and not schema.get("minimum", -(2**63)) <= value < 2**63:
         found.append(f"{at} is out of range")
+    return found
+
+
+def _wrong_text(value: str, schema: dict[str, Any], at: str) -> list[str]:
+    found: list[str] = []
+    if len(value) > schema.get("maxLength", len(value)):
+        found.append(f"{at} has {len(value)} characters")
+    if value not in schema.get("enum", [value]):
+        found.append(f"{at} is none of the words")
+    if schema.get("format") == "date-time" and _TIME.fullmatch(value) is None:
+        found.append(f"{at} is no time")
     return found
 
 

@@ -23,7 +23,8 @@ from jiemi.core.api.decryptor_status import (
 )
 from jiemi.core.api.fields import unstructure
 from jiemi.core.api.status_reading import Status, read_status
-from jiemi.core.decisions.status import blank, condition
+from jiemi.core.decisions.conditions import condition
+from jiemi.core.decisions.status import blank
 
 RECORDS = tuple(StatusRecord(id, str(id) * 40, "f", "2026-11-24T03:00:00Z", "Sync") for id in (1, 2, 3))
 WHOLE = DecryptorStatus(

@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from jiemi.core.api.decryptor_status import FileStatus, InventoryEntry
-from jiemi.core.decisions.deployment import Attempted, after_apply, objection
+from jiemi.core.decisions.deployment import Attempted, after_apply, after_correction, objection
 from jiemi.core.errors import Failure
 from jiemi.core.objects.identity import ObjectKey
 from jiemi.core.objects.inventory import Refused, by_key, ref_of
@@ -133,3 +133,16 @@ def test_what_is_said_counts_what_there_is(
     found = objection(attempted(**more), keyed(*inventory))
     assert found is not None
     assert found.failure.message == says
+
+
+def test_what_was_corrected_stays_of_the_file_and_the_revision_that_it_was_of() -> None:
+    x, left = entry("x", revision="r1"), entry("left", "", left_file="b.yaml")
+    before = keyed(x, left, entry("y", "b.yaml"))
+    applied = keyed(
+        attrs.evolve(entry("x", "other.yaml"), fields=("f:data",)), attrs.evolve(entry("left"), fields=("f:data",))
+    )
+    assert after_correction(before, applied) == {
+        **before,
+        **keyed(attrs.evolve(x, fields=("f:data",)), attrs.evolve(left, fields=("f:data",))),
+    }
+    assert after_correction(before, {}) == before

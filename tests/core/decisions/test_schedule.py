@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jiemi.core.decisions.schedule import head_max_age_seconds, next_delay_seconds, watch_retry_seconds
-from jiemi.core.errors import Kind
+from jiemi.core.reasons import Kind
 
 MIDDLE = 0.5  # no jitter
 

@@ -12,36 +12,31 @@ from hypothesis import strategies as st
 
 from jiemi.core.api.decryptor_status import (
     HISTORY_LIMIT,
-    MAX_WARNINGS,
     Condition,
     DecryptorStatus,
     EncryptionStatus,
     FileStatus,
-    FileWarning,
     InventoryEntry,
     ObjectFailure,
     PlanStatus,
 )
 from jiemi.core.api.fields import structure, unstructure
+from jiemi.core.decisions.conditions import condition, is_ready
 from jiemi.core.decisions.status import (
-    Facts,
     after_failure,
     after_plan,
     after_sync,
     blank,
-    condition,
-    is_ready,
-    rfc3339,
     while_reconciling,
     while_suspended,
     while_waiting,
     with_drift,
-    with_facts,
-    with_file_warnings,
     with_summary,
-    with_warnings,
 )
-from jiemi.core.errors import REASONS, Failure, Kind
+from jiemi.core.decisions.status_facts import Facts, with_facts
+from jiemi.core.decisions.status_warnings import with_warnings
+from jiemi.core.errors import Failure
+from jiemi.core.reasons import REASONS, Kind
 
 A, B = "a" * 40, "b" * 40
 BLANK = blank("f.yaml")
@@ -507,37 +502,6 @@ def test_whatever_happens_a_time_moves_only_with_its_status_and_what_happens_twi
         assert _STEPS[name](after, minute + 1) == after
         assert structure(unstructure(after), DecryptorStatus, "status") == after
         status = after
-
-
-@given(
-    st.datetimes(datetime.datetime(1970, 1, 2), datetime.datetime(2999, 1, 1), timezones=st.timezones()),
-)
-def test_times_are_in_utc_with_seconds(moment: datetime.datetime) -> None:
-    text = rfc3339(moment)
-    read = datetime.datetime.fromisoformat(text)
-    assert text.endswith("Z")
-    assert read.utcoffset() == datetime.timedelta(0)
-    assert datetime.timedelta(0) <= moment - read < datetime.timedelta(seconds=1)
-
-
-def test_warnings_about_files_are_kept_by_file_and_bounded() -> None:
-    def warned(file: str, kind: str = "CarriageReturns", *names: str) -> FileWarning:
-        return FileWarning(file, kind, names)
-
-    before = attrs.evolve(blank("x"), warnings=(warned("a"), warned("b"), warned("gone")))
-    after = with_file_warnings(
-        before, [warned("c", "MacOnlyEncrypted"), warned("a", "CarriageReturns", "N")], read=["a", "c"], files="abc"
-    )
-    assert after.warnings == (warned("a", "CarriageReturns", "N"), warned("b"), warned("c", "MacOnlyEncrypted"))
-    assert with_file_warnings(after, [], read=["a", "b", "c"], files="abc").warnings == ()
-    many = [warned(f"{number:04}") for number in range(500)]
-    files = [each.file for each in many]
-    full = with_file_warnings(before, many, read=files, files=files)
-    assert len(full.warnings) == MAX_WARNINGS
-    told = condition(with_warnings(full, generation=1, now=_at(0)), "CarriageReturns")
-    assert told is not None
-    assert "0000, 0001, 0002, 0003, 0004 and 45 more files" in told.message
-    assert condition(with_warnings(before, generation=1, now=_at(0)), "MacOnlyEncrypted") is None
 
 
 # --- kubectl get

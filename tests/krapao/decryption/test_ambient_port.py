@@ -14,8 +14,8 @@ import attrs
 import pytest
 import trio
 from doubles.vault import Vault, open_vault
-from krapao_services import KeyService
 from rpc.rpc_helpers import DEADLINE_SECONDS
+from support.krapao.key_services import KeyService
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jiemi.core.addresses import normal_address
 from jiemi.core.patterns import matches
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.decryption.destinations import (
@@ -19,7 +20,6 @@ from jiemi.krapao.decryption.destinations import (
     is_named,
     judge,
     name_of,
-    normal_address,
     provider_of,
 )
 from jiemi.krapao.decryption.keyservice import (
@@ -692,7 +692,7 @@ def test_a_key_of_another_kind_is_never_given_to_a_request() -> None:
 
 
 @pytest.mark.parametrize("kind", [AgeMasterKey, PgpMasterKey])
-def test_a_recipient_is_any_one_line_of_plain_text(kind: type[AgeMasterKey] | type[PgpMasterKey]) -> None:
+def test_a_recipient_is_any_one_line_of_plain_text(kind: type[AgeMasterKey | PgpMasterKey]) -> None:
     for name in ("age1" + "q" * 58, "ssh-ed25519 AAAA a@b", "A" * 2_048):
         assert judged(kind(name)) == kind(name)
     for name in ("", "a\nb", "\x1b[31m", "\u00e9", "A" * 2_049, "a\0"):

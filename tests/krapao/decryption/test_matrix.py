@@ -13,10 +13,12 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
-from krapao_matrix import EXPECTED, FORMATS, OUTCOMES, PROVIDERS
-from krapao_services import OPEN, KeyService
+from support.krapao.key_services import OPEN, KeyService
+from support.krapao.provider_matrix import EXPECTED, FORMATS, OUTCOMES
 
-from jiemi.core.content.documents import Format, parse_documents
+from jiemi.core.api.provider import PROVIDERS
+from jiemi.core.content.documents import parse_documents
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.settings import KrapaoSettings

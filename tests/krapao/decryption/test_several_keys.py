@@ -9,9 +9,9 @@ from typing import Any
 import attrs
 import pytest
 import trio
-from pgp_keys import encrypted_for_pgp, gpg_home_in_memory, made_pgp_key
+from support.krapao.pgp_keys import encrypted_for_pgp, gpg_home_in_memory, made_pgp_key
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.decryption.sops import SopsDecrypter

@@ -13,8 +13,10 @@ from typing import Any
 import attrs
 import pytest
 import trio
+from support.krapao.age_files import AgePair, Encrypter
 
-from jiemi.core.content.documents import Format, parse_documents
+from jiemi.core.content.documents import parse_documents
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.decryption.sops import SopsDecrypter
@@ -108,7 +110,9 @@ def read(plain: bytes, format: Format) -> Any:
 
 
 @pytest.mark.parametrize("format", list(MAKE), ids=lambda format: format.value)
-async def test_random_content_comes_back_equal(decrypter: SopsDecrypter, encrypt, age_pair, format: Format) -> None:
+async def test_random_content_comes_back_equal(
+    decrypter: SopsDecrypter, encrypt: Encrypter, age_pair: AgePair, format: Format
+) -> None:
     chance = random.Random(SEED)
     key = AgeKey(SensitiveText(age_pair.private))
     for number in range(TREES):
@@ -122,7 +126,7 @@ async def test_random_content_comes_back_equal(decrypter: SopsDecrypter, encrypt
 
 @pytest.mark.parametrize("format", list(MAKE), ids=lambda format: format.value)
 async def test_changed_ciphertext_never_gives_another_value(
-    decrypter: SopsDecrypter, encrypt, age_pair, format: Format
+    decrypter: SopsDecrypter, encrypt: Encrypter, age_pair: AgePair, format: Format
 ) -> None:
     chance = random.Random(SEED)
     key = AgeKey(SensitiveText(age_pair.private))

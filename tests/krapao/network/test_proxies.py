@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import trio
-from addresses import LOOPBACK_FLAGS
 from doubles.authority import Authority, open_authority
+from support.network.addresses import LOOPBACK_FLAGS
 
 from jiemi.core.errors import JiemiError
 from jiemi.demo.git_server import GitServer

@@ -13,14 +13,14 @@ import trio
 
 from jiemi.concurrency.askers import Askers
 from jiemi.concurrency.fair_limiter import FairLimiter
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes
 from jiemi.krapao.confinement.probe import probe
 from jiemi.krapao.confinement.spawn import Measures
 from jiemi.krapao.fair_threads import FairThreads
 from jiemi.krapao.reading import reader as reading_module
-from jiemi.krapao.reading.plain import read_plain
+from jiemi.krapao.reading.plain import PlainLimits, read_plain
 from jiemi.krapao.reading.reader import Documents, Reading
 from jiemi.krapao.settings import KrapaoSettings
 
@@ -77,8 +77,8 @@ async def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     def started(pid: int) -> None:
         pids.append(pid)
         begun.set()
-        for name in ("cmdline", "environ", "status", "limits"):
-            seen.append(Path(f"/proc/{pid}/{name}").read_text("utf-8", "replace"))
+        files = (Path(f"/proc/{pid}/{name}") for name in ("cmdline", "environ", "status", "limits"))
+        seen.extend(file.read_text("utf-8", "replace") for file in files)
         give_way(pid)
 
     monkeypatch.setattr(reading_module, "_give_way", started)
@@ -117,7 +117,7 @@ async def test_cheap_files_start_no_program(lab: Lab) -> None:
     ],
 )
 async def test_what_a_program_reads_is_what_a_thread_reads(lab: Lab, data: bytes, format: Format) -> None:
-    expected = read_plain(data, format, whole=False, max_documents=1_000, max_bytes=1 << 23)
+    expected = read_plain(data, format, whole=False, limits=PlainLimits(documents=1_000, bytes=1 << 23))
     found = await lab.plain(data, format)
     assert found is not None
     assert tuple(each.reveal() for each in found) == expected

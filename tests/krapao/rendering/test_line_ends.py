@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.krapao.rendering.line_ends import MAX_NAMES, with_carriage_returns
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from fakes.kubernetes import FakeKubernetes
-from miwen_harness import FILE, World, miwen, secret, settle
+from support.miwen.world import FILE, World, miwen, secret, settle
 from trio.testing import MockClock
 
 from jiemi.core.api.decryptor import API_VERSION, KIND

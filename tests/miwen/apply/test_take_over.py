@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 import trio
-from miwen_harness import FILE, INTERVAL, World, miwen
-from miwen_objects import config
+from support.miwen.objects import config
+from support.miwen.world import FILE, INTERVAL, World, miwen
 from trio.testing import MockClock
 
 from jiemi.core.errors import Failure, JiemiError
-from jiemi.miwen.kubernetes.errors import FieldsRejected
+from jiemi.core.objects.unblocking import RefusedFields
+from jiemi.miwen.kubernetes.rejected_fields import FieldsRejected
 from jiemi.miwen.reconcile.tenancy import Tenancy
 
 SOON = 1.0
@@ -148,7 +149,7 @@ async def test_keys_of_a_secret_that_others_made_stay_and_those_that_git_drops_g
 
 
 def rejected(*words: str) -> FieldsRejected:
-    return FieldsRejected(Failure("ApplyRejected", "no"), ("spec",), frozenset(words))
+    return FieldsRejected(Failure("ApplyRejected", "no"), RefusedFields(("spec",), frozenset(words)))
 
 
 @pytest.mark.parametrize(("words", "left"), [((), {}), (("a", "and", "b"), {"keep": "1"})])

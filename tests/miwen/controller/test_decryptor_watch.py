@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import trio
-from miwen_harness import INTERVAL, URL, World, miwen, settle
+from support.miwen.world import INTERVAL, URL, World, miwen, settle
 from trio.testing import MockClock
 
 from jiemi.core.api.decryptor import API_VERSION, KIND
@@ -134,7 +134,7 @@ class _BreakingWatch:
 
 async def test_a_watch_that_breaks_does_not_tell_old_states_again(world: World, autojump_clock: MockClock) -> None:
     watch = _BreakingWatch(world)
-    world.kubernetes.watch_decryptors = watch  # type: ignore[method-assign, assignment]
+    world.kubernetes.watch_decryptors = watch  # type: ignore[method-assign]  # the fake's own, so that it can break
     async with miwen(world):
         for number in range(4):
             world.add(source={"repository": {"url": URL}, "fileToDecrypt": f"{number}.yaml"})

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import trio
-from miwen_harness import FILE, INTERVAL, URL, World, miwen, secret, settle
+from support.miwen.world import FILE, INTERVAL, URL, World, miwen, secret, settle
 from trio.testing import MockClock
 
 from jiemi.concurrency.fair_limiter import PATIENCE_SECONDS

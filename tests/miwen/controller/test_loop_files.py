@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import trio
-from miwen_harness import FILE, INTERVAL, URL, World, miwen, secret, settle
+from support.miwen.world import FILE, INTERVAL, URL, World, miwen, secret, settle
 from trio.testing import MockClock
 
 from jiemi.core.decisions.policy import read_policy
@@ -165,7 +165,7 @@ async def test_a_vault_is_kept_from_the_first_decryption_on_though_nothing_could
 
 
 async def test_binary_content_stays_whole_in_a_config_map() -> None:
-    from jiemi.core.api.decryptor import TargetSpec
+    from jiemi.core.api.spec import TargetSpec
     from jiemi.core.objects.target import target_manifest, target_values
     from jiemi.core.sensitive import SensitiveBytes
 

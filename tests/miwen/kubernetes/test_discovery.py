@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from jiemi.core.errors import JiemiError
 from jiemi.miwen.kubernetes.discovery import (
+    ALL_KINDS_SECONDS,
     JUST_NOW_SECONDS,
     MAX_GROUPS,
     REFRESH_SECONDS,
@@ -20,6 +21,7 @@ from jiemi.miwen.kubernetes.discovery import (
     Resource,
     is_api_version,
     is_path_part,
+    parse_all_kinds,
     parse_resources,
     target,
 )
@@ -266,3 +268,62 @@ def test_an_api_version_is_one_or_two_parts(text: str) -> None:
         assert text.count("/") <= 1
         assert ".." not in text
         assert text.replace("/", "").replace(".", "").replace("-", "").isalnum()
+
+
+INGRESS = Resource("networking.k8s.io/v1", "Ingress", "ingresses", namespaced=True)
+OLD_INGRESS = Resource("networking.k8s.io/v1beta1", "Ingress", "ingresses", namespaced=True)
+SECRET = Resource("v1", "Secret", "secrets", namespaced=True)
+
+
+async def test_what_may_be_meant_by_a_kind_is_found_by_name_and_plural_whatever_the_capitals() -> None:
+    async def all_kinds() -> list[Resource]:
+        return [SECRET, INGRESS, OLD_INGRESS]
+
+    discovery = Discovery(_Server().fetch, all_kinds)
+    for kind in ("Secret", "secret", "Secrets"):
+        assert await discovery.similar(kind) == (SECRET,)
+    assert await discovery.similar("Ingress") == (INGRESS,)  # of each group the preferred version
+    assert await discovery.similar("Widget") == ()
+
+
+async def test_all_kinds_are_asked_for_once_a_minute_and_by_one_though_the_answer_fails(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    asked = []
+
+    async def all_kinds() -> list[Resource]:
+        asked.append(trio.current_time())
+        await trio.sleep(1)
+        if len(asked) == 2:
+            raise JiemiError("ClusterUnavailable", "it is away")
+        return [SECRET]
+
+    discovery = Discovery(_Server().fetch, all_kinds)
+    async with trio.open_nursery() as nursery:
+        for _ in range(10):
+            nursery.start_soon(discovery.similar, "secret")
+    assert len(asked) == 1
+    await trio.sleep(ALL_KINDS_SECONDS)
+    with pytest.raises(JiemiError):
+        await discovery.similar("secret")
+    assert await discovery.similar("secret") == ()
+    await trio.sleep(ALL_KINDS_SECONDS)
+    assert await discovery.similar("secret") == (SECRET,)
+    assert len(asked) == 3
+
+
+def test_a_list_of_all_kinds_is_read_without_what_makes_no_sense() -> None:
+    def item(kind: object, plural: object = "x", scope: str = "Namespaced") -> dict[str, object]:
+        return {"resource": plural, "responseKind": {"kind": kind}, "scope": scope}
+
+    core = {"metadata": {}, "versions": [{"version": "v1", "resources": [item("Secret", "secrets")]}]}
+    versions = [
+        {"version": "v1", "resources": [item("Widget", "widgets", "Cluster"), item(None), item("X", "../y")]},
+        {"version": "v2", "resources": [item("A b"), "nonsense"]},
+        {"version": "../v2", "resources": [item("Widget", "widgets")]},
+        {"version": None},
+        None,
+    ]
+    listed = {"items": [core, {"metadata": {"name": "a.example"}, "versions": versions}, {"metadata": None}, 7]}
+    assert parse_all_kinds(listed) == [SECRET, Resource("a.example/v1", "Widget", "widgets", namespaced=False)]
+    assert parse_all_kinds({"items": None}) == []

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jiemi.miwen.kubernetes.discovery import Resource
-from jiemi.miwen.kubernetes.errors import Act, Cause, Refusal, apply_failure, decryptor_refused, read_refusal
+from jiemi.miwen.kubernetes.errors import Act, apply_failure, decryptor_refused
+from jiemi.miwen.kubernetes.refusal import Cause, Refusal, read_refusal
 from jiemi.miwen.kubernetes.shown import Shown
 
 SECRETS = Resource("v1", "Secret", "secrets", namespaced=True)
@@ -56,21 +57,6 @@ def test_each_refusal_of_an_apply_has_its_reason(refusal: Refusal, reason: str, 
     assert CANARY not in repr(refusal)
 
 
-def test_the_fields_of_a_typed_patch_are_named_without_their_values() -> None:
-    message = (
-        "failed to create typed patch object (team/made; /v1, Kind=Secret): errors:\n"
-        f"  .stringData.a: expected string, got &value.valueUnstructured{{Value:{CANARY}}}\n"
-        "  .dataa: field not declared in schema\n"
-        f'  .list[key="{CANARY}"].x: expected numeric (int or float), got {CANARY}\n'
-    )
-    failure = apply_failure(Refusal(500, message=message), ACT).failure
-    assert failure.message.endswith(
-        ": stringData.a (expected string), dataa (field not declared in schema), list… (expected numeric)"
-    )
-    assert "Put the value in quotes" in failure.remedy
-    assert "(500)" not in failure.text
-
-
 @pytest.mark.parametrize(
     ("field", "part"),
     [
@@ -83,51 +69,11 @@ def test_the_fields_of_a_typed_patch_are_named_without_their_values() -> None:
         ("<nil>", "the object as a whole"),
     ],
 )
-def test_a_status_that_is_refused_is_told_with_what_to_do_about_it(field: str, part: str) -> None:
+def test_a_status_that_is_refused_comes_with_a_remedy(field: str, part: str) -> None:
     failure = decryptor_refused(Refusal(422, "Invalid", causes=(Cause("FieldValueTooMany", field),)), ACT).failure
     assert failure.reason == "ApplyRejected"
     assert part in failure.text
     assert CANARY not in failure.text
-
-
-@pytest.mark.parametrize(
-    ("causes", "says"),
-    [
-        ((Cause("FieldValueInvalid", "data[my key]"),), "Name the key with letters, digits"),
-        ((Cause("FieldValueInvalid", "stringData[ä]"), Cause("FieldValueInvalid", "data[..]")), "Name the key"),
-        # The key is one; its value is no Docker config.
-        ((Cause("FieldValueInvalid", "data[.dockerconfigjson]"),), "Correct the object's fields"),
-        ((Cause("FieldValueTooLong", "data"),), "1 MiB"),
-        ((Cause("FieldValueRequired", "data[tls.key]"),), "the field that is missing"),
-        ((Cause("FieldValueInvalid", "metadata.labels"),), "A label has at most 63 characters"),
-        ((Cause("FieldValueDuplicate", "spec.ports[1].name"),), "another value in that field"),
-        ((Cause("FieldValueInvalid", "spec.a"), Cause("FieldValueTooLong", "data")), "Correct the object's fields"),
-    ],
-)
-def test_what_to_do_is_told_by_the_fields_and_what_is_wrong_with_them(causes: tuple[Cause, ...], says: str) -> None:
-    assert says in apply_failure(Refusal(422, "Invalid", causes=causes), ACT).failure.text
-
-
-@pytest.mark.parametrize(
-    ("fault", "says"),
-    [
-        ("stringData.a: expected string, got 5", "Put the value in quotes"),
-        ("spec.ports: duplicate entries for key [port=80]", "Two elements of that list have the same key"),
-        ("dataa: field not declared in schema", "correct its name"),
-        ("immutable: expected boolean, got x", "Write true or false"),
-    ],
-)
-def test_what_to_do_about_a_typed_patch_is_told_without_a_code(fault: str, says: str) -> None:
-    message = f"failed to create typed patch object (team/made; /v1, Kind=Secret): .{fault}"
-    text = apply_failure(Refusal(500, message=message), ACT).failure.text
-    assert says in text
-    assert "500" not in text
-
-
-def test_a_long_list_of_fields_is_cut_and_repetitions_are_left_out() -> None:
-    causes = tuple(Cause("FieldValueRequired", f"spec.f{number // 2}") for number in range(30))
-    message = apply_failure(Refusal(422, causes=causes), ACT).failure.message
-    assert message.endswith("spec.f9 (FieldValueRequired) and 5 more")
 
 
 _JSON = st.recursive(
@@ -140,20 +86,9 @@ _JSON = st.recursive(
 )
 
 
-@given(st.binary() | _JSON.map(lambda value: json.dumps(value).encode()))
-def test_any_answer_is_read_as_some_refusal(body: bytes) -> None:
-    assert read_refusal(500, body).code == 500
-
-
 @given(_JSON)
 def test_any_status_object_gives_an_error_that_can_be_shown(details: object) -> None:
     status = {"kind": "Status", "reason": "Invalid", "message": CANARY, "details": details}
     for code in (400, 401, 403, 404, 409, 422, 429, 500):
         refusal = read_refusal(code, json.dumps(status).encode())
         assert CANARY not in apply_failure(refusal, ACT).failure.text
-
-
-def test_a_body_that_is_no_status_is_told_by_its_code() -> None:
-    assert read_refusal(502, b"<html>bad gateway") == Refusal(502)
-    assert read_refusal(502, b"[" * 100_000) == Refusal(502)
-    assert read_refusal(404, b'{"kind": "Secret", "data": {}}') == Refusal(404)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 from fakes.kubernetes_server import ScriptedServer, settings_for
-from miwen_harness import FILE, World, miwen, secret
+from support.miwen.world import FILE, World, miwen, secret
 from trio.testing import MockClock
 
 from jiemi.miwen.kubernetes.counts import RequestCounter

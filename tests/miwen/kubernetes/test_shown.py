@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jiemi.miwen.kubernetes.discovery import Resource
-from jiemi.miwen.kubernetes.errors import Act, Cause, Refusal, apply_failure, read_refusal
+from jiemi.miwen.kubernetes.errors import Act, apply_failure
+from jiemi.miwen.kubernetes.refusal import Cause, Refusal, read_refusal
 from jiemi.miwen.kubernetes.shown import Shown
 
 CANARY = "canaryValue7"

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import trio
 from fakes.krapao import Plain
-from miwen_harness import FILE, INTERVAL, URL, World, miwen, secret
-from miwen_objects import config, notes
+from support.miwen.objects import config, notes
+from support.miwen.world import FILE, INTERVAL, URL, World, miwen, secret
 from trio.testing import MockClock
 
 from jiemi.core.api.decryptor import API_VERSION, KIND

@@ -11,7 +11,7 @@ import pytest
 import trio
 from fakes.krapao import Plain
 from fakes.kubernetes import FakeKubernetes
-from miwen_harness import FILE, INTERVAL, URL, World, miwen, secret, settle
+from support.miwen.world import FILE, INTERVAL, URL, World, miwen, secret, settle
 from trio.testing import MockClock
 
 from jiemi.core.api.decryptor import API_VERSION, KIND
@@ -589,6 +589,27 @@ async def test_a_kind_that_is_served_later_is_applied_then(world: World, autojum
         world.cluster.put(definition())
         await look()
         assert (world.reason(), failed(world)) == ("Synced", {})
+
+
+@pytest.mark.parametrize(
+    ("api_version", "kind", "served", "remedy"),
+    [
+        ("v1", "secret", "Secret of v1", "Correct kind,"),
+        ("v1", "Secrets", "Secret of v1", "Correct kind,"),
+        ("v1beta1", "Secret", "Secret of v1", "Correct apiVersion,"),
+        ("apps/v1", "secret", "Secret of v1", "Correct apiVersion and kind,"),
+    ],
+)
+async def test_what_may_be_meant_by_a_kind_that_is_not_served_is_named(
+    world: World, autojump_clock: MockClock, api_version: str, kind: str, served: str, remedy: str
+) -> None:
+    world.origin.commit({FILE: [{**secret("a", k="1"), "apiVersion": api_version, "kind": kind}]})
+    world.add()
+    async with miwen(world):
+        assert world.reason() == "KindUnknown"
+        message = world.condition("Ready")["message"]
+    assert f"the cluster serves no kind {kind} of apiVersion {api_version}; it serves {served}." in message
+    assert message.endswith(f"{remedy} or install the CustomResourceDefinition.")
 
 
 # --- one object

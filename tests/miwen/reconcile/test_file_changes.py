@@ -10,11 +10,11 @@ import trio.testing
 from fakes.krapao import SOPS_PATH, Content, FakeKrapao, FakeOrigin, Plain
 from hypothesis import given
 from hypothesis import strategies as st
-from miwen_harness import FILE, URL, World, miwen, secret, settle
+from support.miwen.world import FILE, URL, World, miwen, secret, settle
 
-from jiemi.core.api.decryptor import DecryptorSpec
 from jiemi.core.api.decryptor_status import FileStatus
 from jiemi.core.api.fields import structure
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.miwen.reconcile.file_changes import Todo, require_some, source_of, todo, wanted_files
 from jiemi.rpc.contract import Source

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 from fakes.kubernetes import FakeObjects
-from miwen_harness import FILE, URL, World, miwen, secret, settle
+from support.miwen.world import FILE, URL, World, miwen, secret, settle
 from trio.testing import MockClock
 
 from jiemi.core.api.decryptor import API_VERSION, FINALIZER, KIND

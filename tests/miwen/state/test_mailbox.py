@@ -11,8 +11,9 @@ import trio.testing
 from fakes.krapao import RIGHT_KEY, FakeKrapao
 from fakes.kubernetes import FakeCluster, FakeKubernetes
 
-from jiemi.core.api.decryptor import API_VERSION, KIND, Decryptor, DecryptorSpec, read_decryptor
+from jiemi.core.api.decryptor import API_VERSION, KIND, Decryptor, read_decryptor
 from jiemi.core.api.decryptor_status import DecryptorStatus, InventoryEntry
+from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.decisions.status import blank
 from jiemi.core.errors import JiemiError
 from jiemi.core.objects.drift import Observation

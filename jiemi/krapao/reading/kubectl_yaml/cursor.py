@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NoReturn
 
-from jiemi.core.content.documents import MAX_NODES
+from jiemi.core.content.document_limits import MAX_NODES
 from jiemi.core.errors import JiemiError
 
 BREAKS = "\r\n\x85\u2028\u2029"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
-from jiemi.core.content.documents import MAX_DEPTH, MAX_NODES
+from jiemi.core.content.document_limits import MAX_DEPTH, MAX_NODES
 from jiemi.krapao.reading.kubectl_yaml import scanner as tokens
 from jiemi.krapao.reading.kubectl_yaml.cursor import Refused, over
 from jiemi.krapao.reading.kubectl_yaml.scalars import TAG

@@ -163,7 +163,8 @@ def _is_timestamp(text: str) -> bool:
     year, month, day, *time = (int(each) for each in found.groups() if each is not None)
     try:
         hour, minute, second = (*time, 0, 0, 0)[:3]
-        datetime.datetime(max(year, 1), month, day, hour, minute, second)  # only whether there is such a time
+        # Only whether there is such a time.
+        datetime.datetime(max(year, 1), month, day, hour, minute, second, tzinfo=datetime.UTC)
     except ValueError:
         return False
     return True

@@ -16,7 +16,7 @@ from collections import deque
 
 import attrs
 
-from jiemi.core.content.documents import MAX_DEPTH
+from jiemi.core.content.document_limits import MAX_DEPTH
 from jiemi.krapao.reading.kubectl_yaml.cursor import BLANKS, BLANKZ, ENDS, SPACES, Cursor, Refused
 from jiemi.krapao.reading.kubectl_yaml.scalar_text import scan_block, scan_plain, scan_quoted
 

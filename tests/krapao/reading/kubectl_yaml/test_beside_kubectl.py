@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import trio
-from kubectl_yaml_program import ask_kubectl, kubectl_yaml_program
-from kubectl_yaml_samples import DOCUMENTS, documents, scalars
+from support.krapao.kubectl_yaml_program import ask_kubectl, kubectl_yaml_program
+from support.krapao.kubectl_yaml_samples import DOCUMENTS, documents, scalars
 
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.reading.kubectl_yaml.parser import MORE_AFTER_THE_END

@@ -1,0 +1,206 @@
+"""Fetching: one revision from the host into a generation of a clone's folder.
+
+A fetch is shallow (depth 1) and asks for one commit; the server is informed of the newest revisions that are here, so
+that it sends what changed only. The pack goes to a file of no lasting name, is looked through
+(`jiemi.krapao.git.packs`), indexed by dulwich, which hashes every object, and only then does the revision get its
+marker. A fetch that fails or is cancelled leaves nothing: `sweep` removes what is not a complete pack, then and at the
+next opening.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import attrs
+from dulwich.client import GitClient, LocalGitClient
+from dulwich.object_format import SHA1, SHA256
+from dulwich.object_store import ObjectStoreGraphWalker
+from dulwich.objects import ObjectID
+
+from jiemi.concurrency.fair_limiter import Slot
+from jiemi.core.errors import JiemiError
+from jiemi.krapao.git.folders import generations, is_whole, publish, remove, revisions, storage, sweep
+from jiemi.krapao.git.git_host import GitHost
+from jiemi.krapao.git.meter import Meter
+from jiemi.krapao.git.pack_store import PackStore
+from jiemi.krapao.git.packs import PackDamaged, check_pack
+from jiemi.krapao.git.port import Advertised
+from jiemi.krapao.git.revision import is_tree, tree_of
+
+_MAX_HAVES = 16
+
+
+@attrs.frozen
+class Fetched:
+    """What one fetch brought.
+
+    Attributes:
+        whole: whether it is the first of its generation, which has no revision to build on.
+        objects: how many objects came.
+        received_bytes: the size of their pack.
+    """
+
+    whole: bool
+    objects: int
+    received_bytes: int
+
+
+@attrs.define
+class Fetcher:
+    """Fetches into one clone's folder. One fetch at a time, on a thread.
+
+    Attributes:
+        last_received: how many bytes came with the last fetch, whether it succeeded or not.
+    """
+
+    _host: GitHost
+    _folder: Path
+    _hold_volume: Callable[[], None]
+    last_received: int = 0
+
+    def fetch(self, wanted: Advertised, meter: Meter, slot: Slot) -> Fetched:
+        """Fetch one revision and mark it as complete. A fetch that fails leaves nothing.
+
+        Raises:
+            JiemiError: RevisionNotFound, RefNotFound, LimitExceeded, StorageFailed (VolumeFullError where there is no
+                space), or what the conversation makes impossible.
+        """
+        with storage():
+            self._hold_volume()
+            generation, haves = self._prepare(wanted.revision)
+        format = SHA256 if len(wanted.revision) == 64 else SHA1
+        try:
+            with contextlib.closing(PackStore(generation / "objects", object_format=format)) as objects:
+                objects.check = meter.check
+                fetched = self._receive(wanted, haves, objects, meter, slot)
+            with storage():
+                (generation / "revisions" / wanted.revision).touch()
+                publish(generation)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                sweep(generation)
+                if generation.name.endswith(".new"):
+                    remove(generation)
+            raise
+        finally:
+            self.last_received = meter.received
+        return fetched
+
+    def _prepare(self, revision: str) -> tuple[Path, list[str]]:
+        """The generation to write into, and the revisions in it, the newest first."""
+        folder = self._folder
+        folder.mkdir(parents=True, exist_ok=True)
+        url = folder / "url"
+        if not url.exists():
+            url.write_text(self._host.location.url + "\n", encoding="utf-8", errors="replace")
+        current = next(generations(folder), None)
+        if current is not None and is_whole(current):
+            sweep(current)
+            haves = revisions(current)
+            packs = list((current / "objects" / "pack").glob("*.pack"))
+            size = sum(pack.stat().st_size for pack in packs)
+            fits = len(packs) < self._host.settings.max_packs and size < self._host.settings.max_clone_bytes
+            if haves and fits and all(len(have) == len(revision) for have in haves):
+                return current, haves[:_MAX_HAVES]
+        number = int(current.name) + 1 if current is not None else 1
+        new = folder / f"{number}.new"
+        if new.exists():
+            remove(new)
+        (new / "revisions").mkdir(parents=True)
+        (new / "objects" / "pack").mkdir(parents=True)
+        (new / "objects" / "info").mkdir()
+        return new, []
+
+    def _receive(self, wanted: Advertised, haves: list[str], objects: PackStore, meter: Meter, slot: Slot) -> Fetched:
+        with storage():
+            file, commit, abort = objects.add_pack()
+        try:
+            with self._host.client(meter) as (client, path):
+                walker = _walker(client, haves)
+
+                def write(data: bytes) -> int:
+                    meter.check()
+                    with storage():
+                        return file.write(data)
+
+                client.fetch_pack(
+                    path,
+                    lambda refs, depth=None: [ObjectID(wanted.target.encode())],
+                    walker,
+                    write,
+                    depth=1,
+                    ref_prefix=[b"HEAD"],  # the listing that a fetch begins with is not looked at: keep it short
+                )
+            with self._host.translating(meter):
+                with storage():
+                    file.flush()
+                slot.keep()  # from here on it is work of this machine, and bounded
+                count = self._check(file, wanted, meter)
+                with storage():
+                    size = file.seek(0, os.SEEK_END)
+                    commit()
+                _verify(objects, wanted)
+        except BaseException:
+            if not file.closed:
+                with contextlib.suppress(OSError):  # closing flushes; the first error is the one to report
+                    abort()
+            raise
+        return Fetched(not haves, count, size)
+
+    def _check(self, file: BinaryIO, wanted: Advertised, meter: Meter) -> int:
+        try:
+            return check_pack(
+                file,
+                max_object_bytes=self._host.settings.max_object_bytes,
+                max_unpacked_bytes=self._host.settings.max_unpacked_bytes,
+                hash_bytes=len(wanted.revision) // 2,
+                on_object=meter.check,
+            )
+        except PackDamaged as error:
+            raise JiemiError(
+                "GitProtocolError", f"{self._host.location.authority} sent a damaged pack: {error}"
+            ) from error
+
+
+class _Haves:
+    """The revisions that are here, each without its history, as a server is informed of them.
+
+    It stands in for dulwich's graph walker.
+    """
+
+    def __init__(self, revisions: list[str]) -> None:
+        self.shallow = {ObjectID(revision.encode()) for revision in revisions}
+        self._left = [ObjectID(revision.encode()) for revision in reversed(revisions)]
+
+    def __next__(self) -> ObjectID | None:
+        return self._left.pop() if self._left else None
+
+    def ack(self, sha: ObjectID, /) -> None:
+        """The server has it too: nothing to follow, because its history is not here."""
+
+    def nak(self) -> None:
+        """Nothing in common."""
+
+
+def _walker(client: GitClient, haves: list[str]) -> ObjectStoreGraphWalker | _Haves:
+    if isinstance(client, LocalGitClient):
+        # dulwich's own server side would leave the haves out and then send a thin history; a whole copy is cheap here.
+        return ObjectStoreGraphWalker([], lambda _: [], shallow=set())
+    return _Haves(haves)
+
+
+def _verify(objects: PackStore, wanted: Advertised) -> None:
+    """That the commit came, and its tree."""
+    tree = tree_of(objects, wanted.revision)
+    if tree is None:
+        raise JiemiError(
+            "RefNotFound",
+            "spec.source.repository.ref names something that is no commit",
+            "Name a branch, or a tag of a commit (`git cat-file -t TAG^{}` says what it is of).",
+        )
+    if not is_tree(objects, tree):
+        raise JiemiError("GitProtocolError", "the host sent a commit without its tree")

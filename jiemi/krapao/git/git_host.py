@@ -1,0 +1,115 @@
+"""Conversations with the host of one repository, within bounds: bytes, rate and time.
+
+A conversation runs on a thread of its own. It ends when its task is cancelled, at its deadline, or as soon as the meter
+has seen too much; what it raises is a JiemiError that says what the host did (`host_failures`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import attrs
+import trio
+from dulwich.client import GitClient
+
+from jiemi.concurrency.calls import Interrupter, run_blocking
+from jiemi.concurrency.fair_limiter import Slot
+from jiemi.core.errors import JiemiError
+from jiemi.krapao.git.host_failures import no_git_server, translating
+from jiemi.krapao.git.meter import Meter
+from jiemi.krapao.git.transports import open_client
+from jiemi.krapao.git.urls import Location
+from jiemi.krapao.settings import KrapaoSettings
+from jiemi.rpc.contract import GitCredentials
+
+T = TypeVar("T")
+
+_SLOW_BYTES_A_SECOND = 64 * 1024
+"""A host that sends less makes room where other tenants wait for slots (`jiemi.concurrency.fair_limiter`)."""
+
+
+@attrs.frozen
+class ConversationLimits:
+    """The bounds of one conversation.
+
+    Attributes:
+        stage: what is being read, for messages.
+        bytes: how much may be read.
+        grace_seconds: how long the host may be slow.
+    """
+
+    stage: str
+    bytes: int
+    grace_seconds: float
+
+
+@attrs.frozen
+class GitHost:
+    """The host of one repository, as one tenant's credentials meet it."""
+
+    location: Location
+    credentials: GitCredentials
+    settings: KrapaoSettings
+
+    async def converse(self, function: Callable[[Meter], T], what: str, limits: ConversationLimits, slot: Slot) -> T:
+        """Call a function that talks to the host, on a thread.
+
+        Args:
+            function: gets the meter, to open clients with (`client`).
+            what: what it does, for the message of a timeout.
+            slot: is given up to other tenants while the host is slow.
+
+        Raises:
+            JiemiError: Timeout or HostUnreachable at the deadline, or what the function raises.
+        """
+        seconds = self.settings.git_timeout_seconds
+        host = self.location.authority
+        meter = Meter(
+            Interrupter(),
+            limits.bytes,
+            f"{host}: {limits.stage}",
+            self.settings.min_bytes_per_second,
+            limits.grace_seconds,
+        )
+        slot.is_slow = lambda: _is_slow(meter, slot)
+
+        def call(interrupter: Interrupter) -> T:
+            meter.interrupter = interrupter
+            return function(meter)
+
+        try:
+            with trio.fail_after(seconds):
+                return await on_thread(call)
+        except trio.TooSlowError as error:
+            detail = f"{what} took longer than {seconds:g} s"
+            if not meter.is_git:
+                raise no_git_server(self.location, detail) from error
+            raise JiemiError("Timeout", f"{host}: {detail}") from error
+
+    @contextlib.contextmanager
+    def client(self, meter: Meter) -> Iterator[tuple[GitClient, bytes]]:
+        """A dulwich client for one operation, and the path for its methods. For the conversation's thread."""
+        with (
+            self.translating(meter),
+            open_client(self.location, self.credentials, self.settings, meter) as opened,
+        ):
+            yield opened
+
+    @contextlib.contextmanager
+    def translating(self, meter: Meter) -> Iterator[None]:
+        """Turn what is raised about what the host sent into a JiemiError."""
+        with translating(self.location, self.settings.connect_timeout_seconds, meter, self.credentials):
+            yield
+
+
+async def on_thread(function: Callable[[Interrupter], T]) -> T:
+    """Call a function on a thread. The caller has a slot already, so there is no second queue for all tenants, as
+    trio's own limiter of 40 threads would be."""
+    return await run_blocking(function, limiter=trio.CapacityLimiter(1))
+
+
+def _is_slow(meter: Meter, slot: Slot) -> bool:
+    """Called in trio's thread, while the meter counts in another."""
+    return meter.received < _SLOW_BYTES_A_SECOND * slot.idle_seconds

@@ -1,0 +1,82 @@
+"""Opening a repository: its source, its credentials, and the tenant that it is opened for."""
+
+from __future__ import annotations
+
+import sys
+
+from jiemi.core.credential_limits import require_total, values_of
+from jiemi.core.errors import JiemiError
+from jiemi.core.sensitive import SensitiveText
+from jiemi.rpc.codec.fields import Builder, Reader, get_credential, get_text, member_of, put_text
+from jiemi.rpc.contract import GitCredentials, Source, require_tenant
+
+
+def write_source(builder: Builder, source: Source) -> None:
+    put_text(builder, "url", source.url)
+    put_text(builder.ref, "branch", source.branch)
+    put_text(builder.ref, "tag", source.tag)
+    put_text(builder.ref, "commit", source.commit)
+
+
+def read_source(reader: Reader) -> Source:
+    """Raises JiemiError InvalidSpec for a kind of ref that is not known here."""
+    url, ref = get_text(reader, "url"), reader.ref
+    match member_of(ref):
+        case "head":
+            return Source(url)
+        case "branch":
+            return Source(url, branch=get_text(ref, "branch"))
+        case "tag":
+            return Source(url, tag=get_text(ref, "tag"))
+        case "commit":
+            return Source(url, commit=get_text(ref, "commit"))
+    raise JiemiError("InvalidSpec", "this Krapao does not know the kind of ref that is asked for; upgrade it")
+
+
+def write_tenant(builder: Builder, tenant: str) -> None:
+    put_text(builder, "tenant", tenant)
+
+
+def read_tenant(reader: Reader) -> str:
+    """ "" where an older peer gives none.
+
+    Raises:
+        JiemiError: InvalidSpec where it is too long or has other characters.
+    """
+    tenant = get_text(reader, "tenant")
+    require_tenant(tenant)
+    return tenant
+
+
+_CREDENTIALS = {"username": "username", "token": "token", "ssh": "ssh", "known_hosts": "knownHosts"}
+
+
+def write_credentials(builder: Builder, credentials: GitCredentials) -> None:
+    for name, field in _CREDENTIALS.items():
+        value: SensitiveText | None = getattr(credentials, name)
+        put_text(builder, field, None if value is None else value.reveal())
+
+
+def read_credentials(reader: Reader) -> GitCredentials:
+    """Raises JiemiError CredentialTooLarge: a caller is bound as a Decryptor is."""
+    at = "spec.source.repository.credentials"
+    found = GitCredentials(
+        **{
+            name: get_credential(reader, field, f"{at}.{field}")
+            for name, field in _CREDENTIALS.items()
+            if reader._has(field)
+        }
+    )
+    require_total(values_of(found), at)
+    return found
+
+
+def source_bytes(source: Source) -> int:
+    """About how many bytes of memory a source takes."""
+    return sum(map(sys.getsizeof, (source.url, source.branch, source.tag, source.commit)))
+
+
+def credentials_bytes(credentials: GitCredentials) -> int:
+    """About how many bytes of memory credentials take: text of four bytes a character where one needs that."""
+    values = (credentials.username, credentials.token, credentials.ssh, credentials.known_hosts)
+    return sum(sys.getsizeof(value.reveal()) for value in values if value is not None)

@@ -1,0 +1,94 @@
+"""Clones over git://."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+from krapao.git.following import NOBODY, fails, follow, pin
+
+from jiemi.concurrency.calls import Interrupter, run_blocking
+from jiemi.demo.git_server import git_environment
+from jiemi.krapao.git.clones import Clones
+from jiemi.krapao.git.meter import Meter
+from jiemi.krapao.git.port import Ref
+from jiemi.krapao.git.tcp_transport import TcpClient
+from jiemi.krapao.git.urls import parse_url
+from jiemi.krapao.settings import KrapaoSettings
+
+GIT = shutil.which("git") or "git"
+
+
+@pytest.fixture
+async def git_daemon(tmp_path: Path, work) -> AsyncIterator[tuple[str, Path]]:  # type: ignore[no-untyped-def]
+    root = tmp_path / "daemon"
+    root.mkdir()
+    work.git("init", "--quiet", "--bare", "--initial-branch=main", str(root / "r.git"))
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    run = [GIT, "-c", "safe.directory=*", "daemon", "--reuseaddr", "--export-all", f"--base-path={root}"]
+    run += ["--listen=127.0.0.1", f"--port={port}", str(root)]
+    with subprocess.Popen(  # noqa: ASYNC220 - a fork and exec
+        run, env=git_environment(GIT, root), stderr=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        try:
+            with trio.fail_after(10):
+                while True:
+                    try:
+                        (await trio.open_tcp_stream("127.0.0.1", port)).socket.close()
+                        break
+                    except OSError:
+                        await trio.sleep(0.02)
+            yield f"git://127.0.0.1:{port}", root
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+
+
+async def test_a_repository_is_followed_over_git(git_daemon: tuple[str, Path], work, settings: KrapaoSettings) -> None:
+    url, root = git_daemon
+    await follow(settings, f"{url}/r.git", NOBODY, work, root / "r.git")
+    await fails("RepositoryNotFound", settings, f"{url}/gone.git")
+
+
+async def test_a_commit_is_pinned_over_git(git_daemon: tuple[str, Path], work, settings: KrapaoSettings) -> None:
+    url, root = git_daemon
+    await pin(settings, f"{url}/r.git", NOBODY, work, root / "r.git")
+
+
+async def test_what_a_git_host_said_is_read_though_it_closed_while_it_was_written_to(settings: KrapaoSettings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        location = parse_url(f"git://127.0.0.1:{server.getsockname()[1]}/r.git")
+
+        def talk(interrupter: Interrupter) -> bytes | None:
+            with TcpClient.opened(location, settings, Meter(interrupter, 1_000, "")) as client:
+                proto, _, _ = client._connect(b"upload-pack", b"/r.git")
+                host, _ = server.accept()
+                host.sendall(b"0013ERR not our ref")
+                host.close()  # the command is unread, so this resets the connection
+                for _ in range(3):
+                    proto.write_pkt_line(b"want")
+                return proto.read_pkt_line()
+
+        with trio.fail_after(10):
+            assert await run_blocking(talk, limiter=trio.CapacityLimiter(1)) == b"ERR not our ref"
+
+
+async def test_a_silent_git_host_is_left_when_cancelled_or_late(settings: KrapaoSettings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"git://127.0.0.1:{server.getsockname()[1]}/r.git"
+        began = trio.current_time()
+        async with Clones(settings).open(parse_url(url), NOBODY) as store:
+            with trio.move_on_after(0.2):
+                await store.advertised(Ref())
+        assert trio.current_time() - began < 2
+        await fails("HostUnreachable", attrs.evolve(settings, connect_timeout_seconds=0.2), url)

@@ -1,0 +1,110 @@
+"""Session fixtures with real parts: the tools, and one control plane for all tests that need a Kubernetes API.
+
+The control plane runs in a process of its own (this file as a program), since a pytest-trio fixture lives as long as
+one test. That process ends when its standard input does, so that it can't outlive the test run, however that ends.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+import jiemi
+from jiemi.controlplane.control_plane import ControlPlaneSettings, open_control_plane
+from jiemi.controlplane.pins import Tool
+from jiemi.controlplane.settings import ToolSettings
+from jiemi.controlplane.tools import resolve_all
+
+END_SECONDS = 30
+
+
+class _Print:
+    def step(self, tool: Tool, text: str) -> None:
+        sys.stderr.write(f"{tool.value}: {text}\n")
+
+
+def tool_settings() -> ToolSettings:
+    environment = dict(os.environ)
+    assets = environment.get("KUBEBUILDER_ASSETS")
+    search_path = environment.get("PATH", os.defpath)
+    settings = ToolSettings(
+        cache_dir=Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jiemi",
+        search_path=search_path,
+        environment=environment,
+        assets_dir=Path(assets) if assets else None,
+    )
+    if shutil.which("go", path=search_path) is None:
+        return settings
+    # With Go at hand the tests run the versions that are pinned, and ask no release host for anything.
+    return ToolSettings(
+        cache_dir=settings.cache_dir,
+        search_path=search_path,
+        environment=environment,
+        assets_dir=settings.assets_dir,
+        sops_release_url=None,
+        envtest_release_url=None,
+    )
+
+
+@pytest.fixture(scope="session")
+def tools() -> dict[str, Path]:
+    """Paths of `sops`, `etcd` and `kube-apiserver`; the first run on a machine builds them."""
+    resolved = trio.run(resolve_all, list(Tool), tool_settings(), _Print())
+    return {tool.value: each.path for tool, each in resolved.items()}
+
+
+@pytest.fixture
+def fast_directory() -> Iterator[Path]:
+    """A directory on tmpfs where there is one: etcd syncs each write."""
+    parent = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="jiemi-test-", dir=parent) as directory:
+        yield Path(directory)
+
+
+@pytest.fixture(scope="session")
+def control_plane(tools: dict[str, Path]) -> Iterator[Path]:
+    """The administrator's kubeconfig of a control plane that runs for the whole session."""
+    parent = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="jiemi-session-", dir=parent) as directory:
+        process = subprocess.Popen(
+            [sys.executable, __file__, directory, tools["etcd"], tools["kube-apiserver"]],
+            env={**os.environ, "PYTHONPATH": str(Path(jiemi.__file__).parents[1])},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            kubeconfig = process.stdout.readline().decode().strip()
+            assert kubeconfig, "the control plane did not start; its error is above"
+            yield Path(kubeconfig)
+        finally:
+            process.stdin.close()
+            try:
+                process.wait(END_SECONDS)
+            finally:
+                process.kill()
+                process.wait()
+                process.stdout.close()
+
+
+async def _serve(state_dir: Path, etcd: Path, kube_apiserver: Path) -> None:
+    async with open_control_plane(ControlPlaneSettings(state_dir / "state", etcd, kube_apiserver)) as running:
+        sys.stdout.write(f"{running.kubeconfig}\n")
+        sys.stdout.flush()
+        async with trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())) as ending:
+            while await ending.receive_some():
+                pass
+
+
+if __name__ == "__main__":
+    _state_dir, _etcd, _kube_apiserver = map(Path, sys.argv[1:])
+    trio.run(_serve, _state_dir, _etcd, _kube_apiserver)

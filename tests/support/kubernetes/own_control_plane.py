@@ -1,0 +1,95 @@
+"""A control plane of its own, as a process that can be ended, started again and held still: for faults and benches."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+from support.e2e.lab import until
+from support.kubernetes.api_server import ApiServer, open_admin
+
+from jiemi.core.api.crd import crd
+
+
+@attrs.define
+class OwnControlPlane:
+    """`jiemi control-plane`; what it stores, its port and its certificates stay from one start to the next.
+
+    Attributes:
+        folder: where its state is, best on tmpfs: etcd syncs each write.
+    """
+
+    folder: Path
+    _process: subprocess.Popen[str] | None = None
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.folder / "cluster" / "kubeconfig"
+
+    def start(self) -> None:
+        """Start it, and wait until it serves."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "jiemi", "control-plane", "--state-dir", str(self.folder / "cluster")],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline().startswith("ready: ")
+
+    def end(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            assert process.stdout is not None
+            process.terminate()
+            try:
+                process.wait(30)
+            finally:
+                process.kill()  # does nothing to one that has ended
+                process.wait()
+                process.stdout.close()
+
+    def kill(self, program: str) -> None:
+        """Kill `etcd` or `kube-apiserver` (SIGKILL). The other one ends with it."""
+        os.kill(self.pid_of(program), signal.SIGKILL)
+        self.end()
+
+    def pid_of(self, program: str) -> int:
+        """The process of `etcd` or `kube-apiserver`."""
+        assert self._process is not None
+        found = subprocess.run(
+            ["pgrep", "-P", str(self._process.pid), program], capture_output=True, text=True, check=True
+        )
+        return int(found.stdout.split()[0])
+
+    @contextlib.contextmanager
+    def held(self, program: str) -> Iterator[None]:
+        """Hold a program still (SIGSTOP) while the context lasts: its connections stay open, and it says nothing."""
+        pid = self.pid_of(program)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def open_own_control_plane(folder: Path) -> Iterator[tuple[OwnControlPlane, ApiServer]]:
+    """One with the CRD, and its administrator; it is ended with the context."""
+    running = OwnControlPlane(folder)
+    running.start()
+    try:
+        admin, close = open_admin(running.kubeconfig)
+        try:
+            admin.apply(crd()).ok()
+            until("the CRD is served", lambda: admin.call("GET", "/apis/jiemi.cr/v1alpha1").status == 200)
+            yield running, admin
+        finally:
+            close()
+    finally:
+        running.end()
