@@ -78,7 +78,7 @@ bench-tenants *arguments:
 bench-drift *arguments:
     @PYTHONPATH=tests "{{ bin }}/python" -m bench.bench_drift "$@"
 
-# Measure how soon each ordinary mistake of docs/troubleshooting.md is told
+# Measure how soon each ordinary mistake of docs/troubleshooting.md is reported
 bench-mistakes *arguments:
     @PYTHONPATH=tests "{{ bin }}/python" -m bench.bench_mistakes "$@"
 

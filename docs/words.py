@@ -1,7 +1,9 @@
-"""Words that `just lint` does not let into jiemi/ and docs/, with plain ones in their place.
+"""Words that `just lint` does not let into the code and the docs, with plain ones in their place.
 
 Usage: `python docs/words.py`. It prints each place and ends with status 1 where there is one. A line may keep its word
 with `words: allow` in a comment on it.
+
+CONTRIBUTING.md has the rules that the words belong to. It is not searched itself, because it quotes them.
 """
 
 from __future__ import annotations
@@ -13,34 +15,77 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
+SEARCHED = (
+    "README.md",
+    "CHANGELOG.md",
+    "docs/*.md",
+    "examples/**/*.md",
+    "examples/**/*.yaml",
+    "deploy/**/*.yaml",
+    "deploy/images/*",
+    "schema/*.capnp",
+    "jiemi/**/*.py",
+    "justfile",
+)
+
 WORDS = {
     r"\banew\b": '"recreate" or "again"',
+    r"\b(tell|tells|told|telling)\b": '"report", "say", "show", "notify" or "log"',
     r"\bno more(?=$|[.,;:)\"'|])": '"no longer", before the verb',
     r"\bwhose own\b": '"of its own", or say whose',
     r"\bbut those\b": '"except those"',
-    r"\ba \w+ each(?=$|[.,;:)])": '"one … per …"',
+    r"\ban? \w+ each(?=$|[.,;:)])": '"one … per …"',
+    r"\bas whom\b": "whose rights are used",
+    r"\bno one\b(?!-)": '"nobody"',
 }
-"""Patterns, and what to write in their place."""
+"""Patterns, without regard to case, and what to write in their place."""
 
 ALLOWED = "words: allow"
 
+WAITING = (
+    "docs/troubleshooting.md",
+    "jiemi/cli/",
+    "jiemi/concurrency/",
+    "jiemi/controlplane/",
+    "jiemi/core/decisions/",
+    "jiemi/demo/",
+    "jiemi/krapao/",
+    "jiemi/miwen/controller/",
+    "jiemi/miwen/reconcile/",
+    "jiemi/miwen/service.py",
+    "jiemi/miwen/session_secret.py",
+    "jiemi/miwen/state/",
+    "jiemi/rpc/",
+)
+"""Files that `LATER` does not hold for yet. A line is taken out here once its files are rewritten."""
 
-def found(text: str) -> Iterator[tuple[int, str, str]]:
-    """The places in a text: the line's number from 1, the word, and what to write in its place."""
+LATER = frozenset({r"\b(tell|tells|told|telling)\b", r"\bas whom\b", r"\bno one\b(?!-)"})
+
+
+def found(text: str, path: str = "") -> Iterator[tuple[int, str, str]]:
+    """The places in a text: the line's number from 1, the word, and what to write in its place.
+
+    Args:
+        path: of the file, from the root of the repository.
+    """
+    waits = path.startswith(WAITING)
     for number, line in enumerate(text.splitlines(), 1):
         if ALLOWED in line:
             continue
         for pattern, plain in WORDS.items():
-            for match in re.finditer(pattern, line):
+            if waits and pattern in LATER:
+                continue
+            for match in re.finditer(pattern, line, re.IGNORECASE):
                 yield number, match[0], plain
 
 
 def main() -> int:
     """Look at all files. Returns the exit status."""
-    files = [*(ROOT / "jiemi").rglob("*.py"), *(ROOT / "docs").glob("*.md"), ROOT / "README.md"]
-    places = [(path, *each) for path in sorted(files) for each in found(path.read_text(encoding="utf-8"))]
-    for path, number, word, plain in places:
-        sys.stdout.write(f'{path.relative_to(ROOT)}:{number}: "{word}": write {plain}\n')
+    files = {path for pattern in SEARCHED for path in ROOT.glob(pattern) if path.is_file()}
+    names = sorted(path.relative_to(ROOT).as_posix() for path in files)
+    places = [(name, *each) for name in names for each in found((ROOT / name).read_text(encoding="utf-8"), name)]
+    for name, number, word, plain in places:
+        sys.stdout.write(f'{name}:{number}: "{word}": write {plain}\n')
     return 1 if places else 0
 
 

@@ -2,14 +2,14 @@
 # The contract between Miwen (the client) and Krapao (the server): Cap'n Proto RPC over one stream, level 1.
 #
 # Object capabilities, not a list of functions: the bootstrap capability opens a session, the session opens a repository
-# (its source and git credentials go in once), and who holds a Repository may read that repository. Releasing a capability
+# (its source and git credentials go in once), and the holder of a Repository may read that repository. Releasing a capability
 # ends what it stands for; so does the end of the connection.
 #
 #     bootstrap -> Krapao.openSession -> Session.openRepository -> Repository.head / files / render / watch
 #
 # Opening never fails by itself, so each step may be pipelined on the one before: open + head is one round trip.
 #
-# Rules for who changes this file:
+# Rules for changes of this file:
 #   - add fields and methods with the next free number; never renumber, retype or reuse one;
 #   - a pointer that is null means "not given", which is not the same as empty text;
 #   - a field's default must mean what an older peer, which does not know the field, means;
@@ -24,21 +24,21 @@ interface Krapao {
 
   openSession @0 (protocolVersion :UInt16, secret :Text)
       -> (session :Session, protocolVersion :UInt16, failure :Failure, secretChecked :Bool);
-  # Each end tells the version that it speaks, and both then speak the lower one. It must be the first call, come soon
+  # Each end sends the version that it speaks, and both then speak the lower one. It must be the first call, come soon
   # after the connection (a connection that opens no session is closed), and come once.
   #
   # secret: shows that the client is Miwen, where the server wants that (jiemi/rpc/session_secret.py); null for none.
-  # failure: why there is no session; null where there is one. For a client that does not know the field there is a session
-  # all the same, which tells the failure by every method of every repository; the connection is closed soon.
+  # failure: why there is no session; null where there is one. A client that does not know the field gets a session all the
+  # same, and every method of every repository returns the failure; the connection is closed soon.
   # secretChecked: the server has compared the secret, and it is right.
 }
 
 interface Session {
   openRepository @0 (source :Source, credentials :GitCredentials, tenant :Text) -> (repository :Repository);
-  # Never fails and asks the git host nothing. What is wrong with the source (or a limit that is reached) is told by every
-  # method of the repository. tenant: an opaque id of whoever the repository is opened for, at most 64 characters of
-  # A-Z a-z 0-9 . _ -; what takes time or memory is shared fairly between tenants. Null or empty: a tenant that all share
-  # who name none. It is no credential and opens nothing.
+  # Never fails and does not ask the git host. If the source is wrong, or a limit is reached, every method of the repository
+  # returns that failure. tenant: an opaque id of the tenant that the repository is opened for, at most 64 characters of
+  # A-Z a-z 0-9 . _ -; Krapao shares time and memory fairly between tenants. Clients that give null or an empty text share
+  # one tenant. It is no credential and gives access to nothing.
 }
 
 interface Repository {
@@ -52,7 +52,7 @@ interface Repository {
   # One file of one revision, decrypted.
 
   watch @2 (watcher :Watcher) -> (subscription :Subscription);
-  # Tells the watcher when the followed ref is seen to move, until the subscription is released.
+  # Notifies the watcher when the followed ref is seen to move, until the subscription is released.
 
   files @3 (request :FilesRequest) -> (result :FilesResult);
   # Which files of one revision match. Decrypts nothing.
@@ -62,10 +62,10 @@ interface Watcher {
   # Implemented by the client.
 
   moved @0 (head :Head) -> ();
-  # The newest revision. The next one is told when this call has returned; what moved meanwhile is merged into it.
+  # The newest revision. The next call comes when this one has returned, and has only the newest of what moved meanwhile.
 
   ended @1 (failure :Failure) -> ();
-  # Nothing more will be told, and why.
+  # There will be no further notification, and why.
 }
 
 interface Subscription {
@@ -100,7 +100,7 @@ struct Head {
 
 struct FilesRequest {
   revision @0 :Text;        # full commit hash; exactly this one is looked at
-  patterns @1 :List(Text);  # paths and globs; jiemi/core/content/globs.py tells what they mean
+  patterns @1 :List(Text);  # paths and globs; jiemi/core/content/globs.py defines them
   exclude @2 :List(Text);   # globs of files that are left out of what globs match
 }
 
@@ -110,11 +110,11 @@ struct RenderRequest {
   sopsPath @2 :Text;        # path of the .sops.yaml, which must exist then; null where not given
   keys @3 :List(DecryptionKey);
   wholeFile @4 :Bool;       # the decrypted file itself is wanted, not the documents in it
-  allowedRecipients @5 :List(Text);  # patterns of recipients that may be asked for the data key; empty for all
+  allowedRecipients @5 :List(Text);  # patterns of the recipients that may be used; empty for all
   allowPlain @6 :Bool;      # a file without SOPS metadata is taken as it is
   nested @7 :List(NestedPlaces);  # where values may be SOPS files themselves, which are decrypted in their place
   requireFullMac @8 :Bool;  # a file whose MAC covers its encrypted values only is refused
-  format @9 :Text;          # the file's format (yaml, json, dotenv, ini, binary); null: its name tells it
+  format @9 :Text;          # the file's format (yaml, json, dotenv, ini, binary); null: it follows from the name
 }
 
 struct NestedPlaces {
@@ -135,9 +135,9 @@ struct Member {
 }
 
 struct DecryptionKey {
-  # The credentials for one kind of key service. jiemi/rpc/keys.py tells what each field is; each is null where not given.
+  # The credentials for one kind of key service. jiemi/rpc/keys.py describes each field; each is null where not given.
   union {
-    age @0 :Text;           # age identities, one a line, and OpenSSH private keys
+    age @0 :Text;           # age identities, one per line, and OpenSSH private keys
     pgp @1 :Text;           # OpenPGP private keys, ASCII-armored
     aws @3 :AwsKey;
     gcp @4 :GcpKey;
@@ -231,7 +231,7 @@ struct Rendered {
 }
 
 struct Encryption {
-  # What the file says of its encryption. Public, and as hostile as the file.
+  # What the file says about its encryption. It is public, and as hostile as the file.
   recipients @0 :List(Text);
   lastModified @1 :Text;        # RFC 3339; null where the file does not say
   sopsVersion @2 :Text;         # null where the file does not say
@@ -241,7 +241,7 @@ struct Encryption {
 }
 
 enum MacCoverage {
-  unknown @0;                   # this Krapao does not tell
+  unknown @0;                   # this Krapao does not say
   everything @1;
   onlyEncrypted @2;             # mac_only_encrypted: all else can be changed without a key
 }
@@ -276,6 +276,6 @@ struct Failure {
 
 enum RetryKind {
   transient @0;             # it may work when tried again
-  waiting @1;               # a dependency is not there yet; asked again soon
+  waiting @1;               # a dependency is not there yet; it is checked again soon
   stalled @2;               # the user must act
 }

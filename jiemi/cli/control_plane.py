@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import trio
 import typer
 from rich.console import Console
 
+from jiemi.cli.command_flags import ControlPlaneFlags
 from jiemi.cli.errors import CommandError
 from jiemi.cli.tools import resolve_tools, tool_settings
 from jiemi.controlplane.control_plane import (
@@ -19,9 +18,9 @@ from jiemi.controlplane.control_plane import (
 from jiemi.controlplane.pins import Tool
 
 
-def run(*, state_dir: Path, etcd: Path | None, kube_apiserver: Path | None) -> None:
+def run(flags: ControlPlaneFlags) -> None:
     """Run it until it is signalled."""
-    settings = tool_settings(etcd=etcd, kube_apiserver=kube_apiserver)
+    settings = tool_settings(etcd=flags.etcd, kube_apiserver=flags.kube_apiserver)
 
     def announce(control_plane: ControlPlane) -> None:
         typer.echo(f"ready: {control_plane.server}, KUBECONFIG={control_plane.kubeconfig}")
@@ -29,7 +28,7 @@ def run(*, state_dir: Path, etcd: Path | None, kube_apiserver: Path | None) -> N
     async def main() -> None:
         found = await resolve_tools([Tool.ETCD, Tool.KUBE_APISERVER], settings, Console(stderr=True))
         await run_control_plane(
-            ControlPlaneSettings(state_dir, found[Tool.ETCD].path, found[Tool.KUBE_APISERVER].path),
+            ControlPlaneSettings(flags.state_dir, found[Tool.ETCD].path, found[Tool.KUBE_APISERVER].path),
             announce=announce,
         )
 

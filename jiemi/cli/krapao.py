@@ -12,14 +12,17 @@ import structlog
 import trio
 
 from jiemi.cli.errors import CommandError
+from jiemi.cli.krapao_flags import KrapaoFlags
+from jiemi.cli.logs import configure_logs
 from jiemi.cli.metrics import metrics_address_of, start_metrics
 from jiemi.cli.programs import GET_SOPS, find_gpg, find_sops
 from jiemi.cli.running import forbid_core_dumps, run_until_signalled
 from jiemi.concurrency.memory import keep_trimmed
 from jiemi.core.addresses import normal_address
+from jiemi.krapao.git.known_hosts import may_be_known_hosts
 from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.network.addresses import AddressRules, Network, read_network
-from jiemi.krapao.network.proxy import HttpProxy, read_proxy
+from jiemi.krapao.network.proxy import HttpProxy, may_be_direct, read_proxy
 from jiemi.krapao.operator_environment import AMBIENT_PROVIDERS, AmbientBounds, OperatorEnvironment
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
@@ -31,75 +34,22 @@ from jiemi.rpc.session_secret import MAKE_ONE, SessionSecretError, read_secret_f
 from jiemi.rpc.sockets import ListenError
 
 
-def run(
-    *,
-    listen: str,
-    session_secret_file: Path | None,
-    insecure_no_session_secret: bool,
-    state_dir: Path,
-    runtime_dir: Path,
-    sops: Path | None,
-    gpg: Path | None,
-    allow_file_urls: bool,
-    ssh_known_hosts: Path | None,
-    ca_bundle: Path | None,
-    http_proxy: str | None,
-    http_proxy_file: Path | None,
-    no_proxy: str,
-    allow_addresses: Sequence[str],
-    deny_addresses: Sequence[str],
-    allow_ambient_identity: str,
-    ambient_keys: Sequence[str],
-    ambient_repositories: Sequence[str],
-    vault_addresses: Sequence[str],
-    require_vault_address: bool,
-    age_plugins: str,
-    max_store_mebibytes: int,
-    max_tenant_store_mebibytes: int,
-    max_holders: int,
-    metrics_listen: str | None,
-) -> None:
+def run(flags: KrapaoFlags) -> None:
     """Run Krapao until it is signalled.
 
     Raises:
         CommandError: a flag can't be used.
     """
+    configure_logs(flags.log_format)
     try:
-        address = parse_address(listen)
+        address = parse_address(flags.listen)
     except ValueError as error:
         raise CommandError(f"--listen: {error}") from error
-    ambient = _ambient(allow_ambient_identity, ambient_keys, ambient_repositories)
-    _require_known_peers(address, session_secret_file, insecure=insecure_no_session_secret, lends=bool(ambient.keys))
-    metrics_address = metrics_address_of(metrics_listen) if metrics_listen is not None else None
-    try:
-        known_hosts = ssh_known_hosts.read_text() if ssh_known_hosts is not None else ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"--ssh-known-hosts {ssh_known_hosts} can't be read: {error}") from error
-    settings = KrapaoSettings(
-        state_dir=state_dir,
-        runtime_dir=runtime_dir,
-        sops=find_sops(sops),
-        gpg=gpg if find_gpg(gpg) is not None else None,
-        programs_path=os.environ.get("PATH", os.defpath),
-        allow_file_urls=allow_file_urls,
-        ssh_known_hosts=known_hosts,
-        http_proxy=_http_proxy(http_proxy, http_proxy_file, no_proxy),
-        ca_bundle=_authorities(ca_bundle),
-        addresses=AddressRules(
-            allowed=tuple(_network(each, "--allow-address") for each in allow_addresses),
-            denied=tuple(_network(each, "--deny-address") for each in deny_addresses),
-        ),
-        operator=OperatorEnvironment.of(os.environ, ambient),
-        vault_addresses=tuple(_vault_address(each, "--allow-vault-address") for each in vault_addresses),
-        own_vault_address=_vault_address(own_vault, "VAULT_ADDR")
-        if (own_vault := os.environ.get("VAULT_ADDR"))
-        else None,
-        require_named_vault=require_vault_address,
-        age_plugins_path=age_plugins,
-        max_store_bytes=max_store_mebibytes * MEBIBYTE,
-        max_tenant_store_bytes=max_tenant_store_mebibytes * MEBIBYTE,
-        max_holders=max_holders,
-    )
+    secret_file = flags.session_secret_file
+    ambient = _ambient(flags.allow_ambient_identity, flags.ambient_keys, flags.ambient_repositories)
+    _require_known_peers(address, secret_file, insecure=flags.insecure_no_session_secret, lends=bool(ambient.keys))
+    metrics_address = metrics_address_of(flags.metrics_listen) if flags.metrics_listen is not None else None
+    settings = krapao_settings(flags, ambient)
 
     async def main() -> None:
         metrics = KrapaoMetrics()
@@ -107,11 +57,11 @@ def run(
             nursery.start_soon(keep_trimmed)
             if metrics_address is not None:
                 await start_metrics(nursery, metrics.registry, metrics_address, service="krapao")
-            bound = await nursery.start(partial(serve, krapao, address, bridge=bridge, secret_file=session_secret_file))
+            bound = await nursery.start(partial(serve, krapao, address, bridge=bridge, secret_file=secret_file))
             log = structlog.get_logger("jiemi.krapao")
             if settings.sops is None:
                 log.warning("sops_missing", why=f"files can't be decrypted; {GET_SOPS}, then start again")
-            if isinstance(address, TcpAddress) and session_secret_file is None:
+            if isinstance(address, TcpAddress) and secret_file is None:
                 log.warning("no_session_secret", why="anyone who reaches the port is served")
             log.info("serving", address=str(bound))
 
@@ -122,6 +72,62 @@ def run(
         raise CommandError(f"--listen: {_leaf(group)}") from None
     except* CommandError as group:
         raise _leaf(group) from None
+
+
+def krapao_settings(flags: KrapaoFlags, ambient: AmbientBounds) -> KrapaoSettings:
+    """What the flags and the environment say, as Krapao takes it.
+
+    Args:
+        ambient: what the flags say about identities of Krapao's own.
+
+    Raises:
+        CommandError: a flag can't be used.
+    """
+    own_vault = os.environ.get("VAULT_ADDR")
+    return KrapaoSettings(
+        state_dir=flags.state_dir,
+        runtime_dir=_runtime_folder(flags.runtime_dir),
+        ssh_known_hosts=_known_hosts(flags.ssh_known_hosts),
+        sops=find_sops(flags.sops),
+        gpg=flags.gpg if find_gpg(flags.gpg) is not None else None,
+        programs_path=os.environ.get("PATH", os.defpath),
+        allow_file_urls=flags.allow_file_urls,
+        http_proxy=_http_proxy(flags.http_proxy, flags.http_proxy_file, flags.no_proxy),
+        ca_bundle=_authorities(flags.ca_bundle),
+        addresses=AddressRules(
+            allowed=tuple(_network(each, "--allow-address") for each in flags.allow_addresses),
+            denied=tuple(_network(each, "--deny-address") for each in flags.deny_addresses),
+        ),
+        operator=OperatorEnvironment.of(os.environ, ambient),
+        vault_addresses=tuple(_vault_address(each, "--allow-vault-address") for each in flags.allow_vault_addresses),
+        own_vault_address=_vault_address(own_vault, "VAULT_ADDR") if own_vault else None,
+        require_named_vault=flags.require_vault_address,
+        age_plugins_path=_folders(flags.age_plugins, "--age-plugins"),
+        max_store_bytes=flags.max_store_mebibytes * MEBIBYTE,
+        max_tenant_store_bytes=flags.max_tenant_store_mebibytes * MEBIBYTE,
+        max_holders=flags.max_holders,
+    )
+
+
+def _known_hosts(path: Path | None) -> str:
+    """Raises CommandError: it can't be read, or is no such file."""
+    try:
+        known_hosts = path.read_text() if path is not None else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"--ssh-known-hosts {path} can't be read: {error}") from error
+    if not may_be_known_hosts(known_hosts):
+        raise CommandError(
+            f"--ssh-known-hosts {path}: no line of it is one of a known_hosts file; write HOST TYPE KEY, as "
+            "`ssh-keyscan HOST` prints it"
+        )
+    return known_hosts
+
+
+def _runtime_folder(path: Path) -> Path:
+    """Raises CommandError: there is no such folder."""
+    if not path.is_dir():
+        raise CommandError(f"--runtime-dir {path} is no folder that is there; give one that is in memory (tmpfs)")
+    return path
 
 
 def _require_known_peers(address: Address, secret_file: Path | None, *, insecure: bool, lends: bool) -> None:
@@ -173,6 +179,10 @@ def _ambient(providers: str, keys: Sequence[str], repositories: Sequence[str]) -
             f"--allow-ambient-identity {name} needs --ambient-key {name}=PATTERN: the keys that Decryptors may use "
             f"Krapao's own identity for ({name}=** for every key that it opens)"
         )
+    if not all(each.strip() for each in repositories):
+        raise CommandError(
+            "--ambient-repository: an empty pattern takes no repository; give a URL or a pattern of URLs"
+        )
     if names and not repositories:
         raise CommandError(
             "--allow-ambient-identity needs --ambient-repository PATTERN: the URLs of the repositories whose files may "
@@ -194,6 +204,12 @@ def _vault_address(text: str, name: str) -> str:
 def _http_proxy(url: str | None, file: Path | None, no_proxy: str) -> HttpProxy | None:
     """Raises CommandError for what is no proxy, and quotes nothing of it."""
     direct = tuple(each for each in no_proxy.replace(" ", "").split(",") if each)
+    for each in direct:
+        if not may_be_direct(each):
+            raise CommandError(
+                f"--no-proxy: {each!r} is no host name, no address and no network; write them as "
+                "svc.cluster.local,10.0.0.0/8"
+            )
     if url is not None and file is not None:
         raise CommandError("--http-proxy and --http-proxy-file: give one of them")
     try:
@@ -218,6 +234,16 @@ def _authorities(path: Path | None) -> Path | None:
         ssl.create_default_context(cafile=str(path))
     except (OSError, ssl.SSLError) as error:
         raise CommandError(f"--ca-bundle {path} holds no certificate (PEM) that can be read: {error}") from error
+    return path
+
+
+def _folders(path: str, name: str) -> str:
+    """Raises CommandError for what names no folders: a program is looked for in no other place."""
+    for each in path.split(":") if path else ():
+        if not Path(each).is_absolute() or not Path(each).is_dir():
+            raise CommandError(
+                f"{name}: {each!r} is no folder that is there; write absolute paths, separated by colons"
+            )
     return path
 
 

@@ -8,7 +8,6 @@ text comes from a library and may quote what the library was given.
 from __future__ import annotations
 
 import contextlib
-import enum
 import logging
 import sys
 import traceback
@@ -17,12 +16,7 @@ from typing import Any, TextIO, cast
 
 import structlog
 
-
-class LogFormat(enum.StrEnum):
-    """How log lines look."""
-
-    JSON = "json"
-    CONSOLE = "console"
+from jiemi.cli.outputs import LogFormat
 
 
 def configure_logs(form: LogFormat, *, level: int = logging.INFO) -> None:

@@ -6,86 +6,53 @@ import datetime
 import os
 import random
 import socket
-from collections.abc import Sequence
 from pathlib import Path
 
 import trio
 
 from jiemi.cli.errors import CommandError
+from jiemi.cli.logs import configure_logs
 from jiemi.cli.metrics import metrics_address_of, start_metrics
+from jiemi.cli.miwen_flags import MiwenFlags
 from jiemi.cli.running import forbid_core_dumps, run_until_signalled
 from jiemi.cli.session_secrets import secret_name, secret_of_file
 from jiemi.concurrency.memory import keep_trimmed
 from jiemi.core.decisions.policy import Policy, read_policy
+from jiemi.core.names import NAMESPACE_RULE, is_object_name
 from jiemi.core.objects.protected import DEFAULT_NAMESPACE, Protection, require_openable
 from jiemi.core.objects.take_over import DECLARATIVE_MANAGERS
 from jiemi.miwen.kubernetes.access import pods_namespace
+from jiemi.miwen.kubernetes.connection import KubernetesSettings
 from jiemi.miwen.kubernetes.port import Account
-from jiemi.miwen.kubernetes.real import KubernetesSettings, open_kubernetes
+from jiemi.miwen.kubernetes.real import open_kubernetes
 from jiemi.miwen.reconcile.tenancy import Tenancy
 from jiemi.miwen.report.metrics import MiwenMetrics
 from jiemi.miwen.service import MiwenPorts, MiwenSettings, run_miwen
 from jiemi.miwen.session_secret import SessionSecretStore
-from jiemi.rpc.address import ANY_HOST, TcpAddress, parse_address
+from jiemi.rpc.address import ANY_HOST, Address, TcpAddress, parse_address
 from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.client import ClientSettings, SecretSource, connect
+from jiemi.rpc.contract import MEBIBYTE
 
 
-def run(
-    *,
-    krapao: str,
-    session_secret: str | None,
-    session_secret_file: Path | None,
-    kubeconfig: Path | None,
-    context: str | None,
-    namespace: str | None,
-    interval_seconds: float,
-    alive_file: Path | None,
-    policy: Path | None,
-    default_service_account: str | None,
-    no_cross_namespace: bool,
-    own_namespace: str | None,
-    allow_protected: Sequence[str],
-    decryptor_memory_bytes: int,
-    require_full_mac: bool,
-    take_over_from: str | None,
-    metrics_listen: str | None,
-) -> None:
+def run(flags: MiwenFlags) -> None:
     """Run Miwen until it is signalled.
 
     Raises:
         CommandError: a flag can't be used.
     """
-    try:
-        address = parse_address(krapao)
-        if isinstance(address, TcpAddress) and (address.port == 0 or address.host == ANY_HOST):
-            raise ValueError(f"{address} is an address to listen on; name Krapao's host and port")
-    except ValueError as error:
-        raise CommandError(f"--krapao: {error}") from error
-    if session_secret is not None and session_secret_file is not None:
+    configure_logs(flags.log_format)
+    address = _krapaos_address(flags.krapao)
+    if flags.session_secret is not None and flags.session_secret_file is not None:
         raise CommandError("--session-secret and --session-secret-file exclude each other")
-    secret_at = secret_name(session_secret) if session_secret is not None else None
-    settings = MiwenSettings(
-        interval_seconds=interval_seconds,
-        alive_file=alive_file,
-        policy=_read_policy(policy) if policy is not None else None,
-        tenancy=Tenancy(
-            default_service_account=_account_name(default_service_account),
-            own_namespace_only=no_cross_namespace,
-            limited=namespace is not None,
-            protection=Protection(
-                own_namespace or (pods_namespace() if kubeconfig is None else None) or DEFAULT_NAMESPACE,
-                frozenset(map(_openable, allow_protected)),
-            ),
-            require_full_mac=require_full_mac,
-            merged_managers=_managers(take_over_from),
-        ),
-        decryptor_memory_bytes=decryptor_memory_bytes,
-        instance=socket.gethostname(),
-    )
-    metrics_address = metrics_address_of(metrics_listen) if metrics_listen is not None else None
+    secret_at = secret_name(flags.session_secret) if flags.session_secret is not None else None
+    settings = miwen_settings(flags)
+    metrics_address = metrics_address_of(flags.metrics_listen) if flags.metrics_listen is not None else None
     kubernetes_settings = KubernetesSettings(
-        kubeconfig=kubeconfig, context=context, namespace=namespace, environment=dict(os.environ)
+        kubeconfig=flags.kubeconfig,
+        context=flags.context,
+        namespace=flags.namespace,
+        environment=dict(os.environ),
     )
 
     async def main() -> None:
@@ -96,8 +63,8 @@ def run(
         ):
             nursery.start_soon(keep_trimmed)
             secret: SecretSource | None = None
-            if session_secret_file is not None:
-                secret = secret_of_file(session_secret_file)
+            if flags.session_secret_file is not None:
+                secret = secret_of_file(flags.session_secret_file)
             elif secret_at is not None:
                 store = SessionSecretStore(kubernetes, *secret_at)
                 nursery.start_soon(store.provide)
@@ -108,13 +75,55 @@ def run(
                     await start_metrics(nursery, metrics.registry, metrics_address, service="miwen")
                 await run_miwen(MiwenPorts(kubernetes, client, _now, random.random, metrics), settings)
 
-    if alive_file is not None:
+    if flags.alive_file is not None:
         try:
-            alive_file.touch()
+            flags.alive_file.touch()
         except OSError as error:
-            raise CommandError(f"--alive-file {alive_file} can't be written: {error.strerror}") from error
+            raise CommandError(f"--alive-file {flags.alive_file} can't be written: {error.strerror}") from error
     forbid_core_dumps()
     run_until_signalled(main)
+
+
+def miwen_settings(flags: MiwenFlags) -> MiwenSettings:
+    """What the flags say, as Miwen takes it.
+
+    Raises:
+        CommandError: a flag can't be used.
+    """
+    for flag, name in (("--namespace", flags.namespace), ("--own-namespace", flags.own_namespace)):
+        # One that nobody has would be no bound, and protect nothing.
+        if name is not None and not is_object_name(name, group="", kind="Namespace"):
+            raise CommandError(f"{flag}: no namespace can have that name: {NAMESPACE_RULE}")
+    return MiwenSettings(
+        interval_seconds=flags.interval_seconds,
+        alive_file=flags.alive_file,
+        policy=_read_policy(flags.policy) if flags.policy is not None else None,
+        tenancy=Tenancy(
+            default_service_account=_account_name(flags.default_service_account),
+            own_namespace_only=flags.no_cross_namespace,
+            limited=flags.namespace is not None,
+            protection=Protection(_own_namespace(flags), frozenset(map(_openable, flags.allow_protected))),
+            require_full_mac=flags.require_full_mac,
+            merged_managers=_managers(flags.take_over_from),
+        ),
+        decryptor_memory_bytes=flags.decryptor_memory_mebibytes * MEBIBYTE,
+        instance=socket.gethostname(),
+    )
+
+
+def _own_namespace(flags: MiwenFlags) -> str:
+    return flags.own_namespace or (pods_namespace() if flags.kubeconfig is None else None) or DEFAULT_NAMESPACE
+
+
+def _krapaos_address(text: str) -> Address:
+    """Raises CommandError: nothing can be reached there."""
+    try:
+        address = parse_address(text)
+        if isinstance(address, TcpAddress) and (address.port == 0 or address.host == ANY_HOST):
+            raise ValueError(f"{address} is an address to listen on; name Krapao's host and port")
+    except ValueError as error:
+        raise CommandError(f"--krapao: {error}") from error
+    return address
 
 
 def _managers(names: str | None) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""The forms in which a command prints what it found."""
+"""The forms in which a command prints what it found, and a service its log."""
 
 from __future__ import annotations
 
@@ -11,3 +11,10 @@ class Output(enum.StrEnum):
     TABLE = "table"
     JSON = "json"
     YAML = "yaml"
+
+
+class LogFormat(enum.StrEnum):
+    """How log lines look."""
+
+    JSON = "json"
+    CONSOLE = "console"

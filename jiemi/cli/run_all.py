@@ -18,12 +18,12 @@ from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import attrs
 import trio
 from rich.console import Console
 from ruamel.yaml import YAML
 
 from jiemi.cli.clusters import ClusterKind, choose, open_cluster
+from jiemi.cli.command_flags import RunAllFlags
 from jiemi.cli.errors import CommandError
 from jiemi.cli.running import run_until_signalled
 from jiemi.cli.screen import Screen
@@ -49,67 +49,45 @@ from jiemi.demo.content import (
 )
 from jiemi.demo.git_server import serve_git
 from jiemi.demo.services import ServiceEnded, running_service
+from jiemi.miwen.kubernetes.connection import KubernetesSettings
 from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes
-from jiemi.miwen.kubernetes.real import KubernetesSettings, open_kubernetes
+from jiemi.miwen.kubernetes.real import open_kubernetes
 
 _FOLDER = "jiemi-run-"
 _POLL_SECONDS = 0.1
 _SERVED_TIMEOUT_SECONDS = 30.0
 
 
-@attrs.frozen
-class RunAll:
-    """What the flags said."""
-
-    cluster: ClusterKind
-    exit_after_sync: bool
-    interval_seconds: float
-    timeout_seconds: float
-    sops: Path | None
-    etcd: Path | None
-    kube_apiserver: Path | None
-
-
-def run(
-    *,
-    cluster: str,
-    exit_after_sync: bool,
-    interval_seconds: float,
-    timeout_seconds: float,
-    sops: Path | None,
-    etcd: Path | None,
-    kube_apiserver: Path | None,
-) -> None:
+def run(flags: RunAllFlags) -> None:
     """Run it until the user ends it, or the demo Secret is there where that is wanted.
 
     Raises:
         CommandError: something can't be had, or the Secret does not come.
     """
     try:
-        kind = ClusterKind(cluster)
+        wanted = ClusterKind(flags.cluster)
     except ValueError as error:
-        raise CommandError(f"--cluster {cluster}: choose {', '.join(ClusterKind)}") from error
-    wanted = RunAll(kind, exit_after_sync, interval_seconds, timeout_seconds, sops, etcd, kube_apiserver)
+        raise CommandError(f"--cluster {flags.cluster}: choose {', '.join(ClusterKind)}") from error
     done = False
     screen = Screen(Console(highlight=False))
 
     async def main() -> None:
         nonlocal done
         with _runtime_folder() as folder:
-            await _run(wanted, folder, screen)
+            await _run(flags, wanted, folder, screen)
         done = True
 
     with _as_command_errors():
         run_until_signalled(main, on_signal=lambda: screen.say("stopping …"))
-    if exit_after_sync and not done:
+    if flags.exit_after_sync and not done:
         raise CommandError("interrupted before the demo Secret was there")
 
 
-async def _run(wanted: RunAll, folder: Path, screen: Screen) -> None:
+async def _run(flags: RunAllFlags, wanted: ClusterKind, folder: Path, screen: Screen) -> None:
     async with AsyncExitStack() as stack:
-        kind = await choose(wanted.cluster)
+        kind = await choose(wanted)
         needed = [Tool.SOPS, *([Tool.ETCD, Tool.KUBE_APISERVER] if kind is ClusterKind.EMBEDDED else [])]
-        settings = tool_settings(sops=wanted.sops, etcd=wanted.etcd, kube_apiserver=wanted.kube_apiserver)
+        settings = tool_settings(sops=flags.sops, etcd=flags.etcd, kube_apiserver=flags.kube_apiserver)
         with screen.step("tools", spinner=False) as done:
             tools = await resolve_tools(needed, settings, screen.console)
             done(", ".join(f"{each.tool.value} {each.version}" for each in tools.values()))
@@ -166,22 +144,22 @@ async def _run(wanted: RunAll, folder: Path, screen: Screen) -> None:
                         "miwen",
                         krapao=address,
                         kubeconfig=cluster.kubeconfig,
-                        interval=f"{wanted.interval_seconds:f}s",
+                        interval=f"{flags.interval_seconds:f}s",
                         log_format="json",
                     ),
                     environment=dict(os.environ),
                     on_line=screen.log,
                 )
             )
-            done(f"looks every {wanted.interval_seconds:g} s")
+            done(f"looks every {flags.interval_seconds:g} s")
         with screen.step("Decryptor") as done:
             await _apply(kubernetes, _key_secret(key))
             await _apply(kubernetes, _decryptor(repository))
             done(f"{NAMESPACE}/{NAME}")
         with screen.step("Secret") as done:
-            await _until_synced(kubernetes, wanted.timeout_seconds, screen)
+            await _until_synced(kubernetes, flags.timeout_seconds, screen)
             done(f"{NAMESPACE}/{NAME} holds what the repository says")
-        if wanted.exit_after_sync:
+        if flags.exit_after_sync:
             return
         commands = make_commands(
             folder, kubeconfig=cluster.kubeconfig, age_key=key.file, clone=repository.clone, sops=sops

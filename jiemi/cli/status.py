@@ -6,9 +6,7 @@ import os
 from collections.abc import Iterator
 from functools import partial
 from itertools import compress
-from pathlib import Path
 
-import attrs
 import trio
 import typer
 from rich.console import Console
@@ -16,6 +14,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from jiemi.cli.command_flags import StatusFlags
 from jiemi.cli.console import printable, table_console
 from jiemi.cli.errors import CommandError
 from jiemi.cli.kubeconfigs import find_kubeconfig
@@ -29,9 +28,10 @@ from jiemi.core.api.decryptor_status import Condition, DecryptorStatus
 from jiemi.core.decisions.status import (
     SHORT_REVISION,
 )
+from jiemi.miwen.kubernetes.connection import KubernetesSettings
 from jiemi.miwen.kubernetes.kubeconfig import usual_namespace
 from jiemi.miwen.kubernetes.port import Kubernetes
-from jiemi.miwen.kubernetes.real import KubernetesSettings, open_kubernetes
+from jiemi.miwen.kubernetes.real import open_kubernetes
 
 _PAGE_LIMIT = 500
 
@@ -44,26 +44,7 @@ _TOLD_BY_READY = ("Ready", RECONCILING, STALLED)
 """Conditions whose message is Ready's, or about what is under way."""
 
 
-@attrs.frozen
-class Wanted:
-    """Which Decryptors are shown, and how.
-
-    Attributes:
-        names: those alone; empty for all.
-        namespace: theirs; None: the context's.
-        all_namespaces: whether those of all namespaces are shown.
-        output: how.
-        watch: whether each change is shown until the user ends it.
-    """
-
-    names: frozenset[str] = frozenset()
-    namespace: str | None = None
-    all_namespaces: bool = False
-    output: Output = Output.TABLE
-    watch: bool = False
-
-
-def run(wanted: Wanted, *, kubeconfig: Path | None, context: str | None) -> bool:
+def run(flags: StatusFlags) -> bool:
     """Print them.
 
     Returns:
@@ -73,26 +54,29 @@ def run(wanted: Wanted, *, kubeconfig: Path | None, context: str | None) -> bool
         CommandError: a name is not there, or the flags do not go together.
         JiemiError: the cluster does not answer.
     """
-    if wanted.all_namespaces and wanted.namespace is not None:
+    if flags.all_namespaces and flags.namespace is not None:
         raise CommandError("--all-namespaces and --namespace exclude each other")
-    if wanted.watch and wanted.output is not Output.TABLE:
-        raise CommandError(f"--watch shows a table: it does not go with --output {wanted.output}")
-    found = find_kubeconfig(kubeconfig)
-    namespace = None if wanted.all_namespaces else wanted.namespace or usual_namespace(found, context)
-    settings = KubernetesSettings(kubeconfig=found, context=context, namespace=namespace, environment=dict(os.environ))
-    if wanted.watch:
-        run_until_signalled(partial(_watch, settings, wanted.names))
+    if flags.watch and flags.output is not Output.TABLE:
+        raise CommandError(f"--watch shows a table: it does not go with --output {flags.output}")
+    found = find_kubeconfig(flags.kubeconfig)
+    namespace = None if flags.all_namespaces else flags.namespace or usual_namespace(found, flags.context)
+    settings = KubernetesSettings(
+        kubeconfig=found, context=flags.context, namespace=namespace, environment=dict(os.environ)
+    )
+    names = frozenset(flags.names)
+    if flags.watch:
+        run_until_signalled(partial(_watch, settings, names))
         return True
 
     async def read() -> list[Decryptor]:
         async with open_kubernetes(settings) as kubernetes:
             return await _list(kubernetes)
 
-    decryptors = _chosen(trio.run(read), wanted.names)
-    if wanted.output is Output.TABLE:
+    decryptors = _chosen(trio.run(read), names)
+    if flags.output is Output.TABLE:
         print_decryptors(decryptors, table_console(), namespace=namespace)
     else:
-        typer.echo(as_text(decryptors, yaml=wanted.output is Output.YAML), nl=False)
+        typer.echo(as_text(decryptors, yaml=flags.output is Output.YAML), nl=False)
     return all(_is_ready(each) for each in decryptors)
 
 

@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
 
+from jiemi.cli.command_flags import ToolsFlags
 from jiemi.cli.console import table_console
 from jiemi.cli.errors import CommandError
 from jiemi.controlplane.pins import Tool
@@ -92,14 +93,14 @@ async def resolve_tools(wanted: list[Tool], settings: ToolSettings, console: Con
         raise CommandError(str(error)) from error
 
 
-def run(names: list[str], *, sops: Path | None, etcd: Path | None, kube_apiserver: Path | None) -> None:
+def run(flags: ToolsFlags) -> None:
     """Resolve the named tools and print where each is and which way it came."""
     by_name = {tool.value: tool for tool in Tool}
-    unknown = [name for name in names if name not in by_name]
+    unknown = [name for name in flags.names if name not in by_name]
     if unknown:
         raise CommandError(f"there is no tool {', '.join(unknown)}; the tools are {', '.join(by_name)}")
-    wanted = [by_name[name] for name in names] or list(Tool)
-    settings = tool_settings(sops=sops, etcd=etcd, kube_apiserver=kube_apiserver)
+    wanted = [by_name[name] for name in flags.names] or list(Tool)
+    settings = tool_settings(sops=flags.sops, etcd=flags.etcd, kube_apiserver=flags.kube_apiserver)
     resolved = trio.run(resolve_tools, wanted, settings, Console(stderr=True))
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("TOOL", "VERSION", "CAME FROM"):

@@ -61,7 +61,7 @@ class Failure:
 
     @property
     def text(self) -> str:
-        """What is wrong and what to do, as everything that tells of it shows it."""
+        """What is wrong and what to do, in the words in which every report shows it."""
         return self.text_within(TEXT_LIMIT_CHARACTERS)
 
     def text_within(self, limit: int) -> str:

@@ -18,7 +18,7 @@ def near(wanted: str, names: Iterable[str], *, most: int = 3) -> tuple[str, ...]
     Args:
         wanted: what was not found.
         names: what there is; of very many only the first are looked at.
-        most: how many are told.
+        most: how many are returned.
     """
     compared: dict[str, str] = {}
     for name in names:

@@ -122,7 +122,7 @@ async def run_miwen(
         )
         loop = DecryptorLoop(kubernetes, ports.krapao, reconciler, events, metrics, random)
         turned_away = TurnedAway(kubernetes, budget, events, metrics, now=now)
-        decryptors = Decryptors(nursery, loop.run, registry, budget, turned_away, loop.tell_deleted)
+        decryptors = Decryptors(nursery, loop.run, registry, budget, turned_away, loop.report_deleted)
         nursery.start_soon(turned_away.run, decryptors.put)
         await nursery.start(lambda task_status: follow(kubernetes, decryptors, random=random, task_status=task_status))
         task_status.started()

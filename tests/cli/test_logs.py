@@ -10,13 +10,15 @@ import sys
 import pytest
 import structlog
 
-from jiemi.cli.logs import LogFormat, configure_logs
+from jiemi.cli.logs import configure_logs
+from jiemi.cli.outputs import LogFormat
 
 _log = structlog.get_logger("tests")
 
 _LOGS = """
 import logging, sys
-from jiemi.cli.logs import LogFormat, configure_logs
+from jiemi.cli.logs import configure_logs
+from jiemi.cli.outputs import LogFormat
 import structlog
 configure_logs(LogFormat(sys.argv[1]))
 for number in range(3):

@@ -25,6 +25,14 @@ def test_what_can_not_be_opened_keeps_miwen_from_starting(name: str) -> None:
     assert f"--allow-protected {name}: " in output
 
 
+@pytest.mark.parametrize("flag", ["--own-namespace", "--namespace"])
+@pytest.mark.parametrize("name", ["", "Jiemi", "jiemi,tools", "jiemi ", "jiemi/miwen", "*"])
+def test_a_namespace_that_nobody_can_have_keeps_miwen_from_starting(flag: str, name: str) -> None:
+    status, output = miwen("--kubeconfig", "/nowhere", flag, name)
+    assert status == 1
+    assert f"{flag}: no namespace can have that name" in " ".join(output.split())
+
+
 def test_the_pod_tells_where_jiemi_runs(tmp_path: Path) -> None:
     assert pods_namespace(tmp_path) is None
     (tmp_path / "namespace").write_text("")

@@ -1,4 +1,4 @@
-"""Names that are much like the one that was not found come first, and no more are told than a reader wants."""
+"""Names that are much like the one that was not found come first, and there are no more of them than a reader wants."""
 
 from __future__ import annotations
 

@@ -254,7 +254,7 @@ CASES = (
     ),
     _left(
         "told",
-        "a value that only tells of such a file",
+        "a value that only describes such a file",
         lambda _: _secret({"k": "sops:\n  mac: ENC[AES256_GCM,data:…]\n"}),
         "plain",
     ),

@@ -148,7 +148,7 @@ CASES = (
     ),
     _case(
         "quoted",
-        "a text that tells of an encrypted value",
+        "a text that describes an encrypted value",
         lambda _: b"a: 'it looks like ENC[AES256_GCM,data:x]'\n",
         gets=OPENS,
         so="plain",

@@ -7,22 +7,22 @@ RECONCILING, STALLED, SUSPENDED, DRIFTED = "Reconciling", "Stalled", "Suspended"
 https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md"""
 
 VAULT_ADDRESS_TRUSTED = "VaultAddressTrusted"
-"""The condition that tells of a Vault server that gets a token though nothing but a file ever named it."""
+"""The condition that reports a Vault server that gets a token though only a file ever named it."""
 
 MAC_ONLY_ENCRYPTED = "MacOnlyEncrypted"
-"""The condition that tells of files whose MAC covers their encrypted values only."""
+"""The condition that reports files whose MAC covers their encrypted values only."""
 
 CARRIAGE_RETURNS = "CarriageReturns"
-"""The condition that tells of values that hold a carriage return."""
+"""The condition that reports values that hold a carriage return."""
 
 STALE_RECIPIENTS = "StaleRecipients"
-"""The condition that tells of files encrypted for others than .sops.yaml names."""
+"""The condition that reports files encrypted for recipients that .sops.yaml does not name."""
 
 KEY_EXPIRING = "KeyExpiring"
-"""The condition that tells of a key that expires soon."""
+"""The condition that reports a key that expires soon."""
 
 WARNINGS = (VAULT_ADDRESS_TRUSTED, STALE_RECIPIENTS, KEY_EXPIRING, MAC_ONLY_ENCRYPTED, CARRIAGE_RETURNS)
-"""Those that tell what is to be looked at though all is applied."""
+"""Conditions that report what needs attention although everything is applied."""
 
 
 def is_own_condition(kind: str) -> bool:

@@ -1,9 +1,8 @@
 """Fields of the Kubernetes API, written once.
 
 A class of `jiemi.core.api.spec` declares each field with `api(...)`: its description, its name in JSON and its
-bounds.
-Both readers take them from there: the converter that makes a Decryptor of JSON (`structure`), and the generator of the
-CustomResourceDefinition (`jiemi.core.api.crd`). So the two can't disagree.
+bounds. Both readers take them from there: the converter that makes a Decryptor of JSON (`structure`), and the generator
+of the CustomResourceDefinition (`jiemi.core.api.crd`). So the two can't disagree.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ def api(
 
 
 def api_field(attribute: attrs.Attribute[Any]) -> ApiField:
-    """What `api` was told about the attribute."""
+    """The arguments of `api` for the attribute."""
     found = attribute.metadata.get(_META)
     if not isinstance(found, ApiField):
         raise TypeError(f"{attribute.name} is not declared with api(...)")

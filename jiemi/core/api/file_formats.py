@@ -1,6 +1,6 @@
-"""Which of sops's formats a file of a Decryptor is in: as its spec states it, or else as the file's name tells.
+"""Which of sops's formats a file of a Decryptor is in: as its spec states it, or else as the file's name implies.
 
-sops is told the same by `--input-type`. What is stated is for encrypted files and plain ones alike.
+`sops --input-type` states the same. A stated format applies to encrypted files and plain ones alike.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class FormatOfFile:
 
     Attributes:
         format: it.
-        field: the field of the spec that states it; None where the file's name tells it.
+        field: the field of the spec that states it; None where the file's name implies it.
     """
 
     format: Format
@@ -75,7 +75,7 @@ def format_of_file(path: str, formats: Sequence[FileFormat], format: str | None)
     Args:
         path: of the file in the repository.
         formats: `spec.source.formats`; the first that takes the path counts.
-        format: `spec.source.format`, for all others; None: their names tell it.
+        format: `spec.source.format`, for all others; None: their names imply it.
     """
     for index, each in enumerate(formats):
         if is_excluded(path, (each.files,)):

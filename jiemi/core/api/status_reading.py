@@ -3,8 +3,8 @@
 A status with thousands of objects takes some 10 ms to read, and each write of ours comes back as an event, so `Status`
 keeps the JSON until someone asks. Whether the Decryptor is ready, which others may wait for, is read without the rest.
 
-What can't be read (another release wrote it, or a person) does not take the rest with it: the inventory tells what is
-to be deleted once it has left git, and nothing else does. A part that is lost makes what is deployed uncertain
+What can't be read (another release wrote it, or a person) does not take the rest with it: only the inventory says which
+objects are to be deleted once they are no longer in git. A part that is lost makes what is deployed uncertain
 (`deployed_generation`), so all is deployed again and the status is whole after it.
 """
 
@@ -34,7 +34,7 @@ class Status:
 
     Args:
         raw: as the API server sent it; it must not change.
-        file: what describes the Decryptor's files, for a status that does not tell.
+        file: what describes the Decryptor's files, for a status that does not name them.
     """
 
     __slots__ = ("_file", "_raw", "_read", "_ready", "_value")
@@ -92,7 +92,7 @@ def read_status(value: Any, file: str) -> DecryptorStatus | None:
 
     Args:
         value: JSON.
-        file: what describes the Decryptor's files, for a status that does not tell.
+        file: what describes the Decryptor's files, for a status that does not name them.
     """
     if not isinstance(value, Mapping) or not value:
         return None
@@ -146,7 +146,7 @@ def _readable(items: list[Any], cls: type[T]) -> Iterator[T]:
 
 
 def _identified(item: Mapping[str, Any]) -> InventoryEntry | None:
-    """The entry of an object that is told, though more of its entry can't be read.
+    """The entry of an object that can be identified, though more of its entry can't be read.
 
     What was applied stays so (`fields` is there). Where it is not known which keys of it are another's, it counts as
     not applied by us: then the next apply keeps what it finds.

@@ -1,8 +1,8 @@
-"""What sops made, told by content: whole files inside of values, and ciphertext that stands on its own.
+"""Output of sops, recognized by its content: whole files inside of values, and ciphertext that stands on its own.
 
-A file's name tells its format elsewhere; a value has no name that could. So a SOPS file is told by its metadata, in the
-form of each of sops's stores, and by one complete encrypted value (its MAC is one). A text that only tells about such a
-file, with its values left out, is neither.
+Elsewhere a file's name implies its format, but a value has no such name. So a SOPS file is recognized by its metadata,
+in the form of each of sops's stores, and by one complete encrypted value (its MAC is one). A text that only describes
+such a file, with its values left out, is neither.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def _format_of_object(found: Mapping[str, Any]) -> Format | None:
 def format_under(key: str, format: Format, stated: Format | None = None) -> Format:
     """The format in which a file inside of a value is wanted, decrypted.
 
-    As fluxcd/kustomize-controller has it (internal/decryptor): by the ending of the value's key. Where that tells none,
-    and for what was encrypted as bytes, it is the file's own.
+    As fluxcd/kustomize-controller has it (internal/decryptor): by the ending of the value's key. Where that implies
+    none, and where the file was encrypted as bytes, it is the file's own.
 
     Args:
         stated: what the spec states in place of the key's ending, or None.
@@ -106,8 +106,8 @@ def format_under(key: str, format: Format, stated: Format | None = None) -> Form
 
 
 def holds_ciphertext(text: str) -> bool:
-    """Whether a text is an encrypted value, or has a complete one in it. One that is only told of, with `…` for what is
-    long, counts only where it begins the text."""
+    """Whether a text is an encrypted value, or has a complete one in it. One that is only described, with `…` for what
+    is long, counts only where it begins the text."""
     if ENCRYPTED in text and _has_whole(text):
         return True
     return "\\" in text and _has_whole(unescaped(text))

@@ -1,4 +1,4 @@
-"""How files are written, and what their names say of it, as they do to sops."""
+"""The formats of files, and which one a file's name implies, as in sops."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Format(enum.Enum):
 
 
 def format_of(path: str) -> Format:
-    """The format that a file's name tells, as it does to sops (cmd/sops/formats/formats.go); any other is binary.
+    """The format that a file's name implies, as in sops (cmd/sops/formats/formats.go); any other name implies binary.
 
-    Endings in capitals tell sops nothing, and so nothing here: it has encrypted such a file as bytes.
+    Endings in capitals mean nothing to sops, and so nothing here: it has encrypted such a file as bytes.
     """
     for ending, format in _ENDINGS:
         if path.endswith(ending):
@@ -28,7 +28,7 @@ def format_of(path: str) -> Format:
 
 
 def ending_in_capitals(path: str) -> str | None:
-    """The ending of a name that would tell a format if it were in lower case; or None."""
+    """The ending of a name that would imply a format if it were in lower case; or None."""
     if format_of(path) is not Format.BINARY or format_of(path.lower()) is Format.BINARY:
         return None
     return path[path.rindex(".") :]

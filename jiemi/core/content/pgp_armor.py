@@ -66,7 +66,7 @@ def _header(data: bytes, place: int) -> tuple[int, int, int] | None:
 
 
 def _new_length(octets: bytes) -> tuple[int, int] | None:
-    """How many of these octets tell a length in the new format, and which; None where it is told in parts."""
+    """How many of these octets encode a length in the new format, and which; None where it is given in parts."""
     if len(octets) >= 1 and octets[0] < 192:
         return 1, octets[0]
     if len(octets) >= 2 and octets[0] < 224:

@@ -1,8 +1,8 @@
 """A repository's .sops.yaml -> which recipients of a file it no longer names, and how sops indents what it decrypts.
 
 The first is for a warning only: `sops updatekeys` is to be run where a key was taken out of .sops.yaml and a file is
-still encrypted for it. All rules count as one, because which of them a file falls under is told by regular expressions
-that a repository's writer chose, and those are not run here.
+still encrypted for it. All rules count as one, because regular expressions that a repository's writer chose decide
+which of them a file falls under, and those are not run here.
 https://getsops.io/docs/#using-sops-yaml-conf-to-select-kms-pgp-and-age-for-new-files
 """
 

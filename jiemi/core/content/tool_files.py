@@ -4,12 +4,13 @@ Two sorts, treated in two ways:
 
 - A file whose *name* says by itself that a tool reads it, and no API server: it is left out of what globs take, as Flux
   leaves out `.sops.yaml` and the files of CI systems (source-controller's default exclusions) and passes over
-  kustomization.yaml when it collects the manifests of a folder. What is left out is told in an Event.
+  kustomization.yaml when it collects the manifests of a folder. An Event names the files that are left out.
 - A file whose name says nothing for certain (`values.yaml` may be what `target` makes a Secret of, and a folder
   `templates` may hold manifests): it is read, and if it holds no objects, the failure names the line for
   `spec.source.exclude` that leaves it out. Leaving it out silently would look like success.
 
-A plain path is never left out, and neither is a file whose telling part a glob itself names: `**/kustomization.yaml`.
+A plain path is never left out, and neither is a file whose characteristic part a glob itself names:
+`**/kustomization.yaml`.
 """
 
 from __future__ import annotations
@@ -50,13 +51,13 @@ def is_left_out(path: str, globs: Iterable[str]) -> bool:
 
     Args:
         path: of the file, as git has it.
-        globs: those of the spec; one that names the telling part itself means the file.
+        globs: those of the spec; one that names the characteristic part itself means the file.
     """
     *folders, name = path.split("/")
-    telling = next((each for each in folders if each in _FOLDERS), None)
-    if telling is None and (name in _NAMES or _ARGO_CD.fullmatch(name)):
-        telling = name
-    return telling is not None and not any(telling in glob.split("/") for glob in globs)
+    marker = next((each for each in folders if each in _FOLDERS), None)
+    if marker is None and (name in _NAMES or _ARGO_CD.fullmatch(name)):
+        marker = name
+    return marker is not None and not any(marker in glob.split("/") for glob in globs)
 
 
 def with_exclusion(path: str, failure: Failure) -> Failure:

@@ -34,6 +34,9 @@ from jiemi.core.patterns import matches
 
 _ALL = ("**",)
 
+_NEVER_EMPTY = ("namespaces", "repositories", "paths", "recipients")
+"""Fields of a rule of which an empty list says nothing certain."""
+
 PUBLIC_KEY_SERVICES = (
     *("https://kms.REGION.amazonaws.com", "https://kms-fips.REGION.amazonaws.com"),
     *("https://kms.REGION.amazonaws.com.cn", "https://sts.REGION.amazonaws.com.cn"),
@@ -203,6 +206,12 @@ def read_policy(text: str) -> Policy:
         unknown = set(rule) - known if isinstance(rule, dict) else ()
         if unknown:  # a misspelt bound would be no bound
             raise ValueError(f"unknown field {min(map(str, unknown))} @ rules[{index}]")
+        for field in _NEVER_EMPTY:
+            if isinstance(rule, dict) and rule.get(field) == []:
+                # Nothing, or no bound? Krapao takes no recipients for the latter.
+                raise ValueError(
+                    f"an empty list: list what is allowed, or leave the field out @ rules[{index}].{field}"
+                )
     try:
         return structure(value, Policy, "policy")
     except FieldError as error:

@@ -57,6 +57,12 @@ def lookup(text: str, host: str, port: int) -> HostKeys:
     return HostKeys(frozenset(accepted), frozenset(revoked))
 
 
+def may_be_known_hosts(text: str) -> bool:
+    """Whether a text has a line that can be read, or only lines that say nothing: comments and empty ones."""
+    said = any(fields and not fields[0].startswith("#") for fields in map(str.split, text.splitlines()))
+    return not said or any(True for _ in _lines(text))
+
+
 def fingerprint(key: bytes) -> str:
     """As `ssh-keygen -l` prints it."""
     return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")

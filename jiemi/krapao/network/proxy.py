@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import ipaddress
+import re
 from urllib.parse import unquote, urlsplit
 
 import attrs
 
 from jiemi.core.addresses import is_plain_host
 from jiemi.core.sensitive import SensitiveText
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 
 @attrs.frozen
@@ -62,8 +65,22 @@ def read_proxy(text: str, *, credentials: bool, direct: tuple[str, ...] = ()) ->
     return HttpProxy(f"{url.scheme}://{shown}:{port}", authorization, tuple(each.lower().strip() for each in direct))
 
 
+def may_be_direct(pattern: str) -> bool:
+    """Whether a pattern of `HttpProxy.direct` can take any host: it is a name, an address or a network."""
+    name = _bare(pattern)
+    try:
+        ipaddress.ip_network(name, strict=False)
+    except ValueError:
+        return _NAME.fullmatch(name) is not None and is_plain_host(name)
+    return True
+
+
+def _bare(pattern: str) -> str:
+    return pattern.removeprefix("*").removeprefix(".").removesuffix(".")
+
+
 def _takes(pattern: str, host: str) -> bool:
-    name = pattern.removeprefix("*").removeprefix(".").removesuffix(".")
+    name = _bare(pattern)
     try:
         return ipaddress.ip_address(host) in ipaddress.ip_network(name, strict=False)
     except ValueError:

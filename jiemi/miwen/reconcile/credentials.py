@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import itertools
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -27,6 +27,7 @@ from jiemi.core.patterns import matches
 from jiemi.core.sensitive import SensitiveText
 from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.reconcile.tick import ReconcileContext
+from jiemi.miwen.state.loop_state import SecretVersions
 from jiemi.miwen.watch.object_watches import NotSynced, ObjectWatches
 from jiemi.rpc.contract import GitCredentials
 from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, HuaweiKey, KeyOrigin, PgpKey, VaultKey
@@ -41,7 +42,7 @@ class CredentialReader:
     Args:
         kubernetes: where the Secrets are.
         namespace: the Decryptor's; no other is ever read.
-        versions: gets the resourceVersion of each Secret that is read, by its name.
+        versions: remembers the resourceVersion of each Secret that is read.
         of: has all values that are going to be read, as (path, value).
     """
 
@@ -49,7 +50,7 @@ class CredentialReader:
         self,
         kubernetes: Kubernetes,
         namespace: str,
-        versions: MutableMapping[str, str],
+        versions: SecretVersions,
         of: Iterable[tuple[str, CredentialValue]],
     ) -> None:
         self._kubernetes = kubernetes
@@ -170,7 +171,7 @@ class CredentialReader:
         metadata = secret.get("metadata")
         version = metadata.get("resourceVersion") if isinstance(metadata, Mapping) else None
         if isinstance(version, str):
-            self._versions[name] = version
+            self._versions.was_read(name, version)
         data = secret.get("data")
         if not isinstance(data, Mapping):
             data = {}
@@ -220,7 +221,7 @@ def _decoded(encoded: str, most: int) -> _Found:
 
 
 def _reader(
-    decryptor: Decryptor, spec: DecryptorSpec, kubernetes: Kubernetes, versions: MutableMapping[str, str], below: str
+    decryptor: Decryptor, spec: DecryptorSpec, kubernetes: Kubernetes, versions: SecretVersions, below: str
 ) -> CredentialReader:
     """A reader of the values below a path of the spec."""
     values = [(at, value) for at, value in credential_values(spec) if at.startswith(f"{below}.")]
@@ -228,7 +229,7 @@ def _reader(
 
 
 async def git_credentials(
-    decryptor: Decryptor, spec: DecryptorSpec, kubernetes: Kubernetes, versions: MutableMapping[str, str]
+    decryptor: Decryptor, spec: DecryptorSpec, kubernetes: Kubernetes, versions: SecretVersions
 ) -> GitCredentials:
     """What the repository's host asks for.
 
@@ -266,7 +267,7 @@ async def decryption_keys(
     decryptor: Decryptor,
     spec: DecryptorSpec,
     kubernetes: Kubernetes,
-    versions: MutableMapping[str, str],
+    versions: SecretVersions,
     *,
     vault_address: str | None,
 ) -> tuple[DecryptionKey, ...]:
@@ -365,7 +366,7 @@ def have_changed(context: ReconcileContext, watches: ObjectWatches, names: Itera
         except NotSynced:
             return False
         if now is not None:
-            context.state.secrets.watched.add(name)
+            context.state.secrets.was_watched(name)
         read = context.state.secrets.read.get(name)
         if read is not None and (now is not None or name in context.state.secrets.watched):
             changed |= now is None or is_newer(now, than=read)

@@ -193,11 +193,9 @@ class FileChanges:
         if not resync and known.current.revision == revision and is_ready(known, context.generation):
             return known.files
         if state.files.listed is None or state.files.listed[:2] != (revision, context.generation):
-            state.files.listed = (
-                revision,
-                context.generation,
-                await self.wanted(context, spec, repository, revision),
-            )
+            files = await self.wanted(context, spec, repository, revision)
+            state.files.keep_listed(revision, context.generation, files)
+            return files
         return state.files.listed[2]
 
     async def wanted(
@@ -217,18 +215,22 @@ class FileChanges:
                     "Jiemi runs neither kustomize nor Helm; name a file itself in spec.source.files to have it applied"
                 )
                 context.note("FilesLeftOut", "List", text)
-            context.state.files.left_out = paths
+            context.state.files.keep_left_out(paths)
 
         files = await wanted_files(repository, revision, spec.source, on_left_out=on_left_out)
         if not self.budget.take(key[0], held_files(key), files_bytes(files)):
-            context.state.files.forget()
+            context.state.files.forget_files()
             raise JiemiError.of(no_room(self.budget, key[0]))
         return files
 
     def count_held(self, key: NamespacedName, state: LoopState, known: DecryptorStatus) -> None:
         """Count what a loop holds of files until its next tick. What there is no room for is forgotten."""
-        if not self.budget.take(key[0], held_files(key), state.files.held_bytes(known)):
-            state.files.forget()
+        if not self.budget.take(key[0], held_files(key), state.files.count_bytes(known)):
+            state.files.forget_files()
+
+    def give_back(self, key: NamespacedName) -> None:
+        """Count the files of a loop no longer."""
+        self.budget.give_back(held_files(key))
 
     def todo(
         self,
@@ -239,12 +241,33 @@ class FileChanges:
         resync: bool,
     ) -> Todo:
         state = context.state
-        state.files.failed = {file: failure for file, failure in state.files.failed.items() if file in files}
+        state.files.keep_failed_of(files)
         work = todo(files, context.status.files, render_all=resync, failed=state.files.failed)
         if spec.target is not None and not resync and (work.render or work.removed_paths):
             # Its keys come from several files.
             work = todo(files, context.status.files, render_all=True, failed=state.files.failed)
         return work
+
+
+def try_again(context: ReconcileContext) -> None:
+    """Something that the files depend on has changed: render those too that failed."""
+    context.state.files.try_failed_again()
+
+
+def note_rendered(context: ReconcileContext, failed: Mapping[FileStatus, Failure], *, is_large: bool) -> None:
+    """Remember what became of files that were rendered.
+
+    Args:
+        failed: those that fail again until something that they depend on changes, and why.
+        is_large: whether they take so much memory that no two such Decryptors are decrypted at once.
+    """
+    context.state.files.add_failed(failed)
+    context.state.files.set_large(is_large)
+
+
+def note_planned(context: ReconcileContext, files: tuple[FileStatus, ...]) -> None:
+    """Remember that status.plan is about these files and this generation of the spec."""
+    context.state.files.keep_planned(context.generation, files)
 
 
 def held_files(key: NamespacedName) -> tuple[str, NamespacedName]:

@@ -54,8 +54,7 @@ class Waiting:
             failure = await self._wait_on(context, waiter, failure)
         if failure is not None:
             raise JiemiError.of(failure)
-        state.wait.waiting_since = None
-        state.wait.ready_at = trio.current_time()
+        state.wait.found_ready(trio.current_time())
         if not is_ready(context.status, context.generation):
             context.status = still_synced(context.status, generation=context.generation, now=self.now())
 
@@ -66,9 +65,8 @@ class Waiting:
             Superseded: there is something newer to do, or the repository is to be looked at. The time goes on counting.
         """
         state, interval = context.state, self.timing.interval_of(context.decryptor)
-        if state.wait.waiting_since is None:
-            state.wait.waiting_since = trio.current_time()
-        left = state.wait.waiting_since + self.timing.timeout_of(context.decryptor) - trio.current_time()
+        since = state.wait.begin_waiting(trio.current_time())
+        left = since + self.timing.timeout_of(context.decryptor) - trio.current_time()
         if left <= 0:
             return failure
         context.status = while_waiting(context.status, failure.text, generation=context.generation, now=self.now())
@@ -82,3 +80,8 @@ class Waiting:
             if context.mailbox.woken:
                 raise Superseded
         return found
+
+
+def forget_waiting(context: ReconcileContext) -> None:
+    """Other objects are applied than before: nothing is known of their readiness."""
+    context.state.wait.forget_waiting()

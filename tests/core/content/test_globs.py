@@ -132,7 +132,7 @@ def _part_matches(name: str, part: str) -> bool:
 
 
 def _matches(names: list[str], parts: list[str]) -> bool:
-    """The rules as they are told, each way tried."""
+    """The rules as they are documented, each way tried."""
     if not parts:
         return not names
     if parts[0] == "**":

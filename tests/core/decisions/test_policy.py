@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -178,6 +180,13 @@ def test_objects_without_a_namespace_are_allowed_by_name_only_and_by_no_star(
 def test_a_file_that_is_no_policy_is_refused_with_its_place(text: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         read_policy(text)
+
+
+@pytest.mark.parametrize("field", ["namespaces", "repositories", "paths", "recipients"])
+def test_an_empty_list_is_no_bound_that_could_be_lifted_by_a_slip(field: str) -> None:
+    rule: dict[str, object] = {"namespaces": ["a"], field: []}
+    with pytest.raises(ValueError, match=rf"an empty list: .* @ rules\[1\]\.{field}"):
+        read_policy(json.dumps({"rules": [{"namespaces": ["a"]}, rule]}))
 
 
 def test_a_policy_without_rules_allows_nothing() -> None:

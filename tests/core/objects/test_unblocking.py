@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from managed_entries import KUBECTL, NAMES, TREES, element, entry, ours, paths_in
+from support.kubernetes.managed_entries import KUBECTL, NAMES, TREES, element, entry, ours, paths_in
 
 from jiemi.core.objects.managed_fields import FIELD_MANAGER
 from jiemi.core.objects.take_over import DECLARATIVE_MANAGERS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jiemi.core.content.documents import Format
+from jiemi.core.content.formats import Format
 from jiemi.krapao.decryption.wrong_format import no_mac, not_the_format
 
 ENC = "ENC[AES256_GCM,data:AAAA,iv:AAAA,tag:AAAA,type:str]"

@@ -1,4 +1,4 @@
-"""A status that the API server refuses is not kept silent about."""
+"""A status that the API server refuses: the refusal is reported in its place."""
 
 from __future__ import annotations
 

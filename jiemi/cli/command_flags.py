@@ -1,0 +1,125 @@
+"""The flags of the commands beside the two services, each used by the command's own module."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import attrs
+import typer
+
+from jiemi.cli.durations import parse_duration
+from jiemi.cli.flags import Context, Etcd, Gpg, KubeApiserver, Sops
+from jiemi.cli.outputs import Output
+
+
+@attrs.frozen(kw_only=True)
+class ToolsFlags:
+    """Of `jiemi tools`."""
+
+    names: Annotated[list[str], typer.Argument(help="sops, etcd, kube-apiserver; all without an argument.")] = (
+        attrs.field(factory=list)
+    )
+    sops: Sops = None
+    etcd: Etcd = None
+    kube_apiserver: KubeApiserver = None
+
+
+@attrs.frozen(kw_only=True)
+class ControlPlaneFlags:
+    """Of `jiemi control-plane`."""
+
+    state_dir: Annotated[Path, typer.Option(help="Where its data, certificates and kubeconfig are kept.")]
+    etcd: Etcd = None
+    kube_apiserver: KubeApiserver = None
+
+
+@attrs.frozen(kw_only=True)
+class RunAllFlags:
+    """Of `jiemi run-all`."""
+
+    cluster: Annotated[
+        str, typer.Option(help="auto, kind, current (the current context) or embedded.", metavar="CLUSTER")
+    ] = "auto"
+    exit_after_sync: Annotated[
+        bool,
+        typer.Option("--exit-after-sync", help="End once the demo Secret holds the right value; status 0 if it does."),
+    ] = False
+    interval_seconds: Annotated[
+        float, typer.Option("--interval", parser=parse_duration, help="Miwen's interval.", metavar="DURATION")
+    ] = "5s"  # type: ignore[assignment] # the parser reads the default too
+    timeout_seconds: Annotated[
+        float,
+        typer.Option("--timeout", parser=parse_duration, help="Longest wait for the demo Secret.", metavar="DURATION"),
+    ] = "2m"  # type: ignore[assignment] # the parser reads the default too
+    sops: Sops = None
+    etcd: Etcd = None
+    kube_apiserver: KubeApiserver = None
+
+
+@attrs.frozen(kw_only=True)
+class StatusFlags:
+    """Of `jiemi status`."""
+
+    names: Annotated[list[str], typer.Argument(help="Decryptors to show; all without an argument.")] = attrs.field(
+        factory=list
+    )
+    namespace: Annotated[
+        str | None,
+        typer.Option("--namespace", "-n", help="Theirs.", show_default="the context's, as for kubectl"),
+    ] = None
+    all_namespaces: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Those of all namespaces.")] = False
+    output: Annotated[Output, typer.Option("--output", "-o", help="json and yaml tell all that the status holds.")] = (
+        Output.TABLE
+    )
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Then show each change, until Ctrl-C.")] = False
+    kubeconfig: Annotated[
+        Path | None,
+        typer.Option(
+            help="Kubeconfig file.", envvar="KUBECONFIG", show_default="~/.kube/config, or the Pod's ServiceAccount"
+        ),
+    ] = None
+    context: Context = None
+
+
+@attrs.frozen(kw_only=True)
+class DoctorFlags:
+    """Of `jiemi doctor`."""
+
+    runtime_dir: Annotated[
+        Path, typer.Option(help="Krapao's directory in memory (tmpfs).", envvar="JIEMI_RUNTIME_DIR")
+    ] = Path("/dev/shm")  # noqa: S108 - a tmpfs is wanted
+    sops: Sops = None
+    gpg: Gpg = None
+    session_secret_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with the session secret, the same as Krapao's.",
+            envvar="JIEMI_SESSION_SECRET_FILE",
+            show_default="that of Krapao's Pod",
+        ),
+    ] = None
+
+
+@attrs.frozen(kw_only=True)
+class ProbeKrapaoFlags:
+    """Of `jiemi probe krapao`."""
+
+    address: Annotated[str, typer.Option(help="Where Krapao serves: unix:/path or tcp:host:port.")]
+    session_secret_file: Annotated[
+        Path | None,
+        typer.Option(help="File with the session secret, the same as Krapao's.", envvar="JIEMI_SESSION_SECRET_FILE"),
+    ] = None
+    timeout_seconds: Annotated[
+        float, typer.Option("--timeout", parser=parse_duration, help="Longest wait for an answer.", metavar="DURATION")
+    ] = "5s"  # type: ignore[assignment] # the parser reads the default too
+
+
+@attrs.frozen(kw_only=True)
+class ProbeMiwenFlags:
+    """Of `jiemi probe miwen`."""
+
+    alive_file: Annotated[Path, typer.Option(help="The file that `jiemi miwen --alive-file` touches.")]
+    max_age_seconds: Annotated[
+        float, typer.Option("--max-age", parser=parse_duration, help="Older than this means dead.", metavar="DURATION")
+    ] = "1m"  # type: ignore[assignment] # the parser reads the default too

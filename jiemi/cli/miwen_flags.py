@@ -1,0 +1,110 @@
+"""The flags of `jiemi miwen`. `jiemi.cli.miwen` uses them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import attrs
+import typer
+
+from jiemi.cli.durations import parse_duration
+from jiemi.cli.flags import Context, LogFormatFlag, MetricsListen
+from jiemi.cli.outputs import LogFormat
+
+
+@attrs.frozen(kw_only=True)
+class MiwenFlags:
+    """In the order of `--help`."""
+
+    krapao: Annotated[
+        str, typer.Option(help="Where Krapao serves: unix:/path or tcp:host:port.", envvar="JIEMI_KRAPAO")
+    ]
+    session_secret: Annotated[
+        str | None,
+        typer.Option(
+            help="Secret whose key `token` is shown to Krapao, of Miwen's own namespace; made where it is missing.",
+            metavar="[NAMESPACE/]NAME",
+        ),
+    ] = None
+    session_secret_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with the secret that is shown to Krapao, in place of --session-secret.",
+            envvar="JIEMI_SESSION_SECRET_FILE",
+        ),
+    ] = None
+    kubeconfig: Annotated[
+        Path | None, typer.Option(help="Kubeconfig file.", envvar="KUBECONFIG", show_default="the Pod's ServiceAccount")
+    ] = None
+    context: Context = None
+    namespace: Annotated[str | None, typer.Option(help="Only look at this namespace.")] = None
+    interval_seconds: Annotated[
+        float,
+        typer.Option(
+            "--interval",
+            parser=parse_duration,
+            help="How often each Decryptor asks for the newest revision.",
+            metavar="DURATION",
+        ),
+    ] = "3m"  # type: ignore[assignment] # the parser reads the default too
+    alive_file: Annotated[Path | None, typer.Option(help="Touched while Miwen lives, for `jiemi probe miwen`.")] = None
+    policy: Annotated[
+        Path | None,
+        typer.Option(help="File of rules: which repositories, files and recipients are for which namespaces."),
+    ] = None
+    default_service_account: Annotated[
+        str | None,
+        typer.Option(
+            help="ServiceAccount of a Decryptor's namespace that its objects are applied as where its spec names none."
+        ),
+    ] = None
+    no_cross_namespace: Annotated[
+        bool,
+        typer.Option(
+            "--no-cross-namespace", help="Refuse objects and dependencies outside a Decryptor's own namespace."
+        ),
+    ] = False
+    own_namespace: Annotated[
+        str | None,
+        typer.Option(
+            help="Namespace that Jiemi runs in, where no Decryptor acts and nothing is applied.",
+            metavar="NAME",
+            show_default="the Pod's, or jiemi",
+        ),
+    ] = None
+    allow_protected: Annotated[
+        list[str],
+        typer.Option(
+            help="A kind (KIND.GROUP) or system namespace (namespace/NAME) that Miwen may write with its own rights "
+            "although it is protected by default; may be repeated.",
+            metavar="NAME",
+        ),
+    ] = attrs.field(factory=list)
+    decryptor_memory_mebibytes: Annotated[
+        int,
+        typer.Option(
+            "--decryptor-memory",
+            min=1,
+            metavar="MIB",
+            help="Memory that all Decryptors together may hold (specs, statuses, credentials), a third of it for one "
+            "namespace. 192 fits a limit of 512 MiB; for each MiB more here, raise the limit by 1.5 MiB.",
+        ),
+    ] = 192
+    require_full_mac: Annotated[
+        bool,
+        typer.Option(
+            "--require-full-mac",
+            help="Refuse files whose MAC covers their encrypted values only (mac_only_encrypted).",
+        ),
+    ] = False
+    take_over_from: Annotated[
+        str | None,
+        typer.Option(
+            help="Field managers, separated by commas, from which Jiemi takes over the fields that it applies itself. "
+            "Default: those of kubectl, helm, Flux and Argo CD; '' for none.",
+            metavar="NAMES",
+        ),
+    ] = None
+    metrics_listen: MetricsListen = None
+    log_format: LogFormatFlag = LogFormat.JSON
