@@ -178,7 +178,9 @@ def _failed(status: DecryptorStatus, told: str) -> Iterator[Text]:
     """The files and objects that failed, but for those that are told already."""
     for file in status.failed_files:
         if file.message not in told:
-            yield Text(printable(f"  {file.path}: {file.reason}: {file.message}"))
+            is_named = file.message.startswith(f"{file.path}:") or f" of {file.path} " in file.message
+            of = "" if is_named else f"{file.path}: "
+            yield Text(printable(f"  {of}{file.reason}: {file.message}"))
     if status.more_failed_files:
         yield Text(f"  and {status.more_failed_files} more files")
     for each in status.failed_objects:

@@ -62,6 +62,10 @@ def test_a_narrow_terminal_has_fewer_columns_and_whole_names() -> None:
 def test_each_file_and_object_that_failed_is_told_and_how_many_more_there_are() -> None:
     not_ready = condition("Ready", status="False", reason="KeyMissing", message="a.yaml: no key. Give one.")
     files = [{"path": f"{n}.yaml", "reason": "KeyMissing", "message": f"{n}.yaml: no key. Give one."} for n in "ab"]
+    files.append({"path": "c.yaml", "reason": "LimitExceeded", "message": "the documents are too large. Split them."})
+    files.append(
+        {"path": "d.yaml", "reason": "NotAKubernetesObject", "message": "document 1 of d.yaml has no kind. Add it."}
+    )
     objects = [
         {"kind": "Secret", "name": "x", "namespace": "team", "reason": "ObjectClaimed", "message": "it is another's"}
     ]
@@ -72,8 +76,10 @@ def test_each_file_and_object_that_failed_is_told_and_how_many_more_there_are() 
         "moreFailedObjects": 2,
     }
     lines = printed(not_ready, **more).splitlines()
-    assert lines[-4:] == [
-        "  b.yaml: KeyMissing: b.yaml: no key. Give one.",
+    assert lines[-6:] == [
+        "  KeyMissing: b.yaml: no key. Give one.",
+        "  c.yaml: LimitExceeded: the documents are too large. Split them.",
+        "  NotAKubernetesObject: document 1 of d.yaml has no kind. Add it.",
         "  and 7 more files",
         "  Secret team/x: ObjectClaimed: it is another's",
         "  and 2 more objects",
