@@ -46,9 +46,12 @@ WAITING = (
     "docs/troubleshooting.md",
     "jiemi/concurrency/",
     "jiemi/core/decisions/",
-    "jiemi/core/objects/",
     "jiemi/krapao/",
-    "jiemi/miwen/",
+    "jiemi/miwen/controller/",
+    "jiemi/miwen/reconcile/",
+    "jiemi/miwen/service.py",
+    "jiemi/miwen/session_secret.py",
+    "jiemi/miwen/state/",
     "jiemi/rpc/",
 )
 """Files that `LATER` does not hold for yet. A line is taken out here once its files are rewritten."""
