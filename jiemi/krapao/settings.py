@@ -1,4 +1,4 @@
-"""What Krapao can be told, in one frozen object. The command line builds it; nothing else reads flags or variables."""
+"""Krapao's settings, in one frozen object. The command line builds it; nothing else reads flags or variables."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def served_class(interface: Any, give_up: type[BaseException]) -> Any:
 
     Args:
         interface: pycapnp's, of the schema.
-        give_up: raised where there is no answer: asyncio's CancelledError, the one of which pycapnp tells the peer no
+        give_up: raised where there is no answer: asyncio's CancelledError, the one of which pycapnp sends the peer no
             more than that the call was cancelled.
     """
 

@@ -78,7 +78,7 @@ async def serve(
             Its peers must be of this process's user, or root.
         limits: None for the usual ones.
         secret_file: the secrets of which a client has to show one (`jiemi.rpc.session_secret`); None asks for none.
-        task_status: `started` tells the address, with the real port, when connections are accepted.
+        task_status: `started` gives the address, with the real port, when connections are accepted.
 
     Raises:
         ListenError: the address can't be listened on; the text says why.

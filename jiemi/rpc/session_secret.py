@@ -86,5 +86,5 @@ def is_one_of(given: bytes, accepted: Sequence[SensitiveText]) -> bool:
 
 def digest(text: str) -> bytes:
     """What stands for a secret where it is compared, and where it is remembered."""
-    # Of equal length for all, as compare_digest tells the length.
+    # Of equal length for all, as compare_digest gives the length away.
     return hashlib.sha256(text.encode("utf-8", "replace")).digest()

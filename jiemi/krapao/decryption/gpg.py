@@ -1,8 +1,8 @@
 """A keyring for one run: a GNUPGHOME of its own on a tmpfs, with its agent, and nothing of either afterwards.
 
 gpg keeps secret keys with gpg-agent, which gpg normally starts by itself as a daemon that outlives it, in a session
-of its own. Here the agent is started first, and told to stay in the session that it was started in (`--no-detach`; it
-forks all the same), and gpg is told to start none (`no-autostart`). So ending that session ends the agent, and the
+of its own. Here the agent is started first, and made to stay in the session that it was started in (`--no-detach`; it
+forks all the same), and gpg is set to start none (`no-autostart`). So ending that session ends the agent, and the
 agent never holds a pipe of ours.
 There is no pinentry, no smart card daemon and no key server: a key that would ask for anything fails.
 
@@ -312,7 +312,7 @@ async def _unlock(passphrase: SensitiveText, names: Mapping[str, str], runner: _
             await stream.send_all(f"PRESET_PASSPHRASE {path.stem} -1 {hexadecimal}\n".encode())
             await answers.expect_ok()
     for fingerprint, name in names.items():
-        # Only using a key tells whether the passphrase opens it.
+        # Only using a key shows whether the passphrase opens it.
         sealed = await runner.run("--encrypt", "--recipient", fingerprint, stdin=b"x", what="trying the pgp key")
         if sealed.returncode != 0:
             continue  # it has expired, say: it may open what it was used for, but seals nothing any more

@@ -239,7 +239,7 @@ async def serve_calls(
         stream: a connection that was accepted. Owned by this call from now on.
         handle: called in a task of its own for each call; cancelled when the caller or the connection goes. It answers
             with a message or raises GrpcStatusError; anything else that it raises leaves this function.
-        on_too_large: told of each call that was ended because its message is too large.
+        on_too_large: called for each call that was ended because its message is too large.
     """
     async with stream:
         connection = _Connection(stream, client_side=False)
@@ -324,7 +324,7 @@ class GrpcClient:
                 try:
                     await connection.begin()
                 finally:
-                    task_status.started()  # what is wrong is told by the calls
+                    task_status.started()  # the calls report what is wrong
                 while (events := await connection.receive()) is not None:
                     for event in events:
                         connection.take(event)

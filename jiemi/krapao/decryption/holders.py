@@ -46,7 +46,7 @@ class Held:
         client: for calls to it.
         names: public names of the keys that it holds.
         expires_at: when the first of these keys expires (seconds since the epoch), or None.
-        failed: tells that it does not answer: its present calls may end, and the next use starts another.
+        failed: notes that it does not answer: its present calls may end, and the next use starts another.
         wait: waits for its process's end; gives the status, or None where it was ended by us.
         turn: to be held while it is asked. One of pgp is asked one thing at a time: gpg-agent writes a key's file again
             when the key is first used, in its place, and whoever reads it meanwhile finds half of it (GnuPG 2.2.40).
@@ -161,7 +161,7 @@ class Holders:
             holder.used_at = trio.current_time()
             holder.changed.set()
             if holder.users == 0:
-                self._tell_waiters()
+                self._notify_waiters()
                 if holder.retired:
                     holder.scope.cancel()
 
@@ -199,13 +199,13 @@ class Holders:
             return
         await self._something_changed.wait()
 
-    def _tell_waiters(self) -> None:
+    def _notify_waiters(self) -> None:
         """Wake all who wait for room. Each looks again, and those who come too late wait for the next time."""
         self._something_changed.set()
         self._something_changed = trio.Event()
 
     async def _hold(self, holder: _Holder, programs: HolderPrograms) -> None:
-        """One holder's life. Its end is the boundary of its faults: whoever uses it is told."""
+        """One holder's life. Its end is the boundary of its faults: its users get an error."""
         name = holder.wanted.key.provider
         try:
             with holder.scope:
@@ -216,7 +216,7 @@ class Holders:
             holder.failure = Failure("KeyHolderFailed", f"the process that holds the key: {error.strerror}")
         except Exception as error:  # noqa: BLE001 - the boundary: one tenant's holder must not take the others' down
             _log.error("holder_start_failed", provider=name, error=where(error))  # no text of it: credentials
-            holder.failure = Failure("InternalError", "Krapao could not run a key's holder; its log tells more")
+            holder.failure = Failure("InternalError", "Krapao could not run a key's holder; its log says more")
         finally:
             holder.client = None
             if self._holders.get(holder.wanted) is holder:
@@ -225,7 +225,7 @@ class Holders:
             holder.ready.set()
             holder.process_ended.set()
             holder.ended.set()
-            self._tell_waiters()
+            self._notify_waiters()
 
     async def _run(self, holder: _Holder, programs: HolderPrograms) -> None:
         began = trio.current_time()

@@ -171,7 +171,7 @@ def _is_timestamp(text: str) -> bool:
 
 
 def _short_float(value: float) -> str:
-    """As strconv.FormatFloat(value, 'g', -1, 32): the shortest that a float of 32 bits is told from others by."""
+    """As strconv.FormatFloat(value, 'g', -1, 32): the shortest text that no other float of 32 bits has."""
     if math.isnan(value):
         return ".nan"
     single = _as_single(value)
