@@ -91,7 +91,7 @@ async def run_blocking(function: Callable[[Interrupter], T], *, limiter: trio.Ca
             return function(interrupter)
         finally:
             _current.interrupter = None
-            # It waits for nothing any more. Its connection may be in a pool, and is not to be shut down below.
+            # It no longer waits for anything. Its connection may be in a pool, and is not to be shut down below.
             with contextlib.suppress(Interrupted):
                 interrupter.use(None)
 
@@ -172,8 +172,8 @@ def counted(stream: io.BufferedReader, received: Callable[[int], None]) -> io.Bu
     """A socket's stream, in place of the one given, that reports how much comes as it comes.
 
     Args:
-        stream: as `socket.makefile("rb")` gives it; it is not to be used any more.
-        received: called with the number of bytes; what it raises goes to whoever reads.
+        stream: as `socket.makefile("rb")` gives it; it is no longer to be used.
+        received: called with the number of bytes; what it raises goes to the reader.
     """
     return io.BufferedReader(_Counted(stream.detach(), received))
 

@@ -29,7 +29,7 @@ from jiemi.concurrency import calls
 
 @attrs.frozen
 class Watch:
-    """What is called as a pool's connections do something. What it raises goes to whoever made the request.
+    """What is called as a pool's connections do something. What it raises goes to the maker of the request.
 
     Attributes:
         permit: with a host and all its addresses, before one is connected to; None permits all.

@@ -2,7 +2,7 @@
 
 `Krapao` is the port. It has three forms with one contract suite (tests/contract): Krapao's own service
 (`jiemi.krapao.service`), the client that reaches that service over Cap'n Proto (`jiemi.rpc.client`), and the fake of
-the tests. A `Repository` is a capability: who holds it may read that repository, and closing it lets Krapao forget it.
+the tests. A `Repository` is a capability: its holder may read that repository, and closing it lets Krapao forget it.
 
     async with krapao.open(source, credentials, tenant) as repository:
         head = await repository.head(max_age_seconds=90)

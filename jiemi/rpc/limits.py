@@ -114,7 +114,7 @@ class Account:
                 each._used -= size
 
     def close(self) -> None:
-        """Give everything back. What is given back later is no concern of the larger account any more."""
+        """Give everything back. What is given back later no longer concerns the larger account."""
         with self._lock:
             for each in list(self._line())[1:]:
                 each._used -= self._used

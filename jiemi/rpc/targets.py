@@ -4,8 +4,8 @@ The targets (`Bootstrap`, `_Session`, `_Repository`, `_Subscription`, `_Receipt`
 decode, charge what they take up, hand over to the trio side, and encode. The trio side of an open repository is a
 `RepositoryTask` (jiemi.rpc.open_repositories), which runs its calls until the client releases it.
 
-What goes over a bound that an honest client may reach is refused with a Failure. Refusing costs a little too, so who is
-refused thousands of times and holds on to all of it is cut off.
+What goes over a bound that an honest client may reach is refused with a Failure. Refusing costs a little too, so a
+client that is refused thousands of times and holds on to all of it is cut off.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ forks all the same), and gpg is set to start none (`no-autostart`). So ending th
 agent never holds a pipe of ours.
 There is no pinentry, no smart card daemon and no key server: a key that would ask for anything fails.
 
-The folder's path must be short, for the agent's socket is in there: sun_path of unix(7) has 108 bytes. Where the user
-has a folder in /run/user, GnuPG puts the sockets there instead, into one that is named after the keyring's path, and
-nobody removes it (`_gnupg_socketdir_internal` in its common/homedir.c); so that is removed here too.
+The folder's path must be short, because the agent's socket is in there: sun_path of unix(7) has 108 bytes. Where the
+user has a folder in /run/user, GnuPG puts the sockets there instead, into one that is named after the keyring's path,
+and nobody removes it (`_gnupg_socketdir_internal` in its common/homedir.c); so that is removed here too.
 """
 
 from __future__ import annotations
@@ -315,7 +315,7 @@ async def _unlock(passphrase: SensitiveText, names: Mapping[str, str], runner: _
         # Only using a key shows whether the passphrase opens it.
         sealed = await runner.run("--encrypt", "--recipient", fingerprint, stdin=b"x", what="trying the pgp key")
         if sealed.returncode != 0:
-            continue  # it has expired, say: it may open what it was used for, but seals nothing any more
+            continue  # it has expired, say: it may open what it was used for, but no longer seals anything
         opened = await runner.run("--decrypt", stdin=sealed.stdout, what="trying the pgp key")
         if opened.returncode != 0:
             raise JiemiError(

@@ -49,7 +49,7 @@ class Held:
         failed: notes that it does not answer: its present calls may end, and the next use starts another.
         wait: waits for its process's end; gives the status, or None where it was ended by us.
         turn: to be held while it is asked. One of pgp is asked one thing at a time: gpg-agent writes a key's file again
-            when the key is first used, in its place, and whoever reads it meanwhile finds half of it (GnuPG 2.2.40).
+            when the key is first used, in its place, and a reader meanwhile finds half of it (GnuPG 2.2.40).
         refusals: how many of its connections were refused because of where they lead.
     """
 
@@ -115,7 +115,7 @@ class Holders:
         """Note which credentials someone uses now; holders of those that it used before, and nobody else uses, end.
 
         Args:
-            owner: who; with no keys, it uses none any more.
+            owner: the user; with no keys, it no longer uses any.
         """
         now = frozenset(HolderKey.of(key).key for key in keys)
         before = self._owners.pop(owner, frozenset())
@@ -187,7 +187,8 @@ class Holders:
     async def _make_room(self) -> None:
         """End a holder that is not in use and wait until it is gone; where all are in use, wait for a change.
 
-        It is one of the tenant that has the most: who uses ever other credentials ends its own holders, nobody else's.
+        It is one of the tenant that has the most: a tenant that uses ever other credentials ends its own holders, not
+        another's.
         """
         free = [each for each in self._all if each.users == 0]
         if free:
@@ -260,7 +261,7 @@ class Holders:
             now = trio.current_time()
             idle_at = math.inf if holder.users else holder.used_at + self._settings.holder_idle_seconds
             if now >= min(idle_at, until):
-                self._retire(holder)  # whoever comes from now on gets another
+                self._retire(holder)  # the next user gets another
                 while holder.users:
                     holder.changed = trio.Event()
                     await holder.changed.wait()

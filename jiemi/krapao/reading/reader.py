@@ -84,7 +84,7 @@ class Reading:
             JiemiError: as `read_plain`; Timeout, InternalError.
         """
         settings = self._settings
-        # Of these two nothing is taken apart, but for the JSON that sops makes of a binary file.
+        # Of these two nothing is taken apart, except the JSON that sops makes of a binary file.
         searched = format in (Format.INI, Format.BINARY) and not data.lstrip().startswith(b"{")
         if searched or _is_cheap(data, _CHEAP_VALUES, _CHEAP_BYTES):
             limits = PlainLimits(
