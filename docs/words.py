@@ -47,9 +47,12 @@ WAITING = (
     "jiemi/cli/",
     "jiemi/controlplane/",
     "jiemi/core/decisions/",
-    "jiemi/core/objects/",
     "jiemi/demo/",
-    "jiemi/miwen/",
+    "jiemi/miwen/controller/",
+    "jiemi/miwen/reconcile/",
+    "jiemi/miwen/service.py",
+    "jiemi/miwen/session_secret.py",
+    "jiemi/miwen/state/",
 )
 """Files that `LATER` does not hold for yet. A line is taken out here once its files are rewritten."""
 

@@ -587,23 +587,19 @@ def _write(key: keyservice.MasterKey) -> bytes:
     return keyservice.write_decrypt_request(DecryptRequest(key, b"wrapped"))
 
 
-_REQUESTS = tuple(
-    map(
-        _write,
-        (
-            AgeMasterKey(AGE.decode()),
-            PgpMasterKey("A" * 40),
-            AwsMasterKey(ARN),
-            AwsMasterKey(ARN, SPEC_ROLE, CONTEXT, "profile"),
-            GcpMasterKey(RESOURCE),
-            AzureMasterKey("https://v.vault.azure.net", "k", "0" * 32),
-            VaultMasterKey(SPEC_VAULT, "transit", "k"),
-            VaultMasterKey(OPERATORS_VAULT, "a/b", "k"),
-            VaultMasterKey(PINNED_VAULT, "transit", "k"),
-            HuaweiMasterKey(HUAWEI),
-        ),
-    )
+_KEYS: tuple[keyservice.MasterKey, ...] = (
+    AgeMasterKey(AGE.decode()),
+    PgpMasterKey("A" * 40),
+    AwsMasterKey(ARN),
+    AwsMasterKey(ARN, SPEC_ROLE, CONTEXT, "profile"),
+    GcpMasterKey(RESOURCE),
+    AzureMasterKey("https://v.vault.azure.net", "k", "0" * 32),
+    VaultMasterKey(SPEC_VAULT, "transit", "k"),
+    VaultMasterKey(OPERATORS_VAULT, "a/b", "k"),
+    VaultMasterKey(PINNED_VAULT, "transit", "k"),
+    HuaweiMasterKey(HUAWEI),
 )
+_REQUESTS = tuple(map(_write, _KEYS))
 
 GUARD = Target(
     _check_guard,

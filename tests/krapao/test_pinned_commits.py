@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from support.krapao.work_tree import Work
 
 from jiemi.concurrency.askers import Askers
 from jiemi.core.errors import JiemiError
@@ -46,7 +47,7 @@ async def opened(
 
 
 async def test_a_pinned_commit_that_the_host_no_longer_gives_is_read_by_those_whom_the_host_lets_list_the_repository(
-    private: GitServer, work, settings: KrapaoSettings
+    private: GitServer, work: Work, settings: KrapaoSettings
 ) -> None:
     url = private.create("r.git")
     gone = work.commit({"x": "gone"})

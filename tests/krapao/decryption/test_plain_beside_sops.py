@@ -7,6 +7,7 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+from support.krapao.age_files import AgePair, Encrypter
 
 from jiemi.core.content.documents import parse_documents
 from jiemi.core.content.formats import Format
@@ -39,7 +40,7 @@ async def decrypter(nursery: trio.Nursery, settings: KrapaoSettings, sops_path: 
     ],
 )
 async def test_a_plain_file_is_read_as_sops_reads_it(
-    kind: str, plain: str, decrypter: SopsDecrypter, encrypt, age_pair
+    kind: str, plain: str, decrypter: SopsDecrypter, encrypt: Encrypter, age_pair: AgePair
 ) -> None:  # type: ignore[no-untyped-def]
     format = Format(kind)
     key = AgeKey(SensitiveText(age_pair.private))

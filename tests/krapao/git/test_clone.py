@@ -10,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 from krapao.git.clone_checks import HEAD, NOBODY, fails
+from support.krapao.work_tree import Work
 
 from jiemi.core.errors import JiemiError
 from jiemi.demo.git_server import Asked, GitServer
@@ -22,7 +23,7 @@ from jiemi.rpc.contract import FileEntry, FilesRequest
 
 
 async def test_a_revision_is_listed_fetched_once_and_read(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings, threads_before: None
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings, threads_before: None
 ) -> None:
     first = work.commit({"a/b.yaml": "one", "top.yaml": "t"})
     work.push(repository)
@@ -59,7 +60,7 @@ async def test_a_revision_is_listed_fetched_once_and_read(
     ],
 )
 async def test_what_is_no_file_of_the_revision_is_not_read(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings, path: str, reason: str
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings, path: str, reason: str
 ) -> None:
     (work.path / "link").symlink_to("/etc")
     work.commit({"x": "one", "dir/x": "y", "big": "a" * 5_000})
@@ -73,7 +74,7 @@ async def test_what_is_no_file_of_the_revision_is_not_read(
 
 
 async def test_the_files_of_a_revision_that_match_come_with_gits_own_hashes(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings
 ) -> None:
     (work.path / "link.yaml").symlink_to("/etc")
     names = ("a.yaml", "b/c.yaml", "b/d/e.yaml", "b/f.md")
@@ -115,7 +116,7 @@ async def test_the_files_of_a_revision_that_match_come_with_gits_own_hashes(
 async def test_a_search_that_is_cancelled_or_takes_too_long_ends_its_thread(
     git_server: GitServer,
     repository: Path,
-    work,
+    work: Work,
     settings: KrapaoSettings,
     threads_before: None,
     monkeypatch: pytest.MonkeyPatch,
@@ -145,7 +146,7 @@ async def test_a_search_that_is_cancelled_or_takes_too_long_ends_its_thread(
 
 
 async def test_a_clone_that_a_search_finds_damaged_is_recreated(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings
 ) -> None:
     revision = work.commit({"a/x": "one", "big": os.urandom(5_000)})
     work.push(repository)
@@ -162,7 +163,7 @@ async def test_a_clone_that_a_search_finds_damaged_is_recreated(
 
 
 async def test_searches_of_one_repository_leave_places_to_others(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings, monkeypatch: pytest.MonkeyPatch
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     revision = work.commit({"x": "one"})
     for name in ("r.git", "other.git"):
@@ -198,7 +199,7 @@ async def test_searches_of_one_repository_leave_places_to_others(
 
 
 async def test_a_revision_that_is_not_here_or_not_there_has_a_typed_reason(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings
 ) -> None:
     work.commit({"x": "one"})
     work.push(repository)
@@ -210,7 +211,7 @@ async def test_a_revision_that_is_not_here_or_not_there_has_a_typed_reason(
 
 
 async def test_a_damaged_clone_costs_one_error_and_is_recreated(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings
 ) -> None:
     work.commit({"x": "one", "big": os.urandom(5_000)})
     work.push(repository)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import attrs
 from krapao.git.clone_checks import HEAD, NOBODY
+from support.krapao.work_tree import Work
 
 from jiemi.demo.git_server import GitServer
 from jiemi.krapao.git.clones import Clones
@@ -15,7 +16,7 @@ from jiemi.krapao.settings import KrapaoSettings
 
 
 async def test_clones_that_nobody_has_open_go_when_there_are_too_many_bytes(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings
 ) -> None:
     git_server.create("other.git")
     work.commit({"x": os.urandom(20_000)})

@@ -8,6 +8,7 @@ from pathlib import Path
 import attrs
 import pytest
 from krapao.git.clone_checks import HEAD, NOBODY, fails, files_under
+from support.krapao.work_tree import Work
 
 from jiemi.demo.git_server import Asked, Fault, GitServer
 from jiemi.krapao.git.clones import Clones
@@ -17,7 +18,7 @@ from jiemi.krapao.settings import KrapaoSettings
 
 
 async def test_a_second_revision_brings_only_what_changed_and_both_stay_readable(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings
 ) -> None:
     big = os.urandom(500_000)
     first = work.commit({"x": "one", "big": big})
@@ -36,7 +37,7 @@ async def test_a_second_revision_brings_only_what_changed_and_both_stay_readable
 
 
 async def test_a_force_push_to_an_older_commit_is_followed_and_the_left_one_can_still_be_fetched(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings
 ) -> None:
     first = work.commit({"x": "one"})
     second = work.commit({"x": "two"})
@@ -67,7 +68,7 @@ FETCH = frozenset({Asked.FETCH})
     ],
 )
 async def test_a_fetch_that_goes_wrong_leaves_nothing_and_the_next_one_works(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings, fault: Fault, reason: str
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings, fault: Fault, reason: str
 ) -> None:
     revision = work.commit({"x": "one", "big": os.urandom(200_000)})
     work.push(repository)
@@ -82,7 +83,7 @@ async def test_a_fetch_that_goes_wrong_leaves_nothing_and_the_next_one_works(
 
 
 async def test_a_pack_or_listing_beyond_its_bound_is_refused(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings
 ) -> None:
     work.commit({"zeros": b"\0" * 3_000_000, "big": os.urandom(300_000)})
     work.push(repository)
@@ -103,7 +104,7 @@ async def test_a_pack_or_listing_beyond_its_bound_is_refused(
 
 
 async def test_a_clone_with_many_packs_is_recreated_and_the_old_one_goes(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings
 ) -> None:
     location = parse_url(git_server.url_of("r.git"))
     async with Clones(attrs.evolve(settings, max_packs=3)).open(location, NOBODY) as store:
@@ -123,7 +124,7 @@ async def test_a_clone_with_many_packs_is_recreated_and_the_old_one_goes(
 
 
 async def test_the_remains_of_a_killed_fetch_are_swept_and_an_old_clone_is_adopted(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings
 ) -> None:
     work.commit({"x": "one"})
     work.push(repository)
@@ -146,7 +147,7 @@ async def test_the_remains_of_a_killed_fetch_are_swept_and_an_old_clone_is_adopt
 
 
 async def test_a_volume_that_can_not_be_written_is_reported(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings, tmp_path: Path
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings, tmp_path: Path
 ) -> None:
     work.commit({"x": "one"})
     work.push(repository)

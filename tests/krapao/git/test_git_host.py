@@ -9,6 +9,7 @@ import pytest
 import trio
 import trio.testing
 from krapao.git.clone_checks import HEAD, NOBODY, fails, files_under
+from support.krapao.work_tree import Work
 
 from jiemi.demo.git_server import Asked, Fault, Framing, GitServer, serve_git
 from jiemi.krapao.git.clones import Clones
@@ -19,7 +20,7 @@ from jiemi.krapao.settings import KrapaoSettings
 
 @pytest.mark.parametrize("asked", [Asked.REFS, Asked.LS_REFS, Asked.FETCH])
 async def test_a_cancelled_operation_ends_at_once_and_leaves_no_thread_and_no_file(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings, asked: Asked, threads_before: None
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings, asked: Asked, threads_before: None
 ) -> None:
     work.commit({"x": "one"})
     work.push(repository)
@@ -73,7 +74,12 @@ async def test_a_host_that_is_not_there_is_unreachable(settings: KrapaoSettings)
 
 @pytest.mark.parametrize("framing", Framing)
 async def test_answers_that_end_in_any_way_http_allows_are_read_and_hold_no_place(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings, threads_before: None, framing: Framing
+    git_server: GitServer,
+    repository: Path,
+    work: Work,
+    settings: KrapaoSettings,
+    threads_before: None,
+    framing: Framing,
 ) -> None:
     git_server.framing = framing
     revision = work.commit({"a.yaml": "one"})
@@ -88,7 +94,7 @@ async def test_answers_that_end_in_any_way_http_allows_are_read_and_hold_no_plac
 
 
 async def test_hosts_that_hang_leave_places_to_other_hosts(
-    git_server: GitServer, repository: Path, work, tmp_path: Path, settings: KrapaoSettings
+    git_server: GitServer, repository: Path, work: Work, tmp_path: Path, settings: KrapaoSettings
 ) -> None:
     revision = work.commit({"a.yaml": "one"})
     work.push(repository)

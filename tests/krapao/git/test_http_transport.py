@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from krapao.git.clone_checks import HEAD, NOBODY, fails, files_under
 from krapao.git.following import listing_fails, pin
+from support.krapao.work_tree import Work
 
 from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import Asked, Fault, GitServer, serve_git
@@ -22,7 +23,7 @@ from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import GitCredentials
 
 
-async def test_a_commit_is_pinned_over_http(git_server: GitServer, work, settings: KrapaoSettings) -> None:
+async def test_a_commit_is_pinned_over_http(git_server: GitServer, work: Work, settings: KrapaoSettings) -> None:
     url = git_server.create("r.git")
     await pin(settings, url, NOBODY, work, git_server.root / "r.git")
 
@@ -68,7 +69,7 @@ async def test_a_certificate_that_nobody_signed_is_refused(settings: KrapaoSetti
 
 
 async def test_credentials_open_the_repository_and_wrong_or_no_ones_do_not(
-    tmp_path: Path, work, settings: KrapaoSettings
+    tmp_path: Path, work: Work, settings: KrapaoSettings
 ) -> None:
     revision = work.commit({"x": "one"})
     root = tmp_path / "private"
@@ -92,7 +93,7 @@ async def test_credentials_open_the_repository_and_wrong_or_no_ones_do_not(
 
 
 async def test_a_redirect_on_the_same_host_is_followed_and_no_other(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings
 ) -> None:
     revision = work.commit({"x": "one"})
     work.push(repository)

@@ -7,6 +7,7 @@ from pathlib import Path
 import attrs
 import pytest
 from krapao.git.clone_checks import HEAD, NOBODY, fails
+from support.krapao.work_tree import Work
 
 from jiemi.core.errors import JiemiError
 from jiemi.demo.git_server import Asked, Fault, GitServer
@@ -17,7 +18,7 @@ from jiemi.krapao.settings import KrapaoSettings
 
 
 async def test_branches_tags_and_annotated_tags_name_commits(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings
 ) -> None:
     first = work.commit({"x": "one"})
     work.git("tag", "light")
@@ -67,7 +68,7 @@ async def test_an_empty_repository_has_no_head(
     ],
 )
 async def test_a_listing_that_goes_wrong_has_a_typed_reason(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings, fault: Fault, reason: str
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings, fault: Fault, reason: str
 ) -> None:
     work.commit({"x": "one"})
     work.push(repository)
@@ -90,7 +91,7 @@ async def test_a_host_cannot_write_into_the_log(
 
 
 async def test_a_ref_that_stays_missing_takes_one_listing_per_look_and_says_what_is_there_now(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings
 ) -> None:
     work.commit({"x": "one"})
     work.push(repository)
@@ -122,7 +123,7 @@ async def test_a_ref_that_stays_missing_takes_one_listing_per_look_and_says_what
 
 
 async def test_refs_that_are_too_many_to_be_listed_keep_a_missing_one_missing(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings
 ) -> None:
     work.commit({"x": "one"})
     work.push(repository, *(f"HEAD:refs/heads/b-{number}" for number in range(40)))
