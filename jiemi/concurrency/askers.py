@@ -51,14 +51,14 @@ class Askers:
     def _add(self, tenant: str) -> None:
         self._asked[tenant] = self._asked.get(tenant, 0) + 1
         if self._asked[tenant] == 1:
-            self._tell(tenant, here=True)
+            self._notify(tenant, here=True)
 
     def _remove(self, tenant: str) -> None:
         self._asked[tenant] -= 1
         if self._asked[tenant] == 0:
             del self._asked[tenant]
-            self._tell(tenant, here=False)
+            self._notify(tenant, here=False)
 
-    def _tell(self, tenant: str, *, here: bool) -> None:
+    def _notify(self, tenant: str, *, here: bool) -> None:
         for on_change in list(self._followers.values()):
             on_change(tenant, here)

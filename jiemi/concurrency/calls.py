@@ -1,9 +1,9 @@
 """Run a blocking function on a worker thread so that cancelling it ends it.
 
 trio can't stop a thread. `abandon_on_cancel` only stops waiting for it, and then it holds its socket, its lock and its
-half-done work for as long as the far end likes. So the function gets an `Interrupter` and tells it, before each wait,
-how to end that wait (shut the socket down, kill the process). A cancellation calls that, and then waits for the thread,
-which now ends by itself with an error that nobody sees.
+half-done work for as long as the far end likes. So the function gets an `Interrupter` and notes with it, before each
+wait, how to end that wait (shut the socket down, kill the process). A cancellation calls that, and then waits for the
+thread, which now ends by itself with an error that nobody sees.
 
 The function finds its interrupter in its argument; code that a library calls back finds it with `current()`.
 """
@@ -41,7 +41,7 @@ class Interrupter:
         return self._interrupted
 
     def use(self, end_wait: Callable[[], None] | None) -> None:
-        """Tell how to end the wait that comes next, in place of what was told before.
+        """Note how to end the wait that comes next, in place of what was noted before.
 
         Args:
             end_wait: called at most once, from another thread; must not block. None where no wait can be ended.
@@ -77,7 +77,7 @@ async def run_blocking(function: Callable[[Interrupter], T], *, limiter: trio.Ca
     """Call `function(interrupter)` on a worker thread; when cancelled, interrupt it and wait for its end.
 
     Args:
-        function: the blocking work. Its waits need deadlines of their own where it can't tell how to end them.
+        function: the blocking work. Its waits need deadlines of their own where it can't say how to end them.
         limiter: bounds how many such calls run at once; waiting for a place can be cancelled.
 
     Raises:
@@ -91,7 +91,7 @@ async def run_blocking(function: Callable[[Interrupter], T], *, limiter: trio.Ca
             return function(interrupter)
         finally:
             _current.interrupter = None
-            # It waits for nothing any more. Its connection may be in a pool, and is not to be shut down below.
+            # It no longer waits for anything. Its connection may be in a pool, and is not to be shut down below.
             with contextlib.suppress(Interrupted):
                 interrupter.use(None)
 
@@ -169,11 +169,11 @@ def connect_tcp(
 
 
 def counted(stream: io.BufferedReader, received: Callable[[int], None]) -> io.BufferedReader:
-    """A socket's stream, in place of the one given, that tells how much comes as it comes.
+    """A socket's stream, in place of the one given, that reports how much comes as it comes.
 
     Args:
-        stream: as `socket.makefile("rb")` gives it; it is not to be used any more.
-        received: called with the number of bytes; what it raises goes to whoever reads.
+        stream: as `socket.makefile("rb")` gives it; it is no longer to be used.
+        received: called with the number of bytes; what it raises goes to the reader.
     """
     return io.BufferedReader(_Counted(stream.detach(), received))
 

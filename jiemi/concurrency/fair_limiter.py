@@ -6,7 +6,7 @@
 Four rules, each for all slots together and for those within each bound (a host, a folder):
 
 1. A tenant that holds a slot gets another only while a third as many stay free as it then holds. So one tenant alone
-   has three quarters at most, and several share them; whoever holds none may take the last one.
+   has three quarters at most, and several share them; a tenant that holds none may take the last one.
 2. Of the tenants that wait, the one that was served longest ago is next; what one tenant waits for is served in the
    order in which it came. Work whose bound is exhausted is passed over and keeps its position. No slot stays free while
    someone may have it.
@@ -346,6 +346,7 @@ class FairLimiter:
         return pool.held[slot._tenant] > 1 or (not slot._spared and slot.is_slow())
 
     def _worth(self, slot: Slot, pool: _Pool) -> tuple[bool, bool, int, float]:
-        """What is ended first: work of a tenant that has more, slow work, of who has the most, and the least done."""
+        """What is ended first: work of a tenant that has more, slow work, work of the tenant that has the most, and the
+        work that has done the least."""
         held = pool.held[slot._tenant or ""]
         return held > 1, slot.is_slow(), held, slot._since

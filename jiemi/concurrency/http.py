@@ -3,9 +3,9 @@
 urllib3 opens its sockets deep inside; the classes here stand in for its connection classes. While TLS shakes hands, the
 socket is out of reach, but shutting down a duplicate of its descriptor ends the same connection. Afterwards the
 connection's own socket object serves: it stays usable while a response reads from it, even when http.client has closed
-the connection already (as it does where the server said `Connection: close`). Before each request the connection tells
-the interrupter of its thread (`calls.current`) how to end it. A response is read by the same call, or by later calls
-that each begin with `resume`.
+the connection already (as it does where the server said `Connection: close`). Before each request the connection notes
+with the interrupter of its thread (`calls.current`) how to end it. A response is read by the same call, or by later
+calls that each begin with `resume`.
 
 A `Watch` sees what a connection does beneath HTTP: the addresses before one of them is connected to, and every byte of
 an answer as it comes, interim answers (1xx), headers and the frames of chunks included, which no reader of a body sees.
@@ -29,7 +29,7 @@ from jiemi.concurrency import calls
 
 @attrs.frozen
 class Watch:
-    """What is called as a pool's connections do something. What it raises goes to whoever made the request.
+    """What is called as a pool's connections do something. What it raises goes to the maker of the request.
 
     Attributes:
         permit: with a host and all its addresses, before one is connected to; None permits all.
@@ -41,7 +41,7 @@ class Watch:
 
 
 class _Interruptible(HTTPConnection):
-    """Tells the thread's interrupter how to end what this connection waits for."""
+    """Notes with the thread's interrupter how to end what this connection waits for."""
 
     watch: Watch = Watch()
     _connecting: socket.socket | None = None
@@ -67,7 +67,7 @@ class _Interruptible(HTTPConnection):
             for option in self.socket_options or ():
                 sock.setsockopt(*option)
             self._connecting = sock.dup()
-            _tell_interrupter(self._connecting)
+            _inform_interrupter(self._connecting)
         except OSError:
             # Cancelled just now: nobody else knows of the socket yet.
             sock.close()
@@ -78,7 +78,7 @@ class _Interruptible(HTTPConnection):
         try:
             super().connect()
             self._requesting = self.sock
-            self.tell_interrupter()
+            self.inform_interrupter()
         finally:
             connecting, self._connecting = self._connecting, None
             if connecting is not None:
@@ -87,16 +87,16 @@ class _Interruptible(HTTPConnection):
     def putrequest(self, *args: Any, **kwargs: Any) -> None:
         if self.sock is not None:
             self._requesting = self.sock
-            self.tell_interrupter()
+            self.inform_interrupter()
         super().putrequest(*args, **kwargs)
 
-    def tell_interrupter(self) -> None:
-        """Tell the interrupter of this thread how to end the request that was made last."""
+    def inform_interrupter(self) -> None:
+        """Note with the interrupter of this thread how to end the request that was made last."""
         if self._requesting is not None:
-            _tell_interrupter(self._requesting)
+            _inform_interrupter(self._requesting)
 
 
-def _tell_interrupter(sock: socket.socket) -> None:
+def _inform_interrupter(sock: socket.socket) -> None:
     # The base class's method: that of a TLS socket would change the object under the thread that reads from it.
     calls.current().use(lambda: socket.socket.shutdown(sock, socket.SHUT_RDWR))
 
@@ -147,7 +147,7 @@ def resume(response: urllib3.BaseHTTPResponse) -> None:
     """
     connection = response.connection
     if isinstance(connection, _Interruptible):
-        connection.tell_interrupter()
+        connection.inform_interrupter()
 
 
 def close_pool(pool: urllib3.PoolManager) -> None:

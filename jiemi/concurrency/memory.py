@@ -27,7 +27,7 @@ _log = structlog.get_logger("jiemi.memory")
 
 
 def resident_bytes() -> int:
-    """How much memory this process has now (proc_pid_statm(5)); 0 where the system does not tell."""
+    """How much memory this process has now (proc_pid_statm(5)); 0 where the system does not say."""
     try:
         return int(_STATM.read_text().split()[1]) * _PAGE_BYTES
     except (OSError, ValueError, IndexError):

@@ -100,7 +100,7 @@ class SingleFlight:
         except JiemiError as error:
             flight._failure = error.failure
         except Exception as error:  # noqa: BLE001 - the boundary of a task that may fail alone
-            # A fault of ours: it ends this run, not the service. Its text may quote anything: only its place is told.
+            # A fault of ours: it ends this run, not the service. Its text may quote anything: only its place is logged.
             frames = traceback.extract_tb(error.__traceback__)
             place = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames]
             log.error("internal_error", kind=type(error).__name__, place=place[-5:])

@@ -163,7 +163,7 @@ class _Open:
 
 
 class _Refused:
-    """A repository whose URL can't be used: each question tells why."""
+    """A repository whose URL can't be used: each question raises the reason."""
 
     def __init__(self, failure: Failure) -> None:
         self._failure = failure

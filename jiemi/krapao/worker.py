@@ -277,7 +277,7 @@ class Worker:
 
 
 def _is_young_enough(max_age_seconds: float) -> Callable[[Flight], bool]:
-    """Whether a listing that is under way will do for one who asks now."""
+    """Whether a listing that is under way will do for a caller that asks now."""
     return lambda flight: flight.began_at is None or 0 < max_age_seconds >= trio.current_time() - flight.began_at
 
 

@@ -132,7 +132,7 @@ def served_class(interface: Any, give_up: type[BaseException]) -> Any:
 
     Args:
         interface: pycapnp's, of the schema.
-        give_up: raised where there is no answer: asyncio's CancelledError, the one of which pycapnp tells the peer no
+        give_up: raised where there is no answer: asyncio's CancelledError, the one of which pycapnp sends the peer no
             more than that the call was cancelled.
     """
 
@@ -144,7 +144,7 @@ def served_class(interface: Any, give_up: type[BaseException]) -> Any:
                 await getattr(self.target, snake_case)(call)
                 return
             except PeerLostError:
-                pass  # whoever asked is going, or this end is
+                pass  # the caller is going, or this end is
             except Exception as error:  # noqa: BLE001  must not reach pycapnp, see the module's rules
                 place = where(error)
                 _log.error("rpc_method_failed", kind=place, method=name, error=place)

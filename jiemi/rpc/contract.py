@@ -2,14 +2,14 @@
 
 `Krapao` is the port. It has three forms with one contract suite (tests/contract): Krapao's own service
 (`jiemi.krapao.service`), the client that reaches that service over Cap'n Proto (`jiemi.rpc.client`), and the fake of
-the tests. A `Repository` is a capability: who holds it may read that repository, and closing it lets Krapao forget it.
+the tests. A `Repository` is a capability: its holder may read that repository, and closing it lets Krapao forget it.
 
     async with krapao.open(source, credentials, tenant) as repository:
         head = await repository.head(max_age_seconds=90)
         rendered = await repository.render(RenderRequest(head.revision, "secret.enc.yaml", keys))
 
 Every method raises `JiemiError` and nothing else (but trio's own Cancelled). Opening never fails: what is wrong with
-the source is told by the first method called, so that open and head can travel in one round trip.
+the source is raised by the first method called, so that open and head can travel in one round trip.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class NestedPlaces:
     """Where values may be that are SOPS files themselves, which are decrypted in their place.
 
     They are looked for in each object that a document is, or that is in one of its `lists`. A value that is a SOPS file
-    is told by its content.
+    is recognized by its content.
 
     Attributes:
         having: names with the texts that an object must have under them.
@@ -191,7 +191,7 @@ class RenderRequest:
         nested: where values may be that are SOPS files themselves. A file that holds one need not be encrypted as a
             whole.
         require_full_mac: whether a file is refused whose MAC covers its encrypted values only.
-        format: in which the file is; None where its name tells it.
+        format: in which the file is; None where its name states it.
     """
 
     revision: str
@@ -216,7 +216,7 @@ class Encryption:
         sops_version: the sops release that wrote it, or None.
         stale_recipients: those that the repository's .sops.yaml does not name; none where it has none.
         key_expires_at: when the first of the keys expires that opened it (RFC 3339), or None where none does.
-        mac_only_encrypted: whether the MAC covers encrypted values only, or may; None where Krapao does not tell.
+        mac_only_encrypted: whether the MAC covers encrypted values only, or may; None where Krapao does not say.
     """
 
     recipients: tuple[str, ...] = ()
@@ -264,7 +264,7 @@ class Repository(Protocol):
 
     async def head(self, *, max_age_seconds: float) -> Head:
         """The newest revision of the followed ref. Of a source that is one commit it is that one, and all that is
-        proven is that the host lets these credentials in: one that it does not have is told by `files` and `render`.
+        proven is that the host lets these credentials in: `files` and `render` report one that it does not have.
 
         Args:
             max_age_seconds: an answer that the host gave at most so long ago will do; 0 asks the host now.

@@ -12,7 +12,7 @@ counted on the way in, and kj gets a socket pair in place of the peer's socket:
 - Before there is a session, only the first few bytes are passed on; the rest waits in the peer's own socket.
 - A message that does not become complete in time, and a peer that takes nothing of what it is sent, end the connection.
 
-Who goes over a bound is cut off: `GateError` leaves `run`. Bounds for honest peers are below these, and are told.
+A peer that goes over a bound is cut off: `GateError` leaves `run`. Bounds for honest peers are lower and answered.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What may open a file's data key: the credentials of one Decryptor, a value for each key service.
 
-Each stands for one provider of the spec (`jiemi.core.api.provider`), with its references resolved. `ambient` tells
+Each stands for one provider of the spec (`jiemi.core.api.provider`), with its references resolved. `ambient` says
 that it names no credential, so that the identity of Krapao's own Pod is meant; Krapao decides whether that may be used.
 
 What a key *allows* bounds what a file may make of it: the file's writer chooses the key service, the role and the key
@@ -81,7 +81,7 @@ class AwsKey:
 
     Attributes:
         key_id, access_key, session_token: as AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN.
-        region: where nothing else tells one; a key's ARN tells its own.
+        region: where nothing else names one; a key's ARN names its own.
         role_arn: the role that is assumed before KMS is asked, and the only one that a file may name.
         endpoint, sts_endpoint: URLs of KMS and STS where they are not AWS's public ones.
         allowed_keys: patterns of ARNs (`*` for any characters but `:` and `/`) that may be asked; empty for all.

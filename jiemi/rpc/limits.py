@@ -40,12 +40,12 @@ class Limits:
         handshake_bytes: what a connection may send before it has a session; the rest of it waits.
         idle_seconds: a session that has nothing open and asks nothing for so long is closed.
 
-        repositories: open at once on one connection; each one more tells LimitExceeded.
-        watches: at once on one connection; each one more is told LimitExceeded. One for each repository.
+        repositories: open at once on one connection; each one more gets LimitExceeded.
+        watches: at once on one connection; each one more gets LimitExceeded. One for each repository.
         refused: how many of both may be refused before the connection is closed.
         calls: of one connection that are not answered yet, or whose answers were not taken; one more closes it. The
             client of this package has a quarter of them in hand at most.
-        bytes_in_flight: of one connection, each way. A request beyond it is told KrapaoUnavailable; an answer beyond it
+        bytes_in_flight: of one connection, each way. A request beyond it gets KrapaoUnavailable; an answer beyond it
             waits until the client has taken earlier ones.
         call_bytes: of the messages of those `calls`; one more closes the connection.
         message_bytes: of one message of a peer's.
@@ -114,7 +114,7 @@ class Account:
                 each._used -= size
 
     def close(self) -> None:
-        """Give everything back. What is given back later is no concern of the larger account any more."""
+        """Give everything back. What is given back later no longer concerns the larger account."""
         with self._lock:
             for each in list(self._line())[1:]:
                 each._used -= self._used

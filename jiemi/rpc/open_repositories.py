@@ -78,7 +78,7 @@ async def _run_all(inbox: trio.MemoryReceiveChannel[Callable[[], Awaitable[None]
 
 @attrs.frozen
 class Refused:
-    """A repository that can't be had: every method tells why."""
+    """A repository that can't be had: every method raises the reason."""
 
     failure: Failure
 
@@ -150,4 +150,4 @@ class Budget:
 def internal_error(error: Exception) -> Failure:
     number = secrets.token_hex(4)
     _log.error("own_fault", fault=number, error=where(error))
-    return Failure("InternalError", f"Krapao met a fault of its own; its log tells more beside fault={number}")
+    return Failure("InternalError", f"Krapao met a fault of its own; its log says more beside fault={number}")

@@ -27,13 +27,13 @@ class RareLog:
             kind: what makes it another kind of line, beside the event.
             values: of the line.
         """
-        self._tell(self._log.warning, event, kind, values)
+        self._write(self._log.warning, event, kind, values)
 
     def error(self, event: str, *, kind: str = "", **values: Any) -> None:
         """As `warning`."""
-        self._tell(self._log.error, event, kind, values)
+        self._write(self._log.error, event, kind, values)
 
-    def _tell(self, log: Callable[..., object], event: str, kind: str, values: dict[str, Any]) -> None:
+    def _write(self, log: Callable[..., object], event: str, kind: str, values: dict[str, Any]) -> None:
         now = time.monotonic()
         at, missed = self._last.get((event, kind), (float("-inf"), 0))
         if now - at < SECONDS_BETWEEN:

@@ -1,6 +1,6 @@
 """Serve any `Krapao` to the clients that connect.
 
-    accept ─> who is it? ─> a place in the lobby ─> gate, Cap'n Proto ─> openSession, secret ─> a place in the hall
+    accept ─> which peer? ─> a place in the lobby ─> gate, Cap'n Proto ─> openSession, secret ─> a place in the hall
                                                                               └─ Repository… (jiemi.rpc.targets)
 
 Each connection is a trio task with a nursery. capnp's side of it runs in the bridge's thread, behind a gate
@@ -78,7 +78,7 @@ async def serve(
             Its peers must be of this process's user, or root.
         limits: None for the usual ones.
         secret_file: the secrets of which a client has to show one (`jiemi.rpc.session_secret`); None asks for none.
-        task_status: `started` tells the address, with the real port, when connections are accepted.
+        task_status: `started` gives the address, with the real port, when connections are accepted.
 
     Raises:
         ListenError: the address can't be listened on; the text says why.
@@ -161,7 +161,7 @@ class _Port:
 
     def is_withdrawn(self, shown: bytes) -> bool:
         """Whether a secret, by its digest, was taken out of the file since it was shown. While the file can't be read,
-        that is not known: nobody new gets in, and who is in stays."""
+        that is not known: no new client gets in, and those that are in stay."""
         if self._secret_file is None:
             return False
         try:
@@ -247,7 +247,7 @@ class _Connection:
 
     async def _watch_time(self) -> None:
         """Close the connection where it opens no session in time, has one and does nothing with it, or has it by a
-        secret that is none any more."""
+        secret that is no longer one."""
         with trio.move_on_after(self.limits.handshake_seconds) as scope:
             await self._session_opened.wait()
         if scope.cancelled_caught:
@@ -262,7 +262,7 @@ class _Connection:
                 self._gate_scope.cancel()
                 return
             if self._shown is not None and self._port.is_withdrawn(self._shown):
-                self.cut_off("its session secret is not Krapao's any more")
+                self.cut_off("its session secret is no longer Krapao's")
                 return
 
     def _owns(self) -> bool:

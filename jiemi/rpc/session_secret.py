@@ -1,7 +1,7 @@
 """The secret by which a client of Krapao's port shows that it is Miwen.
 
 It is text that both ends have: Miwen sends it when it opens a session, Krapao compares. There is no TLS yet, so it
-keeps out strangers who reach the port, and not who can listen on the network between the two.
+keeps out strangers who reach the port, and not those who can listen on the network between the two.
 
 Its file has one secret a line, and is read each time that one is needed, so that a change is taken up without a
 restart. Krapao takes any of the lines, and Miwen sends the first: to change it, write the new one above the old, wait
@@ -86,5 +86,5 @@ def is_one_of(given: bytes, accepted: Sequence[SensitiveText]) -> bool:
 
 def digest(text: str) -> bytes:
     """What stands for a secret where it is compared, and where it is remembered."""
-    # Of equal length for all, as compare_digest tells the length.
+    # Of equal length for all, as compare_digest gives the length away.
     return hashlib.sha256(text.encode("utf-8", "replace")).digest()

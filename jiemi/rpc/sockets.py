@@ -196,7 +196,7 @@ def detach(stream: trio.SocketStream) -> socket.socket:
 
 
 def notice_a_peer_that_is_gone(sock: socket.socket | trio.socket.SocketType) -> None:
-    """Have the kernel end a TCP connection whose peer says nothing at all any more."""
+    """Have the kernel end a TCP connection whose peer no longer says anything at all."""
     if sock.family not in {socket.AF_INET, socket.AF_INET6}:
         return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

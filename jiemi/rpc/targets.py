@@ -4,8 +4,8 @@ The targets (`Bootstrap`, `_Session`, `_Repository`, `_Subscription`, `_Receipt`
 decode, charge what they take up, hand over to the trio side, and encode. The trio side of an open repository is a
 `RepositoryTask` (jiemi.rpc.open_repositories), which runs its calls until the client releases it.
 
-What goes over a bound that an honest client may reach is refused with a Failure. Refusing costs a little too, so who is
-refused thousands of times and holds on to all of it is cut off.
+What goes over a bound that an honest client may reach is refused with a Failure. Refusing costs a little too, so a
+client that is refused thousands of times and holds on to all of it is cut off.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ T = TypeVar("T")
 _CALL_BYTES = 1_024
 """What a request takes up beside the text that it carries, about."""
 
-_TELL_END_SECONDS = 5
+_NOTIFY_END_SECONDS = 5
 """How long a watcher is given to hear that there will be no more news."""
 
 
@@ -149,7 +149,7 @@ class _Session:
 
 
 class _RefusedSession:
-    """The session of a client that gets none: for those that only look at what its repositories tell."""
+    """The session of a client that gets none: for those that only look at what its repositories answer."""
 
     def __init__(self, connection: Connection, failure: Failure) -> None:
         self._connection = connection
@@ -164,7 +164,7 @@ class _RefusedSession:
 
 
 class _RefusedRepository:
-    """The target of a repository that can't be had: every method tells why."""
+    """The target of a repository that can't be had: every method answers with the reason."""
 
     def __init__(self, connection: Connection, owned: _Owned, failure: Failure) -> None:
         self._connection = connection
@@ -315,10 +315,10 @@ class _Subscription:
 
 
 def _refuse_watch(connection: Connection, owned: _Owned, call: Any, failure: Failure) -> None:
-    """Tell the watcher why there is no watch. In the loop's thread."""
+    """Notify the watcher why there is no watch. In the loop's thread."""
     owned.note_refused()
     watcher = connection.bridge.hold(call.params.watcher)
-    cancel = connection.bridge.spawn(connection.start_soon, lambda: _tell_end(watcher, failure))
+    cancel = connection.bridge.spawn(connection.start_soon, lambda: _notify_end(watcher, failure))
 
     def ended() -> None:
         owned.refused -= 1
@@ -338,7 +338,7 @@ class _Receipt:
 
 
 async def _watch(repository: Repository, watcher: Remote) -> None:
-    """Tell the watcher, one call at a time and always the newest, until cancelled or the watch fails."""
+    """Notify the watcher, one call at a time and always the newest, until cancelled or the watch fails."""
     newest: Head | None = None
     moved = trio.Event()
 
@@ -347,7 +347,7 @@ async def _watch(repository: Repository, watcher: Remote) -> None:
         newest = head
         moved.set()
 
-    async def tell() -> None:
+    async def notify() -> None:
         nonlocal moved
         with contextlib.suppress(BridgeError):
             while True:
@@ -359,16 +359,16 @@ async def _watch(repository: Repository, watcher: Remote) -> None:
 
     failure: Failure | None = None
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(tell)
+        nursery.start_soon(notify)
         ended = await _value_or_failure(lambda: repository.watch(on_moved))
         failure = ended or Failure("InternalError", "Krapao's watch ended by itself")
         nursery.cancel_scope.cancel()
     if failure is not None:
-        await _tell_end(watcher, failure)
+        await _notify_end(watcher, failure)
 
 
-async def _tell_end(watcher: Remote, failure: Failure) -> None:
-    with trio.move_on_after(_TELL_END_SECONDS), contextlib.suppress(BridgeError):
+async def _notify_end(watcher: Remote, failure: Failure) -> None:
+    with trio.move_on_after(_NOTIFY_END_SECONDS), contextlib.suppress(BridgeError):
         await watcher.call("ended", functools.partial(_write_ended, failure=failure), _nothing)
 
 

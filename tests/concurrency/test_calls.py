@@ -52,20 +52,23 @@ async def test_the_result_and_the_error_of_the_function_come_back() -> None:
 
 
 async def test_cancelling_ends_the_wait_and_joins_the_thread(silent_server: int) -> None:
-    ended = threading.Event()
+    ended, waiting, token = threading.Event(), trio.Event(), trio.lowlevel.current_trio_token()
 
     def read(interrupter: Interrupter) -> bytes:
         with connect_tcp(interrupter, "127.0.0.1", silent_server, timeout_seconds=60) as sock:
             interrupter.use(lambda: sock.shutdown(socket.SHUT_RDWR))
+            token.run_sync_soon(waiting.set)
             try:
                 return sock.recv(1)
             finally:
                 ended.set()
 
     with trio.fail_after(10):
-        with trio.move_on_after(0.05) as scope:
-            await run_blocking(read, limiter=trio.CapacityLimiter(1))
-    assert scope.cancelled_caught
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lambda: run_blocking(read, limiter=trio.CapacityLimiter(1)))
+            await waiting.wait()  # a loaded machine may take a while to have the thread connected
+            nursery.cancel_scope.cancel()
+    assert nursery.cancel_scope.cancelled_caught
     assert ended.is_set()
 
 

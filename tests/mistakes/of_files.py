@@ -213,7 +213,7 @@ ENCRYPTED = (
         "other-ending",
         "The file was renamed after it was encrypted.",
         "UnknownFormat",
-        "{app}/values.yaml.enc: nothing tells the file's format, so it counts as bytes, but sops has "
+        "{app}/values.yaml.enc: nothing states the file's format, so it counts as bytes, but sops has "
         "encrypted it as yaml. State yaml in spec.source.format, or give the file the ending .yaml or .yml.",
         _other_ending,
     ),

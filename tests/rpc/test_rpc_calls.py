@@ -147,7 +147,7 @@ async def test_a_fault_crosses_as_an_internal_error_without_its_text(tmp_path: P
             client.open(SOURCE, NOBODY) as repository,
         ):
             for _ in range(3):  # the connection outlives it
-                with pytest.raises(JiemiError, match=r"InternalError: .*its log tells more beside fault=") as caught:
+                with pytest.raises(JiemiError, match=r"InternalError: .*its log says more beside fault=") as caught:
                     await repository.head(max_age_seconds=0)
     number = caught.value.failure.message.rpartition("=")[2]
     assert any(entry.get("fault") == number for entry in logs)

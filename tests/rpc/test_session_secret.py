@@ -166,11 +166,11 @@ async def test_a_session_ends_once_its_secret_is_taken_out_and_not_before(tmp_pa
                 assert (honest._connection, thief._connection) == sessions
             shown[0] = WRONG
             it.file.write_text(WRONG)
-            await until(lambda: thief._connection is None, "the end of the session whose secret is none any more")
+            await until(lambda: thief._connection is None, "the end of the session whose secret is no longer one")
             await refused(lambda: stolen.head(max_age_seconds=0))
             await until(lambda: honest._connection not in (None, sessions[0]), "a session by the new secret")
             assert await repository.head(max_age_seconds=0) == Head(it.revision)
-    assert any("is not Krapao's any more" in line.get("why", "") for line in logs)
+    assert any("is no longer Krapao's" in line.get("why", "") for line in logs)
     assert "canary" not in repr(logs)
 
 

@@ -1,7 +1,7 @@
 """Folders of one run's own, in memory, that are gone afterwards, also when Krapao was killed.
 
 Each is locked (flock(2)) by the process that made it for as long as it is in use. A killed process loses its locks
-but leaves its folders, and a keyring in one of them holds a private key. So whoever starts removes those that nobody
+but leaves its folders, and a keyring in one of them holds a private key. So each start removes those that nobody
 has locked.
 """
 

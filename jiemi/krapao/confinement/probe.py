@@ -1,6 +1,6 @@
 """Finds out which measures of confinement a platform lets us have, by trying them on a child.
 
-A kernel's version or configuration tells little: a container's own filter, a missing capability or a kernel's boot
+A kernel's version or configuration says little: a container's own filter, a missing capability or a kernel's boot
 options decide as well. So a child is started with all that may be there. What can't be applied is left out, then the
 child says which effects it feels, what has none is left out too, and that goes on until a child feels all that is left.
 """
@@ -88,7 +88,7 @@ for fact in (no_new_privileges, seccomp, landlock, network_namespace, connects, 
     except OSError:
         pass
 """
-"""Tells which measures it feels, by their names in `Measures`. 2 is PR_GET_PDEATHSIG, 9 SIGKILL, 0 PTRACE_TRACEME,
+"""Prints which measures it feels, by their names in `Measures`. 2 is PR_GET_PDEATHSIG, 9 SIGKILL, 0 PTRACE_TRACEME,
 18 EXDEV, with which nothing but `_judge` answers."""
 
 

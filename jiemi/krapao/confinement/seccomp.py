@@ -137,7 +137,7 @@ REFUSED: Mapping[str, tuple[int | None, int | None]] = {
     "name_to_handle_at": (303, 264),
     "open_by_handle_at": (304, 265),
     # What Landlock leaves to the file's owner ("Current limitations" of its manual), who is the same here: changing a
-    # file's mode, owner, times and attributes by its path, and telling what happens in a folder. Descriptors of files
+    # file's mode, owner, times and attributes by its path, and watching what happens in a folder. Descriptors of files
     # that may be opened can still be used for all that (fchmod and so on). Truncating is left out by old ones only.
     "chmod": (90, None),
     "fchmodat": (268, 53),

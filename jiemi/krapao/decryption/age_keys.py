@@ -53,7 +53,7 @@ class AgeIdentities:
     Attributes:
         text: those that age itself knows, one a line.
         ssh_keys: private keys in PEM.
-        recipients: who they are for, as far as that can be told.
+        recipients: whom they are for, as far as that is known.
         all_known: whether `recipients` names all of them.
     """
 
@@ -183,7 +183,7 @@ def _ssh_recipient(text: str, where: str) -> str:
 
 
 def _recipient(line: str, where: str, *, plugins: bool) -> str | None:
-    """Who a line's identity is for, or None where that can't be told."""
+    """The recipient of a line's identity, or None where that can't be known."""
     upper = line.upper()
     if upper.startswith("AGE-") and line not in (upper, line.lower()):
         raise JiemiError(

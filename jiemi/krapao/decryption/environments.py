@@ -84,7 +84,7 @@ class Plan:
     """How a holder of a key service in the net is started.
 
     Attributes:
-        environment: all of it, but for HOME and the paths of `files`.
+        environment: all of it, except HOME and the paths of `files`.
         files: by the variable that names it, a file that is written into the holder's own folder in memory.
         read: paths of Krapao's own that the holder must be able to read, for an ambient identity.
     """

@@ -1,14 +1,14 @@
 """A keyring for one run: a GNUPGHOME of its own on a tmpfs, with its agent, and nothing of either afterwards.
 
 gpg keeps secret keys with gpg-agent, which gpg normally starts by itself as a daemon that outlives it, in a session
-of its own. Here the agent is started first, and told to stay in the session that it was started in (`--no-detach`; it
-forks all the same), and gpg is told to start none (`no-autostart`). So ending that session ends the agent, and the
+of its own. Here the agent is started first, and made to stay in the session that it was started in (`--no-detach`; it
+forks all the same), and gpg is set to start none (`no-autostart`). So ending that session ends the agent, and the
 agent never holds a pipe of ours.
 There is no pinentry, no smart card daemon and no key server: a key that would ask for anything fails.
 
-The folder's path must be short, for the agent's socket is in there: sun_path of unix(7) has 108 bytes. Where the user
-has a folder in /run/user, GnuPG puts the sockets there instead, into one that is named after the keyring's path, and
-nobody removes it (`_gnupg_socketdir_internal` in its common/homedir.c); so that is removed here too.
+The folder's path must be short, because the agent's socket is in there: sun_path of unix(7) has 108 bytes. Where the
+user has a folder in /run/user, GnuPG puts the sockets there instead, into one that is named after the keyring's path,
+and nobody removes it (`_gnupg_socketdir_internal` in its common/homedir.c); so that is removed here too.
 """
 
 from __future__ import annotations
@@ -312,10 +312,10 @@ async def _unlock(passphrase: SensitiveText, names: Mapping[str, str], runner: _
             await stream.send_all(f"PRESET_PASSPHRASE {path.stem} -1 {hexadecimal}\n".encode())
             await answers.expect_ok()
     for fingerprint, name in names.items():
-        # Only using a key tells whether the passphrase opens it.
+        # Only using a key shows whether the passphrase opens it.
         sealed = await runner.run("--encrypt", "--recipient", fingerprint, stdin=b"x", what="trying the pgp key")
         if sealed.returncode != 0:
-            continue  # it has expired, say: it may open what it was used for, but seals nothing any more
+            continue  # it has expired, say: it may open what it was used for, but no longer seals anything
         opened = await runner.run("--decrypt", stdin=sealed.stdout, what="trying the pgp key")
         if opened.returncode != 0:
             raise JiemiError(

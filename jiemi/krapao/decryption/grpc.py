@@ -129,7 +129,7 @@ class _Connection:
                 if bound.cancelled_caught:
                     self.closed = True
                 if self.closed:
-                    await trio.aclose_forcefully(self._stream)  # whoever reads notices too
+                    await trio.aclose_forcefully(self._stream)  # the reader notices too
         if self.closed:
             raise GrpcConnectionError("the connection ended while something was written")
 
@@ -239,7 +239,7 @@ async def serve_calls(
         stream: a connection that was accepted. Owned by this call from now on.
         handle: called in a task of its own for each call; cancelled when the caller or the connection goes. It answers
             with a message or raises GrpcStatusError; anything else that it raises leaves this function.
-        on_too_large: told of each call that was ended because its message is too large.
+        on_too_large: called for each call that was ended because its message is too large.
     """
     async with stream:
         connection = _Connection(stream, client_side=False)
@@ -254,7 +254,7 @@ async def serve_calls(
                     await connection.flush()
                 nursery.cancel_scope.cancel()
         except* (GrpcConnectionError, h2.exceptions.ProtocolError):
-            pass  # whoever called learns it from the end of the connection
+            pass  # the caller learns it from the end of the connection
         finally:
             connection.end()
 
@@ -286,7 +286,7 @@ async def _answer(connection: _Connection, call: _Stream, handle: Handle) -> Non
             trailers = [*headers, ("grpc-status", str(error.code)), ("grpc-message", text)]
             headers = []
         if call.reset or connection.closed:
-            return  # whoever asked is gone
+            return  # the caller is gone
         with contextlib.suppress(h2.exceptions.ProtocolError):  # gone just now
             if headers:
                 connection.state.send_headers(call.number, headers)
@@ -310,13 +310,13 @@ class GrpcClient:
 
     @property
     def closed(self) -> bool:
-        """Whether the connection has ended, so that no call can be made any more."""
+        """Whether the connection has ended, so that no further call can be made."""
         return self._connection.closed
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Move the connection's bytes until it ends; then every call that waits fails. Closes the stream.
 
-        Has no deadline: it lasts as long as the connection, and whoever runs it cancels it.
+        Has no deadline: it lasts as long as the connection, and its starter cancels it.
         """
         connection = self._connection
         try:
@@ -324,7 +324,7 @@ class GrpcClient:
                 try:
                     await connection.begin()
                 finally:
-                    task_status.started()  # what is wrong is told by the calls
+                    task_status.started()  # the calls report what is wrong
                 while (events := await connection.receive()) is not None:
                     for event in events:
                         connection.take(event)

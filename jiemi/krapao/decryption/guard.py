@@ -4,7 +4,7 @@
                                                         └─ refused, counted, with a typed reason
 
 Each run has a socket of its own in its folder, takes one connection on it, and only from the opener's own process. What
-the opener sends was chosen by whoever writes the file; so it is a structure that is compared, rebuilt and bounded,
+the opener sends was chosen by the file's writer; so it is a structure that is compared, rebuilt and bounded,
 and nothing in it is believed. `Encrypt` never passes.
 """
 

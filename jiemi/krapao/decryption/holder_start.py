@@ -61,7 +61,7 @@ NETWORK_FILES = tuple(
 
 @attrs.frozen
 class HolderKey:
-    """What tells one holder from another.
+    """What distinguishes one holder from another.
 
     Attributes:
         key: the credentials, without what only the guard looks at.
@@ -282,4 +282,4 @@ async def _connect(socket: Path, process: Program) -> GrpcClient:
             stream = await trio.open_unix_socket(socket)
             socket.unlink()  # noqa: ASYNC240 - in memory
             return GrpcClient(stream)
-        await trio.sleep(_CONNECT_POLL_SECONDS)  # nothing tells of it
+        await trio.sleep(_CONNECT_POLL_SECONDS)  # nothing reports it

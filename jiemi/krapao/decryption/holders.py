@@ -46,10 +46,10 @@ class Held:
         client: for calls to it.
         names: public names of the keys that it holds.
         expires_at: when the first of these keys expires (seconds since the epoch), or None.
-        failed: tells that it does not answer: its present calls may end, and the next use starts another.
+        failed: notes that it does not answer: its present calls may end, and the next use starts another.
         wait: waits for its process's end; gives the status, or None where it was ended by us.
         turn: to be held while it is asked. One of pgp is asked one thing at a time: gpg-agent writes a key's file again
-            when the key is first used, in its place, and whoever reads it meanwhile finds half of it (GnuPG 2.2.40).
+            when the key is first used, in its place, and a reader meanwhile finds half of it (GnuPG 2.2.40).
         refusals: how many of its connections were refused because of where they lead.
     """
 
@@ -115,7 +115,7 @@ class Holders:
         """Note which credentials someone uses now; holders of those that it used before, and nobody else uses, end.
 
         Args:
-            owner: who; with no keys, it uses none any more.
+            owner: the user; with no keys, it no longer uses any.
         """
         now = frozenset(HolderKey.of(key).key for key in keys)
         before = self._owners.pop(owner, frozenset())
@@ -161,7 +161,7 @@ class Holders:
             holder.used_at = trio.current_time()
             holder.changed.set()
             if holder.users == 0:
-                self._tell_waiters()
+                self._notify_waiters()
                 if holder.retired:
                     holder.scope.cancel()
 
@@ -187,7 +187,8 @@ class Holders:
     async def _make_room(self) -> None:
         """End a holder that is not in use and wait until it is gone; where all are in use, wait for a change.
 
-        It is one of the tenant that has the most: who uses ever other credentials ends its own holders, nobody else's.
+        It is one of the tenant that has the most: a tenant that uses ever other credentials ends its own holders, not
+        another's.
         """
         free = [each for each in self._all if each.users == 0]
         if free:
@@ -199,13 +200,13 @@ class Holders:
             return
         await self._something_changed.wait()
 
-    def _tell_waiters(self) -> None:
+    def _notify_waiters(self) -> None:
         """Wake all who wait for room. Each looks again, and those who come too late wait for the next time."""
         self._something_changed.set()
         self._something_changed = trio.Event()
 
     async def _hold(self, holder: _Holder, programs: HolderPrograms) -> None:
-        """One holder's life. Its end is the boundary of its faults: whoever uses it is told."""
+        """One holder's life. Its end is the boundary of its faults: its users get an error."""
         name = holder.wanted.key.provider
         try:
             with holder.scope:
@@ -216,7 +217,7 @@ class Holders:
             holder.failure = Failure("KeyHolderFailed", f"the process that holds the key: {error.strerror}")
         except Exception as error:  # noqa: BLE001 - the boundary: one tenant's holder must not take the others' down
             _log.error("holder_start_failed", provider=name, error=where(error))  # no text of it: credentials
-            holder.failure = Failure("InternalError", "Krapao could not run a key's holder; its log tells more")
+            holder.failure = Failure("InternalError", "Krapao could not run a key's holder; its log says more")
         finally:
             holder.client = None
             if self._holders.get(holder.wanted) is holder:
@@ -225,7 +226,7 @@ class Holders:
             holder.ready.set()
             holder.process_ended.set()
             holder.ended.set()
-            self._tell_waiters()
+            self._notify_waiters()
 
     async def _run(self, holder: _Holder, programs: HolderPrograms) -> None:
         began = trio.current_time()
@@ -260,7 +261,7 @@ class Holders:
             now = trio.current_time()
             idle_at = math.inf if holder.users else holder.used_at + self._settings.holder_idle_seconds
             if now >= min(idle_at, until):
-                self._retire(holder)  # whoever comes from now on gets another
+                self._retire(holder)  # the next user gets another
                 while holder.users:
                     holder.changed = trio.Event()
                     await holder.changed.wait()

@@ -1,4 +1,4 @@
-"""sops's key service protocol: who asks for which data key, as values, and their form on the wire.
+"""sops's key service protocol: requests for data keys, as values, and their form on the wire.
 
 The protocol is `keyservice/keyservice.proto` of getsops/sops (v3.13; field numbers never change there): one gRPC
 service, `KeyService`, with the methods `Encrypt` and `Decrypt`. sops calls what wraps a data key a *master key*; a file

@@ -60,13 +60,13 @@ def read_encryption(data: bytes) -> Encryption:
 def encryption_of(
     data: bytes, config: bytes | None, key_expires_at: int | None, *, mac_only_encrypted: bool
 ) -> Encryption:
-    """All that is told of a file's encryption.
+    """All that is reported of a file's encryption.
 
     Args:
         data: the encrypted file.
         config: the .sops.yaml that is for it.
         key_expires_at: when the first of the keys expires that opened it (seconds since the epoch), or None.
-        mac_only_encrypted: as `is_mac_only_encrypted` tells.
+        mac_only_encrypted: as `is_mac_only_encrypted` says.
     """
     found = attrs.evolve(read_encryption(data), mac_only_encrypted=mac_only_encrypted)
     if key_expires_at is not None:
@@ -78,7 +78,7 @@ def encryption_of(
 
 
 def joined(first: Encryption, *more: Encryption) -> Encryption:
-    """What is told of several files that are one: of a file and those in its values."""
+    """What is reported of several files that are one: of a file and those in its values."""
 
     def texts(name: str) -> tuple[str, ...]:
         found = (text for each in (first, *more) for text in getattr(each, name))

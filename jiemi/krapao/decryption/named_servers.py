@@ -62,7 +62,7 @@ def _given(field: str, value: SensitiveText | None) -> Iterator[tuple[str, str]]
 
 
 def _fields(account: SensitiveText | None) -> dict[str, str]:
-    """The texts in a service account's key file; none where it is not one, which is told when its holder starts."""
+    """The texts in a service account's key file; none where it is not one, which is reported when its holder starts."""
     try:
         found = json.loads(account.reveal()) if account is not None else {}
     except (ValueError, RecursionError):

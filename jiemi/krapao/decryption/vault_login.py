@@ -44,7 +44,7 @@ class VaultToken:
 
     Attributes:
         token: for VAULT_TOKEN.
-        lease_seconds: how long it may be used, or None where nothing tells.
+        lease_seconds: how long it may be used, or None where nothing says.
     """
 
     token: SensitiveText

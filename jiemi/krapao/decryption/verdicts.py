@@ -1,6 +1,6 @@
 """What became of each request for a data key, and which reason it all comes to.
 
-The words of key services and their libraries are looked at here to tell a refusal from an outage, and are then dropped:
+The words of key services and their libraries are looked at here to distinguish a refusal from an outage, then dropped:
 they quote addresses, names and sometimes credentials. Two questions decide: may it work when it is asked again, and
 would a change of the spec or of the service's policy help.
 """
@@ -116,7 +116,7 @@ _ORDER = (
     (Verdict.UNUSABLE, "", ""),
     (Verdict.TOO_MANY, "LimitExceeded", "the file asks for more data keys than Krapao's limit"),
 )
-"""Which of several verdicts tells why a file was not opened: what may pass first, then what the user can change."""
+"""Which of several verdicts says why a file was not opened: what may pass first, then what the user can change."""
 
 
 def explain(outcomes: Sequence[Outcome], *, recipients: Sequence[str], given: Sequence[str]) -> JiemiError:
@@ -127,8 +127,8 @@ def explain(outcomes: Sequence[Outcome], *, recipients: Sequence[str], given: Se
         recipients: of the file, where it asked for nothing.
         given: public names of the keys given.
     """
-    told = _told(outcomes) if outcomes else _list(recipients) or "nobody that is known"
-    beside = f"The file is for: {told}. Given: {_list(given) or 'none'}"
+    asked = _asked(outcomes) if outcomes else _list(recipients) or "nobody that is known"
+    beside = f"The file is for: {asked}. Given: {_list(given) or 'none'}"
     for verdict, reason, words in _ORDER:
         found = next((each for each in outcomes if each.verdict is verdict), None)
         if found is None:
@@ -141,7 +141,7 @@ def explain(outcomes: Sequence[Outcome], *, recipients: Sequence[str], given: Se
     return JiemiError("KeyMissing", f"no key given opens the file. {beside}")
 
 
-def _told(outcomes: Sequence[Outcome]) -> str:
+def _asked(outcomes: Sequence[Outcome]) -> str:
     return _list([f"{each.recipient} ({each.verdict.value})" for each in outcomes if each.recipient])
 
 

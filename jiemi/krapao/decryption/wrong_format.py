@@ -22,7 +22,7 @@ def not_the_format(data: bytes, format: Format) -> JiemiError:
 
     Args:
         data: the file, as it is in git.
-        format: what its name or spec.source.format tells.
+        format: the one that its name or spec.source.format states.
     """
     found = other_format(data, format)
     if found is not None:
@@ -72,7 +72,7 @@ def other_format(data: bytes, format: Format) -> Format | None:
 
 
 def state_or_name(found: Format) -> str:
-    """What to do about a file of a format that nothing tells."""
+    """What to do about a file of a format that nothing states."""
     ending = f", or give the file the ending {' or '.join(ENDINGS_OF[found])}" if found in ENDINGS_OF else ""
     return f"State {found.value} in spec.source.format{ending}."
 
@@ -80,7 +80,7 @@ def state_or_name(found: Format) -> str:
 def no_mac(data: bytes) -> str | None:
     """What is wrong with the MAC in the sops block of a file, where it is none that sops wrote.
 
-    None where it is one, as far as the bytes tell. A text that looks so counts as one, and the file as changed.
+    None where it is one, as far as the bytes show. A text that looks so counts as one, and the file as changed.
     """
     block = _SOPS_BLOCK.search(data)
     if block is None:
@@ -106,5 +106,5 @@ def _line(data: bytes, found: re.Match[bytes]) -> int:
 
 def _told_by_name(format: Format) -> str:
     if format is Format.BINARY:
-        return "nothing tells the file's format, so it counts as bytes"
-    return f"the file's name or spec.source.format tells {format.value}"
+        return "nothing states the file's format, so it counts as bytes"
+    return f"the file's name or spec.source.format states {format.value}"

@@ -29,7 +29,7 @@ def decoded(
         encoding: the answer's Content-Encoding.
         read: reads the body as it came, in the same way.
         host: who answers, for messages.
-        came_out: told how many bytes came out of it; raises where they are too many.
+        came_out: called with how many bytes came out of it; raises where they are too many.
 
     Raises:
         JiemiError: GitProtocolError, it is encoded in a way that is not read. From the reads: it is damaged.

@@ -19,11 +19,20 @@ from jiemi.rpc.contract import is_revision
 _PEELED = b"^{}"
 
 
-@attrs.frozen
+_MAX_MISSING = 100
+"""How many refs are remembered as missing."""
+
+
+@attrs.define(eq=False)
 class Lister:
-    """Lists refs of one repository. Its methods run on threads."""
+    """Lists refs of one repository. Its methods run on threads, one call at a time.
+
+    A ref that is missing takes two listings at first: one for it, one for what is there instead. While it stays
+    missing, one listing asks for both.
+    """
 
     _host: GitHost
+    _missing: set[Ref] = attrs.field(factory=set, init=False)
 
     def list_ref(self, ref: Ref, meter: Meter) -> Advertised:
         """Ask the host which revision a ref names.
@@ -31,19 +40,30 @@ class Lister:
         Raises:
             JiemiError: RefNotFound, or what the conversation makes impossible.
         """
-        with self._host.client(meter) as (client, path):
-            listed = client.get_refs(path, ref_prefix=[ref.name]).refs
+        was_missing = ref in self._missing
+        self._missing.discard(ref)
+        listed = self._list(meter, ref.name, *(prefixes_of_others(ref) if was_missing else ()))
         if ref.commit is not None:
             return Advertised(ref.commit, ref.commit)
-        if listed.get(DulwichRef(ref.name)) is None:
-            raise no_such_ref(self._others(ref, meter), ref, self._host.location)
-        return _pick(listed, ref, self._host.location)
+        if listed.get(DulwichRef(ref.name)) is not None:
+            return _pick(listed, ref, self._host.location)
+        others = list(listed) if was_missing else self._others(ref, meter)
+        if others is not None and len(self._missing) < _MAX_MISSING:
+            self._missing.add(ref)
+        raise no_such_ref(others or (), ref, self._host.location)
 
-    def _others(self, ref: Ref, meter: Meter) -> list[bytes]:
-        """The refs that there are, where one is not: its kind's, and one of the other kind by that name."""
-        with contextlib.suppress(JiemiError), self._host.client(meter) as (client, path):
-            return list(client.get_refs(path, ref_prefix=list(prefixes_of_others(ref))).refs)
-        return []
+    def _others(self, ref: Ref, meter: Meter) -> list[DulwichRef] | None:
+        """The refs that there are, where one is not: its kind's, and one of the other kind by that name.
+
+        None where they can't be listed, for example because they are too many.
+        """
+        with contextlib.suppress(JiemiError):
+            return list(self._list(meter, *prefixes_of_others(ref)))
+        return None
+
+    def _list(self, meter: Meter, *prefixes: bytes) -> dict[DulwichRef, ObjectID | None]:
+        with self._host.client(meter) as (client, path):
+            return client.get_refs(path, ref_prefix=list(prefixes)).refs
 
 
 def _pick(listed: dict[DulwichRef, ObjectID | None], ref: Ref, location: Location) -> Advertised:

@@ -28,7 +28,7 @@ class Meter:
         error_line: the last ERR line that came (gitprotocol-common(5)), or what came on the side band for errors;
             dulwich passes over some of them.
         unpacked: how much came out of compressed answers.
-        is_git: whether the host has shown itself as a git server. Until then nobody is told what it is instead.
+        is_git: whether the host has shown itself as a git server. Until then nobody is shown what it is instead.
         failure: the first that was raised here; a library on the way may have made another of it.
     """
 
@@ -86,7 +86,7 @@ class Meter:
         return data
 
     def look_at_packets(self, data: bytes) -> bytes:
-        """The same for a connection that carries git's packets from its first byte on: those tell what it is."""
+        """The same for a connection that carries git's packets from its first byte on: those show what it is."""
         if not self.is_git and _PACKET_LENGTH.match(data):
             self.is_git = True
         return self.look(data)

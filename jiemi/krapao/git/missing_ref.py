@@ -38,25 +38,25 @@ def no_such_ref(refs: Iterable[bytes], ref: Ref, location: Location) -> JiemiErr
         return _no_head(branches, location)
     of_tag = ref.tag is not None
     asked, kind, other = (ref.tag, "tag", "branch") if of_tag else (ref.branch, "branch", "tag")
-    told = f"{_FIELD}.{kind}: {location.url} has no {kind} {asked}"
+    message = f"{_FIELD}.{kind}: {location.url} has no {kind} {asked}"
     if (_HEADS if of_tag else _TAGS) + _name(ref) in names:
         return JiemiError(
             "RefNotFound",
-            f"{told}, but a {other} of that name",
+            f"{message}, but a {other} of that name",
             f"Write {_FIELD}.{other} in place of {_FIELD}.{kind}, or push the {kind}.",
         )
     there = _below(_TAGS, names) if of_tag else branches
     if ref.branch is not None and _COMMIT.fullmatch(ref.branch) is not None:
         return JiemiError(
             "RefNotFound",
-            f"{told}, and that looks like a commit",
+            f"{message}, and that looks like a commit",
             f"Write all 40 digits of the commit into {_FIELD}.commit, or correct {_FIELD}.branch.",
         )
     if not there:
-        return JiemiError("RefNotFound", told, f"Correct {_FIELD}.{kind}, or push the {kind}.")
+        return JiemiError("RefNotFound", message, f"Correct {_FIELD}.{kind}, or push the {kind}.")
     plural = "tags" if of_tag else "branches"
     listed = f"the {plural} {some_of(asked or '', there)}" if len(there) > 1 else f"the {kind} {there[0]}"
-    return JiemiError("RefNotFound", f"{told}; it has {listed}", f"Correct {_FIELD}.{kind}, or push the {kind}.")
+    return JiemiError("RefNotFound", f"{message}; it has {listed}", f"Correct {_FIELD}.{kind}, or push the {kind}.")
 
 
 def _no_head(branches: list[str], location: Location) -> JiemiError:

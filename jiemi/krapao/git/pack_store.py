@@ -39,7 +39,7 @@ class PackStore(DiskObjectStore):
         return self.get_raw(ObjectID(sha.encode()))
 
     def size(self, sha: str) -> int | None:
-        """An object's size without unpacking it, where that can be told."""
+        """An object's size without unpacking it, where that can be known."""
         name = ObjectID(sha.encode())
         for pack in self.packs:
             try:

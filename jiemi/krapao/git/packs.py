@@ -194,7 +194,7 @@ def declared_size(file: BinaryIO, offset: int, *, hash_bytes: int = 20) -> int |
     """The size of the object at an offset of a pack as the pack declares it, without unpacking it.
 
     Returns:
-        None where it can't be told.
+        None where it can't be known.
     """
     file.seek(offset)
     reader = _Reader(file)

@@ -30,7 +30,7 @@ class Objects(Protocol):
         ...
 
     def size(self, sha: str) -> int | None:
-        """An object's size without unpacking it, where that can be told."""
+        """An object's size without unpacking it, where that can be known."""
         ...
 
 

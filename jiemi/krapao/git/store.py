@@ -9,7 +9,7 @@ first, at these moments:
     no space left       the tenants' own, then any, until a part of the volume is free; then it is tried once more
     from time to time   as after a fetch, with every folder looked at again
 
-A tenant that is beyond its share with what it has open gets LimitExceeded, and no one else does. What is under way at
+A tenant that is beyond its share with what it has open gets LimitExceeded, and nobody else does. What is under way at
 once is not counted: all are beyond the bound by as much as runs at once (`git_concurrency` packs) at most.
 
 Small files take more of a volume than their bytes: an inode, of which ext4 has one for each 16 KiB. So each entry

@@ -70,7 +70,7 @@ class Location:
 
     @property
     def repository(self) -> tuple[str, str | None, str, str]:
-        """What is equal for two spellings of one repository, and tells any two apart: `git@host:a` (in the home) and
+        """What is equal for two spellings of one repository, and differs for others: `git@host:a` (in the home) and
         `ssh://git@host/a` are two. A dot at the end of the host says only how its name is looked up."""
         host = attrs.evolve(self, host=self.host.removesuffix(".")).authority
         return (self.scheme.value, self.user, host, self.path)

@@ -138,11 +138,11 @@ class AddressRules:
         built_in = [(network.prefixlen, 0, kind) for kind, network in _BUILT_IN_NETWORKS if _holds(network, address)]
         if own and not built_in:
             built_in = [(address.max_prefixlen, 0, "this machine's own")]
-        told = [(network.prefixlen, 1, None) for network in self.allowed if _holds(network, address)]
+        allowed = [(network.prefixlen, 1, None) for network in self.allowed if _holds(network, address)]
         denied = [
             (network.prefixlen, 2, "denied by the operator") for network in self.denied if _holds(network, address)
         ]
-        return max((*built_in, *told, *denied), key=lambda each: each[:2], default=(0, 0, None))[2]
+        return max((*built_in, *allowed, *denied), key=lambda each: each[:2], default=(0, 0, None))[2]
 
 
 def _stands_for(name: str) -> tuple[str, ...]:

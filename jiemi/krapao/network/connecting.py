@@ -103,7 +103,7 @@ def led_astray(field: str) -> JiemiError:
 
 
 def is_own(address: Address) -> bool:
-    """Whether an address is one of this machine's (or Pod's): whoever talks to such a one has it as source too.
+    """Whether an address is one of this machine's (or Pod's): a client of such a one has it as source too.
 
     Connecting a datagram socket chooses the source and sends nothing (connect(2)).
     """

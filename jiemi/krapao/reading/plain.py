@@ -233,17 +233,17 @@ def _refuse_where(holds_encrypted: bool, kept: Kept = ()) -> None:
 
 
 def _refuse_other_format(data: bytes, format: Format) -> None:
-    """Say that it is a SOPS file of another format than its name tells, where it is."""
+    """Say that it is a SOPS file of another format than its name states, where it is."""
     found = format_of_content(data)
     if found not in (None, format):
         raise JiemiError(
             "NotEncrypted",
-            f"sops has encrypted it as {found.value}, but its name or spec.source.format tells {format.value}"
+            f"sops has encrypted it as {found.value}, but its name or spec.source.format states {format.value}"
             if format is not Format.BINARY
-            else f"sops has encrypted it as {found.value}, but its name tells no format",
+            else f"sops has encrypted it as {found.value}, but its name states no format",
             f"State {found.value} in spec.source.format"
             + (
-                f", or give it an ending that tells it, in lower case ({' or '.join(ENDINGS_OF[found])})."
+                f", or give it an ending that states it, in lower case ({' or '.join(ENDINGS_OF[found])})."
                 if found in ENDINGS_OF
                 else "."
             ),

@@ -1,8 +1,8 @@
 """Files' contents -> documents: the cheap ones in a thread, the dear ones in a process with limits.
 
-What a file may cost is told from how many characters it has that can begin anything (`_is_cheap`), and where aliases
-make more of it than that, the thread gives up. Such a file is read by a program of its own (`reading_program`). It is
-confined as an opener of sops is: no network, no file but Python's own, an empty environment, bounds on memory and
+What a file may cost is estimated from how many characters it has that can begin anything (`_is_cheap`), and where
+aliases make more of it than that, the thread gives up. Such a file is read by a program of its own (`reading_program`).
+It is confined as an opener of sops is: no network, no file but Python's own, an empty environment, bounds on memory and
 processor time, a lower priority, its input and output in pipes. It costs a Python's start, about 0.1 s. So neither a
 tenant's memory bomb nor its slow file is felt in this process, which all share; and the program reads one file only, so
 one that was taken over sees nobody else's.
@@ -64,7 +64,7 @@ class Reading:
     """Reads for all workers.
 
     Args:
-        measures: tells what confines a program here.
+        measures: gives what confines a program here.
     """
 
     def __init__(self, settings: KrapaoSettings, measures: Callable[[], Awaitable[Measures]]) -> None:
@@ -84,7 +84,7 @@ class Reading:
             JiemiError: as `read_plain`; Timeout, InternalError.
         """
         settings = self._settings
-        # Of these two nothing is taken apart, but for the JSON that sops makes of a binary file.
+        # Of these two nothing is taken apart, except the JSON that sops makes of a binary file.
         searched = format in (Format.INI, Format.BINARY) and not data.lstrip().startswith(b"{")
         if searched or _is_cheap(data, _CHEAP_VALUES, _CHEAP_BYTES):
             limits = PlainLimits(

@@ -16,7 +16,7 @@ from jiemi.core.content.ciphertext import shown
 from jiemi.core.content.formats import Format
 
 MAX_NAMES = 20
-"""The most names that are told of one file."""
+"""The most names that are reported of one file."""
 
 _LONE = re.compile(rb"\r(?!\n)")
 

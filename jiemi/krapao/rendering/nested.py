@@ -3,8 +3,8 @@
     documents -> places (`NestedPlaces`) -> a value that is a SOPS file, by its content -> decrypted -> put in its place
 
 A Secret that kustomize or a person made of an encrypted file holds such values, and fluxcd/kustomize-controller
-decrypts them (internal/decryptor). Which fields of which objects are looked at is told by who asks: nothing here knows
-what a Secret is. What a value decrypts to may be such a file once more, up to `MAX_LAYERS` times.
+decrypts them (internal/decryptor). Which fields of which objects are looked at is the caller's to say: nothing here
+knows what a Secret is. What a value decrypts to may be such a file once more, up to `MAX_LAYERS` times.
 
 All of it shares the bounds of the outer file: its time, its requests for data keys and its size (`Budget`). Each
 value goes through an opener, a guard and the same keys, one after the other, and a Vault server that the outer file
@@ -81,7 +81,7 @@ class Value:
         if not self.unless:
             return ""
         keep = f"{shown(self.unless[:-1])}: {self.unless[-1]}"
-        return f"Put the whole SOPS file there again; if the text only tells of such a file, set {keep}."
+        return f"Put the whole SOPS file there again; if the text only describes such a file, set {keep}."
 
 
 @attrs.frozen

@@ -136,7 +136,7 @@ def _documents(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _mac(document: bytes) -> bytes | None:
-    """What tells its block from another's; b"" where a block has no MAC, None where there is no block."""
+    """What distinguishes its block from another's; b"" where a block has no MAC, None where there is no block."""
     if ENCRYPTED.encode() not in document:
         return None
     block = _BLOCK_IN_JSON if _without_mark(document).lstrip().startswith(b"{") else _BLOCK

@@ -171,7 +171,7 @@ def threads() -> list[threading.Thread]:
 
 async def until(holds: Callable[[], bool]) -> None:
     with trio.fail_after(20):
-        while not holds():  # noqa: ASYNC110 - nothing tells of it
+        while not holds():  # noqa: ASYNC110 - nothing reports it
             await trio.sleep(0.002)
 
 

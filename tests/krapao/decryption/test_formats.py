@@ -1,4 +1,4 @@
-"""A file's name tells the format as it tells it to the real sops, when it encrypts and when it decrypts."""
+"""A file's name states the format as it does for the real sops, when it encrypts and when it decrypts."""
 
 from __future__ import annotations
 
@@ -75,6 +75,6 @@ async def test_a_file_that_was_encrypted_as_another_format_than_its_name_tells_i
     decrypter = SopsDecrypter(nursery, attrs.evolve(settings, sops=sops_path, runtime_dir=runtime))
     keys = (AgeKey(SensitiveText(age_pair.private)),)
     with pytest.raises(
-        JiemiError, match="nothing tells the file's format, so it counts as bytes, but sops has encrypted it as yaml"
+        JiemiError, match="nothing states the file's format, so it counts as bytes, but sops has encrypted it as yaml"
     ):
         await decrypter.decrypt(data, format_of("B.YML"), keys)

@@ -969,7 +969,7 @@ async def _connected(path: Path) -> trio.SocketStream:
     while True:
         with contextlib.suppress(OSError):
             return await trio.open_unix_socket(path)
-        await trio.sleep(0.005)  # nothing tells that it listens
+        await trio.sleep(0.005)  # nothing reports that it listens
 
 
 async def sops_decrypt(sops: Path, home: Path, file: bytes, handle: Handle) -> tuple[int, str, str]:

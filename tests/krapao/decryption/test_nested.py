@@ -245,7 +245,7 @@ async def test_a_text_that_tells_of_a_whole_file_is_refused_with_the_way_out(
     assert said.startswith(
         "UnknownFormat: document 1, stringData.README.md: the encrypted file can't be read as yaml. "
     )
-    assert said.endswith("if the text only tells of such a file, set metadata.annotations.jiemi.cr/ciphertext: keep.")
+    assert said.endswith("if the text only describes such a file, set metadata.annotations.jiemi.cr/ciphertext: keep.")
     manifest = secret(
         metadata={"name": "x", "annotations": {"jiemi.cr/ciphertext": "keep"}}, stringData={"README.md": told}
     )

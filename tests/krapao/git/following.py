@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from krapao.git.clone_checks import NOBODY
 
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.git.clones import Clones
@@ -13,10 +14,8 @@ from jiemi.krapao.git.urls import parse_url
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import GitCredentials
 
-NOBODY = GitCredentials()
 
-
-async def fails(reason: str, settings: KrapaoSettings, url: str, credentials: GitCredentials = NOBODY) -> str:
+async def listing_fails(reason: str, settings: KrapaoSettings, url: str, credentials: GitCredentials = NOBODY) -> str:
     async with Clones(settings).open(parse_url(url, allow_file=True), credentials) as store:
         with pytest.raises(JiemiError) as caught:
             await store.advertised(Ref())

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import attrs
-from krapao.git.following import NOBODY, fails, follow, pin
+from krapao.git.clone_checks import NOBODY
+from krapao.git.following import follow, listing_fails, pin
 
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.port import Advertised, Ref
@@ -21,8 +22,8 @@ async def test_a_file_url_is_followed_where_it_is_allowed_and_refused_elsewhere(
     work.git("init", "--quiet", "--bare", "--initial-branch=main", str(bare))
     allowed = attrs.evolve(settings, allow_file_urls=True)
     await follow(allowed, f"file://{bare}", NOBODY, work, bare)
-    await fails("RepositoryNotFound", allowed, f"file://{tmp_path}/gone.git")
-    await fails("SchemeNotAllowed", settings, f"file://{bare}")
+    await listing_fails("RepositoryNotFound", allowed, f"file://{tmp_path}/gone.git")
+    await listing_fails("SchemeNotAllowed", settings, f"file://{bare}")
 
 
 async def test_a_commit_is_pinned_in_a_file_url(work, settings: KrapaoSettings, tmp_path: Path) -> None:

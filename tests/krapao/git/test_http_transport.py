@@ -1,4 +1,4 @@
-"""Clones over http: a pinned commit, and certificates. test_clones.py has what else is asked of a host over http."""
+"""Clones over http: a pinned commit, credentials, redirects and certificates."""
 
 from __future__ import annotations
 
@@ -11,13 +11,19 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from krapao.git.following import NOBODY, fails, pin
+from krapao.git.clone_checks import HEAD, NOBODY, fails, files_under
+from krapao.git.following import listing_fails, pin
+from support.krapao.work_tree import Work
 
-from jiemi.demo.git_server import GitServer
+from jiemi.core.sensitive import SensitiveText
+from jiemi.demo.git_server import Asked, Fault, GitServer, serve_git
+from jiemi.krapao.git.clones import Clones
+from jiemi.krapao.git.urls import parse_url
 from jiemi.krapao.settings import KrapaoSettings
+from jiemi.rpc.contract import GitCredentials
 
 
-async def test_a_commit_is_pinned_over_http(git_server: GitServer, work, settings: KrapaoSettings) -> None:
+async def test_a_commit_is_pinned_over_http(git_server: GitServer, work: Work, settings: KrapaoSettings) -> None:
     url = git_server.create("r.git")
     await pin(settings, url, NOBODY, work, git_server.root / "r.git")
 
@@ -58,5 +64,63 @@ async def test_a_certificate_that_nobody_signed_is_refused(settings: KrapaoSetti
     ):
         listener, thread = serve_once(answer)
         with listener:
-            await fails(reason, settings, f"https://127.0.0.1:{listener.getsockname()[1]}/r.git")
+            await listing_fails(reason, settings, f"https://127.0.0.1:{listener.getsockname()[1]}/r.git")
             thread.join()
+
+
+async def test_credentials_open_the_repository_and_wrong_or_no_ones_do_not(
+    tmp_path: Path, work: Work, settings: KrapaoSettings
+) -> None:
+    revision = work.commit({"x": "one"})
+    root = tmp_path / "private"
+    root.mkdir()
+    async with serve_git(root, username="ann", token=SensitiveText("t0ken-ü")) as server:
+        location = parse_url(server.create("r.git"))
+        work.push(root / "r.git")
+        clones = Clones(settings)
+        right = GitCredentials(username=SensitiveText("ann"), token=SensitiveText("t0ken-ü\n"))
+        async with clones.open(location, right) as store:
+            found = await store.advertised(HEAD)
+            await store.fetch(found)
+            assert found.revision == revision
+        wrong = GitCredentials(username=SensitiveText("ann"), token=SensitiveText("WRONG"))
+        for credentials in (wrong, NOBODY):
+            async with clones.open(location, credentials) as store:
+                message = await fails("RepositoryAccessDenied", store.advertised(HEAD))
+                assert "WRONG" not in message
+        for each in files_under(settings.state_dir):
+            assert b"t0ken" not in each.read_bytes()
+
+
+async def test_a_redirect_on_the_same_host_is_followed_and_no_other(
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings
+) -> None:
+    revision = work.commit({"x": "one"})
+    work.push(repository)
+    async with Clones(settings).open(parse_url(git_server.url_of("old.git")), NOBODY) as store:
+        git_server.fault = Fault(status=301, location="/r.git/info/refs?service=git-upload-pack")
+
+        requests = 0
+
+        def heal(asked: Asked) -> None:  # the answer to the second request is git's own
+            nonlocal requests
+            requests += 1
+            if requests == 2:
+                git_server.fault = None
+
+        git_server.on_asked = heal
+        assert (await store.advertised(HEAD)).revision == revision
+
+
+async def test_a_redirect_that_two_parsers_read_differently_takes_no_credentials_along(
+    git_server: GitServer, repository: Path, tmp_path: Path, settings: KrapaoSettings
+) -> None:
+    (tmp_path / "stranger").mkdir()
+    async with serve_git(tmp_path / "stranger") as stranger:
+        there, here = (server.url.removeprefix("http://") for server in (stranger, git_server))
+        location = f"http://{there}\\@{here}/r.git/info/refs?service=git-upload-pack"
+        git_server.fault = Fault(status=302, location=location)
+        credentials = GitCredentials(token=SensitiveText("canary"))
+        async with Clones(settings).open(parse_url(git_server.url_of("r.git")), credentials) as store:
+            await fails("InvalidUrl", store.advertised(HEAD))
+        assert stranger.hits == []

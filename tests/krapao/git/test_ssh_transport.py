@@ -18,7 +18,7 @@ import pytest
 import trio
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from krapao.git.following import fails, follow, pin
+from krapao.git.following import follow, listing_fails, pin
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
@@ -219,13 +219,13 @@ async def test_an_unknown_another_or_a_revoked_host_key_is_refused_with_its_fing
     key = SensitiveText(CLIENT_KEY)
     revoked = SensitiveText("@revoked " + known(where).reveal() + known(where).reveal())
     for lines in (None, SensitiveText(""), known(where, paramiko.ECDSAKey.generate()), revoked):
-        message = await fails(
+        message = await listing_fails(
             "HostKeyUnknown", settings, f"ssh://{where}/r.git", GitCredentials(ssh=key, known_hosts=lines)
         )
         assert where in message
         assert "ecdsa-sha2-nistp256 SHA256:" in message
     of_another_type = known(where, paramiko.RSAKey.generate(2048))
-    await fails(
+    await listing_fails(
         "HostKeyUnknown", settings, f"ssh://{where}/r.git", GitCredentials(ssh=key, known_hosts=of_another_type)
     )
     assert server.users == []
@@ -236,7 +236,7 @@ async def test_a_refusal_of_the_host_or_of_the_key_has_a_typed_reason(
 ) -> None:
     where, _ = ssh
     url = f"ssh://{where}/r.git"
-    assert "credentials.ssh gives no private key" in await fails("RepositoryAccessDenied", settings, url)
+    assert "credentials.ssh gives no private key" in await listing_fails("RepositoryAccessDenied", settings, url)
     encrypted = ed25519.Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, OPENSSH, serialization.BestAvailableEncryption(b"p")
     )
@@ -247,11 +247,11 @@ async def test_a_refusal_of_the_host_or_of_the_key_has_a_typed_reason(
         (encrypted.decode(), "passphrase"),
     ):
         credentials = GitCredentials(ssh=SensitiveText(text), known_hosts=known(where))
-        message = await fails("RepositoryAccessDenied", settings, url, credentials)
+        message = await listing_fails("RepositoryAccessDenied", settings, url, credentials)
         assert says in message
         assert "SECRET" not in message
     right = GitCredentials(ssh=SensitiveText(CLIENT_KEY), known_hosts=known(where))
-    await fails("RepositoryNotFound", settings, f"ssh://{where}/gone.git", right)
+    await listing_fails("RepositoryNotFound", settings, f"ssh://{where}/gone.git", right)
 
 
 async def test_cancelling_over_ssh_ends_the_connection_and_its_threads(

@@ -14,7 +14,8 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
-from krapao.git.following import NOBODY, fails, follow, pin
+from krapao.git.clone_checks import NOBODY
+from krapao.git.following import follow, listing_fails, pin
 
 from jiemi.concurrency.calls import Interrupter, run_blocking
 from jiemi.demo.git_server import git_environment
@@ -57,7 +58,7 @@ async def git_daemon(tmp_path: Path, work) -> AsyncIterator[tuple[str, Path]]:  
 async def test_a_repository_is_followed_over_git(git_daemon: tuple[str, Path], work, settings: KrapaoSettings) -> None:
     url, root = git_daemon
     await follow(settings, f"{url}/r.git", NOBODY, work, root / "r.git")
-    await fails("RepositoryNotFound", settings, f"{url}/gone.git")
+    await listing_fails("RepositoryNotFound", settings, f"{url}/gone.git")
 
 
 async def test_a_commit_is_pinned_over_git(git_daemon: tuple[str, Path], work, settings: KrapaoSettings) -> None:
@@ -91,4 +92,4 @@ async def test_a_silent_git_host_is_left_when_cancelled_or_late(settings: Krapao
             with trio.move_on_after(0.2):
                 await store.advertised(Ref())
         assert trio.current_time() - began < 2
-        await fails("HostUnreachable", attrs.evolve(settings, connect_timeout_seconds=0.2), url)
+        await listing_fails("HostUnreachable", attrs.evolve(settings, connect_timeout_seconds=0.2), url)

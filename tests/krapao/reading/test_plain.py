@@ -270,13 +270,13 @@ def test_an_encrypted_comment_beside_such_a_value_is_still_one() -> None:
 
 
 @pytest.mark.parametrize(("name", "ending"), [("all.yaml", "yaml"), ("all.env", "dotenv"), ("all.ini", "ini")])
-def test_a_sops_file_whose_name_tells_another_format_is_refused_with_the_format_that_it_has(
+def test_a_sops_file_whose_name_states_another_format_is_refused_with_the_format_that_it_has(
     name: str, ending: str
 ) -> None:
     data = (DATA / "sops-3.12.2" / name).read_bytes()
     said = refused(data, Format.BINARY, whole=True)
     assert f"sops has encrypted it as {ending}" in said
-    assert f"State {ending} in spec.source.format, or give it an ending that tells it" in said
+    assert f"State {ending} in spec.source.format, or give it an ending that states it" in said
 
 
 def test_an_empty_line_with_a_carriage_return_is_told_as_what_it_is() -> None:

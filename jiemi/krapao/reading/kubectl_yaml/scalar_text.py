@@ -246,7 +246,7 @@ def _scan_block_breaks(cursor: Cursor, indent: int, breaks: list[str]) -> int:
 
 
 def _fold(breaks: list[str]) -> str:
-    """What line breaks within a scalar come to: one is a space, more are themselves but for the first."""
+    """What line breaks within a scalar come to: one is a space, more are themselves except the first."""
     if breaks[0] != "\n":
         return "".join(breaks)
     return "".join(breaks[1:]) or " "

@@ -1,6 +1,6 @@
 """What one scalar means to kubectl: the rules of go.yaml.in/yaml/v2 v2.4.4 (resolve.go) and of Go's strconv.
 
-YAML 1.1's table for booleans, `y` and `n` included; its numbers, but for those of base 60; no timestamps, which stay
+YAML 1.1's table for booleans, `y` and `n` included; its numbers, except those of base 60; no timestamps, which stay
 text. What JSON has no number for is a number all the same here, and refused where it is written.
 """
 
@@ -106,7 +106,7 @@ def key_text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _resolve_plain(text: str) -> Any:  # noqa: PLR0911 - a table, but for the numbers
+def _resolve_plain(text: str) -> Any:  # noqa: PLR0911 - a table, except the numbers
     if text in _WORDS:
         return _WORDS[text]
     first = text[0]
@@ -171,7 +171,7 @@ def _is_timestamp(text: str) -> bool:
 
 
 def _short_float(value: float) -> str:
-    """As strconv.FormatFloat(value, 'g', -1, 32): the shortest that a float of 32 bits is told from others by."""
+    """As strconv.FormatFloat(value, 'g', -1, 32): the shortest text that no other float of 32 bits has."""
     if math.isnan(value):
         return ".nan"
     single = _as_single(value)

@@ -6,7 +6,7 @@ more, in the same order; regular expressions take the usual runs of characters a
 
 A *simple key* is a key without `? ` before it. It is seen to be one only at its `:`, so wherever one may begin the
 place is remembered, one for each flow level, and the token KEY is put in later. It ends with its line, and after 1,024
-characters. That is why tokens wait in a queue: the first may go only when nothing can come before it any more.
+characters. That is why tokens wait in a queue: the first may go only when nothing can come before it any longer.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 r"""A file -> its documents, as `kubectl apply -f` takes it apart (apimachinery v0.37, pkg/util/yaml/decoder.go).
 
-Documents are told by lines, before any YAML is read: each line that begins with `---` ends one, and nothing but a
+Documents are found by lines, before any YAML is read: each line that begins with `---` ends one, and nothing but a
 comment may follow it there. So `--- {a: b}` is refused, and so is a file with a `%YAML` line. Where the first character
 is `{`, JSON values are read as long as they are, and the rest is YAML if there was one at most.
 
