@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -17,6 +18,7 @@ from jiemi.demo.git_server import Asked, GitServer
 from jiemi.krapao.git import clone as module
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.port import Advertised
+from jiemi.krapao.git.revision import match_files
 from jiemi.krapao.git.urls import parse_url
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import FileEntry, FilesRequest
@@ -139,7 +141,7 @@ async def test_a_search_that_is_cancelled_or_takes_too_long_ends_its_thread(
         for pattern in ("**", "x"):
             reached = trio.Event()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(lambda pattern=pattern: store.files(FilesRequest(revision, (pattern,)), max_bytes=1))
+                nursery.start_soon(partial(store.files, FilesRequest(revision, (pattern,)), max_bytes=1))
                 with trio.fail_after(5):
                     await reached.wait()
                 nursery.cancel_scope.cancel()
@@ -170,7 +172,7 @@ async def test_searches_of_one_repository_leave_places_to_others(
         git_server.create(name)
         work.push(git_server.root / name)
     clones = Clones(settings)
-    match_files, token = module.match_files, trio.lowlevel.current_trio_token()
+    token = trio.lowlevel.current_trio_token()
     send, receive = trio.open_memory_channel[None](10)
 
     def hang(objects, request, *, check, **options):  # type: ignore[no-untyped-def]

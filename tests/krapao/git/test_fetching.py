@@ -88,12 +88,12 @@ async def test_a_pack_or_listing_beyond_its_bound_is_refused(
     work.commit({"zeros": b"\0" * 3_000_000, "big": os.urandom(300_000)})
     work.push(repository)
     location = parse_url(git_server.url_of("r.git"))
-    for change in (
-        {"max_pack_bytes": 50_000, "max_refs_bytes": 10_000},
-        {"max_object_bytes": 2_000_000},
-        {"max_unpacked_bytes": 3_100_000},
+    for changed in (
+        attrs.evolve(settings, max_pack_bytes=50_000, max_refs_bytes=10_000),
+        attrs.evolve(settings, max_object_bytes=2_000_000),
+        attrs.evolve(settings, max_unpacked_bytes=3_100_000),
     ):
-        async with Clones(attrs.evolve(settings, **change)).open(location, NOBODY) as store:
+        async with Clones(changed).open(location, NOBODY) as store:
             found = await store.advertised(HEAD)
             await fails("LimitExceeded", store.fetch(found))
             assert not list(settings.state_dir.rglob("*.pack"))

@@ -7,6 +7,7 @@ from pathlib import Path
 import attrs
 from krapao.git.clone_checks import NOBODY
 from krapao.git.following import follow, listing_fails, pin
+from support.krapao.work_tree import Work
 
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.port import Advertised, Ref
@@ -16,7 +17,7 @@ from jiemi.rpc.contract import FilesRequest
 
 
 async def test_a_file_url_is_followed_where_it_is_allowed_and_refused_elsewhere(
-    work, settings: KrapaoSettings, tmp_path: Path
+    work: Work, settings: KrapaoSettings, tmp_path: Path
 ) -> None:
     bare = tmp_path / "bare.git"
     work.git("init", "--quiet", "--bare", "--initial-branch=main", str(bare))
@@ -26,13 +27,13 @@ async def test_a_file_url_is_followed_where_it_is_allowed_and_refused_elsewhere(
     await listing_fails("SchemeNotAllowed", settings, f"file://{bare}")
 
 
-async def test_a_commit_is_pinned_in_a_file_url(work, settings: KrapaoSettings, tmp_path: Path) -> None:
+async def test_a_commit_is_pinned_in_a_file_url(work: Work, settings: KrapaoSettings, tmp_path: Path) -> None:
     bare = tmp_path / "bare.git"
     work.git("init", "--quiet", "--bare", "--initial-branch=main", str(bare))
     await pin(attrs.evolve(settings, allow_file_urls=True), f"file://{bare}", NOBODY, work, bare)
 
 
-async def test_a_sha256_repository_is_followed_too(settings: KrapaoSettings, tmp_path: Path, work) -> None:
+async def test_a_sha256_repository_is_followed_too(settings: KrapaoSettings, tmp_path: Path, work: Work) -> None:
     sha256 = type(work)(tmp_path / "work256", "sha256")
     revision = sha256.commit({"x": "one"})
     assert len(revision) == 64
