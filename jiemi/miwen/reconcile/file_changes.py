@@ -69,7 +69,7 @@ async def wanted_files(
     except JiemiError as error:
         if error.failure.reason not in ("FileNotFound", "NotAFile"):
             raise
-        field = _field_of(error.failure.message, source)
+        field = _field_of(error.failure.path, source)
         raise JiemiError.of(error.failure.at(field) if field is not None else error.failure) from error
     sops_path = path_in_tree(source.sops_path) if source.sops_path is not None else None
     config = next((entry.blob for entry in listed.entries if entry.path == sops_path), None)
@@ -89,15 +89,15 @@ async def wanted_files(
     return tuple(files)
 
 
-def _field_of(message: str, source: SourceSpec) -> str | None:
-    """The field that names the path with which a message begins; None where none does.
+def _field_of(path: str, source: SourceSpec) -> str | None:
+    """The field that names a path, as it stands there; None where none does.
 
     Krapao knows the paths that it is asked for, and not which field has them.
     """
-    fields = [("spec.source.fileToDecrypt", source.file_to_decrypt), ("spec.source.sopsPath", source.sops_path)]
-    fields += [(f"spec.source.files[{number}]", path) for number, path in enumerate(source.files)]
-    found = [(len(path), field) for field, path in fields if path is not None and message.startswith(f"{path}: ")]
-    return max(found)[1] if found else None
+    fields = {source.file_to_decrypt: "spec.source.fileToDecrypt"}
+    fields |= {each: f"spec.source.files[{number}]" for number, each in enumerate(source.files)}
+    fields |= {source.sops_path: "spec.source.sopsPath"}
+    return fields.get(path)
 
 
 @attrs.frozen
