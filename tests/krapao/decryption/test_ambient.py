@@ -195,6 +195,7 @@ async def test_an_identity_is_lent_for_the_keys_and_repositories_that_the_operat
         "https://git.example.evil/team-a/app.git",
         "https://git.example/team-a/../team-b/app.git",
         "https://git.example/team-a/%2E%2e/team-b/app.git",
+        "https://git.example/team-a/%252e%252e/team-b/app.git",
         "https://git.example/team-a//app.git",
         "https://git.example/team-a/x%2f..%2fapp.git",
         "http://git.example/team-a/app.git",
