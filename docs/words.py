@@ -47,7 +47,6 @@ WAITING = (
     "jiemi/cli/",
     "jiemi/concurrency/",
     "jiemi/controlplane/",
-    "jiemi/core/decisions/",
     "jiemi/demo/",
     "jiemi/krapao/",
     "jiemi/miwen/controller/",

@@ -1,9 +1,10 @@
 """Files -> the objects that they describe, and what went wrong with the others.
 
-A file that can't be decrypted, and a document that is no Kubernetes object, keep nothing else from being applied.
+A file that can't be decrypted, or a document that is no Kubernetes object, keeps nothing else from being applied.
 
-What is decrypted is in memory until it is applied, and several Decryptors are at once. So each has a small room; one
-that needs more is told so (`NeedsMore`) before anything is changed, and comes again when it is the only such one.
+What is decrypted is in memory until it is applied, and several Decryptors are decrypted at once. So each has a small
+room; `NeedsMore` is raised before anything is changed where one needs more, and it is rendered again when no other such
+Decryptor is.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ _AT_ONCE = 4
 _MAX_RECIPIENTS = 64
 
 _MAX_NAMES = 5
-"""Names of values that one warning tells."""
+"""How many names of values one warning has."""
 
 SECRET_VALUES = NestedPlaces(
     having=(("apiVersion", "v1"), ("kind", "Secret")),
@@ -69,14 +70,14 @@ class NeedsMore(Exception):
 
 @attrs.frozen
 class Rendering:
-    """What became of the files.
+    """What the files were rendered to.
 
     Attributes:
         manifests: what they describe, ordered by file and document.
-        failures: why a file is not in there, or not whole, by its path.
-        facts: what was learnt of the files; None where nothing was.
-        warnings: what there is to warn of in the files that were read.
-        is_small: whether there is room for them beside others.
+        failures: why a file is missing there, or not whole, by its path.
+        facts: what was learnt from the files; None where nothing was.
+        warnings: the warnings about the files that were read.
+        is_small: whether there is room for the files beside those of other Decryptors.
     """
 
     manifests: tuple[Manifest, ...]
@@ -86,7 +87,7 @@ class Rendering:
     is_small: bool = True
 
     def without_manifests(self) -> Rendering:
-        """The same, for who has read them: what becomes of them takes as much again."""
+        """The same, once the manifests are read: what becomes of them takes as much memory again."""
         return attrs.evolve(self, manifests=())
 
 
@@ -95,15 +96,16 @@ class Renderer:
     """Renders the files of one revision.
 
     Attributes:
-        repository: where they are.
-        spec: of the Decryptor.
+        repository: where the files are.
+        spec: the spec of the Decryptor.
         revision: full commit hash.
-        keys: what opens them.
-        bounded_keys: by path, the same with the bounds of the operator's policy; a path that is missing has none.
+        keys: the keys that open them.
+        bounded_keys: by path, the same keys with the bounds of the operator's policy; a path that is missing has no
+            bounds.
         recipients: by path, the patterns of the recipients that may be asked; a path that is missing may ask all.
         facts: what is known of the files so far.
         full_mac: by path, whether a file is refused whose MAC covers its encrypted values only.
-        alone: whether no other Decryptor takes more than a small room meanwhile, so that this one may.
+        alone: whether no other Decryptor takes more than a small room at the same time, so that this one may.
     """
 
     repository: Repository
@@ -122,12 +124,12 @@ class Renderer:
         """Render files.
 
         Args:
-            whole: whether they are all that the Decryptor has, so that nothing known of others is to be kept.
+            whole: whether they are all files of the Decryptor, so that nothing that is known of others is kept.
             on_file: called after each file.
 
         Raises:
             JiemiError: what is wrong with the repository or with Krapao, and so with every file; LimitExceeded.
-            NeedsMore: it is not alone.
+            NeedsMore: the files need more than a small room, and the Decryptor is not alone.
         """
         found: dict[str, _File] = {}
         failures: dict[str, Failure] = {}
@@ -215,11 +217,11 @@ class Renderer:
                 "ProviderNotSupportedYet",
                 f"{path}: {stated.field} states the file's format, which this Krapao does not know of",
             )
-        told = rendered.encryption.mac_only_encrypted
-        if require_full_mac and (rendered.encrypted or rendered.opened) and told is not False:
+        mac_only = rendered.encryption.mac_only_encrypted
+        if require_full_mac and (rendered.encrypted or rendered.opened) and mac_only is not False:
             # An older Krapao does not know what it was asked for.
             raise JiemiError(
-                "ProviderNotSupportedYet" if told is None else "MacOnlyEncrypted",
+                "ProviderNotSupportedYet" if mac_only is None else "MacOnlyEncrypted",
                 f"{path}: the operator refuses files with mac_only_encrypted, and Krapao can not say that it is none",
             )
         return rendered
@@ -355,7 +357,7 @@ _OF_ALL_FILES = frozenset(
         *("AmbientIdentityNotAllowed", "KeyInvalid"),
     }
 )
-"""What is wrong with one file for these reasons, is wrong with all."""
+"""A failure with one of these reasons is a failure of all files, and not of one."""
 
 
 def _warnings(path: str, rendered: Rendered) -> Iterator[FileWarning]:
@@ -377,5 +379,5 @@ class _File:
         return sum(map(len, self.rendered.documents)) + (len(content) if content is not None else 0)
 
     def emptied(self) -> _File:
-        """The same without what was decrypted."""
+        """The same file without what was decrypted."""
         return attrs.evolve(self, rendered=attrs.evolve(self.rendered, documents=(), content=None))

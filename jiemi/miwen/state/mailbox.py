@@ -1,4 +1,4 @@
-"""What a Decryptor's loop is told, in a mailbox that holds the latest only.
+"""What reaches the loop of a Decryptor, in a mailbox that holds only the latest.
 
 Ten changes of the spec during one tick cause one more tick, with the last of them; ten events of an object are one
 observation, the newest.
@@ -18,7 +18,8 @@ from jiemi.core.objects.drift import Observation, drift_of, is_outdated
 from jiemi.core.objects.identity import ObjectKey
 
 _MAX_SHARERS = 20
-"""Of one object; an object may have thousands of managers. Of one that has more it is not known who they are."""
+"""The most sharers that are remembered of one object, which may have thousands. Where it has more, they count as
+unknown."""
 
 _NONE: Mapping[ObjectKey, InventoryEntry] = MappingProxyType({})
 
@@ -47,7 +48,7 @@ class Mailbox:
         return self._latest
 
     def take_status(self) -> DecryptorStatus | None:
-        """The status as it was read last, for whoever holds it from here on."""
+        """The status as it was read last; the caller holds it from here on."""
         status = self._latest.status
         self._latest = self._latest.without_status
         return status
@@ -56,7 +57,7 @@ class Mailbox:
         """Take the newer state. Its own status writes come back here too, and do not wake the loop."""
         old, new = self._latest.meta, decryptor.meta
         if new.generation < old.generation:
-            return  # an older state that was told again
+            return  # an older state that a watch showed again
         self._latest = decryptor
         if (new.generation, new.reconcile_at, new.deleting) != (old.generation, old.reconcile_at, old.deleting):
             self.wake()
@@ -141,7 +142,8 @@ class Mailbox:
         return attrs.evolve(seen, before=self._baseline.get(key))
 
     def sharers(self, key: ObjectKey) -> frozenset[str] | None:
-        """The managers that held fields of an object together with us when it was seen last; None: it was not seen."""
+        """The managers that held fields of an object together with us when it was seen last; None where it was not
+        seen."""
         return self._sharers.get(key)
 
     def _set_sharers(self, key: ObjectKey, sharers: frozenset[str]) -> None:

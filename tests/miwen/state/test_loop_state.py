@@ -86,7 +86,7 @@ def test_all_memories_have_an_owner_and_what_is_beside_them_has_one_too() -> Non
     }
 
 
-def test_nobody_but_core_makes_a_status_from_another() -> None:
+def test_only_core_makes_a_status_from_another() -> None:
     found = [
         f"{module}:{node.lineno}"
         for module, tree in MODULES.items()
