@@ -44,7 +44,8 @@ def test_what_is_no_log_line_is_shown_as_it_is(line: str) -> None:
 
 
 def test_a_time_that_is_none_is_no_fault() -> None:
-    for timestamp in (None, 7, "x", {}):
+    nonsense: tuple[object, ...] = (None, 7, "x", {})
+    for timestamp in nonsense:
         assert for_terminal(json.dumps({"event": "x", "timestamp": timestamp})).plain == "--:--:-- x"
 
 

@@ -44,11 +44,14 @@ class Admin:
         data = None if body is None else json.dumps(body).encode()
         return await self.http.send(Request("admin", "any", path, method, path, {}, data, content_type))
 
-    async def must(self, method: str, path: str, body: object = None, content_type: str = "application/json") -> Any:
+    async def must(
+        self, method: str, path: str, body: object = None, content_type: str = "application/json"
+    ) -> JsonObject:
         """A request that succeeds; returns its JSON."""
         answer = await self.send(method, path, body, content_type)
         assert answer.good, (method, path, answer.status, answer.body)
-        return json.loads(answer.body)
+        found: JsonObject = json.loads(answer.body)
+        return found
 
     async def put(self, obj: JsonObject, manager: str = "tests") -> Mapping[str, Any]:
         """Create or replace an object, as another field manager than Miwen."""

@@ -224,7 +224,7 @@ def test_no_force_is_offered_where_it_would_refuse(running: Running) -> None:
     kept = running.project("kept")
     annotated = deployment("kept-web")
     annotated["metadata"]["annotations"] = {"jiemi.cr/prune": "disabled"}
-    claim = {
+    claim: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
         "metadata": {"name": "kept-disk"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from first_version import FIRST_VERSION, spec_of, with_value
+from support.first_version import FIRST_VERSION, spec_of, with_value
 
 from jiemi.core.api.decryptor import read_decryptor
 from jiemi.core.api.fields import structure, unstructure

@@ -11,6 +11,7 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from support.krapao.age_files import AgePair, Encrypter
 
 from jiemi.krapao.decryption.environments import EMPTY_ENVIRONMENT, NO_NETWORK_ENVIRONMENT
 from jiemi.krapao.decryption.grpc import UNKNOWN, GrpcStatusError, serve_calls
@@ -100,7 +101,7 @@ def test_the_bytes_of_an_answer_are_those_of_keyservice_proto() -> None:
         "",  # nothing at all
         "12 01 78",  # no key
         "0a 00",  # a key of no kind
-        "0a 05 42 03 0a 01 78",  # field 8, which nobody has yet
+        "0a 05 7a 03 0a 01 78",  # field 15, which nobody has yet
         "0a 03 c8 3e 05",  # field 1001, a number
     ],
 )
@@ -218,7 +219,7 @@ def _file_for_all(encrypted: bytes) -> bytes:
 
 
 async def test_the_real_sops_asks_for_every_kind_of_key_in_the_form_that_is_read(
-    tools, fast_directory: Path, encrypt, age_pair
+    tools: dict[str, Path], fast_directory: Path, encrypt: Encrypter, age_pair: AgePair
 ) -> None:
     file = _file_for_all(encrypt('{"a": "b"}', "--age", age_pair.public, kind="json"))
     requests: list[DecryptRequest] = []

@@ -10,6 +10,7 @@ import stat
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -144,7 +145,7 @@ async def test_many_objects_of_one_unknown_kind_cause_one_question(world: RealWo
     async with trio.open_nursery() as nursery:
         for number in range(30):
             manifest = {"apiVersion": "none.example/v1", "kind": f"Kind{number}", "metadata": {"name": "x"}}
-            nursery.start_soon(lambda m=manifest: refused(world.kubernetes, m, "KindUnknown", namespace="default"))
+            nursery.start_soon(partial(refused, world.kubernetes, manifest, "KindUnknown", namespace="default"))
     assert world.kubernetes.requests.snapshot().requests == {("get", "discovery"): 1}
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from rpc.codec.messages import FAILURES, SCHEMA, TEXT, through
 
-from jiemi.core.errors import Failure, JiemiError, Kind
-from jiemi.core.reasons import REASONS
+from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.reasons import REASONS, Kind
 from jiemi.rpc import codec
 
 

@@ -77,12 +77,13 @@ def objects(name: str, *, dropped: bool, theirs: bool, volume: str = "secret") -
     containers: Objects = [{"name": "app", "image": "example.org/app:1", "env": env}]
     if dropped:
         probe = {"httpGet": {"path": "/", "port": 80}}
-        ports = [{"containerPort": 80}]
-        containers.append({"name": "side", "image": "example.org/side:1", "ports": ports, "livenessProbe": probe})
+        container_ports = [{"containerPort": 80}]
+        side = {"name": "side", "image": "example.org/side:1", "ports": container_ports, "livenessProbe": probe}
+        containers.append(side)
     kind: dict[str, Any] = {"secret": {"secretName": "s"}} if volume == "secret" else {"emptyDir": {}}
-    pod = {"containers": containers, "volumes": [{"name": "v", **kind}]}
+    pod: dict[str, Any] = {"containers": containers, "volumes": [{"name": "v", **kind}]}
     pod |= {"hostNetwork": True, "serviceAccountName": "boss"} if dropped else {}
-    ports = [{"name": "a", "port": 80, "targetPort": 8080}]
+    ports: Objects = [{"name": "a", "port": 80, "targetPort": 8080}]
     ports += [{"name": "b", "port": 81}] if dropped else []
     return [
         {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": b64(**some(a="1", b="1", t="1"))},
@@ -263,8 +264,8 @@ def _service(**spec: Any) -> dict[str, Any]:
 
 def _with_ports(*ports: int) -> dict[str, Any]:
     labels = {"app": "x"}
-    container = {"name": "app", "image": "example.org/app:1"}
-    container |= {"ports": [{"containerPort": each, "name": "http"} for each in ports]}
+    exposed = [{"containerPort": each, "name": "http"} for each in ports]
+    container = {"name": "app", "image": "example.org/app:1", "ports": exposed}
     template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
     return {
         "apiVersion": "apps/v1",
