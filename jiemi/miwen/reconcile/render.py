@@ -19,7 +19,7 @@ from jiemi.core.api.decryptor_status import EncryptionStatus, FileStatus, FileWa
 from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.content.globs import is_glob
 from jiemi.core.content.tool_files import with_exclusion
-from jiemi.core.decisions.status_facts import Facts
+from jiemi.core.decisions.status_facts import Facts, joined_encryption
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.memory import held_bytes
 from jiemi.core.objects.encrypted_content import CIPHERTEXT_ANNOTATION, KEEP, ciphertext_in, kind_objection
@@ -45,8 +45,6 @@ SMALL_OBJECT_BYTES = 8 * 1024 * 1024
 
 _AT_ONCE = 4
 """How many files of one Decryptor are decrypted at once."""
-
-_MAX_RECIPIENTS = 64
 
 _MAX_NAMES = 5
 """How many names of values one warning has."""
@@ -309,33 +307,9 @@ class Renderer:
         return tuple(manifests), failures, held
 
     def _facts(self, files: Sequence[_File], vault_address: str | None, *, whole: bool) -> Facts | None:
-        said = [file.rendered.encryption for file in files if file.rendered.encrypted or file.rendered.opened]
-        old = self.facts.encryption if self.facts is not None and not whole else None
-        if not said and old is None:
-            return None if not files else Facts(EncryptionStatus(), vault_address)
-        known = ([old] if old is not None else []) + [
-            EncryptionStatus(
-                each.recipients, each.last_modified, each.sops_version, each.stale_recipients, each.key_expires_at
-            )
-            for each in said
-        ]
-
-        def texts(name: str) -> tuple[str, ...]:
-            return tuple(dict.fromkeys(text for each in known for text in getattr(each, name)))[:_MAX_RECIPIENTS]
-
-        def times(name: str) -> list[str]:
-            return [getattr(each, name) for each in known if getattr(each, name) is not None]
-
-        return Facts(
-            EncryptionStatus(
-                texts("recipients"),
-                max(times("last_modified"), default=None),
-                known[-1].sops_version,
-                texts("stale_recipients"),
-                min(times("key_expires_at"), default=None),
-            ),
-            vault_address,
-        )
+        known = [self.facts.encryption] if self.facts is not None and not whole else []
+        known += [_encryption(file.rendered) for file in files if file.rendered.encrypted or file.rendered.opened]
+        return Facts(joined_encryption(known), vault_address) if files or known else None
 
 
 class _TooMuch(JiemiError):
@@ -366,6 +340,14 @@ def _warnings(path: str, rendered: Rendered) -> Iterator[FileWarning]:
     if rendered.carriage_returns:
         names = rendered.carriage_returns
         yield FileWarning(path, CARRIAGE_RETURNS, names[:_MAX_NAMES], len(names[_MAX_NAMES:]) or None)
+
+
+def _encryption(rendered: Rendered) -> EncryptionStatus:
+    """How a file is encrypted, as the status shows it."""
+    found = rendered.encryption
+    return EncryptionStatus(
+        found.recipients, found.last_modified, found.sops_version, found.stale_recipients, found.key_expires_at
+    )
 
 
 @attrs.frozen
