@@ -62,7 +62,7 @@ async def find_drift(context: ReconcileContext, spec: DecryptorSpec, objects: Ob
     }
     _report_new(context, spec, {key: drift for key, drift in found.items() if key not in to_correct})
     state.drift.set_drifted(found)
-    mailbox.differing = set(found)
+    mailbox.set_differing(found)
     return to_correct
 
 

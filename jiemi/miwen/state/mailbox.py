@@ -6,7 +6,8 @@ observation, the newest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from types import MappingProxyType
 
 import attrs
@@ -25,11 +26,7 @@ _NONE: Mapping[ObjectKey, InventoryEntry] = MappingProxyType({})
 
 
 class Mailbox:
-    """The latest state of one Decryptor, what was seen of its objects, and a wake-up for its loop.
-
-    Attributes:
-        differing: objects that are known to differ and were not applied since: whatever is seen of them is news.
-    """
+    """The latest state of one Decryptor, what was seen of its objects, and a wake-up for its loop."""
 
     def __init__(self, decryptor: Decryptor) -> None:
         self._latest = decryptor
@@ -41,7 +38,7 @@ class Mailbox:
         self._seen_this_tick: set[ObjectKey] = set()
         self._baseline: dict[ObjectKey, Mapping[str, str]] = {}
         self._sharers: dict[ObjectKey, frozenset[str]] = {}
-        self.differing: set[ObjectKey] = set()
+        self._differing: set[ObjectKey] = set()
 
     @property
     def latest(self) -> Decryptor:
@@ -111,6 +108,15 @@ class Mailbox:
         self._baseline = {key: others for key, others in self._baseline.items() if key in inventory}
         self._sharers = {key: sharers for key, sharers in self._sharers.items() if key in inventory}
 
+    @property
+    def differing(self) -> AbstractSet[ObjectKey]:
+        """The objects that are known to differ and were not applied since: whatever is seen of them is news."""
+        return self._differing
+
+    def set_differing(self, objects: Iterable[ObjectKey]) -> None:
+        """These objects are known to differ, and no others. `drift_correction` alone says so."""
+        self._differing = set(objects)
+
     def applied(self, key: ObjectKey, resource_version: str, sharers: frozenset[str] = frozenset()) -> None:
         """An object was applied; what is older than that is of no interest."""
         self._applied[key] = resource_version
@@ -118,7 +124,7 @@ class Mailbox:
         # What another wrote right after us may be seen before the answer arrives.
         if key in self._seen and is_outdated(self._seen[key], resource_version):
             del self._seen[key]
-        self.differing.discard(key)
+        self._differing.discard(key)
 
     def see(self, key: ObjectKey, seen: Observation) -> None:
         """A watch showed an object."""
@@ -169,4 +175,4 @@ class Mailbox:
         entry = self._inventory.get(key)
         if entry is None or is_outdated(seen, self._applied.get(key, "")):
             return False
-        return key in self.differing or drift_of(entry, seen) is not None
+        return key in self._differing or drift_of(entry, seen) is not None

@@ -63,6 +63,10 @@ def _uses(names: set[str]) -> dict[str, set[str]]:
     return found
 
 
+def test_drift_correction_alone_says_which_objects_differ() -> None:
+    assert _uses({"set_differing"}) == {"set_differing": {OWNERS[DriftMemory]}}
+
+
 @pytest.mark.parametrize("memory", OWNERS)
 def test_a_memory_is_written_by_its_owner_alone(memory: type) -> None:
     writers = set(_writers(memory))

@@ -372,7 +372,7 @@ def test_the_version_of_an_apply_is_known_while_the_object_is() -> None:
 
 def test_that_an_object_no_longer_differs_is_news_too() -> None:
     mailbox = resting(ENTRY)
-    mailbox.differing.add(KEY)
+    mailbox.set_differing([KEY])
     mailbox.see(KEY, as_applied("22"))
     assert is_woken(mailbox)
     mailbox.begin_tick()
