@@ -44,16 +44,8 @@ ALLOWED = "words: allow"
 
 WAITING = (
     "docs/troubleshooting.md",
-    "jiemi/cli/",
     "jiemi/concurrency/",
-    "jiemi/controlplane/",
-    "jiemi/demo/",
     "jiemi/krapao/",
-    "jiemi/miwen/controller/",
-    "jiemi/miwen/reconcile/",
-    "jiemi/miwen/service.py",
-    "jiemi/miwen/session_secret.py",
-    "jiemi/miwen/state/",
     "jiemi/rpc/",
 )
 """Files that `LATER` does not hold for yet. A line is taken out here once its files are rewritten."""
