@@ -42,15 +42,7 @@ WORDS = {
 
 ALLOWED = "words: allow"
 
-WAITING = (
-    "docs/troubleshooting.md",
-    "jiemi/core/decisions/",
-    "jiemi/miwen/controller/",
-    "jiemi/miwen/reconcile/",
-    "jiemi/miwen/service.py",
-    "jiemi/miwen/session_secret.py",
-    "jiemi/miwen/state/",
-)
+WAITING = ("docs/troubleshooting.md",)
 """Files that `LATER` does not hold for yet. A line is taken out here once its files are rewritten."""
 
 LATER = frozenset({r"\b(tell|tells|told|telling)\b", r"\bas whom\b", r"\bno one\b(?!-)"})

@@ -272,6 +272,7 @@ struct Failure {
   message @1 :Text;         # at most 1,000 characters, safe to show anyone who may read the Decryptor
   retry @2 :RetryKind;      # what happens next; for peers that do not know the reason
   remedy @3 :Text;          # what to do about this very case, a sentence; empty where the reason's own says it
+  path @4 :Text;            # the path in the repository that is wrong, as it was asked for; empty where none is
 }
 
 enum RetryKind {

@@ -94,7 +94,9 @@ SLOW = {
         "test_a_definition_that_is_never_served_holds_nothing_else_up_for_ever",
         "test_force_waits_for_finalizers_and_not_for_ever",
     ),
-    "miwen/reconcile/test_drift_correction.py": ("test_a_fight_is_left_alone_for_growing_pauses_and_told_once_each",),
+    "miwen/reconcile/test_drift_correction.py": (
+        "test_a_drift_conflict_is_left_alone_for_growing_pauses_and_reported_once_per_pause",
+    ),
     "miwen/report/test_event_object.py": ("test_any_names_and_notes_make_an_event_that_the_api_server_takes",),
     "miwen/controller/test_decryptor_watch.py": ("test_those_that_exist_are_found_page_by_page",),
     "miwen/apply/test_recreate.py": (

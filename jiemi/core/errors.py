@@ -21,6 +21,9 @@ MESSAGE_LIMIT_CHARACTERS = 1_000
 
 REMEDY_LIMIT_CHARACTERS = 500
 
+PATH_LIMIT_CHARACTERS = 4_096
+"""As many as a path in the spec may have; a longer one is of no field, so it is left out."""
+
 TEXT_LIMIT_CHARACTERS = 960
 """Message and remedy together, so that an Event's note of 1,024 bytes has room for the whole of it."""
 
@@ -35,6 +38,10 @@ def _remedy(text: str) -> str:
     return one_line(text, REMEDY_LIMIT_CHARACTERS)
 
 
+def _path(path: str) -> str:
+    return path if len(path) <= PATH_LIMIT_CHARACTERS else ""
+
+
 @attrs.frozen
 class Failure:
     """One thing that went wrong, safe to show anyone who may read the Decryptor.
@@ -44,11 +51,14 @@ class Failure:
         message: what exactly is wrong, at most `MESSAGE_LIMIT_CHARACTERS`; names, never values of credentials.
         own_remedy: what to do about this very case, a sentence, at most `REMEDY_LIMIT_CHARACTERS`; "" where the
             reason's remedy says it.
+        path: the path in the repository that is wrong, as it was asked for, at most `PATH_LIMIT_CHARACTERS`; "" where
+            none is. It is not shown: whoever asked for the path knows which field of the spec names it.
     """
 
     reason: str = attrs.field(validator=attrs.validators.in_(REASONS))
     message: str = attrs.field(converter=one_line)
     own_remedy: str = attrs.field(default="", converter=_remedy)
+    path: str = attrs.field(default="", converter=_path)
 
     @property
     def kind(self) -> Kind:
@@ -78,6 +88,10 @@ class Failure:
         """The same with the place in front of its message: "spec.source.files: …"."""
         return attrs.evolve(self, message=f"{where}: {self.message}")
 
+    def about(self, path: str) -> Failure:
+        """The same, about a path in the repository."""
+        return attrs.evolve(self, path=path)
+
     def __str__(self) -> str:
         return f"{self.reason}: {self.text}"
 
@@ -97,4 +111,6 @@ class JiemiError(Exception):
     @classmethod
     def of(cls, failure: Failure) -> JiemiError:
         """The exception for a failure that came as a value, over a wire for example."""
-        return cls(failure.reason, failure.message, failure.own_remedy)
+        error = cls(failure.reason, failure.message, failure.own_remedy)
+        error.failure = failure
+        return error

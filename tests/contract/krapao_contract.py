@@ -253,6 +253,7 @@ class KrapaoContract:
                 if reason != "RevisionNotFound":
                     # The field is Miwen's to name: it knows whether it was a file, files or sopsPath.
                     assert pattern in caught.value.failure.message
+                    assert caught.value.failure.path == pattern
             with pytest.raises(JiemiError, match=r"app/\*\*"):
                 await files(repository, revision, "app/")
 

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.errors import MESSAGE_LIMIT_CHARACTERS, TEXT_LIMIT_CHARACTERS, Failure, JiemiError
+from jiemi.core.errors import (
+    MESSAGE_LIMIT_CHARACTERS,
+    PATH_LIMIT_CHARACTERS,
+    TEXT_LIMIT_CHARACTERS,
+    Failure,
+    JiemiError,
+)
 from jiemi.core.reasons import REASONS, Kind
 
 
@@ -49,3 +55,10 @@ def test_every_text_fits_into_an_event_s_note() -> None:
     longest = max((Failure(reason, "x" * 3000) for reason in REASONS), key=lambda each: len(each.text))
     assert len(longest.text.encode()) <= 1024
     assert longest.text.endswith(longest.remedy)
+
+
+def test_a_failure_carries_the_path_that_is_wrong_and_does_not_show_it() -> None:
+    failure = Failure("FileNotFound", "not there").about("app/x.yaml")
+    assert JiemiError.of(failure.at("spec.source.files[0]")).failure.path == "app/x.yaml"
+    assert "app/x.yaml" not in str(failure)
+    assert failure.about("x" * (PATH_LIMIT_CHARACTERS + 1)).path == ""

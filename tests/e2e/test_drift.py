@@ -298,7 +298,7 @@ def test_reported_drift_is_not_corrected_until_a_commit_applies_the_object(scene
     until("nothing differs", lambda: not scene.condition("reported", "Drifted"), seconds=FAST_SECONDS)
 
 
-def test_reported_drift_that_the_other_takes_back_is_told_no_more(scene: Scene) -> None:
+def test_reported_drift_that_the_other_takes_back_is_no_longer_shown(scene: Scene) -> None:
     scene.follow("returned", secret("returned", a="one"), driftPolicy="Report")
     scene.write(scene.secret_path("returned"), {"data": {"extra": _b64("x")}}, manager="editor")
     found = scene.until_condition("returned", "Drifted", "True", "Reported", seconds=FAST_SECONDS)

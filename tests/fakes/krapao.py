@@ -46,7 +46,6 @@ RIGHT_KEY = AgeKey(SensitiveText("AGE-SECRET-KEY-FAKE-RIGHT"))
 SOPS_PATH = ".sops.yaml"
 """A file that every commit has."""
 
-_FIELD = "spec.source.fileToDecrypt"
 
 Documents = Sequence[object]
 
@@ -335,10 +334,12 @@ def _matching(files: Collection[str], pattern: str, exclude: Sequence[str]) -> I
     path = _in_tree(pattern)
     if path in files or path == SOPS_PATH:
         yield path
-    elif any(each.startswith(f"{path}/") for each in files):
-        raise JiemiError("NotAFile", f"{_FIELD}: {path}: a directory: write {path}/** for the files in it")
+        return
+    if any(each.startswith(f"{path}/") for each in files):
+        failure = Failure("NotAFile", f"{path}: a directory: write {path}/** for the files in it", path=pattern)
     else:
-        raise JiemiError("FileNotFound", f"{_FIELD}: there is no file {path}")
+        failure = Failure("FileNotFound", f"there is no file {path}", path=pattern)
+    raise JiemiError.of(failure)
 
 
 def _in_tree(path: str) -> str:

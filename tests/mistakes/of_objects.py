@@ -360,7 +360,7 @@ RIGHTS = (
         "in-a-circle",
         "Two Decryptors wait for one another.",
         "DependencyCycle",
-        "spec.dependsOn makes a circle: {namespace}/{app} -> {namespace}/the-other -> {namespace}/{app}. Remove one of "
+        "spec.dependsOn makes a cycle: {namespace}/{app} -> {namespace}/the-other -> {namespace}/{app}. Remove one of "
         "the names from `dependsOn`. The message shows the cycle.",
         _circle,
     ),

@@ -1,7 +1,7 @@
-"""Circles of things that wait for one another.
+"""Cycles of things that wait for one another.
 
-Each thing asks for itself, whenever it is about to wait: am I in a circle? So exactly the ones in a circle are told of
-it, and one that merely waits for a circle's member waits on, as it would for any other that is not ready.
+Each thing asks for itself, whenever it is about to wait: am I in a cycle? So exactly its members report a
+cycle. One that merely waits for a member waits on, as it would for any other that is not ready.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from jiemi.core.names import NamespacedName
 
 _MAX_SHOWN = 6
-"""How many names of a circle a message shows before the one that closes it."""
+"""How many names of a cycle a message shows before the one that closes it."""
 
 _NAME_LIMIT_CHARACTERS = 100
 """Of "namespace/name" in a message. Both together can be 317 long."""
@@ -21,17 +21,17 @@ _NAME_LIMIT_CHARACTERS = 100
 def find_cycle(
     start: NamespacedName, depends_on: Callable[[NamespacedName], Iterable[NamespacedName]]
 ) -> tuple[NamespacedName, ...] | None:
-    """The shortest circle that something is itself a part of.
+    """The shortest cycle that something is itself a part of.
 
     It is looked for breadth first: the time is in proportion to the dependencies that can be reached, and they may be
     of any depth.
 
     Args:
-        start: where the circle begins and ends.
+        start: where the cycle begins and ends.
         depends_on: what a key waits for; empty for a key that does not exist. Called at most once for each key.
 
     Returns:
-        `start`, …, `start`, or None. Among circles of one length, the one whose keys come first in what `depends_on`
+        `start`, …, `start`, or None. Among cycles of one length, the one whose keys come first in what `depends_on`
         gives.
     """
     came_from: dict[NamespacedName, NamespacedName | None] = {start: None}
@@ -48,7 +48,7 @@ def find_cycle(
 
 
 def describe_cycle(cycle: Sequence[NamespacedName]) -> str:
-    """A circle for messages: "a/x -> a/y -> a/x". Of a long one its beginning, how many are left out, and its end."""
+    """A cycle for messages: "a/x -> a/y -> a/x". Of a long one its beginning, how many are left out, and its end."""
     names = [_name(key) for key in cycle[:_MAX_SHOWN]]
     left_out = len(cycle) - _MAX_SHOWN - 1
     if left_out > 0:

@@ -142,7 +142,7 @@ def objection(attempted: Attempted, inventory: Mapping[ObjectKey, InventoryEntry
     what_not = "refused, so none is applied (applyPolicy: Atomic)" if attempted.is_held_back else "not applied"
     if broken and not refused and len(attempted.files) > 1:
         return first_of_failures(failures, len(attempted.files), what_not, what="files")
-    # Those too that were not looked at this time: a refusal that lasts is told in the same words each time.
+    # Those too that were not looked at this time: a refusal that lasts is reported in the same words each time.
     passed_over = {"", *broken, *attempted.rendered}
     others = {key for key, entry in inventory.items() if entry.file not in passed_over}
     named = attempted.wanted | others | {each.ref.key for each in refused}

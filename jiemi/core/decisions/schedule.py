@@ -49,7 +49,7 @@ def head_max_age_seconds(interval_seconds: float) -> float:
     """How old Krapao's answer to "which is the newest revision" may be.
 
     Half an interval: many Decryptors of one repository then cause two questions to its host in an interval, not one
-    each, and no one of them is told of a commit later than one and a half intervals after the push.
+    each, and none of them learns of a commit later than one and a half intervals after the push.
     """
     return interval_seconds / 2
 

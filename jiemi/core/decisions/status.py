@@ -199,11 +199,11 @@ def with_drift(
 
 
 _WAITING = frozenset({"DependencyNotReady", "ObjectsNotReady"})
-"""Reasons of the Ready condition while nothing is wrong but that something is not there yet."""
+"""Reasons of the Ready condition while nothing is wrong, except that something is not there yet."""
 
 
 def with_summary(status: DecryptorStatus, *, deleting: bool, dry_run: bool, pinned: bool) -> DecryptorStatus:
-    """The status with what `kubectl get` shows in a line. Columns can't cut a text, or tell of several fields.
+    """The status with what `kubectl get` shows in a line. Columns can't cut a text, or show several fields.
 
     Args:
         deleting: whether the Decryptor is being deleted.

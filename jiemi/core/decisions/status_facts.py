@@ -5,7 +5,7 @@ None of these says how the tick ends (`jiemi.core.decisions.status` does), so no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 import attrs
@@ -21,6 +21,9 @@ from jiemi.core.api.decryptor_status import (
 from jiemi.core.objects.identity import ObjectKey
 from jiemi.core.objects.inventory import ordered
 
+_MAX_RECIPIENTS = 64
+"""How many recipients the status shows of all files together."""
+
 
 @attrs.frozen
 class Facts:
@@ -33,6 +36,28 @@ class Facts:
 
     encryption: EncryptionStatus
     vault_address: str | None = None
+
+
+def joined_encryption(known: Sequence[EncryptionStatus]) -> EncryptionStatus:
+    """How several files are encrypted, as one.
+
+    Args:
+        known: how each is, in the order in which they were read.
+    """
+
+    def texts(name: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(text for each in known for text in getattr(each, name)))[:_MAX_RECIPIENTS]
+
+    def times(name: str) -> list[str]:
+        return [getattr(each, name) for each in known if getattr(each, name) is not None]
+
+    return EncryptionStatus(
+        texts("recipients"),
+        max(times("last_modified"), default=None),
+        known[-1].sops_version if known else None,
+        texts("stale_recipients"),
+        min(times("key_expires_at"), default=None),
+    )
 
 
 def with_facts(before: DecryptorStatus, facts: Facts | None) -> DecryptorStatus:

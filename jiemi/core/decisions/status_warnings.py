@@ -98,12 +98,12 @@ def _carriage_returns(status: DecryptorStatus, _: datetime.datetime) -> tuple[st
 
 def _files(warnings: Sequence[FileWarning]) -> str:
     """Files with the names in them: "a.env (A, B and 3 more) and 2 more files"."""
-    told = []
+    shown = []
     for each in warnings[:_MAX_SHOWN]:
         more = f" and {each.more} more" if each.more else ""
-        told.append(f"{each.file} ({', '.join(each.names)}{more})" if each.names else each.file)
+        shown.append(f"{each.file} ({', '.join(each.names)}{more})" if each.names else each.file)
     rest = len(warnings) - _MAX_SHOWN
-    return ", ".join(told) + (f" and {rest} more files" if rest > 0 else "")
+    return ", ".join(shown) + (f" and {rest} more files" if rest > 0 else "")
 
 
 def _key_expiring(status: DecryptorStatus, now: datetime.datetime) -> tuple[str, str] | None:

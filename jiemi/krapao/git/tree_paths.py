@@ -13,6 +13,13 @@ def split_path(path: str) -> Parts:
     Raises:
         JiemiError: FileNotFound for what can be no path.
     """
+    try:
+        return _split(path)
+    except JiemiError as error:
+        raise JiemiError.of(error.failure.about(path)) from error
+
+
+def _split(path: str) -> Parts:
     if "\0" in path or "\\" in path or any("\ud800" <= char <= "\udfff" for char in path):
         raise JiemiError(
             "FileNotFound",

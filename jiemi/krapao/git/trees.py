@@ -83,7 +83,7 @@ class Trees:
         for path, parts in all_parts.items():
             one = results[path]
             if isinstance(one, JiemiError):
-                raise one
+                raise JiemiError.of(one.failure.about(path)) from one
             found[b"/".join(parts).decode()] = one
         return found
 

@@ -1,4 +1,4 @@
-"""The status of one Decryptor on its way to the API server: written where it changed, and by whom last.
+"""The status of one Decryptor on its way to the API server: it is written where it changed.
 
 A tick writes ahead of what it does, and the loop writes what the tick came to. Where the API server refuses a status
 for good, users see an old state, so the refusal itself is written in its place.
@@ -100,7 +100,7 @@ class StatusWriter:
             _log.info("object_gone", namespace=meta.namespace, name=meta.name)
         except Exception:  # noqa: BLE001 - the boundary of this Decryptor, as in the tick
             _log.exception("status_crashed", namespace=meta.namespace, name=meta.name)
-            return Failure("InternalError", "Miwen's log tells more at this time")
+            return Failure("InternalError", "Miwen's log has the details at this time")
         return None
 
     async def _report_refusal(self, status: DecryptorStatus, failure: Failure) -> None:

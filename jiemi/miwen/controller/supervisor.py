@@ -1,10 +1,11 @@
 """All Decryptors: one task each, in one nursery.
 
-Those that their namespace has memory for: the others are turned away (`jiemi.miwen.reconcile.limits`), also while they
-are followed, where they grow.
+A Decryptor for which its namespace has no memory is turned away (`jiemi.miwen.reconcile.limits`), also while it is
+followed, where it grows.
 
 Each key (namespace, name) has a supervisor task. It runs the loop of the object that has the key now. An object that is
-deleted ends the loop; one that is deleted and made again (another uid) gets a loop of its own, after the old one ended.
+deleted ends the loop; one that is deleted and created again (with another uid) gets a new loop, after the old one
+ended.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ class Decryptors:
     """The tasks of the Decryptors that exist.
 
     Args:
-        nursery: owns the tasks.
-        run: the loop of one Decryptor.
-        registry: is told of all of them.
-        budget: what they may take.
-        turned_away: is told of those for which there is no room.
-        on_gone: told of each that was followed and was deleted.
+        nursery: the owner of the tasks.
+        run: runs the loop of one Decryptor.
+        registry: what is known of all of them.
+        budget: the memory that they may take.
+        turned_away: where those wait for which there is no room.
+        on_gone: called with each that was followed and was deleted.
     """
 
     def __init__(
@@ -123,8 +124,8 @@ class Decryptors:
 
 
 def _account(decryptor: Decryptor) -> str:
-    """Whose memory it takes. Those that are being deleted have their own, so that deleting some makes room for the
-    others though nothing is left."""
+    """The account in the budget whose memory it takes. Decryptors that are being deleted have one of their own, so that
+    some can be deleted to make room though no memory is left."""
     namespace = decryptor.meta.namespace
     return f"{namespace} (being deleted)" if decryptor.meta.deleting else namespace
 

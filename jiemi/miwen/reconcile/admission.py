@@ -1,4 +1,4 @@
-"""Which objects of the files a Decryptor may apply: whose they are, and what the operator allows."""
+"""Which objects of the files a Decryptor may apply: those that no other has, and that the operator allows."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ class Bounds:
     Attributes:
         rules: the policy's rule for each file, by path; None where there is no policy.
         own_namespace_only: whether objects of other namespaces, and those without one, are refused.
-        merged_managers: field managers whose fields become ours alone where we apply them too.
-        asks_whose: whether an object's labels are asked whose it is: Miwen does not see all Decryptors.
-        protection: what Miwen does not write as itself.
+        merged_managers: the field managers whose fields become ours alone where we apply them too.
+        asks_whose: whether the labels of an object decide which Decryptor has it, because Miwen does not see all
+            Decryptors.
+        protection: what Miwen does not write under its own account.
         full_mac: whether files are refused whose MAC covers their encrypted values only.
     """
 
@@ -49,11 +50,11 @@ class Admission:
 
     Attributes:
         kubernetes: where labels are looked at.
-        registry: whose objects are.
-        account: whose rights objects are written with; None is Miwen.
+        registry: which Decryptor has an object.
+        account: the account under which objects are written; None is that of Miwen.
         bounds: what is allowed.
-        meta: of the Decryptor.
-        spec: of the Decryptor.
+        meta: the metadata of the Decryptor.
+        spec: the spec of the Decryptor.
         kept_files: paths of the files that stay deployed as they are.
     """
 
@@ -130,7 +131,7 @@ class Admission:
         return None
 
     async def _claim(self, each: Resolved) -> Failure | None:
-        """Take the object for this Decryptor. Returns why it is another's."""
+        """Take the object for this Decryptor. Returns why another one has it."""
         meta, label = self.meta, each.ref.label
         # What a status says counts as far as the object itself says the same.
         if self.registry.is_unproven(each.key):
@@ -155,7 +156,7 @@ class Admission:
         return failure
 
     async def _prove(self, each: Resolved) -> None:
-        """Let the object's labels tell whose it is, of those whose statuses claim it."""
+        """Let the labels of the object decide which of the Decryptors has it whose statuses claim it."""
         if each.resource is None:
             return
         try:
@@ -163,7 +164,7 @@ class Admission:
         except JiemiError as error:
             if error.failure.reason in NO_ANSWER:
                 raise
-            return  # the claims stay as they are: who came first has the object
+            return  # the claims stay as they are: the first Decryptor has the object
         self.registry.prove(each.key, Owner.in_labels(metadata.get("labels")) if metadata is not None else None)
 
     async def _objection_of_labels(self, each: Resolved) -> Failure | None:

@@ -15,16 +15,16 @@ _MAX_SHOWN = 10
 
 @attrs.define
 class Changes:
-    """Collects what is done.
+    """Collects what is done to objects.
 
     Attributes:
-        revision: the commit by which it is done; "" until something is.
+        revision: the commit by which it is done; "" until something is done.
         known: as which resourceVersions an object was seen before, by its key. Taken before anything is applied: what
             is seen later may be what was just applied.
-        added: objects that were not applied before: made, or taken over.
-        changed: those that are others than before.
-        applied: those of which that is not known: they were not seen since Miwen began.
-        unchanged: how many are as they were.
+        added: objects that were not applied before: they were created, or taken over.
+        changed: objects that differ from before.
+        applied: objects of which it is not known whether they differ, because they were not seen since Miwen began.
+        unchanged: how many objects are as they were.
     """
 
     revision: str = ""
@@ -36,14 +36,14 @@ class Changes:
 
     @property
     def something(self) -> bool:
-        """Whether an object may be another than before."""
+        """Whether an object may differ from before."""
         return bool(self.added or self.changed or self.applied)
 
     def add(self, key: ObjectKey, version: str, *, was_applied: bool) -> None:
         """An object was applied.
 
         Args:
-            version: its resourceVersion since.
+            version: its resourceVersion since then.
             was_applied: whether it was applied before.
         """
         known = self.known.get(key)
@@ -57,17 +57,18 @@ class Changes:
             self.unchanged += 1
 
     def __str__(self) -> str:
-        """ "by 0123456789ab: added Secret a/b; changed ConfigMap a/c; 3 unchanged"; "" where nothing is to be told."""
+        """ "by 0123456789ab: added Secret a/b; changed ConfigMap a/c; 3 unchanged"; "" where there is nothing to
+        report."""
         if not self.something:
             return ""
-        told = [
+        parts = [
             f"{what} {_listed(keys)}"
             for what, keys in (("added", self.added), ("changed", self.changed), ("applied", self.applied))
             if keys
         ]
         if self.unchanged:
-            told.append(f"{self.unchanged} unchanged")
-        return f"by {self.revision[:SHORT_REVISION]}: {'; '.join(told)}"
+            parts.append(f"{self.unchanged} unchanged")
+        return f"by {self.revision[:SHORT_REVISION]}: {'; '.join(parts)}"
 
 
 def _listed(keys: list[ObjectKey]) -> str:

@@ -1,9 +1,9 @@
-"""Objects that drifted -> applied again as they are deployed, whatever is new.
+"""Objects that drifted -> applied again as they are deployed, whatever is new in the repository.
 
     drifted -> where each is deployed from (revision, path) -> rendered there -> resolve -> admit -> apply
 
 What is deployed of an object may be older than the newest version of its file: that one can't be decrypted, is refused,
-or waits. The inventory tells by which revision it was applied, and Miwen keeps no plaintext, so it is read again from
+or waits. The inventory says by which revision it was applied, and Miwen keeps no plaintext, so it is read again from
 there. Krapao may not know that revision (it was restarted), so it is then asked for as a pinned commit is: the host
 must let the credentials in. While it refuses them, nothing is decrypted and nothing corrected.
 """

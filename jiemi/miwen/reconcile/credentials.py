@@ -1,7 +1,6 @@
 """Credential values, resolved: a literal is its text, a reference is read from a Secret of the Decryptor's namespace.
 
-What is resolved lives as long as the tick that needs it (the repository's credentials: as long as the repository is
-open).
+What is resolved lives as long as the tick that needs it; the credentials of a repository live as long as it is open.
 """
 
 from __future__ import annotations
@@ -36,14 +35,14 @@ from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, Huaw
 class CredentialReader:
     """Resolves credential values of one Decryptor, reading each Secret once.
 
-    Of a Secret no more is kept than the values that are asked for, and of those none that is too long: a Secret may
-    have a mebibyte, and many Decryptors may name it at once.
+    Only the values that are asked for are kept of a Secret, and none that is too long: a Secret may have a mebibyte,
+    and many Decryptors may name it at once.
 
     Args:
         kubernetes: where the Secrets are.
-        namespace: the Decryptor's; no other is ever read.
+        namespace: that of the Decryptor; no other is ever read.
         versions: remembers the resourceVersion of each Secret that is read.
-        of: has all values that are going to be read, as (path, value).
+        of: all values that are going to be read, as (path, value).
     """
 
     def __init__(
@@ -71,8 +70,8 @@ class CredentialReader:
         """The text of one value.
 
         Args:
-            value: of the spec.
-            at: its path, for messages: "spec.provider.age.privateKey".
+            value: a value of the spec.
+            at: its path in messages: "spec.provider.age.privateKey".
 
         Raises:
             JiemiError: SecretNotFound, SecretKeyNotFound, SecretValueEmpty, SecretForbidden, CredentialTooLarge,
@@ -146,14 +145,14 @@ class CredentialReader:
                 f"Secret {self._namespace}/{name} has no key {key!r}, which {at}.key names",
                 "Name one key: only the list privateKeys of age and pgp takes a key with *.",
             )
-        told = f"Secret {self._namespace}/{name} has no key {key!r}, which {at}.key names"
+        missing = f"Secret {self._namespace}/{name} has no key {key!r}, which {at}.key names"
         if not keys:
             return JiemiError(
-                "SecretKeyNotFound", f"{told}; it has no keys at all", "Put the credential under that key."
+                "SecretKeyNotFound", f"{missing}; it has no keys at all", "Put the credential under that key."
             )
         there = f"the keys {some_of(key, keys)}" if len(keys) > 1 else f"the key {keys[0]}"
         return JiemiError(
-            "SecretKeyNotFound", f"{told}; it has {there}", f"Correct {at}.key, or add the key to the Secret."
+            "SecretKeyNotFound", f"{missing}; it has {there}", f"Correct {at}.key, or add the key to the Secret."
         )
 
     async def _read_secret(self, name: str, at: str) -> dict[str, _Found]:
@@ -193,11 +192,11 @@ def _is_pattern(value: CredentialValue, at: str) -> bool:
 
 
 _MOST_KEYS = 100
-"""How many keys of a Secret are kept to name those that are like one that it has not."""
+"""How many keys of a Secret are kept, so that a message can name those that resemble a missing one."""
 
 
 def some_keys(data: Mapping[str, object]) -> tuple[str, ...]:
-    """Names of the keys of a Secret, as many as are worth to be compared."""
+    """The names of the keys of a Secret, as many as are worth comparing."""
     return tuple(itertools.islice((str(key) for key in data), _MOST_KEYS))
 
 
@@ -231,7 +230,7 @@ def _reader(
 async def git_credentials(
     decryptor: Decryptor, spec: DecryptorSpec, kubernetes: Kubernetes, versions: SecretVersions
 ) -> GitCredentials:
-    """What the repository's host asks for.
+    """The credentials that the host of the repository asks for.
 
     Args:
         versions: as of `CredentialReader`.
@@ -358,7 +357,7 @@ async def _read_fields(reader: CredentialReader, provider: Any, at: str) -> dict
 
 
 def have_changed(context: ReconcileContext, watches: ObjectWatches, names: Iterable[str]) -> bool:
-    """Whether a Secret is another than it was when it was read. Those that can't be watched count as unchanged."""
+    """Whether a Secret has changed since it was read. Secrets that can't be watched count as unchanged."""
     changed = False
     for name in names:
         try:

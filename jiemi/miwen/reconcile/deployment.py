@@ -1,9 +1,9 @@
-"""One deployment: files -> objects -> the cluster, and a status that tells what came of it.
+"""One deployment: files -> objects -> the cluster, and a status that says what came of it.
 
     render -> resolve -> admit -> (Atomic: rehearse) -> status written ahead -> apply -> prune
 
-The status is written before anything is applied: that a deployment is under way, and which objects it may make. So
-whoever reads it after an end at any moment knows that what is deployed is not certain, and forgets no object.
+The status is written before anything is applied: it says that a deployment is under way, and which objects it may make.
+So if Miwen ends at any moment, the next one knows that what is deployed is not certain, and forgets no object.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ class Deployment:
 
     Attributes:
         kubernetes: the cluster.
-        registry: whose objects are.
-        account: as whom objects are written; None is Miwen.
+        registry: which Decryptor has an object.
+        account: the account under which objects are written; None is that of Miwen.
         bounds: what is allowed.
         now: the wall clock.
         attempt: what is deployed.
-        seen_version: the resourceVersion as which an object was seen last; None where it was not.
+        seen_version: gives the resourceVersion as which an object was seen last; None where it was not.
     """
 
     kubernetes: Kubernetes
@@ -169,7 +169,7 @@ class Deployment:
         rendering = rendering.without_manifests()
         self._admission.require_allowed(resolved)
         admitted, more = await self._admission.admit(resolved, before)
-        # What is put right is told of each object (`drifting`).
+        # Each object that is corrected has an Event of its own (`drift_correction`).
         applier = attrs.evolve(applier, applied=context.mailbox.applied)
         applied = await applier.apply(admitted, before) if admitted else Applied()
         context.set_inventory(with_inventory(context.status, after_correction(before, applied.entries)))
@@ -193,7 +193,7 @@ class Deployment:
             slot: as for `run`.
 
         Raises:
-            JiemiError: what could not be done; the plan tells the rest.
+            JiemiError: what could not be planned; the rest is in the plan.
         """
         context, before = self.context, by_key(self.context.status.inventory)
         rendering = await FileDecryption(self.kubernetes, self.bounds, self.attempt).run(slot)
@@ -269,7 +269,7 @@ class Deployment:
         }
         return await applier.apply(admitted, before)
 
-    # --- what is told
+    # --- what is reported
 
     def _record(
         self,
@@ -319,7 +319,7 @@ class Deployment:
         context.changes.add(key, version, was_applied=entry is not None and entry.fields is not None)
         context.mailbox.applied(key, version, sharers)
 
-    def _tell_deleted(self, ref: ObjectRef) -> None:
+    def _note_recreated(self, ref: ObjectRef) -> None:
         text = f"{ref.label} is deleted to be recreated by {self._by} (spec.force)"
         self.context.warn("Recreated", "Recreate", text, ref, transition=True, always=True)
 
@@ -339,7 +339,7 @@ class Deployment:
             namespace=context.decryptor.meta.namespace,
             owner=self._owner,
             applied=self._applied,
-            deleted=self._tell_deleted,
+            deleted=self._note_recreated,
             sharers=context.mailbox.sharers,
             merged=self.bounds.merged_managers,
             is_superseded=lambda: context.mailbox.is_behind(context.decryptor),

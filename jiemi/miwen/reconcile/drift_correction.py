@@ -1,4 +1,4 @@
-"""What was seen of a Decryptor's objects -> which are to be applied again now, and what to say of the others."""
+"""What was seen of a Decryptor's objects -> which of them are applied again now, and what is said of the others."""
 
 from __future__ import annotations
 
@@ -21,17 +21,16 @@ from jiemi.miwen.reconcile.tick import ReconcileContext
 _MAX_SHOWN = 5
 
 _UNREAD_SECONDS = 5.0
-"""How soon an object that may differ is looked at again, where that failed for a reason that may pass."""
+"""How soon Miwen looks again at an object that may differ, after a failure that may pass."""
 
 _log = structlog.get_logger("jiemi.miwen")
 
 
 async def find_drift(context: ReconcileContext, spec: DecryptorSpec, objects: Objects) -> Mapping[ObjectKey, Drift]:
-    """The objects that differ and are to be corrected now. All that differ are kept in the state, until
-    `report_corrected`.
+    """The objects that differ and are corrected now. All that differ are remembered, until `report_corrected`.
 
     Args:
-        objects: read as Miwen itself, which watches them.
+        objects: what reads them, under the account of Miwen, which watches them.
     """
     state, mailbox = context.state, context.mailbox
     seen: dict[ObjectKey, Observation | None] = {**dict.fromkeys(state.drift.drifted), **mailbox.take_seen()}
@@ -40,7 +39,7 @@ async def find_drift(context: ReconcileContext, spec: DecryptorSpec, objects: Ob
     for key, observation in seen.items():
         entry = mailbox.inventory.get(key)
         if entry is None or not (entry.file or entry.left_file):
-            continue  # it left the repository, and is to be deleted or let go
+            continue  # it is no longer in the repository, and is to be deleted or let go
         try:
             confirmed = await _confirmed(ref_of(entry), observation, objects)
             drift = drift_of(entry, mailbox.with_before(key, confirmed))
@@ -63,15 +62,15 @@ async def find_drift(context: ReconcileContext, spec: DecryptorSpec, objects: Ob
     }
     _report_new(context, spec, {key: drift for key, drift in found.items() if key not in to_correct})
     state.drift.set_drifted(found)
-    mailbox.differing = set(found)
+    mailbox.set_differing(found)
     return to_correct
 
 
 async def _confirmed(ref: ObjectRef, seen: Observation | None, objects: Objects) -> Observation:
-    """What was seen; a deletion, or what was seen long ago, only once it was looked at again."""
+    """What was seen. A deletion, and what was seen long ago, counts only once the object was looked at again."""
     if seen is not None and seen.owned is not None:
         return seen
-    # It may have lost its label only, or be back.
+    # It may have lost only its label, or exist again.
     metadata = await objects.get_metadata(ref)
     return Observation.of(metadata) if metadata is not None else Observation("", None)
 
@@ -94,7 +93,7 @@ def _report_new(context: ReconcileContext, spec: DecryptorSpec, kept: Mapping[Ob
 
 
 def report_corrected(context: ReconcileContext, to_correct: Mapping[ObjectKey, Drift]) -> None:
-    """Tell in Events what was put right, and forget it; what was not applied after all stays."""
+    """Report in Events what was corrected, and forget it; what was not applied after all stays."""
     for key, drift in to_correct.items():
         if key in context.mailbox.differing or key not in context.state.drift.drifted:
             continue
@@ -116,7 +115,8 @@ def report_corrected(context: ReconcileContext, to_correct: Mapping[ObjectKey, D
 def report_uncorrected(
     context: ReconcileContext, drifted: Mapping[ObjectKey, Drift], failures: Mapping[ObjectKey, Failure]
 ) -> None:
-    """Keep why objects could not be put right, and tell it in Events: what may pass at once, once it has not."""
+    """Remember why objects could not be corrected, and report it in Events. A failure that may pass is reported only
+    when the same object fails with it again."""
     for key in drifted:
         before, failure = context.state.drift.uncorrected.get(key), failures.get(key)
         entry = context.mailbox.inventory.get(key)
@@ -158,7 +158,7 @@ def require_corrected(
 
 
 def require_no_conflict(context: ReconcileContext, spec: DecryptorSpec) -> None:
-    """What is left alone while a fight's pause is on is not what git says.
+    """Objects that are left alone while the correction is paused are not what git says.
 
     Raises:
         JiemiError: DriftConflict.
@@ -166,15 +166,16 @@ def require_no_conflict(context: ReconcileContext, spec: DecryptorSpec) -> None:
     if spec.drift_policy != "Correct":
         return
     backoff = context.state.drift.backoff
-    fought = {key: each for key, each in _differing(context).items() if backoff.pause_seconds(key) is not None}
-    if fought:
+    paused = {key: each for key, each in _differing(context).items() if backoff.pause_seconds(key) is not None}
+    if paused:
         raise JiemiError(
-            "DriftConflict", _listed(f"{key.label} {drift} again and again" for key, drift in fought.items())
+            "DriftConflict", _listed(f"{key.label} {drift} again and again" for key, drift in paused.items())
         )
 
 
 def _differing(context: ReconcileContext) -> dict[ObjectKey, Drift]:
-    """What is known to differ still: what a new revision applied again is right, though nobody meant to correct it."""
+    """What is known to differ still: an object that a new revision applied again is right, though nobody meant to
+    correct it."""
     mailbox, drifted = context.mailbox, context.state.drift.drifted
     return {key: each for key, each in drifted.items() if key in mailbox.differing and key in mailbox.inventory}
 
@@ -186,7 +187,7 @@ def _listed(texts: Iterable[str]) -> str:
 
 
 def requeue_after_seconds(context: ReconcileContext) -> float | None:
-    """When a fight's pause ends, if one is on; sooner, where an object could not be looked at."""
+    """When the pause of a correction ends, if there is one; sooner, where an object could not be looked at."""
     pauses = [context.state.drift.backoff.pause_seconds(key) for key in context.state.drift.drifted]
     unread = context.state.drift.unread
     if unread is not None and unread.kind is not Kind.STALLED:
@@ -197,7 +198,7 @@ def requeue_after_seconds(context: ReconcileContext) -> float | None:
 def show_in_status(
     context: ReconcileContext, spec: DecryptorSpec, now: datetime.datetime, *, watch_failure: Failure | None
 ) -> None:
-    """Put the condition into the status that tells of drift which is not corrected, or can't be seen.
+    """Put the condition into the status that shows drift which is not corrected, or can't be seen.
 
     Args:
         watch_failure: why changes of some objects are not seen; or None.
@@ -213,14 +214,15 @@ def show_in_status(
     elif watch_failure is not None:
         found = ("Unknown", watch_failure.reason, watch_failure.text)
     elif not state.is_compared:
-        return  # nothing newer is known than what was said before the start
+        return  # nothing newer is known than what the status said before the start
     else:
         found = None
     context.status = with_drift(context.status, found, generation=context.generation, now=now)
 
 
 def _reason(context: ReconcileContext, spec: DecryptorSpec, drifted: Mapping[ObjectKey, Drift]) -> str:
-    """Why objects stay as they are, in one word: nobody wants them corrected, they can't be, two fight, or not yet."""
+    """Why objects stay as they are, in one word: spec.driftPolicy is Report, they can't be corrected, somebody else
+    corrects them back, or they are not corrected yet."""
     if spec.drift_policy == "Report":
         return "Reported"
     if not context.state.drift.uncorrected.keys().isdisjoint(drifted):

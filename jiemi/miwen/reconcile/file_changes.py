@@ -1,4 +1,4 @@
-"""Which files a Decryptor is about, and which of them have to be looked into."""
+"""Which files a Decryptor names, and which of them have to be rendered."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CONFIG_NAME = ".sops.yaml"
 
 
 def path_in_tree(path: str) -> str:
-    """A path as Krapao gives it back: `./a//c/../b.yaml` is a/b.yaml."""
+    """A path as Krapao returns it: `./a//c/../b.yaml` is a/b.yaml."""
     parts: list[str] = []
     for part in path.split("/"):
         if part == "..":
@@ -57,7 +57,7 @@ async def wanted_files(
     """The files of a revision that the spec names, ordered by path.
 
     Args:
-        on_left_out: told the paths of those that its globs take, but that are a tool's by their names.
+        on_left_out: called with the paths that its globs match, and that are files of a tool by their names.
 
     Raises:
         JiemiError: as `Repository.files`.
@@ -69,7 +69,7 @@ async def wanted_files(
     except JiemiError as error:
         if error.failure.reason not in ("FileNotFound", "NotAFile"):
             raise
-        field = _field_of(error.failure.message, source)
+        field = _field_of(error.failure.path, source)
         raise JiemiError.of(error.failure.at(field) if field is not None else error.failure) from error
     sops_path = path_in_tree(source.sops_path) if source.sops_path is not None else None
     config = next((entry.blob for entry in listed.entries if entry.path == sops_path), None)
@@ -89,15 +89,15 @@ async def wanted_files(
     return tuple(files)
 
 
-def _field_of(message: str, source: SourceSpec) -> str | None:
-    """The field that names the path with which a message begins; None where none does.
+def _field_of(path: str, source: SourceSpec) -> str | None:
+    """The field that names a path, as it stands there; None where none does.
 
     Krapao knows the paths that it is asked for, and not which field has them.
     """
-    fields = [("spec.source.fileToDecrypt", source.file_to_decrypt), ("spec.source.sopsPath", source.sops_path)]
-    fields += [(f"spec.source.files[{number}]", path) for number, path in enumerate(source.files)]
-    found = [(len(path), field) for field, path in fields if path is not None and message.startswith(f"{path}: ")]
-    return max(found)[1] if found else None
+    fields = {source.file_to_decrypt: "spec.source.fileToDecrypt"}
+    fields |= {each: f"spec.source.files[{number}]" for number, each in enumerate(source.files)}
+    fields |= {source.sops_path: "spec.source.sopsPath"}
+    return fields.get(path)
 
 
 @attrs.frozen
@@ -105,11 +105,11 @@ class Todo:
     """What of the files there is to do.
 
     Attributes:
-        files: all that are wanted.
-        render: those that have to be decrypted.
-        removed_paths: paths of those that are deployed and no longer wanted.
-        failed: those of which is known that they can't be, by path: nothing that they depend on has changed since.
-        render_all: whether all files are done, whatever is deployed.
+        files: all files that are wanted.
+        render: the files that have to be rendered.
+        removed_paths: the paths of the files that are deployed and no longer wanted.
+        failed: by path, why a file fails again, because nothing that it depends on has changed since it failed.
+        render_all: whether all files are rendered, whatever is deployed.
     """
 
     files: tuple[FileStatus, ...]
@@ -124,7 +124,7 @@ class Todo:
 
     @property
     def kept(self) -> frozenset[str]:
-        """Paths of those that stay as they are deployed."""
+        """The paths of the files that stay as they are deployed."""
         return frozenset(file.path for file in self.files) - {file.path for file in self.render} - set(self.failed)
 
 
@@ -139,9 +139,9 @@ def todo(
 
     Args:
         wanted: the files of the revision.
-        deployed: those that are.
-        render_all: whether to do those too that have not changed.
-        failed: what is known to fail; not believed where everything is done.
+        deployed: the files that are deployed.
+        render_all: whether files are rendered that have not changed.
+        failed: the files that failed; they are tried again where everything is rendered.
     """
     known = frozenset(deployed)
     failed = {} if render_all else failed
@@ -156,10 +156,10 @@ def todo(
 
 
 def require_some(todo: Todo, spec: DecryptorSpec, left_out: Collection[str] = ()) -> None:
-    """Refuse files of which there are none.
+    """Refuse to go on where there is no file.
 
     Args:
-        left_out: those that globs take, but that are a tool's by their names.
+        left_out: the paths that globs match, and that are files of a tool by their names.
 
     Raises:
         JiemiError: NothingToApply.
@@ -177,7 +177,7 @@ def require_some(todo: Todo, spec: DecryptorSpec, left_out: Collection[str] = ()
 
 @attrs.frozen
 class FileChanges:
-    """Finds the files of Decryptors and what is to be done with them, and counts what is remembered of them.
+    """Finds the files of Decryptors and what there is to do with them, and counts the memory that they take.
 
     Attributes:
         budget: what Decryptors may hold in memory.
@@ -188,7 +188,7 @@ class FileChanges:
     async def files(
         self, context: ReconcileContext, spec: DecryptorSpec, repository: Repository, revision: str, *, resync: bool
     ) -> tuple[FileStatus, ...]:
-        """The files of a revision; what is known of them already is not asked for again."""
+        """The files of a revision; those that are known already are not asked for again."""
         known, state = context.status, context.state
         if not resync and known.current.revision == revision and is_ready(known, context.generation):
             return known.files
@@ -201,7 +201,8 @@ class FileChanges:
     async def wanted(
         self, context: ReconcileContext, spec: DecryptorSpec, repository: Repository, revision: str
     ) -> tuple[FileStatus, ...]:
-        """The files of a revision. They count from here on: many Decryptors may hold them and wait for their turn.
+        """The files of a revision. Their memory counts from here on: many Decryptors may hold them and wait for their
+        turn.
 
         Raises:
             JiemiError: NamespaceLimitExceeded; as `wanted_files`.
@@ -224,7 +225,8 @@ class FileChanges:
         return files
 
     def count_held(self, key: NamespacedName, state: LoopState, known: DecryptorStatus) -> None:
-        """Count what a loop holds of files until its next tick. What there is no room for is forgotten."""
+        """Count the memory that a loop holds for files until its next tick. Files for which there is no room are
+        forgotten."""
         if not self.budget.take(key[0], held_files(key), state.files.count_bytes(known)):
             state.files.forget_files()
 
@@ -271,5 +273,5 @@ def note_planned(context: ReconcileContext, files: tuple[FileStatus, ...]) -> No
 
 
 def held_files(key: NamespacedName) -> tuple[str, NamespacedName]:
-    """What the budget calls the files that a Decryptor's loop remembers."""
+    """The name in the budget for the files that a Decryptor's loop remembers."""
     return "files", key

@@ -3,8 +3,8 @@
     deletion asked for -> try, and again where objects stay -> time is up: the finalizer is taken off all the same
 
 An object that is dealt with leaves the inventory at once, so that each try begins where the one before it ended. The
-time counts from when the deletion was asked for, however the tries end, and ends the one that is under way. It has
-nothing to do with spec.timeout, which is for decrypting and applying.
+time counts from when the deletion was asked for, however the tries end, and its end also ends the try that is under
+way. It has nothing to do with spec.timeout, which is for decrypting and applying.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ from jiemi.miwen.reconcile.tick import ObjectGone, ReconcileContext
 
 CLEANUP_SECONDS = 300.0
 """How long a Decryptor that is being deleted waits for its objects, from when its deletion was asked for. After that
-it goes, and what could not be deleted stays: a finalizer that waits for ever would hold a whole namespace."""
+it goes, and the objects that could not be deleted stay: a finalizer that waits for ever would hold a whole
+namespace."""
 
 LATE_SECONDS = 60.0
-"""How long a try may take that begins when the time is nearly up or over: Miwen was away meanwhile."""
+"""How long a try may take that begins when the time is nearly over, because Miwen was away meanwhile."""
 
 _log = structlog.get_logger("jiemi.miwen")
 
@@ -43,10 +44,10 @@ _MAX_SHOWN = 5
 
 
 async def set_finalizer(context: ReconcileContext, kubernetes: Kubernetes, *, wanted: bool) -> None:
-    """See that the Decryptor has our finalizer, or has it not.
+    """Make sure that the Decryptor has our finalizer, or that it has not.
 
     Raises:
-        JiemiError: ListForbidden; ApplyConflict, where another changes it all the time.
+        JiemiError: ListForbidden; ApplyConflict, where somebody else changes it all the time.
         ObjectGone.
     """
     meta = context.decryptor.meta
@@ -61,7 +62,7 @@ async def set_finalizer(context: ReconcileContext, kubernetes: Kubernetes, *, wa
         if (FINALIZER in finalizers) == wanted:
             return
         if wanted and metadata.get("deletionTimestamp") is not None:
-            return  # none can be added any more
+            return  # no finalizer can be added any longer
         new = [*finalizers, FINALIZER] if wanted else [each for each in finalizers if each != FINALIZER]
         try:
             await kubernetes.set_finalizers(
@@ -75,7 +76,7 @@ async def set_finalizer(context: ReconcileContext, kubernetes: Kubernetes, *, wa
 
 @attrs.frozen
 class Cleanup:
-    """Deletes what a deleted Decryptor had.
+    """Deletes the objects of a deleted Decryptor.
 
     Attributes:
         kubernetes: the cluster.
@@ -126,8 +127,8 @@ class Cleanup:
         )
 
     async def _try(self, context: ReconcileContext, objects: Objects) -> Failure | None:
-        """Delete what can be deleted; the inventory is what stays. Returns why the first does: None where it all went,
-        or the time is up."""
+        """Delete what can be deleted; what stays is in the inventory. Returns why the first object stays: None where
+        none does, or where the time is up."""
         meta, before, pruned = context.decryptor.meta, by_key(context.status.inventory), Pruned()
         seconds = min(max(self._seconds_left(meta.deleting_since), LATE_SECONDS), CLEANUP_SECONDS)
         try:
@@ -137,7 +138,7 @@ class Cleanup:
             if self._seconds_left(meta.deleting_since) > 0:
                 raise
             _log.exception("cleanup_crashed", namespace=meta.namespace, name=meta.name)
-            return Failure("InternalError", "Miwen's log tells more at this time")
+            return Failure("InternalError", "Miwen's log has the details at this time")
         finally:
             done = {ref_of(each).key for each in (*pruned.deleted, *pruned.kept)}
             rest = {key: entry for key, entry in before.items() if key not in done}

@@ -39,7 +39,7 @@ def bounded(keys: tuple[DecryptionKey, ...], rule: PolicyRule) -> tuple[Decrypti
 
 
 def _addresses(key: DecryptionKey) -> Iterator[tuple[str, str]]:
-    """The servers that a key's own fields name, but for Vault's."""
+    """The servers that the fields of a key name, except those of Vault."""
     match key:
         case AwsKey():
             for field, value in (("aws.endpoint", key.endpoint), ("aws.stsEndpoint", key.sts_endpoint)):

@@ -1,8 +1,8 @@
-"""Decryptors for which their namespace has no memory left: they say so in their status, and wait for room.
+"""Decryptors for which their namespace has no memory left: their status says so, and they wait for room.
 
-Of such a Decryptor nothing is kept but its name and how much it needs, since it is turned away for what it would take.
-So one task reads one of them at a time: to write its status, with what else the status tells left as it is, or to let
-it in, once others have given room back. Namespaces take turns.
+Only the name of such a Decryptor is kept, and how much it needs, because it is turned away for what it would take. So
+one task reads one of them at a time: to write its status, which otherwise stays as it is, or to let it in, once others
+have given room back. Namespaces take turns.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from jiemi.miwen.report.metrics import MiwenMetrics
 from jiemi.miwen.report.summary import summarized
 
 _RETRY_SECONDS = 5.0
-"""How soon one is tried again that could not be read or written."""
+"""How soon Miwen tries again with a Decryptor that could not be read or written."""
 
 _LOOK_SECONDS = 60.0
-"""How often it is looked whether there is room, though nobody told of any."""
+"""How often Miwen checks whether there is room, though nobody reported any."""
 
 _log = structlog.get_logger("jiemi.miwen")
 
@@ -49,8 +49,9 @@ class TurnedAway:
 
     Args:
         kubernetes: where they are read, and their status is written.
-        budget: what there is room in.
-        events, metrics: what tells users and operators.
+        budget: the memory that they wait for.
+        events: what users see.
+        metrics: what operators see.
         now: the wall clock.
     """
 
@@ -69,30 +70,30 @@ class TurnedAway:
         self._metrics = metrics
         self._now = now
         self._by_namespace: dict[str, dict[NamespacedName, _Away]] = {}
-        self._untold: dict[str, dict[NamespacedName, None]] = {}
+        self._unreported: dict[str, dict[NamespacedName, None]] = {}
         self._with_room: set[str] = set()
         self._woken = trio.Event()
 
     def put(self, decryptor: Decryptor, account: str, size_bytes: int) -> None:
-        """Turn one away, or learn of its newer state."""
+        """Turn a Decryptor away, or take its newer state."""
         key = decryptor.meta.key
         failure = no_room(self._budget, key[0])
         ready = decryptor.ready
-        told = (
+        is_reported = (
             ready is not None
             and (ready.reason, ready.message) == (failure.reason, failure.text)
             and decryptor.observed_generation == decryptor.meta.generation
         )
         self._by_namespace.setdefault(key[0], {})[key] = _Away(account, size_bytes)
-        self._set_told(key, told)
-        if not told:
+        self._set_reported(key, is_reported)
+        if not is_reported:
             self._woken.set()
 
     def remove(self, key: NamespacedName) -> None:
-        """One is gone, or was let in."""
+        """A Decryptor is gone, or was let in."""
         waiting = self._by_namespace.get(key[0], {})
         waiting.pop(key, None)
-        self._set_told(key, True)
+        self._set_reported(key, True)
         if not waiting:
             self._by_namespace.pop(key[0], None)
             self._with_room.discard(key[0])
@@ -107,10 +108,10 @@ class TurnedAway:
             self._woken.set()
 
     async def run(self, let_in: Callable[[Decryptor], None]) -> None:
-        """Look after them until cancelled.
+        """Look after them until the task is cancelled.
 
         Args:
-            let_in: takes one that there may be room for; it turns it away again where there is none.
+            let_in: takes a Decryptor for which there may be room; it turns it away again where there is none.
         """
         while True:
             with trio.move_on_after(_LOOK_SECONDS):
@@ -126,22 +127,22 @@ class TurnedAway:
                 except JiemiError as error:
                     _log.warning("turned_away_not_reported", namespace=key[0], name=key[1], failure=str(error))
                     failed.append(key)
-                    self._set_told(key, True)
+                    self._set_reported(key, True)
                     self._with_room.discard(key[0])  # not before the pause is over
                 except Exception:  # noqa: BLE001 - the boundary of that Decryptor, as in a tick
                     _log.exception("turned_away_crashed", namespace=key[0], name=key[1])
-                    self._set_told(key, True)
+                    self._set_reported(key, True)
                     self._with_room.discard(key[0])
             if failed:
                 await trio.sleep(_RETRY_SECONDS)
                 for key in failed:
-                    self._set_told(key, False)
+                    self._set_reported(key, False)
                 self._woken.set()
 
     def _next(self) -> NamespacedName | None:
-        """One that there is something to do for; its namespace goes to the end of the row."""
+        """A Decryptor for which there is something to do; its namespace goes to the end of the queue."""
         for namespace, waiting in self._by_namespace.items():
-            key = next(iter(self._untold.get(namespace, ())), None)
+            key = next(iter(self._unreported.get(namespace, ())), None)
             if key is None and namespace in self._with_room:
                 key = next(
                     (key for key, away in waiting.items() if self._budget.has_room(away.account, away.size_bytes)), None
@@ -169,18 +170,18 @@ class TurnedAway:
             self.remove(key)
             let_in(decryptor)
         else:
-            self._set_told(key, True)
-            await self._tell(decryptor)
+            self._set_reported(key, True)
+            await self._report(decryptor)
 
-    async def _tell(self, decryptor: Decryptor) -> None:
+    async def _report(self, decryptor: Decryptor) -> None:
         meta = decryptor.meta
         failure = no_room(self._budget, meta.namespace)
         described = decryptor.spec.source.described if isinstance(decryptor.spec, DecryptorSpec) else ""
         before = decryptor.status or blank(described)
-        told = after_failure(
+        refused = after_failure(
             before, generation=meta.generation, failure=failure, attempted_revision=None, now=self._now()
         )
-        status = summarized(told, decryptor)
+        status = summarized(refused, decryptor)
         self._metrics.tick(failure.reason)
         if status == before:
             return
@@ -188,13 +189,13 @@ class TurnedAway:
         self._events.record(meta, EventContent("Warning", failure.reason, "Reconcile", failure.text))
         await self._kubernetes.patch_status(meta.namespace, meta.name, status_json(status), uid=meta.uid)
 
-    def _set_told(self, key: NamespacedName, told: bool) -> None:
-        if not told and key in self._by_namespace.get(key[0], {}):
-            self._untold.setdefault(key[0], {})[key] = None
-        elif key[0] in self._untold:
-            self._untold[key[0]].pop(key, None)
-            if not self._untold[key[0]]:
-                del self._untold[key[0]]
+    def _set_reported(self, key: NamespacedName, is_reported: bool) -> None:
+        if not is_reported and key in self._by_namespace.get(key[0], {}):
+            self._unreported.setdefault(key[0], {})[key] = None
+        elif key[0] in self._unreported:
+            self._unreported[key[0]].pop(key, None)
+            if not self._unreported[key[0]]:
+                del self._unreported[key[0]]
 
 
 def no_room(budget: MemoryBudget, namespace: str) -> Failure:

@@ -1,4 +1,4 @@
-"""What the files no longer describe: deleted or let go, and told."""
+"""What the files no longer describe: it is deleted or let go, and reported."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Pruning:
     """Prunes at the end of a deployment in which all is in order.
 
     Attributes:
-        context: of the tick.
-        spec: of its Decryptor.
-        objects: where they are deleted.
-        owner: whose they are.
+        context: the tick.
+        spec: the spec of its Decryptor.
+        objects: where objects are deleted.
+        owner: the Decryptor, as the labels of its objects name it.
         by: the revision, as messages show it.
     """
 
@@ -48,18 +48,18 @@ class Pruning:
         finally:
             # Also what was done until the time was up.
             self._forget(pruned)
-        self._tell_pruned(pruned)
+        self._report_pruned(pruned)
         if pruned.refused:
             self.context.status = with_failed(self.context.status, pruned.refused, {})
             raise first_of_failures([each.failure for each in pruned.refused], len(gone), "not deleted")
 
-    def _tell_pruned(self, pruned: Pruned) -> None:
+    def _report_pruned(self, pruned: Pruned) -> None:
         context = self.context
         if pruned.deleted:
             names = first_of([ref_of(each).label for each in pruned.deleted])
             text = f"deleted, because they left the repository ({self.by}): {names}"
             context.note("Pruned", "Prune", text, transition=True, always=True)
-        # What was never known to be applied is nobody's news.
+        # Nobody is interested in what was never known to be applied.
         stay = [entry for entry in pruned.stay if entry.fields is not None]
         if not stay:
             return
@@ -76,9 +76,9 @@ class Pruning:
         context.note("NotPruned", "Prune", text, transition=True, always=True)
 
     def _forget(self, pruned: Pruned) -> None:
-        """Take objects that are dealt with out of the inventory."""
+        """Take the objects that are dealt with out of the inventory."""
         context = self.context
-        # One that is not known to have been applied is not worth a failure: its account may not even look at it.
+        # An object that is not known to have been applied is not worth a failure: its account may not even read it.
         known = certain(by_key(context.status.inventory))
         forgotten = [each for each in pruned.refused if each.ref.key not in known and each.failure.kind is Kind.STALLED]
         pruned.refused = [each for each in pruned.refused if each not in forgotten]

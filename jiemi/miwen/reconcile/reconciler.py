@@ -205,7 +205,7 @@ class Reconciler:
                 "or split the Decryptor.",
             )
         _log.exception("tick_crashed", namespace=meta.namespace, name=meta.name)
-        return Failure("InternalError", "Miwen's log tells more at this time")
+        return Failure("InternalError", "Miwen's log has the details at this time")
 
     async def _after_failure(self, context: ReconcileContext, failure: Failure) -> ReconcileResult:
         await self.repository.close_if_refused(context, failure)

@@ -1,9 +1,10 @@
 """Files -> the objects that they describe, and what went wrong with the others.
 
-A file that can't be decrypted, and a document that is no Kubernetes object, keep nothing else from being applied.
+A file that can't be decrypted, or a document that is no Kubernetes object, keeps nothing else from being applied.
 
-What is decrypted is in memory until it is applied, and several Decryptors are at once. So each has a small room; one
-that needs more is told so (`NeedsMore`) before anything is changed, and comes again when it is the only such one.
+What is decrypted is in memory until it is applied, and several Decryptors are decrypted at once. So each has a small
+room; `NeedsMore` is raised before anything is changed where one needs more, and it is rendered again when no other such
+Decryptor is.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from jiemi.core.api.decryptor_status import EncryptionStatus, FileStatus, FileWa
 from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.content.globs import is_glob
 from jiemi.core.content.tool_files import with_exclusion
-from jiemi.core.decisions.status_facts import Facts
+from jiemi.core.decisions.status_facts import Facts, joined_encryption
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.memory import held_bytes
 from jiemi.core.objects.encrypted_content import CIPHERTEXT_ANNOTATION, KEEP, ciphertext_in, kind_objection
@@ -45,10 +46,8 @@ SMALL_OBJECT_BYTES = 8 * 1024 * 1024
 _AT_ONCE = 4
 """How many files of one Decryptor are decrypted at once."""
 
-_MAX_RECIPIENTS = 64
-
 _MAX_NAMES = 5
-"""Names of values that one warning tells."""
+"""How many names of values one warning has."""
 
 SECRET_VALUES = NestedPlaces(
     having=(("apiVersion", "v1"), ("kind", "Secret")),
@@ -69,14 +68,14 @@ class NeedsMore(Exception):
 
 @attrs.frozen
 class Rendering:
-    """What became of the files.
+    """What the files were rendered to.
 
     Attributes:
         manifests: what they describe, ordered by file and document.
-        failures: why a file is not in there, or not whole, by its path.
-        facts: what was learnt of the files; None where nothing was.
-        warnings: what there is to warn of in the files that were read.
-        is_small: whether there is room for them beside others.
+        failures: why a file is missing there, or not whole, by its path.
+        facts: what was learnt from the files; None where nothing was.
+        warnings: the warnings about the files that were read.
+        is_small: whether there is room for the files beside those of other Decryptors.
     """
 
     manifests: tuple[Manifest, ...]
@@ -86,7 +85,7 @@ class Rendering:
     is_small: bool = True
 
     def without_manifests(self) -> Rendering:
-        """The same, for who has read them: what becomes of them takes as much again."""
+        """The same, once the manifests are read: what becomes of them takes as much memory again."""
         return attrs.evolve(self, manifests=())
 
 
@@ -95,15 +94,16 @@ class Renderer:
     """Renders the files of one revision.
 
     Attributes:
-        repository: where they are.
-        spec: of the Decryptor.
+        repository: where the files are.
+        spec: the spec of the Decryptor.
         revision: full commit hash.
-        keys: what opens them.
-        bounded_keys: by path, the same with the bounds of the operator's policy; a path that is missing has none.
+        keys: the keys that open them.
+        bounded_keys: by path, the same keys with the bounds of the operator's policy; a path that is missing has no
+            bounds.
         recipients: by path, the patterns of the recipients that may be asked; a path that is missing may ask all.
         facts: what is known of the files so far.
         full_mac: by path, whether a file is refused whose MAC covers its encrypted values only.
-        alone: whether no other Decryptor takes more than a small room meanwhile, so that this one may.
+        alone: whether no other Decryptor takes more than a small room at the same time, so that this one may.
     """
 
     repository: Repository
@@ -122,12 +122,12 @@ class Renderer:
         """Render files.
 
         Args:
-            whole: whether they are all that the Decryptor has, so that nothing known of others is to be kept.
+            whole: whether they are all files of the Decryptor, so that nothing that is known of others is kept.
             on_file: called after each file.
 
         Raises:
             JiemiError: what is wrong with the repository or with Krapao, and so with every file; LimitExceeded.
-            NeedsMore: it is not alone.
+            NeedsMore: the files need more than a small room, and the Decryptor is not alone.
         """
         found: dict[str, _File] = {}
         failures: dict[str, Failure] = {}
@@ -215,11 +215,11 @@ class Renderer:
                 "ProviderNotSupportedYet",
                 f"{path}: {stated.field} states the file's format, which this Krapao does not know of",
             )
-        told = rendered.encryption.mac_only_encrypted
-        if require_full_mac and (rendered.encrypted or rendered.opened) and told is not False:
+        mac_only = rendered.encryption.mac_only_encrypted
+        if require_full_mac and (rendered.encrypted or rendered.opened) and mac_only is not False:
             # An older Krapao does not know what it was asked for.
             raise JiemiError(
-                "ProviderNotSupportedYet" if told is None else "MacOnlyEncrypted",
+                "ProviderNotSupportedYet" if mac_only is None else "MacOnlyEncrypted",
                 f"{path}: the operator refuses files with mac_only_encrypted, and Krapao can not say that it is none",
             )
         return rendered
@@ -307,33 +307,9 @@ class Renderer:
         return tuple(manifests), failures, held
 
     def _facts(self, files: Sequence[_File], vault_address: str | None, *, whole: bool) -> Facts | None:
-        said = [file.rendered.encryption for file in files if file.rendered.encrypted or file.rendered.opened]
-        old = self.facts.encryption if self.facts is not None and not whole else None
-        if not said and old is None:
-            return None if not files else Facts(EncryptionStatus(), vault_address)
-        known = ([old] if old is not None else []) + [
-            EncryptionStatus(
-                each.recipients, each.last_modified, each.sops_version, each.stale_recipients, each.key_expires_at
-            )
-            for each in said
-        ]
-
-        def texts(name: str) -> tuple[str, ...]:
-            return tuple(dict.fromkeys(text for each in known for text in getattr(each, name)))[:_MAX_RECIPIENTS]
-
-        def times(name: str) -> list[str]:
-            return [getattr(each, name) for each in known if getattr(each, name) is not None]
-
-        return Facts(
-            EncryptionStatus(
-                texts("recipients"),
-                max(times("last_modified"), default=None),
-                known[-1].sops_version,
-                texts("stale_recipients"),
-                min(times("key_expires_at"), default=None),
-            ),
-            vault_address,
-        )
+        known = [self.facts.encryption] if self.facts is not None and not whole else []
+        known += [_encryption(file.rendered) for file in files if file.rendered.encrypted or file.rendered.opened]
+        return Facts(joined_encryption(known), vault_address) if files or known else None
 
 
 class _TooMuch(JiemiError):
@@ -355,7 +331,7 @@ _OF_ALL_FILES = frozenset(
         *("AmbientIdentityNotAllowed", "KeyInvalid"),
     }
 )
-"""What is wrong with one file for these reasons, is wrong with all."""
+"""A failure with one of these reasons is a failure of all files, and not of one."""
 
 
 def _warnings(path: str, rendered: Rendered) -> Iterator[FileWarning]:
@@ -364,6 +340,14 @@ def _warnings(path: str, rendered: Rendered) -> Iterator[FileWarning]:
     if rendered.carriage_returns:
         names = rendered.carriage_returns
         yield FileWarning(path, CARRIAGE_RETURNS, names[:_MAX_NAMES], len(names[_MAX_NAMES:]) or None)
+
+
+def _encryption(rendered: Rendered) -> EncryptionStatus:
+    """How a file is encrypted, as the status shows it."""
+    found = rendered.encryption
+    return EncryptionStatus(
+        found.recipients, found.last_modified, found.sops_version, found.stale_recipients, found.key_expires_at
+    )
 
 
 @attrs.frozen
@@ -377,5 +361,5 @@ class _File:
         return sum(map(len, self.rendered.documents)) + (len(content) if content is not None else 0)
 
     def emptied(self) -> _File:
-        """The same without what was decrypted."""
+        """The same file without what was decrypted."""
         return attrs.evolve(self, rendered=attrs.evolve(self.rendered, documents=(), content=None))

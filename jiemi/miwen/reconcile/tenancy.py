@@ -20,13 +20,13 @@ class Tenancy:
     """What the operator of a cluster sets for all Decryptors.
 
     Attributes:
-        default_service_account: of the Decryptor's namespace; what is applied is applied as it where the spec names
-            none. None: as Miwen itself.
+        default_service_account: the name of the account, in the namespace of the Decryptor, under which objects are
+            applied where the spec names none. None: under the account of Miwen.
         own_namespace_only: whether a Decryptor may name nothing outside its namespace.
         limited: whether Miwen sees one namespace's Decryptors only.
-        protection: what Miwen does not write as itself.
+        protection: what Miwen does not write under its own account.
         require_full_mac: whether files are refused whose MAC covers their encrypted values only.
-        merged_managers: field managers whose fields become Jiemi's alone where it applies them too.
+        merged_managers: the field managers whose fields become Jiemi's alone where it applies them too.
     """
 
     default_service_account: str | None = None
@@ -37,16 +37,15 @@ class Tenancy:
     merged_managers: frozenset[str] = frozenset(DECLARATIVE_MANAGERS)
 
     def account(self, decryptor: Decryptor, spec: DecryptorSpec) -> Account | None:
-        """As whom a Decryptor's objects are written."""
+        """The account under which a Decryptor's objects are written; None is that of Miwen."""
         name = spec.service_account_name or self.default_service_account
         return Account(decryptor.meta.namespace, name) if name is not None else None
 
     def believed(self, status: DecryptorStatus | None, namespace: str) -> DecryptorStatus | None:
-        """A Decryptor's status, less the objects that it can't have: it may be forged, and is what its loop starts
-        from.
+        """A Decryptor's status without the objects that it can't have. It may be forged, and its loop starts from it.
 
         Args:
-            namespace: the Decryptor's.
+            namespace: that of the Decryptor.
         """
         if status is None or not self.own_namespace_only:
             return status

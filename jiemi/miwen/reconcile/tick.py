@@ -19,21 +19,22 @@ from jiemi.miwen.state.open_repository import OpenRepository
 
 
 class ObjectGone(Exception):
-    """The Decryptor is gone, or another of its name took its place: there is nothing to write a status to."""
+    """The Decryptor is gone, or another one of its name took its place: there is nothing to write a status to."""
 
 
 @attrs.frozen
 class Note:
-    """Something to tell in an Event.
+    """Something that an Event reports.
 
     Attributes:
         type: Warning for what someone should look at.
-        reason: in one word.
-        action: what Miwen did or tried.
-        text: a sentence; names only.
+        reason: the cause in one word, in CamelCase.
+        action: what Miwen did or tried, in CamelCase.
+        text: a sentence, which has names and no values.
         related: the object that it is about, if it is about one.
-        transition: whether it ends what an earlier one told, so that it is told again however often.
-        always: whether it is told though the rate of Events is used up: something was deleted, or left behind.
+        transition: whether it ends what an earlier Event reported, so that it is reported however often it happens.
+        always: whether it is reported though the rate of Events is used up, because something was deleted, or stays
+            behind.
     """
 
     type: Literal["Normal", "Warning"]
@@ -50,14 +51,14 @@ class ReconcileContext:
     """One tick.
 
     Attributes:
-        decryptor: as it was when the tick began.
-        status: what it should be, as far as the tick has come.
-        repositories: holds the repository open.
-        state: from tick to tick.
-        mailbox: what the loop is told meanwhile.
+        decryptor: the Decryptor as it was when the tick began.
+        status: its status, as far as the tick has come.
+        repositories: what holds the repository open.
+        state: the memory that is kept from tick to tick.
+        mailbox: what reaches the loop meanwhile.
         write: writes a status now. Raises JiemiError, ObjectGone.
-        settle: told when a tick has done all it does to objects and only waits: what is seen from then on may end it.
-        notes: what to tell in Events.
+        settle: called when a tick has done all it does to objects and only waits: what is seen from then on may end it.
+        notes: what is reported in Events.
         changes: what was done to objects, and by which revision.
     """
 
@@ -76,7 +77,7 @@ class ReconcileContext:
         return self.decryptor.meta.generation
 
     def set_inventory(self, status: DecryptorStatus) -> None:
-        """Take a status whose inventory is another."""
+        """Take a status with another inventory."""
         self.status = status
         self.mailbox.set_inventory(by_key(status.inventory))
 
@@ -119,11 +120,12 @@ class ReconcileResult:
     """What a tick came to.
 
     Attributes:
-        status: what status should be now; None where there is nothing to write it to.
+        status: the status as it should be now; None where there is nothing to write it to.
         failure: what went wrong, or None.
-        notes: what to tell in Events.
-        requeue_after_seconds: the longest until the next tick, where it is sooner than usual.
-        conclusive: whether it tells how the Decryptor is; not, where it was broken off, or spec.suspend is set.
+        notes: what is reported in Events.
+        requeue_after_seconds: the longest time until the next tick, where it is sooner than usual.
+        conclusive: whether it says in which state the Decryptor is. It does not where it was broken off, or where
+            spec.suspend is set.
         changes: what was done to objects.
     """
 

@@ -8,17 +8,17 @@ from jiemi.core.api.decryptor import Decryptor
 from jiemi.core.api.durations import duration_seconds
 
 MAX_WORK_SECONDS = 900.0
-"""The most of spec.timeout that is granted for decrypting and applying: others wait for the place meanwhile. Waiting
-for objects (spec.wait) holds none, and may take as long as the spec says."""
+"""The most of spec.timeout that is granted for decrypting and applying, because others wait for the slot meanwhile.
+Waiting for objects (spec.wait) holds no slot, and may take as long as the spec says."""
 
 
 @attrs.frozen
 class Timing:
-    """Both for Decryptors that set none.
+    """How often and how long, for Decryptors whose spec sets neither.
 
     Attributes:
         interval_seconds: how often the repository is looked at.
-        deploy_timeout_seconds: the longest that reading keys, decrypting and applying may take together, once begun.
+        deploy_timeout_seconds: the longest time that reading keys, decrypting and applying may take together.
     """
 
     interval_seconds: float
@@ -33,7 +33,7 @@ class Timing:
         return _seconds(decryptor, "timeout") or self.deploy_timeout_seconds
 
     def work_timeout_of(self, decryptor: Decryptor) -> float:
-        """How long a Decryptor may hold its place among those that are deployed, in seconds."""
+        """How long a Decryptor may hold its slot, in seconds."""
         return min(self.timeout_of(decryptor), max(self.deploy_timeout_seconds, MAX_WORK_SECONDS))
 
 

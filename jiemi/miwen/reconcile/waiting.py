@@ -24,13 +24,13 @@ from jiemi.miwen.reconcile.timing import Timing
 
 @attrs.frozen
 class Waiting:
-    """Waits in a tick, and remembers from tick to tick since when.
+    """Waits in a tick, and remembers from tick to tick since when it waits.
 
     Attributes:
         kubernetes: where the objects are looked at.
-        tenancy: tells as whom.
-        timing: how often, and how long.
-        now: the wall clock, for timestamps in status.
+        tenancy: what the operator allows, and under which account the objects are looked at.
+        timing: how often objects are looked at, and how long they may take.
+        now: the wall clock, for timestamps in the status.
     """
 
     kubernetes: Kubernetes
@@ -39,7 +39,7 @@ class Waiting:
     now: Callable[[], datetime.datetime]
 
     async def wait(self, context: ReconcileContext, spec: DecryptorSpec) -> None:
-        """Wait for the objects themselves. What is known to be ready is looked at each interval, and no oftener."""
+        """Wait for the objects themselves. Objects that are known to be ready are looked at once per interval."""
         state, decryptor = context.state, context.decryptor
         fresh = state.wait.ready_at is not None and (
             trio.current_time() < state.wait.ready_at + head_max_age_seconds(self.timing.interval_of(decryptor))
@@ -59,10 +59,11 @@ class Waiting:
             context.status = still_synced(context.status, generation=context.generation, now=self.now())
 
     async def _wait_on(self, context: ReconcileContext, waiter: Waiter, failure: Failure) -> Failure | None:
-        """Wait as long as the timeout leaves, saying so.
+        """Wait as long as the timeout leaves, and say so in the status.
 
         Raises:
-            Superseded: there is something newer to do, or the repository is to be looked at. The time goes on counting.
+            Superseded: there is something newer to do, or the repository is to be looked at. The time of the wait goes
+            on.
         """
         state, interval = context.state, self.timing.interval_of(context.decryptor)
         since = state.wait.begin_waiting(trio.current_time())
@@ -71,7 +72,7 @@ class Waiting:
             return failure
         context.status = while_waiting(context.status, failure.text, generation=context.generation, now=self.now())
         await context.write(context.status)
-        # What others do to the objects, and to the repository, is told from here on.
+        # What others do to the objects, and to the repository, ends the wait from here on.
         context.settle()
         found = await waiter.until_ready(context.status.inventory, seconds=min(left, interval))
         if found is not None and found.reason == "ObjectsNotReady":

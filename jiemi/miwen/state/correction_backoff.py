@@ -1,4 +1,7 @@
-"""Two who correct each other for ever: noticed by how often an object is corrected, and backed off from."""
+"""Backs off where Miwen and somebody else would correct an object back and forth for ever.
+
+That is noticed by how often an object is corrected.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,18 @@ from jiemi.core.backoff import doubled_seconds
 from jiemi.core.objects.identity import ObjectKey
 
 CORRECTIONS = 3
-"""How often an object may be corrected within `WINDOW_SECONDS`; a further time is a fight."""
+"""How often an object may be corrected within `WINDOW_SECONDS`; one more is a conflict."""
 
 WINDOW_SECONDS = 60.0
 
 FIRST_PAUSE_SECONDS = 60.0
-"""How long a fight is left alone, the first time; it doubles with each round, up to `MAX_PAUSE_SECONDS`."""
+"""How long an object in conflict is left alone the first time; it doubles with each round, up to
+`MAX_PAUSE_SECONDS`."""
 
 MAX_PAUSE_SECONDS = 900.0
 
 FORGET_SECONDS = 3600.0
-"""A fight that rested for so long is over, and the next begins with the first pause."""
+"""A conflict that rested for so long is over, and the next one begins with the first pause."""
 
 
 class CorrectionBackoff:
@@ -32,7 +36,7 @@ class CorrectionBackoff:
         self._rounds: dict[ObjectKey, int] = {}
 
     def may_correct(self, key: ObjectKey) -> bool:
-        """Whether an object that differs is to be corrected now; with False, a pause begins or goes on."""
+        """Whether an object that differs is corrected now; where it is not, a pause begins or goes on."""
         now = trio.current_time()
         until = self._paused_until.get(key)
         if until is not None and now < until:
@@ -42,7 +46,7 @@ class CorrectionBackoff:
         times = self._corrected.setdefault(key, deque())
         while times and times[0] <= now - WINDOW_SECONDS:
             times.popleft()
-        # After a pause one correction tells whether the other still is at it.
+        # After a pause, one correction shows whether the other side still changes it.
         if len(times) < (1 if key in self._rounds else CORRECTIONS):
             return True
         rounds = self._rounds[key] = self._rounds.get(key, 0) + 1

@@ -1,4 +1,4 @@
-"""What a Decryptor's loop is told, in a mailbox that holds the latest only.
+"""What reaches the loop of a Decryptor, in a mailbox that holds only the latest.
 
 Ten changes of the spec during one tick cause one more tick, with the last of them; ten events of an object are one
 observation, the newest.
@@ -6,7 +6,8 @@ observation, the newest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from types import MappingProxyType
 
 import attrs
@@ -18,17 +19,14 @@ from jiemi.core.objects.drift import Observation, drift_of, is_outdated
 from jiemi.core.objects.identity import ObjectKey
 
 _MAX_SHARERS = 20
-"""Of one object; an object may have thousands of managers. Of one that has more it is not known who they are."""
+"""The most sharers that are remembered of one object, which may have thousands. Where it has more, they count as
+unknown."""
 
 _NONE: Mapping[ObjectKey, InventoryEntry] = MappingProxyType({})
 
 
 class Mailbox:
-    """The latest state of one Decryptor, what was seen of its objects, and a wake-up for its loop.
-
-    Attributes:
-        differing: objects that are known to differ and were not applied since: whatever is seen of them is news.
-    """
+    """The latest state of one Decryptor, what was seen of its objects, and a wake-up for its loop."""
 
     def __init__(self, decryptor: Decryptor) -> None:
         self._latest = decryptor
@@ -40,14 +38,14 @@ class Mailbox:
         self._seen_this_tick: set[ObjectKey] = set()
         self._baseline: dict[ObjectKey, Mapping[str, str]] = {}
         self._sharers: dict[ObjectKey, frozenset[str]] = {}
-        self.differing: set[ObjectKey] = set()
+        self._differing: set[ObjectKey] = set()
 
     @property
     def latest(self) -> Decryptor:
         return self._latest
 
     def take_status(self) -> DecryptorStatus | None:
-        """The status as it was read last, for whoever holds it from here on."""
+        """The status as it was read last; the caller holds it from here on."""
         status = self._latest.status
         self._latest = self._latest.without_status
         return status
@@ -56,7 +54,7 @@ class Mailbox:
         """Take the newer state. Its own status writes come back here too, and do not wake the loop."""
         old, new = self._latest.meta, decryptor.meta
         if new.generation < old.generation:
-            return  # an older state that was told again
+            return  # an older state that a watch showed again
         self._latest = decryptor
         if (new.generation, new.reconcile_at, new.deleting) != (old.generation, old.reconcile_at, old.deleting):
             self.wake()
@@ -110,6 +108,15 @@ class Mailbox:
         self._baseline = {key: others for key, others in self._baseline.items() if key in inventory}
         self._sharers = {key: sharers for key, sharers in self._sharers.items() if key in inventory}
 
+    @property
+    def differing(self) -> AbstractSet[ObjectKey]:
+        """The objects that are known to differ and were not applied since: whatever is seen of them is news."""
+        return self._differing
+
+    def set_differing(self, objects: Iterable[ObjectKey]) -> None:
+        """These objects are known to differ, and no others. `drift_correction` alone says so."""
+        self._differing = set(objects)
+
     def applied(self, key: ObjectKey, resource_version: str, sharers: frozenset[str] = frozenset()) -> None:
         """An object was applied; what is older than that is of no interest."""
         self._applied[key] = resource_version
@@ -117,7 +124,7 @@ class Mailbox:
         # What another wrote right after us may be seen before the answer arrives.
         if key in self._seen and is_outdated(self._seen[key], resource_version):
             del self._seen[key]
-        self.differing.discard(key)
+        self._differing.discard(key)
 
     def see(self, key: ObjectKey, seen: Observation) -> None:
         """A watch showed an object."""
@@ -141,7 +148,8 @@ class Mailbox:
         return attrs.evolve(seen, before=self._baseline.get(key))
 
     def sharers(self, key: ObjectKey) -> frozenset[str] | None:
-        """The managers that held fields of an object together with us when it was seen last; None: it was not seen."""
+        """The managers that held fields of an object together with us when it was seen last; None where it was not
+        seen."""
         return self._sharers.get(key)
 
     def _set_sharers(self, key: ObjectKey, sharers: frozenset[str]) -> None:
@@ -167,4 +175,4 @@ class Mailbox:
         entry = self._inventory.get(key)
         if entry is None or is_outdated(seen, self._applied.get(key, "")):
             return False
-        return key in self.differing or drift_of(entry, seen) is not None
+        return key in self._differing or drift_of(entry, seen) is not None

@@ -22,10 +22,10 @@ _log = structlog.get_logger("jiemi.miwen")
 
 
 def tenant_of(namespace: str) -> str:
-    """The id by which Krapao shares what it has between tenants: a namespace, told apart but not named.
+    """The id by which Krapao shares what it has between tenants: a namespace, which is distinguished but not named.
 
-    A tenant is a namespace, because rights are given by namespace: whoever may make Decryptors in one may make many.
-    The id is no secret. It is a hash so that no name of the cluster's gets into Krapao's memory, log or volume.
+    A tenant is a namespace, because rights are granted by namespace: a user who may make one Decryptor there may make
+    many. The id is no secret. It is a hash so that no name of the cluster's gets into Krapao's memory, log or volume.
     """
     return hashlib.sha256(b"jiemi tenant\0" + namespace.encode()).hexdigest()[:16]
 
@@ -35,9 +35,9 @@ class OpenRepository:
 
     Args:
         krapao: where it is opened.
-        tenant: for whom (`tenant_of`).
-        nursery: owns the task that holds it.
-        on_moved: told when the followed ref moved; must not block.
+        tenant: the tenant for which it is opened (`tenant_of`).
+        nursery: the owner of the task that holds it.
+        on_moved: called when the followed ref moved; must not block.
         random: gives a number in [0, 1).
     """
 

@@ -1,10 +1,10 @@
-"""What Miwen knows of all Decryptors at once: whose an object is, who depends on whom, who names which Secret.
+"""What Miwen knows of all Decryptors at once: which has an object, depends on another one, or names a Secret.
 
 It is built from the Decryptors and their statuses alone, so a restart builds the same. No loop ticks before it is
-complete: an object could be taken for nobody's otherwise.
+complete, because an object could seem to belong to nobody otherwise.
 
-A status may be forged by whoever may write one. So what it claims is *unproven* until the object's own labels have been
-seen (`prove`), by a watch or by whoever is about to write the object: only a claim that they bear out lasts.
+Anyone who may write a status may forge it. So what it claims is *unproven* until the labels of the object have been
+seen (`prove`), by a watch or just before the object is written: a claim lasts only where they confirm it.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.state.mailbox import Mailbox
 
 _MOST_AWAITED = 100
-"""For how many objects of others, the last it asked for, one Decryptor is woken when they are free. A thousand
-Decryptors may ask for the same thousands; for the others, each asks again in its own time."""
+"""For how many objects of others, those it asked for last, a Decryptor is woken when they are free. A thousand
+Decryptors may ask for the same thousands of objects; for all others, they ask again at their next tick."""
 
 
 class Registry:
@@ -106,7 +106,7 @@ class Registry:
                 del self._mailboxes[key]
 
     def see(self, key: ObjectKey, metadata: Mapping[str, Any], *, deleted: bool) -> None:
-        """A watch showed an object in another state: whose it is, is told."""
+        """A watch showed an object in another state: the loop of the Decryptor that has it gets to see it."""
         owner = Owner.in_labels(metadata.get("labels")) if key in self._unproven else None
         if owner is not None:
             self.prove(key, owner)
@@ -126,7 +126,7 @@ class Registry:
         """The kinds that anyone wants watched."""
         return frozenset().union(*self._kinds.values())
 
-    # --- whose an object is
+    # --- which Decryptor has an object
 
     def holder(self, key: ObjectKey) -> NamespacedName | None:
         """The Decryptor that has the object, if one has."""
@@ -187,7 +187,7 @@ class Registry:
             self._borne_out[each] = key
 
     def is_borne_out(self, key: NamespacedName, each: ObjectKey) -> bool:
-        """Whether that was so since the start, for as long as it has the object."""
+        """Whether that happened since the start, while the Decryptor had the object."""
         return self._holders.get(each) == key == self._borne_out.get(each)
 
     def is_unproven(self, each: ObjectKey) -> bool:
@@ -234,8 +234,8 @@ class Registry:
             del self._waiting[each]
 
     def claim(self, key: NamespacedName, each: ObjectKey) -> NamespacedName | None:
-        """Take an object for a Decryptor. Returns the one that has it already, or None. Who did not get it is woken
-        when it is free."""
+        """Take an object for a Decryptor. Returns the one that has it already, or None. A Decryptor that did not get it
+        is woken when it is free."""
         holder = self._holders.get(each)
         if holder not in (None, key):
             if key in self._decryptors:
@@ -247,7 +247,7 @@ class Registry:
             self._held[key] = self._held.get(key, frozenset()) | {each}
         return None
 
-    # --- who depends on whom
+    # --- which Decryptors depend on one another
 
     def blocked(self, decryptor: Decryptor) -> Failure | None:
         """Why a Decryptor must not deploy yet."""
@@ -256,7 +256,7 @@ class Registry:
             return None
         cycle = find_cycle(decryptor.meta.key, lambda key: depends_on(self._decryptors.get(key)))
         if cycle is not None:
-            return Failure("DependencyCycle", f"spec.dependsOn makes a circle: {describe_cycle(cycle)}")
+            return Failure("DependencyCycle", f"spec.dependsOn makes a cycle: {describe_cycle(cycle)}")
         waiting = [each for each in wanted if not _is_ready(self._decryptors.get(each))]
         if not waiting:
             return None
@@ -272,7 +272,8 @@ class Registry:
         )
 
     def _behind(self, key: NamespacedName) -> set[NamespacedName]:
-        """Those that depend on one, and those that depend on them: a circle that is broken concerns all of it."""
+        """Those that depend on a Decryptor, and those that depend on them: a cycle that is broken concerns all of
+        it."""
         found: set[NamespacedName] = set()
         open_ones = [key]
         while open_ones:
@@ -281,7 +282,7 @@ class Registry:
             open_ones += new
         return found
 
-    # --- who names which Secret
+    # --- which Decryptors name a Secret
 
     def secret_changed(self, namespace: str, name: str) -> None:
         """A Secret was written or deleted: whoever names it looks."""

@@ -16,14 +16,15 @@ def write_failure(builder: Builder, failure: Failure) -> None:
     builder.reason = failure.reason
     builder.message = failure.message.encode("utf-8", "replace").decode()
     builder.remedy = failure.own_remedy.encode("utf-8", "replace").decode()
+    builder.path = failure.path.encode("utf-8", "replace").decode()
     builder.retry = failure.kind.value
 
 
 def read_failure(reader: Reader) -> Failure:
     """The failure. A reason that is not known here becomes InternalError, which is tried again, with its name kept."""
-    reason, message, remedy = (get_text(reader, name) for name in ("reason", "message", "remedy"))
+    reason, message, remedy, path = (get_text(reader, name) for name in ("reason", "message", "remedy", "path"))
     if reason in REASONS:
-        return Failure(reason, message, remedy)
+        return Failure(reason, message, remedy, path)
     name = reason if _REASON.fullmatch(reason) else "a reason without a name"
     return Failure(
         "InternalError",

@@ -53,13 +53,11 @@ def found(graph: Graph, start: str) -> str | None:
         (graph(x="yy", y="zx", z="x"), "x", "xyx"),
     ],
 )
-def test_a_member_of_a_circle_sees_the_shortest_and_others_see_none(
-    edges: Graph, start: str, cycle: str | None
-) -> None:
+def test_a_member_of_a_cycle_sees_the_shortest_and_others_see_none(edges: Graph, start: str, cycle: str | None) -> None:
     assert found(edges, start) == cycle
 
 
-def test_names_are_told_apart_by_namespace() -> None:
+def test_names_are_distinguished_by_namespace() -> None:
     edges = {("a", "x"): [("b", "x")], ("b", "x"): [("a", "y")]}
     assert find_cycle(("a", "x"), lambda each: edges.get(each, ())) is None
 
@@ -101,7 +99,7 @@ def test_it_finds_what_trying_all_ways_finds(graph: Graph, start: NamespacedName
 
 
 @given(GRAPHS, st.sampled_from(NODES))
-def test_a_circle_is_seen_by_all_its_members(graph: Graph, start: NamespacedName) -> None:
+def test_a_cycle_is_seen_by_all_its_members(graph: Graph, start: NamespacedName) -> None:
     cycle = find_cycle(start, lambda each: graph.get(each, ()))
     if cycle is None:
         return
@@ -120,12 +118,12 @@ def test_a_circle_is_seen_by_all_its_members(graph: Graph, start: NamespacedName
         ("tuvwxyzt", "a/t -> a/u -> a/v -> a/w -> a/x -> a/y -> (1 more) -> a/t"),
     ],
 )
-def test_a_circle_is_told_by_its_names(names: str, text: str) -> None:
+def test_a_cycle_is_described_by_its_names(names: str, text: str) -> None:
     assert describe_cycle(tuple(key(name) for name in names)) == text
 
 
 @given(st.lists(st.tuples(st.text(max_size=300), st.text(max_size=300)), max_size=40))
-def test_the_text_of_a_circle_is_bounded(cycle: list[NamespacedName]) -> None:
+def test_the_text_of_a_cycle_is_bounded(cycle: list[NamespacedName]) -> None:
     assert len(describe_cycle(cycle)) <= 760
 
 
@@ -134,7 +132,7 @@ def test_a_name_is_cut_only_where_it_is_too_long() -> None:
     assert describe_cycle([("a", "x" * 99)]) == "a/" + "x" * 97 + "…"
 
 
-def test_the_longest_names_and_circles_stay_within_the_bound() -> None:
+def test_the_longest_names_and_cycles_stay_within_the_bound() -> None:
     text = describe_cycle([("n" * 63, "x" * 253)] * 100_000)
     assert len(text) <= 760
     assert "(99993 more)" in text

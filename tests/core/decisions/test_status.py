@@ -231,7 +231,7 @@ def test_by_kstatus_a_failure_is_stalled_where_the_user_must_act_and_in_progress
             assert found == {"Ready": f"False {reason}", "Reconciling": "True ProgressingWithRetry"}
 
 
-def test_what_helps_to_wait_for_a_failure_is_told_with_its_message() -> None:
+def test_the_remedy_of_a_failure_is_shown_with_its_message() -> None:
     for failure, kind in ((DENIED, "Stalled"), (UNREACHABLE, "Reconciling"), (NOT_READY, "Reconciling")):
         found = condition(_failed(BLANK, failure, 5, generation=3), kind)
         assert found is not None
@@ -334,13 +334,13 @@ def test_objects_that_are_waited_for_are_not_ready() -> None:
     assert _types(_waiting(_suspended(_failed(BLANK)))) == _types(status)
 
 
-def test_what_has_ended_is_under_way_no_more() -> None:
+def test_what_has_ended_is_no_longer_under_way() -> None:
     for under_way in (_reconciling(BLANK), _waiting(_synced(BLANK, A)), _suspended(BLANK), _failed(BLANK)):
         assert _types(_synced(under_way, A)) == {"Ready": "True Synced"}
         assert _types(_planned(under_way)) == {"Ready": "True Planned"}
 
 
-def test_one_who_is_suspended_says_so_and_what_was_said() -> None:
+def test_a_suspended_decryptor_says_so_and_what_was_said_before() -> None:
     for before in (_synced(BLANK, A), _failed(_synced(BLANK, A)), _failed(BLANK, UNREACHABLE), _planned(BLANK)):
         status = _suspended(before, 5, generation=2)
         assert condition(status, "Ready") == condition(before, "Ready")
@@ -378,7 +378,7 @@ def test_a_long_tale_of_drift_is_cut() -> None:
     assert found.message == "x" * 1_000
 
 
-def test_drift_stays_told_whatever_comes_of_a_tick() -> None:
+def test_drift_stays_shown_whatever_comes_of_a_tick() -> None:
     drifted = _drifted(_synced(BLANK, A))
     for after in (_synced(drifted, B), _failed(drifted), _reconciling(drifted), _waiting(drifted), _suspended(drifted)):
         assert _types(after)["Drifted"] == "True Reported"
@@ -416,7 +416,7 @@ def _warned(expires: str | None, before: DecryptorStatus = BLANK, minute: int = 
     return _synced(with_facts(before, facts), A, minute)
 
 
-def test_a_key_that_has_expired_is_told_as_such_and_one_that_was_extended_no_more() -> None:
+def test_a_key_that_has_expired_is_shown_as_such_and_one_that_was_extended_no_longer() -> None:
     assert _types(_warned("2026-11-24T03:00:00Z"))["KeyExpiring"] == "True Expired"
     assert _types(_warned("2026-11-24T03:00:01Z"))["KeyExpiring"] == "True Expiring"
     soon = _warned("2026-12-24T03:00:00Z")
@@ -426,12 +426,12 @@ def test_a_key_that_has_expired_is_told_as_such_and_one_that_was_extended_no_mor
     assert "KeyExpiring" not in _types(_warned(None, soon))
 
 
-def test_a_warning_is_told_as_of_when_it_was_first_given() -> None:
+def test_a_warning_keeps_the_time_when_it_was_first_given() -> None:
     soon = _warned("2026-11-24T03:30:00Z", minute=1)
     assert _since(_warned("2026-11-24T03:30:00Z", soon, 45), "KeyExpiring") == _time(1)
 
 
-def test_recipients_that_the_config_does_not_name_are_told_the_first_ones() -> None:
+def test_the_first_recipients_that_the_config_does_not_name_are_shown() -> None:
     names = tuple(f"age age1{number}" for number in range(7))
     facts = Facts(EncryptionStatus(names, stale_recipients=names))
     found = condition(_synced(with_facts(BLANK, facts), A), "StaleRecipients")
@@ -440,7 +440,7 @@ def test_recipients_that_the_config_does_not_name_are_told_the_first_ones() -> N
     assert "age age15" not in found.message
 
 
-def test_a_vault_that_nothing_names_is_told() -> None:
+def test_a_vault_that_nothing_names_is_shown() -> None:
     learnt = with_facts(BLANK, Facts(EncryptionStatus(), "https://vault.example"))
     assert learnt.vault_address == "https://vault.example"
     assert _types(_synced(learnt, A))["VaultAddressTrusted"] == "True FirstUse"
@@ -532,7 +532,7 @@ def test_whatever_happens_a_time_moves_only_with_its_status_and_what_happens_twi
         ),
     ],
 )
-def test_the_flags_tell_what_is_special_now(status: DecryptorStatus, more: dict[str, bool], flags: str | None) -> None:
+def test_the_flags_show_what_is_special_now(status: DecryptorStatus, more: dict[str, bool], flags: str | None) -> None:
     given = {"deleting": False, "dry_run": False, "pinned": False, **more}
     found = with_summary(status, **given)
     assert (found.short_revision, found.flags) == ("a" * 12, flags)

@@ -22,6 +22,7 @@ from jiemi.core.api.decryptor_status import (
 from jiemi.core.decisions.status import blank
 from jiemi.core.decisions.status_facts import (
     Facts,
+    joined_encryption,
     to_resync,
     with_facts,
     with_files,
@@ -96,3 +97,35 @@ def test_a_transition_changes_its_own_fields_and_no_others(
     after = transition(BEFORE)
     assert after == attrs.evolve(BEFORE, **changed)
     assert transition(after) == after
+
+
+OLD = EncryptionStatus(("age a", "pgp A"), "2026-01-01T00:00:00Z", "3.9.0", ("age a",), "2027-01-01T00:00:00Z")
+NEW = EncryptionStatus(("age b", "age a"), "2026-02-01T00:00:00Z", "3.13.3", (), "2026-12-01T00:00:00Z")
+BARE = EncryptionStatus(("age c",))
+
+
+@pytest.mark.parametrize(
+    ("known", "joined"),
+    [
+        ((), EncryptionStatus()),
+        ((OLD,), OLD),
+        (
+            (OLD, NEW),
+            EncryptionStatus(
+                ("age a", "pgp A", "age b"), "2026-02-01T00:00:00Z", "3.13.3", ("age a",), "2026-12-01T00:00:00Z"
+            ),
+        ),
+        (
+            (NEW, BARE),
+            EncryptionStatus(("age b", "age a", "age c"), "2026-02-01T00:00:00Z", None, (), "2026-12-01T00:00:00Z"),
+        ),
+        (
+            (EncryptionStatus(tuple(f"age {number}" for number in range(60))), EncryptionStatus(tuple("abcdefgh"))),
+            EncryptionStatus((*(f"age {number}" for number in range(60)), *"abcd")),
+        ),
+    ],
+)
+def test_several_files_have_the_recipients_of_all_the_newest_change_and_the_first_end_of_a_key(
+    known: tuple[EncryptionStatus, ...], joined: EncryptionStatus
+) -> None:
+    assert joined_encryption(known) == joined

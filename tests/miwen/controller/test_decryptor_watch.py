@@ -132,7 +132,7 @@ class _BreakingWatch:
             raise JiemiError("ClusterUnavailable", "the connection was cut")
 
 
-async def test_a_watch_that_breaks_does_not_tell_old_states_again(world: World, autojump_clock: MockClock) -> None:
+async def test_a_watch_that_breaks_does_not_show_old_states_again(world: World, autojump_clock: MockClock) -> None:
     watch = _BreakingWatch(world)
     world.kubernetes.watch_decryptors = watch  # type: ignore[method-assign]  # the fake's own, so that it can break
     async with miwen(world):

@@ -211,7 +211,7 @@ async def test_who_does_something_about_a_failure_does_not_wait_for_the_pauses_t
         assert world.reason() == "Synced"
 
 
-async def test_an_unreadable_spec_is_told_and_mended(world: World, autojump_clock: MockClock) -> None:
+async def test_an_unreadable_spec_is_reported_until_it_is_corrected(world: World, autojump_clock: MockClock) -> None:
     world.add(provider={"age": {"privateKey": {"literal": "x", "secretName": "y", "key": "z"}}})
     async with miwen(world):
         assert world.reason() == "InvalidSpec"
@@ -237,7 +237,7 @@ async def test_a_secret_that_comes_late_is_waited_for(world: World, autojump_clo
         assert world.reason() == "Synced"
 
 
-async def test_a_binary_pgp_key_is_given_on_as_text_and_other_bytes_are_told(
+async def test_a_binary_pgp_key_is_passed_on_as_text_and_other_bytes_are_reported(
     world: World, autojump_clock: MockClock
 ) -> None:
     key = {"secretName": "key", "key": "pgp"}

@@ -235,7 +235,7 @@ async def test_a_target_of_several_files_is_kept_right_while_one_is_broken(
         assert (world.reason(), world.data("settings")) == ("Synced", {"A": "2", "B": "3"})
 
 
-async def test_a_status_of_an_earlier_release_that_tells_no_revision_is_kept_right_by_the_one_that_is_deployed(
+async def test_objects_whose_revision_an_earlier_release_did_not_keep_are_corrected_from_the_one_that_is_deployed(
     world: World, autojump_clock: MockClock
 ) -> None:
     world.origin.commit({FILE: [secret(v="1")], "b.yaml": Plain([secret("b", v="1")])})
@@ -277,7 +277,7 @@ async def _differs(world: World, reason: str, *words: str) -> None:
 
 @pytest.mark.parametrize("reason", ["RepositoryNotFound", "RepositoryAccessDenied"])
 @pytest.mark.parametrize("restarted", [True, False])
-async def test_what_the_host_refuses_is_not_decrypted_for_a_correction_and_that_is_told(
+async def test_what_the_host_refuses_is_not_decrypted_for_a_correction_and_that_is_reported(
     world: World, autojump_clock: MockClock, reason: str, restarted: bool
 ) -> None:
     world.add()
@@ -308,7 +308,7 @@ async def test_a_host_that_is_away_keeps_nothing_from_being_corrected(world: Wor
         await kept_right(world, {"greeting": "one"})
 
 
-async def test_a_host_that_is_away_while_krapao_was_restarted_is_told_and_waited_for(
+async def test_a_host_that_is_away_while_krapao_was_restarted_is_reported_and_waited_for(
     world: World, autojump_clock: MockClock
 ) -> None:
     world.add()
@@ -382,7 +382,9 @@ async def test_what_the_operator_denies_now_is_not_corrected(world: World, autoj
         assert notes(world, "DriftConflict") == []
 
 
-async def test_a_fight_is_told_from_what_can_not_be_corrected(world: World, autojump_clock: MockClock) -> None:
+async def test_a_drift_conflict_is_distinguished_from_what_can_not_be_corrected(
+    world: World, autojump_clock: MockClock
+) -> None:
     world.add()
     async with miwen(world):
         await trio.sleep(SOON)

@@ -114,7 +114,7 @@ async def test_what_left_with_a_file_stays_and_is_forgotten_where_prune_is_not_s
         assert inventory(world) == {"a": "a.yaml"}
 
 
-async def test_a_broken_file_keeps_the_others_from_nothing_but_pruning(world: World, autojump_clock: MockClock) -> None:
+async def test_a_broken_file_keeps_the_others_only_from_pruning(world: World, autojump_clock: MockClock) -> None:
     files = {f"{name}.yaml": [secret(name, k="1")] for name in "abc"}
     world.origin.commit(files, remove=[FILE])
     world.add(source=source("*.yaml"), prune=True)
@@ -349,7 +349,7 @@ async def test_atomic_applies_none_where_one_is_refused_and_says_so(world: World
 
 
 @pytest.mark.parametrize("policy", ["Atomic", "BestEffort"])
-async def test_a_refusal_is_told_until_it_ends_though_no_file_changes(
+async def test_a_refusal_is_reported_until_it_ends_though_no_file_changes(
     world: World, autojump_clock: MockClock, policy: str
 ) -> None:
     world.origin.commit({FILE: [secret("a", k="1"), secret("b", k="1")]})
@@ -552,7 +552,7 @@ async def test_without_the_right_to_read_definitions_the_rest_is_applied(
         assert world.reason() == "Synced"
 
 
-async def test_a_definition_that_is_refused_is_told_and_so_is_its_object(
+async def test_a_definition_that_is_refused_is_reported_and_so_is_its_object(
     world: World, autojump_clock: MockClock
 ) -> None:
     world.kubernetes.deny("create", CRDS)
@@ -645,7 +645,9 @@ async def test_a_field_that_another_owns_is_taken_over_or_refused(
             assert "data.greeting (owned by kubectl-edit)" in message(world)
 
 
-async def test_an_immutable_object_is_told_and_with_force_recreated(world: World, autojump_clock: MockClock) -> None:
+async def test_an_immutable_object_is_reported_and_with_force_recreated(
+    world: World, autojump_clock: MockClock
+) -> None:
     world.origin.commit({FILE: [{**secret(k="1"), "immutable": True}]})
     world.add()
     async with miwen(world):
@@ -759,7 +761,7 @@ async def test_namespace_labels_and_annotations_are_put_over_what_the_manifest_s
         assert world.cluster.get("Namespace", None, "made") is not None
 
 
-async def test_labels_that_are_no_mapping_are_told_and_the_others_are_applied(
+async def test_labels_that_are_no_mapping_are_reported_and_the_others_are_applied(
     world: World, autojump_clock: MockClock
 ) -> None:
     wrong = {**secret("wrong"), "metadata": {"name": "wrong", "labels": ["a"]}}
@@ -1119,7 +1121,7 @@ async def test_objects_are_deleted_in_the_reverse_of_the_order_in_which_they_are
         assert gone == ["Deployment", "Secret", "ServiceAccount", "Namespace"]
 
 
-async def test_an_object_that_can_not_be_deleted_is_told_and_tried_again_and_keeps_no_other_from_it(
+async def test_an_object_that_can_not_be_deleted_is_reported_and_tried_again_and_the_others_are_deleted(
     world: World, autojump_clock: MockClock
 ) -> None:
     config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"k": "1"}}

@@ -61,7 +61,9 @@ async def test_writes_of_others_to_what_is_theirs_cause_no_look(world: World, au
         assert read(world) == {"a": "one", "b": "x"}
 
 
-async def test_the_one_who_wrote_is_named_and_not_one_who_wrote_before(world: World, autojump_clock: MockClock) -> None:
+async def test_the_manager_that_wrote_is_named_and_not_one_that_wrote_before(
+    world: World, autojump_clock: MockClock
+) -> None:
     world.origin.commit({FILE: [config(a="one", b="two")]})
     world.add()
     async with miwen(world):
@@ -115,7 +117,7 @@ async def test_drift_during_a_tick_is_corrected_after_it(world: World, autojump_
         assert world.data() == {"greeting": "one"}
 
 
-async def test_a_multitude_of_keys_of_others_is_put_right_and_told_in_few_words(
+async def test_many_keys_of_others_are_corrected_and_reported_in_few_words(
     world: World, autojump_clock: MockClock
 ) -> None:
     """Whenever they come: what is kept of each change until it is judged is little."""
@@ -161,7 +163,7 @@ async def _insist(world: World, writes: list[float], over: trio.Event) -> None:
             await news.wait()
 
 
-async def test_a_fight_is_left_alone_for_growing_pauses_and_told_once_each(
+async def test_a_drift_conflict_is_left_alone_for_growing_pauses_and_reported_once_per_pause(
     world: World, autojump_clock: MockClock
 ) -> None:
     world.origin.commit({FILE: [config(a="ours")]})
@@ -253,7 +255,7 @@ async def test_reported_drift_lists_the_first_few_and_goes_as_it_is_mended(
         assert all(read(world, f"c{number}") == {"a": "ours"} for number in range(7))
 
 
-async def test_reported_drift_that_the_other_takes_back_is_told_no_more(
+async def test_reported_drift_that_the_other_takes_back_is_no_longer_shown(
     world: World, autojump_clock: MockClock
 ) -> None:
     world.add(driftPolicy="Report")
@@ -266,7 +268,7 @@ async def test_reported_drift_that_the_other_takes_back_is_told_no_more(
         assert not world.condition("Drifted")
 
 
-async def test_drift_is_corrected_and_told_though_another_object_is_refused_for_ever(
+async def test_drift_is_corrected_and_reported_though_another_object_is_refused_for_ever(
     world: World, autojump_clock: MockClock
 ) -> None:
     world.cluster.policies["no"] = lambda operation, obj: obj["metadata"]["name"] == "denied"
@@ -283,7 +285,7 @@ async def test_drift_is_corrected_and_told_though_another_object_is_refused_for_
         assert len(notes(world, "Drifted")) == 3
 
 
-async def test_what_can_not_be_corrected_yet_is_when_it_can_and_told_then(
+async def test_what_can_not_be_corrected_yet_is_corrected_and_reported_once_it_can_be(
     world: World, autojump_clock: MockClock
 ) -> None:
     world.add_secret("keys", age="AGE-SECRET-KEY-FAKE-RIGHT")
@@ -303,7 +305,7 @@ async def test_what_can_not_be_corrected_yet_is_when_it_can_and_told_then(
 # --- what can't be seen
 
 
-async def test_a_kind_that_may_not_be_watched_is_told_at_once_and_seen_once_it_may(
+async def test_a_kind_that_may_not_be_watched_is_reported_at_once_and_seen_once_it_may_be(
     world: World, autojump_clock: MockClock
 ) -> None:
     world.kubernetes.deny("list", "configmaps")
@@ -339,7 +341,7 @@ async def test_an_api_server_that_is_away_when_a_kind_is_first_watched_hides_no_
         assert read(world) == {"a": "ours"}
 
 
-async def test_a_deletion_that_may_not_be_confirmed_is_told_and_causes_no_storm(
+async def test_a_deletion_that_may_not_be_confirmed_is_reported_and_causes_no_storm(
     world: World, autojump_clock: MockClock
 ) -> None:
     world.origin.commit({FILE: [config(a="ours")]})
@@ -429,7 +431,7 @@ async def test_drift_while_it_was_down_is_found_at_the_start(
             assert world.condition("Drifted")["message"].count(";") == 2
 
 
-async def test_drift_that_was_told_before_a_restart_and_is_mended_meanwhile_is_told_no_more(
+async def test_drift_that_was_shown_before_a_restart_and_is_corrected_meanwhile_is_no_longer_shown(
     world: World, autojump_clock: MockClock
 ) -> None:
     world.origin.commit({FILE: [config(a="ours")]})

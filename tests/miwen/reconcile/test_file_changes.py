@@ -97,6 +97,25 @@ async def test_files_are_those_that_are_named_and_those_that_globs_take_ordered_
     assert await paths(krapao, revision, files=["nothing/**"]) == []
 
 
+@pytest.mark.parametrize(
+    ("source", "field"),
+    [
+        ({"fileToDecrypt": "gone.yaml"}, "spec.source.fileToDecrypt"),
+        ({"fileToDecrypt": "./gone.yaml", "files": ["*.yaml"]}, "spec.source.fileToDecrypt"),
+        ({"files": ["b.enc.yaml", "apps/*", "gone.yaml"]}, "spec.source.files[2]"),
+        ({"fileToDecrypt": "b.enc.yaml", "sopsPath": "conf/gone.yaml"}, "spec.source.sopsPath"),
+        ({"files": ["apps"]}, "spec.source.files[0]"),
+    ],
+)
+async def test_a_path_that_is_no_file_is_reported_with_the_field_that_names_it(
+    krapao: FakeKrapao, origin: FakeOrigin, source: dict[str, Any], field: str
+) -> None:
+    revision = origin.commit(FILES)
+    with pytest.raises(JiemiError) as caught:
+        await wanted(krapao, revision, **source)
+    assert caught.value.failure.message.startswith(f"{field}: ")
+
+
 async def test_a_file_that_is_named_twice_is_asked_for_and_wanted_once(krapao: FakeKrapao, origin: FakeOrigin) -> None:
     revision = origin.commit(FILES)
     found = await paths(krapao, revision, fileToDecrypt="b.enc.yaml", files=["*.yaml", "b.enc.yaml", "*.yaml"])

@@ -95,7 +95,7 @@ async def test_objects_that_keep_themselves_or_are_anothers_stay(world: World, a
         assert finalizers(world) is None
 
 
-async def test_what_can_not_be_deleted_is_told_and_tried_again_every_few_seconds(
+async def test_what_can_not_be_deleted_is_reported_and_tried_again_every_few_seconds(
     world: World, autojump_clock: MockClock
 ) -> None:
     world.origin.commit({FILE: [secret("a", k="1"), {**CONFIG, "metadata": {"name": "c"}}]})
@@ -139,9 +139,7 @@ async def test_after_five_minutes_it_gives_up_and_says_what_stays(world: World, 
         assert "DeleteForbidden: " in note
 
 
-async def test_an_api_server_that_does_not_answer_is_waited_for_but_not_for_ever(
-    world: World, autojump_clock: MockClock
-) -> None:
+async def test_the_wait_for_an_api_server_that_does_not_answer_ends(world: World, autojump_clock: MockClock) -> None:
     world.add(deletionPolicy="Delete")
     async with miwen(world):
         world.kubernetes.fail_next("delete", *[JiemiError("ClusterUnavailable", "no answer")] * 3)
@@ -322,7 +320,7 @@ async def test_what_failed_to_be_deployed_goes_too(world: World, autojump_clock:
         assert (world.data("a"), finalizers(world)) == (None, None)
 
 
-async def test_a_kind_that_is_no_more_holds_nothing(world: World, autojump_clock: MockClock) -> None:
+async def test_a_kind_that_no_longer_exists_holds_nothing(world: World, autojump_clock: MockClock) -> None:
     world.cluster.add_kind("example.com/v1", "Widget", "widgets", namespaced=True)
     world.origin.commit({FILE: [{"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}}]})
     world.add(deletionPolicy="Delete")

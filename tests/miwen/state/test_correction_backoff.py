@@ -78,7 +78,7 @@ async def test_a_pause_lasts_to_its_end_however_often_it_is_asked(autojump_clock
     assert correct(backoff)
 
 
-async def test_after_a_pause_one_correction_tells_whether_the_other_is_still_at_it(
+async def test_after_a_pause_one_correction_shows_whether_the_other_still_changes_it(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     backoff = CorrectionBackoff()

@@ -63,6 +63,10 @@ def _uses(names: set[str]) -> dict[str, set[str]]:
     return found
 
 
+def test_drift_correction_alone_says_which_objects_differ() -> None:
+    assert _uses({"set_differing"}) == {"set_differing": {OWNERS[DriftMemory]}}
+
+
 @pytest.mark.parametrize("memory", OWNERS)
 def test_a_memory_is_written_by_its_owner_alone(memory: type) -> None:
     writers = set(_writers(memory))
@@ -86,7 +90,7 @@ def test_all_memories_have_an_owner_and_what_is_beside_them_has_one_too() -> Non
     }
 
 
-def test_nobody_but_core_makes_a_status_from_another() -> None:
+def test_only_core_makes_a_status_from_another() -> None:
     found = [
         f"{module}:{node.lineno}"
         for module, tree in MODULES.items()

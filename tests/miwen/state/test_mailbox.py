@@ -121,7 +121,7 @@ def test_a_question_that_is_taken_back_is_another_one() -> None:
     assert is_woken(mailbox)
 
 
-def test_an_older_spec_that_is_told_again_is_not_taken() -> None:
+def test_an_older_spec_that_is_shown_again_is_not_taken() -> None:
     newest = decryptor(3, "3")
     mailbox = Mailbox(newest)
     mailbox.put(decryptor(2, "2", **asked("now")))
@@ -346,7 +346,7 @@ def test_what_was_news_once_is_none_when_it_is_put_back() -> None:
         assert not is_woken(mailbox)
 
 
-def test_what_is_seen_tells_who_had_written_when_the_object_was_right() -> None:
+def test_what_is_seen_names_the_managers_that_had_written_when_the_object_was_right() -> None:
     mailbox = resting(ENTRY)
     right = Observation("20", FieldOwnership(5, {}, "helm", others={"helm": "1"}))
     wrong = Observation("21", FieldOwnership(4, {}, "kubectl", others={"helm": "1", "kubectl": "2"}))
@@ -370,9 +370,9 @@ def test_the_version_of_an_apply_is_known_while_the_object_is() -> None:
     assert mailbox.version(KEY) == ""
 
 
-def test_of_an_object_that_differs_it_is_news_too_that_it_does_no_more() -> None:
+def test_that_an_object_no_longer_differs_is_news_too() -> None:
     mailbox = resting(ENTRY)
-    mailbox.differing.add(KEY)
+    mailbox.set_differing([KEY])
     mailbox.see(KEY, as_applied("22"))
     assert is_woken(mailbox)
     mailbox.begin_tick()

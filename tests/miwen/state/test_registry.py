@@ -218,7 +218,7 @@ def test_the_objects_of_one_that_is_gone_are_free() -> None:
     assert registry.holder(X) == B
 
 
-def test_another_of_the_same_name_has_what_its_own_status_tells() -> None:
+def test_another_of_the_same_name_has_what_its_own_status_says() -> None:
     registry = filled(decryptor(A, status=synced("x", "y")))
     registry.put(decryptor(A, uid="another", status=synced("y", "z")))
     assert [registry.holder(each) for each in (X, Y, Z)] == [None, A, A]
@@ -255,7 +255,7 @@ def test_an_object_that_was_only_about_to_be_applied_keeps_nobody_from_it() -> N
     assert registry.claim(B, X) is None
 
 
-def test_what_a_watch_shows_is_told_to_the_loop_of_its_holder() -> None:
+def test_what_a_watch_shows_reaches_the_loop_of_its_holder() -> None:
     mine, other = decryptor(A, status=synced("x")), decryptor(B, status=synced("y"))
     registry = Registry()
     with following(registry, mine, other) as watched:
@@ -276,7 +276,7 @@ def labels_of(key: tuple[str, str]) -> dict[str, str]:
     return Owner.of(*key).labels
 
 
-def test_what_only_a_status_claims_goes_to_whom_the_labels_name() -> None:
+def test_what_only_a_status_claims_goes_to_the_decryptor_that_the_labels_name() -> None:
     forger, rightful = decryptor(A, status=synced("x")), decryptor(B, status=synced("x"))
     for order in ((forger, rightful), (rightful, forger)):
         registry = filled(*order)
@@ -299,7 +299,7 @@ def test_a_claim_that_the_labels_do_not_bear_out_keeps_nobody_from_the_object() 
         assert registry.claim(A, X) == B
 
 
-def test_a_watch_proves_whose_an_object_is_and_tells_that_one() -> None:
+def test_a_watch_proves_which_decryptor_has_an_object_and_notifies_it() -> None:
     forger, rightful = decryptor(A, status=synced("x")), decryptor(B, status=synced("x"))
     registry = Registry()
     with following(registry, forger, rightful) as watched:
@@ -427,22 +427,22 @@ def test_further_ones_that_are_not_ready_are_counted() -> None:
     assert failure.message == "spec.dependsOn: Decryptor default/b does not exist; nor are 2 more"
 
 
-def test_who_is_in_a_circle_is_told_it_and_who_waits_for_one_waits_on() -> None:
+def test_members_of_a_cycle_report_it_and_those_that_wait_for_one_wait_on() -> None:
     a, b, c = decryptor(A, needs=["b"]), decryptor(B, needs=["c"]), decryptor(C, needs=["b"])
     registry = filled(a, b, c)
-    for each, circle in ((b, "default/b -> default/c -> default/b"), (c, "default/c -> default/b -> default/c")):
-        assert registry.blocked(each) == Failure("DependencyCycle", f"spec.dependsOn makes a circle: {circle}")
+    for each, cycle in ((b, "default/b -> default/c -> default/b"), (c, "default/c -> default/b -> default/c")):
+        assert registry.blocked(each) == Failure("DependencyCycle", f"spec.dependsOn makes a cycle: {cycle}")
     assert registry.blocked(a) == Failure("DependencyNotReady", "spec.dependsOn: Decryptor default/b is not ready")
 
 
-def test_one_that_depends_on_itself_is_a_circle_even_while_it_is_ready() -> None:
+def test_one_that_depends_on_itself_is_a_cycle_even_while_it_is_ready() -> None:
     alone = decryptor(A, needs=["a"], status=synced())
     failure = filled(alone).blocked(alone)
     assert failure is not None
     assert failure.reason == "DependencyCycle"
 
 
-def test_a_circle_ends_when_one_of_it_is_changed_or_gone() -> None:
+def test_a_cycle_ends_when_one_of_its_members_is_changed_or_gone() -> None:
     a, b = decryptor(A, needs=["b"]), decryptor(B, needs=["a"])
     registry = filled(a, b)
     registry.put(decryptor(B, status=synced()))
@@ -477,7 +477,7 @@ def test_who_depends_on_one_is_woken_when_its_spec_is_another() -> None:
     a, b = decryptor(A, needs=["b"]), decryptor(B, needs=["a"])
     registry = Registry()
     with following(registry, a, b) as watched:
-        registry.put(decryptor(B, generation=2))  # the circle is no more
+        registry.put(decryptor(B, generation=2))  # the cycle is gone
         assert watched.woken() == {A}
 
 

@@ -145,7 +145,7 @@ RENDERED = st.builds(
 )
 
 
-FAILURES = st.builds(Failure, st.sampled_from(sorted(REASONS)), TEXT, TEXT)
+FAILURES = st.builds(Failure, st.sampled_from(sorted(REASONS)), TEXT, TEXT, TEXT)
 
 
 def through(struct: str, write: Callable[[Any], None], read: Callable[[Any], T]) -> T:

@@ -29,7 +29,7 @@ def test_a_failure_comes_back_as_an_error(failure: Failure) -> None:
 
 def test_a_failure_whose_message_is_not_unicode_is_reported_all_the_same() -> None:
     failure = SimpleNamespace(
-        reason="FileNotFound", message="no \udcff.yaml", own_remedy="mend \udcff", kind=Kind.STALLED
+        reason="FileNotFound", message="no \udcff.yaml", own_remedy="mend \udcff", path="\udcff", kind=Kind.STALLED
     )
     with pytest.raises(JiemiError, match=r"FileNotFound: no \?\.yaml"):
         through(
@@ -52,5 +52,5 @@ def test_a_reason_that_only_a_newer_peer_knows_becomes_an_internal_error(newer: 
 def test_the_name_of_an_unknown_reason_is_kept() -> None:
     told = "Krapao reported DiskOnFire, which this Miwen does not know: hot"
     for remedy, shown in (("", "Bring Miwen to the release of Krapao."), ("Put it out.", "Put it out.")):
-        failure = codec.read_failure(SimpleNamespace(reason="DiskOnFire", message="hot", remedy=remedy))
+        failure = codec.read_failure(SimpleNamespace(reason="DiskOnFire", message="hot", remedy=remedy, path=""))
         assert failure == Failure("InternalError", told, shown)
