@@ -30,7 +30,7 @@ async def kubernetes(server: ScriptedServer, tmp_path: Path) -> AsyncIterator[Re
 
 
 @pytest.fixture
-async def world(control_plane: Path, tmp_path: Path) -> AsyncIterator[RealWorld]:
+async def real_world(control_plane: Path, tmp_path: Path) -> AsyncIterator[RealWorld]:
     async with open_world(control_plane, tmp_path) as world:
         yield world
 

@@ -27,6 +27,11 @@ from jiemi.miwen.kubernetes.real import open_kubernetes
 pytestmark = pytest.mark.e2e
 
 
+@pytest.fixture
+def world(real_world: RealWorld) -> RealWorld:
+    return real_world
+
+
 async def test_a_token_that_is_not_accepted_is_reported_without_it(world: RealWorld, proxy: TcpProxy) -> None:
     path = await through_proxy(proxy, world, token=CANARY)
     async with open_kubernetes(KubernetesSettings(kubeconfig=path)) as kubernetes:

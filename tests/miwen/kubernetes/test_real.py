@@ -25,6 +25,11 @@ pytestmark = pytest.mark.e2e
 DEADLINE_SECONDS = 30
 
 
+@pytest.fixture
+def world(real_world: RealWorld) -> RealWorld:
+    return real_world
+
+
 async def until(condition: Any) -> None:
     with trio.fail_after(DEADLINE_SECONDS):
         while not condition():  # noqa: ASYNC110
