@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from jiemi.cli.main import app
@@ -42,6 +43,11 @@ def test_what_means_nothing_is_named_with_its_flag(tmp_path: Path, flags: tuple[
     assert found.exit_code == 1
     assert message in " ".join(found.output.split())
     assert not (tmp_path / "state").exists(), "nothing was begun"
+
+
+def test_the_known_hosts_that_are_shipped_are_taken() -> None:
+    shipped = YAML(typ="safe").load((Path(__file__).parents[2] / "deploy" / "known-hosts.yaml").read_text())
+    assert all(map(may_be_known_hosts, shipped["data"].values()))
 
 
 @pytest.mark.parametrize(
