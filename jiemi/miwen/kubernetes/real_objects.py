@@ -68,7 +68,7 @@ class RealObjects:
     Args:
         http: the way to the API server.
         discovery: what is known of kinds; it is asked for as Miwen, whoever the account is.
-        account: that reads and writes; None is Miwen.
+        account: the account that reads and writes; None is Miwen.
     """
 
     def __init__(self, http: KubernetesHttp, discovery: Discovery, account: Account | None) -> None:
