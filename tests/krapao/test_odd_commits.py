@@ -1,4 +1,4 @@
-"""Tips that git serves and shows, though they are not as git itself writes a commit: only the tree matters."""
+"""Tips that git serves and shows, though they are not as git itself writes a commit, a tag or a tree."""
 
 from __future__ import annotations
 
@@ -72,3 +72,56 @@ async def test_a_tip_that_git_serves_is_followed(
         assert tip.revision == odd
         await store.fetch(tip)
         assert await store.read(odd, "a.yaml", max_bytes=10) == b"odd"
+
+
+TAGS = {
+    "a zone without a sign": "object {commit}\ntype commit\ntag t\ntagger a <a@example.com> 1 0100\n\nm\n",
+    "no tagger": "object {commit}\ntype commit\ntag t\n\nm\n",
+    "no message": "object {commit}\ntype commit\ntag t\ntagger a <a@example.com> 1 +0000\n",
+}
+
+
+@pytest.mark.parametrize("name", TAGS)
+async def test_a_tag_that_git_serves_is_followed(
+    name: str, git_server: GitServer, work, settings: KrapaoSettings
+) -> None:
+    git_server.create("r.git")
+    bare = git_server.root / "r.git"
+    commit = work.commit({"a.yaml": "tagged"})
+    work.push(bare)
+    content = TAGS[name].format(commit=commit).encode()
+    tag = _git(bare, "hash-object", "-t", "tag", "-w", "--stdin", "--literally", data=content)
+    nested = f"object {tag}\ntype tag\ntag u\ntagger a <a@example.com> 1 +0000\n\nm\n".encode()
+    _git(bare, "update-ref", "refs/tags/t", tag)
+    _git(bare, "update-ref", "refs/tags/u", _git(bare, "hash-object", "-t", "tag", "-w", "--stdin", data=nested))
+    async with Clones(settings).open(parse_url(git_server.url_of("r.git")), GitCredentials()) as store:
+        for ref in (Ref(tag="t"), Ref(tag="u")):
+            tip = await store.advertised(ref)
+            assert tip.revision == commit
+            await store.fetch(tip)
+            assert await store.read(commit, "a.yaml", max_bytes=10) == b"tagged"
+
+
+@pytest.mark.parametrize(
+    ("file_mode", "folder_mode"), [("100664", "40000"), ("100755", "040000"), ("0100644", "40755")]
+)
+async def test_a_tree_with_the_modes_of_older_tools_is_read(
+    file_mode: str, folder_mode: str, git_server: GitServer, work, settings: KrapaoSettings
+) -> None:
+    git_server.create("r.git")
+    bare = git_server.root / "r.git"
+    work.commit({"a.yaml": "first"})
+    work.push(bare)
+
+    def tree(mode: str, name: str, of: str) -> str:
+        entry = f"{mode} {name}".encode() + b"\0" + bytes.fromhex(of)
+        return _git(bare, "hash-object", "-t", "tree", "-w", "--stdin", "--literally", data=entry)
+
+    inner = tree(file_mode, "a.yaml", _git(bare, "hash-object", "-w", "--stdin", data=b"odd"))
+    content = f"tree {tree(folder_mode, 'd', inner)}\n{AUTHOR}{COMMITTER}\nm\n".encode()
+    odd = _git(bare, "hash-object", "-t", "commit", "-w", "--stdin", data=content)
+    _git(bare, "update-ref", "refs/heads/main", odd)
+    async with Clones(settings).open(parse_url(git_server.url_of("r.git")), GitCredentials()) as store:
+        tip = await store.advertised(Ref())
+        await store.fetch(tip)
+        assert await store.read(odd, "d/a.yaml", max_bytes=10) == b"odd"

@@ -9,11 +9,11 @@ _BEGINNINGS = (
         "a pointer of Git LFS",
         "Take the file out of LFS (`git lfs untrack`) and commit it again: Jiemi reads what is in git alone.",
     ),
-    (b"\0GITCRYPT\0", "a file that git-crypt has encrypted", _ENCRYPT),
-    (b"$ANSIBLE_VAULT;", "a file that Ansible Vault has encrypted", _ENCRYPT),
-    (b"age-encryption.org/v1", "a file that age has encrypted by itself", _ENCRYPT),
-    (b"-----BEGIN AGE ENCRYPTED FILE-----", "a file that age has encrypted by itself", _ENCRYPT),
-    (b"-----BEGIN PGP MESSAGE-----", "a file that gpg has encrypted by itself", _ENCRYPT),
+    (b"\0GITCRYPT\0", "encrypted by git-crypt", _ENCRYPT),
+    (b"$ANSIBLE_VAULT;", "encrypted by Ansible Vault", _ENCRYPT),
+    (b"age-encryption.org/v1", "encrypted by age itself", _ENCRYPT),
+    (b"-----BEGIN AGE ENCRYPTED FILE-----", "encrypted by age itself", _ENCRYPT),
+    (b"-----BEGIN PGP MESSAGE-----", "encrypted by gpg itself", _ENCRYPT),
 )
 
 

@@ -80,7 +80,7 @@ def read_plain(
         OverBudget: it has more values than the limits let it.
     """
     if (foreign := foreign_file(data, whole=whole)) is not None:
-        raise JiemiError("UnknownFormat", f"the file is {foreign[0]}, and no manifest", foreign[1])
+        raise JiemiError("NotEncrypted", f"the file is {foreign[0]}, and none that sops has encrypted", foreign[1])
     match format:
         case Format.YAML | Format.JSON:
             read = partial(

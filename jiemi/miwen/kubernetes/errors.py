@@ -81,8 +81,9 @@ def kind_unknown(api_version: str, kind: str, similar: Sequence[Resource] = ()) 
 
     Args:
         api_version, kind: what is not served.
-        similar: what is, and may be meant.
+        similar: what is, and may be meant. What was known a minute ago may be the very kind, which is gone since.
     """
+    similar = [each for each in similar if (each.api_version, each.kind) != (api_version, kind)]
     problem = f"the cluster serves no kind {kind[:100]} of apiVersion {api_version[:100]}"
     if not similar:
         return JiemiError("KindUnknown", problem)

@@ -53,10 +53,10 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12
     ("data", "what"),
     [
         (POINTER, "a pointer of Git LFS"),
-        (b"\0GITCRYPT\0abc", "a file that git-crypt has encrypted"),
-        (b"$ANSIBLE_VAULT;1.1;AES256\n6162\n", "a file that Ansible Vault has encrypted"),
-        (b"age-encryption.org/v1\n-> X25519 abc\n", "a file that age has encrypted by itself"),
-        (b"-----BEGIN PGP MESSAGE-----\n\nabc\n", "a file that gpg has encrypted by itself"),
+        (b"\0GITCRYPT\0abc", "encrypted by git-crypt"),
+        (b"$ANSIBLE_VAULT;1.1;AES256\n6162\n", "encrypted by Ansible Vault"),
+        (b"age-encryption.org/v1\n-> X25519 abc\n", "encrypted by age itself"),
+        (b"-----BEGIN PGP MESSAGE-----\n\nabc\n", "encrypted by gpg itself"),
     ],
 )
 def test_a_file_of_another_tool_is_told_as_what_it_is(data: bytes, what: str) -> None:

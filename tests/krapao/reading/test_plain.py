@@ -103,6 +103,19 @@ def test_what_is_not_of_its_format_is_told_without_its_content(data: bytes | str
         assert read(data, format) == []
 
 
+@pytest.mark.parametrize("format", [Format.YAML, Format.JSON, Format.DOTENV, Format.INI, Format.BINARY])
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_pointer_of_git_lfs_is_no_content(format: Format, whole: bool) -> None:
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n"
+    assert refused(pointer, format, whole=whole).startswith("NotEncrypted: the file is a pointer of Git LFS")
+
+
+def test_what_another_tool_has_encrypted_is_taken_where_the_file_itself_is_wanted_alone() -> None:
+    vault = "$ANSIBLE_VAULT;1.1;AES256\n6162\n"
+    assert refused(vault, Format.YAML).startswith("NotEncrypted: the file is encrypted by Ansible Vault")
+    assert read(vault, Format.BINARY, whole=True) == []
+
+
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: f"{path.parent.name}-{path.name}")
 @pytest.mark.parametrize("whole", [False, True])
 def test_no_file_of_any_release_of_sops_is_taken_for_plain(path: Path, whole: bool) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.json_values import json_values
 
 from jiemi.miwen.kubernetes.discovery import Resource
-from jiemi.miwen.kubernetes.errors import Act, apply_failure, decryptor_refused
+from jiemi.miwen.kubernetes.errors import Act, apply_failure, decryptor_refused, kind_unknown
 from jiemi.miwen.kubernetes.refusal import Cause, Refusal, read_refusal
 from jiemi.miwen.kubernetes.shown import Shown
 
@@ -91,3 +91,13 @@ def test_any_status_object_gives_an_error_that_can_be_shown(details: object) -> 
     for code in (400, 401, 403, 404, 409, 422, 429, 500):
         refusal = read_refusal(code, json.dumps(status).encode())
         assert CANARY not in apply_failure(refusal, ACT).failure.text
+
+
+def test_a_kind_that_is_gone_is_not_told_as_what_is_served_instead() -> None:
+    """What the cluster serves is known from a minute ago."""
+    gone = Resource("example.com/v1", "Widget", "widgets", namespaced=True)
+    newer = Resource("example.com/v2", "Widget", "widgets", namespaced=True)
+    problem = "the cluster serves no kind Widget of apiVersion example.com/v1"
+    assert kind_unknown("example.com/v1", "Widget", [gone]).failure.message == problem
+    failure = kind_unknown("example.com/v1", "Widget", [gone, newer]).failure
+    assert failure.text.startswith(f"{problem}; it serves Widget of example.com/v2. Correct apiVersion, or")
