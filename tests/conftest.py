@@ -95,7 +95,7 @@ SLOW = {
         "test_force_waits_for_finalizers_and_not_for_ever",
     ),
     "miwen/reconcile/test_drift_correction.py": ("test_a_fight_is_left_alone_for_growing_pauses_and_told_once_each",),
-    "miwen/report/test_events.py": ("test_any_names_and_notes_make_an_event_that_the_api_server_takes",),
+    "miwen/report/test_event_object.py": ("test_any_names_and_notes_make_an_event_that_the_api_server_takes",),
     "miwen/controller/test_decryptor_watch.py": ("test_those_that_exist_are_found_page_by_page",),
     "miwen/apply/test_recreate.py": (
         "test_all_definitions_of_an_apply_are_waited_for_together",
@@ -107,7 +107,7 @@ SLOW = {
     ),
     "miwen/watch/test_object_watches_properties.py": (
         "test_ten_thousand_secrets_are_kept_in_a_few_megabytes",
-        "test_who_believes_what_is_told_knows_in_the_end_what_is_there",
+        "test_what_is_reported_adds_up_to_what_is_there",
     ),
     "miwen/test_signals.py": ("test_a_failure_is_told_once_in_a_day_of_restarts_and_looks",),
     "miwen/state/test_mailbox.py": ("test_nothing_is_kept_of_what_is_as_it_was_applied_and_little_of_what_is_not",),

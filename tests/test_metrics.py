@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from functools import partial
 
 import pytest
@@ -21,8 +20,9 @@ def metrics() -> KrapaoMetrics:
 
 
 @pytest.fixture
-async def port(metrics: KrapaoMetrics, nursery: trio.Nursery) -> AsyncIterator[int]:
-    return await nursery.start(partial(serve_metrics, metrics.registry, "127.0.0.1", 0))
+async def port(metrics: KrapaoMetrics, nursery: trio.Nursery) -> int:
+    listening: int = await nursery.start(partial(serve_metrics, metrics.registry, "127.0.0.1", 0))
+    return listening
 
 
 async def ask(port: int, request: bytes) -> bytes:

@@ -45,6 +45,27 @@ class Finding:
     text: str
 
 
+@attrs.frozen
+class _Program:
+    """A program that Krapao runs.
+
+    Attributes:
+        name: as on the PATH.
+        absent: the finding's state where it can't be run.
+        what_for: why it is needed.
+        get: how it is had.
+    """
+
+    name: str
+    absent: str
+    what_for: str
+    get: str
+
+
+_SOPS = _Program("sops", "missing", "needed for everything", GET_SOPS)
+_GPG = _Program("gpg", "warning", "needed for pgp keys", GET_GPG)
+
+
 def run(flags: DoctorFlags) -> None:
     """Print the findings.
 
@@ -73,8 +94,8 @@ async def _examine(runtime_dir: Path, sops: Path | None, gpg: Path | None) -> li
     except OSError as error:
         return [memory, Finding("confinement", "missing", f"can't be tried: {error.strerror}")]
     return [
-        await _program("sops", sops, runtime_dir, measures, "missing", "needed for everything", GET_SOPS),
-        await _program("gpg", gpg, runtime_dir, measures, "warning", "needed for pgp keys", GET_GPG),
+        await _examine_program(_SOPS, sops, runtime_dir, measures),
+        await _examine_program(_GPG, gpg, runtime_dir, measures),
         memory,
         _swap(),
         *_confinement(measures),
@@ -129,11 +150,10 @@ def session_secret(file: Path | None, *, in_the_pod: Path = SECRET_IN_THE_POD) -
     return Finding(name, "ok", f"in {file}")
 
 
-async def _program(
-    name: str, program: Path | None, runtime_dir: Path, measures: Measures, absent: str, what_for: str, get: str
-) -> Finding:
+async def _examine_program(needed: _Program, program: Path | None, runtime_dir: Path, measures: Measures) -> Finding:
+    name, absent, what_for = needed.name, needed.absent, needed.what_for
     if program is None:
-        return Finding(name, absent, f"none on the PATH; {what_for}: {get}")
+        return Finding(name, absent, f"none on the PATH; {what_for}: {needed.get}")
     if name == "gpg" and not program.with_name("gpg-agent").is_file():
         return Finding(name, absent, f"{program} has no gpg-agent beside it; {what_for}")
     try:

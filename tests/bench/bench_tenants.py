@@ -1,6 +1,6 @@
 """How long one tenant's push takes to be followed beside others that attack Krapao with hosts that drip.
 
-    python tests/bench/bench_tenants.py [DECRYPTORS] [TENANTS]
+    just bench-tenants [DECRYPTORS [TENANTS]]
 
 So many Decryptors for each hostile tenant, on two hosts that send a byte a second; one honest tenant pushes and asks.
 Prints the seconds until its push is seen and its file is read, and the memory of the process.
@@ -80,4 +80,6 @@ async def main(decryptors: int, tenants: int) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(main, *(int(each) for each in [*sys.argv[1:3], "60", "1"][:2]))
+    _given = sys.argv[1:3]
+    _decryptors, _tenants = map(int, [*_given, *("60", "1")[len(_given) :]])
+    trio.run(main, _decryptors, _tenants)

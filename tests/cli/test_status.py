@@ -65,7 +65,12 @@ def test_each_file_and_object_that_failed_is_told_and_how_many_more_there_are() 
     objects = [
         {"kind": "Secret", "name": "x", "namespace": "team", "reason": "ObjectClaimed", "message": "it is another's"}
     ]
-    more = {"failedFiles": files, "moreFailedFiles": 7, "failedObjects": objects, "moreFailedObjects": 2}
+    more: dict[str, Any] = {
+        "failedFiles": files,
+        "moreFailedFiles": 7,
+        "failedObjects": objects,
+        "moreFailedObjects": 2,
+    }
     lines = printed(not_ready, **more).splitlines()
     assert lines[-4:] == [
         "  b.yaml: KeyMissing: b.yaml: no key. Give one.",

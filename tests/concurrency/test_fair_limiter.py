@@ -282,12 +282,14 @@ async def test_shared_work_counts_for_the_tenant_that_still_waits_for_it(autojum
 
 async def test_what_joins_through_another_piece_of_work_leaves_with_it() -> None:
     inner, outer = Askers(), Askers("a")
+    seen = []
     with inner.joined(outer):
-        assert inner.tenants == ("a",)
+        seen.append(inner.tenants)
         with outer.joined(Askers("b", "a")):
-            assert inner.tenants == ("a", "b")
-        assert inner.tenants == ("a",)
-    assert inner.tenants == ()
+            seen.append(inner.tenants)
+        seen.append(inner.tenants)
+    seen.append(inner.tenants)
+    assert seen == [("a",), ("a", "b"), ("a",), ()]
 
 
 async def test_nobody_who_is_cancelled_leaves_anything_behind(autojump_clock: MockClock) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -53,8 +54,12 @@ async def test_a_service_that_has_grown_is_trimmed_and_one_that_has_not_is_left_
             nursery.cancel_scope.cancel()
         return seen[-1] * _MIB
 
+    def trim() -> bool:
+        trimmed.append(seen[-1])
+        return True
+
     monkeypatch.setattr(memory, "resident_bytes", resident_bytes)
-    monkeypatch.setattr(memory, "trim", lambda: trimmed.append(seen[-1]) is None)
+    monkeypatch.setattr(memory, "trim", trim)
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lambda: memory.keep_trimmed(check_seconds=0.001))
@@ -62,7 +67,7 @@ async def test_a_service_that_has_grown_is_trimmed_and_one_that_has_not_is_left_
 
 
 async def test_where_the_allocator_can_not_nothing_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: SimpleNamespace())
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace())
     sizes = iter([0, 100 * _MIB])
     monkeypatch.setattr(memory, "resident_bytes", lambda: next(sizes))
     assert memory.trim() is False

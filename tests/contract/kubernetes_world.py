@@ -16,10 +16,11 @@ from ruamel.yaml import YAML
 from jiemi.core.api.crd import crd
 from jiemi.core.api.decryptor import API_VERSION, GROUP, PLURAL
 from jiemi.core.errors import JiemiError
+from jiemi.miwen.kubernetes.connection import KubernetesSettings, open_http
 from jiemi.miwen.kubernetes.discovery import Discovery, Resource, parse_resources, version_path
 from jiemi.miwen.kubernetes.http import Answer, KubernetesHttp, Request
 from jiemi.miwen.kubernetes.port import Account, JsonObject, Kubernetes
-from jiemi.miwen.kubernetes.real import KubernetesSettings, RealKubernetes, open_http, open_kubernetes
+from jiemi.miwen.kubernetes.real import RealKubernetes, open_kubernetes
 
 DEADLINE_SECONDS = 30
 
@@ -43,11 +44,14 @@ class Admin:
         data = None if body is None else json.dumps(body).encode()
         return await self.http.send(Request("admin", "any", path, method, path, {}, data, content_type))
 
-    async def must(self, method: str, path: str, body: object = None, content_type: str = "application/json") -> Any:
+    async def must(
+        self, method: str, path: str, body: object = None, content_type: str = "application/json"
+    ) -> JsonObject:
         """A request that succeeds; returns its JSON."""
         answer = await self.send(method, path, body, content_type)
         assert answer.good, (method, path, answer.status, answer.body)
-        return json.loads(answer.body)
+        found: JsonObject = json.loads(answer.body)
+        return found
 
     async def put(self, obj: JsonObject, manager: str = "tests") -> Mapping[str, Any]:
         """Create or replace an object, as another field manager than Miwen."""

@@ -7,23 +7,17 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
+from support.processes.ended import is_ended
 
 import jiemi
 from jiemi.controlplane import children
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
-
-
-def is_alive(pid: int) -> bool:
-    """Whether the process runs; one that ended and was not waited for does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 async def until(condition: Callable[[], object], *, seconds: float = 10) -> None:
@@ -82,7 +76,7 @@ async def test_a_child_and_what_it_started_are_killed(how: str, tmp_path: Path) 
                 await until(lambda: pids.exists() and pids.read_text().strip())
                 nursery.cancel_scope.cancel()
     for pid in map(int, pids.read_text().split()):
-        await until(lambda pid=pid: not is_alive(pid))
+        await until(partial(is_ended, pid))
 
 
 async def test_one_that_inherited_the_output_does_not_keep_us_waiting(tmp_path: Path) -> None:
@@ -92,7 +86,7 @@ async def test_one_that_inherited_the_output_does_not_keep_us_waiting(tmp_path: 
             ["/bin/sh", "-c", f"sleep 3600 & echo $! > {pid_file}"], environment=ENVIRONMENT, timeout_seconds=3600
         )
     assert finished.status == 0
-    await until(lambda: not is_alive(int(pid_file.read_text())))
+    await until(lambda: is_ended(int(pid_file.read_text())))
 
 
 async def test_a_child_that_ignores_sigterm_is_killed_after_the_grace() -> None:
@@ -126,6 +120,6 @@ trio.run(lambda: children.run(command, environment={ENVIRONMENT!r}, timeout_seco
     ) as parent:
         assert parent.stdout is not None
         pid = int(await trio.to_thread.run_sync(parent.stdout.readline))
-        assert is_alive(pid)
+        assert not is_ended(pid)
         parent.kill()
-    await until(lambda: not is_alive(pid))
+    await until(lambda: is_ended(pid))

@@ -17,11 +17,13 @@ import tarfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import attrs
 import pytest
 import trio
+from support.processes.ended import is_ended
 
 import jiemi
 from jiemi.controlplane.build import install_go
@@ -158,13 +160,6 @@ printf '#!/bin/sh\\necho tool 9.9.9\\n' > "$2.new"; chmod 755 "$2.new"; mv "$2.n
 
 def files_in(directory: Path) -> set[str]:
     return {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -461,7 +456,7 @@ async def test_cancelling_a_build_leaves_neither_process_nor_file(settings: Tool
         nursery.cancel_scope.cancel()
     assert trio.current_time() - cancelled_at < 10
     for pid in map(int, log.read_text().split()):
-        await until(lambda pid=pid: not is_alive(pid))
+        await until(partial(is_ended, pid))
     assert files_in(settings.cache_dir) == {"tools/.lock"}
     assert not list(settings.cache_dir.glob("tools/.making-*"))
 
@@ -480,7 +475,7 @@ print(trio.run(resolve, Tool.ETCD, settings, Silent()).origin.name)
 
 @contextlib.contextmanager
 def other_process(settings: ToolSettings) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-c", RESOLVER, settings.cache_dir, settings.search_path]
+    command: list[str | Path] = [sys.executable, "-c", RESOLVER, settings.cache_dir, settings.search_path]
     environment = {**os.environ, "PYTHONPATH": str(Path(jiemi.__file__).parents[1])}
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
         try:
@@ -515,7 +510,7 @@ async def test_what_a_killed_builder_leaves_is_removed_by_the_next(settings: Too
         process.send_signal(signal.SIGKILL)
     assert list(settings.cache_dir.glob("tools/.making-*"))
     go = int(log.read_text().split()[0])
-    await until(lambda: not is_alive(go))
+    await until(lambda: is_ended(go))
     os.kill(int(log.read_text().split()[1]), signal.SIGKILL)  # the script's own sleep; real compilers end by themselves
     put_go(settings)
     found = await resolve(Tool.ETCD, attrs.evolve(settings, envtest_release_url=None), Steps())

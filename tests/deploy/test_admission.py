@@ -68,10 +68,11 @@ def guarded(installed: ApiServer) -> Iterator[ApiServer]:
         ("jiemi-miwen-decryptors", f"{PATH}/probe?dryRun=All"),
         ("jiemi-miwen-objects", "/api/v1/namespaces/jiemi/configmaps/krapao-ssh-known-hosts?dryRun=All"),
     ):
-        until(
-            f"{policy} is enforced",
-            lambda path=path, policy=policy: is_refused(miwen.call("PATCH", path, change, MERGE), policy),
-        )
+
+        def is_enforced(path: str = path, policy: str = policy) -> bool:
+            return is_refused(miwen.call("PATCH", path, change, MERGE), policy)
+
+        until(f"{policy} is enforced", is_enforced)
     yield miwen
     installed.call("DELETE", f"/apis/{RBAC}/v1/clusterrolebindings/all-for-miwen").ok()
     for each in installed.call("GET", PATH).ok()["items"]:

@@ -32,14 +32,14 @@ def kubectl(kubectl_program: Path, control_plane: Path, admin: ApiServer, tmp_pa
 
 def health(script: str, *conditions: dict[str, Any], observed: int | None = 2, **more: Any) -> tuple[str, str]:
     """What the script says of a Decryptor."""
-    status = {"current": record(1), "conditions": list(conditions)}
+    status: dict[str, Any] = {"current": record(1), "conditions": list(conditions)}
     if observed is not None:
         status["observedGeneration"] = observed
     found = {"metadata": {"generation": 2, **more.pop("metadata", {})}, "spec": {}, "status": status, **more}
     lua = LuaRuntime(unpack_returned_tuples=True)
     lua.globals().obj = lua.table_from(found, recursive=True)
     result = lua.execute(script)
-    return result["status"], result["message"]
+    return str(result["status"]), str(result["message"])
 
 
 READY = condition("Ready", message="a.yaml of revision a888f02e1111 is applied")

@@ -255,8 +255,8 @@ def test_doctor_says_what_confines_the_processes_and_what_is_missing(lab: Lab) -
     assert "3.13.3" in lines["sops"][1]
     for measure in ("network of openers", "seccomp", "landlock", "no new privileges", "runtime folder"):
         assert lines[measure][0] == "ok", found.stdout
-    nowhere = {"PATH": str(lab.folder), "XDG_CACHE_HOME": str(lab.folder)}
-    missing = _run("doctor", "--runtime-dir", lab.folder, **nowhere)
+    nowhere = str(lab.folder)
+    missing = _run("doctor", "--runtime-dir", lab.folder, PATH=nowhere, XDG_CACHE_HOME=nowhere)
     assert missing.returncode == 1
     assert "missing: sops" in missing.stderr
     assert "`jiemi tools sops` gets one" in missing.stdout

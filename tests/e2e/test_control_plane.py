@@ -76,7 +76,8 @@ def settings(tools: dict[str, Path], fast_directory: Path) -> ControlPlaneSettin
 
 @contextlib.contextmanager
 def core_api(kubeconfig: Path) -> Iterator[Any]:
-    with kubernetes.config.new_client_from_config(str(kubeconfig)) as client:
+    # The library gives no types here.
+    with kubernetes.config.new_client_from_config(str(kubeconfig)) as client:  # type: ignore[no-untyped-call]
         yield kubernetes.client.CoreV1Api(client)
 
 
@@ -143,7 +144,7 @@ def test_secrets_and_decryptors_are_not_readable_in_etcds_files(settings: Contro
 def put_canaries(kubeconfig: Path) -> None:
     metadata = {"name": "canary"}
     schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    definition = {
+    definition: Any = {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
         "metadata": {"name": "decryptors.jiemi.cr"},

@@ -109,10 +109,10 @@ def test_on_tcp_miwen_makes_the_session_secret_and_only_who_has_it_is_served(lab
     lab.until_synced(namespace, "session", revision)
     assert lab.data(namespace, "session") == {"k": "v"}
 
-    for more, status in (((), 1), (("--session-secret-file", str(mounted)), 0)):
+    for more, exit_status in (((), 1), (("--session-secret-file", str(mounted)), 0)):
         command = [sys.executable, "-m", "jiemi", "probe", "krapao", "--address", f"tcp:127.0.0.1:{port}", *more]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        assert done.returncode == status, done.stderr
+        assert done.returncode == exit_status, done.stderr
 
     # Another secret: Decryptors say so, what is deployed stays, and once both have it they go on.
     mounted.write_text("another-session-secret-of-the-operator")

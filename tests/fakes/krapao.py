@@ -269,16 +269,17 @@ class FakeKrapao:
             raise JiemiError("FileNotFound", f"there is no file {request.sops_path}")
         if request.path not in files:
             raise JiemiError("FileNotFound", f"there is no file {request.path}")
-        documents = files[request.path]
-        if isinstance(documents, Failure):
-            raise JiemiError.of(documents)
-        if isinstance(documents, Plain):
+        content = files[request.path]
+        if isinstance(content, Failure):
+            raise JiemiError.of(content)
+        if isinstance(content, Plain):
             if not request.allow_plain:
                 raise JiemiError("NotEncrypted", f"{request.path}: the file has no sops block")
-            return _rendered(origin, request, documents.documents, None, encrypted=False)
+            return _rendered(origin, request, content.documents, None, encrypted=False)
         plain: tuple[int, ...] = ()
-        if isinstance(documents, Mixed):
-            documents, plain = documents.documents, documents.plain
+        documents = content.documents if isinstance(content, Mixed) else content
+        if isinstance(content, Mixed):
+            plain = content.plain
             if not request.allow_plain:
                 raise JiemiError("NotEncrypted", f"{request.path}: document {plain[0] + 1}: it is not encrypted")
         if request.require_full_mac and origin.encryption.mac_only_encrypted:

@@ -11,6 +11,7 @@ import pytest
 import trio
 import trio.testing
 from support.krapao.hostile_tenants import DEADLINE_SECONDS, NOBODY, Hostile, until
+from support.krapao.work_tree import Work
 from support.network.dripping_host import DrippingHost, dripping_host
 
 from jiemi.core.errors import JiemiError
@@ -39,7 +40,7 @@ def bare(git_server: GitServer) -> Path:
 
 @pytest.mark.parametrize("tenants", [1, 2, 3, 10])
 async def test_sixty_repositories_on_dripping_hosts_do_not_hold_up_another_tenants_push(
-    git_server: GitServer, bare: Path, work, hosts: list[DrippingHost], settings: KrapaoSettings, tenants: int
+    git_server: GitServer, bare: Path, work: Work, hosts: list[DrippingHost], settings: KrapaoSettings, tenants: int
 ) -> None:
     work.commit({"a.yaml": "a: 1\n"})
     work.push(bare)
@@ -66,7 +67,7 @@ async def test_sixty_repositories_on_dripping_hosts_do_not_hold_up_another_tenan
 
 @pytest.mark.parametrize("tenants", [1, 2, 3, 7])
 async def test_fetches_that_hang_do_not_hold_up_another_tenants_fetch(
-    git_server: GitServer, bare: Path, work, tmp_path: Path, settings: KrapaoSettings, tenants: int
+    git_server: GitServer, bare: Path, work: Work, tmp_path: Path, settings: KrapaoSettings, tenants: int
 ) -> None:
     revision = work.commit({"a.yaml": "a: 1\n"})
     work.push(bare)
@@ -99,7 +100,7 @@ async def test_fetches_that_hang_do_not_hold_up_another_tenants_fetch(
 
 
 async def test_who_follows_a_repository_too_does_not_wait_in_the_queue_of_who_asked_first(
-    git_server: GitServer, bare: Path, work, hosts: list[DrippingHost], settings: KrapaoSettings
+    git_server: GitServer, bare: Path, work: Work, hosts: list[DrippingHost], settings: KrapaoSettings
 ) -> None:
     work.commit({"a.yaml": "a: 1\n"})
     work.push(bare)
@@ -121,7 +122,7 @@ async def test_who_follows_a_repository_too_does_not_wait_in_the_queue_of_who_as
 
 
 async def test_another_ref_of_one_repository_does_not_wait_behind_a_tenant_that_follows_many(
-    git_server: GitServer, bare: Path, work, hosts: list[DrippingHost], settings: KrapaoSettings
+    git_server: GitServer, bare: Path, work: Work, hosts: list[DrippingHost], settings: KrapaoSettings
 ) -> None:
     work.commit({"a.yaml": "a: 1\n"})
     work.push(bare)

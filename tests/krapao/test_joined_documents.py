@@ -11,6 +11,8 @@ import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.krapao.age_files import AgePair, Encrypter
+from support.krapao.work_tree import Work
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.objects.manifests import read_manifests
@@ -37,7 +39,9 @@ def as_json(name: str) -> dict[str, Any]:
 class Lab:
     """A repository, two keys, sops, and Krapao."""
 
-    def __init__(self, git_server: GitServer, work, settings: KrapaoSettings, sops: Path, encrypt, pairs) -> None:
+    def __init__(
+        self, git_server: GitServer, work: Work, settings: KrapaoSettings, sops: Path, encrypt: Encrypter, pairs
+    ) -> None:
         self.git_server, self.work, self.sops = git_server, work, sops
         self._encrypt, (self.pair, self.other) = encrypt, pairs
         self.settings = attrs.evolve(settings, sops=sops)
@@ -85,7 +89,15 @@ class Lab:
 
 
 @pytest.fixture
-def lab(git_server: GitServer, work, settings: KrapaoSettings, sops_path: Path, encrypt, age_pair, other_age_pair):
+def lab(
+    git_server: GitServer,
+    work: Work,
+    settings: KrapaoSettings,
+    sops_path: Path,
+    encrypt: Encrypter,
+    age_pair: AgePair,
+    other_age_pair: AgePair,
+):
     return Lab(git_server, work, settings, sops_path, encrypt, (age_pair, other_age_pair))
 
 
@@ -163,7 +175,9 @@ async def test_each_document_with_a_block_of_its_own_is_opened_and_plain_ones_ar
 @pytest.mark.parametrize(
     "plain", [secret("a"), secret("a") + "---\n" + secret("b"), secret("a") + "---\nnull\n---\n" + secret("b")]
 )
-async def test_what_sops_reads_as_one_file_is_opened_as_one(lab: Lab, plain: str, allow_plain: bool, tmp_path) -> None:
+async def test_what_sops_reads_as_one_file_is_opened_as_one(
+    lab: Lab, plain: str, allow_plain: bool, tmp_path: Path
+) -> None:
     data = lab.sealed(plain)
     assert split_stream(data.encode()) is None
     assert lab.by_sops(data, tmp_path) is not None

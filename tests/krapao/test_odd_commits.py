@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.krapao.work_tree import Work
 
 from jiemi.demo.git_server import GitServer
 from jiemi.krapao.git.clones import Clones
@@ -50,7 +51,7 @@ def _git(repository: Path, *arguments: str, data: bytes = b"") -> str:
 @pytest.mark.parametrize("is_second", [False, True])
 @pytest.mark.parametrize("name", COMMITS)
 async def test_a_tip_that_git_serves_is_followed(
-    name: str, is_second: bool, git_server: GitServer, work, settings: KrapaoSettings
+    name: str, is_second: bool, git_server: GitServer, work: Work, settings: KrapaoSettings
 ) -> None:
     git_server.create("r.git")
     bare = git_server.root / "r.git"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import trio
+from support.krapao.work_tree import Work
 
 from jiemi.concurrency.askers import Askers
-from jiemi.concurrency.fair_limiter import FairLimiter
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import Asked, GitServer, serve_git
@@ -42,12 +42,12 @@ async def opened(
 ) -> AsyncIterator[Worker]:
     """A worker of its own, as each credentials get one."""
     async with clones.open(parse_url(url), credentials) as store, trio.open_nursery() as nursery:
-        yield Worker(url, store, None, settings, nursery, FairLimiter(1), None)  # type: ignore[arg-type]
+        yield Worker(url, store, None, settings, nursery)  # type: ignore[arg-type]
         nursery.cancel_scope.cancel()
 
 
 async def test_a_pinned_commit_that_the_host_no_longer_gives_is_read_by_those_whom_the_host_lets_list_the_repository(
-    private: GitServer, work, settings: KrapaoSettings
+    private: GitServer, work: Work, settings: KrapaoSettings
 ) -> None:
     url = private.create("r.git")
     gone = work.commit({"x": "gone"})

@@ -13,6 +13,8 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+from support.krapao.age_files import AgePair, Encrypter
+from support.krapao.work_tree import Work
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
@@ -39,7 +41,7 @@ def bare(git_server: GitServer) -> Path:
 
 
 async def test_fifty_users_of_one_repository_cost_one_clone_and_one_fetch_per_revision(
-    git_server: GitServer, bare: Path, work, real: KrapaoSettings, encrypt, age_pair
+    git_server: GitServer, bare: Path, work: Work, real: KrapaoSettings, encrypt: Encrypter, age_pair: AgePair
 ) -> None:
     work.commit({"s.yaml": encrypt(SECRET.format("one"), "--age", age_pair.public)})
     work.push(bare)
@@ -77,7 +79,7 @@ async def test_fifty_users_of_one_repository_cost_one_clone_and_one_fetch_per_re
 
 
 async def test_a_tenant_without_the_credentials_gets_nothing_of_a_clone_that_is_here(
-    tmp_path: Path, work, real: KrapaoSettings, encrypt, age_pair
+    tmp_path: Path, work: Work, real: KrapaoSettings, encrypt: Encrypter, age_pair: AgePair
 ) -> None:
     root = tmp_path / "private"
     root.mkdir()
@@ -99,7 +101,7 @@ async def test_a_tenant_without_the_credentials_gets_nothing_of_a_clone_that_is_
 
 
 async def test_a_restarted_service_renders_from_the_clone_that_is_there(
-    git_server: GitServer, bare: Path, work, real: KrapaoSettings, encrypt, age_pair
+    git_server: GitServer, bare: Path, work: Work, real: KrapaoSettings, encrypt: Encrypter, age_pair: AgePair
 ) -> None:
     revision = work.commit({"s.yaml": encrypt(SECRET.format("x"), "--age", age_pair.public)})
     work.push(bare)
@@ -127,7 +129,7 @@ async def test_one_state_folder_serves_one_service_at_a_time(real: KrapaoSetting
 
 
 async def test_a_state_folder_that_is_deleted_is_made_again_and_locked_again(
-    git_server: GitServer, bare: Path, work, settings: KrapaoSettings
+    git_server: GitServer, bare: Path, work: Work, settings: KrapaoSettings
 ) -> None:
     async with open_service(settings) as krapao, krapao.open(Source(git_server.url_of("r.git")), NOBODY) as repository:
         for number in range(3):
@@ -145,7 +147,7 @@ async def test_a_state_folder_that_is_deleted_is_made_again_and_locked_again(
 
 
 async def test_a_state_folder_that_another_krapao_took_meanwhile_is_not_written_to(
-    git_server: GitServer, bare: Path, work, settings: KrapaoSettings
+    git_server: GitServer, bare: Path, work: Work, settings: KrapaoSettings
 ) -> None:
     revision = work.commit({"x": "one"})
     work.push(bare)
@@ -161,7 +163,13 @@ async def test_a_state_folder_that_another_krapao_took_meanwhile_is_not_written_
 
 
 async def test_what_a_file_says_of_its_encryption_comes_with_it_and_what_sops_yaml_no_longer_names(
-    git_server: GitServer, bare: Path, work, real: KrapaoSettings, encrypt, age_pair, other_age_pair
+    git_server: GitServer,
+    bare: Path,
+    work: Work,
+    real: KrapaoSettings,
+    encrypt: Encrypter,
+    age_pair: AgePair,
+    other_age_pair: AgePair,
 ) -> None:
     data = encrypt(SECRET.format("x"), "--age", f"{age_pair.public},{other_age_pair.public}")
     both, one = (
@@ -188,7 +196,7 @@ async def test_what_a_file_says_of_its_encryption_comes_with_it_and_what_sops_ya
 
 
 async def test_an_error_keeps_its_reason_through_the_service(
-    git_server: GitServer, bare: Path, work, real: KrapaoSettings, encrypt, age_pair
+    git_server: GitServer, bare: Path, work: Work, real: KrapaoSettings, encrypt: Encrypter, age_pair: AgePair
 ) -> None:
     encrypted = encrypt(SECRET.format("x"), "--age", age_pair.public)
     not_json_like = encrypt("a: .nan\nb: x\n", "--age", age_pair.public)
@@ -211,7 +219,7 @@ async def test_an_error_keeps_its_reason_through_the_service(
 
 
 async def test_leaving_the_service_in_the_middle_of_work_leaves_nothing(
-    git_server: GitServer, bare: Path, work, real: KrapaoSettings, threads_before: None
+    git_server: GitServer, bare: Path, work: Work, real: KrapaoSettings, threads_before: None
 ) -> None:
     work.commit({"s.yaml": "x"})
     work.push(bare)
@@ -252,13 +260,13 @@ def command_lines() -> Iterator[set[bytes]]:
     thread.join()
 
 
-async def test_no_secret_is_in_a_log_an_error_a_file_or_a_command_line(  # noqa: PLR0917 - fixtures
+async def test_no_secret_is_in_a_log_an_error_a_file_or_a_command_line(
     tmp_path: Path,
-    work,
+    work: Work,
     real: KrapaoSettings,
-    encrypt,
-    age_pair,
-    other_age_pair,
+    encrypt: Encrypter,
+    age_pair: AgePair,
+    other_age_pair: AgePair,
     capfd: pytest.CaptureFixture[str],
     command_lines: set[bytes],
     monkeypatch: pytest.MonkeyPatch,

@@ -13,6 +13,7 @@ import paramiko
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
+from support.krapao.work_tree import Work
 from support.network.addresses import LOOPBACK
 
 from jiemi.concurrency.calls import Interrupter
@@ -190,7 +191,7 @@ async def test_a_host_that_drips_holds_no_place_until_the_deadline(
 
 
 async def test_an_honest_host_is_given_time_before_it_must_be_fast(
-    git_server: GitServer, work, settings: KrapaoSettings
+    git_server: GitServer, work: Work, settings: KrapaoSettings
 ) -> None:
     git_server.create("r.git")
     work.commit({"x": "one"})

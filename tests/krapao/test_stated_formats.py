@@ -7,6 +7,8 @@ from pathlib import Path
 
 import attrs
 import pytest
+from support.krapao.age_files import AgePair
+from support.krapao.work_tree import Work
 
 from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
@@ -31,7 +33,9 @@ NAMES_OF_OTHERS = ("a.yaml", "a.json", "a.env", "a.ini", "A.YAML")
 class Lab:
     """A repository, a key, sops, and Krapao."""
 
-    def __init__(self, git_server: GitServer, work, settings: KrapaoSettings, sops: Path, home: Path, pair) -> None:
+    def __init__(
+        self, git_server: GitServer, work: Work, settings: KrapaoSettings, sops: Path, home: Path, pair: AgePair
+    ) -> None:
         self.git_server, self.work, self.sops, self.home, self.pair = git_server, work, sops, home, pair
         self.settings = attrs.evolve(settings, sops=sops)
         git_server.create("r.git")
@@ -68,7 +72,9 @@ class Lab:
 
 
 @pytest.fixture
-def lab(git_server: GitServer, work, settings: KrapaoSettings, sops_path: Path, tmp_path: Path, age_pair) -> Lab:
+def lab(
+    git_server: GitServer, work: Work, settings: KrapaoSettings, sops_path: Path, tmp_path: Path, age_pair: AgePair
+) -> Lab:
     return Lab(git_server, work, settings, sops_path, tmp_path / "home", age_pair)
 
 

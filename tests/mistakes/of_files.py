@@ -221,7 +221,7 @@ FORMS = (
         "dotenv-no-target",
         "A .env without `target`.",
         "UnknownFormat",
-        "{app}/app.env ends in none of .yaml, .yml and .json, so its name does not tell that it holds "
+        "{app}/app.env ends in none of .yaml, .yml and .json, so its name does not say that it holds "
         "Kubernetes objects. State yaml or json in spec.source.format if it does, or give spec.target to "
         "make a Secret or ConfigMap of it.",
         _dotenv_without_target,

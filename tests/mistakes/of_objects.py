@@ -238,7 +238,7 @@ OBJECTS = (
         "immutable",
         "The live Secret is immutable.",
         "FieldImmutable",
-        "Secret {namespace}/{app} has fields that can't be changed any more: data (FieldValueForbidden). The "
+        "Secret {namespace}/{app} has fields that can no longer be changed: data (FieldValueForbidden). The "
         "live object stands in the way. It was never applied by Jiemi, so spec.force does not delete it. "
         "Delete it yourself, or describe it in git with these fields as they are.",
         _immutable,

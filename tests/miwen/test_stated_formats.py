@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import trio
-from fakes.krapao import Plain
+from fakes.krapao import Content, Plain
 from support.miwen.objects import config
 from support.miwen.world import INTERVAL, URL, World, miwen, secret
 from trio.testing import MockClock
@@ -48,7 +48,11 @@ async def test_a_stated_dotenv_file_gives_a_key_for_each_variable_and_a_stated_b
 async def test_each_file_has_the_format_of_the_first_glob_that_takes_it(
     world: World, autojump_clock: MockClock
 ) -> None:
-    files = {"a.enc": [secret("a", x="1")], "d/b.enc": Plain([config("b", x="2")]), "c.yaml": [secret("c", x="3")]}
+    files: dict[str, Content] = {
+        "a.enc": [secret("a", x="1")],
+        "d/b.enc": Plain([config("b", x="2")]),
+        "c.yaml": [secret("c", x="3")],
+    }
     world.origin.commit(files)
     formats = [{"files": "d/*.enc", "format": "json"}, {"files": "*.enc", "format": "yaml"}]
     world.add(source={"repository": {"url": URL}, "files": ["*.enc", "d/**", "c.yaml"], "formats": formats})

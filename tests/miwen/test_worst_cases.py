@@ -38,7 +38,7 @@ def bound_statuses(world: World) -> None:
             raise JiemiError("ClusterUnavailable", "writing the status: 500")
         return await write(namespace, name, status, uid=uid)
 
-    world.kubernetes.patch_status = patch_status  # type: ignore[method-assign]
+    world.kubernetes.patch_status = patch_status  # type: ignore[method-assign, assignment]  # the fake only is bounded
 
 
 async def test_a_name_that_no_object_can_have_keeps_no_status_from_being_written(

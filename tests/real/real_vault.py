@@ -21,6 +21,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+from support.krapao.age_files import Encrypter
 
 from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
@@ -87,18 +88,16 @@ def decrypter(settings: KrapaoSettings, sops_path: Path, nursery: trio.Nursery) 
     return SopsDecrypter(nursery, attrs.evolve(settings, sops=sops_path))
 
 
-def encrypted(encrypt: Any, engine: Engine, key: str) -> bytes:
+def encrypted(encrypt: Encrypter, engine: Engine, key: str) -> bytes:
     environment = {"VAULT_TOKEN": TOKEN, **({"VAULT_CACERT": CACERT} if CACERT else {})}
-    data: bytes = encrypt(
-        PLAIN.decode(), "--hc-vault-transit", f"{ADDRESS}/v1/{engine.mount}/keys/{key}", env=environment
-    )
-    return data
+    return encrypt(PLAIN.decode(), "--hc-vault-transit", f"{ADDRESS}/v1/{engine.mount}/keys/{key}", env=environment)
 
 
 def key_of(**fields: str) -> VaultKey:
     bundle = {"ca_bundle": Path(CACERT).read_text()} if CACERT else {}
     given = {"address": ADDRESS, **fields, **bundle}
-    return VaultKey(**{name: SensitiveText(value) for name, value in given.items()})
+    hidden: dict[str, Any] = {name: SensitiveText(value) for name, value in given.items()}
+    return VaultKey(**hidden)
 
 
 async def test_a_token_opens_the_file(decrypter: SopsDecrypter, encrypt: Any, engine: Engine) -> None:

@@ -44,8 +44,10 @@ def test_a_question_is_read_from_the_messages_that_have_one(kind: str, question:
 @pytest.mark.parametrize("large", [False, True])
 def test_the_capabilities_of_a_call_are_counted_in_one_segment_and_in_several(count: int, large: bool) -> None:
     url = "x" * (20_000 if large else 10)
-    parameters = {"source": {"url": url}, "credentials": {"token": url}}
-    data = hostile_peer.call(9, "Session", "openRepository", on=1, capabilities=count, **parameters)
+    source, credentials = {"url": url}, {"token": url}
+    data = hostile_peer.call(
+        9, "Session", "openRepository", on=1, capabilities=count, source=source, credentials=credentials
+    )
     assert read(data) == [MessageHead(Kind.CALL, 9, count)]
 
 
@@ -83,7 +85,8 @@ def test_what_a_return_is_is_read_and_whether_a_finish_follows() -> None:
 @given(st.lists(st.integers(1, 200), min_size=1, max_size=20))
 def test_messages_are_cut_the_same_however_they_arrive(sizes: list[int]) -> None:
     sent = [hostile_peer.open_repository(n, "u" * n, token="t" * 50) for n in range(1, 6)]
-    stream, reader, found, at, turn = b"".join(sent), FrameReader(MAX_BYTES), [], 0, 0
+    stream, reader, at, turn = b"".join(sent), FrameReader(MAX_BYTES), 0, 0
+    found: list[bytes] = []
     while at < len(stream):
         size = sizes[turn % len(sizes)]
         found += reader.feed(stream[at : at + size])

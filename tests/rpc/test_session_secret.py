@@ -29,6 +29,7 @@ from jiemi.core.sensitive import SensitiveText
 from jiemi.rpc import server as server_module
 from jiemi.rpc.address import Address, TcpAddress, UnixAddress
 from jiemi.rpc.bridge import Bridge, open_bridge
+from jiemi.rpc.capability import Remote
 from jiemi.rpc.client import ClientSettings, KrapaoClient, SecretSource, connect
 from jiemi.rpc.contract import GitCredentials, Head
 from jiemi.rpc.server import Limits, serve
@@ -225,9 +226,9 @@ async def test_a_client_of_an_older_release_is_told_to_upgrade_and_holds_no_plac
     async with port(tmp_path) as it, open_bridge() as bridge:
         bridge._schema = older
         ready = trio.Event()
-        remotes = []
+        remotes: list[Remote] = []
 
-        def got(remote: object) -> None:
+        def got(remote: Remote) -> None:
             remotes.append(remote)
             ready.set()
 

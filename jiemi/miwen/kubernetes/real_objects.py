@@ -68,7 +68,7 @@ class RealObjects:
     Args:
         http: the way to the API server.
         discovery: what is known of kinds; it is asked for as Miwen, whoever the account is.
-        account: who reads and writes; None is Miwen.
+        account: that reads and writes; None is Miwen.
     """
 
     def __init__(self, http: KubernetesHttp, discovery: Discovery, account: Account | None) -> None:
@@ -269,7 +269,7 @@ class RealObjects:
         )
 
     def _notice_missing(self, act: Act, answer: Answer) -> None:
-        """A 404 that names no object is of a kind that is not served any more."""
+        """A 404 that names no object is of a kind that is no longer served."""
         if not answer.refusal.of_name:
             self._discovery.forget(act.resource.api_version)
 

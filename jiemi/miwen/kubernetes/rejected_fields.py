@@ -86,7 +86,7 @@ def fields_failure(refusal: Refusal, label: str, shown: Shown) -> JiemiError | N
     """
     fields = [_cause_text(cause, shown) for cause in refusal.causes]
     if refusal.code == 422 and fields and all(_IMMUTABLE.fullmatch(cause.message) for cause in refusal.causes):
-        return JiemiError("FieldImmutable", f"{label} has fields that can't be changed any more{listed(fields)}")
+        return JiemiError("FieldImmutable", f"{label} has fields that can no longer be changed{listed(fields)}")
     if refusal.code in {400, 405, 406, 415, 422}:
         named = listed(fields) or ", and names no field"
         message = f"the API server rejected {label} ({refusal.answer}){named}"

@@ -228,6 +228,10 @@ class FileChanges:
         if not self.budget.take(key[0], held_files(key), state.files.count_bytes(known)):
             state.files.forget_files()
 
+    def give_back(self, key: NamespacedName) -> None:
+        """Count the files of a loop no longer."""
+        self.budget.give_back(held_files(key))
+
     def todo(
         self,
         context: ReconcileContext,

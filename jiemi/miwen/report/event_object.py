@@ -54,7 +54,8 @@ class EventContent:
         type: Warning where someone should look.
         reason: what happened, in CamelCase: "Drifted".
         action: what was done or tried, in CamelCase: "Apply".
-        note: one line.
+        note: a sentence that anyone who may read the Decryptor's Events may read. It is made one line, and cut to 1 kB
+            when it is written. It has no times and no numbers that change each time, so that repeats are recognized.
         related: another object that it is about.
     """
 

@@ -1,6 +1,6 @@
 """Which Events about a Decryptor are written.
 
-Neither a look each minute nor two who fight over a field may fill etcd.
+Neither a tick each minute nor two managers that fight over a field may fill etcd.
 
 Not written are:
 

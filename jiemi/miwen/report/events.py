@@ -18,13 +18,10 @@ import trio
 from jiemi.core.api.decryptor import ObjectMeta
 from jiemi.core.decisions.schedule import watch_retry_seconds
 from jiemi.core.errors import JiemiError
-from jiemi.core.objects.identity import ObjectRef
 from jiemi.core.reasons import NO_ANSWER
 from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes
-from jiemi.miwen.report.event_object import EventContent, EventObjects, EventType
+from jiemi.miwen.report.event_object import EventContent, EventObjects
 from jiemi.miwen.report.event_rate import EventRate, Reserve, Verdict
-
-__all__ = ["EventCounts", "EventRecorder", "Reserve"]
 
 QUEUE_LIMIT = 1000
 """Events that wait to be written, as client-go's; the oldest goes when there are more."""
@@ -91,12 +88,8 @@ class EventRecorder:
     def record(
         self,
         decryptor: ObjectMeta,
+        content: EventContent,
         *,
-        type: EventType,
-        reason: str,
-        action: str,
-        note: str,
-        related: ObjectRef | None = None,
         transition: bool = False,
         reserve: Reserve = Reserve.NONE,
     ) -> None:
@@ -104,19 +97,13 @@ class EventRecorder:
 
         Args:
             decryptor: which it is about.
-            type: Warning where someone should look.
-            reason: what happened, in CamelCase: "Drifted".
-            action: what was done or tried, in CamelCase: "Apply".
-            note: a sentence that anyone who may read the Decryptor's Events may read. It is made one line and cut to
-                1 kB. What differs in its note is no repeat: so no times and no numbers that change each time.
-            related: another object that it is about.
+            content: what it says. What differs in its note is no repeat.
             transition: it is a change of state, such as Recovered or Resumed, or the first Failed after Ready: written
                 though the same was reported within the hour, because something else was true in between. Without it,
                 Failed, Recovered, Failed within an hour would end with Recovered.
             reserve: when it is written though the Decryptor's rate is used up.
         """
         now = trio.current_time()
-        content = EventContent(type, reason, action, note, related)
         rate = self._rate(decryptor.uid, now)
         verdict = rate.take(content.key, now, transition=transition, reserve=reserve)
         if verdict is Verdict.DROPPED:

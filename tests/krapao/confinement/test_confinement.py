@@ -22,6 +22,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+from support.krapao.age_files import AgePair, Encrypter
 
 import jiemi
 from jiemi.krapao.confinement import kernel
@@ -479,7 +480,7 @@ SOPS_ENVIRONMENT = {"PATH": "/nonexistent", "LC_ALL": "C", "SOPS_DISABLE_VERSION
 
 
 async def test_sops_decrypts_with_no_right_but_to_its_own_file(
-    measures: Measures, sops_path: Path, home: Path, encrypt, age_pair
+    measures: Measures, sops_path: Path, home: Path, encrypt: Encrypter, age_pair: AgePair
 ) -> None:
     confinement = Confinement(network=False, unix_sockets=False, read_execute=(sops_path,), write=(home,))
     env = {**SOPS_ENVIRONMENT, "HOME": str(home), "SOPS_AGE_KEY": age_pair.private}
@@ -492,7 +493,7 @@ async def test_sops_decrypts_with_no_right_but_to_its_own_file(
 
 
 async def test_sops_decrypts_by_a_key_service_that_is_confined_too(
-    measures: Measures, sops_path: Path, home: Path, encrypt, age_pair
+    measures: Measures, sops_path: Path, home: Path, encrypt: Encrypter, age_pair: AgePair
 ) -> None:
     (home / "opener").mkdir()
     address = home / "s"

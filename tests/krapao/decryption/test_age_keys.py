@@ -11,6 +11,7 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from support.krapao.age_files import AgePair, Encrypter
 
 from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
@@ -37,8 +38,8 @@ async def test_an_identity_in_small_letters_opens_what_is_for_it(
     settings: KrapaoSettings,
     sops_path: Path,
     runtime: Path,
-    encrypt,
-    age_pair,
+    encrypt: Encrypter,
+    age_pair: AgePair,
 ) -> None:
     data = encrypt("a: canary-value\n", "--age", age_pair.public)
     decrypter = SopsDecrypter(nursery, attrs.evolve(settings, sops=sops_path, runtime_dir=runtime))

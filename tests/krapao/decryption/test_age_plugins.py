@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+from support.krapao.age_files import AgePair
 
 from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
@@ -53,7 +54,7 @@ def real(settings: KrapaoSettings, sops_path: Path, runtime: Path) -> KrapaoSett
 
 
 async def test_a_plugins_identity_opens_a_file_where_the_operator_gives_plugins(
-    real: KrapaoSettings, nursery: trio.Nursery, data: bytes, plugins: Path, age_pair
+    real: KrapaoSettings, nursery: trio.Nursery, data: bytes, plugins: Path, age_pair: AgePair
 ) -> None:
     decrypter = SopsDecrypter(nursery, attrs.evolve(real, age_plugins_path=str(plugins)))
     # This plugin is a script, whose interpreter a confined holder may not run; one that is a program may be.

@@ -12,6 +12,7 @@ import attrs
 import pytest
 import trio
 from structlog.testing import capture_logs
+from support.krapao.age_files import AgePair, Encrypter
 
 from jiemi.core.content.documents import parse_documents
 from jiemi.core.content.formats import Format
@@ -54,9 +55,9 @@ async def test_no_canary_is_found_outside_of_memory(
     settings: KrapaoSettings,
     sops_path: Path,
     tmp_path: Path,
-    encrypt,
-    age_pair,
-    other_age_pair,
+    encrypt: Encrypter,
+    age_pair: AgePair,
+    other_age_pair: AgePair,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     adopt_orphans()

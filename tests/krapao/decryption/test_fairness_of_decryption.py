@@ -9,8 +9,10 @@ import attrs
 import pyrage
 import pytest
 import trio
+from support.krapao.age_files import AgePair, Encrypter
 from support.krapao.hostile_tenants import DEADLINE_SECONDS, NOBODY, Hostile, until
 from support.krapao.key_services import open_vault_transit
+from support.krapao.work_tree import Work
 
 from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import GitServer
@@ -33,7 +35,7 @@ def sops_of(settings: KrapaoSettings) -> Path:
 
 @pytest.mark.parametrize("tenants", [1, 2, 3, 7])
 async def test_a_vault_that_hangs_does_not_hold_up_another_tenants_decryption(
-    git_server: GitServer, work, real: KrapaoSettings, encrypt, age_pair, tenants: int
+    git_server: GitServer, work: Work, real: KrapaoSettings, encrypt: Encrypter, age_pair: AgePair, tenants: int
 ) -> None:
     patient = attrs.evolve(real, key_service_timeout_seconds=60, decrypt_timeout_seconds=60)
     with open_vault_transit() as vault:
@@ -62,7 +64,7 @@ async def test_a_vault_that_hangs_does_not_hold_up_another_tenants_decryption(
 
 
 async def test_a_tenant_with_ever_other_credentials_ends_its_own_holders_and_nobody_elses(
-    git_server: GitServer, work, real: KrapaoSettings, encrypt, age_pair
+    git_server: GitServer, work: Work, real: KrapaoSettings, encrypt: Encrypter, age_pair: AgePair
 ) -> None:
     few = attrs.evolve(real, max_holders=4, holder_idle_seconds=600)
     identities = [pyrage.x25519.Identity.generate() for _ in range(8)]

@@ -8,11 +8,13 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+from support.krapao.age_files import AgePair, Encrypter
 
 from jiemi.core.content.ciphertext import format_of_content
 from jiemi.core.content.formats import format_of
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
+from jiemi.krapao.decryption.port import WantedForm
 from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.keys import AgeKey
@@ -44,7 +46,7 @@ async def test_a_name_tells_the_format_that_it_tells_sops(
     sops_path: Path,
     runtime: Path,
     tmp_path: Path,
-    age_pair,
+    age_pair: AgePair,
 ) -> None:
     home = tmp_path / "home"
     home.mkdir()
@@ -56,12 +58,17 @@ async def test_a_name_tells_the_format_that_it_tells_sops(
     decrypted = run(sops_path, home, "decrypt", name)
     decrypter = SopsDecrypter(nursery, attrs.evolve(settings, sops=sops_path, runtime_dir=runtime))
     keys = (AgeKey(SensitiveText(age_pair.private)),)
-    ours = await decrypter.decrypt(encrypted, format_of(name), keys, whole=True)
+    ours = await decrypter.decrypt(encrypted, format_of(name), keys, form=WantedForm(whole=True))
     assert ours.plain.reveal() == decrypted
 
 
 async def test_a_file_that_was_encrypted_as_another_format_than_its_name_tells_is_refused_with_that_format(
-    nursery: trio.Nursery, settings: KrapaoSettings, sops_path: Path, runtime: Path, encrypt, age_pair
+    nursery: trio.Nursery,
+    settings: KrapaoSettings,
+    sops_path: Path,
+    runtime: Path,
+    encrypt: Encrypter,
+    age_pair: AgePair,
 ) -> None:
     """As `sops encrypt --input-type yaml B.YML` makes one."""
     data = encrypt("a: b\n", "--age", age_pair.public)

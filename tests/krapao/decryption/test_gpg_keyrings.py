@@ -15,6 +15,7 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+from support.krapao.age_files import AgePair, Encrypter
 from support.krapao.pgp_keys import encrypted_for_pgp, gpg_home_in_memory, made_pgp_key, run_gpg
 
 import jiemi
@@ -238,7 +239,7 @@ async def test_the_next_krapao_removes_the_keyring_of_a_killed_one_and_so_ends_i
 
 
 async def test_a_configuration_of_sops_in_the_folder_above_is_not_read(
-    decrypter: SopsDecrypter, runtime: Path, age_pair, encrypt
+    decrypter: SopsDecrypter, runtime: Path, age_pair: AgePair, encrypt: Encrypter
 ) -> None:
     above = runtime / ".sops.yaml"
     above.write_text("{{ broken")

@@ -22,6 +22,7 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
+from support.krapao.age_files import AgePair, Encrypter
 
 from jiemi.krapao.decryption.environments import EMPTY_ENVIRONMENT, NO_NETWORK_ENVIRONMENT
 from jiemi.krapao.decryption.grpc import (
@@ -1009,7 +1010,9 @@ def opened_by_age(identity: str) -> Callable[[str, bytes], Awaitable[bytes]]:
     return handle
 
 
-async def test_the_real_keyservice_opens_a_data_key(tools, fast_directory: Path, encrypt, age_pair) -> None:
+async def test_the_real_keyservice_opens_a_data_key(
+    tools: dict[str, Path], fast_directory: Path, encrypt: Encrypter, age_pair: AgePair
+) -> None:
     ciphertext = wrapped_key(encrypt("a: b", "--age", age_pair.public))
     asked = write_decrypt_request(DecryptRequest(AgeMasterKey(age_pair.public), ciphertext))
     async with sops_keyservice(tools["sops"], fast_directory, age_pair.private) as client:
@@ -1019,7 +1022,7 @@ async def test_the_real_keyservice_opens_a_data_key(tools, fast_directory: Path,
 
 
 async def test_the_real_keyservice_takes_a_request_beyond_the_flow_control_window(
-    tools, fast_directory: Path, encrypt, age_pair
+    tools: dict[str, Path], fast_directory: Path, encrypt: Encrypter, age_pair: AgePair
 ) -> None:
     ciphertext = wrapped_key(encrypt("a: b", "--age", age_pair.public))
     # It does not look at the name.
@@ -1030,7 +1033,7 @@ async def test_the_real_keyservice_takes_a_request_beyond_the_flow_control_windo
 
 
 async def test_the_real_keyservice_answers_twenty_calls_at_once_on_one_connection(
-    tools, fast_directory: Path, encrypt, age_pair
+    tools: dict[str, Path], fast_directory: Path, encrypt: Encrypter, age_pair: AgePair
 ) -> None:
     ciphertexts = [wrapped_key(encrypt(f"a: {number}", "--age", age_pair.public)) for number in range(4)] * 5
     found: dict[int, bytes] = {}
@@ -1049,7 +1052,7 @@ async def test_the_real_keyservice_answers_twenty_calls_at_once_on_one_connectio
 
 
 async def test_the_real_keyservices_refusals_come_with_their_texts_and_the_connection_stays(
-    tools, fast_directory: Path, encrypt, age_pair, other_age_pair
+    tools: dict[str, Path], fast_directory: Path, encrypt: Encrypter, age_pair: AgePair, other_age_pair: AgePair
 ) -> None:
     good = wrapped_key(encrypt("a: b", "--age", age_pair.public))
     other = wrapped_key(encrypt("a: b", "--age", other_age_pair.public))
@@ -1076,7 +1079,9 @@ async def test_the_real_keyservices_refusals_come_with_their_texts_and_the_conne
         assert len(read_decrypt_response(answer)) == 32
 
 
-async def test_calls_to_a_real_keyservice_that_is_ended_have_no_answer(tools, fast_directory: Path, age_pair) -> None:
+async def test_calls_to_a_real_keyservice_that_is_ended_have_no_answer(
+    tools: dict[str, Path], fast_directory: Path, age_pair: AgePair
+) -> None:
     path = fast_directory / "k"
     run = [str(tools["sops"]), "keyservice", "--network", "unix", "--address", str(path)]
     process = await trio.lowlevel.open_process(run, env=sops_environment(fast_directory), stderr=-3, stdout=-3)
@@ -1096,14 +1101,16 @@ async def test_calls_to_a_real_keyservice_that_is_ended_have_no_answer(tools, fa
         await process.wait()
 
 
-async def test_the_real_sops_decrypts_a_file_through_a_handler(tools, fast_directory: Path, encrypt, age_pair) -> None:
+async def test_the_real_sops_decrypts_a_file_through_a_handler(
+    tools: dict[str, Path], fast_directory: Path, encrypt: Encrypter, age_pair: AgePair
+) -> None:
     file = encrypt("a: secret", "--age", age_pair.public)
     status, out, errors = await sops_decrypt(tools["sops"], fast_directory, file, opened_by_age(age_pair.private))
     assert (status, out) == (0, "a: secret\n"), errors
 
 
 async def test_the_real_sops_decrypts_a_file_through_both_ends_of_ours_and_a_real_keyservice(
-    tools, fast_directory: Path, encrypt, age_pair
+    tools: dict[str, Path], fast_directory: Path, encrypt: Encrypter, age_pair: AgePair
 ) -> None:
     file = encrypt("a: secret", "--age", age_pair.public)
     async with sops_keyservice(tools["sops"], fast_directory, age_pair.private) as client:
@@ -1115,7 +1122,7 @@ async def test_the_real_sops_decrypts_a_file_through_both_ends_of_ours_and_a_rea
     ("code", "text"), [(PERMISSION_DENIED, ""), (FAILED_PRECONDITION, "no key: é, 100% [a] \n b"), (UNIMPLEMENTED, "x")]
 )
 async def test_the_real_sops_is_told_a_refusal_and_its_text(
-    tools, fast_directory: Path, encrypt, age_pair, code: int, text: str
+    tools: dict[str, Path], fast_directory: Path, encrypt: Encrypter, age_pair: AgePair, code: int, text: str
 ) -> None:
     paths = []
 
@@ -1136,7 +1143,7 @@ async def test_the_real_sops_is_told_a_refusal_and_its_text(
 
 
 async def test_the_real_sops_ends_when_its_key_service_does_in_the_middle(
-    tools, fast_directory: Path, encrypt, age_pair
+    tools: dict[str, Path], fast_directory: Path, encrypt: Encrypter, age_pair: AgePair
 ) -> None:
     asked = 0
 

@@ -13,6 +13,7 @@ import trio.testing
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from krapao.decryption.test_grpc import Peer, against_client, against_server, echo, framed, linked
+from support.krapao.age_files import AgePair
 from support.krapao.key_services import lent
 
 from jiemi.core.content.documents import parse_documents
@@ -335,7 +336,7 @@ def test_quotes_do_not_make_reading_quadratic(data: bytes, format: Format) -> No
 
 
 async def test_a_refusal_that_is_too_long_for_a_header_is_no_dead_holder(
-    tools: dict[str, Path], fast_directory: Path, age_pair
+    tools: dict[str, Path], fast_directory: Path, age_pair: AgePair
 ) -> None:
     from krapao.decryption.test_grpc import (
         DECRYPT,

@@ -12,10 +12,12 @@ import attrs
 import pyrage
 import pytest
 import trio
+from support.krapao.work_tree import Work
 
 from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
+from jiemi.demo.git_server import GitServer
 from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.service import open_service
@@ -148,7 +150,7 @@ async def test_one_ends_when_its_last_owner_uses_other_credentials_or_goes(
 
 
 async def test_closing_a_repository_ends_the_holders_of_its_credentials(
-    real: KrapaoSettings, tenants: Tenants, git_server, work
+    real: KrapaoSettings, tenants: Tenants, git_server: GitServer, work: Work
 ) -> None:
     url = git_server.create("r.git")
     key, data = tenants.new()

@@ -11,6 +11,7 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from support.krapao.age_files import AgePair, Encrypter
 
 from jiemi.krapao.decryption.environments import EMPTY_ENVIRONMENT, NO_NETWORK_ENVIRONMENT
 from jiemi.krapao.decryption.grpc import UNKNOWN, GrpcStatusError, serve_calls
@@ -218,7 +219,7 @@ def _file_for_all(encrypted: bytes) -> bytes:
 
 
 async def test_the_real_sops_asks_for_every_kind_of_key_in_the_form_that_is_read(
-    tools, fast_directory: Path, encrypt, age_pair
+    tools: dict[str, Path], fast_directory: Path, encrypt: Encrypter, age_pair: AgePair
 ) -> None:
     file = _file_for_all(encrypt('{"a": "b"}', "--age", age_pair.public, kind="json"))
     requests: list[DecryptRequest] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.krapao.age_files import AgePair, Encrypter
 
 from jiemi.krapao.decryption.metadata import read_encryption
 
@@ -44,7 +45,7 @@ def test_recipients_are_found_in_yaml() -> None:
 
 
 @pytest.mark.parametrize("kind", ["yaml", "json", "dotenv", "ini", "binary"])
-def test_what_sops_writes_is_read_in_every_format(kind: str, encrypt, age_pair) -> None:
+def test_what_sops_writes_is_read_in_every_format(kind: str, encrypt: Encrypter, age_pair: AgePair) -> None:
     plain = {"yaml": "a: b\n", "json": '{"a": "b"}', "dotenv": "A=b\n", "ini": "[s]\na = b\n", "binary": "b"}[kind]
     found = read_encryption(encrypt(plain, "--age", age_pair.public, kind=kind))
     assert found.recipients == (f"age {age_pair.public}",)

@@ -13,6 +13,7 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from support.krapao.age_files import AgePair, Encrypter
 
 from jiemi.concurrency.askers import Askers
 from jiemi.concurrency.fair_limiter import FairLimiter
@@ -23,6 +24,7 @@ from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.krapao.decryption.port import Decrypted
 from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.fair_threads import FairThreads
+from jiemi.krapao.rendering.file_renderer import RenderingTools
 from jiemi.krapao.rendering.nested import MAX_VALUES, open_values
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.worker import Worker
@@ -77,10 +79,13 @@ class Krapao:
 
 
 @pytest.fixture
-async def krapao(nursery: trio.Nursery, settings: KrapaoSettings, sops_path: Path, runtime: Path, age_pair) -> Krapao:
+async def krapao(
+    nursery: trio.Nursery, settings: KrapaoSettings, sops_path: Path, runtime: Path, age_pair: AgePair
+) -> Krapao:
     settings = attrs.evolve(settings, sops=sops_path, runtime_dir=runtime)
     decrypter = SopsDecrypter(nursery, settings)
-    worker = Worker("x", None, decrypter, settings, nursery, FairLimiter(2), decrypter.reading)  # type: ignore[arg-type]
+    tools = RenderingTools(decrypter, decrypter.reading, FairLimiter(2))
+    worker = Worker("x", None, tools, settings, nursery)  # type: ignore[arg-type]
     return Krapao(worker, (AgeKey(SensitiveText(age_pair.private)),))
 
 
@@ -105,7 +110,7 @@ FILES = [
 @pytest.mark.parametrize("outer", ["plain", "encrypted"])
 @pytest.mark.parametrize("field", ["data", "stringData"])
 async def test_a_value_of_a_secret_that_is_a_sops_file_is_decrypted_in_its_place(
-    krapao: Krapao, encrypt, age_pair, file: tuple[str, str, str, str], outer: str, field: str
+    krapao: Krapao, encrypt: Encrypter, age_pair: AgePair, file: tuple[str, str, str, str], outer: str, field: str
 ) -> None:
     kind, key, plain, expected = file
     nested = encrypt(plain, "--age", age_pair.public, kind=kind)
@@ -129,7 +134,9 @@ async def test_a_value_of_a_secret_that_is_a_sops_file_is_decrypted_in_its_place
     assert find_ciphertext(found) is None
 
 
-async def test_block_text_of_a_yaml_file_as_people_write_it_is_decrypted(krapao: Krapao, encrypt, age_pair) -> None:
+async def test_block_text_of_a_yaml_file_as_people_write_it_is_decrypted(
+    krapao: Krapao, encrypt: Encrypter, age_pair: AgePair
+) -> None:
     nested = encrypt(f"# why\na: {CANARY}\nb:\n    - c\n", "--age", age_pair.public).decode()
     block = "".join(f"    {line}\n" for line in nested.splitlines())
     folded = "\n".join(b64(nested.encode())[at : at + 76] for at in range(0, len(b64(nested.encode())), 76))
@@ -142,7 +149,9 @@ async def test_block_text_of_a_yaml_file_as_people_write_it_is_decrypted(krapao:
     assert base64.b64decode(found["data"]["folded.yaml"]).decode() == f"# why\na: {CANARY}\nb:\n    - c\n"
 
 
-async def test_values_in_lists_and_several_documents_are_decrypted_each(krapao: Krapao, encrypt, age_pair) -> None:
+async def test_values_in_lists_and_several_documents_are_decrypted_each(
+    krapao: Krapao, encrypt: Encrypter, age_pair: AgePair
+) -> None:
     nested = encrypt(f"A={CANARY}\n", "--age", age_pair.public, kind="dotenv")
     one = secret(data={"a.env": b64(nested)})
     many = {"apiVersion": "v1", "kind": "List", "items": [one, {"kind": "List", "items": [one]}, {"kind": "X"}]}
@@ -154,7 +163,7 @@ async def test_values_in_lists_and_several_documents_are_decrypted_each(krapao: 
 
 
 async def test_a_value_that_is_encrypted_more_than_once_is_decrypted_to_the_end(
-    krapao: Krapao, encrypt, age_pair
+    krapao: Krapao, encrypt: Encrypter, age_pair: AgePair
 ) -> None:
     def times(count: int) -> str:
         value = f"a: {CANARY}\n"
@@ -167,7 +176,9 @@ async def test_a_value_that_is_encrypted_more_than_once_is_decrypted_to_the_end(
     assert said.startswith("LimitExceeded: document 1, stringData.a: encrypted more than 3 times over")
 
 
-async def test_other_objects_and_annotated_ones_are_left_as_they_are(krapao: Krapao, encrypt, age_pair) -> None:
+async def test_other_objects_and_annotated_ones_are_left_as_they_are(
+    krapao: Krapao, encrypt: Encrypter, age_pair: AgePair
+) -> None:
     nested = encrypt(f"a: {CANARY}\n", "--age", age_pair.public)
     value = b64(nested)
     for manifest in (
@@ -183,7 +194,7 @@ async def test_other_objects_and_annotated_ones_are_left_as_they_are(krapao: Kra
 
 @pytest.mark.parametrize("size", [1, 8_000])
 async def test_single_encrypted_values_stay_in_an_object_that_says_so_and_nowhere_else(
-    krapao: Krapao, encrypt, age_pair, size: int
+    krapao: Krapao, encrypt: Encrypter, age_pair: AgePair, size: int
 ) -> None:
     """However the file is read: the long one is by a program of its own."""
     block = json.loads(encrypt(json.dumps({"a": CANARY}), "--age", age_pair.public, kind="json"))
@@ -200,7 +211,9 @@ async def test_single_encrypted_values_stay_in_an_object_that_says_so_and_nowher
     assert (await krapao.refused({**kept, "sops": block["sops"]})).startswith("MacMismatch: ")
 
 
-async def test_a_file_of_several_documents_keeps_all_or_is_refused(krapao: Krapao, encrypt, age_pair) -> None:
+async def test_a_file_of_several_documents_keeps_all_or_is_refused(
+    krapao: Krapao, encrypt: Encrypter, age_pair: AgePair
+) -> None:
     several = encrypt(f"a: {CANARY}\n---\nb: c\n", "--age", age_pair.public)
     found = await krapao.document(secret(stringData={"a.yaml": several.decode()}))
     assert found["stringData"] == {"a.yaml": f"a: {CANARY}\n---\nb: c\n"}
@@ -215,14 +228,18 @@ async def test_a_file_of_several_documents_keeps_all_or_is_refused(krapao: Krapa
     assert CANARY in found["stringData"]["b.env"]
 
 
-async def test_what_the_keys_format_has_no_form_for_is_told_as_that(krapao: Krapao, encrypt, age_pair) -> None:
+async def test_what_the_keys_format_has_no_form_for_is_told_as_that(
+    krapao: Krapao, encrypt: Encrypter, age_pair: AgePair
+) -> None:
     nested = b64(encrypt(f"a: {{b: {CANARY}}}\nc: [d]\n", "--age", age_pair.public))
     for key, format in (("a.env", "dotenv"), ("a.ini", "ini")):
         said = await krapao.refused(secret(data={key: nested}))
         assert f"document 1, data.{key}: the file holds what {format} has no form for" in said
 
 
-async def test_a_text_that_tells_of_a_whole_file_is_refused_with_the_way_out(krapao: Krapao, encrypt, age_pair) -> None:
+async def test_a_text_that_tells_of_a_whole_file_is_refused_with_the_way_out(
+    krapao: Krapao, encrypt: Encrypter, age_pair: AgePair
+) -> None:
     told = f"# How\n\n```yaml\n{encrypt('a: b', '--age', age_pair.public).decode()}```\n"
     said = await krapao.refused(secret(stringData={"README.md": told}))
     assert said.startswith(
@@ -236,7 +253,7 @@ async def test_a_text_that_tells_of_a_whole_file_is_refused_with_the_way_out(kra
 
 
 async def test_windows_line_ends_in_an_encrypted_dotenv_file_are_told_as_what_they_are(
-    krapao: Krapao, encrypt, age_pair
+    krapao: Krapao, encrypt: Encrypter, age_pair: AgePair
 ) -> None:
     nested = encrypt(f"A={CANARY}\n", "--age", age_pair.public, kind="dotenv").replace(b"\n", b"\r\n")
     for said in (await krapao.refused(nested, "s.env"), await krapao.refused(secret(data={"a.env": b64(nested)}))):
@@ -250,7 +267,7 @@ async def test_what_is_no_sops_file_is_left_as_it_is(krapao: Krapao, content: ob
 
 
 async def test_a_key_that_is_missing_or_a_value_that_was_changed_fails_the_file_and_names_the_place(
-    krapao: Krapao, encrypt, age_pair, other_age_pair
+    krapao: Krapao, encrypt: Encrypter, age_pair: AgePair, other_age_pair: AgePair
 ) -> None:
     good = encrypt(f"a: {CANARY}\n", "--age", age_pair.public)
     other = encrypt(f"a: {CANARY}\n", "--age", other_age_pair.public)
@@ -266,7 +283,9 @@ async def test_a_key_that_is_missing_or_a_value_that_was_changed_fails_the_file_
     assert said.startswith("KeyMissing: document 1, stringData.…: ")
 
 
-async def test_the_policys_recipients_bind_nested_files_too(krapao: Krapao, encrypt, age_pair, other_age_pair) -> None:
+async def test_the_policys_recipients_bind_nested_files_too(
+    krapao: Krapao, encrypt: Encrypter, age_pair: AgePair, other_age_pair: AgePair
+) -> None:
     nested = encrypt(f"a: {CANARY}\n", "--age", f"{age_pair.public},{other_age_pair.public}")
     manifest = secret(data={"a": b64(nested)})
     allowed = await krapao.document(manifest, allowed_recipients=(age_pair.public,))
@@ -275,7 +294,7 @@ async def test_the_policys_recipients_bind_nested_files_too(krapao: Krapao, encr
 
 
 async def test_a_file_of_which_only_values_are_encrypted_counts_as_encrypted_and_one_without_does_not(
-    krapao: Krapao, encrypt, age_pair
+    krapao: Krapao, encrypt: Encrypter, age_pair: AgePair
 ) -> None:
     nested = encrypt(f"a: {CANARY}\n", "--age", age_pair.public)
     rendered = await krapao.open(secret(data={"a.yaml": b64(nested)}), allow_plain=False)
@@ -289,7 +308,7 @@ async def test_a_file_of_which_only_values_are_encrypted_counts_as_encrypted_and
 
 
 async def test_where_full_macs_are_wanted_none_may_be_missing_around_an_encrypted_value(
-    krapao: Krapao, encrypt, age_pair
+    krapao: Krapao, encrypt: Encrypter, age_pair: AgePair
 ) -> None:
     """A writer without the key would choose the name and the namespace that the values go to."""
     nested = encrypt(f"password: {CANARY}\n", "--age", age_pair.public, kind="yaml").decode()
@@ -303,7 +322,7 @@ async def test_where_full_macs_are_wanted_none_may_be_missing_around_an_encrypte
 
 @pytest.mark.parametrize("kind", ["yaml", "json", "dotenv", "ini"])
 async def test_a_mac_of_encrypted_values_only_is_told_and_refused_wherever_the_file_is(
-    krapao: Krapao, encrypt, age_pair, tmp_path: Path, kind: str
+    krapao: Krapao, encrypt: Encrypter, age_pair: AgePair, tmp_path: Path, kind: str
 ) -> None:
     (tmp_path / "c").write_text(f"creation_rules:\n- mac_only_encrypted: true\n  age: {age_pair.public}\n")
     plain = {"json": '{"a": "b"}', "ini": "[a]\nb = c\n", "dotenv": "A=b\n"}.get(kind, "a: b\n")
@@ -344,7 +363,7 @@ async def test_what_takes_time_is_done_in_no_thread_that_all_share(
     assert seen[0] is not threading.current_thread()
 
 
-async def test_values_of_a_target_are_decrypted(krapao: Krapao, encrypt, age_pair) -> None:
+async def test_values_of_a_target_are_decrypted(krapao: Krapao, encrypt: Encrypter, age_pair: AgePair) -> None:
     nested = encrypt(f"a: {CANARY}\n", "--age", age_pair.public).decode()
     for path, data in (
         ("a.yaml", json.dumps({"app.yaml": nested, "other": "x"}).encode()),
@@ -359,7 +378,7 @@ async def test_values_of_a_target_are_decrypted(krapao: Krapao, encrypt, age_pai
 
 
 async def test_a_file_that_is_wanted_whole_and_is_a_sops_file_once_more_is_decrypted(
-    krapao: Krapao, encrypt, age_pair
+    krapao: Krapao, encrypt: Encrypter, age_pair: AgePair
 ) -> None:
     inner = encrypt(f"a: {CANARY}\n", "--age", age_pair.public)
     outer = encrypt(inner.decode(), "--age", age_pair.public, kind="binary")
@@ -372,7 +391,9 @@ async def test_a_file_that_is_wanted_whole_and_is_a_sops_file_once_more_is_decry
     assert untouched.content.reveal() == inner
 
 
-async def test_a_value_that_is_no_text_can_only_be_base64(krapao: Krapao, encrypt, age_pair) -> None:
+async def test_a_value_that_is_no_text_can_only_be_base64(
+    krapao: Krapao, encrypt: Encrypter, age_pair: AgePair
+) -> None:
     nested = (DATA / "sops-3.12.2" / "all.bin").read_text()
     keys = (AgeKey(SensitiveText((DATA / "age-test-key.txt").read_text())),)
     found = await krapao.document(secret(data={"a": b64(nested.encode())}), keys=keys)
@@ -383,7 +404,9 @@ async def test_a_value_that_is_no_text_can_only_be_base64(krapao: Krapao, encryp
 # --- bounds
 
 
-async def test_nested_files_share_the_bounds_of_their_file(krapao: Krapao, encrypt, age_pair) -> None:
+async def test_nested_files_share_the_bounds_of_their_file(
+    krapao: Krapao, encrypt: Encrypter, age_pair: AgePair
+) -> None:
     nested = b64(encrypt(f"a: {CANARY}\n", "--age", age_pair.public))
     few = attrs.evolve(krapao.worker._settings, max_key_requests=2)
     krapao.worker._decrypter._settings = few  # type: ignore[attr-defined]
@@ -394,7 +417,9 @@ async def test_nested_files_share_the_bounds_of_their_file(krapao: Krapao, encry
     assert "LimitExceeded: document 1, data.b: " in await krapao.refused(outer)
 
 
-async def test_what_nested_files_decrypt_to_is_bounded_together(krapao: Krapao, encrypt, age_pair) -> None:
+async def test_what_nested_files_decrypt_to_is_bounded_together(
+    krapao: Krapao, encrypt: Encrypter, age_pair: AgePair
+) -> None:
     big = b64(encrypt("x" * 3000, "--age", age_pair.public, kind="binary"))
     decrypter = krapao.worker._decrypter
     decrypter._limits = attrs.evolve(decrypter._limits, output_bytes=7000)  # type: ignore[attr-defined]
@@ -402,7 +427,7 @@ async def test_what_nested_files_decrypt_to_is_bounded_together(krapao: Krapao, 
     assert "LimitExceeded: document 1, data.c: " in await krapao.refused(secret(data={"a": big, "b": big, "c": big}))
 
 
-async def test_time_is_shared_too(krapao: Krapao, encrypt, age_pair) -> None:
+async def test_time_is_shared_too(krapao: Krapao, encrypt: Encrypter, age_pair: AgePair) -> None:
     nested = b64(encrypt(f"a: {CANARY}\n", "--age", age_pair.public))
     await krapao.open(secret(data={"a": nested}))  # what confines processes is found out once
     decrypter = krapao.worker._decrypter

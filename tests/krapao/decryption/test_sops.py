@@ -17,6 +17,7 @@ import pytest
 import trio
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from support.krapao.age_files import AgePair, Encrypter
 
 from jiemi.core.content.documents import parse_documents
 from jiemi.core.content.formats import Format, format_of
@@ -122,7 +123,7 @@ async def test_files_of_older_releases_open(
 
 
 async def test_any_of_several_keys_opens_the_file(
-    decrypter: SopsDecrypter, encrypt, age_pair, other_age_pair, pgp_text: str
+    decrypter: SopsDecrypter, encrypt: Encrypter, age_pair: AgePair, other_age_pair: AgePair, pgp_text: str
 ) -> None:
     data = encrypt(PLAIN, "--age", age_pair.public)
     keys = (age(f"# two\n{other_age_pair.private}\n{age_pair.private}"), pgp(pgp_text))
@@ -130,7 +131,7 @@ async def test_any_of_several_keys_opens_the_file(
 
 
 async def test_a_wrong_key_is_told_with_recipients_beside_what_was_given(
-    decrypter: SopsDecrypter, encrypt, age_pair, other_age_pair, pgp_text: str
+    decrypter: SopsDecrypter, encrypt: Encrypter, age_pair: AgePair, other_age_pair: AgePair, pgp_text: str
 ) -> None:
     data = encrypt(PLAIN, "--age", age_pair.public)
     other_pgp = (
@@ -163,7 +164,7 @@ async def test_partly_encrypted_files_open_comments_included(
     decrypter: SopsDecrypter,
     sops_path: Path,
     tmp_path: Path,
-    age_pair,
+    age_pair: AgePair,
     rule: dict[str, object],
     stays_readable: str | None,
 ) -> None:
@@ -206,7 +207,7 @@ def _encrypt_by(rule: dict[str, object], plain: str, sops: Path, folder: Path) -
 
 
 async def test_the_mac_is_of_what_the_file_says_that_it_is(
-    decrypter: SopsDecrypter, sops_path: Path, tmp_path: Path, encrypt, age_pair
+    decrypter: SopsDecrypter, sops_path: Path, tmp_path: Path, encrypt: Encrypter, age_pair: AgePair
 ) -> None:
     rule = {"age": age_pair.public, "encrypted_regex": "^a$"}
     for more, reason in (({}, "MacMismatch"), ({"mac_only_encrypted": True}, None)):
@@ -227,7 +228,7 @@ async def test_the_mac_is_of_what_the_file_says_that_it_is(
 
 
 async def test_key_groups_open_with_enough_of_them_and_not_with_fewer(
-    decrypter: SopsDecrypter, sops_path: Path, tmp_path: Path, age_pair, other_age_pair, pgp_text: str
+    decrypter: SopsDecrypter, sops_path: Path, tmp_path: Path, age_pair: AgePair, other_age_pair: AgePair, pgp_text: str
 ) -> None:
     third = _fresh_pair()
     groups = [[age_pair.public], [other_age_pair.public], [third[1]]]
@@ -246,7 +247,7 @@ async def test_key_groups_open_with_enough_of_them_and_not_with_fewer(
     assert f"{third[1]} (not opened by the key given)" in message
 
 
-async def test_a_changed_file_is_refused(decrypter: SopsDecrypter, encrypt, age_pair) -> None:
+async def test_a_changed_file_is_refused(decrypter: SopsDecrypter, encrypt: Encrypter, age_pair: AgePair) -> None:
     key = age(age_pair.private)
     text = encrypt(PLAIN, "--age", age_pair.public, "--encrypted-regex", "^stringData$").decode()
     for old, new in (
@@ -275,7 +276,7 @@ async def test_a_changed_file_is_refused(decrypter: SopsDecrypter, encrypt, age_
     ],
 )
 async def test_what_is_no_sops_file_is_told_and_not_quoted(
-    decrypter: SopsDecrypter, age_pair, data: bytes, format: Format, reason: str
+    decrypter: SopsDecrypter, age_pair: AgePair, data: bytes, format: Format, reason: str
 ) -> None:
     await fails(reason, decrypter, data, age(age_pair.private), format=format)
 
@@ -291,11 +292,15 @@ async def test_what_is_no_sops_file_is_told_and_not_quoted(
         "AGE-SECRET-KEY-1" + "q" * 58,
     ],
 )
-async def test_what_is_no_age_identity_is_told(decrypter: SopsDecrypter, encrypt, age_pair, text: str) -> None:
+async def test_what_is_no_age_identity_is_told(
+    decrypter: SopsDecrypter, encrypt: Encrypter, age_pair: AgePair, text: str
+) -> None:
     await fails("KeyInvalid", decrypter, encrypt(PLAIN, "--age", age_pair.public), age(text))
 
 
-async def test_a_damaged_age_identity_is_told_as_such(decrypter: SopsDecrypter, encrypt, age_pair) -> None:
+async def test_a_damaged_age_identity_is_told_as_such(
+    decrypter: SopsDecrypter, encrypt: Encrypter, age_pair: AgePair
+) -> None:
     damaged = age_pair.private[:-1] + ("Q" if age_pair.private[-1] != "Q" else "P")
     data = encrypt(PLAIN, "--age", age_pair.public)
     assert "checksum" in await fails("KeyInvalid", decrypter, data, age(damaged))
@@ -327,8 +332,8 @@ async def test_missing_programs_are_told_and_heal_when_they_come(
     sops_path: Path,
     runtime: Path,
     tmp_path: Path,
-    encrypt,
-    age_pair,
+    encrypt: Encrypter,
+    age_pair: AgePair,
     pgp_text: str,
 ) -> None:
     data = encrypt(PLAIN, "--age", age_pair.public)
@@ -346,7 +351,13 @@ async def test_missing_programs_are_told_and_heal_when_they_come(
 
 
 async def test_a_pgp_key_is_never_put_on_a_disk(
-    nursery: trio.Nursery, settings: KrapaoSettings, sops_path: Path, tmp_path: Path, pgp_text: str, encrypt, age_pair
+    nursery: trio.Nursery,
+    settings: KrapaoSettings,
+    sops_path: Path,
+    tmp_path: Path,
+    pgp_text: str,
+    encrypt: Encrypter,
+    age_pair: AgePair,
 ) -> None:
     on_disk = SopsDecrypter(nursery, attrs.evolve(settings, sops=sops_path, runtime_dir=tmp_path))
     data = encrypt(PLAIN, "--age", age_pair.public)
@@ -356,7 +367,13 @@ async def test_a_pgp_key_is_never_put_on_a_disk(
 
 
 async def test_a_run_that_takes_too_long_or_gives_too_much_is_ended(
-    nursery: trio.Nursery, settings: KrapaoSettings, sops_path: Path, runtime: Path, tmp_path: Path, encrypt, age_pair
+    nursery: trio.Nursery,
+    settings: KrapaoSettings,
+    sops_path: Path,
+    runtime: Path,
+    tmp_path: Path,
+    encrypt: Encrypter,
+    age_pair: AgePair,
 ) -> None:
     before = children_left()
     slow = tmp_path / "slow"
@@ -382,7 +399,7 @@ async def test_a_run_that_takes_too_long_or_gives_too_much_is_ended(
 
 
 async def test_a_file_that_makes_sops_take_too_much_memory_is_ended(
-    nursery: trio.Nursery, settings: KrapaoSettings, sops_path: Path, runtime: Path, age_pair
+    nursery: trio.Nursery, settings: KrapaoSettings, sops_path: Path, runtime: Path, age_pair: AgePair
 ) -> None:
     tight = SopsDecrypter(
         nursery, attrs.evolve(settings, sops=sops_path, runtime_dir=runtime, decrypt_memory_bytes=40_000_000)
@@ -504,7 +521,7 @@ SERVICES = {
 @pytest.mark.parametrize("isolated", [True, False])
 @pytest.mark.parametrize("service", sorted(SERVICES))
 async def test_a_file_that_names_a_key_service_reaches_no_listener(
-    decrypter: SopsDecrypter, age_pair, stranger: tuple[int, list[bytes]], service: str, isolated: bool
+    decrypter: SopsDecrypter, age_pair: AgePair, stranger: tuple[int, list[bytes]], service: str, isolated: bool
 ) -> None:
     port, heard = stranger
     if not isolated:
@@ -515,7 +532,7 @@ async def test_a_file_that_names_a_key_service_reaches_no_listener(
 
 
 async def test_nothing_is_run_from_the_callers_environment(
-    decrypter: SopsDecrypter, encrypt, age_pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    decrypter: SopsDecrypter, encrypt: Encrypter, age_pair: AgePair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran = tmp_path / "ran"
     for name in ("SOPS_AGE_KEY_CMD", "SOPS_AGE_SSH_PRIVATE_KEY_CMD", "SOPS_GPG_EXEC"):
@@ -539,7 +556,7 @@ def _fresh() -> str:
 
 
 async def test_a_program_killed_by_a_signal_is_a_limit(
-    nursery: trio.Nursery, settings: KrapaoSettings, runtime: Path, tmp_path: Path, age_pair
+    nursery: trio.Nursery, settings: KrapaoSettings, runtime: Path, tmp_path: Path, age_pair: AgePair
 ) -> None:
     killed = tmp_path / "killed"
     killed.write_text(f"#!/bin/sh\nkill -{signal.SIGXCPU.value} $$\n")
@@ -562,7 +579,9 @@ def _ssh_pair(kind: str) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "rsa", "rsa-pem"])
-async def test_an_ssh_key_opens_a_file_that_is_for_it(decrypter: SopsDecrypter, encrypt, age_pair, kind: str) -> None:
+async def test_an_ssh_key_opens_a_file_that_is_for_it(
+    decrypter: SopsDecrypter, encrypt: Encrypter, age_pair: AgePair, kind: str
+) -> None:
     private, public = _ssh_pair(kind)
     data = encrypt(PLAIN, "--age", f"{public} someone@somewhere")
     several = age(f"{age_pair.private}\n{_ssh_pair('ed25519')[0]}{private}")
@@ -572,7 +591,9 @@ async def test_an_ssh_key_opens_a_file_that_is_for_it(decrypter: SopsDecrypter, 
     assert public[:60] in message
 
 
-async def test_a_post_quantum_identity_opens_a_file_that_is_for_it(decrypter: SopsDecrypter, encrypt, age_pair) -> None:
+async def test_a_post_quantum_identity_opens_a_file_that_is_for_it(
+    decrypter: SopsDecrypter, encrypt: Encrypter, age_pair: AgePair
+) -> None:
     text = (DATA / "age-pq-test-key.txt").read_text()
     public = re.search(r"age1pq1[0-9a-z]+", text)
     assert public is not None

@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+from support.krapao.age_files import AgePair, Encrypter
 
 from jiemi.core.content.documents import parse_documents
 from jiemi.core.content.formats import Format
@@ -109,7 +110,9 @@ def read(plain: bytes, format: Format) -> Any:
 
 
 @pytest.mark.parametrize("format", list(MAKE), ids=lambda format: format.value)
-async def test_random_content_comes_back_equal(decrypter: SopsDecrypter, encrypt, age_pair, format: Format) -> None:
+async def test_random_content_comes_back_equal(
+    decrypter: SopsDecrypter, encrypt: Encrypter, age_pair: AgePair, format: Format
+) -> None:
     chance = random.Random(SEED)
     key = AgeKey(SensitiveText(age_pair.private))
     for number in range(TREES):
@@ -123,7 +126,7 @@ async def test_random_content_comes_back_equal(decrypter: SopsDecrypter, encrypt
 
 @pytest.mark.parametrize("format", list(MAKE), ids=lambda format: format.value)
 async def test_changed_ciphertext_never_gives_another_value(
-    decrypter: SopsDecrypter, encrypt, age_pair, format: Format
+    decrypter: SopsDecrypter, encrypt: Encrypter, age_pair: AgePair, format: Format
 ) -> None:
     chance = random.Random(SEED)
     key = AgeKey(SensitiveText(age_pair.private))

@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+from support.krapao.age_files import AgePair, Encrypter
 
 from jiemi.core.content.documents import parse_documents
 from jiemi.core.content.formats import Format
@@ -35,7 +36,13 @@ TEXTS = [
 
 @pytest.mark.parametrize("format", [Format.YAML, Format.JSON])
 async def test_every_text_comes_back_as_the_same_text(
-    nursery: trio.Nursery, settings: KrapaoSettings, sops_path: Path, runtime: Path, encrypt, age_pair, format: Format
+    nursery: trio.Nursery,
+    settings: KrapaoSettings,
+    sops_path: Path,
+    runtime: Path,
+    encrypt: Encrypter,
+    age_pair: AgePair,
+    format: Format,
 ) -> None:
     generator = random.Random(5)
     texts = TEXTS + ["".join(generator.choices(LIKE_NUMBERS, k=generator.randrange(1, 9))) for _ in range(2_000)]
@@ -53,7 +60,12 @@ async def test_every_text_comes_back_as_the_same_text(
 
 
 async def test_texts_of_several_documents_come_back_or_are_refused(
-    nursery: trio.Nursery, settings: KrapaoSettings, sops_path: Path, runtime: Path, encrypt, age_pair
+    nursery: trio.Nursery,
+    settings: KrapaoSettings,
+    sops_path: Path,
+    runtime: Path,
+    encrypt: Encrypter,
+    age_pair: AgePair,
 ) -> None:
     decrypter = SopsDecrypter(nursery, attrs.evolve(settings, sops=sops_path, runtime_dir=runtime))
     keys = (AgeKey(SensitiveText(age_pair.private)),)
@@ -82,8 +94,8 @@ async def test_values_that_json_can_not_hold_are_refused(
     settings: KrapaoSettings,
     sops_path: Path,
     runtime: Path,
-    encrypt,
-    age_pair,
+    encrypt: Encrypter,
+    age_pair: AgePair,
     plain: str,
     says: str,
 ) -> None:
@@ -95,7 +107,12 @@ async def test_values_that_json_can_not_hold_are_refused(
 
 
 async def test_merge_keys_and_anchors_of_the_plain_file_are_what_they_stood_for(
-    nursery: trio.Nursery, settings: KrapaoSettings, sops_path: Path, runtime: Path, encrypt, age_pair
+    nursery: trio.Nursery,
+    settings: KrapaoSettings,
+    sops_path: Path,
+    runtime: Path,
+    encrypt: Encrypter,
+    age_pair: AgePair,
 ) -> None:
     decrypter = SopsDecrypter(nursery, attrs.evolve(settings, sops=sops_path, runtime_dir=runtime))
     plain = "x: &x {k: v, z: 0}\ny: *x\nm:\n  <<: *x\n  z: 1 # one\n# two\nt: 2020-01-01\n"
@@ -112,8 +129,8 @@ async def test_sops_is_found_by_a_relative_path(
     settings: KrapaoSettings,
     sops_path: Path,
     runtime: Path,
-    encrypt,
-    age_pair,
+    encrypt: Encrypter,
+    age_pair: AgePair,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(sops_path.parent)
@@ -129,8 +146,8 @@ async def test_a_file_that_is_no_program_is_a_missing_sops(
     sops_path: Path,
     runtime: Path,
     tmp_path: Path,
-    age_pair,
-    encrypt,
+    age_pair: AgePair,
+    encrypt: Encrypter,
     isolated: bool,
 ) -> None:
     program = tmp_path / "sops"

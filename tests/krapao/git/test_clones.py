@@ -9,6 +9,7 @@ import attrs
 import pytest
 import trio
 import trio.testing
+from support.krapao.work_tree import Work
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
@@ -42,7 +43,7 @@ def repository(git_server: GitServer) -> Path:
 
 
 async def test_a_revision_is_listed_fetched_once_and_read(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings, threads_before: None
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings, threads_before: None
 ) -> None:
     first = work.commit({"a/b.yaml": "one", "top.yaml": "t"})
     work.push(repository)
@@ -58,7 +59,7 @@ async def test_a_revision_is_listed_fetched_once_and_read(
 
 
 async def test_a_second_revision_brings_only_what_changed_and_both_stay_readable(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings
 ) -> None:
     big = os.urandom(500_000)
     first = work.commit({"x": "one", "big": big})
@@ -77,7 +78,7 @@ async def test_a_second_revision_brings_only_what_changed_and_both_stay_readable
 
 
 async def test_a_force_push_to_an_older_commit_is_followed_and_the_left_one_can_still_be_fetched(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings
 ) -> None:
     first = work.commit({"x": "one"})
     second = work.commit({"x": "two"})
@@ -92,7 +93,7 @@ async def test_a_force_push_to_an_older_commit_is_followed_and_the_left_one_can_
 
 
 async def test_branches_tags_and_annotated_tags_name_commits(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings
 ) -> None:
     first = work.commit({"x": "one"})
     work.git("tag", "light")
@@ -141,7 +142,7 @@ async def test_an_empty_repository_has_no_head(
     ],
 )
 async def test_what_is_no_file_of_the_revision_is_not_read(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings, path: str, reason: str
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings, path: str, reason: str
 ) -> None:
     (work.path / "link").symlink_to("/etc")
     work.commit({"x": "one", "dir/x": "y", "big": "a" * 5_000})
@@ -155,7 +156,7 @@ async def test_what_is_no_file_of_the_revision_is_not_read(
 
 
 async def test_the_files_of_a_revision_that_match_come_with_gits_own_hashes(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings
 ) -> None:
     (work.path / "link.yaml").symlink_to("/etc")
     names = ("a.yaml", "b/c.yaml", "b/d/e.yaml", "b/f.md")
@@ -197,7 +198,7 @@ async def test_the_files_of_a_revision_that_match_come_with_gits_own_hashes(
 async def test_a_search_that_is_cancelled_or_takes_too_long_ends_its_thread(
     git_server: GitServer,
     repository: Path,
-    work,
+    work: Work,
     settings: KrapaoSettings,
     threads_before: None,
     monkeypatch: pytest.MonkeyPatch,
@@ -227,7 +228,7 @@ async def test_a_search_that_is_cancelled_or_takes_too_long_ends_its_thread(
 
 
 async def test_a_clone_that_a_search_finds_damaged_is_recreated(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings
 ) -> None:
     revision = work.commit({"a/x": "one", "big": os.urandom(5_000)})
     work.push(repository)
@@ -244,7 +245,7 @@ async def test_a_clone_that_a_search_finds_damaged_is_recreated(
 
 
 async def test_searches_of_one_repository_leave_places_to_others(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings, monkeypatch: pytest.MonkeyPatch
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     revision = work.commit({"x": "one"})
     for name in ("r.git", "other.git"):
@@ -280,7 +281,7 @@ async def test_searches_of_one_repository_leave_places_to_others(
 
 
 async def test_a_revision_that_is_not_here_or_not_there_is_told(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings
 ) -> None:
     work.commit({"x": "one"})
     work.push(repository)
@@ -314,7 +315,7 @@ async def test_a_revision_that_is_not_here_or_not_there_is_told(
     ],
 )
 async def test_a_listing_that_goes_wrong_has_a_typed_reason(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings, fault: Fault, reason: str
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings, fault: Fault, reason: str
 ) -> None:
     work.commit({"x": "one"})
     work.push(repository)
@@ -342,7 +343,7 @@ FETCH = frozenset({Asked.FETCH})
     ],
 )
 async def test_a_fetch_that_goes_wrong_leaves_nothing_and_the_next_one_works(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings, fault: Fault, reason: str
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings, fault: Fault, reason: str
 ) -> None:
     revision = work.commit({"x": "one", "big": os.urandom(200_000)})
     work.push(repository)
@@ -358,7 +359,7 @@ async def test_a_fetch_that_goes_wrong_leaves_nothing_and_the_next_one_works(
 
 @pytest.mark.parametrize("asked", [Asked.REFS, Asked.LS_REFS, Asked.FETCH])
 async def test_a_cancelled_operation_ends_at_once_and_leaves_no_thread_and_no_file(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings, asked: Asked, threads_before: None
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings, asked: Asked, threads_before: None
 ) -> None:
     work.commit({"x": "one"})
     work.push(repository)
@@ -411,7 +412,7 @@ async def test_a_host_that_is_not_there_is_unreachable(settings: KrapaoSettings)
 
 
 async def test_credentials_open_the_repository_and_wrong_or_no_ones_do_not(
-    tmp_path: Path, work, settings: KrapaoSettings
+    tmp_path: Path, work: Work, settings: KrapaoSettings
 ) -> None:
     revision = work.commit({"x": "one"})
     root = tmp_path / "private"
@@ -435,7 +436,7 @@ async def test_credentials_open_the_repository_and_wrong_or_no_ones_do_not(
 
 
 async def test_a_redirect_on_the_same_host_is_followed_and_no_other(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings
 ) -> None:
     revision = work.commit({"x": "one"})
     work.push(repository)
@@ -455,7 +456,7 @@ async def test_a_redirect_on_the_same_host_is_followed_and_no_other(
 
 
 async def test_a_pack_or_listing_beyond_its_bound_is_refused(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings
 ) -> None:
     work.commit({"zeros": b"\0" * 3_000_000, "big": os.urandom(300_000)})
     work.push(repository)
@@ -476,7 +477,7 @@ async def test_a_pack_or_listing_beyond_its_bound_is_refused(
 
 
 async def test_a_clone_with_many_packs_is_recreated_and_the_old_one_goes(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings
 ) -> None:
     location = parse_url(git_server.url_of("r.git"))
     async with Clones(attrs.evolve(settings, max_packs=3)).open(location, NOBODY) as store:
@@ -496,7 +497,7 @@ async def test_a_clone_with_many_packs_is_recreated_and_the_old_one_goes(
 
 
 async def test_a_damaged_clone_costs_one_error_and_is_recreated(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings
 ) -> None:
     work.commit({"x": "one", "big": os.urandom(5_000)})
     work.push(repository)
@@ -512,7 +513,7 @@ async def test_a_damaged_clone_costs_one_error_and_is_recreated(
 
 
 async def test_the_remains_of_a_killed_fetch_are_swept_and_an_old_clone_is_adopted(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings
 ) -> None:
     work.commit({"x": "one"})
     work.push(repository)
@@ -535,7 +536,7 @@ async def test_the_remains_of_a_killed_fetch_are_swept_and_an_old_clone_is_adopt
 
 
 async def test_a_volume_that_can_not_be_written_is_told(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings, tmp_path: Path
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings, tmp_path: Path
 ) -> None:
     work.commit({"x": "one"})
     work.push(repository)
@@ -548,7 +549,7 @@ async def test_a_volume_that_can_not_be_written_is_told(
 
 
 async def test_clones_that_nobody_has_open_go_when_there_are_too_many_bytes(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings
 ) -> None:
     git_server.create("other.git")
     work.commit({"x": os.urandom(20_000)})
@@ -566,7 +567,12 @@ async def test_clones_that_nobody_has_open_go_when_there_are_too_many_bytes(
 
 @pytest.mark.parametrize("framing", Framing)
 async def test_answers_that_end_in_any_way_http_allows_are_read_and_hold_no_place(
-    git_server: GitServer, repository: Path, work, settings: KrapaoSettings, threads_before: None, framing: Framing
+    git_server: GitServer,
+    repository: Path,
+    work: Work,
+    settings: KrapaoSettings,
+    threads_before: None,
+    framing: Framing,
 ) -> None:
     git_server.framing = framing
     revision = work.commit({"a.yaml": "one"})
@@ -595,7 +601,7 @@ async def test_a_redirect_that_two_parsers_read_differently_takes_no_credentials
 
 
 async def test_hosts_that_hang_leave_places_to_other_hosts(
-    git_server: GitServer, repository: Path, work, tmp_path: Path, settings: KrapaoSettings
+    git_server: GitServer, repository: Path, work: Work, tmp_path: Path, settings: KrapaoSettings
 ) -> None:
     revision = work.commit({"a.yaml": "one"})
     work.push(repository)

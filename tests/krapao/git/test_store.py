@@ -13,6 +13,7 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+from support.krapao.work_tree import Work
 
 from jiemi.concurrency.calls import Interrupter
 from jiemi.core.errors import JiemiError
@@ -120,7 +121,7 @@ SPELLINGS = [
 
 
 async def test_one_repository_has_one_clone_however_its_url_is_spelled(
-    git_server: GitServer, work, settings: KrapaoSettings
+    git_server: GitServer, work: Work, settings: KrapaoSettings
 ) -> None:
     make(git_server, work, "r.git")
     clones = Clones(settings)
@@ -135,7 +136,7 @@ async def test_one_repository_has_one_clone_however_its_url_is_spelled(
 
 
 async def test_a_tenant_beyond_its_share_loses_its_own_unused_clones_and_nobody_elses(
-    git_server: GitServer, work, settings: KrapaoSettings
+    git_server: GitServer, work: Work, settings: KrapaoSettings
 ) -> None:
     make(git_server, work, "theirs.git", *(f"{number}.git" for number in range(8)))
     clones = Clones(attrs.evolve(settings, max_tenant_store_bytes=TENANT_SHARE))
@@ -149,7 +150,7 @@ async def test_a_tenant_beyond_its_share_loses_its_own_unused_clones_and_nobody_
 
 
 async def test_a_tenant_that_has_more_open_than_its_share_is_told_so_and_the_others_are_served(
-    git_server: GitServer, work, settings: KrapaoSettings
+    git_server: GitServer, work: Work, settings: KrapaoSettings
 ) -> None:
     names = [f"{number}.git" for number in range(8)]
     make(git_server, work, "theirs.git", *names)
@@ -189,7 +190,7 @@ async def _hold(clones, location, tenant, release, task_status) -> None:  # type
 
 
 async def test_a_pack_may_bring_no_more_than_is_left_of_the_share(
-    git_server: GitServer, work, settings: KrapaoSettings
+    git_server: GitServer, work: Work, settings: KrapaoSettings
 ) -> None:
     make(git_server, work, "big.git", size=900_000)
     limited = attrs.evolve(settings, max_tenant_store_bytes=300_000, max_refs_bytes=10_000)
@@ -200,7 +201,7 @@ async def test_a_pack_may_bring_no_more_than_is_left_of_the_share(
 
 
 async def test_the_volume_knows_of_tenants_only_what_it_needs_and_remembers_it(
-    git_server: GitServer, work, settings: KrapaoSettings
+    git_server: GitServer, work: Work, settings: KrapaoSettings
 ) -> None:
     make(git_server, work, *(f"{number}.git" for number in range(5)))
     limited = attrs.evolve(settings, max_tenant_store_bytes=TENANT_SHARE)
@@ -216,7 +217,7 @@ async def test_the_volume_knows_of_tenants_only_what_it_needs_and_remembers_it(
 
 
 async def test_a_fetch_makes_room_before_and_after_it_and_not_only_every_ten_minutes(
-    git_server: GitServer, work, settings: KrapaoSettings
+    git_server: GitServer, work: Work, settings: KrapaoSettings
 ) -> None:
     names = [f"{number}.git" for number in range(6)]
     make(git_server, work, *names)
@@ -276,7 +277,7 @@ class FullOnce:
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("call", ["mkdir", "touch", "write_text", "rename"])
 async def test_a_full_volume_loses_what_nobody_needs_and_the_fetch_is_tried_once_more(
-    git_server: GitServer, work, settings: KrapaoSettings, monkeypatch: pytest.MonkeyPatch, call: str, error: int
+    git_server: GitServer, work: Work, settings: KrapaoSettings, monkeypatch: pytest.MonkeyPatch, call: str, error: int
 ) -> None:
     make(git_server, work, "old.git", "open.git", "new.git")
     clones = Clones(settings)
@@ -290,7 +291,7 @@ async def test_a_full_volume_loses_what_nobody_needs_and_the_fetch_is_tried_once
 
 
 async def test_a_volume_that_stays_full_is_told_to_the_one_who_fetches(
-    git_server: GitServer, work, settings: KrapaoSettings, monkeypatch: pytest.MonkeyPatch
+    git_server: GitServer, work: Work, settings: KrapaoSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(git_server, work, "a.git", "b.git")
     clones = Clones(settings)
@@ -380,7 +381,7 @@ async def on_a_small_volume(
 
 
 async def test_a_disk_that_is_really_full_evicts_what_nobody_has_open_and_serves_on(
-    git_server: GitServer, work, settings: KrapaoSettings
+    git_server: GitServer, work: Work, settings: KrapaoSettings
 ) -> None:
     names = [f"{number}.git" for number in range(6)]
     make(git_server, work, *names, size=1_000_000)
@@ -389,7 +390,7 @@ async def test_a_disk_that_is_really_full_evicts_what_nobody_has_open_and_serves
     assert {"0.git", "5.git"} <= set(left)
 
 
-async def test_a_disk_without_inodes_evicts_too(git_server: GitServer, work, settings: KrapaoSettings) -> None:
+async def test_a_disk_without_inodes_evicts_too(git_server: GitServer, work: Work, settings: KrapaoSettings) -> None:
     names = [f"{number}.git" for number in range(8)]
     make(git_server, work, *names)
     urls = [git_server.url_of(name) for name in names]
@@ -399,7 +400,7 @@ async def test_a_disk_without_inodes_evicts_too(git_server: GitServer, work, set
 
 
 async def test_a_disk_that_holds_nothing_but_what_is_open_fails_one_fetch_and_spoils_nothing(
-    git_server: GitServer, work, settings: KrapaoSettings
+    git_server: GitServer, work: Work, settings: KrapaoSettings
 ) -> None:
     make(git_server, work, "0.git", "1.git", size=1_500_000)
     make(git_server, work, "2.git", size=3_000_000)
@@ -416,7 +417,7 @@ async def test_a_disk_that_holds_nothing_but_what_is_open_fails_one_fetch_and_sp
 
 
 async def test_whatever_is_deleted_of_the_state_folder_is_made_again(
-    git_server: GitServer, work, settings: KrapaoSettings
+    git_server: GitServer, work: Work, settings: KrapaoSettings
 ) -> None:
     git_server.create("r.git")
     clones = Clones(settings)
@@ -448,7 +449,7 @@ async def test_whatever_is_deleted_of_the_state_folder_is_made_again(
 
 
 async def test_a_file_in_place_of_a_clone_fails_that_clone_only(
-    git_server: GitServer, work, settings: KrapaoSettings
+    git_server: GitServer, work: Work, settings: KrapaoSettings
 ) -> None:
     make(git_server, work, "r.git", "other.git")
     clones = Clones(settings)

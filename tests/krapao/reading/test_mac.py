@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.krapao.age_files import AgePair
 
 from jiemi.core.content.formats import Format
 from jiemi.krapao.reading.mac import is_mac_only_encrypted
@@ -50,7 +51,7 @@ class Sops:
 
 
 @pytest.fixture(scope="module")
-def sops(sops_path: Path, tmp_path_factory: pytest.TempPathFactory, age_pair) -> Sops:
+def sops(sops_path: Path, tmp_path_factory: pytest.TempPathFactory, age_pair: AgePair) -> Sops:
     return Sops(sops_path, tmp_path_factory.mktemp("sops"), age_pair.public, age_pair.private)
 
 

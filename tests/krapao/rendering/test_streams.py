@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import attrs
 import pytest
+from support.krapao.age_files import AgePair, Encrypter
+from support.krapao.work_tree import Work
 
 from jiemi.core.objects.manifests import read_manifests
 from jiemi.core.sensitive import SensitiveText
@@ -41,7 +45,13 @@ STREAMS = {
 
 @pytest.mark.parametrize("name", STREAMS)
 async def test_documents_that_hold_nothing_keep_no_others_from_being_applied(
-    name: str, git_server: GitServer, work, settings: KrapaoSettings, sops_path, encrypt, age_pair
+    name: str,
+    git_server: GitServer,
+    work: Work,
+    settings: KrapaoSettings,
+    sops_path: Path,
+    encrypt: Encrypter,
+    age_pair: AgePair,
 ) -> None:
     content, names = STREAMS[name]
     git_server.create("r.git")

@@ -134,7 +134,7 @@ class _BreakingWatch:
 
 async def test_a_watch_that_breaks_does_not_tell_old_states_again(world: World, autojump_clock: MockClock) -> None:
     watch = _BreakingWatch(world)
-    world.kubernetes.watch_decryptors = watch  # type: ignore[method-assign, assignment]
+    world.kubernetes.watch_decryptors = watch  # type: ignore[method-assign]  # the fake's own, so that it can break
     async with miwen(world):
         for number in range(4):
             world.add(source={"repository": {"url": URL}, "fileToDecrypt": f"{number}.yaml"})

@@ -530,9 +530,9 @@ async def test_what_is_deployed_is_corrected_while_what_is_new_waits_for_another
     world: World, autojump_clock: MockClock
 ) -> None:
     world.origin.commit({"other.yaml": [secret("other", a="one")]})
-    needs = {"dependsOn": [{"name": "first"}]}
+    needs = [{"name": "first"}]
     world.add("first", target={"name": "first", "key": "file"})
-    world.add(source={"repository": {"url": URL}, "files": ["*.yaml"]}, prune=True, **needs)
+    world.add(source={"repository": {"url": URL}, "files": ["*.yaml"]}, prune=True, dependsOn=needs)
     async with miwen(world):
         await trio.sleep(INTERVAL)
         assert world.reason() == "Synced"

@@ -21,6 +21,7 @@ from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.objects.identity import ObjectRef
 from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes
 from jiemi.miwen.report import events
+from jiemi.miwen.report.event_object import EventContent
 from jiemi.miwen.report.event_rate import Reserve
 from jiemi.miwen.report.events import EventCounts, EventRecorder
 
@@ -53,12 +54,18 @@ async def recording(kubernetes: FakeKubernetes) -> AsyncIterator[EventRecorder]:
         nursery.cancel_scope.cancel()
 
 
-def fail(recorder: EventRecorder, note: str = "the host does not answer", meta: ObjectMeta = APP, **more: Any) -> None:
-    recorder.record(meta, type="Warning", reason="HostUnreachable", action="Fetch", note=note, **more)
+def fail(
+    recorder: EventRecorder,
+    note: str = "the host does not answer",
+    meta: ObjectMeta = APP,
+    related: ObjectRef | None = None,
+    **more: Any,
+) -> None:
+    recorder.record(meta, EventContent("Warning", "HostUnreachable", "Fetch", note, related), **more)
 
 
 def recover(recorder: EventRecorder) -> None:
-    recorder.record(APP, type="Normal", reason="Recovered", action="Apply", note="it works again", transition=True)
+    recorder.record(APP, EventContent("Normal", "Recovered", "Apply", "it works again"), transition=True)
 
 
 def written(kubernetes: FakeKubernetes) -> list[dict[str, Any]]:
@@ -134,8 +141,8 @@ async def test_another_type_reason_note_or_decryptor_is_no_repeat(
         for meta in (APP, OTHER):
             for reason in ("Applied", "Pruned"):
                 for note in ("one", "two"):
-                    recorder.record(meta, type="Normal", reason=reason, action="Apply", note=note)
-                    recorder.record(meta, type="Warning", reason=reason, action="Apply", note=note)
+                    recorder.record(meta, EventContent("Normal", reason, "Apply", note))
+                    recorder.record(meta, EventContent("Warning", reason, "Apply", note))
         await settle()
         assert recorder.counts == EventCounts(written=16)
 
@@ -415,7 +422,7 @@ async def test_a_real_api_server_takes_the_longest_and_the_oddest_and_shows_them
         for number in range(30):
             fail(recorder, f"{number} " + "✓🔑\x00" * 500, meta, related=ObjectRef("v1", "Namespace", "", "team"))
         odd = attrs.evolve(meta, name="Not A Name", uid="another")
-        recorder.record(odd, type="Normal", reason="R" * 500, action="", note="")
+        recorder.record(odd, EventContent("Normal", "R" * 500, "", ""))
         with trio.fail_after(60):
             await api.done.wait()
         nursery.cancel_scope.cancel()

@@ -59,8 +59,12 @@ def test_a_list_of_more_patterns_than_anyone_has_is_refused() -> None:
     with pytest.raises(JiemiError, match="LimitExceeded: allowedKeys has 1001 elements"):
         through("RenderRequest", fill, codec.read_render_request)
     for field in ("patterns", "exclude"):
+
+        def fill_field(builder: Any, field: str = field) -> None:
+            builder.init(field, 1_001)
+
         with pytest.raises(JiemiError, match=f"LimitExceeded: {field} has 1001 elements"):
-            through("FilesRequest", lambda b, field=field: b.init(field, 1_001), codec.read_files_request)
+            through("FilesRequest", fill_field, codec.read_files_request)
 
 
 def test_what_an_older_peer_leaves_out_means_what_it_means_there() -> None:

@@ -120,9 +120,9 @@ class Churn:
 
     def _is_right(self) -> bool:
         status = self.lab.status(self.namespace, "churn")
-        ready = next((each for each in status.get("conditions", ()) if each["type"] == "Ready"), {})
+        ready = next((each["status"] for each in status.get("conditions", ()) if each["type"] == "Ready"), None)
         inventory = {entry["name"] for entry in status.get("inventory", ())}
-        return self._live() == self.wanted and inventory == set(self.wanted) and ready.get("status") == "True"
+        return self._live() == self.wanted and inventory == set(self.wanted) and ready == "True"
 
     def _why(self) -> str:
         live = self._live()
@@ -151,7 +151,7 @@ def start(lab: Lab, namespace: str, seed: int) -> Churn:
             wanted = {f"f{file}-{number}": f"v{variant}" for number in range(SECRETS - 3 * variant)}
             text = "\n---\n".join(json.dumps(_secret(name, value)) for name, value in wanted.items())
             contents[file, variant] = lab.encrypt(text, path=f"apps/{file}.yaml"), wanted
-    content, wanted = contents[0, 0]
+    content, first = contents[0, 0]
     repository = lab.repository({"apps/0.yaml": content})
     _, address = lab.start_krapao(name=namespace)
     decryptor: dict[str, Any] = lab.decryptor(namespace, "churn", repository.url)
@@ -159,7 +159,7 @@ def start(lab: Lab, namespace: str, seed: int) -> Churn:
     decryptor["spec"]["source"]["files"] = ["apps/*.yaml"]
     decryptor["spec"]["prune"] = True
     lab.admin.apply(decryptor).ok()
-    return Churn(lab, namespace, repository, address, random.Random(seed), contents, dict(wanted))
+    return Churn(lab, namespace, repository, address, random.Random(seed), contents, dict(first))
 
 
 def _secret(name: str, value: str) -> dict[str, Any]:

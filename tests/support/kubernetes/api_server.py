@@ -122,7 +122,9 @@ def open_admin(kubeconfig: Path) -> tuple[ApiServer, Callable[[], None]]:
     from kubernetes import client, config
 
     configuration = client.Configuration()
-    config.load_kube_config(config_file=str(kubeconfig), client_configuration=configuration)
+    config.load_kube_config(  # type: ignore[no-untyped-call]  # the library gives no types here
+        config_file=str(kubeconfig), client_configuration=configuration
+    )
     pool = urllib3.PoolManager(
         ca_certs=configuration.ssl_ca_cert, cert_file=configuration.cert_file, key_file=configuration.key_file
     )

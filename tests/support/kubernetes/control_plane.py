@@ -106,4 +106,5 @@ async def _serve(state_dir: Path, etcd: Path, kube_apiserver: Path) -> None:
 
 
 if __name__ == "__main__":
-    trio.run(_serve, *(Path(argument) for argument in sys.argv[1:]))
+    _state_dir, _etcd, _kube_apiserver = map(Path, sys.argv[1:])
+    trio.run(_serve, _state_dir, _etcd, _kube_apiserver)
