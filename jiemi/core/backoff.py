@@ -1,9 +1,9 @@
-"""Pauses that double, in one place for all that is tried again."""
+"""Pauses that double: the one formula for everything that is tried again."""
 
 from __future__ import annotations
 
 _MOST_DOUBLINGS = 30
-"""Beyond, no pause is sensible, and a fault of weeks would overflow a float."""
+"""Beyond that no pause is sensible, and the failures of weeks would overflow a float."""
 
 
 def doubled_seconds(first_seconds: float, number: int, *, most_seconds: float) -> float:

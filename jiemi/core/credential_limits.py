@@ -1,9 +1,9 @@
 """How long a credential may be: one table for the CustomResourceDefinition, Miwen's reader and Krapao's.
 
-A Decryptor of 500 bytes can name a Secret of 1 MiB several times, and what it names is held in memory by Miwen and by
-Krapao. So each value has a bound, which is far above what such a credential takes, and so have all that one request
-carries. What does take much: certificates of all public authorities are about 220 KiB, and OpenPGP keys with a photo
-or many signatures, and known_hosts files of large sites, reach some 100 KiB.
+A Decryptor of 500 bytes can name a Secret of 1 MiB several times, and Miwen and Krapao hold the values in memory. So
+each value has a bound, far above the size of such a credential, and so do all values of one request together. The
+largest realistic ones: certificates of all public authorities are about 220 KiB, and OpenPGP keys with a photo or many
+signatures, and known_hosts files of large sites, reach about 100 KiB.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LIMITS_BYTES: Mapping[str, int] = {
 """The most bytes of the values that may be longer, by their path in a Decryptor."""
 
 MAX_PRIVATE_KEYS = 50
-"""The most values that the private keys of one provider may come to. Each of pgp is imported by a run of gpg."""
+"""The most values that the private keys of one provider may come to. Each pgp key is imported by a run of gpg."""
 
 _NUMBER = re.compile(r"\[\d+\]$")
 
@@ -41,8 +41,13 @@ MAX_TOGETHER_BYTES = 1024 * KIBIBYTE
 
 
 def limit_bytes(path: str) -> int:
-    """The most bytes of the credential value with that path: "spec.provider.age.privateKey"; in a list with its number.
-    What a provider's private keys come to together has the same bound as one."""
+    """How many bytes the credential value with a path may have.
+
+    All private keys of a provider together have the same bound as one.
+
+    Args:
+        path: "spec.provider.age.privateKey", or with its index in a list: "spec.provider.age.privateKeys[1]".
+    """
     return LIMITS_BYTES.get(_NUMBER.sub("", path), DEFAULT_BYTES)
 
 

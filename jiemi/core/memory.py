@@ -1,8 +1,8 @@
-"""How much memory what is read takes, about, and how it is shared among namespaces.
+"""Roughly how much memory parsed JSON takes, and how memory is shared among namespaces.
 
-What a Decryptor's owner can make large is held by Miwen as long as the Decryptor exists: its spec with literal
-credentials, its status with the inventory, the credentials that its repository was opened with. `MemoryBudget` grants
-it by namespace, so that no namespace can take what the others need.
+Miwen holds things whose size a Decryptor's owner controls, for as long as the Decryptor exists: its spec with literal
+credentials, its status with the inventory, and the credentials that its repository was opened with. `MemoryBudget`
+grants memory by namespace, so that no namespace can take what the others need.
 
     granted, where  of the namespace + asked <= its share      and  of all + asked <= all that is granted
     or, where       of the namespace + asked <= its guarantee
@@ -24,14 +24,14 @@ DEFAULT_TOTAL_BYTES = 192 * MEBIBYTE
 itself takes some 90, and what is being decrypted, read and applied the rest."""
 
 SHARE = 3
-"""One namespace gets one of so many parts of it."""
+"""A namespace gets at most one of this many parts of it."""
 
 _NODE_BYTES = 100
 """What a mapping, list or number takes with its place in another, measured on the objects that are made of them."""
 
 
 def held_bytes(value: Any) -> int:
-    """About how many bytes the objects take that are made of a JSON value."""
+    """Roughly how many bytes the Python objects of a JSON value take."""
     total = 0
     open_ones = [value]
     while open_ones:
@@ -62,12 +62,15 @@ class MemoryBudget:
         self._sum = 0
 
     def take(self, namespace: str, what: Hashable, size_bytes: int) -> bool:
-        """Take so many bytes for something, in place of what it took until now. Returns whether they are granted; where
-        they are not, it has none. What becomes no larger is always granted: whoever came first stays."""
+        """Take bytes for something, in place of those that it took until now. Returns whether they are granted.
+
+        If they are not, it has none. A request that is not larger than before is always granted: first come, first
+        served.
+        """
         before = self._taken.get(what)
-        is_no_more = before is not None and before[0] == namespace and size_bytes <= before[1]
+        is_not_larger = before is not None and before[0] == namespace and size_bytes <= before[1]
         self.give_back(what)
-        if not is_no_more and not self.has_room(namespace, size_bytes):
+        if not is_not_larger and not self.has_room(namespace, size_bytes):
             return False
         self._taken[what] = namespace, size_bytes
         self._of[namespace] += size_bytes
@@ -93,7 +96,7 @@ class MemoryBudget:
         return True
 
     def guarantee_bytes(self, namespace: str) -> int:
-        """What a namespace gets whatever the others have taken."""
+        """How many bytes a namespace gets, however much the others have taken."""
         namespaces = len(self._of) + (namespace not in self._of)
         return min(self.share_bytes, self.total_bytes // 2 // namespaces)
 

@@ -1,9 +1,9 @@
-"""Which texts can be names in Kubernetes.
+"""Whether a text can be a name in Kubernetes.
 
-A name out of an encrypted file is decrypted text until it is one that an object can have: sops encrypts every value of
-a file, `metadata.name` too, where its rules say nothing else. A name that the API server would refuse may be anything,
-a password in the wrong line for example, so it is never shown. One that it takes is in the object's path, in the
-inventory and in messages, which docs/hostile-repository.md says.
+A name from an encrypted file is decrypted text until it is known to be a name that an object can have: sops encrypts
+every value of a file, `metadata.name` too, where its rules say nothing else. A name that the API server would refuse
+may be anything, a password in the wrong line for example, so it is never shown. One that it takes is in the object's
+path, in the inventory and in messages, which docs/hostile-repository.md says.
 
 https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 
 NamespacedName = tuple[str, str]
-"""Namespace and name of an object of a kind that is understood."""
+"""Namespace and name of an object, where the kind is clear from the context."""
 
 _LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"(?=.{1,253}\Z)[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*")

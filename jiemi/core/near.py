@@ -1,4 +1,4 @@
-"""What was probably meant, where a name is not found: names that there are and that are much like it."""
+"""Suggestions for a name that was not found: existing names that are similar to it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _MOST_CHARACTERS = 100
 
 
 def near(wanted: str, names: Iterable[str], *, most: int = 3) -> tuple[str, ...]:
-    """Those of the names that are much like the one that is wanted, the likest first.
+    """The names that are similar to the wanted one, the most similar first.
 
     Args:
-        wanted: what was not found.
-        names: what there is; of very many only the first are looked at.
+        wanted: the name that was not found.
+        names: the existing ones; of very many, only the first are compared.
         most: how many are returned.
     """
     compared: dict[str, str] = {}

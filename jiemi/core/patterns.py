@@ -1,10 +1,10 @@
 """Patterns of names: ARNs, resource ids, addresses, paths, namespaces.
 
-`*` stands for any characters but `:` and `/`, so that it never reaches into the next part of a name; `**` stands for
-any characters at all; all else stands for itself. A pattern is for the whole name.
+`*` matches any characters except `:` and `/`, so that it never reaches into the next part of a name. `**` matches any
+characters at all, and every other character matches itself. A pattern must match the whole name.
 
-The name may be hostile, and the pattern another tenant's. So this is no regular expression, which would try all ways in
-which stars can share a name: it keeps the places that are reached after each part of the pattern, and takes time in
+The name may be hostile, and the pattern another tenant's. So this is not a regular expression, which would try all ways
+in which stars can share a name. It keeps the places that are reached after each part of the pattern, and its time is in
 proportion to the name's length times the number of stars.
 """
 
@@ -19,7 +19,7 @@ _NOT_BY_ONE_STAR = frozenset(":/")
 
 
 def matches(name: str, pattern: str) -> bool:
-    """Whether a pattern takes a name."""
+    """Whether a pattern matches a name."""
     first, *rest = _STARS.split(pattern)
     if not rest:
         return name == pattern

@@ -10,6 +10,7 @@ docs/troubleshooting.md is generated from it; a test compares the two.
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Mapping
 
 import attrs
@@ -35,17 +36,9 @@ class ReasonInfo:
     remedy: str
 
 
-def _stalled(meaning: str, remedy: str) -> ReasonInfo:
-    return ReasonInfo(Kind.STALLED, meaning, remedy)
-
-
-def _waiting(meaning: str, remedy: str) -> ReasonInfo:
-    return ReasonInfo(Kind.WAITING, meaning, remedy)
-
-
-def _transient(meaning: str, remedy: str) -> ReasonInfo:
-    return ReasonInfo(Kind.TRANSIENT, meaning, remedy)
-
+_stalled = functools.partial(ReasonInfo, Kind.STALLED)
+_waiting = functools.partial(ReasonInfo, Kind.WAITING)
+_transient = functools.partial(ReasonInfo, Kind.TRANSIENT)
 
 NO_ANSWER = frozenset({"ClusterUnavailable", "ClusterAccessDenied"})
 """Reasons after which nothing is known about any object, because the API server does not answer."""
@@ -88,12 +81,10 @@ REASONS: Mapping[str, ReasonInfo] = {
         "Create the Secret, or correct `secretName`.",
     ),
     "SecretKeyNotFound": _waiting(
-        "The Secret exists but does not have the key.",
-        "Add the key to the Secret, or correct `key`.",
+        "The Secret exists but does not have the key.", "Add the key to the Secret, or correct `key`."
     ),
     "SecretValueEmpty": _waiting(
-        "The Secret has the key, but its value is empty or is not text.",
-        "Store the credential in the Secret.",
+        "The Secret has the key, but its value is empty or is not text.", "Store the credential in the Secret."
     ),
     "CredentialTooLarge": _stalled(
         "A credential is too large, or those of one provider or repository are too large together.",
@@ -160,10 +151,7 @@ REASONS: Mapping[str, ReasonInfo] = {
         "The revision has no file at `fileToDecrypt`, at a path in `files`, or at `sopsPath`. The message says which.",
         "Correct the path, or commit the file.",
     ),
-    "NotAFile": _stalled(
-        "The path is a directory, a symbolic link or a submodule.",
-        "Name a regular file.",
-    ),
+    "NotAFile": _stalled("The path is a directory, a symbolic link or a submodule.", "Name a regular file."),
     "LimitExceeded": _stalled(
         "The file, its decrypted content, the time to decrypt it, or the space that a namespace's clones use on "
         "Krapao's volume exceeds the limit that the message names.",
@@ -280,21 +268,16 @@ REASONS: Mapping[str, ReasonInfo] = {
         "from setting it. A new commit or a change of the spec is applied at once.",
     ),
     "KindUnknown": _waiting(
-        "The cluster does not serve this kind.",
-        "Install the CustomResourceDefinition, or correct apiVersion and kind.",
+        "The cluster does not serve this kind.", "Install the CustomResourceDefinition, or correct apiVersion and kind."
     ),
-    "NamespaceNotFound": _waiting(
-        "The object's namespace does not exist.",
-        "Create the namespace.",
-    ),
+    "NamespaceNotFound": _waiting("The object's namespace does not exist.", "Create the namespace."),
     "ApplyForbidden": _stalled(
         "Miwen is not allowed to apply the object (by RBAC or an admission rule).",
         'Grant the right: to Miwen with a ClusterRole labelled `jiemi.cr/aggregate-to-miwen: "true"`, to the '
         "Decryptor's ServiceAccount with a RoleBinding.",
     ),
     "ApplyRejected": _stalled(
-        "The API server rejected the object as invalid.",
-        "Correct the fields that the message names.",
+        "The API server rejected the object as invalid.", "Correct the fields that the message names."
     ),
     "FieldImmutable": _stalled(
         "The API server does not allow the live object to be changed to what git describes.",
@@ -310,8 +293,7 @@ REASONS: Mapping[str, ReasonInfo] = {
         "Change the object so that it satisfies the policy that the message names.",
     ),
     "QuotaExceeded": _waiting(
-        "A resource quota of the namespace is used up.",
-        "Free some of the quota or raise it. Miwen tries again.",
+        "A resource quota of the namespace is used up.", "Free some of the quota or raise it. Miwen tries again."
     ),
     "ReadForbidden": _stalled(
         "Miwen (or the Decryptor's ServiceAccount) is not allowed to read the object.",
@@ -343,12 +325,10 @@ REASONS: Mapping[str, ReasonInfo] = {
         "Look at the objects that the message names. The Decryptor becomes ready when they do.",
     ),
     "ObjectsFailed": _stalled(
-        "An applied object reports that it failed.",
-        "Look at the object that the message names.",
+        "An applied object reports that it failed.", "Look at the object that the message names."
     ),
     "ApplyConflict": _transient(
-        "Somebody else changed the object at the same time.",
-        "Nothing to do: Miwen tries again.",
+        "Somebody else changed the object at the same time.", "Nothing to do: Miwen tries again."
     ),
     "ClusterUnavailable": _transient(
         "The Kubernetes API could not be reached, timed out or was rate-limiting.",
@@ -387,9 +367,6 @@ REASONS: Mapping[str, ReasonInfo] = {
         "The work did not finish before its deadline.",
         "Wait: Jiemi tries again. If it persists, look at the load of the host and of Krapao.",
     ),
-    "InternalError": _transient(
-        "Jiemi has a bug.",
-        "Look in the service's log for that time, and report it.",
-    ),
+    "InternalError": _transient("Jiemi has a bug.", "Look in the service's log for that time, and report it."),
 }
 """All reasons. A reason that is not here can't be raised."""

@@ -40,10 +40,10 @@ class SensitiveText(_Sensitive):
 
     @classmethod
     def shared(cls, value: str) -> SensitiveText:
-        """The one that is held already where someone holds an equal one, so that equal values are in memory once."""
+        """An equal one that is already in memory, or a new one, so that equal values are in memory once."""
         found = _SHARED.get(value)
         if found is None:
-            # Its text is the key, and goes with it. Two threads that come at once make two: that is no harm.
+            # The entry goes with its value. Two threads at the same time may make two, which does no harm.
             found = _SHARED[value] = cls(value)
         return found
 

@@ -11,7 +11,7 @@ def first_of(texts: Sequence[str], most: int = 5, separator: str = ", ") -> str:
     Args:
         texts: in the order in which they are shown.
         most: how many are shown.
-        separator: stands between them; where it is another than the comma, before the number too ("a; b; and 3 more").
+        separator: between them; unless it is a comma, it is before the number too ("a; b; and 3 more").
     """
     if len(texts) <= most:
         return separator.join(texts)

@@ -27,7 +27,7 @@ def test_a_reason_outside_of_the_table_is_refused() -> None:
         Failure("Surprise", "text")
 
 
-def test_the_exception_carries_the_failure_there_and_back() -> None:
+def test_an_exception_and_its_failure_convert_into_each_other() -> None:
     error = JiemiError("MacMismatch", "a.yaml was changed")
     assert str(error) == f"MacMismatch: a.yaml was changed. {REASONS['MacMismatch'].remedy}"
     assert JiemiError.of(error.failure).failure == error.failure

@@ -17,14 +17,14 @@ _TAKES = st.lists(
 )
 
 
-def test_a_namespace_gets_its_share_and_no_more() -> None:
+def test_a_namespace_gets_at_most_its_share() -> None:
     budget = MemoryBudget(900)
     assert budget.take("a", 1, 300)
     assert not budget.take("a", 2, 1)
     assert budget.take("b", 3, 300)
 
 
-def test_what_takes_more_than_before_takes_it_in_place_of_that() -> None:
+def test_a_larger_request_replaces_the_one_before() -> None:
     budget = MemoryBudget(900)
     assert budget.take("a", 1, 300)
     assert budget.take("a", 1, 200)
@@ -33,7 +33,7 @@ def test_what_takes_more_than_before_takes_it_in_place_of_that() -> None:
     assert budget.used_bytes("a") == 0, "what is refused has nothing"
 
 
-def test_where_all_is_taken_a_namespace_still_gets_its_guarantee() -> None:
+def test_a_namespace_gets_its_guarantee_even_if_everything_is_taken() -> None:
     budget = MemoryBudget(900)
     for namespace in "abc":
         assert budget.take(namespace, namespace, 300)
@@ -41,7 +41,7 @@ def test_where_all_is_taken_a_namespace_still_gets_its_guarantee() -> None:
     assert budget.take("d", "small", 900 // 2 // 4)
 
 
-def test_what_becomes_no_larger_stays_whoever_else_came_meanwhile() -> None:
+def test_a_request_that_does_not_grow_stays_granted_whoever_came_meanwhile() -> None:
     budget = MemoryBudget(900)
     for namespace in "abc":
         assert budget.take(namespace, namespace, 300)
@@ -53,7 +53,7 @@ def test_what_becomes_no_larger_stays_whoever_else_came_meanwhile() -> None:
     assert not budget.take("a", "a", 300), "it is larger again"
 
 
-def test_what_is_given_back_is_there_for_others() -> None:
+def test_bytes_that_are_given_back_are_available_to_others() -> None:
     budget = MemoryBudget(900)
     budget.take("a", 1, 300)
     assert budget.give_back(1)
@@ -62,7 +62,7 @@ def test_what_is_given_back_is_there_for_others() -> None:
 
 
 @given(_TAKES)
-def test_no_namespace_has_more_than_its_share_and_all_together_half_as_much_again(takes: list[Any]) -> None:
+def test_no_namespace_exceeds_its_share_and_all_together_exceed_the_total_by_half_at_most(takes: list[Any]) -> None:
     budget = MemoryBudget(900)
     held: dict[Any, int] = {}
     for namespace, number, size, is_given_back in takes:
@@ -94,7 +94,7 @@ def _shallow(value: Any) -> int:
 
 
 @given(_JSON)
-def test_what_a_value_takes_is_not_told_much_smaller_than_it_is(value: Any) -> None:
+def test_the_size_of_a_value_is_not_underestimated_by_much(value: Any) -> None:
     assert held_bytes(value) >= _shallow(json.loads(json.dumps(value))) / 4
 
 

@@ -37,7 +37,7 @@ def test_a_name_that_no_object_can_have_is_not_shown(field: str, text: str) -> N
 @pytest.mark.parametrize(
     "changes", [{"kind": CANARY}, {"apiVersion": CANARY}, {"apiVersion": f"{CANARY}/v1"}, {"kind": "9"}]
 )
-def test_neither_is_a_kind_or_version_that_can_be_none(changes: dict[str, str]) -> None:
+def test_a_kind_or_version_that_no_object_can_have_is_not_shown(changes: dict[str, str]) -> None:
     labels, [failure] = _read(**changes)
     assert labels == []
     assert CANARY not in failure
@@ -58,22 +58,22 @@ def test_neither_is_a_kind_or_version_that_can_be_none(changes: dict[str, str]) 
         ("v1beta1.metrics.k8s.io", "apiregistration.k8s.io", "APIService"),
     ],
 )
-def test_names_that_objects_have_are_taken(name: str, group: str, kind: str) -> None:
+def test_names_of_real_objects_are_accepted(name: str, group: str, kind: str) -> None:
     assert is_object_name(name, group=group, kind=kind)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("a.b", "Namespace"), ("a" * 64, "Service"), ("A", "Namespace")])
-def test_kinds_with_shorter_names_have_those(name: str, kind: str) -> None:
+def test_kinds_with_stricter_names_are_checked_by_their_own_rule(name: str, kind: str) -> None:
     assert not is_object_name(name, group="", kind=kind)
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Ll", "Nd"]), min_size=1))
-def test_text_of_other_characters_is_no_name(text: str) -> None:
+def test_a_text_with_other_characters_is_not_a_name(text: str) -> None:
     assert not is_object_name(text, group="", kind="Secret")
     assert not is_namespace_name(text)
 
 
 @pytest.mark.parametrize("text", ["v1", "apps/v1", "jiemi.cr/v1alpha1", "gateway.networking.k8s.io/v1"])
-def test_versions_are_taken(text: str) -> None:
+def test_versions_are_accepted(text: str) -> None:
     assert is_api_version(text)
     assert is_kind("HTTPRoute")

@@ -26,7 +26,7 @@ WORDS = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "words.py"))
         "no one may write it",
     ],
 )
-def test_a_word_that_is_not_plain_is_found_with_its_line_unless_the_line_allows_it(line: str) -> None:
+def test_a_word_of_the_list_is_found_with_its_line_unless_the_line_allows_it(line: str) -> None:
     [(number, word, _)] = WORDS["found"](f"first\n{line}\n")
     assert number == 2
     assert word in line
@@ -44,5 +44,5 @@ def test_a_word_that_is_not_plain_is_found_with_its_line_unless_the_line_allows_
         "retell",
     ],
 )
-def test_plain_words_are_let_in(line: str) -> None:
+def test_plain_words_are_accepted(line: str) -> None:
     assert not list(WORDS["found"](line))

@@ -289,16 +289,16 @@ PATHS = (
         "A glob with braces.",
         "NothingToApply",
         "spec.source.files matches no file of the revision ({app}/*.{{yaml,yml}}); what was applied stays. Correct "
-        "spec.source.files and exclude, or set spec.allowEmpty if it is meant. Write one glob for each of what stands "
-        "in {{}}: braces stand for themselves.",
+        "spec.source.files and exclude, or set spec.allowEmpty if it is meant. Write one glob for each alternative in "
+        "{{}}: braces have no special meaning.",
         _files("{app}/*.{{yaml,yml}}"),
     ),
     Mistake(
         "glob-turned-round",
         "`!` in `files`, as in .gitignore.",
         "InvalidSpec",
-        "must not begin with !, which takes no file out here @ spec.source.files[1]. Put what is to be left out into "
-        "spec.source.exclude, without the !.",
+        "must not begin with !, which does not exclude files here @ spec.source.files[1]. Put globs of files to leave "
+        "out into spec.source.exclude, without the !.",
         _files("{app}/**", "!{app}/charts/**"),
     ),
 )

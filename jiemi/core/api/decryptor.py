@@ -32,7 +32,7 @@ FINALIZER = f"{GROUP}/cleanup"
 """Keeps a Decryptor that is deleted until its objects are (deletionPolicy: Delete)."""
 
 RECONCILE_AT = f"{GROUP}/reconcile-at"
-"""An annotation of the Decryptor: another value of it makes Miwen deploy again now."""
+"""An annotation of the Decryptor. When its value changes, Miwen deploys again at once."""
 
 
 @attrs.frozen
@@ -76,8 +76,8 @@ class Decryptor:
 
     Attributes:
         meta: which object.
-        spec: what it wants, or what is wrong with that.
-        held_bytes: about how much memory it takes, for as long as it is followed.
+        spec: its spec, or the Failure that says what is wrong with it.
+        held_bytes: roughly how much memory it takes while it is followed.
     """
 
     meta: ObjectMeta
@@ -87,13 +87,14 @@ class Decryptor:
 
     @property
     def status(self) -> DecryptorStatus | None:
-        """What was last written, as far as it can be read; None: nothing. It is read when it is first asked for, which
-        may take 10 ms and more; `ready` and `observed_generation` don't."""
+        """The status that was last written, as far as it can be read; None if there is none. The first access reads it,
+        which may take 10 ms and more; `ready` and `observed_generation` don't need that."""
         return self._status.value
 
     @property
     def without_status(self) -> Decryptor:
-        """The same, with no more of its status than `ready` and `observed_generation`. Who follows it holds its own."""
+        """The same, with only `ready` and `observed_generation` of its status. The loop that follows it has its own
+        copy."""
         return attrs.evolve(self, status=self._status.of_readiness())
 
     @property
@@ -111,7 +112,7 @@ def read_decryptor(obj: Mapping[str, Any]) -> Decryptor:
     """Read an object that the API server sent.
 
     Raises:
-        FieldError: it has no usable metadata, so that it is no object of the API server's at all.
+        FieldError: it has no usable metadata, so it can't come from the API server.
     """
     meta = _read_meta(obj.get("metadata"))
     spec: DecryptorSpec | Failure
@@ -129,7 +130,7 @@ def read_decryptor(obj: Mapping[str, Any]) -> Decryptor:
 
 
 def _require_bounded(spec: DecryptorSpec) -> None:
-    """Refuse literals beyond their bounds, which an object may have that is older than its CustomResourceDefinition.
+    """Refuse literals beyond their bounds, because an object may be older than its CustomResourceDefinition.
 
     Raises:
         FieldError: names the field.
@@ -138,7 +139,7 @@ def _require_bounded(spec: DecryptorSpec) -> None:
         if value.literal is not None and size_bytes(value.literal) > limit_bytes(at):
             size, limit = size_bytes(value.literal), limit_bytes(at)
             raise FieldError(
-                f"the value has {size} bytes, of {limit} at most @ {at}.literal", "Put the credential alone there."
+                f"the value has {size} bytes, of {limit} at most @ {at}.literal", "Put only the credential there."
             )
 
 

@@ -53,7 +53,7 @@ def api(
     """A field of an API class.
 
     Args:
-        description: for `kubectl explain`.
+        description: a noun phrase or sentence that stands alone, for `kubectl explain`.
         default: makes the field optional.
         json_name: where it is not the Python name in camelCase.
         nullable: whether an explicit null is accepted (as the first version's fields do).

@@ -71,7 +71,7 @@ def _together(first: str, second: str) -> Rule:
 def _at_most_one(*names: str) -> Rule:
     """A rule: no two of some fields."""
     given = [f"(has(self.{name}) && dyn(self.{name}) != null ? 1 : 0)" for name in names]
-    return Rule(f"{' + '.join(given)} <= 1", f"give one of {', '.join(names)} at most")
+    return Rule(f"{' + '.join(given)} <= 1", f"give at most one of {', '.join(names)}")
 
 
 _SOME_KEY = Rule(
@@ -154,7 +154,7 @@ class AzureProvider:
 
     def __attrs_post_init__(self) -> None:
         if self.client_secret is not None and self.client_certificate is not None:
-            raise FieldError("give one of clientSecret, clientCertificate at most")
+            raise FieldError("give at most one of clientSecret, clientCertificate")
 
 
 @attrs.frozen
@@ -173,7 +173,7 @@ class GcpProvider:
 
     def __attrs_post_init__(self) -> None:
         if self.service_account is not None and self.access_token is not None:
-            raise FieldError("give one of serviceAccount, accessToken at most")
+            raise FieldError("give at most one of serviceAccount, accessToken")
 
 
 @attrs.frozen
@@ -253,7 +253,7 @@ class VaultProvider:
 
     def __attrs_post_init__(self) -> None:
         if sum(each is not None for each in (self.token, self.app_role, self.kubernetes)) > 1:
-            raise FieldError("give one of token, appRole, kubernetes at most")
+            raise FieldError("give at most one of token, appRole, kubernetes")
 
 
 @attrs.frozen

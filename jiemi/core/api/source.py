@@ -141,14 +141,14 @@ class SourceSpec:
         for at, glob in enumerate(self.files):
             if glob.startswith("!") and is_glob(glob):
                 raise FieldError(
-                    f"must not begin with !, which takes no file out here @ files[{at}]",
-                    "Put what is to be left out into spec.source.exclude, without the !.",
+                    f"must not begin with !, which does not exclude files here @ files[{at}]",
+                    "Put globs of files to leave out into spec.source.exclude, without the !.",
                 )
         for at, glob in enumerate(self.exclude):
             if glob.startswith("!"):
                 raise FieldError(
-                    f"must not begin with !, which takes nothing in again here @ exclude[{at}]",
-                    "Write globs that leave out no more than they should.",
+                    f"must not begin with !, which does not include files again here @ exclude[{at}]",
+                    "Write globs that exclude only the files to leave out.",
                 )
 
     def format_of(self, path: str) -> FormatOfFile:

@@ -195,7 +195,7 @@ class DecryptorSpec:
                 except ValueError:
                     raise FieldError(f"must be a duration such as 90s, 10m or 1h30m @ {name}") from None
                 if seconds < 1:
-                    raise FieldError(f"must be 1s at least @ {name}")
+                    raise FieldError(f"must be at least 1s @ {name}")
 
 
 def credential_values(spec: DecryptorSpec) -> Iterator[tuple[str, CredentialValue]]:

@@ -18,7 +18,7 @@ from jiemi.core.content.yaml_documents import parse_yaml
 from jiemi.core.errors import JiemiError
 
 MAX_BYTES = 8 * 1024 * 1024
-"""The most that a file's documents may come to, in JSON, where nothing else is said."""
+"""The default limit for a file's documents together, in JSON."""
 
 
 def parse_documents(
@@ -27,13 +27,13 @@ def parse_documents(
     """The documents of a file, each as one JSON text in UTF-8 with sorted keys and no spaces.
 
     Args:
-        data: the decrypted file. That of a YAML file may be JSON, and that of a dotenv or INI file is.
-        format: not that of a binary file, which has no documents.
-        max_documents: the most that may be in it, empty ones not counted.
-        max_bytes: the most that they may come to.
+        data: the decrypted file. For a YAML file it may be JSON, and for a dotenv or INI file it always is.
+        format: of the file; not BINARY, because such a file has no documents.
+        max_documents: how many may be in it; empty ones do not count.
+        max_bytes: how large they may be together.
 
     Returns:
-        Any JSON value each, in the order of the file. YAML documents that hold nothing (or null) are left out.
+        One JSON value per document, in the order of the file. YAML documents that hold nothing (or null) are left out.
 
     Raises:
         JiemiError: UnknownFormat where the bytes are not of the format or hold what JSON can't; LimitExceeded.
@@ -77,14 +77,14 @@ def _to_json(value: Any, number: int) -> bytes:
     )
     with contextlib.suppress(UnicodeEncodeError):  # it would carry the document with it
         return text.encode()
-    raise JiemiError("UnknownFormat", f"document {number} holds half of a surrogate pair, which is no character")
+    raise JiemiError("UnknownFormat", f"document {number} holds half of a surrogate pair, which is not a character")
 
 
 # JSON
 
 
 class _NotJsonError(JiemiError):
-    """The text is no JSON, though it may be YAML."""
+    """The text is not JSON, though it may be YAML."""
 
 
 def _merge(value: Any) -> Any:
@@ -106,7 +106,7 @@ def _merge(value: Any) -> Any:
 
 def _parse_json(text: str) -> Any:
     depth = deepest = nodes = 0
-    # A text that is not closed is taken to the end, and never looked at twice.
+    # A text that is not closed is taken to the end, so that no part of it is read twice.
     for token in re.finditer(r'"(?:[^"\\]|\\.)*+"?|[\[{]|[\]}]|,', text, re.DOTALL):
         match token.group()[0]:
             case "[" | "{":
@@ -143,7 +143,7 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(_: str) -> NoReturn:
-    raise JiemiError("UnknownFormat", "document 1 holds NaN or Infinity, which are no JSON numbers")
+    raise JiemiError("UnknownFormat", "document 1 holds NaN or Infinity, which are not JSON numbers")
 
 
 def _finite_float(text: str) -> float:

@@ -35,16 +35,16 @@ def is_glob(text: str) -> bool:
 
 
 def advice(globs: Iterable[str]) -> str:
-    """What to change in globs that took no file, where one holds what means something elsewhere; "" where none does."""
+    """What to change in globs that matched no file, if one has characters that are special elsewhere; else ""."""
     texts = [glob for glob in globs if is_glob(glob)]
     if any("{" in text for text in texts):
-        return "Write one glob for each of what stands in {}: braces stand for themselves."
+        return "Write one glob for each alternative in {}: braces have no special meaning."
     if any("?" in text or "[" in text for text in texts):
-        return "Only * and ** stand for something else; ? and [] stand for themselves."
+        return "Only * and ** have a special meaning; ? and [] have none."
     if any(_ANY_FOLDERS in part and part != _ANY_FOLDERS for text in texts for part in text.split("/")):
         return "Write ** as a part of its own, as in **/*.yaml: beside other characters it is a *."
     if any(_ANY_FOLDERS not in text for text in texts):
-        return "A * goes into no folder; **/ before it does."
+        return "A * does not match in subfolders; put **/ before it."
     return ""
 
 

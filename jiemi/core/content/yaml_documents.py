@@ -70,7 +70,7 @@ class _Builder:
         raise JiemiError(reason, f"document {self.number}, line {self._line}: {what}")
 
     def take(self, event: Any) -> bool:
-        """Take the next event; whether a document is complete and waits in `pop`."""
+        """Take the next event. Returns whether a document is complete and waits in `pop`."""
         self._line = event.start_mark.line + 1 if event.start_mark is not None else self._line
         if isinstance(event, yaml_events.DocumentStartEvent):
             self.number += 1
@@ -183,7 +183,7 @@ class _Builder:
             parent.key = _NO_KEY
             for each in value if isinstance(value, list) else [value]:
                 if not isinstance(each, dict):
-                    self.refuse("UnknownFormat", "a merge key (<<) whose value is no mapping")
+                    self.refuse("UnknownFormat", "a merge key (<<) whose value is not a mapping")
                 parent.merged.append(each)
         elif parent.key is _NO_KEY:  # an alias as a key
             if not isinstance(value, str) or value in parent.value:
@@ -207,7 +207,7 @@ def _tag(event: Any) -> str | None:
     return None if event.tag is None else str(event.tag)
 
 
-def _plain(text: str) -> Any:  # noqa: PLR0911 - a table, but for the numbers
+def _plain(text: str) -> Any:  # noqa: PLR0911 - a table, except for the numbers
     """The value of a plain scalar: null, a boolean, a number, or else the text."""
     if text in _NULLS:
         return None
@@ -251,7 +251,7 @@ def parse_yaml(text: str, max_bytes: int) -> Iterator[Any]:
 
 
 def _events(text: str) -> Iterator[Any]:
-    """The parser's events. No error of the parser's goes on, nor is carried: they quote the document."""
+    """The parser's events. No error of the parser is passed on or chained, because it quotes the document."""
     try:
         yield from YAML(typ="safe", pure=True).parse(text)
     except MarkedYAMLError as error:
@@ -260,7 +260,7 @@ def _events(text: str) -> Iterator[Any]:
     except YAMLError:
         where = "a character that YAML forbids"
     except Exception:  # noqa: BLE001 - it lets bare ones out, of chr() for one: "\\UFFFFFFFF"
-        where = "an escape or a directive that YAML has not"
+        where = "an escape or a directive that YAML does not have"
     else:
         return
     raise JiemiError("UnknownFormat", f"its content is not YAML: {where}")

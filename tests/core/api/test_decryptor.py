@@ -1,4 +1,4 @@
-"""Decryptors are read from whatever the API server sends, and what is wrong is said with its path."""
+"""Decryptors are read from whatever the API server sends, and errors name the path."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _DURATIONS = ("interval", "retryInterval", "timeout")
 _FLAGS = ("force", "prune", "allowEmpty", "wait", "suspend")
 
 
-def test_the_first_versions_object_is_read_whole() -> None:
+def test_an_object_of_the_first_version_is_read_completely() -> None:
     decryptor = read_decryptor(FIRST_VERSION)
     spec = spec_of(decryptor)
     assert spec.provider.named() == ("pgp",)
@@ -127,7 +127,7 @@ def test_a_bad_field_is_named_with_its_path_and_without_its_value(path: str, val
     assert CANARY not in str(decryptor.spec)
 
 
-def test_the_metadata_tells_who_waits_for_what() -> None:
+def test_the_metadata_has_deletion_finalizers_and_the_reconcile_request() -> None:
     meta = read_decryptor(FIRST_VERSION).meta
     assert (meta.deleting, meta.deleting_since, meta.finalizers, meta.reconcile_at) == (False, None, (), None)
     more = {
@@ -153,7 +153,7 @@ def test_the_metadata_tells_who_waits_for_what() -> None:
         ({"jiemi.cr/reconcile-at": "x" * 2_000}, "x" * 1_000),
     ],
 )
-def test_any_value_of_the_annotation_is_one_that_asks(annotations: Any, reconcile_at: str | None) -> None:
+def test_any_value_of_the_annotation_is_a_reconcile_request(annotations: Any, reconcile_at: str | None) -> None:
     assert read_decryptor(with_value("metadata.annotations", annotations)).meta.reconcile_at == reconcile_at
 
 
@@ -190,7 +190,7 @@ def test_an_object_without_metadata_is_refused(metadata: Any) -> None:
         read_decryptor(with_value("metadata", metadata))
 
 
-def test_status_survives_the_way_to_json_and_back() -> None:
+def test_a_status_of_the_first_version_survives_the_way_to_json_and_back() -> None:
     status = read_decryptor(FIRST_VERSION).status
     assert status is not None
     assert structure(unstructure(status), DecryptorStatus, "status") == status

@@ -29,7 +29,7 @@ RE2 = re.compile(DURATION_PATTERN.removesuffix("$") + r"\Z")
         ("007s", 7),
     ],
 )
-def test_good_ones(text: str, seconds: float) -> None:
+def test_valid_durations_are_read_by_both(text: str, seconds: float) -> None:
     assert duration_seconds(text) == pytest.approx(seconds)
     assert RE2.search(text)
 
@@ -57,14 +57,14 @@ def test_good_ones(text: str, seconds: float) -> None:
         "3d",
     ],
 )
-def test_bad_ones_are_refused_by_both(text: str) -> None:
+def test_invalid_durations_are_refused_by_both(text: str) -> None:
     with pytest.raises(ValueError, match="write 3m, 90s or 1h30m"):
         duration_seconds(text)
     assert not RE2.search(text)
 
 
 @pytest.mark.parametrize("text", ["0s", "0.0h", "0h0m0s", "9" * 400 + "h"])
-def test_nothing_and_more_than_a_number_holds_are_refused_by_the_parser_alone(text: str) -> None:
+def test_zero_and_a_number_too_large_are_refused_by_the_parser_alone(text: str) -> None:
     with pytest.raises(ValueError, match="is no duration"):
         duration_seconds(text)
     assert RE2.search(text)

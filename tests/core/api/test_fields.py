@@ -37,7 +37,7 @@ class Outer:
     odd_name: int | None = api("", default=None, json_name="odd_name")
 
 
-def test_empty_lists_and_what_is_not_given_are_left_out_unless_null_is_said() -> None:
+def test_empty_lists_and_missing_values_are_left_out_unless_they_are_nullable() -> None:
     assert unstructure(Outer(Inner())) == {
         "inner": {"flag": False},
         "texts": {},
@@ -79,7 +79,7 @@ def test_a_list_that_is_not_empty_is_written() -> None:
         ({"inner": {}, "neededList": [1.0]}, "must be a whole number @ top.neededList[0]"),
     ],
 )
-def test_what_is_wrong_is_told_with_one_path(value: Any, message: str) -> None:
+def test_an_error_names_one_path(value: Any, message: str) -> None:
     with pytest.raises(FieldError) as caught:
         structure(value, Outer, "top")
     assert str(caught.value) == message
@@ -102,5 +102,5 @@ _INNER = st.builds(Inner, st.lists(_TEXT, max_size=2).map(tuple), st.booleans())
         st.none() | st.integers(),
     )
 )
-def test_what_is_left_out_is_read_as_it_was(value: Outer) -> None:
+def test_a_value_that_was_left_out_is_read_back_unchanged(value: Outer) -> None:
     assert structure(unstructure(value), Outer, "top") == value

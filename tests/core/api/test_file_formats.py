@@ -27,13 +27,13 @@ def source(**fields: Any) -> SourceSpec:
         ("secrets.yaml", "ini"),
     ],
 )
-def test_one_format_is_for_all_files_whatever_their_names_tell(path: str, named: str) -> None:
+def test_one_format_applies_to_all_files_whatever_their_names_imply(path: str, named: str) -> None:
     found = source(format=named).format_of(path)
     assert found == FormatOfFile(Format(named), "spec.source.format")
     assert found.stated is Format(named)
 
 
-def test_without_a_statement_the_name_tells_the_format() -> None:
+def test_without_a_stated_format_the_name_implies_it() -> None:
     assert source().format_of("a/b.yaml") == FormatOfFile(Format.YAML)
     assert source(format=None).format_of(".env.production") == FormatOfFile(Format.BINARY)
     assert source().format_of("b.env").stated is None
@@ -52,7 +52,7 @@ def test_without_a_statement_the_name_tells_the_format() -> None:
         ("x.yaml", Format.BINARY, "spec.source.format"),
     ],
 )
-def test_the_first_glob_that_takes_a_file_states_its_format(path: str, format: Format, field: str) -> None:
+def test_the_first_glob_that_matches_a_file_states_its_format(path: str, format: Format, field: str) -> None:
     spec = source(
         format="binary",
         formats=[
@@ -80,7 +80,7 @@ def test_the_first_glob_that_takes_a_file_states_its_format(path: str, format: F
         ({"formats": [{"files": "./", "format": "yaml"}]}, "must name files @ spec.source.formats[0].files"),
     ],
 )
-def test_a_format_that_is_none_is_told_with_its_field(fields: dict[str, Any], message: str) -> None:
+def test_an_unknown_format_is_refused_with_its_field(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(FieldError) as caught:
         source(**fields)
     assert message in str(caught.value)

@@ -27,7 +27,7 @@ def spec(provider: dict[str, Any], credentials: dict[str, Any] | None = None, **
     )
 
 
-def test_secrets_of_the_host_and_of_the_keys_are_told_apart() -> None:
+def test_secrets_of_the_host_and_of_the_keys_are_distinguished() -> None:
     found = spec(
         {"pgp": {"privateKey": value("pgp"), "passphrase": value("both")}},
         {"username": value("git"), "token": value("both"), "ssh": value("ssh"), "knownHosts": value("hosts")},
@@ -47,7 +47,7 @@ def test_each_of_several_providers_counts() -> None:
     assert key_secret_names(found) == {"a", "b"}
 
 
-def test_literals_name_none_and_nor_does_a_target() -> None:
+def test_neither_literals_nor_a_target_name_secrets() -> None:
     found = spec(
         {"age": {"privateKey": {"literal": "x"}}},
         {"token": {"literal": "y"}},

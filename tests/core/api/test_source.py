@@ -13,7 +13,7 @@ from jiemi.core.errors import Failure
 
 
 @pytest.mark.parametrize("path", ["apps/*.yaml", "**", "a/**/b.yaml", "x*"])
-def test_a_glob_as_the_one_file_is_sent_to_where_globs_belong(path: str) -> None:
+def test_a_glob_in_file_to_decrypt_is_refused_with_a_pointer_to_files(path: str) -> None:
     decryptor = read_decryptor(with_value("spec.source.fileToDecrypt", path))
     assert isinstance(decryptor.spec, Failure)
     assert decryptor.spec.text == (
@@ -24,11 +24,11 @@ def test_a_glob_as_the_one_file_is_sent_to_where_globs_belong(path: str) -> None
 @pytest.mark.parametrize(
     ("field", "globs", "says"),
     [
-        ("files", ["**/*.yaml", "!charts/**"], "files[1]. Put what is to be left out into spec.source.exclude"),
-        ("exclude", ["*.md", "!keep.md"], "exclude[1]. Write globs that leave out no more"),
+        ("files", ["**/*.yaml", "!charts/**"], "files[1]. Put globs of files to leave out into spec.source.exclude"),
+        ("exclude", ["*.md", "!keep.md"], "exclude[1]. Write globs that exclude only"),
     ],
 )
-def test_a_glob_that_begins_as_git_turns_one_round_is_refused(field: str, globs: list[str], says: str) -> None:
+def test_a_glob_that_begins_with_an_exclamation_mark_is_refused(field: str, globs: list[str], says: str) -> None:
     decryptor = read_decryptor(with_value(f"spec.source.{field}", globs))
     assert isinstance(decryptor.spec, Failure)
     assert decryptor.spec.reason == "InvalidSpec"
@@ -50,7 +50,7 @@ def test_a_file_whose_name_begins_with_an_exclamation_mark_can_be_named() -> Non
         ({"files": ["g" * 1024] * 5}, ", ".join(["g" * 1024] * 5)[:4095] + "…"),
     ],
 )
-def test_files_are_named_by_path_or_by_glob_and_described_in_a_line(source: dict[str, Any], described: str) -> None:
+def test_files_are_given_by_path_or_glob_and_described_in_one_line(source: dict[str, Any], described: str) -> None:
     obj = with_value("spec.source", {"repository": {"url": "https://git.example/app.git"}, **source})
     found = spec_of(read_decryptor(obj)).source
     assert found.described == described
@@ -60,7 +60,7 @@ def test_files_are_named_by_path_or_by_glob_and_described_in_a_line(source: dict
 
 @pytest.mark.parametrize("other", [{}, {"branch": "main"}, {"tag": "v1"}])
 @pytest.mark.parametrize("commit", ["0123456789" * 4, "0123456789abcdef" * 4])
-def test_a_commit_may_be_given_beside_what_is_followed_else(commit: str, other: dict[str, str]) -> None:
+def test_a_commit_may_be_given_beside_a_branch_or_tag(commit: str, other: dict[str, str]) -> None:
     ref = spec_of(
         read_decryptor(with_value("spec.source.repository.ref", {"commit": commit, **other}))
     ).source.repository.ref

@@ -14,7 +14,7 @@ from jiemi.core.sensitive import SensitiveText
 CANARY = "canary-value"
 
 
-def test_what_the_first_version_had_not_is_off_by_default() -> None:
+def test_fields_that_the_first_version_did_not_have_are_off_by_default() -> None:
     spec = spec_of(read_decryptor(FIRST_VERSION))
     assert (spec.apply_policy, spec.conflict_policy) == ("BestEffort", "TakeOver")
     assert (spec.deletion_policy, spec.drift_policy, spec.mode) == ("Orphan", "Correct", "Apply")
@@ -73,7 +73,7 @@ def test_every_provider_of_the_first_version_is_read(name: str) -> None:
     assert CANARY not in repr(spec)
 
 
-def test_explicit_nulls_mean_not_given_as_in_the_first_version() -> None:
+def test_an_explicit_null_means_not_given_as_in_the_first_version() -> None:
     value = {"literal": None, "secretName": "pgp-secret", "key": "private.rsa"}
     spec = spec_of(read_decryptor(with_value("spec.provider.pgp.privateKey", value)))
     assert spec == spec_of(read_decryptor(FIRST_VERSION))

@@ -84,7 +84,7 @@ def _written(value: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", STORED)
-def test_what_is_written_after_a_stored_status_fits_the_schema(name: str) -> None:
+def test_the_status_written_after_a_stored_one_fits_the_schema(name: str) -> None:
     for written in _written(STORED[name]):
         assert wrong(written, SCHEMA) == []
 
@@ -120,7 +120,7 @@ def _of(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
 @given(_of(SCHEMA))
 @settings(max_examples=150, deadline=None)
 @example({"conditions": [{}]})
-def test_what_is_written_after_anything_at_all_fits_the_schema(value: Any) -> None:
+def test_the_status_written_after_anything_at_all_fits_the_schema(value: Any) -> None:
     for written in _written(value):
         assert wrong(written, SCHEMA) == []
 
@@ -140,7 +140,7 @@ def test_the_next_deployment_is_counted_from_the_last_one() -> None:
     assert [each.id for each in fitted(after).history] == list(range(2, 12))
 
 
-def test_what_fits_is_the_same() -> None:
+def test_a_status_that_fits_is_unchanged() -> None:
     status = read_status(STORED["a large inventory"], "f")
     assert status is not None
     assert len(status.inventory) == 3_000
@@ -177,7 +177,7 @@ def test_texts_that_say_which_object_it_is_are_never_cut() -> None:
 
 
 @given(st.text(max_size=30) | st.from_regex(_TIME, fullmatch=True))
-def test_a_time_that_is_taken_up_is_one(text: str) -> None:
+def test_only_valid_times_are_kept(text: str) -> None:
     made = Condition("Ready", "True", "r", "m", text)
     conditions = fitted(attrs.evolve(blank("f"), conditions=(made,))).conditions
     assert all(_TIME.fullmatch(each.last_transition_time) for each in conditions)

@@ -105,14 +105,14 @@ def test_an_object_stays_in_the_inventory_while_it_is_known_which_one_it_is(
     assert read_status(spoilt(path, value), "f") == attrs.evolve(UNCERTAIN, inventory=(entry, WHOLE.inventory[1]))
 
 
-def test_an_entry_that_was_only_about_to_be_applied_does_not_become_one_that_was() -> None:
+def test_an_entry_that_was_only_about_to_be_applied_does_not_become_applied() -> None:
     status = spoilt("inventory.0", {"apiVersion": "v1", "kind": "Secret", "name": "x", "file": 7})
     read = read_status(status, "f")
     assert read is not None
     assert read.inventory[0] == InventoryEntry("v1", "Secret", "x")
 
 
-def test_without_any_deployment_that_can_be_read_there_was_none() -> None:
+def test_without_any_readable_deployment_there_was_none() -> None:
     status = spoilt("current", 7)
     del status["history"]
     read = read_status(status, "file.yaml")
@@ -174,7 +174,7 @@ _PLACES = [
 
 
 @given(st.sampled_from(_PLACES), _JSON)
-def test_whatever_is_at_one_place_what_is_read_early_is_what_is_read_late(path: str, value: Any) -> None:
+def test_whatever_the_status_holds_early_and_full_reading_agree(path: str, value: Any) -> None:
     raw = spoilt(path, value)
     status = Status(raw, "f")
     ready, observed = status.ready, status.observed_generation

@@ -36,7 +36,7 @@ def b64(text: str) -> str:
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: f"{path.parent.name}-{path.name}")
-def test_each_file_of_each_release_is_told_with_its_format(path: Path) -> None:
+def test_each_file_of_each_sops_release_is_recognized_with_its_format(path: Path) -> None:
     data = SAMPLES[path]
     assert format_of_content(data) is FORMATS[path.suffix]
     assert format_of_content(b"\xef\xbb\xbf" + data) is FORMATS[path.suffix]
@@ -91,7 +91,7 @@ def test_a_text_is_a_sops_file_by_its_metadata_and_a_complete_value(text: str, f
         ("app.YAML", Format.JSON, Format.JSON),
     ],
 )
-def test_a_key_tells_the_format_that_is_wanted(key: str, format: Format, wanted: Format) -> None:
+def test_a_key_implies_the_wanted_format(key: str, format: Format, wanted: Format) -> None:
     assert format_under(key, format) is wanted
 
 
@@ -169,7 +169,7 @@ def test_ciphertext_is_found_where_base64_is_only_a_part_of_a_text(before: str, 
         1.5,
     ],
 )
-def test_what_only_tells_of_it_is_none(value: object) -> None:
+def test_a_text_that_only_describes_ciphertext_is_not_ciphertext(value: object) -> None:
     assert find_ciphertext({"a": value, "b": [value]}) is None
 
 
@@ -185,7 +185,7 @@ def test_places_are_shown_by_plain_names_only() -> None:
 
 
 @given(st.sampled_from(sorted(SAMPLES)), st.lists(st.sampled_from(["map", "list", "base64"]), max_size=6))
-def test_any_file_of_sops_is_found_wherever_it_is(sample: Path, wraps: list[str]) -> None:
+def test_any_sops_file_is_found_wherever_it_is(sample: Path, wraps: list[str]) -> None:
     value: Any = SAMPLES[sample].decode()
     for wrap in [each for each in wraps if each == "base64"][:3]:
         del wrap
@@ -210,7 +210,7 @@ def test_unescaping_ends_and_never_grows(text: str) -> None:
 
 
 @given(st.binary(min_size=30, max_size=200))
-def test_base64_is_taken_as_go_takes_it(data: bytes) -> None:
+def test_base64_is_read_as_go_reads_it(data: bytes) -> None:
     text = base64.b64encode(data).decode()
     assert decoded(text) == data
     assert decoded("\n".join((text[:10], text[10:]))) == data

@@ -59,7 +59,7 @@ def test_json_in_place_of_yaml_is_read_as_json_with_merge_keys() -> None:
         (b'{"a": "' + b"[" * 200 + b'"} x', "is not JSON"),
     ],
 )
-def test_json_that_is_none_is_refused(data: bytes, says: str) -> None:
+def test_invalid_json_is_refused(data: bytes, says: str) -> None:
     with pytest.raises(JiemiError) as caught:
         parse_documents(data, Format.JSON, max_documents=1)
     assert caught.value.failure.reason == "UnknownFormat"

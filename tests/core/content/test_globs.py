@@ -54,7 +54,7 @@ from jiemi.core.content.globs import Glob, advice, is_excluded, is_glob, matches
         ("", [], ["a"]),
     ],
 )
-def test_a_glob_takes_these_and_leaves_those(glob: str, takes: list[str], leaves: list[str]) -> None:
+def test_a_glob_matches_these_and_not_those(glob: str, takes: list[str], leaves: list[str]) -> None:
     assert [path for path in takes if not matches_path(path, glob)] == []
     assert [path for path in leaves if matches_path(path, glob)] == []
 
@@ -62,16 +62,18 @@ def test_a_glob_takes_these_and_leaves_those(glob: str, takes: list[str], leaves
 @pytest.mark.parametrize(
     ("globs", "says"),
     [
-        (["a/**/*.{yaml,yml}"], "Write one glob for each of what stands in {}"),
-        (["a/*.y?ml"], "? and [] stand for themselves"),
-        (["a/[a-c]*.yaml"], "? and [] stand for themselves"),
+        (["a/**/*.{yaml,yml}"], "Write one glob for each alternative in {}"),
+        (["a/*.y?ml"], "? and [] have none"),
+        (["a/[a-c]*.yaml"], "? and [] have none"),
         (["**.yaml"], "Write ** as a part of its own"),
-        (["a/**/*.json", "a/*.yaml"], "A * goes into no folder"),
+        (["a/**/*.json", "a/*.yaml"], "A * does not match in subfolders"),
         (["a/**/*.json"], ""),
         (["a/b.{yaml}", "a?.yaml"], ""),  # paths, and no globs
     ],
 )
-def test_what_means_something_elsewhere_is_told_where_globs_took_nothing(globs: list[str], says: str) -> None:
+def test_globs_that_matched_nothing_are_explained_if_they_hold_characters_that_are_special_elsewhere(
+    globs: list[str], says: str
+) -> None:
     assert says in advice(globs)
     assert bool(advice(globs)) == bool(says)
 
@@ -100,7 +102,7 @@ def test_what_means_something_elsewhere_is_told_where_globs_took_nothing(globs: 
         ("./", [], ["a"]),
     ],
 )
-def test_an_exclusion_excludes_these_and_leaves_those(glob: str, excludes: list[str], leaves: list[str]) -> None:
+def test_an_exclusion_excludes_these_and_not_those(glob: str, excludes: list[str], leaves: list[str]) -> None:
     assert [path for path in excludes if not is_excluded(path, [glob])] == []
     assert [path for path in leaves if is_excluded(path, [glob])] == []
 
@@ -111,7 +113,7 @@ def test_any_of_several_exclusions_is_enough_and_none_excludes_nothing() -> None
     assert not is_excluded("a/b.md", [])
 
 
-def test_a_glob_is_told_from_a_path_by_its_star() -> None:
+def test_a_star_makes_a_path_a_glob() -> None:
     assert is_glob("a/*.yaml")
     assert is_glob("**")
     assert not is_glob("a/b?.yaml")
@@ -147,12 +149,12 @@ def _parts(glob: str) -> list[str]:
 
 
 @given(PATHS, GLOBS)
-def test_a_glob_takes_what_a_naive_matcher_takes(path: str, glob: str) -> None:
+def test_a_glob_matches_what_a_naive_matcher_matches(path: str, glob: str) -> None:
     assert matches_path(path, glob) == _matches(path.split("/"), _parts(glob))
 
 
 @given(PATHS, GLOBS, st.sampled_from(["", "/"]), st.sampled_from(["", "/", "./"]))
-def test_an_exclusion_is_a_glob_for_the_path_or_a_folder_of_it(path: str, glob: str, end: str, begin: str) -> None:
+def test_an_exclusion_matches_the_path_or_a_folder_of_it(path: str, glob: str, end: str, begin: str) -> None:
     names = path.split("/")
     parts = _parts(glob)
     if "/" not in begin + glob and parts:
@@ -163,7 +165,7 @@ def test_an_exclusion_is_a_glob_for_the_path_or_a_folder_of_it(path: str, glob: 
 
 
 @given(PATHS, GLOBS)
-def test_no_folder_is_given_up_below_which_a_file_matches(path: str, glob: str) -> None:
+def test_no_folder_is_skipped_if_a_file_below_it_matches(path: str, glob: str) -> None:
     compiled = Glob.of(glob)
     places = compiled.start
     for name in path.split("/"):
@@ -176,7 +178,7 @@ def test_no_folder_is_given_up_below_which_a_file_matches(path: str, glob: str) 
 
 
 @given(PATHS, GLOBS, st.integers(0, 3), st.integers(0, 3))
-def test_what_means_nothing_in_a_glob_changes_nothing(path: str, glob: str, slashes: int, dots: int) -> None:
+def test_meaningless_parts_of_a_glob_change_nothing(path: str, glob: str, slashes: int, dots: int) -> None:
     longer = "./" * dots + glob.replace("/", "/" * (slashes + 1) + "./" * dots)
     assert matches_path(path, longer) == matches_path(path, glob)
 

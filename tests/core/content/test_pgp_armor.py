@@ -76,7 +76,7 @@ def test_each_form_of_a_length_is_read() -> None:
         b"\x89PNG\r\n\x1a\n",
     ],
 )
-def test_what_is_no_key_is_none(data: bytes) -> None:
+def test_bytes_that_are_not_a_key_give_none(data: bytes) -> None:
     assert armored(data) is None
 
 

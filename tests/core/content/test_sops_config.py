@@ -39,7 +39,7 @@ creation_rules:
         "Huawei Cloud KMS tr-west-1:x",
     ],
 )
-def test_what_any_rule_names_is_not_stale(recipient: str) -> None:
+def test_a_recipient_that_any_rule_names_is_not_stale(recipient: str) -> None:
     assert stale_recipients([recipient], CONFIG) == ()
 
 
@@ -55,12 +55,12 @@ def test_what_any_rule_names_is_not_stale(recipient: str) -> None:
         "Huawei Cloud KMS tr-west-1:y",
     ],
 )
-def test_what_no_rule_names_is_stale(recipient: str) -> None:
+def test_a_recipient_that_no_rule_names_is_stale(recipient: str) -> None:
     assert stale_recipients([f"age {AGE}", recipient], CONFIG) == (recipient,)
 
 
 @pytest.mark.parametrize("config", [b"", b"creation_rules: []", b"a: [", b"- 1", b"stores: {}", b"\xff"])
-def test_a_config_that_names_nobody_warns_of_nobody(config: bytes) -> None:
+def test_a_config_that_names_nobody_makes_nobody_stale(config: bytes) -> None:
     assert stale_recipients([f"age {AGE}"], config) == ()
 
 

@@ -33,7 +33,7 @@ from jiemi.core.errors import Failure
         "shop/package-lock.json",
     ],
 )
-def test_a_file_of_a_tool_is_left_out_of_what_globs_take(path: str) -> None:
+def test_globs_skip_the_files_of_tools(path: str) -> None:
     assert is_left_out(path, ["**/*.yaml", "**"])
 
 
@@ -53,7 +53,7 @@ def test_a_file_of_a_tool_is_left_out_of_what_globs_take(path: str) -> None:
         ".env.production",
     ],
 )
-def test_what_may_hold_objects_or_values_is_read(path: str) -> None:
+def test_files_that_may_hold_objects_or_values_are_read(path: str) -> None:
     assert not is_left_out(path, ["**/*.yaml", "**"])
 
 
@@ -66,7 +66,7 @@ def test_what_may_hold_objects_or_values_is_read(path: str) -> None:
         ("charts/a/Chart.yaml", "charts/*/Chart.yaml"),
     ],
 )
-def test_what_a_glob_names_itself_is_meant(path: str, glob: str) -> None:
+def test_a_file_that_a_glob_itself_names_is_not_skipped(path: str, glob: str) -> None:
     assert is_left_out(path, ["**/*.yaml"])
     assert not is_left_out(path, ["**/*.yaml", glob])
 
@@ -98,7 +98,7 @@ def test_the_line_for_exclude_leaves_that_file_out_and_no_manifest_beside_it(
 
 
 @pytest.mark.parametrize("reason", ["MacMismatch", "KeyMissing", "CiphertextLeft", "LimitExceeded", "DuplicateObject"])
-def test_a_file_that_is_meant_but_broken_is_not_told_to_be_left_out(reason: str) -> None:
+def test_no_exclusion_is_suggested_for_a_manifest_that_is_broken(reason: str) -> None:
     failure = Failure(reason, "x")
     assert with_exclusion("a.yaml", failure) is failure
 

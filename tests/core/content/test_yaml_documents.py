@@ -67,7 +67,7 @@ def yaml(text: str, *, max_documents: int = 10) -> list[Any]:
         ("abcdef0123456789" * 40, "abcdef0123456789" * 40),
     ],
 )
-def test_a_scalar_means_what_it_meant_to_the_writer(scalar: str, value: object) -> None:
+def test_a_scalar_has_the_value_that_its_writer_meant(scalar: str, value: object) -> None:
     if scalar == "-":
         assert yaml("a:\n  -") == [{"a": [None]}]
         return
@@ -76,7 +76,7 @@ def test_a_scalar_means_what_it_meant_to_the_writer(scalar: str, value: object) 
     assert type(found["a"]) is type(value)
 
 
-def test_aliases_and_merge_keys_are_what_they_stand_for() -> None:
+def test_aliases_and_merge_keys_are_resolved() -> None:
     assert yaml("x: &a {z: 1, q: 0}\ny: *a\nm:\n  !!merge <<: *a\n  q: 2\nn: {<<: [{k: 1}, {k: 2, l: 3}]}\n") == [
         {"x": {"z": 1, "q": 0}, "y": {"z": 1, "q": 0}, "m": {"z": 1, "q": 2}, "n": {"k": 1, "l": 3}}
     ]
@@ -111,7 +111,7 @@ def test_aliases_and_merge_keys_are_what_they_stand_for() -> None:
         ("a\n---\n" * 11, "LimitExceeded", "more than 10 documents"),
     ],
 )
-def test_what_is_refused_is_named_by_document_and_line_and_never_quoted(text: str, reason: str, says: str) -> None:
+def test_errors_name_the_document_and_line_and_never_quote_them(text: str, reason: str, says: str) -> None:
     with pytest.raises(JiemiError) as caught:
         yaml(text)
     assert caught.value.failure.reason == reason
@@ -135,7 +135,7 @@ def test_depth_made_of_aliases_counts_as_depth() -> None:
     assert caught.value.failure.reason == "LimitExceeded"
 
 
-def test_many_small_documents_of_nothing_are_bounded_too() -> None:
+def test_many_empty_documents_are_bounded_too() -> None:
     with pytest.raises(JiemiError) as caught:
         parse_documents(b"---\n" * (MAX_NODES + 1), Format.YAML, max_documents=1)
     assert caught.value.failure.reason == "LimitExceeded"
