@@ -495,9 +495,9 @@ async def _ask_guard(
     method: str,
     messages: list[bytes],
 ) -> str:
-    holders = _AnyHolders(generator)
+    holders: Any = _AnyHolders(generator)
     programs = HolderPrograms(Path("/nonexistent"), None, Measures())
-    guard = Guard(keys, holders, programs, settings, policy, require_server=_require_by_name)  # type: ignore[arg-type]
+    guard = Guard(keys, holders, programs, settings, policy, require_server=_require_by_name)
     told: list[str] = []
     first: str | None = None
     for message in messages[:6]:

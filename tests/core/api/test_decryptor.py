@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from first_version import FIRST_VERSION, spec_of, with_value
 from hypothesis import given
 from hypothesis import strategies as st
+from support.first_version import FIRST_VERSION, spec_of, with_value
 
 from jiemi.core.api.decryptor import FINALIZER, read_decryptor
 from jiemi.core.api.decryptor_status import (

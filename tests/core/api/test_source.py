@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from first_version import spec_of, with_value
+from support.first_version import spec_of, with_value
 
 from jiemi.core.api.decryptor import read_decryptor
 from jiemi.core.api.source import SourceSpec

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from first_version import FIRST_VERSION, spec_of, with_value
+from support.first_version import FIRST_VERSION, spec_of, with_value
 
 from jiemi.core.api.decryptor import read_decryptor
 from jiemi.core.api.fields import structure, unstructure
@@ -82,4 +82,5 @@ def test_a_literal_survives_the_way_to_json_and_back() -> None:
     spec = spec_of(read_decryptor(with_value("spec.provider", {"age": {"privateKey": {"literal": CANARY}}})))
     assert structure(unstructure(spec), DecryptorSpec, "spec") == spec
     assert spec.provider.age is not None
+    assert spec.provider.age.private_key is not None
     assert spec.provider.age.private_key.literal == SensitiveText(CANARY)

@@ -35,8 +35,8 @@ from jiemi.core.decisions.status import (
 )
 from jiemi.core.decisions.status_facts import Facts, with_facts
 from jiemi.core.decisions.status_warnings import with_warnings
-from jiemi.core.errors import Failure, Kind
-from jiemi.core.reasons import REASONS
+from jiemi.core.errors import Failure
+from jiemi.core.reasons import REASONS, Kind
 
 A, B = "a" * 40, "b" * 40
 BLANK = blank("f.yaml")

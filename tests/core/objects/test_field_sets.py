@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hypothesis import given
-from managed_entries import KUBECTL, TREES, entry, ours, paths_in
+from support.kubernetes.managed_entries import KUBECTL, TREES, entry, ours, paths_in
 
 from jiemi.core.objects.field_sets import is_ours, minus, others, our_fields, our_version, replaced, union
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from readiness_objects import FAILED, PROGRESSING, READY, SECRET, condition, made, of
+from support.kubernetes.readiness_objects import FAILED, PROGRESSING, READY, SECRET, condition, made, of
 
 from jiemi.core.objects.readiness import readiness
 from jiemi.core.objects.readiness_facts import Readiness, State

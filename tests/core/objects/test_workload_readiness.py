@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from readiness_objects import FAILED, PROGRESSING, READY, SECRET, condition, made, of
+from support.kubernetes.readiness_objects import FAILED, PROGRESSING, READY, SECRET, condition, made, of
 
 from jiemi.core.objects.readiness_facts import State
 

@@ -60,7 +60,7 @@ class Krapao:
 
     async def open(self, data: bytes | dict[str, Any], path: str = "s.yaml", **fields: Any) -> Rendered:
         content = json.dumps(data).encode() if isinstance(data, dict) else data
-        given = {"allow_plain": True, "nested": (SECRETS,), "keys": self.keys} | fields
+        given: dict[str, Any] = {"allow_plain": True, "nested": (SECRETS,), "keys": self.keys} | fields
         request = RenderRequest(REVISION, path, **given)
         with trio.fail_after(60):
             return await self.worker._open(content, None, request, Askers())
@@ -83,7 +83,8 @@ async def krapao(
 ) -> Krapao:
     settings = attrs.evolve(settings, sops=sops_path, runtime_dir=runtime)
     decrypter = SopsDecrypter(nursery, settings)
-    worker = Worker("x", None, decrypter, settings, nursery, FairLimiter(2), decrypter.reading)  # type: ignore[arg-type]
+    store: Any = None  # the file is given
+    worker = Worker("x", store, decrypter, settings, nursery, FairLimiter(2), decrypter.reading)
     return Krapao(worker, (AgeKey(SensitiveText(age_pair.private)),))
 
 
@@ -298,7 +299,8 @@ async def test_a_file_of_which_only_values_are_encrypted_counts_as_encrypted_and
     rendered = await krapao.open(secret(data={"a.yaml": b64(nested)}), allow_plain=False)
     assert rendered.opened == 1
     assert not rendered.encrypted
-    for fields in ({}, {"nested": ()}):
+    each_way: tuple[dict[str, Any], ...] = ({}, {"nested": ()})
+    for fields in each_way:
         said = await krapao.refused(secret(stringData={"a": "b"}), allow_plain=False, **fields)
         assert said.startswith("NotEncrypted: the file has no sops block: it is not encrypted with sops. Encrypt it")
     said = await krapao.refused(secret(data={"a.yaml": b64(nested)}), allow_plain=False, nested=())
@@ -311,7 +313,8 @@ async def test_where_full_macs_are_wanted_none_may_be_missing_around_an_encrypte
     """A writer without the key would choose the name and the namespace that the values go to."""
     nested = encrypt(f"password: {CANARY}\n", "--age", age_pair.public, kind="yaml").decode()
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "leak"}, "stringData": {"x": nested}}
-    for fields in ({}, {"allow_plain": False}):
+    each_way: tuple[dict[str, Any], ...] = ({}, {"allow_plain": False})
+    for fields in each_way:
         assert "MacOnlyEncrypted" in await krapao.refused(secret, require_full_mac=True, **fields)
         assert CANARY in (await krapao.document(secret, **fields))["stringData"]["x"]
     whole = encrypt(json.dumps(secret), "--age", age_pair.public, kind="json")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.krapao.work_tree import Work
 
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.git.clones import Clones
@@ -24,7 +25,7 @@ async def fails(reason: str, settings: KrapaoSettings, url: str, credentials: Gi
     return caught.value.failure.text
 
 
-async def follow(settings: KrapaoSettings, url: str, credentials: GitCredentials, work, bare: Path) -> None:  # type: ignore[no-untyped-def]
+async def follow(settings: KrapaoSettings, url: str, credentials: GitCredentials, work: Work, bare: Path) -> None:
     """Clone, then follow a second commit and an annotated tag."""
     async with Clones(settings).open(parse_url(url, allow_file=True), credentials) as store:
         for content in ("one", "two"):
@@ -37,7 +38,7 @@ async def follow(settings: KrapaoSettings, url: str, credentials: GitCredentials
                 assert await store.read(found.revision, "x", max_bytes=10) == content.encode()
 
 
-async def pin(settings: KrapaoSettings, url: str, credentials: GitCredentials, work, bare: Path) -> None:  # type: ignore[no-untyped-def]
+async def pin(settings: KrapaoSettings, url: str, credentials: GitCredentials, work: Work, bare: Path) -> None:
     """Fetch commits by their hashes, wherever they are, and get a typed reason for what is none."""
     async with Clones(settings).open(parse_url(url, allow_file=True), credentials) as store:
 

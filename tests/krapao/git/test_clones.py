@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -16,7 +19,8 @@ from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import Asked, Fault, Framing, GitServer, serve_git
 from jiemi.krapao.git import clone as module
 from jiemi.krapao.git.clones import Clones
-from jiemi.krapao.git.port import Advertised, Ref
+from jiemi.krapao.git.port import Advertised, GitStore, Ref
+from jiemi.krapao.git.revision import match_files
 from jiemi.krapao.git.urls import parse_url
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import FileEntry, FilesRequest, GitCredentials
@@ -29,9 +33,9 @@ def files_under(path: Path) -> list[Path]:
     return [each for each in path.rglob("*") if each.is_file()]
 
 
-async def fails(reason: str, awaitable: object) -> str:
+async def fails(reason: str, awaitable: Awaitable[object]) -> str:
     with pytest.raises(JiemiError) as caught:
-        await awaitable  # type: ignore[misc]
+        await awaitable
     assert caught.value.failure.reason == reason, str(caught.value)
     return caught.value.failure.text
 
@@ -207,7 +211,7 @@ async def test_a_search_that_is_cancelled_or_takes_too_long_ends_its_thread(
     work.push(repository)
     token, reached = trio.lowlevel.current_trio_token(), trio.Event()
 
-    def search_for_ever(*_, check, **__) -> None:  # type: ignore[no-untyped-def]
+    def search_for_ever(*_: object, check: Callable[[], None], **__: object) -> None:
         token.run_sync_soon(reached.set)
         while True:
             check()
@@ -221,7 +225,7 @@ async def test_a_search_that_is_cancelled_or_takes_too_long_ends_its_thread(
         for pattern in ("**", "x"):
             reached = trio.Event()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(lambda pattern=pattern: store.files(FilesRequest(revision, (pattern,)), max_bytes=1))
+                nursery.start_soon(partial(store.files, FilesRequest(revision, (pattern,)), max_bytes=1))
                 with trio.fail_after(5):
                     await reached.wait()
                 nursery.cancel_scope.cancel()
@@ -252,10 +256,10 @@ async def test_searches_of_one_repository_leave_places_to_others(
         git_server.create(name)
         work.push(git_server.root / name)
     clones = Clones(settings)
-    match_files, token = module.match_files, trio.lowlevel.current_trio_token()
+    token = trio.lowlevel.current_trio_token()
     send, receive = trio.open_memory_channel[None](10)
 
-    def hang(objects, request, *, check, **options):  # type: ignore[no-untyped-def]
+    def hang(objects: Any, request: FilesRequest, *, check: Callable[[], None], **options: Any) -> Any:
         if request.patterns == ("slow/**",):
             token.run_sync_soon(send.send_nowait, None)
         while request.patterns == ("slow/**",):
@@ -386,7 +390,7 @@ async def test_a_cancelled_operation_ends_at_once_and_leaves_no_thread_and_no_fi
         assert {each.name for each in files_under(settings.state_dir)} <= {"url"}
 
 
-async def _ask(store) -> None:  # type: ignore[no-untyped-def]
+async def _ask(store: GitStore) -> None:
     await store.advertised(HEAD)
 
 
@@ -461,12 +465,12 @@ async def test_a_pack_or_listing_beyond_its_bound_is_refused(
     work.commit({"zeros": b"\0" * 3_000_000, "big": os.urandom(300_000)})
     work.push(repository)
     location = parse_url(git_server.url_of("r.git"))
-    for change in (
-        {"max_pack_bytes": 50_000, "max_refs_bytes": 10_000},
-        {"max_object_bytes": 2_000_000},
-        {"max_unpacked_bytes": 3_100_000},
+    for changed in (
+        attrs.evolve(settings, max_pack_bytes=50_000, max_refs_bytes=10_000),
+        attrs.evolve(settings, max_object_bytes=2_000_000),
+        attrs.evolve(settings, max_unpacked_bytes=3_100_000),
     ):
-        async with Clones(attrs.evolve(settings, **change)).open(location, NOBODY) as store:
+        async with Clones(changed).open(location, NOBODY) as store:
             found = await store.advertised(HEAD)
             await fails("LimitExceeded", store.fetch(found))
             assert not list(settings.state_dir.rglob("*.pack"))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import attrs
 from krapao.git.following import NOBODY, fails, follow, pin
+from support.krapao.work_tree import Work
 
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.port import Advertised, Ref
@@ -15,7 +16,7 @@ from jiemi.rpc.contract import FilesRequest
 
 
 async def test_a_file_url_is_followed_where_it_is_allowed_and_refused_elsewhere(
-    work, settings: KrapaoSettings, tmp_path: Path
+    work: Work, settings: KrapaoSettings, tmp_path: Path
 ) -> None:
     bare = tmp_path / "bare.git"
     work.git("init", "--quiet", "--bare", "--initial-branch=main", str(bare))
@@ -25,13 +26,13 @@ async def test_a_file_url_is_followed_where_it_is_allowed_and_refused_elsewhere(
     await fails("SchemeNotAllowed", settings, f"file://{bare}")
 
 
-async def test_a_commit_is_pinned_in_a_file_url(work, settings: KrapaoSettings, tmp_path: Path) -> None:
+async def test_a_commit_is_pinned_in_a_file_url(work: Work, settings: KrapaoSettings, tmp_path: Path) -> None:
     bare = tmp_path / "bare.git"
     work.git("init", "--quiet", "--bare", "--initial-branch=main", str(bare))
     await pin(attrs.evolve(settings, allow_file_urls=True), f"file://{bare}", NOBODY, work, bare)
 
 
-async def test_a_sha256_repository_is_followed_too(settings: KrapaoSettings, tmp_path: Path, work) -> None:
+async def test_a_sha256_repository_is_followed_too(settings: KrapaoSettings, tmp_path: Path, work: Work) -> None:
     sha256 = type(work)(tmp_path / "work256", "sha256")
     revision = sha256.commit({"x": "one"})
     assert len(revision) == 64

@@ -12,12 +12,13 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from krapao.git.following import NOBODY, fails, pin
+from support.krapao.work_tree import Work
 
 from jiemi.demo.git_server import GitServer
 from jiemi.krapao.settings import KrapaoSettings
 
 
-async def test_a_commit_is_pinned_over_http(git_server: GitServer, work, settings: KrapaoSettings) -> None:
+async def test_a_commit_is_pinned_over_http(git_server: GitServer, work: Work, settings: KrapaoSettings) -> None:
     url = git_server.create("r.git")
     await pin(settings, url, NOBODY, work, git_server.root / "r.git")
 

@@ -19,6 +19,8 @@ import trio
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from krapao.git.following import fails, follow, pin
+from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL, OPEN_SUCCEEDED
+from support.krapao.work_tree import Work
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
@@ -62,13 +64,13 @@ class SshServer(paramiko.ServerInterface):
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
         self.users.append(username)
-        return paramiko.AUTH_SUCCESSFUL if key.asbytes() in self.accepted else paramiko.AUTH_FAILED
+        return AUTH_SUCCESSFUL if key.asbytes() in self.accepted else AUTH_FAILED
 
     def get_allowed_auths(self, username: str) -> str:
         return "publickey"
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
-        return paramiko.OPEN_SUCCEEDED
+        return OPEN_SUCCEEDED
 
     def check_channel_env_request(self, channel: paramiko.Channel, name: bytes, value: bytes) -> bool:
         self.env = {name.decode(): value.decode()}
@@ -94,7 +96,7 @@ class SshServer(paramiko.ServerInterface):
         ) as process:
             feeder = threading.Thread(target=self._feed, args=(channel, process))
             feeder.start()
-            assert process.stdout is not None
+            assert isinstance(process.stdout, io.BufferedReader)
             assert process.stderr is not None
             with contextlib.suppress(OSError, EOFError, paramiko.SSHException):  # the client has gone
                 while data := process.stdout.read1(65_536):
@@ -118,7 +120,7 @@ class SshServer(paramiko.ServerInterface):
 
 
 @pytest.fixture
-def ssh(tmp_path: Path, work) -> Iterator[tuple[str, SshServer]]:  # type: ignore[no-untyped-def]
+def ssh(tmp_path: Path, work: Work) -> Iterator[tuple[str, SshServer]]:
     root = tmp_path / "ssh"
     root.mkdir()
     work.git("init", "--quiet", "--bare", "--initial-branch=main", str(root / "r.git"))
@@ -153,7 +155,7 @@ def known(where: str, key: paramiko.PKey = HOST_KEY) -> SensitiveText:
 
 
 async def test_a_repository_is_followed_over_ssh(
-    ssh: tuple[str, SshServer], work, settings: KrapaoSettings, threads_before: None
+    ssh: tuple[str, SshServer], work: Work, settings: KrapaoSettings, threads_before: None
 ) -> None:
     where, server = ssh
     credentials = GitCredentials(ssh=SensitiveText("\n" + CLIENT_KEY.strip()), known_hosts=known(where))
@@ -163,7 +165,7 @@ async def test_a_repository_is_followed_over_ssh(
 
 
 async def test_a_commit_is_pinned_over_ssh(
-    ssh: tuple[str, SshServer], work, settings: KrapaoSettings, threads_before: None
+    ssh: tuple[str, SshServer], work: Work, settings: KrapaoSettings, threads_before: None
 ) -> None:
     where, server = ssh
     credentials = GitCredentials(ssh=SensitiveText(CLIENT_KEY), known_hosts=known(where))
@@ -171,7 +173,7 @@ async def test_a_commit_is_pinned_over_ssh(
 
 
 async def test_a_host_of_the_old_protocol_gives_tips_of_branches_and_says_so_of_other_commits(
-    ssh: tuple[str, SshServer], work, settings: KrapaoSettings, monkeypatch: pytest.MonkeyPatch
+    ssh: tuple[str, SshServer], work: Work, settings: KrapaoSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     where, server = ssh
     monkeypatch.setattr(SshServer, "check_channel_env_request", lambda *_: False)
@@ -197,7 +199,7 @@ async def test_a_host_of_the_old_protocol_gives_tips_of_branches_and_says_so_of_
     ],
 )
 async def test_keys_of_each_kind_and_the_operators_known_hosts_are_taken(
-    ssh: tuple[str, SshServer], work, settings: KrapaoSettings, kind: str, form: serialization.PrivateFormat
+    ssh: tuple[str, SshServer], work: Work, settings: KrapaoSettings, kind: str, form: serialization.PrivateFormat
 ) -> None:
     where, server = ssh
     text = private_key(kind, form)

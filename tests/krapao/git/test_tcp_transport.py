@@ -15,6 +15,7 @@ import attrs
 import pytest
 import trio
 from krapao.git.following import NOBODY, fails, follow, pin
+from support.krapao.work_tree import Work
 
 from jiemi.concurrency.calls import Interrupter, run_blocking
 from jiemi.demo.git_server import git_environment
@@ -29,7 +30,7 @@ GIT = shutil.which("git") or "git"
 
 
 @pytest.fixture
-async def git_daemon(tmp_path: Path, work) -> AsyncIterator[tuple[str, Path]]:  # type: ignore[no-untyped-def]
+async def git_daemon(tmp_path: Path, work: Work) -> AsyncIterator[tuple[str, Path]]:
     root = tmp_path / "daemon"
     root.mkdir()
     work.git("init", "--quiet", "--bare", "--initial-branch=main", str(root / "r.git"))
@@ -54,13 +55,15 @@ async def git_daemon(tmp_path: Path, work) -> AsyncIterator[tuple[str, Path]]:  
                 os.killpg(process.pid, signal.SIGTERM)
 
 
-async def test_a_repository_is_followed_over_git(git_daemon: tuple[str, Path], work, settings: KrapaoSettings) -> None:
+async def test_a_repository_is_followed_over_git(
+    git_daemon: tuple[str, Path], work: Work, settings: KrapaoSettings
+) -> None:
     url, root = git_daemon
     await follow(settings, f"{url}/r.git", NOBODY, work, root / "r.git")
     await fails("RepositoryNotFound", settings, f"{url}/gone.git")
 
 
-async def test_a_commit_is_pinned_over_git(git_daemon: tuple[str, Path], work, settings: KrapaoSettings) -> None:
+async def test_a_commit_is_pinned_over_git(git_daemon: tuple[str, Path], work: Work, settings: KrapaoSettings) -> None:
     url, root = git_daemon
     await pin(settings, f"{url}/r.git", NOBODY, work, root / "r.git")
 
@@ -71,13 +74,15 @@ async def test_what_a_git_host_said_is_read_though_it_closed_while_it_was_writte
 
         def talk(interrupter: Interrupter) -> bytes | None:
             with TcpClient.opened(location, settings, Meter(interrupter, 1_000, "")) as client:
+                assert isinstance(client, TcpClient)
                 proto, _, _ = client._connect(b"upload-pack", b"/r.git")
                 host, _ = server.accept()
                 host.sendall(b"0013ERR not our ref")
                 host.close()  # the command is unread, so this resets the connection
                 for _ in range(3):
                     proto.write_pkt_line(b"want")
-                return proto.read_pkt_line()
+                line: bytes | None = proto.read_pkt_line()
+                return line
 
         with trio.fail_after(10):
             assert await run_blocking(talk, limiter=trio.CapacityLimiter(1)) == b"ERR not our ref"

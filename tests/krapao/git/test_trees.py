@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import attrs
 import pytest
@@ -52,8 +53,8 @@ class Store:
         self.reads.append(sha)
         return self.trees.get(sha)
 
-    def at(self, root: str, **options: object) -> Trees:
-        return Trees(root, self.load, **options)  # type: ignore[arg-type]
+    def at(self, root: str, **options: Any) -> Trees:
+        return Trees(root, self.load, **options)
 
 
 def blob(content: str) -> str:
@@ -205,11 +206,11 @@ def test_the_nearest_config_comes_along(store: Store) -> None:
 
 
 def test_a_config_is_looked_for_as_deep_as_where_one_is_read(store: Store) -> None:
-    def nest(depth: int, at: int = 0) -> dict[str, object]:
-        here: dict[str, object] = {CONFIG: str(at), "x": "x"}
+    def nest(depth: int, at: int = 0) -> Nested:
+        here: dict[str, str | Nested] = {CONFIG: str(at), "x": "x"}
         return here if at == depth else {**here, "d": nest(depth, at + 1)}
 
-    root = store.nested(nest(MAX_CONFIG_DEPTH + 2))  # type: ignore[arg-type]
+    root = store.nested(nest(MAX_CONFIG_DEPTH + 2))
     for depth in range(MAX_CONFIG_DEPTH + 3):
         path = "d/" * depth + "x"
         expected = blob(str(min(depth, MAX_CONFIG_DEPTH)))
@@ -247,7 +248,7 @@ def test_a_folder_that_git_can_not_read_is_told(store: Store, raw: bytes) -> Non
 def refused(store: Store, root: str, *globs: str, **bounds: int) -> tuple[str, float]:
     began = time.process_time()
     with pytest.raises(JiemiError) as caught:
-        found(store, root, *globs, **bounds)
+        store.at(root).search(globs, (), **{**PLENTY, **bounds})
     assert caught.value.failure.reason == "LimitExceeded"
     return caught.value.failure.text, time.process_time() - began
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rpc.codec.messages import SCHEMA
 
-from jiemi.core.errors import Kind
+from jiemi.core.reasons import Kind
 from jiemi.rpc import codec
 
 
