@@ -1,19 +1,22 @@
-"""Links between the documents that lead nowhere: part of `just lint`.
+"""Links between the documents that lead nowhere, and modules that they name and that are gone: part of `just lint`.
 
 Relative links are followed, with their anchors (a heading, as GitHub makes an anchor of it). It prints each that is
 broken and ends with status 1 where there is one. Nothing is asked of the net.
+
+A module is named in backticks, by the end of its path: `reconcile/pruning.py`, or `pruning.py`.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_MODULE = re.compile(r"`([\w/]+\.py)`")
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 
@@ -39,10 +42,32 @@ def broken(path: Path) -> Iterator[str]:
             yield link
 
 
+def gone(text: str, modules: Collection[str]) -> Iterator[str]:
+    """The modules that a document names and that are not there.
+
+    Args:
+        modules: the paths of those that are, from the root of the repository.
+    """
+    for named in dict.fromkeys(_MODULE.findall(text)):
+        if not any(f"/{module}".endswith(f"/{named}") for module in modules):
+            yield named
+
+
 def main() -> int:
     """Look at all documents. Returns the exit status."""
     documents = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*.md")]
+    modules = [
+        path.relative_to(ROOT).as_posix()
+        for folder in ("jiemi", "tests", "docs")
+        for path in (ROOT / folder).rglob("*.py")
+    ]
     found = [(path, link) for path in sorted(documents) for link in broken(path)]
+    found += [
+        (path, module)
+        for path in sorted(documents)
+        if path.name != "CHANGELOG.md"
+        for module in gone(path.read_text("utf-8"), modules)
+    ]
     for path, link in found:
         sys.stdout.write(f"{path.relative_to(ROOT)}: {link} leads nowhere\n")
     return 1 if found else 0

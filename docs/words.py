@@ -49,10 +49,13 @@ WAITING = (
     "jiemi/concurrency/",
     "jiemi/controlplane/",
     "jiemi/core/decisions/",
-    "jiemi/core/objects/",
     "jiemi/demo/",
     "jiemi/krapao/",
-    "jiemi/miwen/",
+    "jiemi/miwen/controller/",
+    "jiemi/miwen/reconcile/",
+    "jiemi/miwen/service.py",
+    "jiemi/miwen/session_secret.py",
+    "jiemi/miwen/state/",
     "jiemi/rpc/",
 )
 """Files that `LATER` does not hold for yet. A line is taken out here once its files are rewritten."""

@@ -23,8 +23,8 @@ from jiemi.cli.programs import GET_GPG, GET_SOPS, find_gpg, find_sops
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.confinement.private_folders import private_folder, require_memory
 from jiemi.krapao.confinement.probe import probe
-from jiemi.krapao.confinement.processes import Limits, Sandbox, adopt_orphans, run_program
-from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, MEASURES, Confinement, Measures
+from jiemi.krapao.confinement.processes import Limits, adopt_orphans, run_program
+from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, MEASURES, Command, Confinement, Measures, Sandbox
 from jiemi.krapao.decryption.environments import EMPTY_ENVIRONMENT
 from jiemi.krapao.decryption.gpg import GPG_FILES
 from jiemi.rpc.session_secret import MAKE_ONE, SessionSecretError, read_secret_file
@@ -43,6 +43,27 @@ class Finding:
     name: str
     state: str
     text: str
+
+
+@attrs.frozen
+class _Program:
+    """A program that Krapao runs.
+
+    Attributes:
+        name: as on the PATH.
+        absent: the finding's state where it can't be run.
+        what_for: why it is needed.
+        get: how it is had.
+    """
+
+    name: str
+    absent: str
+    what_for: str
+    get: str
+
+
+_SOPS = _Program("sops", "missing", "needed for everything", GET_SOPS)
+_GPG = _Program("gpg", "warning", "needed for pgp keys", GET_GPG)
 
 
 def run(flags: DoctorFlags) -> None:
@@ -73,8 +94,8 @@ async def _examine(runtime_dir: Path, sops: Path | None, gpg: Path | None) -> li
     except OSError as error:
         return [memory, Finding("confinement", "missing", f"can't be tried: {error.strerror}")]
     return [
-        await _program("sops", sops, runtime_dir, measures, "missing", "needed for everything", GET_SOPS),
-        await _program("gpg", gpg, runtime_dir, measures, "warning", "needed for pgp keys", GET_GPG),
+        await _examine_program(_SOPS, sops, runtime_dir, measures),
+        await _examine_program(_GPG, gpg, runtime_dir, measures),
         memory,
         _swap(),
         *_confinement(measures),
@@ -129,32 +150,25 @@ def session_secret(file: Path | None, *, in_the_pod: Path = SECRET_IN_THE_POD) -
     return Finding(name, "ok", f"in {file}")
 
 
-async def _program(
-    name: str, program: Path | None, runtime_dir: Path, measures: Measures, absent: str, what_for: str, get: str
-) -> Finding:
+async def _examine_program(needed: _Program, program: Path | None, runtime_dir: Path, measures: Measures) -> Finding:
+    name, absent, what_for = needed.name, needed.absent, needed.what_for
     if program is None:
-        return Finding(name, absent, f"none on the PATH; {what_for}: {get}")
+        return Finding(name, absent, f"none on the PATH; {what_for}: {needed.get}")
     if name == "gpg" and not program.with_name("gpg-agent").is_file():
         return Finding(name, absent, f"{program} has no gpg-agent beside it; {what_for}")
     try:
         with private_folder(runtime_dir) as home:
-            finished = await run_program(
+            confinement = Confinement(
+                network=False, read_execute=(program, *LOADERS), read=(*LIBRARIES, *GPG_FILES), write=(home,)
+            )
+            command = Command(
                 [str(program), "--version"],
-                stdin=b"",
                 env={**EMPTY_ENVIRONMENT, "HOME": str(home), "GNUPGHOME": str(home)},
                 cwd=home,
-                limits=_LIMITS,
-                sandbox=Sandbox(
-                    Confinement(
-                        network=False,
-                        read_execute=(program, *LOADERS),
-                        read=(*LIBRARIES, *GPG_FILES),
-                        write=(home,),
-                    ),
-                    measures,
-                ),
-                what=f"{name} --version",
-                missing="SopsMissing",
+                sandbox=Sandbox(confinement, measures),
+            )
+            finished = await run_program(
+                command, stdin=b"", limits=_LIMITS, what=f"{name} --version", missing="SopsMissing"
             )
     except JiemiError as error:
         return Finding(name, absent, error.failure.text)

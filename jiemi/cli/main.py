@@ -136,17 +136,17 @@ app.add_typer(probe_app, name="probe")
 @from_flags
 def probe_krapao(flags: ProbeKrapaoFlags) -> None:
     """End with 0 if Krapao answers."""
-    from jiemi.cli.probe import probe_krapao
+    from jiemi.cli.probe_krapao import run
 
     with told_to_user():
-        probe_krapao(flags)
+        run(flags)
 
 
 @probe_app.command("miwen")
 @from_flags
 def probe_miwen(flags: ProbeMiwenFlags) -> None:
     """End with 0 if Miwen's event loop runs."""
-    from jiemi.cli.probe import probe_miwen
+    from jiemi.cli.probe_miwen import run
 
     with told_to_user():
-        probe_miwen(flags)
+        run(flags)

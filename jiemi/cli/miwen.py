@@ -22,8 +22,9 @@ from jiemi.core.names import NAMESPACE_RULE, is_object_name
 from jiemi.core.objects.protected import DEFAULT_NAMESPACE, Protection, require_openable
 from jiemi.core.objects.take_over import DECLARATIVE_MANAGERS
 from jiemi.miwen.kubernetes.access import pods_namespace
+from jiemi.miwen.kubernetes.connection import KubernetesSettings
 from jiemi.miwen.kubernetes.port import Account
-from jiemi.miwen.kubernetes.real import KubernetesSettings, open_kubernetes
+from jiemi.miwen.kubernetes.real import open_kubernetes
 from jiemi.miwen.reconcile.tenancy import Tenancy
 from jiemi.miwen.report.metrics import MiwenMetrics
 from jiemi.miwen.service import MiwenPorts, MiwenSettings, run_miwen

@@ -49,8 +49,9 @@ from jiemi.demo.content import (
 )
 from jiemi.demo.git_server import serve_git
 from jiemi.demo.services import ServiceEnded, running_service
+from jiemi.miwen.kubernetes.connection import KubernetesSettings
 from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes
-from jiemi.miwen.kubernetes.real import KubernetesSettings, open_kubernetes
+from jiemi.miwen.kubernetes.real import open_kubernetes
 
 _FOLDER = "jiemi-run-"
 _POLL_SECONDS = 0.1

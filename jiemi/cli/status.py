@@ -28,9 +28,10 @@ from jiemi.core.api.decryptor_status import Condition, DecryptorStatus
 from jiemi.core.decisions.status import (
     SHORT_REVISION,
 )
+from jiemi.miwen.kubernetes.connection import KubernetesSettings
 from jiemi.miwen.kubernetes.kubeconfig import usual_namespace
 from jiemi.miwen.kubernetes.port import Kubernetes
-from jiemi.miwen.kubernetes.real import KubernetesSettings, open_kubernetes
+from jiemi.miwen.kubernetes.real import open_kubernetes
 
 _PAGE_LIMIT = 500
 

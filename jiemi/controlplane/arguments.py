@@ -1,4 +1,4 @@
-"""What the embedded etcd and kube-apiserver are told: their arguments and configuration files, as pure functions."""
+"""How the embedded etcd and kube-apiserver are started: their arguments and configuration files, as pure functions."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import base64
 import json
 from collections.abc import Sequence
 from pathlib import Path
+
+import attrs
 
 from jiemi.controlplane.pki import Pki
 
@@ -42,38 +44,48 @@ def etcd_arguments(data: Path, client_port: int, peer_port: int, pki: Pki) -> Se
     )
 
 
-def api_server_arguments(
-    port: int,
-    etcd_port: int,
-    pki: Pki,
-    encryption_config: Path,
-    scratch: Path,
-    audit_log: Path | None,
-    audit_policy: Path | None,
-    extra: Sequence[str],
-) -> Sequence[str]:
-    """kube-apiserver's arguments.
+@attrs.frozen(kw_only=True)
+class ApiServer:
+    """One kube-apiserver.
 
-    Args:
-        extra: further ones, which come last and so win.
+    Attributes:
+        port: where it serves, on loopback.
+        etcd_port: where its etcd serves, on loopback.
+        encryption_config: file with its EncryptionConfiguration.
+        scratch: folder for certificates that it makes itself.
+        audit_log: file for its audit log, or None.
+        audit_policy: file with the log's policy, or None.
+        extra: further arguments, which come last and so win.
     """
-    audit = () if audit_log is None else (f"--audit-log-path={audit_log}",)
-    policy = () if audit_policy is None else (f"--audit-policy-file={audit_policy}",)
+
+    port: int
+    etcd_port: int
+    encryption_config: Path
+    scratch: Path
+    audit_log: Path | None = None
+    audit_policy: Path | None = None
+    extra: tuple[str, ...] = ()
+
+
+def api_server_arguments(server: ApiServer, pki: Pki) -> Sequence[str]:
+    """kube-apiserver's arguments."""
+    audit = () if server.audit_log is None else (f"--audit-log-path={server.audit_log}",)
+    policy = () if server.audit_policy is None else (f"--audit-policy-file={server.audit_policy}",)
     return (
         f"--bind-address={LOOPBACK}",
         f"--advertise-address={LOOPBACK}",
-        f"--secure-port={port}",
+        f"--secure-port={server.port}",
         "--permit-port-sharing=true",
         # The default publishes the address as an Endpoint, and refuses a loopback one.
         "--endpoint-reconciler-type=none",
-        f"--etcd-servers=https://{LOOPBACK}:{etcd_port}",
+        f"--etcd-servers=https://{LOOPBACK}:{server.etcd_port}",
         f"--etcd-cafile={pki.authority.certificate}",
         f"--etcd-certfile={pki.etcd_client.certificate}",
         f"--etcd-keyfile={pki.etcd_client.key}",
         f"--tls-cert-file={pki.api_server.certificate}",
         f"--tls-private-key-file={pki.api_server.key}",
         f"--client-ca-file={pki.authority.certificate}",
-        f"--cert-dir={scratch}",
+        f"--cert-dir={server.scratch}",
         "--anonymous-auth=false",
         "--authorization-mode=RBAC",
         # Its controller, which makes each namespace's default ServiceAccount, does not run here.
@@ -82,11 +94,11 @@ def api_server_arguments(
         f"--service-account-key-file={pki.service_account_public_key}",
         f"--service-account-signing-key-file={pki.service_account_key}",
         "--service-cluster-ip-range=10.0.0.0/24",
-        f"--encryption-provider-config={encryption_config}",
+        f"--encryption-provider-config={server.encryption_config}",
         "--profiling=false",
         *audit,
         *policy,
-        *extra,
+        *server.extra,
     )
 
 

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import attrs
 import trio
 
 from jiemi.controlplane import children
@@ -27,6 +28,23 @@ _VERSION_TIMEOUT_SECONDS = 30.0
 _QUOTED_LINES = 8
 
 
+@attrs.frozen
+class GoProgram:
+    """A program that is built from a Go module.
+
+    Attributes:
+        name: of the file that is built.
+        files: all of the module, by name.
+        package: the package that is built: "." for the module's own.
+        ldflags: flags for the Go linker.
+    """
+
+    name: str
+    files: Mapping[str, bytes]
+    package: str
+    ldflags: str
+
+
 async def build(tool: Tool, settings: ToolSettings, making: Making, report: Callable[[str], None]) -> Path:
     """Build a tool in the directory of `making`; returns the program.
 
@@ -36,34 +54,17 @@ async def build(tool: Tool, settings: ToolSettings, making: Making, report: Call
     pin = PINS[tool]
     packaged = importlib.resources.files("jiemi.controlplane") / "modules" / tool.value
     files = {name: (packaged / name).read_bytes() for name in ("go.mod", "go.sum")}
-    return await build_module(
-        files,
-        pin.package,
-        settings,
-        making,
-        report,
-        name=tool.value,
-        ldflags=pin.ldflags,
-        what=f"building {pin.version}",
-    )
+    program = GoProgram(tool.value, files, pin.package, pin.ldflags)
+    return await build_program(program, settings, making, report, what=f"building {pin.version}")
 
 
-async def build_module(
-    files: Mapping[str, bytes],
-    package: str,
-    settings: ToolSettings,
-    making: Making,
-    report: Callable[[str], None],
-    *,
-    name: str,
-    ldflags: str,
-    what: str,
+async def build_program(
+    program: GoProgram, settings: ToolSettings, making: Making, report: Callable[[str], None], *, what: str
 ) -> Path:
-    """Build a package of a Go module in the directory of `making`; returns the program.
+    """Build a program in the directory of `making`; returns its path.
 
     Args:
-        files: all of the module, by name.
-        name: the program's.
+        what: what is done, for `report`.
 
     Raises:
         WayError: as `build`.
@@ -73,9 +74,9 @@ async def build_module(
     scratch = making.directory / "go-tmp"
     source.mkdir()
     scratch.mkdir()
-    for each, content in files.items():
+    for each, content in program.files.items():
         (source / each).write_bytes(content)
-    program = making.directory / name
+    built = making.directory / program.name
     environment = _environment(settings) | {
         # Where it makes its half-done files: they go when `making` ends, however the build ended.
         "GOTMPDIR": str(scratch),
@@ -85,10 +86,10 @@ async def build_module(
         **({"GOROOT": str(go.parent.parent)} if go.is_relative_to(making.cache.directory) else {}),
     }
     command: list[str | Path] = [
-        go, "build", "-v", "-mod=readonly", "-trimpath", "-ldflags", ldflags, "-o", program, package,
+        go, "build", "-v", "-mod=readonly", "-trimpath", "-ldflags", program.ldflags, "-o", built, program.package,
     ]  # fmt: skip
     await _run(command, environment, settings.build_timeout_seconds, source, f"{what} with Go {version}", report)
-    return program
+    return built
 
 
 async def find_go(settings: ToolSettings, making: Making, report: Callable[[str], None]) -> tuple[Path, str]:

@@ -33,6 +33,7 @@ import trio
 from jiemi.controlplane import children
 from jiemi.controlplane.arguments import (
     LOOPBACK,
+    ApiServer,
     api_server_arguments,
     encryption_config,
     etcd_arguments,
@@ -126,21 +127,18 @@ async def open_control_plane(settings: ControlPlaneSettings) -> AsyncIterator[Co
             write_private(state_dir / "port", f"{port}\n".encode())
         except OSError as error:
             raise ControlPlaneError(f"the state directory {state_dir} can't be used: {error}") from error
+        api_server = ApiServer(
+            port=port,
+            etcd_port=etcd_port,
+            encryption_config=encryption,
+            scratch=state_dir / "pki" / "scratch",
+            audit_log=settings.audit_log,
+            audit_policy=settings.audit_policy,
+            extra=settings.extra_arguments,
+        )
         commands: dict[str, list[str | Path]] = {
             "etcd": [settings.etcd, *etcd_arguments(state_dir / "etcd", etcd_port, peer_port, pki)],
-            "kube-apiserver": [
-                settings.kube_apiserver,
-                *api_server_arguments(
-                    port,
-                    etcd_port,
-                    pki,
-                    encryption,
-                    state_dir / "pki" / "scratch",
-                    settings.audit_log,
-                    settings.audit_policy,
-                    settings.extra_arguments,
-                ),
-            ],
+            "kube-apiserver": [settings.kube_apiserver, *api_server_arguments(api_server, pki)],
         }
         async with _running(commands, state_dir / "logs") as pids:
             try:

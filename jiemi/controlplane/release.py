@@ -2,7 +2,7 @@
 
 A download runs on one worker thread that a cancellation ends at once (jiemi.concurrency). The bytes go to a file in the
 directory of the caller, are hashed on the way, and count only when the checksum is right. The host's name is looked up
-first, apart and with a deadline: a machine without internet is told within seconds.
+first, apart and with a deadline: a machine without internet gets an error within seconds.
 """
 
 from __future__ import annotations
@@ -41,8 +41,19 @@ _ENVTEST_TOOLS = (Tool.ETCD, Tool.KUBE_APISERVER)
 
 @attrs.define
 class _Transfer:
-    """How far a download is. Written by the worker thread, read by the one that reports."""
+    """A download, and how far it is: written by the worker thread, read by the one that reports.
 
+    Attributes:
+        url: where the file is.
+        to: the file that it becomes.
+        limit_bytes: the most that it may have.
+        received_bytes: how much is there.
+        total_bytes: how much there will be; None where the host does not say.
+    """
+
+    url: str
+    to: Path
+    limit_bytes: int
     received_bytes: int = 0
     total_bytes: int | None = None
 
@@ -169,15 +180,15 @@ async def _download(
     Raises:
         WayError: no answer, not in time, not complete, or not what was asked for.
     """
-    transfer = _Transfer()
+    transfer = _Transfer(url, to, limit_bytes)
     proxy = find_proxy(url, settings.environment)
     try:
         with trio.fail_after(settings.download_timeout_seconds):
             await _look_up(proxy or url, settings.connect_timeout_seconds)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_report_transfer, to.name, transfer, report)
+                nursery.start_soon(_report_transfer, transfer, report)
                 outcome = await run_blocking(
-                    lambda interrupter: _try_get(url, proxy, to, settings, limit_bytes, transfer, interrupter),
+                    lambda interrupter: _try_get(transfer, proxy, settings, interrupter),
                     limiter=trio.CapacityLimiter(1),
                 )
                 nursery.cancel_scope.cancel()
@@ -188,13 +199,7 @@ async def _download(
 
 
 def _try_get(
-    url: str,
-    proxy: str | None,
-    to: Path,
-    settings: ToolSettings,
-    limit_bytes: int,
-    transfer: _Transfer,
-    interrupter: Interrupter,
+    transfer: _Transfer, proxy: str | None, settings: ToolSettings, interrupter: Interrupter
 ) -> WayError | None:
     """The download, on a worker thread. The error is returned: raised in a nursery it would become a group."""
     timeout = urllib3.Timeout(connect=settings.connect_timeout_seconds, read=settings.stall_timeout_seconds)
@@ -205,20 +210,18 @@ def _try_get(
     )
     try:
         with make_interruptible(manager) as pool:
-            _get(pool, url, to, limit_bytes, transfer, interrupter)
+            _get(pool, transfer, interrupter)
     except WayError as error:
         return error
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        failure = WayError(f"release: {url}: {error}")
+        failure = WayError(f"release: {transfer.url}: {error}")
         failure.__cause__ = error
         return failure
     return None
 
 
-def _get(
-    pool: urllib3.PoolManager, url: str, to: Path, limit_bytes: int, transfer: _Transfer, interrupter: Interrupter
-) -> None:
-    asked = url
+def _get(pool: urllib3.PoolManager, transfer: _Transfer, interrupter: Interrupter) -> None:
+    asked = url = transfer.url
     for _ in range(_REDIRECTS + 1):
         response = pool.urlopen("GET", url, redirect=False, preload_content=False)
         try:
@@ -232,12 +235,12 @@ def _get(
                 raise WayError(f"release: {asked} answers with status {response.status}")
             length = response.headers.get("content-length", "")
             transfer.total_bytes = int(length) if length.isdecimal() else None
-            with to.open("wb") as file, _interruptible(response, interrupter):
+            with transfer.to.open("wb") as file, _interruptible(response, interrupter):
                 # urllib3 raises where the body is shorter than its Content-Length.
                 for chunk in response.stream(_CHUNK_BYTES, decode_content=False):
                     transfer.received_bytes += len(chunk)
-                    if transfer.received_bytes > limit_bytes:
-                        raise WayError(f"release: {asked} is larger than {limit_bytes} bytes")
+                    if transfer.received_bytes > transfer.limit_bytes:
+                        raise WayError(f"release: {asked} is larger than {transfer.limit_bytes} bytes")
                     file.write(chunk)
             return
         finally:
@@ -263,10 +266,10 @@ async def _look_up(url: str, timeout_seconds: float) -> None:
         raise WayError(f"release: the name {parts.hostname} can't be looked up (no internet?)") from error
 
 
-async def _report_transfer(name: str, transfer: _Transfer, report: Callable[[str], None]) -> None:
+async def _report_transfer(transfer: _Transfer, report: Callable[[str], None]) -> None:
     while True:
         total = "" if transfer.total_bytes is None else f" of {transfer.total_bytes / MEBIBYTE:.1f}"
-        report(f"downloading {name}: {transfer.received_bytes / MEBIBYTE:.1f}{total} MiB")
+        report(f"downloading {transfer.to.name}: {transfer.received_bytes / MEBIBYTE:.1f}{total} MiB")
         await trio.sleep(_REPORT_SECONDS)
 
 

@@ -5,7 +5,7 @@ It is Python's own threading HTTP server with `git http-backend` behind it as a 
 git-http-backend(1)). One thread accepts; each connection has a thread of its own. Leaving the context shuts down
 every connection that is open, so those threads end, and waits for them.
 
-Each request is kept in `hits`, told apart by what it asks of git, so that a test can count clones and fetches:
+Each request is kept in `hits`, with what it asks of git, so that a test can count clones and fetches:
 protocol version 2 sends both its listing and its fetch as a POST to the same address (gitprotocol-v2(5)). A `fault`
 stands in for the answer to the requests that it matches. Nothing is written to a log; credentials are compared and
 forgotten.
@@ -16,13 +16,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import enum
-import gzip
 import hmac
 import shutil
 import socket
 import subprocess
 import threading
-import zlib
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,12 +32,7 @@ import attrs
 import trio
 
 from jiemi.core.sensitive import SensitiveText
-
-MAX_BODY_BYTES = 256 * 1024 * 1024
-"""The largest request or answer that is carried: each is held in memory once."""
-
-
-_CHUNK_BYTES = 4096
+from jiemi.demo.http_messages import MAX_BODY_BYTES, as_chunks, read_body, read_cgi_answer
 
 
 class Asked(enum.Enum):
@@ -54,7 +47,7 @@ class Asked(enum.Enum):
 
 
 class Framing(enum.Enum):
-    """How the end of an answer's body is told (RFC 9112, section 6)."""
+    """How an answer's body ends (RFC 9112, section 6)."""
 
     LENGTH = "Content-Length"
     CHUNKED = "chunked"
@@ -277,7 +270,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         server = self.server.git_server
         address = urlsplit(self.path)
-        body = self._read_body()
+        body = read_body(self.headers, self.rfile)
         asked, service = _what_is_asked(self.command, address.path, address.query, body)
         if server.on_asked is not None:
             server.on_asked(asked)
@@ -304,28 +297,6 @@ class _Handler(BaseHTTPRequestHandler):
             # Before the answer: whoever has it, finds the request among the hits.
             server._add(Hit(self.command, address.path, service, asked, int(status)))
         self._send(status, headers, answer, cut=cut)
-
-    def _read_body(self) -> bytes:
-        if "chunked" in self.headers.get("Transfer-Encoding", ""):
-            parts, total = [], 0
-            while size := int(self.rfile.readline(64).split(b";")[0], 16):
-                total += size
-                if total > MAX_BODY_BYTES:
-                    raise ValueError("the request is too large")
-                parts.append(self.rfile.read(size))
-                self.rfile.readline(64)
-            while self.rfile.readline(4096).strip():
-                pass
-            body = b"".join(parts)
-        else:
-            size = int(self.headers.get("Content-Length") or 0)
-            if size > MAX_BODY_BYTES:
-                raise ValueError("the request is too large")
-            body = self.rfile.read(size)
-        if self.headers.get("Content-Encoding") in ("gzip", "x-gzip"):
-            with contextlib.suppress(OSError, EOFError, zlib.error):
-                body = gzip.decompress(body)
-        return body
 
     def _authorized(self) -> bool:
         expected = self.server.expected_authorization
@@ -363,15 +334,7 @@ class _Handler(BaseHTTPRequestHandler):
         }
         # uploadpack.*: what the big hosts allow; a revision that a force push left behind can still be asked for.
         options = ["-c", "http.receivepack=true", "-c", "uploadpack.allowFilter=true", "-c", "safe.directory=*"]
-        answer = self.server.run([server.git, *options, "http-backend"], env, body)
-        head, _, rest = answer.partition(b"\r\n\r\n")
-        headers = {}
-        for line in head.decode("latin-1").split("\r\n"):
-            name, _, value = line.partition(":")
-            if name:
-                headers[name.strip()] = value.strip()
-        status = headers.pop("Status", "200 OK" if headers else "500 no answer")
-        return int(status.split(" ")[0]), headers, rest
+        return read_cgi_answer(self.server.run([server.git, *options, "http-backend"], env, body))
 
     def _send(self, status: int, headers: dict[str, str], body: bytes, *, cut: int | None = None) -> None:
         self.send_response_only(status)
@@ -390,10 +353,8 @@ class _Handler(BaseHTTPRequestHandler):
             body = body[:cut]
             self.close_connection = True
         if framing is Framing.CHUNKED:
-            for at in range(0, len(body), _CHUNK_BYTES):
-                piece = body[at : at + _CHUNK_BYTES]
-                self.wfile.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
-            self.wfile.write(b"0\r\n\r\n")
+            for piece in as_chunks(body):
+                self.wfile.write(piece)
         else:
             self.wfile.write(body)
 

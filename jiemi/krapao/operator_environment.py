@@ -40,7 +40,7 @@ _AMBIENT_VARIABLES: Mapping[str, tuple[str, ...]] = {
 _HUAWEI_ENDPOINTS = ("HUAWEICLOUD_SDK_REGION_KMS_", "HUAWEICLOUD_SDK_IAM_ENDPOINT")
 """Where an operator's cloud is not the public one. Its library takes no proxy."""
 
-_OTHER_SPELLING = re.compile(r"(?<![:/])//|/\.{1,2}(/|$)|%2[ef]|%5c", re.IGNORECASE)
+_OTHER_SPELLING = re.compile(r"(?<![:/])//|/\.{1,2}(/|$)|%2[5ef]|%5c", re.IGNORECASE)
 """In a repository's URL, a path that a host may read as another one than it says."""
 
 

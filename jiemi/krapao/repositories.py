@@ -23,6 +23,7 @@ from jiemi.krapao.decryption.port import Decrypter
 from jiemi.krapao.git.port import OpenGitStore, Ref
 from jiemi.krapao.git.urls import Location, parse_url
 from jiemi.krapao.reading.reader import Reading
+from jiemi.krapao.rendering.file_renderer import RenderingTools
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.worker import Worker
 from jiemi.rpc.contract import (
@@ -73,9 +74,8 @@ class Repositories:
         self._open_store = open_store
         self._decrypter = decrypter
         self._settings = settings
-        self._reading = reading
         self._charge = charge
-        self._parsers = FairLimiter(_PARSERS)
+        self._tools = RenderingTools(decrypter, reading, FairLimiter(_PARSERS))
         self._entries: dict[tuple[Location, GitCredentials], _Entry] = {}
 
     @property
@@ -130,9 +130,7 @@ class Repositories:
         try:
             with entry.scope:
                 async with self._open_store(location, credentials) as store, trio.open_nursery() as nursery:
-                    entry.worker = Worker(
-                        location.url, store, self._decrypter, self._settings, nursery, self._parsers, self._reading
-                    )
+                    entry.worker = Worker(location.url, store, self._tools, self._settings, nursery)
                     entry.ready.set()
                     await trio.sleep_forever()
         finally:

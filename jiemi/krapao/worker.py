@@ -24,16 +24,13 @@ import structlog
 import trio
 
 from jiemi.concurrency.askers import Askers
-from jiemi.concurrency.fair_limiter import FairLimiter
 from jiemi.concurrency.single_flight import Flight, SingleFlight
 from jiemi.core.errors import JiemiError
-from jiemi.krapao.decryption.port import Decrypter
 from jiemi.krapao.fair_threads import FairThreads
 from jiemi.krapao.git.port import Advertised, GitStore, Ref
 from jiemi.krapao.git.trees import CONFIG, MAX_CONFIG_DEPTH
-from jiemi.krapao.reading.reader import Reading
 from jiemi.krapao.rendering.file_opener import FileOpener
-from jiemi.krapao.rendering.file_renderer import NOT_ABOUT_THE_FILE, FileRenderer
+from jiemi.krapao.rendering.file_renderer import NOT_ABOUT_THE_FILE, FileRenderer, RenderingTools
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import Files, FilesRequest, Head, Rendered, RenderRequest, is_revision
 
@@ -55,19 +52,15 @@ class Worker:
         self,
         name: str,
         store: GitStore,
-        decrypter: Decrypter,
+        tools: RenderingTools,
         settings: KrapaoSettings,
         nursery: trio.Nursery,
-        parsers: FairLimiter,
-        reading: Reading,
     ) -> None:
         self._name = name
-        self._reading = reading
         self._log = log.bind(repository=name)
         self._store = store
-        self._decrypter = decrypter
+        self._tools = tools
         self._settings = settings
-        self._parsers = parsers
         self._single_flight = SingleFlight(nursery)
         self._answers: dict[Ref, tuple[Advertised, float]] = {}
         self._authorized_at: float | None = None
@@ -218,9 +211,10 @@ class Worker:
 
     async def _open(self, data: bytes, config: bytes | None, request: RenderRequest, askers: Askers) -> Rendered:
         """What a file comes to."""
-        threads = FairThreads(self._parsers, askers)
-        opener = FileOpener(self._decrypter, request, config, threads, self._reading, repository=self._name)
-        return await FileRenderer(request, opener, self._reading, threads, self._settings).render(data)
+        tools = self._tools
+        threads = FairThreads(tools.parsers, askers)
+        opener = FileOpener(tools.decrypter, request, config, threads, tools.reading, repository=self._name)
+        return await FileRenderer(request, opener, tools.reading, threads, self._settings).render(data)
 
     async def _read_config(self, ref: Ref, wanted: Advertised, request: RenderRequest, askers: Askers) -> bytes | None:
         """The .sops.yaml that is named, or the nearest one above the file; None where there is none.

@@ -9,7 +9,7 @@ whole process and for both directions. Its rules:
   call raises Cancelled when the task has ended, not before.
 - loop -> trio: `Bridge.in_trio(start, function)` makes a trio task by way of `TrioToken.run_sync_soon`, the one thing
   of trio's that the thread touches. When capnp drops the call (cancelled, or the peer has gone) the task's scope is
-  cancelled; who gave `start` owns the nursery that waits for it.
+  cancelled; the giver of `start` owns the nursery that waits for it.
 - Exceptions do not cross either. Their tracebacks hold frames, and those hold capnp objects, which would then be
   dropped in the wrong thread; and pycapnp would send the traceback to the peer. What crosses is rebuilt, without
   remote text.
@@ -47,11 +47,9 @@ from jiemi.rpc.capability import (
     where,
 )
 from jiemi.rpc.rare_log import rare_log
+from jiemi.rpc.trio_task import StartTask, TrioTask
 
 T = TypeVar("T")
-
-StartTask = Callable[[Callable[[], Awaitable[None]]], None]
-"""How a trio task is started, for example a nursery's `start_soon`. May raise what a closed nursery or channel does."""
 
 _rare_log = rare_log("jiemi.rpc")
 
@@ -79,7 +77,7 @@ class Bridge:
     def _run_thread(self) -> None:
         try:
             asyncio.run(self._main())
-        except BaseException as error:  # noqa: BLE001  told by open_bridge, in the thread that can act on it
+        except BaseException as error:  # noqa: BLE001  raised by open_bridge, in the thread that can act on it
             self._failure = RuntimeError(f"the RPC thread ended: {where(error)}")
         finally:
             self.to_trio(self._thread_ended)
@@ -201,7 +199,7 @@ class Bridge:
 
     def spawn(self, start: StartTask, function: Callable[[], Awaitable[None]]) -> Callable[[], None]:
         """Start a trio task, from the loop's thread. Returns what cancels it, for any thread."""
-        task = _TrioTask(start, function)
+        task = TrioTask(start, function)
         self.to_trio(task.begin)
         return lambda: self.to_trio(task.cancel)
 
@@ -234,7 +232,7 @@ class Bridge:
             with contextlib.suppress(PeerLostError):
                 self.post(answer, outcome.Error(PeerLostError("no more work is taken")))
 
-        trio_task = _TrioTask(start, task, refused)
+        trio_task = TrioTask(start, task, refused)
         self.to_trio(trio_task.begin)
         try:
             result = await future
@@ -322,35 +320,6 @@ async def open_bridge() -> AsyncIterator[Bridge]:
         yield bridge
     finally:
         await bridge.close()
-
-
-class _TrioTask:
-    """A trio task that the loop's thread asked for. Its methods run in trio's thread."""
-
-    def __init__(
-        self, start: StartTask, function: Callable[[], Awaitable[None]], refused: Callable[[], None] | None = None
-    ) -> None:
-        self._start = start
-        self._function = function
-        self._refused = refused
-        self._scope: trio.CancelScope | None = None
-
-    def begin(self) -> None:
-        self._scope = trio.CancelScope()
-        try:
-            self._start(self._run)
-        except (RuntimeError, trio.BrokenResourceError, trio.ClosedResourceError):
-            if self._refused is not None:
-                self._refused()
-
-    async def _run(self) -> None:
-        assert self._scope is not None  # noqa: S101  begin made it
-        with self._scope:
-            await self._function()
-
-    def cancel(self) -> None:
-        if self._scope is not None:
-            self._scope.cancel()
 
 
 @functools.cache

@@ -92,8 +92,9 @@ def test_without_flags_miwen_works_as_its_settings_do_by_default(monkeypatch: py
     assert attrs.evolve(found, instance=usual.instance) == usual
 
 
-def test_what_is_heavy_is_not_imported_to_show_the_help() -> None:
-    script = "import sys; from jiemi.cli import main; print(*{name.partition('.')[0] for name in sys.modules})"
+@pytest.mark.parametrize("module", ["main", "probe_miwen"])
+def test_what_is_heavy_is_not_imported_for_the_help_or_the_probe_of_miwen(module: str) -> None:
+    script = f"import sys, jiemi.cli.{module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     heavy = {
         "asyncio",

@@ -26,7 +26,7 @@ class KubernetesAccountsContract:
             message = await denied(kubernetes.objects(None).get(ref(world, "made")), "ReadForbidden")
             assert "to Miwen's ServiceAccount" in message
 
-    async def test_what_does_not_fit_can_not_be_told_without_reading(self, world: World) -> None:
+    async def test_what_does_not_fit_is_not_known_without_reading(self, world: World) -> None:
         account = await world.account({("delete", "secrets"), ("patch", "secrets")})
         made = await world.put(secret("made", world.namespace, data={"a": encoded(CANARY)}))
         objects, there = world.kubernetes.objects(account), ref(world, "made")
@@ -41,7 +41,7 @@ class KubernetesAccountsContract:
         await objects.remove_fields(there, [("data", "a")], resource_version=version)
         assert await objects.delete(there, uid=made["metadata"]["uid"])
 
-    async def test_an_account_without_rights_is_told_what_it_needs(self, world: World) -> None:
+    async def test_an_account_without_rights_learns_what_it_needs(self, world: World) -> None:
         account = await world.account(set())
         made = await world.put(secret("made", world.namespace, data={"a": encoded(CANARY)}))
         objects = world.kubernetes.objects(account)
@@ -64,7 +64,7 @@ class KubernetesAccountsContract:
             assert f"Grant {verbs} on secrets of the core API group to {account} {where}" in message
         assert await world.get("v1", "Secret", world.namespace, "made") == made
 
-    async def test_who_may_not_act_as_an_account_is_told_so(self, world: World) -> None:
+    async def test_without_the_right_to_act_as_an_account_that_is_what_is_missing(self, world: World) -> None:
         account = await world.account({("get", "secrets"), ("create", "secrets"), ("patch", "secrets")})
         made = await world.put(secret("made", world.namespace))
         async with world.limited({("get", "secrets"), ("delete", "secrets"), ("patch", "secrets")}) as kubernetes:

@@ -65,7 +65,7 @@ class KubernetesContract:
             await world.kubernetes.list_decryptors(limit=10, continue_token="nonsense")
         assert caught.value.failure.reason == "WatchExpired"
 
-    async def test_a_watch_tells_what_happened_since_its_version_in_order(self, world: World) -> None:
+    async def test_a_watch_reports_what_happened_since_its_version_in_order(self, world: World) -> None:
         await world.put(decryptor(world, "before"))
         version = await version_now(world.kubernetes)
         await world.put(decryptor(world, "one"))

@@ -113,7 +113,7 @@ class KubernetesMetadataContract:
         reason, _ = await failure_of(listed(world.kubernetes, token="nonsense"))
         assert reason == "WatchExpired"
 
-    async def test_a_watch_tells_what_enters_and_leaves_the_selection(self, world: World) -> None:
+    async def test_a_watch_reports_what_enters_and_leaves_the_selection(self, world: World) -> None:
         await world.put(labelled(world, "before"))
         version = (await listed(world.kubernetes)).resource_version
         async with world.kubernetes.watch_metadata(

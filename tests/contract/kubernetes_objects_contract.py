@@ -70,7 +70,7 @@ class KubernetesObjectsContract:
 
     # --- apply
 
-    async def test_an_apply_tells_who_owns_which_field(self, world: World) -> None:
+    async def test_an_apply_answers_with_which_manager_owns_which_field(self, world: World) -> None:
         await world.put(secret("shared", world.namespace, data={"theirs": encoded("t"), "same": encoded("s")}))
         manifest = secret("shared", data={"password": encoded(CANARY), "same": encoded("s")})
         metadata = await world.kubernetes.objects(None).apply(manifest, default_namespace=world.namespace)
@@ -169,7 +169,7 @@ class KubernetesObjectsContract:
                 world.kubernetes.objects(None).apply(manifest, default_namespace=world.namespace), "ApplyRejected"
             )
 
-    async def test_a_dry_run_tells_the_whole_object_and_makes_nothing(self, world: World) -> None:
+    async def test_a_dry_run_gives_the_whole_object_and_makes_nothing(self, world: World) -> None:
         objects = world.kubernetes.objects(None)
         manifest = secret("made", stringData={"password": CANARY})
         would_be = await objects.dry_run(manifest, default_namespace=world.namespace)

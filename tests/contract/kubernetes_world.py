@@ -16,10 +16,11 @@ from ruamel.yaml import YAML
 from jiemi.core.api.crd import crd
 from jiemi.core.api.decryptor import API_VERSION, GROUP, PLURAL
 from jiemi.core.errors import JiemiError
+from jiemi.miwen.kubernetes.connection import KubernetesSettings, open_http
 from jiemi.miwen.kubernetes.discovery import Discovery, Resource, parse_resources, version_path
 from jiemi.miwen.kubernetes.http import Answer, KubernetesHttp, Request
 from jiemi.miwen.kubernetes.port import Account, JsonObject, Kubernetes
-from jiemi.miwen.kubernetes.real import KubernetesSettings, RealKubernetes, open_http, open_kubernetes
+from jiemi.miwen.kubernetes.real import RealKubernetes, open_kubernetes
 
 DEADLINE_SECONDS = 30
 

@@ -25,6 +25,12 @@ def test_a_link_that_leads_nowhere_is_found(folder: Path, link: str) -> None:
     assert list(LINKS["broken"](document)) == [link]
 
 
+def test_a_module_that_is_gone_is_found_by_the_end_of_its_path() -> None:
+    modules = ["jiemi/miwen/reconcile/pruning.py", "jiemi/core/text.py"]
+    text = "`pruning.py`, `reconcile/pruning.py`, `apply/pruning.py`, `ext.py`, `core/gone.py` and text.py"
+    assert list(LINKS["gone"](text, modules)) == ["apply/pruning.py", "ext.py", "core/gone.py"]
+
+
 @pytest.mark.parametrize(
     "link", ["b.md", "b.md#first-word", "b.md#second-with-a-comma", "#here", "https://example.com/nothing", "."]
 )

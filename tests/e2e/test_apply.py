@@ -355,7 +355,9 @@ def test_force_deletes_nothing_that_could_not_be_made_again_and_nothing_of_other
     probe = secret("probe", where, k="1")
     until("the quota is known", lambda: running.lab.admin.apply(probe, query="&dryRun=All").status == 403)
     revision = forced.push(all=[fixed("forced", "2")])
-    forced.says("QuotaExceeded", f"spec.force does not delete Secret {where}/forced, for it could not be recreated: ")
+    forced.says(
+        "QuotaExceeded", f"spec.force does not delete Secret {where}/forced, because it could not be recreated: "
+    )
     assert running.lab.data(where, "forced") == {"k": "1"}
     _quota(running, where, most=10, used=1)
     forced.synced(revision)

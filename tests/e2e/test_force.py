@@ -319,7 +319,7 @@ def test_where_another_name_tells_nothing_it_is_said_and_nothing_is_deleted(runn
         revision = named.push(all=[_machine("named", 1)])
         named.says(
             "ApplyRejected",
-            "Whether the live object stands in the way can't be told",
+            "Whether the live object stands in the way is not known",
             "ValidatingAdmissionPolicy named (binding named) refuses it",
         )
         assert named.uid(_path("named", "machines")) == uid
@@ -348,7 +348,7 @@ def test_a_webhook_that_does_not_answer_is_named_and_nothing_is_deleted(running:
         probe = {**_machine("hooked-x", 9), "metadata": _here("hooked-x")}
         until("the webhook is active", lambda: admin.apply(probe, query="&dryRun=All").status == 500)
         revision = hooked.push(all=[_machine("hooked", 1)])
-        hooked.says("ApplyRejected", "can't be told", "got no answer of its webhook hook.force.example")
+        hooked.says("ApplyRejected", "is not known", "got no answer of its webhook hook.force.example")
         assert hooked.uid(_path("hooked", "machines")) == uid
     finally:
         admin.call("DELETE", f"{kinds}/hooked").ok()

@@ -101,6 +101,7 @@ class Case:
         assert [each["name"] for each in pod["containers"]] == (["app", "side"] if dropped else ["app"])
         assert {each["name"] for each in pod["containers"][0]["env"]} == wanted
         assert pod.get("hostNetwork", False) is dropped
+        assert {pod.get(name) for name in ("serviceAccountName", "serviceAccount")} == {"boss" if dropped else None}
         assert "secret" in pod["volumes"][0]
         assert "emptyDir" not in pod["volumes"][0]
         service = live["Service"]["spec"]

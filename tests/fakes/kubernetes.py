@@ -217,7 +217,7 @@ class FakeKubernetes:
     async def _watch(
         self, selection: _Selection, doing: str, version: int, began: float, old: int
     ) -> AsyncGenerator[bytes, None]:
-        """The bytes; what ended watches before the first `old` events were told is not for this one."""
+        """The bytes; what ended watches before the first `old` events were sent is not for this one."""
         await trio.lowlevel.checkpoint()
         if version < self.cluster.oldest:
             # The real one says this in the stream, with status 200.
@@ -463,7 +463,7 @@ class FakeObjects:
                 return False
             version = live["metadata"]["resourceVersion"]
             if live["metadata"]["uid"] != uid or resource_version not in {None, version}:
-                await self.get_metadata(ref)  # as the real one, which can't tell the two apart without it
+                await self.get_metadata(ref)  # as the real one, which does not know which of the two it is without it
                 if live["metadata"]["uid"] != uid:
                     return False
                 raise errors.changed(ref.label)

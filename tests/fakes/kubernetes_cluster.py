@@ -1,7 +1,7 @@
 """What the API server of the fake Kubernetes knows: objects, versions, what happened, and what it does not take.
 
 Every change goes by `_store`, which keeps what a real one keeps: uid, version, generation, who owns which field
-(`managed_fields`), and what watches are told.
+(`managed_fields`), and what watches receive.
 """
 
 from __future__ import annotations

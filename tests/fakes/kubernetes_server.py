@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from jiemi.miwen.kubernetes.real import KubernetesSettings
+from jiemi.miwen.kubernetes.connection import KubernetesSettings
 
 CANARY = "canary-5f1e9c"
 CUT = b"[cut here]"

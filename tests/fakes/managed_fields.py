@@ -2,7 +2,7 @@
 
 Each field manager has an entry for what it applied and one for what it changed otherwise (one more for the status). A
 field is a path to a value that is no map; a list is one value here, and so is an empty map. Versions of an API group
-are not told apart.
+are not kept apart.
 https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management
 """
 

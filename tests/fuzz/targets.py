@@ -41,7 +41,7 @@ from jiemi.krapao.confinement.spawn import Measures
 from jiemi.krapao.decryption import keyservice
 from jiemi.krapao.decryption.destinations import Refusal, VaultTrust, judge
 from jiemi.krapao.decryption.grpc import UNKNOWN, GrpcConnectionError, GrpcStatusError
-from jiemi.krapao.decryption.guard import DATA_KEY_BYTES, Guard
+from jiemi.krapao.decryption.guard import DATA_KEY_BYTES, Guard, KeyServices
 from jiemi.krapao.decryption.holder_start import HolderKey, HolderPrograms
 from jiemi.krapao.decryption.holders import Held
 from jiemi.krapao.decryption.keyservice import (
@@ -55,12 +55,13 @@ from jiemi.krapao.decryption.keyservice import (
     VaultMasterKey,
 )
 from jiemi.krapao.decryption.metadata import read_encryption
-from jiemi.krapao.git.trees import Trees, split_path
+from jiemi.krapao.git.tree_paths import split_path
+from jiemi.krapao.git.trees import Trees
 from jiemi.krapao.network.addresses import AddressRules
 from jiemi.krapao.network.connecting import require_name
 from jiemi.krapao.operator_environment import OperatorEnvironment
 from jiemi.krapao.reading.mac import is_mac_only_encrypted
-from jiemi.krapao.reading.plain import read_plain
+from jiemi.krapao.reading.plain import PlainLimits, read_plain
 from jiemi.krapao.rendering.line_ends import with_carriage_returns
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, HuaweiKey, PgpKey, VaultKey
@@ -319,7 +320,7 @@ DOCUMENTS = Target(
 def _check_plain(data: bytes) -> str:
     format, whole = (Format.JSON if data[:1] == b"\x01" else Format.YAML), data[:1] == b"\x02"
     try:
-        found = read_plain(data[1:], format, whole=whole, max_documents=20, max_bytes=1 << 20)
+        found = read_plain(data[1:], format, whole=whole, limits=PlainLimits(documents=20, bytes=1 << 20))
     except JiemiError as error:
         assert error.__cause__ is None, "an error that carries the parser's"
         assert error.failure.reason in REASONS
@@ -497,7 +498,8 @@ async def _ask_guard(
 ) -> str:
     holders: Any = _AnyHolders(generator)
     programs = HolderPrograms(Path("/nonexistent"), None, Measures())
-    guard = Guard(keys, holders, programs, settings, policy, require_server=_require_by_name)
+    services = KeyServices(holders, programs, settings, require_server=_require_by_name)
+    guard = Guard(keys, services, allowed_recipients=policy)
     told: list[str] = []
     first: str | None = None
     for message in messages[:6]:

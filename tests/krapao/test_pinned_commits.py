@@ -13,7 +13,6 @@ import trio
 from support.krapao.work_tree import Work
 
 from jiemi.concurrency.askers import Askers
-from jiemi.concurrency.fair_limiter import FairLimiter
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import Asked, GitServer, serve_git
@@ -45,7 +44,7 @@ async def opened(
     """A worker of its own, as each credentials get one."""
     async with clones.open(parse_url(url), credentials) as store, trio.open_nursery() as nursery:
         nothing: Any = None  # no file is opened here
-        yield Worker(url, store, nothing, settings, nursery, FairLimiter(1), nothing)
+        yield Worker(url, store, nothing, settings, nursery)
         nursery.cancel_scope.cancel()
 
 

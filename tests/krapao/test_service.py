@@ -260,7 +260,7 @@ def command_lines() -> Iterator[set[bytes]]:
     thread.join()
 
 
-async def test_no_secret_is_in_a_log_an_error_a_file_or_a_command_line(  # noqa: PLR0917 - fixtures
+async def test_no_secret_is_in_a_log_an_error_a_file_or_a_command_line(
     tmp_path: Path,
     work: Work,
     real: KrapaoSettings,

@@ -14,11 +14,10 @@ import trio.testing
 
 from jiemi.concurrency.askers import Askers
 from jiemi.core.content.formats import Format
-from jiemi.core.content.sops_config import Indents
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.krapao.confinement.spawn import Measures
-from jiemi.krapao.decryption.port import Budget, Decrypted
+from jiemi.krapao.decryption.port import Budget, Decrypted, RenderingShare, WantedForm
 from jiemi.krapao.git.port import Advertised, GitStore, Ref
 from jiemi.krapao.git.urls import Location
 from jiemi.krapao.reading.reader import Reading
@@ -120,13 +119,9 @@ class FakeDecrypter:
         format: Format,
         keys: tuple[DecryptionKey, ...],
         *,
-        whole: bool = False,
-        output: Format | None = None,
         allowed_recipients: tuple[str, ...] = (),
-        askers: Askers | None = None,
-        repository: str = "",
-        budget: Budget | None = None,
-        indents: Indents = Indents(),  # noqa: B008 - frozen
+        form: WantedForm = WantedForm(),  # noqa: B008 - frozen
+        rendering: RenderingShare = RenderingShare(),  # noqa: B008 - frozen
     ) -> Decrypted:
         self.runs += 1
         if self.failure is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -89,6 +90,24 @@ def _age_recipient(bench: Bench) -> None:
 def _age_key_cut_short(bench: Bench) -> None:
     bench.good()
     bench.key("age", literal=str(bench.lab.identity)[:-3])
+
+
+def _age_key_in_base64(bench: Bench) -> None:
+    bench.good()
+    bench.lab.secret(
+        bench.namespace, bench.name, privateKey=base64.b64encode(str(bench.lab.identity).encode()).decode()
+    )
+    bench.key("age", secretName=bench.name, key="privateKey")
+
+
+def _age_key_in_quotation_marks(bench: Bench) -> None:
+    bench.good()
+    bench.key("age", literal=f'"{bench.lab.identity}"')
+
+
+def _pgp_key_in_one_line(bench: Bench) -> None:
+    _of_pgp(bench)
+    bench.key("pgp", literal=(DATA / "pgp-test-key.asc").read_text().replace("\n", " "))
 
 
 def _not_an_age_key(bench: Bench) -> None:
@@ -223,6 +242,29 @@ KEYS = (
         "spec.provider.age.privateKey, line 1: an age recipient, which is the public half of a key and opens "
         "nothing. Put the private half there: the line AGE-SECRET-KEY-1… of the same key file.",
         _age_recipient,
+    ),
+    Mistake(
+        "age-in-base64",
+        "The key was encoded before it was put under `stringData`.",
+        "KeyInvalid",
+        "spec.provider.age.privateKey is a key in base64. Put the key itself there: in a Secret as it is under "
+        "stringData, or encoded once under data.",
+        _age_key_in_base64,
+    ),
+    Mistake(
+        "age-in-quotes",
+        "The key is in quotation marks.",
+        "KeyInvalid",
+        "spec.provider.age.privateKey is a key in quotation marks. Take the quotation marks away.",
+        _age_key_in_quotation_marks,
+    ),
+    Mistake(
+        "pgp-in-one-line",
+        "A shell or YAML took the pgp key's line breaks away.",
+        "KeyInvalid",
+        "spec.provider.pgp.privateKey is a key in one line. Put it there with its line breaks: in YAML with |, and in "
+        "a shell in quotes.",
+        _pgp_key_in_one_line,
     ),
     Mistake(
         "age-cut-short",

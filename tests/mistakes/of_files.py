@@ -50,6 +50,15 @@ def _mac_lost(bench: Bench) -> None:
     bench.put("secret.enc.yaml", re.sub(rb"\n    mac: [^\n]*", b"", content))
 
 
+def _mac_by_hand(bench: Bench) -> None:
+    content = bench.encrypt(_SECRET.replace("{app}", bench.name))
+    bench.put("secret.enc.yaml", re.sub(rb"\n    mac: [^\n]*", b"\n    mac: x", content))
+
+
+def _joined_without_a_line(bench: Bench) -> None:
+    bench.put("secret.enc.yaml", b"".join(bench.encrypt(_SECRET.replace("{app}", name)) for name in ("one", "two")))
+
+
 def _conflict(bench: Bench) -> None:
     content = bench.encrypt(_SECRET.replace("{app}", bench.name)).decode().split("\n")
     ours = ["<<<<<<< HEAD", content[0], "=======", content[0], ">>>>>>> theirs"]
@@ -148,6 +157,22 @@ ENCRYPTED = (
         _mac_lost,
     ),
     Mistake(
+        "mac-by-hand",
+        "`mac` was written by hand.",
+        "MacMismatch",
+        "{app}/secret.enc.yaml: the file's sops block has a mac that sops did not write, so nothing shows that the "
+        "file is as it was encrypted. Restore the line `mac` of the sops block from the last good commit.",
+        _mac_by_hand,
+    ),
+    Mistake(
+        "joined-without-line",
+        "Two encrypted files were joined, without `---`.",
+        "UnknownFormat",
+        "{app}/secret.enc.yaml: two encrypted files follow one another in it with no line --- between them: line 28 "
+        "begins the sops block of the second. Put a line --- between the two, or keep them in two files.",
+        _joined_without_a_line,
+    ),
+    Mistake(
         "git-conflict",
         "A conflict of git's was committed.",
         "UnknownFormat",
@@ -196,7 +221,7 @@ FORMS = (
         "dotenv-no-target",
         "A .env without `target`.",
         "UnknownFormat",
-        "{app}/app.env ends in none of .yaml, .yml and .json, so its name does not tell that it holds "
+        "{app}/app.env ends in none of .yaml, .yml and .json, so its name does not say that it holds "
         "Kubernetes objects. State yaml or json in spec.source.format if it does, or give spec.target to "
         "make a Secret or ConfigMap of it.",
         _dotenv_without_target,
@@ -257,6 +282,15 @@ FORMS = (
         "{app}/a.yaml: document 1, line 7: the same key twice in one mapping. Take one of the two out; "
         'kubectl would take the last. If it is no manifest, put "{app}/a.yaml" into spec.source.exclude.',
         _plain("a.yaml", _SECRET + "kind: Secret\n"),
+    ),
+    Mistake(
+        "plain-template",
+        "A template of Helm's among the manifests.",
+        "UnknownFormat",
+        "{app}/a.yaml: document 1, line 4: {{{{ of a template, which Helm or another tool fills in and Jiemi does not. "
+        "Commit the manifest that comes out, or put a value that holds {{{{ in quotes. If it is no manifest, put "
+        '"{app}/a.yaml" into spec.source.exclude.',
+        _plain("a.yaml", _SECRET.replace("{app}", "{{ .Release.Name }}")),
     ),
     Mistake(
         "plain-env",

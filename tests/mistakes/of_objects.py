@@ -139,6 +139,22 @@ OBJECTS = (
         _object(stringData={"port": 8080}),
     ),
     Mistake(
+        "mapping-in-string-data",
+        "A mapping under `stringData`.",
+        "ApplyRejected",
+        "the API server rejected Secret {namespace}/{app}: stringData.db (expected string). Write one text there, in "
+        "place of the mapping or list; with | it may have several lines.",
+        _object(stringData={"db": {"password": "canary"}}),
+    ),
+    Mistake(
+        "docker-config-that-is-none",
+        "A password where a Docker config belongs.",
+        "ApplyRejected",
+        "the API server rejected Secret {namespace}/{app} (422 Invalid): data[.dockerconfigjson] (FieldValueInvalid). "
+        "Write there what Docker has in its config.json: JSON, with the hosts under auths.",
+        _object(type="kubernetes.io/dockerconfigjson", stringData={".dockerconfigjson": "canary"}),
+    ),
+    Mistake(
         "not-base64",
         "Plain text under `data`.",
         "ApplyRejected",
@@ -166,8 +182,8 @@ OBJECTS = (
         "unknown-field",
         "A field is misspelt.",
         "ApplyRejected",
-        "the API server rejected Secret {namespace}/{app}: strngData (field not declared in schema). Take that "
-        "field out or correct its name: the kind has none of that name there.",
+        "the API server rejected Secret {namespace}/{app}: strngData (field not declared in schema). Write "
+        "stringData, if that is meant: the kind has no field of the name that is there.",
         _object(strngData={"a": "canary"}),
     ),
     Mistake(
@@ -222,7 +238,7 @@ OBJECTS = (
         "immutable",
         "The live Secret is immutable.",
         "FieldImmutable",
-        "Secret {namespace}/{app} has fields that can't be changed any more: data (FieldValueForbidden). The "
+        "Secret {namespace}/{app} has fields that can no longer be changed: data (FieldValueForbidden). The "
         "live object stands in the way. It was never applied by Jiemi, so spec.force does not delete it. "
         "Delete it yourself, or describe it in git with these fields as they are.",
         _immutable,

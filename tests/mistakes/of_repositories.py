@@ -185,6 +185,14 @@ URLS = (
         _ref(branch="refs/heads/main"),
     ),
     Mistake(
+        "commit-for-branch",
+        "`branch` names a commit.",
+        "RefNotFound",
+        "spec.source.repository.ref.branch: {url} has no branch 3f1c2a9b, and that looks like a commit. Write all 40 "
+        "digits of the commit into spec.source.repository.ref.commit, or correct spec.source.repository.ref.branch.",
+        _ref(branch="3f1c2a9b"),
+    ),
+    Mistake(
         "no-such-commit",
         "The commit was never pushed.",
         "RefNotFound",
@@ -275,5 +283,22 @@ PATHS = (
         "spec.source.files matches no file of the revision ({app}/**/*.json); what was applied stays. Correct "
         "spec.source.files and exclude, or set spec.allowEmpty if it is meant.",
         _files("{app}/**/*.json"),
+    ),
+    Mistake(
+        "glob-of-braces",
+        "A glob with braces.",
+        "NothingToApply",
+        "spec.source.files matches no file of the revision ({app}/*.{{yaml,yml}}); what was applied stays. Correct "
+        "spec.source.files and exclude, or set spec.allowEmpty if it is meant. Write one glob for each of what stands "
+        "in {{}}: braces stand for themselves.",
+        _files("{app}/*.{{yaml,yml}}"),
+    ),
+    Mistake(
+        "glob-turned-round",
+        "`!` in `files`, as in .gitignore.",
+        "InvalidSpec",
+        "must not begin with !, which takes no file out here @ spec.source.files[1]. Put what is to be left out into "
+        "spec.source.exclude, without the !.",
+        _files("{app}/**", "!{app}/charts/**"),
     ),
 )

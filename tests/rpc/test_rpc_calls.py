@@ -263,11 +263,11 @@ async def test_a_call_that_takes_too_long_is_a_timeout_and_ends_in_krapao(tmp_pa
     async with pair(tmp_path, settings=settings) as it, it.client.open(SOURCE, NOBODY) as repository:
         it.origin.commit({"f.yaml": []})
         it.fake.gate = trio.Event()
-        with pytest.raises(JiemiError, match=r"Timeout: Krapao did not tell the newest revision within 0\.05 s"):
+        with pytest.raises(JiemiError, match=r"Timeout: Krapao did not report the newest revision within 0\.05 s"):
             await repository.head(max_age_seconds=0)
         with pytest.raises(JiemiError, match=r"Timeout: Krapao did not decrypt the file within 0\.05 s"):
             await repository.render(request("0" * 40))
-        with pytest.raises(JiemiError, match=r"Timeout: Krapao did not tell which files match within 0\.05 s"):
+        with pytest.raises(JiemiError, match=r"Timeout: Krapao did not say which files match within 0\.05 s"):
             await repository.files(FilesRequest("0" * 40, ("**",)))
         await until(lambda: it.fake.running == 0, "the end of the work")
 

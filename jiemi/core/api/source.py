@@ -138,6 +138,18 @@ class SourceSpec:
             raise FieldError(
                 "must be the path of one file, not a glob @ fileToDecrypt", "Put the glob into spec.source.files."
             )
+        for at, glob in enumerate(self.files):
+            if glob.startswith("!") and is_glob(glob):
+                raise FieldError(
+                    f"must not begin with !, which takes no file out here @ files[{at}]",
+                    "Put what is to be left out into spec.source.exclude, without the !.",
+                )
+        for at, glob in enumerate(self.exclude):
+            if glob.startswith("!"):
+                raise FieldError(
+                    f"must not begin with !, which takes nothing in again here @ exclude[{at}]",
+                    "Write globs that leave out no more than they should.",
+                )
 
     def format_of(self, path: str) -> FormatOfFile:
         """The format of the file at a path."""

@@ -3,7 +3,8 @@
 A glob and a path are compared part by part, where `/` ends a part. A part that is `**` stands for any number of
 folders, none included, and as the last part for all files below; `*` in any other part stands for any characters of
 that part, none included; all else stands for itself. `apps/**/*.enc.yaml` takes `apps/x.enc.yaml` and
-`apps/a/b/x.enc.yaml`. A `./` and a `/` too many in a glob mean nothing, but at its end: `apps/*/` takes no file.
+`apps/a/b/x.enc.yaml`. A `./`, a `name/../` and a `/` too many in a glob mean nothing, but at its end:
+`apps/*/` takes no file.
 
 Globs that leave files out are read as in .gitignore (https://git-scm.com/docs/gitignore, PATTERN FORMAT), as far as
 they go: one without a `/` before its end is for a name in any folder; one that takes a folder leaves out everything
@@ -31,6 +32,20 @@ Places = tuple[int, ...]
 def is_glob(text: str) -> bool:
     """Whether a text is a glob, and not a plain path."""
     return "*" in text
+
+
+def advice(globs: Iterable[str]) -> str:
+    """What to change in globs that took no file, where one holds what means something elsewhere; "" where none does."""
+    texts = [glob for glob in globs if is_glob(glob)]
+    if any("{" in text for text in texts):
+        return "Write one glob for each of what stands in {}: braces stand for themselves."
+    if any("?" in text or "[" in text for text in texts):
+        return "Only * and ** stand for something else; ? and [] stand for themselves."
+    if any(_ANY_FOLDERS in part and part != _ANY_FOLDERS for text in texts for part in text.split("/")):
+        return "Write ** as a part of its own, as in **/*.yaml: beside other characters it is a *."
+    if any(_ANY_FOLDERS not in text for text in texts):
+        return "A * goes into no folder; **/ before it does."
+    return ""
 
 
 def matches_path(path: str, glob: str) -> bool:
@@ -90,7 +105,12 @@ class Glob:
 
     @classmethod
     def _of(cls, text: str, *, anywhere: bool) -> Glob:
-        texts = [part for part in text.split("/") if part not in ("", ".")]
+        texts: list[str] = []
+        for part in text.split("/"):
+            if part == ".." and texts and "*" not in texts[-1] and texts[-1] != "..":
+                texts.pop()
+            elif part not in ("", "."):
+                texts.append(part)
         if anywhere and texts:  # nothing takes nothing
             texts.insert(0, _ANY_FOLDERS)
         parts: list[tuple[str, ...] | None] = []

@@ -21,13 +21,18 @@ def armored(data: bytes) -> str | None:
     Args:
         data: one or more keys, private or public.
     """
-    tags = _tags(data)
-    if not tags or tags[0] not in _KEY_TAGS:
+    if not holds_keys(data):
         return None
+    tags = _tags(data)
     kind = "PRIVATE" if _SECRET_TAGS & set(tags) else "PUBLIC"
     body = "\n".join(textwrap.wrap(base64.b64encode(data).decode(), _LINE_CHARACTERS))
     checksum = base64.b64encode(_crc24(data).to_bytes(3)).decode()
     return f"-----BEGIN PGP {kind} KEY BLOCK-----\n\n{body}\n={checksum}\n-----END PGP {kind} KEY BLOCK-----\n"
+
+
+def holds_keys(data: bytes) -> bool:
+    """Whether bytes are keys in binary form, private or public."""
+    return _tags(data)[:1] in ([tag] for tag in _KEY_TAGS)
 
 
 def _tags(data: bytes) -> list[int]:

@@ -25,12 +25,14 @@ from jiemi.core.text import first_of
 
 _NAMES = frozenset(
     """
-    kustomization.yaml kustomization.yml Kustomization Chart.yaml Chart.lock helmfile.yaml skaffold.yaml
+    kustomization.yaml kustomization.yml Kustomization Chart.yaml Chart.lock helmfile.yaml helmfile.yml helmfile.lock
+    helmfile.yaml.gotmpl skaffold.yaml
     .sops.yml .flux.yaml .helmignore .sourceignore .krmignore .gitignore .gitattributes .gitmodules .editorconfig
     .gitlab-ci.yml .travis.yml .drone.yml .woodpecker.yml .woodpecker.yaml appveyor.yml cloudbuild.yaml
     codeship-services.yml codeship-steps.yml azure-pipelines.yml bitbucket-pipelines.yml .goreleaser.yml
     .goreleaser.yaml .pre-commit-config.yaml .yamllint .yamllint.yaml .yamllint.yml renovate.json renovate.json5
-    .renovaterc .renovaterc.json dependabot.yml
+    .renovaterc .renovaterc.json dependabot.yml docker-compose.yml docker-compose.yaml Taskfile.yml Taskfile.yaml
+    package-lock.json pnpm-lock.yaml
     """.split()  # noqa: SIM905 - fifty quotes fewer
 )
 _ARGO_CD = re.compile(r"\.argocd-source(?:-[a-z0-9.-]+)?\.yaml")

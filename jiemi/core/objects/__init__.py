@@ -1,1 +1,1 @@
-"""Kubernetes objects as values: who they are, what is in manifests, who owns which field, what differs."""
+"""Kubernetes objects as values: which they are, what is in manifests, which manager owns which field, what differs."""

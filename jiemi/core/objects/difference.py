@@ -1,12 +1,12 @@
-"""What an apply would change in an object, told by the names of its fields.
+"""What an apply would change in an object, as the names of its fields.
 
 The object in the cluster is compared with the one that the API server's dry run gives, so both have the defaults. Only
 names get into the result, never values: logs and a status are read by more people than may read the object.
 
-- A Secret's and a ConfigMap's keys are told as "data.KEY", labels and annotations as "metadata.labels.KEY". What is
+- A Secret's and a ConfigMap's keys are named "data.KEY", labels and annotations as "metadata.labels.KEY". What is
   below such a key is its value, whatever it is.
-- All else is told by its path, "spec.template.spec.containers[0].image", down to a number of levels; of what differs
-  further below, the path at the last level is told. A part that is only on one side is told by its own path alone.
+- All else is named by its path, "spec.template.spec.containers[0].image", down to a number of levels; of what differs
+  further below, the path at the last level is named. A part that is only on one side is named by its own path alone.
 
 What the API server sets is ignored, and so is kubectl's note of what it applied: that is a copy of the whole object,
 values and all. Metadata, labels, annotations and data that are empty or null are the same as none, and a value in them
@@ -79,14 +79,14 @@ def difference(live: Mapping[str, Any] | None, planned: Mapping[str, Any]) -> Di
     """
     before = _Parts.of(live if live is not None else _identity(planned), planned)
     names = before.differences(_Parts.of(planned, live))
-    told = list(islice(names, MAX_NAMES))
+    named = list(islice(names, MAX_NAMES))
     more = sum(1 for _ in names)
-    action: Literal["Create", "Change", "Unchanged"] = "Change" if told else "Unchanged"
+    action: Literal["Create", "Change", "Unchanged"] = "Change" if named else "Unchanged"
     return Difference(
         action if live is not None else "Create",
-        added=tuple(name for side, name in told if side == "added"),
-        changed=tuple(name for side, name in told if side == "changed"),
-        removed=tuple(name for side, name in told if side == "removed"),
+        added=tuple(name for side, name in named if side == "added"),
+        changed=tuple(name for side, name in named if side == "changed"),
+        removed=tuple(name for side, name in named if side == "removed"),
         more=more,
     )
 
@@ -102,7 +102,7 @@ def _identity(planned: Any) -> dict[str, Any]:
 
 @attrs.frozen
 class _Parts:
-    """An object in parts that are told in different ways, without what is ignored."""
+    """An object in parts that are named in different ways, without what is ignored."""
 
     fields: Mapping[str, Any]
     labels: Mapping[str, Any]
@@ -137,7 +137,7 @@ def _data(fields: dict[str, Any]) -> dict[str, Any]:
     """The keys that a Secret or ConfigMap holds, taken out of its fields, and under each what it has in which field."""
     parts = {field: _taken(fields, field) for field in _DATA}
     # https://kubernetes.io/docs/reference/kubernetes-api/config-and-storage-resources/secret-v1/: stringData is never
-    # given back, but merged into data.
+    # given back; it is merged into data.
     if _kind_of(fields) == "Secret":
         parts["data"].update({key: _as_data(value) for key, value in _texts(parts.pop("stringData")).items()})
     keys: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Whether an object is still as it was applied, told from its metadata alone.
+"""Whether an object is still as it was applied, by its metadata alone.
 
 Three things are drift: a field of ours that another changed or took out, a key that another added to a Secret, and an
 object that is gone. Fields of others are no drift: they stay theirs. A Secret's keys are an exception, since what is in
@@ -76,7 +76,7 @@ class Drift:
 
     Attributes:
         kind: what.
-        manager: who did it, as far as the API server keeps it; None where it does not.
+        manager: that did it, as far as the API server keeps it; None where it does not.
         keys: names of the keys that were added, the first few.
         more: how many others were.
         resource_version: of the state in which it was seen; "" where the object is gone.
@@ -92,19 +92,19 @@ class Drift:
         if self.kind is DriftKind.DELETED:
             return "was deleted (the API server does not keep by whom)"
         if self.manager is None:
-            who = "a client that owns none of its fields"
+            by = "a client that owns none of its fields"
         elif is_manager_name(self.manager):
-            who = f"field manager {self.manager}"
+            by = f"field manager {self.manager}"
         else:
-            who = "a field manager whose name has not the form of one, and so is not shown"
+            by = "a field manager whose name has not the form of one, and so is not shown"
         if self.kind is DriftKind.ADDED:
             more = f" and {self.more} more" if self.more else ""
-            return f"got the keys {', '.join(self.keys)}{more} from {who}"
-        return f"was changed by {who}"
+            return f"got the keys {', '.join(self.keys)}{more} from {by}"
+        return f"was changed by {by}"
 
 
 def drift_of(entry: InventoryEntry, seen: Observation) -> Drift | None:
-    """How an object differs from what was applied; None where it does not, or where that can't be told."""
+    """How an object differs from what was applied; None where it does not, or where that is not known."""
     if entry.fields is None:
         return None  # it is not known to have been applied
     if seen.owned is None:
@@ -142,8 +142,8 @@ def is_outdated(seen: Observation, applied: str) -> bool:
     """Whether an observation is of no interest once an object was applied as that resourceVersion.
 
     They are decimal numbers that grow (https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions,
-    KEP-5504); of what is none, only equality is believed. An object that vanished unseen is told with the version that
-    was seen last, so for a deletion only an earlier one is outdated.
+    KEP-5504); of what is none, only equality is believed. An object that vanished unseen is reported with the version
+    that was seen last, so for a deletion only an earlier one is outdated.
     """
     version = seen.resource_version
     if not (version.isdecimal() and applied.isdecimal()):

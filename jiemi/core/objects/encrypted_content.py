@@ -1,10 +1,10 @@
 """What may come of encrypted content: no ciphertext in the cluster, and no plaintext where ciphertext is meant to stay.
 
-Two rules, for each object before it is applied.
+Two rules hold for each object before it is applied.
 
 Ciphertext of SOPS in an object is refused, wherever it is: what reads the object would take it for the value. Values of
-Secrets that are whole SOPS files are decrypted before (`NESTED_SECRETS`), so what is left is a mistake. Who means the
-ciphertext itself, because a program in the cluster decrypts it, says so by the annotation `CIPHERTEXT_ANNOTATION`.
+Secrets that are whole SOPS files are decrypted before (`NESTED_SECRETS`), so what is left is a mistake. Whoever means
+the ciphertext itself, because a program in the cluster decrypts it, says so by the annotation `CIPHERTEXT_ANNOTATION`.
 
 Decrypted objects of the API's own kinds are applied, as in the first version: whoever encrypts a whole Deployment
 means that. Of a custom resource nobody here knows what its operator does with a value in clear, or who may read it;

@@ -1,6 +1,6 @@
 """Which object: names of objects of any kind, and whose they are.
 
-Objects that Jiemi applies carry two labels, which tell their Decryptor. By them one watch of a kind sees the objects of
+Objects that Jiemi applies carry two labels, which name their Decryptor. By them one watch of a kind sees the objects of
 all Decryptors and no others, and whoever meets such an object knows where it comes from.
 """
 

@@ -87,7 +87,7 @@ def ordered(entries: Mapping[ObjectKey, InventoryEntry]) -> tuple[InventoryEntry
 
 
 def require_room(wanted: int, entries: Mapping[ObjectKey, InventoryEntry], files: Iterable[FileStatus]) -> None:
-    """Refuse what no status could tell.
+    """Refuse what no status could hold.
 
     Args:
         wanted: how many objects the files describe.

@@ -1,11 +1,11 @@
-"""Whose the fields of an object are, as its metadata tells.
+"""Which manager holds the fields of an object, by its metadata.
 
 `metadata.managedFields` has an entry for each field manager and way of writing, with the paths of the fields that it
 set last: https://kubernetes.io/docs/reference/using-api/server-side-apply/#field-management. No value is in it. What we
 applied is one entry; it loses a field as soon as another writes another value there or takes the field out.
 
 One way of writing is not kept like that: what is applied (server-side) into a Secret's `stringData` is in `data`, while
-managedFields goes on to tell `data` as it was, and `stringData` besides. So a key that another applied there, later
+managedFields goes on to have `data` as it was, and `stringData` besides. So a key that another applied there, later
 than we did, counts as overwritten.
 """
 
@@ -28,7 +28,7 @@ _MAX_OTHERS = 10
 as the API server itself keeps apart of those that do not apply."""
 
 _CONTROLLERS_OF_THE_CLUSTER = frozenset({"kube-controller-manager"})
-"""Who fills in Secrets by design: the token, certificate and namespace of a ServiceAccount's."""
+"""Managers that fill in Secrets by design: the token, certificate and namespace of a ServiceAccount's."""
 
 
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -60,7 +60,7 @@ class FieldOwnership:
 
         Args:
             before: `others` of a state that was right, or None where none is known. With it, None is the answer where
-                none of them has written since: who only takes fields out has none.
+                none of them has written since: whatever only takes fields out has none.
         """
         if before is None:
             return self.last_other
@@ -106,7 +106,7 @@ def field_ownership(metadata: Mapping[str, Any]) -> FieldOwnership:
 
 
 def _time(entry: Mapping[str, Any]) -> str:
-    """When an entry was written last, to the second; "" where it does not tell."""
+    """When an entry was written last, to the second; "" where it does not say."""
     time = entry.get("time")
     return time if isinstance(time, str) else ""
 

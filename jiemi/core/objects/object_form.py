@@ -85,6 +85,9 @@ def _refuse_without_name(metadata: Any, where: str) -> NoReturn:
         )
     if isinstance(metadata, dict) and isinstance(metadata.get("name"), int | float):
         _refuse(f"metadata.name of {where} is a number or true or false, and no text", "Put the name in quotes.")
+    if metadata is not None and not isinstance(metadata, dict):
+        what = "a list" if isinstance(metadata, list) else "a single value"
+        _refuse(f"metadata of {where} is {what}, not a mapping", "Write it as NAME: VALUE, with the object's name.")
     _refuse(f"{where} has no metadata.name", "Add metadata.name to it.")
 
 

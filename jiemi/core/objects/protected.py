@@ -199,7 +199,7 @@ def _service_of_own_group(each: _Candidate) -> str | None:
     if each.group_kind != ("apiregistration.k8s.io", "APIService"):
         return None
     if each.ref.name.lower().endswith(f".{GROUP}") or _is_own_group(_mapping(each.body.get("spec")).get("group")):
-        return f"it says who serves {GROUP}"
+        return f"it says what serves {GROUP}"
     return None
 
 

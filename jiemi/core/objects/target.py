@@ -55,7 +55,7 @@ def require_form(target: TargetSpec | None, path: str, format: FormatOfFile) -> 
         )
     raise JiemiError(
         "UnknownFormat",
-        f"{path} ends in none of .yaml, .yml and .json, so its name does not tell that it holds Kubernetes objects",
+        f"{path} ends in none of .yaml, .yml and .json, so its name does not say that it holds Kubernetes objects",
         f"State yaml or json in {FORMAT_FIELD} if it does, or give spec.target to make a Secret or ConfigMap of it.",
     )
 

@@ -1,6 +1,6 @@
 """Fields of others for which the API server refuses our object, and how they become ours so that they can go.
 
-A field that git does not describe, and that a manager holds who only made the object before us (`take_over`), can be
+A field that git does not describe, and that a manager holds which only made the object before us (`take_over`), can be
 what makes the API server refuse our object: a volume's `emptyDir` beside our `secret`. Then, and only there, it is made
 ours, so that the next apply removes it.
 """

@@ -26,9 +26,12 @@ from jiemi.krapao.confinement.spawn import (
     LIBRARIES,
     LOADERS,
     MEASURES,
+    Command,
     Confinement,
     MeasureFailed,
     Measures,
+    Sandbox,
+    Streams,
     spawn,
 )
 
@@ -155,17 +158,8 @@ async def _facts(measures: Measures, trial: Path) -> set[str]:
     output = os.memfd_create("facts")
     listeners: list[int] = []
     try:
-        process = await spawn(
-            argv,
-            env={"LC_ALL": "C"},
-            cwd=trial,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.DEVNULL,
-            confinement=confinement,
-            measures=measures,
-            take_listener=listeners.append,
-        )
+        command = Command(argv, env={"LC_ALL": "C"}, cwd=trial, sandbox=Sandbox(confinement, measures))
+        process = await spawn(command, Streams(stdout=output), take_listener=listeners.append)
         async with trio.open_nursery() as nursery:
             for listener in listeners:
                 nursery.start_soon(_answer, listener)

@@ -4,8 +4,8 @@ The program gets a session of its own, so that all it starts can be ended by one
 outside (prlimit(2)) before it gets its input, so no code of ours runs between fork and exec. It ends by itself, by
 its deadline or by a cancellation; then its group is killed and every orphan of its session is reaped. What it
 prints is bounded: standard output is a pipe that is read to a limit, standard error a file in memory
-(memfd_create(2)), which nobody waits for. A grandchild that keeps standard output open holds nobody up, for its group
-is killed before the rest of the output is read; and output is whole, or there is an error.
+(memfd_create(2)), which nobody waits for. A grandchild that keeps standard output open holds nobody up, because its
+group is killed before the rest of the output is read; and output is whole, or there is an error.
 
 Each is confined (`jiemi.krapao.confinement.spawn`).
 
@@ -21,7 +21,7 @@ import os
 import resource
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import attrs
@@ -29,7 +29,7 @@ import trio
 
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.confinement.judged_connects import Decide, answer_connects
-from jiemi.krapao.confinement.spawn import Confinement, MeasureFailed, Measures, spawn
+from jiemi.krapao.confinement.spawn import Command, MeasureFailed, Streams, spawn
 
 _PR_SET_CHILD_SUBREAPER = 36
 """prctl(2), from linux/prctl.h."""
@@ -134,22 +134,11 @@ class Program:
         return status
 
 
-@attrs.frozen
-class Sandbox:
-    """How a program is confined: what it may do, and what this platform has to hold it to that."""
-
-    confinement: Confinement
-    measures: Measures
-
-
 async def run_program(
-    argv: Sequence[str],
+    command: Command,
     *,
     stdin: bytes,
-    env: Mapping[str, str],
-    cwd: Path,
     limits: Limits,
-    sandbox: Sandbox,
     what: str,
     missing: str,
     on_started: Callable[[int], None] | None = None,
@@ -157,20 +146,17 @@ async def run_program(
     """Run a program to its end.
 
     Args:
-        argv: the program's path and its arguments, none of them secret.
-        env: all of its environment.
+        stdin: its standard input.
         what: names the work in messages.
         missing: the reason for which it fails where there is no such program, or it can't be run.
-        on_started: told the process's id, before it gets its input.
+        on_started: called with the process's id, before it gets its input.
 
     Raises:
         JiemiError: Timeout; LimitExceeded: the output's bound; InternalError: no process can be made now; `missing`.
     """
     stderr = os.memfd_create("stderr", os.MFD_CLOEXEC)
     try:
-        async with _started(
-            argv, env=env, cwd=cwd, pipes=True, stderr=stderr, limits=limits, sandbox=sandbox, missing=missing
-        ) as process:
+        async with _started(command, stderr=stderr, limits=limits, missing=missing) as process:
             if on_started is not None:
                 on_started(process.pid)
             output = _Output(limits.output_bytes)
@@ -196,9 +182,7 @@ async def run_program(
 
 
 @contextlib.asynccontextmanager
-async def running(
-    argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, limits: Limits, sandbox: Sandbox, missing: str
-) -> AsyncIterator[Program]:
+async def running(command: Command, *, limits: Limits, missing: str) -> AsyncIterator[Program]:
     """A helper without input or output; when the context ends, all that is left of its session is killed and reaped.
 
     Args:
@@ -208,31 +192,20 @@ async def running(
         JiemiError: as `run_program`, where it can't be started.
     """
     limits = attrs.evolve(limits, cpu_seconds=None)
-    async with _started(
-        argv, env=env, cwd=cwd, pipes=False, stderr=None, limits=limits, sandbox=sandbox, missing=missing
-    ) as process:
+    async with _started(command, stderr=None, limits=limits, missing=missing) as process:
         yield process
 
 
 @contextlib.asynccontextmanager
-async def _started(
-    argv: Sequence[str],
-    *,
-    env: Mapping[str, str],
-    cwd: Path,
-    pipes: bool,
-    stderr: int | None,
-    limits: Limits,
-    sandbox: Sandbox,
-    missing: str,
-) -> AsyncIterator[Program]:
+async def _started(command: Command, *, stderr: int | None, limits: Limits, missing: str) -> AsyncIterator[Program]:
+    """The program while it runs. With a descriptor for its standard error it has pipes for the other two streams."""
     try:
-        process = await _spawn(argv, env=env, cwd=cwd, pipes=pipes, stderr=stderr, sandbox=sandbox)
+        process = await (_spawn_quiet(command) if stderr is None else _spawn_with_pipes(command, stderr))
     except MeasureFailed as error:
         raise JiemiError("InternalError", f"Krapao can't confine a process now, as it could before: {error}") from error
     except OSError as error:
         reason = "InternalError" if error.errno in _TRY_AGAIN else missing
-        raise JiemiError(reason, f"Krapao can't run {Path(argv[0]).name}: {error.strerror}") from error
+        raise JiemiError(reason, f"Krapao can't run {Path(command.argv[0]).name}: {error.strerror}") from error
     try:
         _limit(process.pid, limits)
         yield process
@@ -240,40 +213,38 @@ async def _started(
         await _end(process)
 
 
-async def _spawn(
-    argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, pipes: bool, stderr: int | None, sandbox: Sandbox
-) -> Program:
-    with contextlib.ExitStack() as ours, contextlib.ExitStack() as childs:
-        stdin = stdout = subprocess.DEVNULL
+async def _spawn_quiet(command: Command) -> Program:
+    """Start a program without input and output."""
+    with contextlib.ExitStack() as ours:
         listeners: list[int] = []
+        popen = await spawn(command, Streams(), take_listener=_keeping(listeners, ours))
+        ours.pop_all()  # it is the program's from now on
+    return Program(popen, None, None, *listeners)
 
-        def take_listener(descriptor: int) -> None:
-            listeners.append(descriptor)
-            ours.callback(os.close, descriptor)
 
-        to_child = from_child = -1
-        if pipes:
-            stdin, to_child = os.pipe()
-            childs.callback(os.close, stdin)
-            ours.callback(os.close, to_child)
-            from_child, stdout = os.pipe()
-            childs.callback(os.close, stdout)
-            ours.callback(os.close, from_child)
-        popen = await spawn(
-            argv,
-            env=env,
-            cwd=cwd,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr if stderr is not None else subprocess.DEVNULL,
-            confinement=sandbox.confinement,
-            measures=sandbox.measures,
-            take_listener=take_listener,
-        )
+async def _spawn_with_pipes(command: Command, stderr: int) -> Program:
+    with contextlib.ExitStack() as ours, contextlib.ExitStack() as childs:
+        listeners: list[int] = []
+        stdin, to_child = os.pipe()
+        childs.callback(os.close, stdin)
+        ours.callback(os.close, to_child)
+        from_child, stdout = os.pipe()
+        childs.callback(os.close, stdout)
+        ours.callback(os.close, from_child)
+        streams = Streams(stdin=stdin, stdout=stdout, stderr=stderr)
+        popen = await spawn(command, streams, take_listener=_keeping(listeners, ours))
         ours.pop_all()  # they are the streams' from now on
-    if not pipes:
-        return Program(popen, None, None, *listeners)
     return Program(popen, trio.lowlevel.FdStream(to_child), trio.lowlevel.FdStream(from_child), *listeners)
+
+
+def _keeping(listeners: list[int], owner: contextlib.ExitStack) -> Callable[[int], None]:
+    """Takes the descriptor on which the kernel asks about connections; the owner closes it."""
+
+    def take(descriptor: int) -> None:
+        listeners.append(descriptor)
+        owner.callback(os.close, descriptor)
+
+    return take
 
 
 def _limit(pid: int, limits: Limits) -> None:
@@ -347,7 +318,7 @@ async def _end(process: Program) -> None:
         for stream in (process.stdin, process.stdout):
             if stream is not None:
                 await trio.aclose_forcefully(stream)
-        while left and not _reap_session(process.pid):  # noqa: ASYNC110 - nothing tells of it
+        while left and not _reap_session(process.pid):  # noqa: ASYNC110 - nothing reports it
             await trio.sleep(0.005)
 
 

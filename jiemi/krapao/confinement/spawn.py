@@ -6,9 +6,9 @@ and then starts it; no code of ours runs between fork and exec, and no helper pr
 nothing else any more, and stays until the program has ended, for one thing only: the signal that a program asks for at
 its parent's death comes when the *thread* that started it ends (PR_SET_PDEATHSIG of prctl(2)). The program has to ask
 for it by itself; `setpriv --pdeathsig` of util-linux, where there is one, does so in its place. So a killed Krapao
-leaves no program behind, but for those that their parents left (gpg-agent).
+leaves no program behind, except those that their parents left (gpg-agent).
 
-Which of these measures a platform lets us have is found out by trying (confinement_probe); a start makes use of exactly
+Which of these measures a platform lets us have is found out by trying (`probe`); a start makes use of exactly
 those, or fails. What none of them covers: sockets of unix(7) that have a path can be connected to wherever file
 permissions allow it, where `unix_sockets` is set (Landlock governs that since ABI 9 only); and before Landlock's ABI 6,
 signals can be sent to processes of the same user.
@@ -62,7 +62,7 @@ class Confinement:
         unix_sockets: making and using sockets of unix(7), which gpg and a key service on a socket need.
         read_execute: files and folders, the program's own included; beneath folders all may be read, listed and run.
         read: files and folders that may be read and listed.
-        write: folders beneath which everything may be done with files, folders and sockets, but run them; except that
+        write: folders beneath which everything may be done with files, folders and sockets, except to run them; but
             modes, owners and times can be changed by descriptor only.
     """
 
@@ -135,26 +135,48 @@ class MeasureFailed(OSError):
         self.measure = measure
 
 
+@attrs.frozen
+class Sandbox:
+    """How a program is confined: what it may do, and what this platform has to hold it to that."""
+
+    confinement: Confinement
+    measures: Measures
+
+
+@attrs.frozen
+class Command:
+    """A program that is to be started, confined.
+
+    Attributes:
+        argv: its absolute path and its arguments, none of them secret.
+        env: all of its environment.
+        cwd: the folder that it runs in.
+    """
+
+    argv: Sequence[str]
+    env: Mapping[str, str] = attrs.field(repr=False, kw_only=True)
+    cwd: Path = attrs.field(kw_only=True)
+    sandbox: Sandbox = attrs.field(kw_only=True)
+
+
+@attrs.frozen(kw_only=True)
+class Streams:
+    """The standard streams of a program, each a descriptor or one of subprocess's constants."""
+
+    stdin: int = subprocess.DEVNULL
+    stdout: int = subprocess.DEVNULL
+    stderr: int = subprocess.DEVNULL
+
+
 async def spawn(
-    argv: Sequence[str],
-    *,
-    env: Mapping[str, str],
-    cwd: Path,
-    stdin: int,
-    stdout: int,
-    stderr: int,
-    confinement: Confinement,
-    measures: Measures,
-    take_listener: Callable[[int], None] | None = None,
+    command: Command, streams: Streams, *, take_listener: Callable[[int], None] | None = None
 ) -> subprocess.Popen[bytes]:
     """Start a program in a session of its own; it is the caller's to end and to reap. Not cancelled once it began.
 
     Where `measures` has a setpriv, the program is a moment later in the process that is returned. What keeps it from
-    being run is mostly noticed before; what is not is told by the exit status, 126 or 127.
+    being run is mostly noticed before; the exit status, 126 or 127, reports what is not.
 
     Args:
-        argv: the program's absolute path and its arguments.
-        stdin, stdout, stderr: as in subprocess.Popen.
         take_listener: where connections are judged, and can be: called in another thread, before this returns, with the
             descriptor on which the kernel asks. It is the caller's, also where this raises.
 
@@ -162,24 +184,13 @@ async def spawn(
         OSError: as Popen; MeasureFailed.
     """
     await trio.lowlevel.checkpoint_if_cancelled()
-    launch = partial(
-        _launch,
-        argv,
-        env,
-        cwd,
-        stdin=stdin,
-        stdout=stdout,
-        stderr=stderr,
-        confinement=confinement,
-        measures=measures,
-        take_listener=take_listener,
-    )
+    launch = partial(_launch, command, streams, take_listener)
     results: list[subprocess.Popen[bytes] | BaseException] = []
     wake = partial(
         trio.lowlevel.current_trio_token().run_sync_soon, trio.lowlevel.reschedule, trio.lowlevel.current_task()
     )
     thread = threading.Thread(
-        target=_keep, args=(launch, results.append, wake), name=f"confined {Path(argv[0]).name}", daemon=True
+        target=_keep, args=(launch, results.append, wake), name=f"confined {Path(command.argv[0]).name}", daemon=True
     )
     try:
         thread.start()
@@ -194,18 +205,18 @@ async def spawn(
 
 def _keep(
     launch: Callable[[], subprocess.Popen[bytes]],
-    tell: Callable[[subprocess.Popen[bytes] | BaseException], None],
+    report: Callable[[subprocess.Popen[bytes] | BaseException], None],
     wake: Callable[[], None],
 ) -> None:
-    """The thread: start the program, tell of it, stay until it has ended. Whoever reaps it may be quicker than we."""
+    """The thread: start the program, report it, stay until it has ended. Its reaper may be quicker than this is."""
     pid = None
     try:
         process = launch()
     except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-        tell(error)
+        report(error)
     else:
         pid = process.pid
-        tell(process)
+        report(process)
         del process
     try:
         wake()
@@ -217,18 +228,8 @@ def _keep(
             os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
 
-def _launch(
-    argv: Sequence[str],
-    env: Mapping[str, str],
-    cwd: Path,
-    *,
-    stdin: int,
-    stdout: int,
-    stderr: int,
-    confinement: Confinement,
-    measures: Measures,
-    take_listener: Callable[[int], None] | None,
-) -> subprocess.Popen[bytes]:
+def _launch(command: Command, streams: Streams, take_listener: Callable[[int], None] | None) -> subprocess.Popen[bytes]:
+    argv, confinement, measures = command.argv, command.sandbox.confinement, command.sandbox.measures
     read_execute, read = confinement.read_execute, confinement.read
     prefix: list[str] = []
     if measures.setpriv is not None:
@@ -258,10 +259,10 @@ def _launch(
             raise MeasureFailed(measure, error.errno or errno.EPERM, error.strerror or "") from error
     return subprocess.Popen(
         [*prefix, *argv],
-        env=dict(env),
-        cwd=cwd,
-        stdin=stdin,
-        stdout=stdout,
-        stderr=stderr,
+        env=dict(command.env),
+        cwd=command.cwd,
+        stdin=streams.stdin,
+        stdout=streams.stdout,
+        stderr=streams.stderr,
         start_new_session=True,
     )

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.confinement.private_folders import require_memory, write_file
+from jiemi.krapao.decryption.mistaken_keys import instead_of_key
 from jiemi.rpc.keys import AgeKey, named_parts
 
 _FIELD = "spec.provider.age.privateKey"
@@ -42,6 +43,7 @@ _SSH_FILES = ("ssh-key", ".ssh/id_ed25519", ".ssh/id_rsa")
 
 
 _WHOLE_LINE = "Put the whole line AGE-SECRET-KEY-1… there, as age-keygen printed it."
+_WHOLE_FILE = "Put the whole file of the private key there, with its line breaks."
 
 
 @attrs.frozen
@@ -117,6 +119,16 @@ class _Part:
 
 
 def _read_part(name: str, text: str, *, plugins: bool) -> _Part:
+    try:
+        return _read_lines(name, text, plugins=plugins)
+    except JiemiError as error:
+        instead = instead_of_key(text, provider="age")
+        if instead is None or error.failure.remedy not in (_WHOLE_LINE, _WHOLE_FILE):
+            raise
+        raise JiemiError("KeyInvalid", f"{name} is {instead[0]}", instead[1]) from None
+
+
+def _read_lines(name: str, text: str, *, plugins: bool) -> _Part:
     found = _Part()
     pem: list[str] = []
     for number, raw in enumerate(text.splitlines(), start=1):
@@ -159,7 +171,7 @@ def _ssh_recipient(text: str, where: str) -> str:
         raise JiemiError(
             "KeyInvalid",
             f"{where} a private key in PEM that can't be read",
-            "Put the whole file of the private key there, with its line breaks.",
+            _WHOLE_FILE,
         ) from None
     if not isinstance(found, Ed25519PrivateKey | RSAPrivateKey):
         raise JiemiError(

@@ -28,8 +28,9 @@ import trio
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.confinement.private_folders import private_folder, require_memory, write_file
-from jiemi.krapao.confinement.processes import Finished, Limits, Sandbox, run_program, running
-from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, Confinement, Measures
+from jiemi.krapao.confinement.processes import Finished, Limits, run_program, running
+from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, Command, Confinement, Measures, Sandbox
+from jiemi.krapao.decryption.mistaken_keys import instead_of_key
 from jiemi.rpc.keys import PgpKey, named_parts
 
 _FIELD = "spec.provider.pgp.privateKey"
@@ -115,7 +116,7 @@ async def open_keyring(
             locked = False
             for name, text in named_parts(key, _FIELD):
                 before = _key_files(home)
-                found = [each for block in _blocks(text) for each in await _import(block, name, runner)]
+                found = [each for block in _blocks(text) for each in await _import(block, name, text, runner)]
                 files = _key_files(home) - before
                 if found and not files and names.keys() >= set(found):
                     continue  # an origin before had the same key
@@ -136,15 +137,16 @@ class _Runner:
     limits: Limits
     sandbox: Sandbox
 
+    def command(self, *argv: str) -> Command:
+        """One of them, as it is started."""
+        return Command(argv, env=self.environment, cwd=self.home, sandbox=self.sandbox)
+
     async def run(self, *arguments: str, stdin: bytes, what: str) -> Finished:
         """Run gpg to its end. Raises JiemiError as `run_program`."""
         return await run_program(
-            [str(self.gpg), "--homedir", str(self.home), "--batch", *arguments],
+            self.command(str(self.gpg), "--homedir", str(self.home), "--batch", *arguments),
             stdin=stdin,
-            env=self.environment,
-            cwd=self.home,
             limits=self.limits,
-            sandbox=self.sandbox,
             what=what,
             missing="GpgMissing",
         )
@@ -183,7 +185,7 @@ def remove_sockets(home: Path) -> None:
 
 
 def end_agent(home: Path) -> None:
-    """Tell the agent of a keyring to end, if one is there: one whose Krapao was killed runs on, with the key in it.
+    """Ask the agent of a keyring to end, if one is there: one whose Krapao was killed runs on, with the key in it.
 
     By KILLAGENT of its protocol (GnuPG's manual, "Agent KILLAGENT"). Blocking, for a second at most.
     """
@@ -211,11 +213,8 @@ async def _agent(runner: _Runner) -> AsyncIterator[None]:
             "Install all of GnuPG beside Krapao (on Debian the packages gpg and gpg-agent).",
         )
     async with running(
-        [str(program), "--homedir", str(runner.home), "--no-detach", "--daemon"],
-        env=runner.environment,
-        cwd=runner.home,
+        runner.command(str(program), "--homedir", str(runner.home), "--no-detach", "--daemon"),
         limits=runner.limits,
-        sandbox=runner.sandbox,
         missing="GpgMissing",
     ) as process:
         if await process.wait() != 0:  # it makes its socket, forks, and leaves
@@ -223,7 +222,8 @@ async def _agent(runner: _Runner) -> AsyncIterator[None]:
         yield
 
 
-async def _import(block: str, name: str, runner: _Runner) -> list[str]:
+async def _import(block: str, name: str, text: str, runner: _Runner) -> list[str]:
+    """Import a block of a key's text; the fingerprints of the private keys in it."""
     if "BEGIN PGP PUBLIC KEY BLOCK" in block and _PRIVATE not in block:
         raise JiemiError(
             "KeyInvalid",
@@ -246,6 +246,8 @@ async def _import(block: str, name: str, runner: _Runner) -> list[str]:
             "InternalError", f"gpg could not give the key to its agent: it ended with status {finished.returncode}"
         )
     if not found:
+        if (instead := instead_of_key(text, provider="pgp")) is not None:
+            raise JiemiError("KeyInvalid", f"{name} is {instead[0]}", instead[1])
         raise JiemiError(
             "KeyInvalid",
             f"{name} is no private key that gpg can read",

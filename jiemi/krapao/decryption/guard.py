@@ -50,6 +50,7 @@ from jiemi.krapao.decryption.holder_start import HolderKey, HolderPrograms
 from jiemi.krapao.decryption.holders import Held, Holders
 from jiemi.krapao.decryption.keyservice import AgeMasterKey, MasterKey, VaultMasterKey
 from jiemi.krapao.decryption.named_servers import named_servers
+from jiemi.krapao.decryption.port import RenderingShare
 from jiemi.krapao.decryption.verdicts import Outcome, Verdict, of_status
 from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.network.connecting import RequireDestination, led_astray, require_destination
@@ -66,37 +67,49 @@ _END_SECONDS = 2
 _PEER_CREDENTIALS = struct.Struct("iII")
 
 
+@attrs.frozen
+class KeyServices:
+    """How guards reach the services that decrypt data keys.
+
+    Attributes:
+        holders: the processes that have the credentials.
+        programs: what further holders are started from.
+        require_server: refuses servers by their addresses.
+    """
+
+    holders: Holders
+    programs: HolderPrograms
+    settings: KrapaoSettings
+    metrics: KrapaoMetrics | None = None
+    require_server: RequireDestination = require_destination
+
+
 class Guard:
     """Answers an opener's requests, and remembers what became of each.
 
     Args:
         keys: of the Decryptor; nothing else opens a file of its.
         allowed_recipients: patterns of the master keys that may be asked, by the operator's policy; empty for all.
-        askers: the tenants that the run is for; None for one that is its own.
-        repository: the URL of the repository that the file is of.
-        require_server: refuses servers by their addresses.
+        rendering: the one that the run is a part of; its budget bounds the requests.
     """
 
     def __init__(
         self,
         keys: Sequence[DecryptionKey],
-        holders: Holders,
-        programs: HolderPrograms,
-        settings: KrapaoSettings,
-        allowed_recipients: Sequence[str] = (),
-        metrics: KrapaoMetrics | None = None,
-        askers: Askers | None = None,
+        services: KeyServices,
         *,
-        repository: str = "",
-        require_server: RequireDestination = require_destination,
+        allowed_recipients: Sequence[str] = (),
+        rendering: RenderingShare = RenderingShare(),  # noqa: B008 - frozen
     ) -> None:
-        self._repository = repository
+        settings, budget = services.settings, rendering.budget
+        self._repository = rendering.repository
         self._keys = tuple(keys)
-        self._holders = holders
-        self._programs = programs
+        self._holders = services.holders
+        self._programs = services.programs
         self._settings = settings
-        self._metrics = metrics
-        self._askers = askers or Askers()
+        self._metrics = services.metrics
+        self._askers = rendering.askers or Askers()
+        self._max_requests = budget.key_requests if budget is not None else settings.max_key_requests
         self._asking_since: float | None = None
         self._allowed_recipients = tuple(allowed_recipients)
         self._trust = VaultTrust(
@@ -107,7 +120,7 @@ class Guard:
         self._requests = 0
         self._opener = 0
         self._expected = trio.Event()
-        self._require_server = require_server
+        self._require_server = services.require_server
         self._names: dict[DecryptionKey, tuple[str, ...]] = {}
         self._reachable: set[str] = set()
         self.outcomes: list[Outcome] = []
@@ -130,7 +143,7 @@ class Guard:
         return since is not None and trio.current_time() - since >= PATIENCE_SECONDS
 
     def expect(self, pid: int) -> None:
-        """Tell which process the opener is, before it can have connected."""
+        """Note which process the opener is, before it can have connected."""
         self._opener = pid
         self._expected.set()
 
@@ -177,7 +190,7 @@ class Guard:
             raise GrpcStatusError(FAILED_PRECONDITION, "no key of this kind is given")
         name, provider = name_of(request.key), provider_of(request.key)
         self._requests += 1
-        if self._requests > self._settings.max_key_requests or len(request.ciphertext) > _MAX_CIPHERTEXT_BYTES:
+        if self._requests > self._max_requests or len(request.ciphertext) > _MAX_CIPHERTEXT_BYTES:
             self._note(Outcome(provider, name, Verdict.TOO_MANY))
             raise GrpcStatusError(RESOURCE_EXHAUSTED)
         refused = allowed_by_policy(request.key, self._allowed_recipients)

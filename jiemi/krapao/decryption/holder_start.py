@@ -17,8 +17,8 @@ from jiemi.core.addresses import normal_address
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.confinement.judged_connects import ConnectJudge, granted_destinations
 from jiemi.krapao.confinement.private_folders import private_folder, require_memory, write_file
-from jiemi.krapao.confinement.processes import Limits, Program, Sandbox, running
-from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, Confinement, Measures
+from jiemi.krapao.confinement.processes import Limits, Program, running
+from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, Command, Confinement, Measures, Sandbox
 from jiemi.krapao.decryption.age_keys import read_age_key
 from jiemi.krapao.decryption.environments import EMPTY_ENVIRONMENT, NO_NETWORK_ENVIRONMENT, given_name, plan
 from jiemi.krapao.decryption.gpg import GPG_FILES, open_keyring
@@ -127,16 +127,13 @@ async def start_holder(
         read=(*LIBRARIES, *given.read),
         write=(given.home,),
     )
-    process = await stack.enter_async_context(
-        running(
-            [str(programs.sops), "keyservice", "--network", "unix", "--address", str(socket)],
-            env=environment,
-            cwd=given.home,
-            limits=limits,
-            sandbox=Sandbox(confinement, programs.measures),
-            missing="SopsMissing",
-        )
+    command = Command(
+        [str(programs.sops), "keyservice", "--network", "unix", "--address", str(socket)],
+        env=environment,
+        cwd=given.home,
+        sandbox=Sandbox(confinement, programs.measures),
     )
+    process = await stack.enter_async_context(running(command, limits=limits, missing="SopsMissing"))
     return Started(await _connect(socket, process), process, given.until, given.names, given.expires_at, given.judge)
 
 

@@ -54,6 +54,36 @@ class Budget:
         self.output_bytes -= output_bytes
 
 
+@attrs.frozen(kw_only=True)
+class WantedForm:
+    """The form in which a decrypted file is wanted.
+
+    Attributes:
+        whole: whether the file itself is wanted, in its own format.
+        output: the format in which the file itself is wanted then, where it is another.
+        indents: how the file itself is indented, where it is wanted.
+    """
+
+    whole: bool = False
+    output: Format | None = None
+    indents: Indents = Indents()
+
+
+@attrs.frozen(kw_only=True)
+class RenderingShare:
+    """What a decryption shares with the others of its rendering.
+
+    Attributes:
+        askers: the tenants that wait for it, in whose queues it waits for its turn; None for one that is its own.
+        repository: the URL of the repository that the file is of. An identity of Krapao's own is lent by it.
+        budget: what is left of the bounds that this file shares with others; None for bounds of its own.
+    """
+
+    askers: Askers | None = None
+    repository: str = ""
+    budget: Budget | None = None
+
+
 class Decrypter(Protocol):
     """Opens files. May be called from several tasks at once."""
 
@@ -67,26 +97,18 @@ class Decrypter(Protocol):
         format: Format,
         keys: tuple[DecryptionKey, ...],
         *,
-        whole: bool = False,
-        output: Format | None = None,
         allowed_recipients: tuple[str, ...] = (),
-        askers: Askers | None = None,
-        repository: str = "",
-        budget: Budget | None = None,
-        indents: Indents = Indents(),  # noqa: B008 - frozen
+        form: WantedForm = WantedForm(),
+        rendering: RenderingShare = RenderingShare(),
     ) -> Decrypted:
         """Open a file.
 
         Args:
             data: the encrypted file, which may be hostile.
             keys: what may open it, and nothing else may.
-            whole: whether the file itself is wanted, in its own format.
-            output: the format in which the file itself is wanted then, where it is another.
             allowed_recipients: patterns of the recipients that may be asked for the data key; empty for all.
-            askers: the tenants that wait for it, in whose queues it waits for its turn; None for one that is its own.
-            repository: the URL of the repository that the file is of. An identity of Krapao's own is lent by it.
-            budget: what is left of the bounds that this file shares with others; None for bounds of its own.
-            indents: how the file itself is indented, where it is wanted.
+            form: the one in which it is wanted; what is in it, in any form that is read here, unless it says otherwise.
+            rendering: the one that it is a part of.
 
         Raises:
             JiemiError: NotEncrypted, UnknownFormat, KeyMissing, KeyInvalid, KeyServiceDenied, KeyServiceUnreachable,
@@ -96,9 +118,9 @@ class Decrypter(Protocol):
         ...
 
     def own(self, owner: Hashable, keys: tuple[DecryptionKey, ...]) -> None:
-        """Note which keys someone uses from now on, so that those that nobody uses any more are not held.
+        """Note which keys an owner uses from now on, so that those that nobody uses any longer are not held.
 
         Args:
-            owner: who; with no keys, it uses none any more.
+            keys: all that it uses; none where it no longer uses any.
         """
         ...

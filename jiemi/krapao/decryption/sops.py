@@ -36,14 +36,14 @@ from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes
 from jiemi.krapao.confinement.private_folders import private_folder, remove_abandoned, write_file
 from jiemi.krapao.confinement.probe import probe
-from jiemi.krapao.confinement.processes import Finished, Limits, Sandbox, run_program
-from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, Confinement, Measures
+from jiemi.krapao.confinement.processes import Finished, Limits, run_program
+from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, Command, Confinement, Measures, Sandbox
 from jiemi.krapao.decryption.environments import EMPTY_ENVIRONMENT, NO_NETWORK_ENVIRONMENT
 from jiemi.krapao.decryption.gpg import end_agent, remove_sockets
-from jiemi.krapao.decryption.guard import Guard
+from jiemi.krapao.decryption.guard import Guard, KeyServices
 from jiemi.krapao.decryption.holder_start import HolderPrograms
 from jiemi.krapao.decryption.holders import Holders
-from jiemi.krapao.decryption.port import Budget, Decrypted
+from jiemi.krapao.decryption.port import Budget, Decrypted, RenderingShare, WantedForm
 from jiemi.krapao.decryption.sops_exit import explain_exit, no_key
 from jiemi.krapao.fair_threads import FairThreads
 from jiemi.krapao.metrics import KrapaoMetrics
@@ -77,6 +77,25 @@ _NOTHING_YET = re.compile(r"\s*+(?:[#%][^\n]*+\s*+)*+")
 
 _NO_TEXT = re.compile(rb"(?<!\\)(?:\\\\)*\\ufffd")
 """What Go's encoding/json writes for bytes that are no UTF-8. The character itself it writes as it is."""
+
+
+@attrs.frozen
+class _Run:
+    """A file that is to be opened once, and what for.
+
+    Attributes:
+        output: the format in which sops is to write it.
+        indents: how sops is to indent it.
+        threads: for work that takes a while.
+    """
+
+    data: bytes
+    format: Format
+    output: Format
+    indents: Indents
+    budget: Budget
+    askers: Askers
+    threads: FairThreads
 
 
 class SopsDecrypter:
@@ -119,40 +138,26 @@ class SopsDecrypter:
         format: Format,
         keys: tuple[DecryptionKey, ...],
         *,
-        whole: bool = False,
-        output: Format | None = None,
         allowed_recipients: tuple[str, ...] = (),
-        askers: Askers | None = None,
-        repository: str = "",
-        budget: Budget | None = None,
-        indents: Indents = Indents(),  # noqa: B008 - frozen
+        form: WantedForm = WantedForm(),  # noqa: B008 - frozen
+        rendering: RenderingShare = RenderingShare(),  # noqa: B008 - frozen
     ) -> Decrypted:
         """As `Decrypter.decrypt`."""
         outcome_word = "cancelled"
-        is_given = output is not None
-        indents = indents if whole else _READABLE
-        output = output or (format if whole else _output_format(data, format))
-        budget = budget if budget is not None else self.budget()
+        askers = rendering.askers or Askers()
+        run = _Run(
+            data,
+            format,
+            output=form.output or (format if form.whole else _output_format(data, format)),
+            indents=form.indents if form.whole else _READABLE,
+            budget=rendering.budget if rendering.budget is not None else self.budget(),
+            askers=askers,
+            threads=FairThreads(self._checkers, askers),
+        )
         try:
-            threads = FairThreads(self._checkers, askers or Askers())
-            if is_given and format is Format.YAML is not output and await threads.run(_has_several_documents, data):
-                raise JiemiError(
-                    "UnknownFormat",
-                    f"it has several documents, of which sops would write the first only as {output.value}, which the "
-                    "name asks for",
-                    "Give it the ending .yaml.",
-                )
-            found = await self._decrypt_counted(
-                data,
-                format,
-                output,
-                keys,
-                allowed_recipients,
-                askers or Askers(),
-                repository,
-                budget,
-                indents=indents,
-            )
+            if form.output is not None:
+                await _require_one_document(run)
+            found = await self._decrypt_in_slot(run, keys, allowed_recipients, rendering.repository)
             outcome_word = "ok"
         except JiemiError as error:
             outcome_word = error.failure.reason
@@ -161,20 +166,10 @@ class SopsDecrypter:
             self._metrics.decryption(outcome_word)
         return found
 
-    async def _decrypt_counted(
-        self,
-        data: bytes,
-        format: Format,
-        output: Format,
-        keys: tuple[DecryptionKey, ...],
-        allowed_recipients: tuple[str, ...],
-        askers: Askers,
-        repository: str,
-        budget: Budget,
-        *,
-        indents: Indents,
+    async def _decrypt_in_slot(
+        self, run: _Run, keys: tuple[DecryptionKey, ...], allowed_recipients: tuple[str, ...], repository: str
     ) -> Decrypted:
-        settings = self._settings
+        settings, budget = self._settings, run.budget
         sops = find_program(settings.sops, "sops", settings.programs_path)
         if sops is None:
             raise JiemiError("SopsMissing", "Krapao finds no sops program at the path it was given, or on its path")
@@ -189,17 +184,13 @@ class SopsDecrypter:
                 programs = HolderPrograms(sops, gpg, await self.measures())
                 guard = Guard(
                     keys,
-                    self._holders,
-                    programs,
-                    attrs.evolve(settings, max_key_requests=budget.key_requests),
-                    allowed_recipients,
-                    self._metrics,
-                    askers,
-                    repository=repository,
+                    KeyServices(self._holders, programs, settings, self._metrics),
+                    allowed_recipients=allowed_recipients,
+                    rendering=RenderingShare(askers=run.askers, repository=repository, budget=budget),
                 )
                 slot.is_slow = guard.waits_long
                 try:
-                    decrypted = await self._decrypt(data, format, output, sops, guard, budget, askers, indents)
+                    decrypted = await self._decrypt(run, sops, guard)
                 except JiemiError:
                     budget.spend(trio.current_time() - began, guard.requests)
                     raise
@@ -208,11 +199,11 @@ class SopsDecrypter:
                 return decrypted
             return None
 
-        found = await self._limiter.run(askers, in_slot)  # waited for as long as the caller waits
+        found = await self._limiter.run(run.askers, in_slot)  # waited for as long as the caller waits
         if found is not None:
             return found
         if guard is not None and guard.waited_for_others:
-            raise no_key(data, guard)
+            raise no_key(run.data, guard)
         raise JiemiError(
             "Timeout", f"decrypting the file took longer than Krapao's limit of {self._limits.seconds:g} s"
         )
@@ -237,34 +228,24 @@ class SopsDecrypter:
                 "InternalError", f"Krapao can't find out how to confine a process: {error.strerror}"
             ) from error
 
-    async def _decrypt(
-        self,
-        data: bytes,
-        format: Format,
-        output: Format,
-        sops: Path,
-        guard: Guard,
-        budget: Budget,
-        askers: Askers,
-        indents: Indents,
-    ) -> Decrypted:
-        threads = FairThreads(self._checkers, askers)
+    async def _decrypt(self, run: _Run, sops: Path, guard: Guard) -> Decrypted:
+        output, threads = run.output, run.threads
 
-        async def run(indents: Indents) -> bytes:
+        async def opened(indents: Indents) -> bytes:
             with private_folder(self._settings.runtime_dir) as home:
                 write_file(home / ".sops.yaml", _SOPS_CONFIG.format(indents.yaml, indents.json))
-                finished = await self._open(data, home, format, output, sops, guard, budget)
+                finished = await self._open(run, home, sops, guard)
             if finished.returncode != 0:
-                raise await threads.run(explain_exit, finished, data, format, output, guard)
+                raise await threads.run(explain_exit, finished, run.data, run.format, output, guard)
             return finished.stdout
 
-        plain = await run(indents)
-        if output is Format.YAML and indents != _READABLE and _INDICATED.search(plain) is not None:
-            readable = await run(_READABLE)
+        plain = await opened(run.indents)
+        if output is Format.YAML and run.indents != _READABLE and _INDICATED.search(plain) is not None:
+            readable = await opened(_READABLE)
             if not await self._says_the_same(plain, readable, threads):
                 plain = readable
         if output is Format.YAML and b"null" in plain:
-            if await self.reading.lost_values(data, SensitiveBytes(plain), threads=threads):
+            if await self.reading.lost_values(run.data, SensitiveBytes(plain), threads=threads):
                 raise JiemiError(
                     "DecryptionFailed",
                     "sops loses a text of several lines that begins with a tab where a file has several documents, "
@@ -287,22 +268,23 @@ class SopsDecrypter:
         except JiemiError:
             return False
 
-    async def _open(
-        self, data: bytes, home: Path, format: Format, output: Format, sops: Path, guard: Guard, budget: Budget
-    ) -> Finished:
+    async def _open(self, run: _Run, home: Path, sops: Path, guard: Guard) -> Finished:
         """Run an opener beside its guard."""
         socket = home / "g"
         confinement = Confinement(network=False, read_execute=(sops, *LOADERS), read=(*LIBRARIES, home))
+        command = Command(
+            _opener_arguments(sops, socket, run.format, run.output),
+            env={**EMPTY_ENVIRONMENT, **NO_NETWORK_ENVIRONMENT, "HOME": str(home), "XDG_CONFIG_HOME": str(home)},
+            cwd=home,
+            sandbox=Sandbox(confinement, guard.measures),
+        )
         async with trio.open_nursery() as nursery:
             await nursery.start(guard.serve, socket)
             result = await outcome.acapture(
                 run_program,
-                _opener_arguments(sops, socket, format, output),
-                stdin=data,
-                env={**EMPTY_ENVIRONMENT, **NO_NETWORK_ENVIRONMENT, "HOME": str(home), "XDG_CONFIG_HOME": str(home)},
-                cwd=home,
-                limits=attrs.evolve(self._limits, output_bytes=budget.output_bytes),
-                sandbox=Sandbox(confinement, guard.measures),
+                command,
+                stdin=run.data,
+                limits=attrs.evolve(self._limits, output_bytes=run.budget.output_bytes),
                 what="decrypting the file",
                 missing="SopsMissing",
                 on_started=guard.expect,
@@ -348,6 +330,17 @@ def _output_format(data: bytes, format: Format) -> Format:
     except UnicodeDecodeError:  # yaml.v3 reads UTF-16 too, where document marks look different
         return format
     return Format.JSON if _MAY_BEGIN_A_DOCUMENT.search(data) is None else format
+
+
+async def _require_one_document(run: _Run) -> None:
+    """Refuse a file of which the format that is asked for could hold a part only."""
+    if run.format is Format.YAML is not run.output and await run.threads.run(_has_several_documents, run.data):
+        raise JiemiError(
+            "UnknownFormat",
+            f"it has several documents, of which sops would write the first only as {run.output.value}, which the "
+            "name asks for",
+            "Give it the ending .yaml.",
+        )
 
 
 def _has_several_documents(data: bytes) -> bool:

@@ -1,8 +1,8 @@
 """How `sops decrypt` ended -> a typed error.
 
-Its exit status tells first (cmd/sops/codes/codes.go of v3.13), what the guard knows second, and phrases of its messages
-third. Its messages quote keys' names and pieces of the file, so they are looked at and dropped; none of their text goes
-on.
+Its exit status counts first (cmd/sops/codes/codes.go of v3.13), what the guard knows second, and phrases of its
+messages third. Its messages quote keys' names and pieces of the file, so they are looked at and dropped; none of their
+text goes on.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from jiemi.krapao.confinement.processes import Finished
 from jiemi.krapao.decryption.guard import Guard
 from jiemi.krapao.decryption.metadata import read_encryption
 from jiemi.krapao.decryption.verdicts import explain
-from jiemi.krapao.decryption.wrong_format import has_mac, not_the_format, other_format, state_or_name
+from jiemi.krapao.decryption.wrong_format import no_mac, not_the_format, other_format, state_or_name
 
 _NOT_EXECUTED = (126, 127)
 """Of unshare(1), and of the shell that execvp(3) runs what is no program with. sops has no such status."""
 
 _EXIT_ANY, _EXIT_DUMP, _EXIT_DECRYPT_MAC, _EXIT_DECRYPT_TREE = 1, 4, 24, 25
 _EXIT_MAC_MISMATCH, _EXIT_MAC_NOT_FOUND, _EXIT_NO_KEY = 51, 52, 128
+
+_EXITS_OF_THE_MAC = frozenset({_EXIT_DECRYPT_MAC, _EXIT_DECRYPT_TREE, _EXIT_MAC_MISMATCH, _EXIT_MAC_NOT_FOUND})
 
 _FATAL = ("fatal error: ", "runtime: ")
 _NOT_ENCRYPTED = re.compile(r"sops metadata not found|no sops metadata")
@@ -38,7 +40,7 @@ def no_key(data: bytes, guard: Guard) -> JiemiError:
     return explain(guard.outcomes, recipients=read_encryption(data).recipients, given=guard.given)
 
 
-def explain_exit(  # noqa: C901, PLR0911, PLR0912 - a table
+def explain_exit(  # noqa: PLR0911 - a table
     finished: Finished, data: bytes, format: Format, output: Format, guard: Guard
 ) -> JiemiError:
     """The reason for which sops ended with an error. No text of its own is in it.
@@ -60,16 +62,8 @@ def explain_exit(  # noqa: C901, PLR0911, PLR0912 - a table
         return JiemiError("LimitExceeded", "decrypting the file took more processor time or memory than Krapao's limit")
     if status == _EXIT_NO_KEY:
         return no_key(data, guard)
-    if status == _EXIT_MAC_NOT_FOUND or (status == _EXIT_MAC_MISMATCH and not has_mac(data)):
-        return JiemiError(
-            "MacMismatch",
-            "the file's sops block has no MAC, so nothing shows that the file is as it was encrypted",
-            "Restore the line `mac` of the sops block from the last good commit.",
-        )
-    if status in (_EXIT_MAC_MISMATCH, _EXIT_DECRYPT_MAC):
-        return JiemiError("MacMismatch", "the file's MAC does not match its content: it was changed without sops")
-    if status == _EXIT_DECRYPT_TREE:
-        return JiemiError("MacMismatch", "a value of the file does not decrypt: it was changed without sops")
+    if status in _EXITS_OF_THE_MAC:
+        return _of_the_mac(status, data)
     other = other_format(data, format)
     if status == _EXIT_DUMP:
         what = "JSON has no form for, like NaN" if output is Format.JSON else f"{output.value} has no form for"
@@ -87,15 +81,33 @@ def explain_exit(  # noqa: C901, PLR0911, PLR0912 - a table
     if _NOT_THE_FORMAT.search(words) or (status == _EXIT_ANY and other is not None):
         return not_the_format(data, format)
     if _BLOCK_DAMAGED.search(words):
-        if format is Format.DOTENV and b"\r\n" in data:
-            return JiemiError(
-                "DecryptionFailed",
-                "the file's sops block is damaged: its lines end in Windows' way (CR LF), and sops takes the carriage "
-                "return for a part of each value",
-                "Give the file line ends of Unix (`dos2unix FILE`), and keep them by `*.env text eol=lf` in "
-                ".gitattributes.",
-            )
-        return JiemiError(
-            "DecryptionFailed", "the file's sops block is damaged", "Restore the sops block from the last good commit."
-        )
+        return _block_damaged(data, format)
     return JiemiError("DecryptionFailed", f"sops ended with status {status}")
+
+
+def _of_the_mac(status: int, data: bytes) -> JiemiError:
+    """The error for a file that is not as it was encrypted, or does not show that it is."""
+    lacking = no_mac(data) if status in (_EXIT_MAC_MISMATCH, _EXIT_DECRYPT_MAC, _EXIT_MAC_NOT_FOUND) else None
+    if lacking is not None or status == _EXIT_MAC_NOT_FOUND:
+        return JiemiError(
+            "MacMismatch",
+            f"the file's sops block {lacking or 'has no MAC'}, so nothing shows that the file is as it was encrypted",
+            "Restore the line `mac` of the sops block from the last good commit.",
+        )
+    if status == _EXIT_DECRYPT_TREE:
+        return JiemiError("MacMismatch", "a value of the file does not decrypt: it was changed without sops")
+    return JiemiError("MacMismatch", "the file's MAC does not match its content: it was changed without sops")
+
+
+def _block_damaged(data: bytes, format: Format) -> JiemiError:
+    if format is Format.DOTENV and b"\r\n" in data:
+        return JiemiError(
+            "DecryptionFailed",
+            "the file's sops block is damaged: its lines end in Windows' way (CR LF), and sops takes the carriage "
+            "return for a part of each value",
+            "Give the file line ends of Unix (`dos2unix FILE`), and keep them by `*.env text eol=lf` in "
+            ".gitattributes.",
+        )
+    return JiemiError(
+        "DecryptionFailed", "the file's sops block is damaged", "Restore the sops block from the last good commit."
+    )

@@ -23,7 +23,7 @@ from jiemi.concurrency.calls import Interrupter, run_blocking
 from jiemi.concurrency.http import Watch, close_pool, make_interruptible
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
-from jiemi.krapao.decryption.environments import require_authorities
+from jiemi.krapao.decryption.credential_files import require_authorities
 from jiemi.krapao.network.connecting import Permit
 from jiemi.krapao.operator_environment import OperatorEnvironment
 from jiemi.rpc.keys import VaultKey

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 from jiemi.core.content.ciphertext import format_of_content
@@ -10,7 +11,9 @@ from jiemi.core.errors import JiemiError
 
 _CONFLICT = re.compile(rb"^<{7} ", re.MULTILINE)
 _SOPS_BLOCK = re.compile(rb"""^\s*["']?sops["']?\s*:|["']sops["']\s*:|^\[sops\]|^sops_""", re.MULTILINE)
-_MAC = re.compile(rb"""(?:^|[\s{,"'_])mac["']?\s*[:=]\s*["']?ENC\[""", re.MULTILINE)
+_MAC = re.compile(rb"""(?:^|[\s{,"'_])mac["']?\s*[:=]\s*["']?(ENC\[)?""", re.MULTILINE)
+_TOP_BLOCK = re.compile(rb"^sops:", re.MULTILINE)
+_SEPARATOR = re.compile(rb"^---", re.MULTILINE)
 _TAB = re.compile(rb"^ *\t", re.MULTILINE)
 
 
@@ -40,6 +43,13 @@ def not_the_format(data: bytes, format: Format) -> JiemiError:
             f"the encrypted file is no YAML: line {_line(data, tab)} is indented by a tab",
             "Restore the file from the last good commit, and change it with `sops edit FILE` only.",
         )
+    if format is Format.YAML and (line := _joined_at(data)) is not None:
+        return JiemiError(
+            "UnknownFormat",
+            f"two encrypted files follow one another in it with no line --- between them: line {line} begins the sops "
+            "block of the second",
+            "Put a line --- between the two, or keep them in two files.",
+        )
     if format is Format.BINARY:
         return JiemiError(
             "UnknownFormat",
@@ -67,11 +77,27 @@ def state_or_name(found: Format) -> str:
     return f"State {found.value} in spec.source.format{ending}."
 
 
-def has_mac(data: bytes) -> bool:
-    """Whether the sops block of a file has a MAC, as far as its bytes tell. A text that looks so counts as one: then
-    the file is told as changed."""
+def no_mac(data: bytes) -> str | None:
+    """What is wrong with the MAC in the sops block of a file, where it is none that sops wrote.
+
+    None where it is one, as far as the bytes tell. A text that looks so counts as one, and the file as changed.
+    """
     block = _SOPS_BLOCK.search(data)
-    return block is None or _MAC.search(data, block.start()) is not None
+    if block is None:
+        return None
+    found = [each[1] for each in _MAC.finditer(data, block.start())]
+    if any(found):
+        return None
+    return "has a mac that sops did not write" if found else "has no MAC"
+
+
+def _joined_at(data: bytes) -> int | None:
+    """The line of a second sops block that no `---` is before."""
+    blocks = list(_TOP_BLOCK.finditer(data))
+    for first, second in itertools.pairwise(blocks):
+        if _SEPARATOR.search(data, first.end(), second.start()) is None:
+            return _line(data, second)
+    return None
 
 
 def _line(data: bytes, found: re.Match[bytes]) -> int:

@@ -33,7 +33,7 @@ from jiemi.krapao.git.pack_store import PackStore
 from jiemi.krapao.git.port import Advertised, Ref
 from jiemi.krapao.git.revision import match_files, read_file
 from jiemi.krapao.git.store import Store
-from jiemi.krapao.git.trees import Parts, split_path
+from jiemi.krapao.git.tree_paths import Parts, split_path
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import MAX_FILES, FileEntry, FilesRequest
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from jiemi.core.errors import JiemiError
@@ -12,6 +13,7 @@ from jiemi.krapao.git.urls import Location
 _FIELD = "spec.source.repository.ref"
 _HEADS, _TAGS = b"refs/heads/", b"refs/tags/"
 _PEELED = b"^{}"
+_COMMIT = re.compile(r"(?=.*[0-9])[0-9a-f]{7,64}")
 
 
 def prefixes_of_others(ref: Ref) -> tuple[bytes, ...]:
@@ -44,6 +46,12 @@ def no_such_ref(refs: Iterable[bytes], ref: Ref, location: Location) -> JiemiErr
             f"Write {_FIELD}.{other} in place of {_FIELD}.{kind}, or push the {kind}.",
         )
     there = _below(_TAGS, names) if of_tag else branches
+    if ref.branch is not None and _COMMIT.fullmatch(ref.branch) is not None:
+        return JiemiError(
+            "RefNotFound",
+            f"{told}, and that looks like a commit",
+            f"Write all 40 digits of the commit into {_FIELD}.commit, or correct {_FIELD}.branch.",
+        )
     if not there:
         return JiemiError("RefNotFound", told, f"Correct {_FIELD}.{kind}, or push the {kind}.")
     plural = "tags" if of_tag else "branches"

@@ -13,8 +13,10 @@ from typing import Protocol
 
 from jiemi.core.content.globs import is_glob
 from jiemi.core.errors import JiemiError
+from jiemi.krapao.git.glob_search import too_many_files
 from jiemi.krapao.git.packs import BLOB, COMMIT, MAX_STRUCTURE_BYTES, TAG, TREE
-from jiemi.krapao.git.trees import Parts, Trees, split_path, too_many_files
+from jiemi.krapao.git.tree_paths import Parts, split_path
+from jiemi.krapao.git.trees import Trees
 from jiemi.rpc.contract import FileEntry, FilesRequest
 
 _KIND_NAMES = {COMMIT: b"commit", TREE: b"tree", BLOB: b"blob", TAG: b"tag"}

@@ -207,8 +207,12 @@ def _check_path(path: str) -> str:
         _refuse("has no path", "Add the repository's path: https://HOST/OWNER/REPOSITORY.")
     if any(char < " " or "\x7f" <= char <= "\x9f" or "\ud800" <= char <= "\udfff" for char in path):
         _refuse("has a control character in its path")
-    if ".." in path.split("/"):
+    parts = path.split("/")
+    if ".." in parts:
         _refuse("has .. in its path", "Write the path without it.")
+    if any(part.partition(";")[0] in (".", "..") and ";" in part for part in parts):
+        # Servers in Java take what follows a semicolon for parameters, and so read another path.
+        _refuse("has .; or ..; in its path", "Write the path without it.")
     return path
 
 

@@ -1,4 +1,4 @@
-"""Files without SOPS metadata, where the Decryptor allows them: told from encrypted ones, and read as they are.
+"""Files without SOPS metadata, where the Decryptor allows them: kept apart from encrypted ones, and read as they are.
 
 What must not happen is that a ciphertext is applied as if it were the text: a file whose metadata was lost in a merge,
 say. So a file is plain only if nothing in it looks like sops's work. Where its top has `sops` (in a form that sops
@@ -18,6 +18,8 @@ import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+
+import attrs
 
 from jiemi.core.content.ciphertext import ENCRYPTED, format_of_content, leads_to, shown
 from jiemi.core.content.document_limits import MAX_NODES
@@ -39,23 +41,34 @@ _SOPS_SECTION = re.compile(rb"^[ \t]*\[[ \t]*sops[ \t]*\]", re.MULTILINE)
 _SOPS_VARIABLE = re.compile(rb"^sops_", re.MULTILINE)
 
 
+@attrs.frozen(kw_only=True)
+class PlainLimits:
+    """What may be in a plain file.
+
+    Attributes:
+        documents: how many; empty ones are not counted.
+        bytes: what they may come to.
+        values: as `read_stream`'s max_values.
+    """
+
+    documents: int
+    bytes: int
+    values: int = MAX_NODES
+
+
 def read_plain(
     data: bytes,
     format: Format,
     *,
     whole: bool,
-    max_documents: int,
-    max_bytes: int,
-    max_values: int = MAX_NODES,
+    limits: PlainLimits,
     kept: Kept = (),
 ) -> tuple[bytes, ...] | None:
     """The documents of a plain file, each as JSON (`read_stream`); none where the file itself is wanted.
 
     Args:
         whole: whether the file itself is wanted. Then it need not be of its format.
-        max_documents: the most that may be in it, empty ones not counted.
-        max_bytes: the most that they may come to.
-        max_values: as for `read_stream`.
+        limits: the most that may be in it.
         kept: what a mapping says of itself whose encrypted values are meant to stay (`NestedPlaces.unless`).
 
     Returns:
@@ -63,20 +76,20 @@ def read_plain(
 
     Raises:
         JiemiError: NotEncrypted where it is neither plain nor encrypted; UnknownFormat, LimitExceeded.
-        OverBudget: it has more than `max_values`.
+        OverBudget: it has more values than the limits let it.
     """
     match format:
         case Format.YAML | Format.JSON:
             read = partial(
                 read_stream,
                 named_json=format is Format.JSON,
-                max_documents=max_documents,
-                max_bytes=max_bytes,
-                max_values=max_values,
+                max_documents=limits.documents,
+                max_bytes=limits.bytes,
+                max_values=limits.values,
             )
             return _read_tree(data, format, whole, read, kept)
         case Format.DOTENV:
-            return _read_dotenv(data, whole, max_documents)
+            return _read_dotenv(data, whole, limits.documents)
         case Format.INI:
             may_be_encrypted = _SOPS_SECTION.search(data) is not None
         case Format.BINARY:

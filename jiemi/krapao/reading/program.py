@@ -17,13 +17,13 @@ from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.reading.lost_values import lost_values
 from jiemi.krapao.reading.mac import is_mac_only_encrypted
-from jiemi.krapao.reading.plain import read_plain
+from jiemi.krapao.reading.plain import PlainLimits, read_plain
 from jiemi.krapao.reading.words import ASK_SOPS, DOCUMENTS, FAILED, LOST, MAC_ONLY, OUT_OF_MEMORY
 
 
 def main() -> None:
     """Answer, and end."""
-    gc.disable()  # it makes no circles, and looking for them takes a third of its time
+    gc.disable()  # it makes no cycles, and looking for them takes a third of its time
     found: tuple[bytes, ...] | None = ()
     answer: list[object]
     try:
@@ -52,5 +52,6 @@ def _read(
     documents, size = int(max_documents), int(max_bytes)
     if what == "plain":
         places = tuple(map(tuple, json.loads(kept)))
-        return read_plain(data, format, whole=whole == "1", max_documents=documents, max_bytes=size, kept=places)
+        limits = PlainLimits(documents=documents, bytes=size)
+        return read_plain(data, format, whole=whole == "1", limits=limits, kept=places)
     return parse_documents(data, format, max_documents=documents, max_bytes=size)

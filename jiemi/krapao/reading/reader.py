@@ -29,13 +29,13 @@ from jiemi.core.content.documents import parse_documents
 from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes
-from jiemi.krapao.confinement.processes import Finished, Limits, Sandbox, run_program
-from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, Confinement, Measures
+from jiemi.krapao.confinement.processes import Finished, Limits, run_program
+from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, Command, Confinement, Measures, Sandbox
 from jiemi.krapao.fair_threads import FairThreads
 from jiemi.krapao.reading.kubectl_yaml.cursor import OverBudget
 from jiemi.krapao.reading.lost_values import lost_values
 from jiemi.krapao.reading.mac import is_mac_only_encrypted, names_mac_only
-from jiemi.krapao.reading.plain import Kept, read_plain
+from jiemi.krapao.reading.plain import Kept, PlainLimits, read_plain
 from jiemi.krapao.reading.words import ASK_SOPS, FAILED, OUT_OF_MEMORY
 from jiemi.krapao.settings import KrapaoSettings
 
@@ -87,14 +87,10 @@ class Reading:
         # Of these two nothing is taken apart, but for the JSON that sops makes of a binary file.
         searched = format in (Format.INI, Format.BINARY) and not data.lstrip().startswith(b"{")
         if searched or _is_cheap(data, _CHEAP_VALUES, _CHEAP_BYTES):
-            read = partial(
-                read_plain,
-                whole=whole,
-                max_documents=settings.max_documents,
-                max_bytes=settings.max_rendered_bytes,
-                max_values=_CHEAP_VALUES,
-                kept=kept,
+            limits = PlainLimits(
+                documents=settings.max_documents, bytes=settings.max_rendered_bytes, values=_CHEAP_VALUES
             )
+            read = partial(read_plain, whole=whole, limits=limits, kept=kept)
             with contextlib.suppress(OverBudget):
                 found = await threads.run(read, data, format)
                 return _sensitive(found) if found is not None else None
@@ -156,16 +152,18 @@ class Reading:
             memory_bytes=settings.decrypt_memory_bytes,
             output_bytes=settings.max_rendered_bytes + _MAX_HEADER_BYTES,
         )
-        sandbox = Sandbox(confinement, await self._measures())
+        command = Command(
+            [str(python), "-I", "-S", "-B", "-c", _BOOT, "\n".join(map(str, roots)), *arguments],
+            env={},
+            cwd=Path("/"),
+            sandbox=Sandbox(confinement, await self._measures()),
+        )
 
         async def in_slot(_: Slot) -> Finished:
             return await run_program(
-                [str(python), "-I", "-S", "-B", "-c", _BOOT, "\n".join(map(str, roots)), *arguments],
+                command,
                 stdin=data,
-                env={},
-                cwd=Path("/"),
                 limits=limits,
-                sandbox=sandbox,
                 what="reading the file",
                 missing="InternalError",
                 on_started=_give_way,

@@ -14,7 +14,7 @@ from jiemi.core.content.formats import Format
 from jiemi.core.content.sops_config import Indents, read_indents
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.decryption.metadata import MAX_CONFIG_BYTES, encryption_of, joined
-from jiemi.krapao.decryption.port import Decrypted, Decrypter
+from jiemi.krapao.decryption.port import Decrypted, Decrypter, RenderingShare, WantedForm
 from jiemi.krapao.fair_threads import FairThreads
 from jiemi.krapao.reading.reader import Reading
 from jiemi.krapao.rendering.line_ends import with_carriage_returns
@@ -88,10 +88,10 @@ class FileOpener:
                     "Encrypt the whole manifest with sops.",
                 )
             rendered = attrs.evolve(rendered, documents=found.documents)
-        told = [await self._encryption(data, format, found.key_expires_at) for data, format in found.files]
+        encryptions = [await self._encryption(data, format, found.key_expires_at) for data, format in found.files]
         return attrs.evolve(
             rendered,
-            encryption=joined(rendered.encryption, *told) if told else rendered.encryption,
+            encryption=joined(rendered.encryption, *encryptions) if encryptions else rendered.encryption,
             vault_address=self._vault_address,
             opened=found.count,
             carriage_returns=(*rendered.carriage_returns, *found.carriage_returns),
@@ -100,8 +100,8 @@ class FileOpener:
     async def _encryption(self, data: bytes, format: Format, key_expires_at: int | None) -> Encryption:
         # Where full MACs are wanted, it has one, or it would not have been opened.
         mac_only = not self._request.require_full_mac and await self._mac_only(data, format)
-        tell = partial(encryption_of, data, self._config, key_expires_at, mac_only_encrypted=mac_only)
-        return await self._threads.run(tell)
+        read = partial(encryption_of, data, self._config, key_expires_at, mac_only_encrypted=mac_only)
+        return await self._threads.run(read)
 
     async def _mac_only(self, data: bytes, format: Format) -> bool:
         return await self._reading.mac_only(data, format, threads=self._threads)
@@ -127,13 +127,9 @@ class FileOpener:
             data,
             format,
             self._keys,
-            whole=whole,
-            output=output,
             allowed_recipients=self._request.allowed_recipients,
-            budget=self._budget,
-            askers=self._threads.askers,
-            repository=self._repository,
-            indents=await self._known_indents() if whole else Indents(),
+            form=WantedForm(whole=whole, output=output, indents=await self._known_indents() if whole else Indents()),
+            rendering=RenderingShare(askers=self._threads.askers, repository=self._repository, budget=self._budget),
         )
         if decrypted.vault_address is not None and self._vault_address is None:
             # No other server gets the token: neither in this file nor in any that is in it.

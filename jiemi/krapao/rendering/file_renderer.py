@@ -12,11 +12,13 @@ from collections.abc import Sequence
 
 import attrs
 
+from jiemi.concurrency.fair_limiter import FairLimiter
 from jiemi.core.content.ciphertext import format_of_content
 from jiemi.core.content.formats import Format, format_of
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes
 from jiemi.krapao.decryption.metadata import joined
+from jiemi.krapao.decryption.port import Decrypter
 from jiemi.krapao.fair_threads import FairThreads
 from jiemi.krapao.reading.reader import Reading
 from jiemi.krapao.rendering.file_opener import FileOpener, with_warning
@@ -32,7 +34,21 @@ NOT_ABOUT_THE_FILE = frozenset(
 """Reasons of which no file, and no document of one, is to be named as what is wrong."""
 
 _MAY_BE_ONE = frozenset({"MacMismatch", "NotEncrypted"})
-"""What is told of parts of a stream that sops opens as one: it covers documents without a block by the first one's."""
+"""Reasons for parts of a stream that sops opens as one: it covers documents without a block by the first one's."""
+
+
+@attrs.frozen
+class RenderingTools:
+    """What files are rendered with. All repositories share them.
+
+    Attributes:
+        reading: for what may take long.
+        parsers: for work that takes a while, on threads of this process.
+    """
+
+    decrypter: Decrypter
+    reading: Reading
+    parsers: FairLimiter
 
 
 @attrs.frozen
@@ -75,11 +91,11 @@ class FileRenderer:
         except JiemiError as error:
             if not stream.may_be_one or error.failure.reason not in _MAY_BE_ONE:
                 raise
-            told = error
+            of_a_part = error
         try:
             return await self._file(data, Format.YAML)
         except JiemiError:
-            raise told from None
+            raise of_a_part from None
 
     async def _part(self, part: Part) -> Rendered:
         try:
@@ -169,12 +185,12 @@ def _joined(parts: Sequence[tuple[Part, Rendered]]) -> Rendered:
         begin += len(each.documents)
     contents = [each.content for each in found if each.content is not None]
     encrypted = any(each.encrypted for each in found)
-    told = [each.encryption for each in found if each.encrypted or each.opened]
+    encryptions = [each.encryption for each in found if each.encrypted or each.opened]
     return Rendered(
         found[0].revision,
         documents,
         SensitiveBytes(_BETWEEN.join(_ended(each.reveal()) for each in contents)) if contents else None,
-        joined(*told) if told else found[0].encryption,
+        joined(*encryptions) if encryptions else found[0].encryption,
         next((each.vault_address for each in found if each.vault_address is not None), None),
         encrypted,
         sum(each.opened for each in found),

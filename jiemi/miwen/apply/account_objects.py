@@ -86,7 +86,7 @@ class AccountObjects:
 
     @asynccontextmanager
     async def _explained(self) -> AsyncIterator[None]:
-        """Say of a missing right that it is the account which is missing, where that is so."""
+        """Report that the account is missing, and not a right of it, where that is so."""
         try:
             yield
         except JiemiError as error:
@@ -98,7 +98,7 @@ class AccountObjects:
             ) from error
 
     async def _exists(self) -> bool:
-        """Whether the account is there; what can't be told counts as there."""
+        """Whether the account is there; one that can't be read counts as there."""
         if self._is_there is None:
             ref = ObjectRef("v1", "ServiceAccount", self.account.namespace, self.account.name)
             try:

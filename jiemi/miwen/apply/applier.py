@@ -4,7 +4,7 @@
 
 What others need is applied first (`STAGES`): namespaces and definitions of kinds, which are waited for until they are
 served; then ServiceAccounts and roles; then Secrets and ConfigMaps; then the rest. One object that fails keeps none of
-the others from being applied, but with applyPolicy: Atomic, where the API server is asked about all of them first.
+the others from being applied, except with applyPolicy: Atomic, where the API server is asked about all of them first.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from jiemi.core.objects.manifests import (
     with_encoded_data,
     without_nulls,
 )
+from jiemi.core.objects.pod_account import with_both_account_names
 from jiemi.core.objects.readiness import readiness
 from jiemi.core.objects.readiness_facts import State
 from jiemi.core.objects.take_over import sharers
@@ -88,7 +89,7 @@ class WouldBe:
     """What would become of an object if it were applied.
 
     Attributes:
-        body: the object; None where the API server can't tell before others are applied, or before the live one is out
+        body: the object; None where the API server can't say before others are applied, or before the live one is out
             of the way.
         is_recreated: whether the live one would be deleted first (spec.force).
     """
@@ -115,12 +116,13 @@ class Applier:
     """Applies the objects of one Decryptor.
 
     Attributes:
-        objects: as whom.
+        objects: access to the cluster's objects, as Miwen or as an account.
         spec: of the Decryptor.
         namespace: the Decryptor's.
         owner: as the objects' labels name it.
-        applied: told of each object with its resourceVersion and who shares fields with us, as soon as it is applied.
-        deleted: told of each object that was deleted to be recreated, as soon as it is.
+        applied: called with each object, its resourceVersion and the managers that share fields with us, as soon as it
+            is applied.
+        deleted: called with each object that was deleted to be recreated, as soon as it is.
         sharers: which managers held fields of an object together with us when it was seen last; None where that is not
             known.
         merged: managers whose fields become ours alone where we apply them too.
@@ -174,7 +176,7 @@ class Applier:
     def _adjusted(self, manifest: Manifest, *, namespaced: bool) -> Manifest:
         common = self.spec.common_metadata
         return adjusted(
-            with_encoded_data(without_nulls(manifest)),
+            with_both_account_names(with_encoded_data(without_nulls(manifest))),
             namespace=self.spec.target_namespace if namespaced else None,
             labels={**(common.labels if common is not None else {}), **self.owner.labels},
             annotations=common.annotations if common is not None else {},
@@ -337,7 +339,7 @@ class Applier:
         raise AssertionError  # the last try returns or raises
 
     async def _until_served(self, applied: Iterable[Resolved]) -> None:
-        """Wait for the kinds of CustomResourceDefinitions. If it takes too long, their objects tell what is missing."""
+        """Wait for the kinds of CustomResourceDefinitions. If it takes too long, their objects say what is missing."""
         awaited = {each.ref: made for each in applied if (made := made_kind(each.manifest)) is not None}
 
         async def are_served() -> bool:
@@ -345,7 +347,7 @@ class Applier:
                 try:
                     is_served = await self._is_served(ref, made)
                 except JiemiError:
-                    is_served = True  # not known; its objects tell
+                    is_served = True  # not known; its objects fail if it is not
                 if is_served:
                     del awaited[ref]
                 self._require_wanted()

@@ -1,4 +1,4 @@
-"""What an apply would do (spec.mode: DryRun): computed by the API server's own dry run, told by names alone."""
+"""What an apply would do (spec.mode: DryRun): computed by the API server's own dry run, shown by names alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jiemi.concurrency.for_each import for_each
 from jiemi.core.api.decryptor_status import MAX_PLANNED, InventoryEntry, PlannedObject, PlanStatus
 from jiemi.core.errors import JiemiError
 from jiemi.core.objects.difference import Difference, difference
-from jiemi.core.objects.identity import ObjectKey, Owner
+from jiemi.core.objects.identity import ObjectKey
 from jiemi.core.objects.inventory import Refused, ref_of
 from jiemi.core.reasons import NO_ANSWER
 from jiemi.miwen.apply.applier import Applier, Resolved
@@ -27,19 +27,19 @@ async def plan(
     applier: Applier,
     wanted: Sequence[Resolved],
     refused: Sequence[Refused],
-    left: Sequence[InventoryEntry],
+    obsolete: Sequence[InventoryEntry],
     *,
     before: Mapping[ObjectKey, InventoryEntry],
     revision: str,
-    owner: Owner,
 ) -> tuple[PlanStatus, list[Refused]]:
     """Ask the API server what would become of each object. Nothing is written.
 
     Args:
         wanted: the objects that are described.
         refused: those of which is known already that they could not be applied.
-        left: entries of objects that are no longer described, where they would be deleted.
+        obsolete: entries of objects that are no longer described, where they would be deleted.
         before: the inventory until now.
+        revision: whose objects these are.
 
     Returns:
         The plan, and the objects that could not be applied.
@@ -57,9 +57,9 @@ async def plan(
     results = [found[number] for number in range(len(wanted))]
     all_refused = [*refused, *(each for each in results if isinstance(each, Refused))]
     pruned: list[PlannedObject] = []
-    for entry in left:
+    for entry in obsolete:
         try:
-            if await is_to_be_deleted(entry, applier.objects, owner):
+            if await is_to_be_deleted(entry, applier.objects, applier.owner):
                 pruned.append(_pruned(entry))
         except JiemiError as error:
             if error.failure.reason != "ObjectProtected":

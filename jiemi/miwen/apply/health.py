@@ -26,7 +26,7 @@ class Waiter:
     """Looks at objects.
 
     Attributes:
-        objects: as whom.
+        objects: access to the cluster's objects, as Miwen or as an account.
         now: the wall clock.
         is_superseded: asked between two looks: whether there is something newer to do.
     """

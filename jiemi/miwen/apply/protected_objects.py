@@ -124,7 +124,7 @@ def objects_of(kubernetes: Kubernetes, account: Account | None, protection: Prot
     """The objects that a Decryptor's loop works with.
 
     Args:
-        account: as whom; None is Miwen itself.
+        account: whose rights are used; None is Miwen itself.
         protection: what is refused as Miwen itself.
         namespace: the Decryptor's.
     """

@@ -43,7 +43,7 @@ async def prune(
 
     Args:
         entries: of objects that are no longer wanted.
-        objects: as whom.
+        objects: access to the cluster's objects, as Miwen or as an account.
         owner: whose they must be.
         pruned: where what becomes of each object is put, as soon as it is known: whoever ends this in the middle has
             it there. None: in a new one.

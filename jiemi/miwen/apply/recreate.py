@@ -1,4 +1,4 @@
-"""Objects that stand in the way of what git describes: deleted to be recreated with spec.force, told without it.
+"""Objects that stand in the way of what git describes: deleted to be recreated with spec.force, reported without it.
 
     refused -> is it the live object? -> ours to delete? -> could it be made? -> deleted -> gone -> (the caller makes)
 
@@ -7,8 +7,8 @@ FieldImmutable from the beginning; any other refusal of fields (422) may be of a
 API server is asked, by a dry run of the object under another name: one that it takes there is valid, and it is the live
 object that stands in the way.
 
-Between deleting and making the object is not there, and if it can't be made it never is. The same dry run tells that
-beforehand: admission, quotas and rights are those of a new object there. Where it can't tell (a rule that allows one
+Between deleting and making the object is not there, and if it can't be made it never is. The same dry run shows that
+beforehand: admission, quotas and rights are those of a new object there. Where it can't (a rule that allows one
 name only, a webhook that takes no dry runs), nothing is deleted. A refusal by a policy or a webhook never counts, even
 where it is of the change alone: whoever wrote it wants the object as it is, not recreated.
 """
@@ -45,7 +45,7 @@ its kind's may."""
 
 
 _NAMED_BY_CONTENT = frozenset({"CustomResourceDefinition", "APIService"})
-"""Kinds whose names follow from what is in them, so that no other name tells anything."""
+"""Kinds whose names follow from what is in them, so that a dry run under another name shows nothing."""
 
 
 def may_be_in_the_way(why: JiemiError) -> bool:
@@ -58,12 +58,12 @@ class Recreator:
     """Takes objects out of the way.
 
     Attributes:
-        objects: as whom.
+        objects: access to the cluster's objects, as Miwen or as an account.
         namespace: for a namespaced kind whose manifest names none.
         owner: whose the objects must be.
         is_forced: whether they may be deleted (spec.force).
         gone: how long those that are deleted are waited for, all together.
-        on_deleted: told of each that was deleted.
+        on_deleted: called with each that was deleted.
     """
 
     objects: Objects
@@ -119,7 +119,7 @@ class Recreator:
             The metadata of the object, if it is to be deleted; None where there is none.
 
         Raises:
-            JiemiError: `why`, the object is not in the way, or that can't be told; FieldImmutable, it is and stays,
+            JiemiError: `why`, the object is not in the way, or that is not known; FieldImmutable, it is and stays,
                 with what would help; where it is to be deleted but could not be recreated, the reason for that.
         """
         metadata = await self._live(ref, why)
@@ -145,7 +145,7 @@ class Recreator:
         return metadata
 
     async def _live(self, ref: ObjectRef, why: JiemiError) -> JsonObject | None:
-        """The metadata of the object that is there; None where there is none any more.
+        """The metadata of the object that is there; None where there no longer is one.
 
         Raises:
             JiemiError: as `judge`, where there is none that could be in the way, or it can't be read.
@@ -157,7 +157,7 @@ class Recreator:
                 raise _unknown(why, error) from error
             if self.is_forced:
                 raise
-            said = f"whether spec.force would help can't be told: {error.failure.message}"
+            said = f"whether spec.force would help is not known: {error.failure.message}"
             raise JiemiError("FieldImmutable", f"{_in_the_way(why)}; {said}") from error
         if metadata is None and not _is_sure(why):
             raise why
@@ -172,11 +172,13 @@ class Recreator:
             JiemiError: the object is not deleted, and what would help.
         """
         if self.is_forced and refusal is not None:
-            text = f"spec.force does not delete {ref.label}, for it could not be recreated: {refusal.failure.message}"
+            text = (
+                f"spec.force does not delete {ref.label}, because it could not be recreated: {refusal.failure.message}"
+            )
             raise JiemiError(refusal.failure.reason, text, refusal.failure.own_remedy) from refusal
         if refusal is not None:
             said = refusal.failure.message
-            text = f"{_in_the_way(why)}; spec.force would not help, for it could not be recreated: {said}"
+            text = f"{_in_the_way(why)}; spec.force would not help, because it could not be recreated: {said}"
             raise JiemiError("FieldImmutable", text, "Put the old value back.") from why
         if not self.is_forced:
             raise JiemiError(
@@ -236,7 +238,7 @@ class Recreator:
         https://kubernetes.io/docs/reference/networking/virtual-ips/#ip-address-objects
 
         Raises:
-            JiemiError: another has an address that the Service is to have, or that can't be told.
+            JiemiError: another has an address that the Service is to have, or that is not known.
         """
         if not held or not isinstance(spec, Mapping):
             return
@@ -249,7 +251,7 @@ class Recreator:
             if await self.objects.resource(*_ADDRESS) is None:
                 raise JiemiError(
                     "FieldImmutable",
-                    f"{problem}the cluster does not tell if it is free",
+                    f"{problem}the cluster does not say whether it is free",
                     "Delete the Service yourself.",
                 )
             if await self.objects.get_metadata(ObjectRef(*_ADDRESS, "", address)) is not None:
@@ -279,11 +281,11 @@ def _is_of_fields(refusal: JiemiError | None) -> bool:
 
 
 def _unknown(why: JiemiError, cause: JiemiError) -> JiemiError:
-    """For a refusal of which can't be told whether the live object is why."""
+    """For a refusal of which is not known whether the live object is why."""
     said = cause.failure.message
     return JiemiError(
         why.failure.reason,
-        f"{why.failure.message}. Whether the live object stands in the way can't be told: {said}",
+        f"{why.failure.message}. Whether the live object stands in the way is not known: {said}",
         why.failure.own_remedy,
     )
 

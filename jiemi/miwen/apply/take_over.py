@@ -38,7 +38,7 @@ class TakeOver:
     """Takes fields over.
 
     Attributes:
-        objects: as whom.
+        objects: access to the cluster's objects, as Miwen or as an account.
         managers: whose fields; none where conflictPolicy is Refuse.
     """
 

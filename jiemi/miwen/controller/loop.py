@@ -73,9 +73,8 @@ class DecryptorLoop:
                 async with trio.open_nursery() as nursery:
                     await self._run(mailbox, nursery)
         finally:
-            self.reconciler.watch(mailbox.latest.meta.key, frozenset())
+            self.reconciler.forget(mailbox.latest.meta.key)
             self.metrics.follow(mailbox.latest.meta.key, None)
-            self.reconciler.give_back(mailbox.latest.meta.key)
 
     def report_deleted(self, mailbox: Mailbox) -> None:
         """The Decryptor is deleted: log it, and say in an Event what stays of what it applied."""

@@ -18,7 +18,9 @@ from jiemi.core.objects.inventory import ref_of
 from jiemi.core.reasons import REASONS, Kind
 from jiemi.core.text import first_of
 from jiemi.miwen.reconcile.tick import Note, ReconcileResult
-from jiemi.miwen.report.events import EventRecorder, Reserve
+from jiemi.miwen.report.event_object import EventContent
+from jiemi.miwen.report.event_rate import Reserve
+from jiemi.miwen.report.events import EventRecorder
 from jiemi.miwen.report.metrics import MiwenMetrics
 from jiemi.miwen.state.mailbox import Mailbox
 
@@ -46,9 +48,7 @@ def report_deleted(mailbox: Mailbox, events: EventRecorder) -> None:
             f"and nobody follows them: {first_of(stay, _MAX_SHOWN)}"
         )
     _log.info("decryptor_deleted", namespace=meta.namespace, name=meta.name, objects=len(stay), message=text)
-    events.record(
-        meta, type="Normal", reason="Deleted", action="Delete", note=text, transition=True, reserve=Reserve.ALL
-    )
+    events.record(meta, EventContent("Normal", "Deleted", "Delete", text), transition=True, reserve=Reserve.ALL)
 
 
 class Reports:
@@ -76,9 +76,7 @@ class Reports:
         if changes and not deploys:
             # Something is not as it should be yet, or the same revision was applied again.
             self._log(meta).info("changed", message=changes)
-            self._events.record(
-                meta, type="Normal", reason="Changed", action="Apply", note=f"applied {changes}", transition=True
-            )
+            self._events.record(meta, EventContent("Normal", "Changed", "Apply", f"applied {changes}"), transition=True)
         if result.status is None or not result.conclusive:
             return
         if result.failure is not None:
@@ -93,11 +91,7 @@ class Reports:
             self._metrics.corrected(1)
         self._events.record(
             meta,
-            type=note.type,
-            reason=note.reason,
-            action=note.action,
-            note=note.text,
-            related=note.related,
+            EventContent(note.type, note.reason, note.action, note.text, note.related),
             transition=note.transition,
             reserve=Reserve.ALL if note.always else Reserve.NONE,
         )
@@ -112,10 +106,7 @@ class Reports:
         if all(note.reason != failure.reason for note in result.notes):
             self._events.record(
                 meta,
-                type="Warning",
-                reason=failure.reason,
-                action="Reconcile",
-                note=failure.text,
+                EventContent("Warning", failure.reason, "Reconcile", failure.text),
                 transition=self._shown is None,
                 reserve=Reserve.NEW,
             )
@@ -126,12 +117,12 @@ class Reports:
         if ready is not None and ready.reason == PLANNED:
             if self._before is None or self._before.plan != status.plan:
                 self._log(meta).info("planned", message=text)
-                self._events.record(meta, type="Normal", reason=PLANNED, action="DryRun", note=text)
+                self._events.record(meta, EventContent("Normal", PLANNED, "DryRun", text))
         elif deploys:
             self._report_deployed(meta, status, text + changes)
         if self._shown is not None:
             self._log(meta).info("recovered")
-            self._events.record(meta, type="Normal", reason="Recovered", action="Reconcile", note=text, transition=True)
+            self._events.record(meta, EventContent("Normal", "Recovered", "Reconcile", text), transition=True)
 
     def _report_deployed(self, meta: ObjectMeta, status: DecryptorStatus, text: str) -> None:
         """A revision is deployed: a newer one, or one that was deployed before."""
@@ -140,18 +131,12 @@ class Reports:
         log.info("in_sync", id=current.id, revision=current.revision, file=current.file_to_decrypt)
         abandoned = _rolled_back_from(self._before, status)
         if abandoned is None:
-            self._events.record(meta, type="Normal", reason="Applied", action="Apply", note=text, transition=True)
+            self._events.record(meta, EventContent("Normal", "Applied", "Apply", text), transition=True)
             return
         log.info("rolled_back", id=current.id, revision=current.revision, from_revision=abandoned)
-        self._events.record(
-            meta,
-            type="Normal",
-            reason="RolledBack",
-            action="Apply",
-            note=f"back from revision {abandoned[:SHORT_REVISION]}, as deployment {current.id}: {text}",
-            transition=True,
-            reserve=Reserve.ALL,
-        )
+        back = f"back from revision {abandoned[:SHORT_REVISION]}, as deployment {current.id}: {text}"
+        content = EventContent("Normal", "RolledBack", "Apply", back)
+        self._events.record(meta, content, transition=True, reserve=Reserve.ALL)
 
     def _log(self, meta: ObjectMeta) -> structlog.stdlib.BoundLogger:
         found: structlog.stdlib.BoundLogger = _log.bind(namespace=meta.namespace, name=meta.name)

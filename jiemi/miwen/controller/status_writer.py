@@ -20,6 +20,7 @@ from jiemi.core.objects.drift import is_newer
 from jiemi.core.reasons import Kind
 from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.reconcile.tick import ObjectGone
+from jiemi.miwen.report.event_object import EventContent
 from jiemi.miwen.report.events import EventRecorder
 from jiemi.miwen.report.summary import summarized
 
@@ -106,9 +107,8 @@ class StatusWriter:
         """The API server refuses the status for good, and the stored one shows an old state: say so in an Event, and in
         those two fields of the status that users look at, with the rest as it is stored."""
         meta = self._decryptor.meta
-        self._events.record(
-            meta, type="Warning", reason=failure.reason, action="WriteStatus", note=failure.text, transition=True
-        )
+        content = EventContent("Warning", failure.reason, "WriteStatus", failure.text)
+        self._events.record(meta, content, transition=True)
         refused = after_failure(
             blank(status.current.file_to_decrypt) if self._written is None else status,
             generation=meta.generation,

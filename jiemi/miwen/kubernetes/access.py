@@ -64,7 +64,7 @@ def in_cluster(
 
 
 def pods_namespace(directory: Path = SERVICE_ACCOUNT_DIRECTORY) -> str | None:
-    """The namespace of the pod that this runs in; None where nothing tells (this is no pod)."""
+    """The namespace of the pod that this runs in; None where nothing says (this is no pod)."""
     try:
         return (directory / "namespace").read_text().strip() or None
     except (OSError, UnicodeDecodeError):

@@ -2,7 +2,7 @@
 
 The kinds of a group and version are asked for once and kept. A kind that is not among them makes them be asked for
 again, but at most once in a few seconds however many Decryptors name it, and by one of them while the others wait.
-An answer that turned out wrong is asked for again by the next who wants it. Until then it is all that is known: to take
+An answer that turned out wrong is asked for again when it is next wanted. Until then it is all that is known: to take
 it away would say of each kind of the group that the cluster does not serve it.
 https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api
 """
@@ -22,7 +22,7 @@ from jiemi.core.errors import JiemiError
 
 REFRESH_SECONDS = 5.0
 """The shortest time between two questions for the same group and version because of a kind that is not among them; and
-between two because the answer turned out wrong (a CustomResourceDefinition that is gone is still told for a while)."""
+between two because the answer turned out wrong (a CustomResourceDefinition that is gone stays listed for a while)."""
 
 JUST_NOW_SECONDS = 1.0
 """How old an answer may be by which it is said that an object can't be there, because its kind is not."""
@@ -158,7 +158,7 @@ def target(manifest: Mapping[str, Any], resource: Resource, *, default_namespace
 
     A namespace that a manifest of a cluster-wide kind has (kustomize may put one on everything) is left out. A Secret's
     `stringData` goes as `data`, which is where it ends up: applied as it is, the API server would own `stringData` for
-    us, and neither remove what is no longer given nor tell us that another changes it (tried with 1.37).
+    us, and neither remove what is no longer given nor show us that another changes it (tried with 1.37).
 
     Raises:
         JiemiError: ApplyRejected, the name or namespace can't be one.

@@ -4,7 +4,7 @@ What is shown is what we asked for, words of a fixed set, the paths of fields as
 parts as keys, and names (of a policy, a webhook, a quota, a field manager) that stand where the API server writes a
 name and have the form of one (`shown`). Nothing else of a refusal's text is shown; `refusal` says why.
 
-What is wrong with fields is in `rejected_fields`, who needs which right in `missing_rights`.
+What is wrong with fields is in `rejected_fields`, which right is missing in `missing_rights`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Act:
         label: the object's kind and name; for a collection, its plural.
         resource: the kind.
         namespace: where; None for a kind that has none, or for all.
-        account: who asked; None is Miwen.
+        account: that asked; None is Miwen.
         shown: what of an answer may be shown, by the manifest that was sent.
     """
 
@@ -72,7 +72,7 @@ def unavailable(doing: str, refusal: Refusal) -> JiemiError:
 
 
 def not_authenticated(problem: str) -> JiemiError:
-    """The API server does not know who Miwen is."""
+    """The API server does not accept Miwen's credentials."""
     return JiemiError("ClusterAccessDenied", problem)
 
 
@@ -205,7 +205,7 @@ def _apply_forbidden(refusal: Refusal, act: Act) -> JiemiError:
     return JiemiError(
         "ApplyForbidden",
         with_fields(f"an admission rule or a quota of the cluster forbids {act.label}", refusal, act.shown),
-        "Ask who runs the cluster which rule it is, and change the object as it wants; it is no missing right.",
+        "Ask whoever runs the cluster which rule it is, and change the object as it wants; it is no missing right.",
     )
 
 

@@ -305,7 +305,7 @@ class KubernetesHttp:
                 response.close()
                 if response.status < HTTPStatus.MULTIPLE_CHOICES:
                     raise AnswerTooLarge(request, body[:BEGINNING_BYTES])
-                body = b""  # a refusal that is told by its code alone
+                body = b""  # of such a refusal the code alone is known
         except BaseException:
             response.close()
             raise

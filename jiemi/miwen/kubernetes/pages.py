@@ -1,8 +1,8 @@
 """The body of a list as a page, one object in memory at a time.
 
 JSON that is read whole takes up to 20 times its size: an object of 1 MiB may have 100,000 entries in managedFields,
-each a dict. So each item is kept as the bytes that came, and is read when it is its turn; who reads it keeps what it
-needs of it.
+each a dict. So each item is kept as the bytes that came, and is read when it is its turn; whatever reads it keeps what
+it needs of it.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _page(members: dict[str, Any], items: Sequence[JsonObject], *, left_out: int
 
 
 def _members(text: str, items: list[bytes] | None) -> dict[str, Any]:
-    """What a JSON object has, but for its list `items`.
+    """What a JSON object has, except its list `items`.
 
     Args:
         items: gets the JSON of those that are objects; None: nothing is read from there on.

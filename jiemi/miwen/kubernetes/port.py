@@ -1,9 +1,8 @@
 """What Miwen asks of Kubernetes: a port of few, narrow methods.
 
-It has two forms with one contract suite (tests/contract): `jiemi.miwen.kubernetes.real`, the only module that imports
-the kubernetes client, and the fake of the tests. Both raise `JiemiError` and nothing else (but trio's own Cancelled,
-which ends the request), with the reasons named at each method; every method may raise ClusterUnavailable, and each
-request has a deadline.
+It has two forms with one contract suite (tests/contract): `jiemi.miwen.kubernetes.real`, and the fake of the tests.
+Both raise `JiemiError` and nothing else (except trio's own Cancelled, which ends the request), with the reasons named
+at each method; every method may raise ClusterUnavailable, and each request has a deadline.
 
 Objects are plain JSON values (`Mapping[str, Any]`) as the API server sends them.
 """
@@ -73,7 +72,7 @@ class Objects(Protocol):
     """Objects of any kind, read and written as one user.
 
     Each method but `resource` may also raise ImpersonationForbidden: Miwen may not act as that account. Where a right
-    is missing, the message names who needs it (the account, or Miwen) and what to grant.
+    is missing, the message names what needs it (the account, or Miwen) and what to grant.
     """
 
     async def resource(self, api_version: str, kind: str, *, fresh: bool = False) -> Resource | None:
@@ -150,7 +149,7 @@ class Objects(Protocol):
 
         Raises:
             JiemiError: DeleteForbidden; AdmissionDenied; ApplyConflict, it is in another state; ReadForbidden, it may
-                be, which can't be told without reading it.
+                be, which is not known without reading it.
         """
         ...
 
@@ -238,7 +237,7 @@ class Kubernetes(Protocol):
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """The bytes of one watch of what `list_metadata` lists; as `watch_decryptors` else.
 
-        An object that no longer has the label is told as DELETED.
+        An object that no longer has the label is reported as DELETED.
 
         Raises:
             JiemiError: WatchExpired, WatchForbidden, KindUnknown.

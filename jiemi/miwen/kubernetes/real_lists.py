@@ -1,12 +1,12 @@
 """Lists and watches of the real form of the port: pages, and bytes as they arrive.
 
 A list with a page token, or a watch, that the API server can't go on with is expired: whoever asked lists from the
-start again. What else a refusal means differs by what is listed, so each collection tells it.
+start again. What else a refusal means differs by what is listed, so each collection says it.
 
 A page must fit into memory though any tenant may write objects of 1 MiB. So only so many bytes of one are read; a page
 that is longer is asked for again with half as many objects, and those after it grow slowly. The next try of one that
 did not come in time asks for half as many, too: it is the size that takes an API server its time. An object that is too
-long by itself is left out of its page, and told so: the list's own metadata, which come first, say where the others
+long by itself is left out of its page, which says so: the list's own metadata, which come first, say where the others
 begin.
 """
 
@@ -124,7 +124,7 @@ class Lists:
                 _log.warning("object_too_large", of=of.resource.plural, max_bytes=MAX_PAGE_BYTES)
                 return page
             except AnswerTooLate:
-                # Not again at once: whoever asked is told that the API server does not answer.
+                # Not again at once: whoever asked learns that the API server does not answer.
                 self._fitting[which] = _Fitting(max(1, asked // 2))
                 raise
             if fitting is not None and fitting.is_outgrown(limit):

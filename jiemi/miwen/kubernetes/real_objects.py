@@ -1,8 +1,8 @@
 """Objects of any kind on a real API server, read and written as one user.
 
-A request says what it is about by a path, which discovery tells, and by preconditions: the uid or the version of the
+A request says what it is about by a path, which discovery knows, and by preconditions: the uid or the version of the
 object that is meant. A refused precondition says only that something did not fit (a JSON patch not even that much), so
-the object's metadata is read again to tell what.
+the object's metadata is read again to learn what.
 
 A write may arrive twice (`http`). An apply may; a JSON patch that tests the version is refused the second time, and the
 caller reads the object again; a deletion whose object is gone at the second try is taken for its own.
@@ -14,6 +14,8 @@ import json
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
+
+import attrs
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.objects.identity import ObjectRef
@@ -39,13 +41,34 @@ MAX_BODY_BYTES = 3 * 1024 * 1024
 larger one is not sent: many at once, each up to three times as large as its file, are more than Miwen's memory."""
 
 
+@attrs.frozen
+class _Asked:
+    """An object that is asked for something.
+
+    Attributes:
+        act: what is asked, for messages.
+        path: the object's.
+    """
+
+    act: Act
+    path: str
+
+
+@attrs.frozen
+class _Body:
+    """What a request sends: JSON, and its content type."""
+
+    value: object = attrs.field(repr=False)
+    content_type: str
+
+
 class RealObjects:
     """The port `Objects`, for real. Made by `RealKubernetes.objects`.
 
     Args:
         http: the way to the API server.
         discovery: what is known of kinds; it is asked for as Miwen, whoever the account is.
-        account: who reads and writes; None is Miwen.
+        account: that reads and writes; None is Miwen.
     """
 
     def __init__(self, http: KubernetesHttp, discovery: Discovery, account: Account | None) -> None:
@@ -84,10 +107,10 @@ class RealObjects:
 
     async def delete(self, ref: ObjectRef, *, uid: str, resource_version: str | None = None) -> bool:
         """See the port."""
-        place = await self._place(ref, "deleting")
-        if place is None:
+        asked = await self._asked(ref, "deleting")
+        if asked is None:
             return False
-        act, path = place
+        act = asked.act
         preconditions = {"uid": uid} | ({"resourceVersion": resource_version} if resource_version is not None else {})
         # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/delete-options/
         options = {
@@ -96,7 +119,7 @@ class RealObjects:
             "propagationPolicy": "Background",
             "preconditions": preconditions,
         }
-        answer = await self._send(act, "delete", "DELETE", path, body=options, content_type=JSON, accept=METADATA_ONLY)
+        answer = await self._send(asked, "delete", "DELETE", body=_Body(options, JSON), accept=METADATA_ONLY)
         if answer.good:
             return True
         refusal = answer.refusal
@@ -142,20 +165,11 @@ class RealObjects:
 
     async def _patch(self, ref: ObjectRef, doing: str, verb: str, patch: list[dict[str, Any]]) -> JsonObject | None:
         """Send a JSON patch. Returns the metadata after it; None where the patch does not fit the object."""
-        place = await self._place(ref, doing)
-        if place is None:
+        asked = await self._asked(ref, doing)
+        if asked is None:
             raise errors.changed(ref.label)
-        act, path = place
-        answer = await self._send(
-            act,
-            verb,
-            "PATCH",
-            path,
-            {"fieldManager": FIELD_MANAGER},
-            body=patch,
-            content_type=JSON_PATCH,
-            accept=METADATA_ONLY,
-        )
+        act, query = asked.act, {"fieldManager": FIELD_MANAGER}
+        answer = await self._send(asked, verb, "PATCH", query, body=_Body(patch, JSON_PATCH), accept=METADATA_ONLY)
         if answer.good:
             return _metadata(self._http.object_in(answer, act.doing))
         refusal = answer.refusal
@@ -179,16 +193,11 @@ class RealObjects:
         doing = "trying" if dry else "applying"
         act = Act(f"{doing} {to.label}", to.label, resource, to.namespace, self._account, Shown(manifest))
         query = {"fieldManager": FIELD_MANAGER, "force": "true" if take_over else "false"}
-        answer = await self._send(
-            act,
-            verb,
-            "PATCH",
-            resource.path(to.namespace, to.name),
-            query | ({"dryRun": "All"} if dry else {}),
-            body=to.body,
-            content_type=_APPLY,
-            accept=JSON if dry else METADATA_ONLY,
-        )
+        if dry:
+            query["dryRun"] = "All"
+        asked = _Asked(act, resource.path(to.namespace, to.name))
+        accept = JSON if dry else METADATA_ONLY
+        answer = await self._send(asked, verb, "PATCH", query, body=_Body(to.body, _APPLY), accept=accept)
         if not answer.good:
             failure = errors.apply_failure(answer.refusal, act)
             if failure.failure.reason == "KindUnknown":
@@ -197,11 +206,11 @@ class RealObjects:
         return self._http.object_in(answer, act.doing)
 
     async def _read(self, verb: str, ref: ObjectRef, accept: str) -> dict[str, Any] | None:
-        place = await self._place(ref, "reading")
-        if place is None:
+        asked = await self._asked(ref, "reading")
+        if asked is None:
             return None
-        act, path = place
-        answer = await self._send(act, verb, "GET", path, accept=accept)
+        act = asked.act
+        answer = await self._send(asked, verb, "GET", accept=accept)
         if answer.good:
             return self._http.object_in(answer, act.doing)
         if answer.status == HTTPStatus.NOT_FOUND:
@@ -209,28 +218,31 @@ class RealObjects:
             return None
         raise errors.access_failure(answer.refusal, act, "ReadForbidden", "get")
 
-    async def _place(self, ref: ObjectRef, doing: str) -> tuple[Act, str] | None:
-        """What is done with an object, and its path; None where there can be none, which an old answer does not say."""
+    async def _asked(self, ref: ObjectRef, doing: str) -> _Asked | None:
+        """An object that is asked for something; None where there can be none, which an old answer does not say."""
         resource = await self._discovery.find(ref.api_version, ref.kind, unknown_seconds=JUST_NOW_SECONDS)
         if resource is None or not is_path_part(ref.name) or (resource.namespaced and not is_path_part(ref.namespace)):
             return None
         namespace = ref.namespace if resource.namespaced else None
         act = Act(f"{doing} {ref.label}", ref.label, resource, namespace, self._account)
-        return act, resource.path(namespace, ref.name)
+        return _Asked(act, resource.path(namespace, ref.name))
 
     async def _send(
         self,
-        act: Act,
+        asked: _Asked,
         verb: str,
         method: str,
-        path: str,
         query: Mapping[str, str] | None = None,
         *,
-        body: object = None,
-        content_type: str | None = None,
+        body: _Body | None = None,
         accept: str,
     ) -> Answer:
-        """Send a request as the account."""
+        """Send a request as the account.
+
+        Args:
+            verb: what it counts as.
+        """
+        act = asked.act
         account = self._account
         if account is not None and not account.is_possible:
             # What it names may be no header, or another user than a ServiceAccount.
@@ -238,7 +250,7 @@ class RealObjects:
                 "ImpersonationForbidden", f"{act.doing}: no ServiceAccount can have the name that is given"
             )
         # ASCII: the API server reads an apply as YAML, which folds U+2028 and the like.
-        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        data = None if body is None else json.dumps(body.value, separators=(",", ":")).encode()
         if data is not None and len(data) > MAX_BODY_BYTES:
             return Answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, None, b"")
         return await self._http.send(
@@ -247,17 +259,17 @@ class RealObjects:
                 resource=act.resource.plural,
                 doing=act.doing,
                 method=method,
-                path=path,
+                path=asked.path,
                 query=query or {},
                 body=data,
-                content_type=content_type,
+                content_type=None if body is None else body.content_type,
                 accept=accept,
                 impersonate=None if account is None else account.user,
             )
         )
 
     def _notice_missing(self, act: Act, answer: Answer) -> None:
-        """A 404 that names no object is of a kind that is not served any more."""
+        """A 404 that names no object is of a kind that is no longer served."""
         if not answer.refusal.of_name:
             self._discovery.forget(act.resource.api_version)
 

@@ -7,11 +7,12 @@ a fixed set for what is wrong with it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import attrs
 
 from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.near import near
 from jiemi.core.objects.unblocking import RefusedFields
 from jiemi.core.text import first_of
 from jiemi.miwen.kubernetes.refusal import Cause, Refusal
@@ -24,6 +25,7 @@ _TYPED_PATCH = "failed to create typed patch object"
 _CONVERSION = "failed to convert new object"
 _TYPED_FIELD = re.compile(
     r"(?:\): |\n\s*)\.?([^\s:]{1,300}): (expected [a-z]+|field not declared in schema|duplicate entries)"
+    r"(, got &value\.valueUnstructured\{Value:(?:map\[string\]|\[\])interface \{\})?"  # of Go's types, and no value
 )
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9]*")
 _MANAGER = re.compile(r'conflict with "([^"]{1,300})"')
@@ -42,6 +44,7 @@ _IMMUTABLE = re.compile(
     """,
     re.VERBOSE,
 )
+_DOCKER = ("data[.dockerconfigjson]", "data[.dockercfg]")
 _DATA = re.compile(r"(?:data|stringData|binaryData)(?:\[.*\])?")
 _BAD_KEY = re.compile(r"\[(?:[^]]*[^-._a-zA-Z0-9\]][^]]*|\.\.?)\]")
 _SPLIT = "A Secret or ConfigMap holds 1 MiB (1,048,576 bytes) at most, any object 1.5 MiB: split it into several."
@@ -83,7 +86,7 @@ def fields_failure(refusal: Refusal, label: str, shown: Shown) -> JiemiError | N
     """
     fields = [_cause_text(cause, shown) for cause in refusal.causes]
     if refusal.code == 422 and fields and all(_IMMUTABLE.fullmatch(cause.message) for cause in refusal.causes):
-        return JiemiError("FieldImmutable", f"{label} has fields that can't be changed any more{listed(fields)}")
+        return JiemiError("FieldImmutable", f"{label} has fields that can no longer be changed{listed(fields)}")
     if refusal.code in {400, 405, 406, 415, 422}:
         named = listed(fields) or ", and names no field"
         message = f"the API server rejected {label} ({refusal.answer}){named}"
@@ -95,9 +98,10 @@ def fields_failure(refusal: Refusal, label: str, shown: Shown) -> JiemiError | N
     # Faults of the object that the API server answers as if they were its own (500 and no reason).
     if refusal.message.startswith(_TYPED_PATCH):
         found = _TYPED_FIELD.findall(refusal.message)
-        faults = listed(f"{shown.field(path)} ({fault})" for path, fault in found) or ", and names no field"
-        remedies = dict.fromkeys(_FAULT_REMEDIES[fault] for _, fault in found if fault in _FAULT_REMEDIES)
-        return JiemiError("ApplyRejected", f"the API server rejected {label}{faults}", " ".join(remedies))
+        faults = listed(f"{shown.field(path)} ({fault})" for path, fault, _ in found) or ", and names no field"
+        remedies = dict.fromkeys(_fault_remedy(label.partition(" ")[0], *each) for each in found)
+        remedy = " ".join(filter(None, remedies))
+        return JiemiError("ApplyRejected", f"the API server rejected {label}{faults}", remedy)
     if refusal.message.startswith(_CONVERSION):
         if "illegal base64" in refusal.message:
             return JiemiError(
@@ -142,22 +146,65 @@ def _refused_fields(refusal: Refusal) -> RefusedFields:
     )
 
 
+_FIELDS = {
+    "metadata": ("name", "namespace", "labels", "annotations", "finalizers", "ownerReferences"),
+    "Secret": ("apiVersion", "kind", "metadata", "type", "data", "stringData", "immutable"),
+    "ConfigMap": ("apiVersion", "kind", "metadata", "data", "binaryData", "immutable"),
+}
+"""Of the kinds that most files hold, and of what all have."""
+
+
+def _fault_remedy(kind: str, path: str, fault: str, got: str) -> str:
+    """What to do about a field of a typed patch; "" where the fault says nothing of it.
+
+    Args:
+        kind: of the object.
+        path, fault: of the field.
+        got: not empty where a mapping or a list stands there.
+    """
+    if fault == "expected string" and got:
+        return "Write one text there, in place of the mapping or list; with | it may have several lines."
+    before, _, name = path.rpartition(".")
+    there = _FIELDS.get(before or kind, ()) if fault == "field not declared in schema" else ()
+    if meant := near(name, there, most=1):
+        return f"Write {meant[0]}, if that is meant: the kind has no field of the name that is there."
+    return _FAULT_REMEDIES.get(fault, "")
+
+
 def _remedy_by_causes(refusal: Refusal) -> str:
     """What to do, where all fields are wrong in a way that says so; "" for any other."""
     causes = refusal.causes
-    if causes and all(_DATA.fullmatch(cause.field) for cause in causes):
-        if all(cause.reason == "FieldValueTooLong" for cause in causes):
-            return _SPLIT
-        # Of a key that could be one it is the value that is wrong, for the Secret's type.
-        if all(_BAD_KEY.search(cause.field) and cause.reason == "FieldValueInvalid" for cause in causes):
-            return "Name the key with letters, digits, -, _ and . only."
-    if causes and all(cause.field in ("metadata.labels", "spec.selector.matchLabels") for cause in causes):
-        return "A label has at most 63 characters: letters, digits, -, _ and . only, a letter or digit first and last."
-    if causes and all(cause.reason == "FieldValueRequired" for cause in causes):
-        return "Give the object the field that is missing."
-    if causes and all(cause.reason == "FieldValueDuplicate" for cause in causes):
-        return "Give each element of the list another value in that field, or take one of them out."
-    return ""
+    return next((remedy for is_it, remedy in _CAUSE_REMEDIES if causes and all(map(is_it, causes))), "")
+
+
+def _is_bad_key(cause: Cause) -> bool:
+    """Whether a key is wrong by itself; of one that could be one it is the value, for the Secret's type."""
+    is_key = _DATA.fullmatch(cause.field) and _BAD_KEY.search(cause.field)
+    return is_key is not None and cause.reason == "FieldValueInvalid"
+
+
+_CAUSE_REMEDIES: tuple[tuple[Callable[[Cause], bool], str], ...] = (
+    (lambda cause: _DATA.fullmatch(cause.field) is not None and cause.reason == "FieldValueTooLong", _SPLIT),
+    (
+        lambda cause: _DATA.fullmatch(cause.field) is not None and cause.reason == "FieldValueRequired",
+        "Give the Secret these keys, which its type wants, or take type out.",
+    ),
+    (
+        lambda cause: cause.field in _DOCKER,
+        "Write there what Docker has in its config.json: JSON, with the hosts under auths.",
+    ),
+    (_is_bad_key, "Name the key with letters, digits, -, _ and . only."),
+    (
+        lambda cause: cause.field in ("metadata.labels", "spec.selector.matchLabels"),
+        "A label has at most 63 characters: letters, digits, -, _ and . only, a letter or digit first and last.",
+    ),
+    (lambda cause: cause.reason == "FieldValueRequired", "Give the object the field that is missing."),
+    (
+        lambda cause: cause.reason == "FieldValueDuplicate",
+        "Give each element of the list another value in that field, or take one of them out.",
+    ),
+)
+"""What holds of all fields that are wrong, and what to do then; the first holds."""
 
 
 def _cause_text(cause: Cause, shown: Shown) -> str:

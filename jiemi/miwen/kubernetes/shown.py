@@ -141,7 +141,7 @@ def _keys(value: Any) -> Iterator[str]:
 
 
 def _values(value: Any) -> Iterator[str]:
-    """All texts of a manifest but which object it is; what is base64 is there decoded too."""
+    """All texts of a manifest except its apiVersion and kind; what is base64 is there decoded too."""
     if isinstance(value, Mapping):
         for key, part in value.items():
             if key not in {"apiVersion", "kind"}:

@@ -50,7 +50,7 @@ class Admission:
     Attributes:
         kubernetes: where labels are looked at.
         registry: whose objects are.
-        account: as whom objects are written; None is Miwen.
+        account: whose rights objects are written with; None is Miwen.
         bounds: what is allowed.
         meta: of the Decryptor.
         spec: of the Decryptor.

@@ -10,7 +10,7 @@ must let the credentials in. While it refuses them, nothing is decrypted and not
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 
 import attrs
 
@@ -22,7 +22,9 @@ from jiemi.core.decisions.status import SHORT_REVISION
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.objects.drift import Drift
 from jiemi.core.objects.identity import ObjectKey
-from jiemi.miwen.reconcile.deployment import Deployment
+from jiemi.miwen.reconcile.attempt import Attempt
+from jiemi.miwen.reconcile.deployer import Deployer
+from jiemi.miwen.reconcile.drift_correction import report_corrected, report_uncorrected
 from jiemi.miwen.reconcile.file_changes import Todo, wanted_files
 from jiemi.miwen.reconcile.tick import ReconcileContext
 from jiemi.rpc.contract import Repository, is_revision
@@ -40,25 +42,46 @@ class _Place:
 
 
 @attrs.frozen
-class Corrector:
+class Correction:
     """Corrects the objects of one Decryptor for one tick.
 
     Attributes:
-        context: of the tick.
-        spec: of its Decryptor.
+        deployer: what makes deployments.
+        context: the tick.
+        spec: the spec of its Decryptor.
         repository: where the files are.
-        deployment: makes the deployment of some files of a revision.
-        run: carries a deployment's work out, within the bounds of time and number.
     """
 
+    deployer: Deployer
     context: ReconcileContext
     spec: DecryptorSpec
     repository: Repository
-    deployment: Callable[[Repository, str, Todo], Deployment]
-    run: Callable[[Callable[[Slot], Awaitable[None]]], Awaitable[None]]
 
-    async def correct(self, drifted: Mapping[ObjectKey, Drift]) -> dict[ObjectKey, Failure]:
-        """Apply the objects again. Returns those that were not, and why."""
+    async def run(self, drifted: Mapping[ObjectKey, Drift], *, refused: Failure | None = None) -> JiemiError | None:
+        """Apply objects that drifted again, as they are deployed, whatever is new, and report it.
+
+        Args:
+            drifted: what was found to differ; what was applied since is left alone.
+            refused: the failure of the newest revision, or of the host.
+
+        Returns:
+            Why the first of them could not be applied, if one could not.
+        """
+        drifted = {key: drift for key, drift in drifted.items() if key in self.context.mailbox.differing}
+        if not drifted:
+            return None
+        if refused is not None and refused.reason in HOST_REFUSES:
+            report_uncorrected(self.context, drifted, dict.fromkeys(drifted, refused))
+            return JiemiError.of(refused)
+        try:
+            failures = await self._correct(drifted)
+        finally:
+            report_corrected(self.context, drifted)
+        report_uncorrected(self.context, drifted, failures)
+        return next((JiemiError.of(failure) for failure in failures.values()), None)
+
+    async def _correct(self, drifted: Mapping[ObjectKey, Drift]) -> dict[ObjectKey, Failure]:
+        """Apply the objects again. Returns those that were not applied, and why."""
         failures: dict[ObjectKey, Failure] = {}
         groups: dict[str, dict[ObjectKey, str]] = {}
         try:
@@ -158,11 +181,11 @@ class Corrector:
         else:
             files = await wanted_files(repository, revision, self.spec.source)
         todo = Todo(files, files, frozenset(), {}, render_all=False)
-        deployment = self.deployment(repository, revision, todo)
+        deployment = self.deployer.deployment(Attempt(self.context, self.spec, repository, revision, todo))
         found: dict[ObjectKey, Failure] = {}
 
         async def work(slot: Slot) -> None:
             found.update(await deployment.correct(paths, slot))
 
-        await self.run(work)
+        await self.deployer.slots.run(self.context, work)
         return found

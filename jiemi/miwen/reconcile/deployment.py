@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
-from jiemi.concurrency.fair_limiter import PATIENCE_SECONDS, Slot
+from jiemi.concurrency.fair_limiter import Slot
 from jiemi.core.api.decryptor_status import (
     DecryptorStatus,
     FileStatus,
@@ -25,7 +25,6 @@ from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.decisions.deployment import Attempted, after_apply, after_correction, objection, with_failed
 from jiemi.core.decisions.status import SHORT_REVISION, while_reconciling
 from jiemi.core.decisions.status_facts import (
-    Facts,
     with_facts,
     with_files,
     with_inventory,
@@ -42,23 +41,12 @@ from jiemi.miwen.apply.dry_run import plan
 from jiemi.miwen.apply.protected_objects import objects_of
 from jiemi.miwen.kubernetes.port import Account, Kubernetes, Objects
 from jiemi.miwen.reconcile.admission import Admission, Bounds
-from jiemi.miwen.reconcile.credentials import decryption_keys
-from jiemi.miwen.reconcile.file_changes import Todo, note_rendered
-from jiemi.miwen.reconcile.key_services import bounded
+from jiemi.miwen.reconcile.attempt import Attempt
+from jiemi.miwen.reconcile.decrypt import FileDecryption
 from jiemi.miwen.reconcile.pruning import Pruning
-from jiemi.miwen.reconcile.render import Renderer, Rendering
+from jiemi.miwen.reconcile.render import Rendering
 from jiemi.miwen.reconcile.tick import ReconcileContext
 from jiemi.miwen.state.registry import Registry
-from jiemi.rpc.contract import Repository
-
-_OF_CONTENT = frozenset(
-    {
-        *("MacMismatch", "MacOnlyEncrypted", "NotEncrypted", "UnknownFormat", "KeyMissing", "NotAKubernetesObject"),
-        *("CiphertextLeft", "KindNotForSecrets"),
-    }
-)
-"""Why a file can't be rendered until it, its .sops.yaml, the spec or a key is another. All else may pass by itself: who
-runs a key service, for example, may let the credentials in."""
 
 
 @attrs.frozen
@@ -71,11 +59,7 @@ class Deployment:
         account: as whom objects are written; None is Miwen.
         bounds: what is allowed.
         now: the wall clock.
-        context: of the tick.
-        spec: of its Decryptor.
-        repository: where the files are.
-        revision: full commit hash.
-        todo: what of the files there is to do.
+        attempt: what is deployed.
         seen_version: the resourceVersion as which an object was seen last; None where it was not.
     """
 
@@ -84,11 +68,7 @@ class Deployment:
     account: Account | None
     bounds: Bounds
     now: Callable[[], datetime.datetime]
-    context: ReconcileContext
-    spec: DecryptorSpec
-    repository: Repository
-    revision: str
-    todo: Todo
+    attempt: Attempt
     seen_version: Callable[[ObjectKey], str | None] = lambda _: None
 
     async def run(self, slot: Slot) -> None:
@@ -111,25 +91,25 @@ class Deployment:
 
     async def _run(self, slot: Slot) -> None:
         context, before = self.context, by_key(self.context.status.inventory)
-        rendering = await self._render(slot)
+        rendering = await FileDecryption(self.kubernetes, self.bounds, self.attempt).run(slot)
         slot.keep()
         context.status = self._with_learnt(rendering)
-        broken = {**self.todo.failed, **rendering.failures}
+        broken = {**self.attempt.work.failed, **rendering.failures}
         applier = self._applier()
         resolved, refused = await applier.resolve(rendering.manifests)
         rendering = rendering.without_manifests()
         all_known = not (broken or refused)
         self._admission.require_allowed(resolved)
-        kept = {key: entry for key, entry in before.items() if entry.file in self.todo.kept}
+        kept = {key: entry for key, entry in before.items() if entry.file in self.attempt.work.kept}
         wanted = {each.key for each in resolved} | set(kept)
         if not (wanted or refused or broken or self.spec.allow_empty):
             raise JiemiError(
                 "NothingToApply",
-                f"{_files(self.todo.files)} no object; what was applied stays",
+                f"{_files(self.attempt.work.files)} no object; what was applied stays",
                 "Commit an object, or set spec.allowEmpty if it is meant.",
             )
         ahead = {each.key: before.get(each.key) or entry_of(each.ref, each.manifest.file) for each in resolved}
-        require_room(len(wanted), {**before, **ahead}, self.todo.files)
+        require_room(len(wanted), {**before, **ahead}, self.attempt.work.files)
         admitted, more = await self._admission.admit(self._changed(resolved), before)
         refused += more
         atomic = self.spec.apply_policy == "Atomic"
@@ -140,15 +120,15 @@ class Deployment:
             admitted = []
         applied = await self._apply(applier, admitted, before)
         attempted = Attempted(
-            revision=self.revision,
-            files=self.todo.files,
-            rendered=frozenset(file.path for file in self.todo.render),
+            revision=self.attempt.revision,
+            files=self.attempt.work.files,
+            rendered=frozenset(file.path for file in self.attempt.work.render),
             wanted=wanted,
             broken=broken,
             refused=[*refused, *applied.refused],
             is_all_known=all_known,
             is_held_back=held_back,
-            is_resync=self.todo.render_all,
+            is_resync=self.attempt.work.render_all,
         )
         outcome = after_apply(attempted, applied.entries, by_key(context.status.inventory), context.status.files)
         context.set_inventory(with_inventory(context.status, outcome.inventory))
@@ -176,7 +156,7 @@ class Deployment:
             Superseded.
         """
         context, before = self.context, by_key(self.context.status.inventory)
-        rendering = await self._render(slot)
+        rendering = await FileDecryption(self.kubernetes, self.bounds, self.attempt).run(slot)
         slot.keep()
         applier = self._applier()
         resolved, refused = await applier.resolve(
@@ -200,8 +180,7 @@ class Deployment:
                     iter(rendering.failures.values()) if self.spec.target is not None else iter(()),
                     Failure(
                         "DeployedVersionGone",
-                        f"{path} of revision {self.revision[:SHORT_REVISION]} does not describe {key.label} as the "
-                        "spec is now",
+                        f"{path} of revision {self._short_revision} does not describe {key.label} as the spec is now",
                         "Commit a version of that file that can be applied.",
                     ),
                 )
@@ -217,7 +196,7 @@ class Deployment:
             JiemiError: what could not be done; the plan tells the rest.
         """
         context, before = self.context, by_key(self.context.status.inventory)
-        rendering = await self._render(slot)
+        rendering = await FileDecryption(self.kubernetes, self.bounds, self.attempt).run(slot)
         slot.keep()
         applier = self._applier()
         resolved, refused = await applier.resolve(rendering.manifests)
@@ -225,75 +204,42 @@ class Deployment:
         admitted, more = await self._admission.admit(resolved, before)
         gone = obsolete(before, {each.key for each in resolved}) if self.spec.prune and not rendering.failures else ()
         planned, refused = await plan(
-            applier,
-            admitted,
-            [*refused, *more],
-            gone,
-            before=before,
-            revision=self.revision,
-            owner=self._owner,
+            applier, admitted, [*refused, *more], gone, before=before, revision=self.attempt.revision
         )
         context.status = with_plan(self._with_learnt(rendering), planned)
         context.status = with_failed(context.status, refused, rendering.failures)
         wanted = {each.key for each in resolved}
-        attempted = Attempted(self.revision, self.todo.files, frozenset(), wanted, rendering.failures, refused)
+        attempted = Attempted(
+            self.attempt.revision, self.attempt.work.files, frozenset(), wanted, rendering.failures, refused
+        )
         failed = objection(attempted, {})
         if failed is not None:
             raise failed
 
     # --- what is wanted
 
-    async def _render(self, slot: Slot) -> Rendering:
-        slot.is_slow = lambda: slot.idle_seconds > PATIENCE_SECONDS
-        decryptor, known = self.context.decryptor, self.context.status
-        if not self.todo.render:
-            return Rendering((), {}, None)
-        keys = await decryption_keys(
-            decryptor, self.spec, self.kubernetes, self.context.state.secrets, vault_address=known.vault_address
-        )
-        rules = self.bounds.rules or {}
-        renderer = Renderer(
-            repository=self.repository,
-            spec=self.spec,
-            revision=self.revision,
-            keys=keys,
-            recipients={path: rule.recipients for path, rule in rules.items()},
-            bounded_keys={
-                file.path: bounded(keys, rules[file.path]) for file in self.todo.render if file.path in rules
-            },
-            facts=Facts(known.encryption, known.vault_address) if known.encryption is not None else None,
-            full_mac=self._wants_full_mac,
-            alone=self.context.state.files.is_large,
-        )
-        rendering = await renderer.render(
-            self.todo.render, whole=len(self.todo.render) == len(self.todo.files), on_file=slot.got_on
-        )
-        # What there is in a broken file is looked after like all else.
-        partly = {manifest.file for manifest in rendering.manifests}
-        failed = {
-            file: rendering.failures[file.path]
-            for file in self.todo.render
-            if file.path in rendering.failures.keys() - partly and rendering.failures[file.path].reason in _OF_CONTENT
-        }
-        note_rendered(self.context, failed, is_large=not rendering.is_small)
-        return rendering
+    @property
+    def context(self) -> ReconcileContext:
+        """The tick that the deployment is a part of."""
+        return self.attempt.context
 
-    def _wants_full_mac(self, path: str) -> bool:
-        rule = self.bounds.rules.get(path) if self.bounds.rules is not None else None
-        return self.bounds.full_mac or (rule is not None and rule.require_full_mac)
+    @property
+    def spec(self) -> DecryptorSpec:
+        """The spec of its Decryptor."""
+        return self.attempt.spec
 
     def _with_learnt(self, rendering: Rendering) -> DecryptorStatus:
         """The status with what was learnt of the files that were read."""
-        read = {file.path for file in self.todo.render} - set(rendering.failures)
-        files = {file.path for file in self.todo.files}
+        read = {file.path for file in self.attempt.work.render} - set(rendering.failures)
+        files = {file.path for file in self.attempt.work.files}
         known = with_facts(self.context.status, rendering.facts)
         return with_file_warnings(known, rendering.warnings, read=read, files=files)
 
     def _changed(self, resolved: Sequence[Resolved]) -> Sequence[Resolved]:
         """The objects to apply: none of files that are deployed already, and only read for what they are a part of."""
-        if self.todo.render_all:
+        if self.attempt.work.render_all:
             return resolved
-        deployed = {file.path for file in set(self.todo.render) & set(self.context.status.files)}
+        deployed = {file.path for file in set(self.attempt.work.render) & set(self.context.status.files)}
         return [each for each in resolved if each.manifest.file not in deployed]
 
     # --- what is done
@@ -305,18 +251,18 @@ class Deployment:
             return Applied()
         context = self.context
         ahead = {each.key: before.get(each.key) or entry_of(each.ref, each.manifest.file) for each in admitted}
-        changing = {file.path for file in set(self.todo.render) - set(context.status.files)}
+        changing = {file.path for file in set(self.attempt.work.render) - set(context.status.files)}
         unsure = with_unsure_files(with_inventory(context.status, {**before, **ahead}), changing)
         if unsure != context.status:
             context.status = while_reconciling(
                 unsure,
-                f"revision {self.revision}: {_counted(len(admitted), 'object')} being applied",
+                f"revision {self.attempt.revision}: {_counted(len(admitted), 'object')} being applied",
                 generation=context.generation,
                 now=self.now(),
             )
         # Also where an earlier tick could not write it, and where nothing is certain (`deployed_generation`).
         await context.write(context.status)
-        context.changes.revision = self.revision
+        context.changes.revision = self.attempt.revision
         context.changes.known = {
             each.key: frozenset(filter(None, (context.mailbox.version(each.key), self.seen_version(each.key))))
             for each in admitted
@@ -355,7 +301,7 @@ class Deployment:
             self.bounds,
             self.context.decryptor.meta,
             self.spec,
-            self.todo.kept,
+            self.attempt.work.kept,
         )
 
     @property
@@ -379,7 +325,11 @@ class Deployment:
 
     @property
     def _by(self) -> str:
-        return f"revision {self.revision[:SHORT_REVISION]}"
+        return f"revision {self._short_revision}"
+
+    @property
+    def _short_revision(self) -> str:
+        return self.attempt.revision[:SHORT_REVISION]
 
     def _applier(self) -> Applier:
         context = self.context

@@ -28,7 +28,7 @@ _log = structlog.get_logger("jiemi.miwen")
 
 async def find_drift(context: ReconcileContext, spec: DecryptorSpec, objects: Objects) -> Mapping[ObjectKey, Drift]:
     """The objects that differ and are to be corrected now. All that differ are kept in the state, until
-    `tell_corrected`.
+    `report_corrected`.
 
     Args:
         objects: read as Miwen itself, which watches them.
@@ -61,7 +61,7 @@ async def find_drift(context: ReconcileContext, spec: DecryptorSpec, objects: Ob
         for key, drift in found.items()
         if spec.drift_policy == "Correct" and state.drift.backoff.may_correct(key)
     }
-    _tell_new(context, spec, {key: drift for key, drift in found.items() if key not in to_correct})
+    _report_new(context, spec, {key: drift for key, drift in found.items() if key not in to_correct})
     state.drift.set_drifted(found)
     mailbox.differing = set(found)
     return to_correct
@@ -76,7 +76,7 @@ async def _confirmed(ref: ObjectRef, seen: Observation | None, objects: Objects)
     return Observation.of(metadata) if metadata is not None else Observation("", None)
 
 
-def _tell_new(context: ReconcileContext, spec: DecryptorSpec, kept: Mapping[ObjectKey, Drift]) -> None:
+def _report_new(context: ReconcileContext, spec: DecryptorSpec, kept: Mapping[ObjectKey, Drift]) -> None:
     for key, drift in kept.items():
         if context.state.drift.drifted.get(key) == drift:
             continue
@@ -93,7 +93,7 @@ def _tell_new(context: ReconcileContext, spec: DecryptorSpec, kept: Mapping[Obje
             )
 
 
-def tell_corrected(context: ReconcileContext, to_correct: Mapping[ObjectKey, Drift]) -> None:
+def report_corrected(context: ReconcileContext, to_correct: Mapping[ObjectKey, Drift]) -> None:
     """Tell in Events what was put right, and forget it; what was not applied after all stays."""
     for key, drift in to_correct.items():
         if key in context.mailbox.differing or key not in context.state.drift.drifted:
@@ -113,7 +113,7 @@ def tell_corrected(context: ReconcileContext, to_correct: Mapping[ObjectKey, Dri
             )
 
 
-def tell_uncorrected(
+def report_uncorrected(
     context: ReconcileContext, drifted: Mapping[ObjectKey, Drift], failures: Mapping[ObjectKey, Failure]
 ) -> None:
     """Keep why objects could not be put right, and tell it in Events: what may pass at once, once it has not."""
@@ -126,6 +126,35 @@ def tell_uncorrected(
         if (before != failure) == (failure.kind is Kind.STALLED):
             text = f"{key.label} {drifted[key]}; it can't be put right: {failure}"
             context.warn("Drifted", "Correct", text, ref_of(entry))
+
+
+def by_order(
+    context: ReconcileContext, drifted: Mapping[ObjectKey, Drift], *, resync: bool
+) -> tuple[Mapping[ObjectKey, Drift], Mapping[ObjectKey, Drift]]:
+    """The objects that are corrected before the newest revision is looked at, and those that are corrected after it.
+
+    What is of a file that is not deployed whole may be corrected by the newest version of that file; if it is not, it
+    is corrected afterwards.
+    """
+    whole = set() if resync else {file.path for file in context.status.files if file.blob}
+    sooner = {key: each for key, each in drifted.items() if context.mailbox.inventory[key].file in whole}
+    return sooner, {key: each for key, each in drifted.items() if key not in sooner}
+
+
+def require_corrected(
+    context: ReconcileContext, drifted: Mapping[ObjectKey, Drift], uncorrected: JiemiError | None
+) -> None:
+    """Objects that could not be corrected, and that nothing else has applied since, are not what git says.
+
+    Args:
+        drifted: objects that were to be corrected in this tick.
+        uncorrected: why the first one could not be, if one could not.
+
+    Raises:
+        JiemiError: that.
+    """
+    if uncorrected is not None and not set(drifted).isdisjoint(context.mailbox.differing):
+        raise uncorrected
 
 
 def require_no_conflict(context: ReconcileContext, spec: DecryptorSpec) -> None:
@@ -165,7 +194,7 @@ def requeue_after_seconds(context: ReconcileContext) -> float | None:
     return min((pause for pause in pauses if pause is not None), default=None)
 
 
-def tell_in_status(
+def show_in_status(
     context: ReconcileContext, spec: DecryptorSpec, now: datetime.datetime, *, watch_failure: Failure | None
 ) -> None:
     """Put the condition into the status that tells of drift which is not corrected, or can't be seen.

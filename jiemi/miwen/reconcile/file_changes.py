@@ -9,7 +9,7 @@ import attrs
 from jiemi.core.api.decryptor_status import DecryptorStatus, FileStatus
 from jiemi.core.api.source import SourceSpec
 from jiemi.core.api.spec import DecryptorSpec
-from jiemi.core.content.globs import is_glob
+from jiemi.core.content.globs import advice, is_glob
 from jiemi.core.content.tool_files import is_left_out
 from jiemi.core.content.tool_files import listed as names_of
 from jiemi.core.decisions.conditions import is_ready
@@ -165,12 +165,13 @@ def require_some(todo: Todo, spec: DecryptorSpec, left_out: Collection[str] = ()
         JiemiError: NothingToApply.
     """
     if not todo.files and not spec.allow_empty:
+        hint = advice(spec.source.files)
         but = f" but files of tools, which are left out ({names_of(left_out)})" if left_out else ""
         raise JiemiError(
             "NothingToApply",
             f"spec.source.files matches no file of the revision{but} ({some_of('', spec.source.files)}); what was "
             "applied stays",
-            "Correct spec.source.files and exclude, or set spec.allowEmpty if it is meant.",
+            f"Correct spec.source.files and exclude, or set spec.allowEmpty if it is meant. {hint}".rstrip(),
         )
 
 
@@ -226,6 +227,10 @@ class FileChanges:
         """Count what a loop holds of files until its next tick. What there is no room for is forgotten."""
         if not self.budget.take(key[0], held_files(key), state.files.count_bytes(known)):
             state.files.forget_files()
+
+    def give_back(self, key: NamespacedName) -> None:
+        """Count the files of a loop no longer."""
+        self.budget.give_back(held_files(key))
 
     def todo(
         self,

@@ -22,8 +22,10 @@ from jiemi.core.decisions.status_facts import with_inventory
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.objects.identity import Owner
 from jiemi.core.objects.inventory import by_key, obsolete, ref_of
+from jiemi.miwen.apply.protected_objects import objects_of
 from jiemi.miwen.apply.prune import Pruned, prune
 from jiemi.miwen.kubernetes.port import Kubernetes, Objects
+from jiemi.miwen.reconcile.tenancy import Tenancy
 from jiemi.miwen.reconcile.tick import ObjectGone, ReconcileContext
 
 CLEANUP_SECONDS = 300.0
@@ -77,19 +79,18 @@ class Cleanup:
 
     Attributes:
         kubernetes: the cluster.
-        objects: as whom objects are deleted.
+        tenancy: what the operator allows, and under which account objects are deleted.
         now: the wall clock.
     """
 
     kubernetes: Kubernetes
-    objects: Objects
+    tenancy: Tenancy
     now: Callable[[], datetime.datetime]
 
-    async def run(self, context: ReconcileContext, spec: DecryptorSpec | None) -> None:
+    async def run(self, context: ReconcileContext) -> None:
         """Delete the objects, if that is wanted, and let the Decryptor go.
 
-        Args:
-            spec: None where it can't be read. Then nothing is deleted, and nor is it while spec.suspend is set.
+        Nothing is deleted where the spec can't be read, while spec.suspend is set, and by a dry run.
 
         Raises:
             JiemiError: not all objects could be deleted, and there is time to try again.
@@ -97,13 +98,19 @@ class Cleanup:
         """
         if FINALIZER not in context.decryptor.meta.finalizers:
             return
-        if spec is not None and spec.deletion_policy == "Delete" and not spec.suspend:
-            await self._delete(context)
+        spec = context.decryptor.spec
+        if isinstance(spec, DecryptorSpec) and _deletes_objects(spec):
+            await self._delete(context, self._objects(context, spec))
         await set_finalizer(context, self.kubernetes, wanted=False)
 
-    async def _delete(self, context: ReconcileContext) -> None:
+    def _objects(self, context: ReconcileContext, spec: DecryptorSpec) -> Objects:
+        decryptor = context.decryptor
+        account = self.tenancy.account(decryptor, spec)
+        return objects_of(self.kubernetes, account, self.tenancy.protection, namespace=decryptor.meta.namespace)
+
+    async def _delete(self, context: ReconcileContext, objects: Objects) -> None:
         since = context.decryptor.meta.deleting_since
-        failure = await self._try(context)
+        failure = await self._try(context, objects)
         stay = obsolete(by_key(context.status.inventory), ())
         if not stay:
             return
@@ -118,14 +125,14 @@ class Cleanup:
             always=True,
         )
 
-    async def _try(self, context: ReconcileContext) -> Failure | None:
+    async def _try(self, context: ReconcileContext, objects: Objects) -> Failure | None:
         """Delete what can be deleted; the inventory is what stays. Returns why the first does: None where it all went,
         or the time is up."""
         meta, before, pruned = context.decryptor.meta, by_key(context.status.inventory), Pruned()
         seconds = min(max(self._seconds_left(meta.deleting_since), LATE_SECONDS), CLEANUP_SECONDS)
         try:
             with trio.move_on_after(seconds):
-                await prune(obsolete(before, ()), self.objects, Owner.of(meta.namespace, meta.name), pruned)
+                await prune(obsolete(before, ()), objects, Owner.of(meta.namespace, meta.name), pruned)
         except Exception:
             if self._seconds_left(meta.deleting_since) > 0:
                 raise
@@ -143,6 +150,10 @@ class Cleanup:
             return CLEANUP_SECONDS - (self.now() - datetime.datetime.fromisoformat(since or "")).total_seconds()
         except (ValueError, TypeError):
             return 0.0
+
+
+def _deletes_objects(spec: DecryptorSpec) -> bool:
+    return spec.mode == "Apply" and spec.deletion_policy == "Delete" and not spec.suspend
 
 
 def _are_not_deleted(number: int) -> str:

@@ -24,6 +24,7 @@ from jiemi.core.memory import MEBIBYTE, MemoryBudget
 from jiemi.core.names import NamespacedName
 from jiemi.miwen.kubernetes.on_behalf import on_behalf_of
 from jiemi.miwen.kubernetes.port import Kubernetes
+from jiemi.miwen.report.event_object import EventContent
 from jiemi.miwen.report.events import EventRecorder
 from jiemi.miwen.report.metrics import MiwenMetrics
 from jiemi.miwen.report.summary import summarized
@@ -184,7 +185,7 @@ class TurnedAway:
         if status == before:
             return
         _log.error("turned_away", namespace=meta.namespace, name=meta.name, reason=failure.reason, message=failure.text)
-        self._events.record(meta, type="Warning", reason=failure.reason, action="Reconcile", note=failure.text)
+        self._events.record(meta, EventContent("Warning", failure.reason, "Reconcile", failure.text))
         await self._kubernetes.patch_status(meta.namespace, meta.name, status_json(status), uid=meta.uid)
 
     def _set_told(self, key: NamespacedName, told: bool) -> None:

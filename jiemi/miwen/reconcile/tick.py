@@ -106,6 +106,13 @@ class ReconcileContext:
         """Report in an Event what someone should look at. The arguments are those of `Note`."""
         self.notes.append(Note("Warning", reason, action, text, related, transition, always))
 
+    def result(
+        self, failure: Failure | None = None, *, requeue_after_seconds: float | None = None, conclusive: bool = True
+    ) -> ReconcileResult:
+        """What the tick came to. The arguments are those of `ReconcileResult`."""
+        notes = tuple(self.notes)
+        return ReconcileResult(self.status, failure, notes, requeue_after_seconds, conclusive, self.changes)
+
 
 @attrs.frozen
 class ReconcileResult:

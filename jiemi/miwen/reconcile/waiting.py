@@ -58,10 +58,6 @@ class Waiting:
         if not is_ready(context.status, context.generation):
             context.status = still_synced(context.status, generation=context.generation, now=self.now())
 
-    def forget(self, context: ReconcileContext) -> None:
-        """Other objects are applied than before: nothing is known of their readiness."""
-        context.state.wait.forget_waiting()
-
     async def _wait_on(self, context: ReconcileContext, waiter: Waiter, failure: Failure) -> Failure | None:
         """Wait as long as the timeout leaves, saying so.
 
@@ -84,3 +80,8 @@ class Waiting:
             if context.mailbox.woken:
                 raise Superseded
         return found
+
+
+def forget_waiting(context: ReconcileContext) -> None:
+    """Other objects are applied than before: nothing is known of their readiness."""
+    context.state.wait.forget_waiting()

@@ -1,1 +1,1 @@
-"""What Miwen tells: Events, metrics, the summary that `kubectl get` shows."""
+"""What Miwen reports: Events, metrics, the summary that `kubectl get` shows."""

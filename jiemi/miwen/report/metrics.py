@@ -21,7 +21,7 @@ from jiemi.miwen.report.events import EventCounts
 
 @attrs.frozen
 class Followed:
-    """What is told of a Decryptor.
+    """What the metrics say of a Decryptor.
 
     Attributes:
         deployed: the revision that is deployed; "" where none is.
@@ -43,7 +43,7 @@ class MiwenMetrics:
 
     Args:
         requests: how many requests went to the API server until now.
-        events: how many Events were told until now.
+        events: how many Events were written, left out or failed until now.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class MiwenMetrics:
         self._corrections.inc(objects)
 
     def follow(self, key: NamespacedName, followed: Followed | None) -> None:
-        """Tell of a Decryptor from now on; None: no longer."""
+        """Report a Decryptor from now on; None: no longer."""
         if followed is None:
             self._followed.pop(key, None)
         else:
@@ -91,7 +91,7 @@ class MiwenMetrics:
 
     @property
     def followed(self) -> Mapping[NamespacedName, Followed]:
-        """All Decryptors that are told of."""
+        """All Decryptors that are reported."""
         return self._followed
 
     def value(self, name: str, **labels: str) -> float:

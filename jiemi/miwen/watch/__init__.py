@@ -1,1 +1,1 @@
-"""What the API server tells of objects as they change."""
+"""What the API server reports of objects as they change."""

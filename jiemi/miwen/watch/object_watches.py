@@ -2,13 +2,13 @@
 
 `ObjectWatches` has a reflector (`jiemi.miwen.watch.reflector`) for each kind that is wanted. It reads metadata only, of
 the objects that carry the label `jiemi.cr/decryptor-name`; of Secrets it reads all but Helm's releases, so that one
-watch tells drift and changes of credentials.
+watch shows drift and changes of credentials.
 
 For each object a few texts are kept: which it is (uid), in which state (resourceVersion), and whose. By them a list
-that is read again (410 Gone, a broken connection) tells only what is new: states that were told are not told again, and
-an object that vanished meanwhile is told as deleted.
+that is read again (410 Gone, a broken connection) reports only what is new: no state is reported twice, and an
+object that vanished meanwhile is reported as deleted.
 
-A failure to read never means that something is gone. What is known stays as it is, and `failure` tells that it may be
+A failure to read never means that something is gone. What is known stays as it is, and `failure` says that it may be
 old.
 """
 
@@ -52,18 +52,18 @@ _ObjectKey = tuple[str, str]
 
 
 class OnChange(Protocol):
-    """What is told of each change. It must not block or raise: it wakes someone."""
+    """What is notified of each change. It must not block or raise: it wakes a task."""
 
     def __call__(self, resource: Resource, metadata: JsonObject, *, deleted: bool) -> None:
-        """An object is in another state than was told before.
+        """An object is in another state than was reported before.
 
         Args:
             resource: its kind.
             metadata: all of its metadata; `name`, `uid`, `resourceVersion` and, where the kind has them, `namespace`
                 are there and texts, `labels` is a mapping where it is there.
             deleted: it is gone, or has lost the label by which it was watched: read it again before believing it.
-                Where it vanished while nobody watched, the metadata are those few that are kept: those above, as they
-                were last, with the labels that tell the Decryptor and no others.
+                Where it vanished while nothing watched, the metadata are those few that are kept: those above, as they
+                were last, with the labels that name the Decryptor and no others.
         """
         ...
 
@@ -80,7 +80,7 @@ class ObjectWatches:
     Args:
         kubernetes: what is read.
         nursery: owns the tasks.
-        on_change: told of each change; also of each object of a kind's first list.
+        on_change: notified of each change; also of each object of a kind's first list.
         random: gives a number in [0, 1), for jitter.
     """
 
@@ -109,14 +109,14 @@ class ObjectWatches:
         new = _KindWatch(self._kubernetes, resource, self._on_change, self._random, known)
         new.synced = watch is not None and watch.synced
         self._watches[key] = new
-        with on_behalf_of(NOBODY):  # who wants it first is but one of those who do
+        with on_behalf_of(NOBODY):  # whatever wants it first is only one of those that do
             self._nursery.start_soon(new.run)
 
     async def synced(self, resource: Resource) -> bool:
         """Want the kind, and wait until its objects are known. The deadline is the caller's.
 
         Returns:
-            Whether they are; False as soon as there is a `failure` to tell.
+            Whether they are; False as soon as there is a `failure`.
         """
         await trio.lowlevel.checkpoint()
         while True:
@@ -127,21 +127,21 @@ class ObjectWatches:
             await watch.news.wait()
 
     def keep_only(self, resources: Iterable[Resource]) -> None:
-        """End the watches of all other kinds, and forget their objects: a kind that is wanted again is told again."""
+        """End the watches of all other kinds, and forget their objects: a kind that is wanted again begins again."""
         for key in self._watches.keys() - {_kind_key(resource) for resource in resources}:
             self._watches.pop(key).end()
 
     def known(self, resource: Resource) -> bool:
         """Whether the kind's objects are known: they were listed, and a watch of them was opened.
 
-        They stay known while the watch is interrupted; `failure` then tells that they may be old.
+        They stay known while the watch is interrupted; `failure` then says that they may be old.
         """
         watch = self._watches.get(_kind_key(resource))
         return watch is not None and watch.synced
 
     def version_of(self, group: str, kind: str, namespace: str, name: str) -> str | None:
-        """The resourceVersion of an object as it was told last; None where there is none that is watched (it has not
-        the label, is one of Helm's releases, or in a namespace that Miwen does not look at).
+        """The resourceVersion of an object as it was reported last; None where there is none that is watched (it
+        has not the label, is one of Helm's releases, or in a namespace that Miwen does not look at).
 
         Args:
             group: the API group; "" is the core group.
@@ -158,14 +158,14 @@ class ObjectWatches:
 
     def failure(self, resource: Resource) -> Failure | None:
         """Why changes of the kind aren't seen now: WatchForbidden, KindUnknown; or a transient one that came twice in
-        a row, for the first is mended in a second or two."""
+        a row, because the first is mended in a second or two."""
         watch = self._watches.get(_kind_key(resource))
         return None if watch is None else watch.failure
 
 
 @attrs.frozen
 class _Known:
-    """What is kept of an object; some hundred bytes, for a cluster may have ten thousand Secrets.
+    """What is kept of an object; some hundred bytes, because a cluster may have ten thousand Secrets.
 
     Attributes:
         owner_name, owner_namespace: the labels' values.
@@ -182,7 +182,7 @@ class _KindWatch:
 
     Attributes:
         resource: the kind.
-        objects: what was told last of each object that is there.
+        objects: what was reported last of each object that is there.
         synced: see `ObjectWatches.known`.
         failure: see `ObjectWatches.failure`.
         news: set when one of the last two changed; then another takes its place.
@@ -221,7 +221,7 @@ class _KindWatch:
             await reflect(self, self, name=name, retry_seconds=self._retry_seconds)
 
     def end(self) -> None:
-        """End the task; from now on nothing is told, whatever is on its way."""
+        """End the task; from now on nothing is reported, whatever is on its way."""
         self._ended = True
         self._scope.cancel()
         self._tell_news()
@@ -245,7 +245,7 @@ class _KindWatch:
             resource_version=resource_version,
         )
 
-    # --- what is told
+    # --- what is reported
 
     def put(self, obj: JsonObject) -> _ObjectKey | None:
         metadata = self._read(obj)
@@ -267,7 +267,7 @@ class _KindWatch:
 
     def keep_only(self, keys: AbstractSet[_ObjectKey]) -> None:
         for key in self.objects.keys() - keys:
-            if not self._ended:  # also by the one who is told
+            if not self._ended:  # also by what is notified
                 self._on_change(self.resource, _metadata(key, self.objects.pop(key)), deleted=True)
 
     def watching(self) -> None:

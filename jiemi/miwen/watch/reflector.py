@@ -1,12 +1,12 @@
-"""List a collection in pages, watch it from there on, resume where the watch ended; and tell a sink what there is.
+"""List a collection in pages, watch it from there on, resume where the watch ended; and report to a sink what there is.
 
-client-go calls this a Reflector, what it reads a ListerWatcher, and what it tells a Store:
+client-go calls this a Reflector, what it reads a ListerWatcher, and what it reports to a Store:
 https://pkg.go.dev/k8s.io/client-go/tools/cache#Reflector
 
 Three concerns, one function each: `reflect` decides between listing and watching, `_list` reads pages, `_watch` reads
 one watch. A watch that ends is opened again at the last version seen; 410 Gone means list again; so does a watch that
-makes no sense, and a kind that was not served for a while. Nothing is removed but by a DELETED event or a list that was
-read whole: each of its pages, and each object on them.
+makes no sense, and a kind that was not served for a while. Nothing is removed except by a DELETED event or a list that
+was read whole: each of its pages, and each object on them.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class ListWatch(Protocol):
 
 
 class Sink(Protocol[K]):
-    """What is told. `K` tells objects apart. No method may block, and none is told of what it can't read."""
+    """What is notified. `K` is the key of an object. No method may block or raise, whatever the object."""
 
     def put(self, obj: JsonObject) -> K | None:
         """An object is there, new, changed, or as it was. Returns its key; None: it can't be read."""
@@ -75,7 +75,7 @@ class Sink(Protocol[K]):
         ...
 
     def watching(self) -> None:
-        """A watch is open: from here on changes are told as they happen."""
+        """A watch is open: from here on changes are reported as they happen."""
         ...
 
     def interrupted(self, failure: Failure, failures_in_a_row: int) -> None:
@@ -91,11 +91,11 @@ async def reflect(
     retry_seconds: Callable[[int], float],
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Tell the sink what the collection holds, until cancelled. Started once the first list was read.
+    """Report to the sink what the collection holds, until cancelled. Started once the first list was read.
 
     Args:
         collection: what is read.
-        sink: what is told.
+        sink: what is notified.
         name: of the collection, for the log: "decryptors".
         retry_seconds: how long to wait, given how many tries in a row came to nothing; asked after `interrupted`.
     """
@@ -128,8 +128,8 @@ async def reflect(
 
 
 class _Position:
-    """How far the collection was read, also where a watch ends with an error: what was seen is not asked for again, for
-    old states would be taken for new ones.
+    """How far the collection was read, also where a watch ends with an error: what was seen is not asked for again,
+    because old states would be taken for new ones.
 
     Attributes:
         version: the newest that was seen; None: list.

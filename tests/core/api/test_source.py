@@ -22,6 +22,24 @@ def test_a_glob_as_the_one_file_is_sent_to_where_globs_belong(path: str) -> None
 
 
 @pytest.mark.parametrize(
+    ("field", "globs", "says"),
+    [
+        ("files", ["**/*.yaml", "!charts/**"], "files[1]. Put what is to be left out into spec.source.exclude"),
+        ("exclude", ["*.md", "!keep.md"], "exclude[1]. Write globs that leave out no more"),
+    ],
+)
+def test_a_glob_that_begins_as_git_turns_one_round_is_refused(field: str, globs: list[str], says: str) -> None:
+    decryptor = read_decryptor(with_value(f"spec.source.{field}", globs))
+    assert isinstance(decryptor.spec, Failure)
+    assert decryptor.spec.reason == "InvalidSpec"
+    assert says in decryptor.spec.text
+
+
+def test_a_file_whose_name_begins_with_an_exclamation_mark_can_be_named() -> None:
+    assert spec_of(read_decryptor(with_value("spec.source.files", ["!secret.yaml"]))).source.files == ("!secret.yaml",)
+
+
+@pytest.mark.parametrize(
     ("source", "described"),
     [
         ({"fileToDecrypt": "a.yaml"}, "a.yaml"),

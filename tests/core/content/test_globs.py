@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jiemi.core.content.globs import Glob, is_excluded, is_glob, matches_path
+from jiemi.core.content.globs import Glob, advice, is_excluded, is_glob, matches_path
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,11 @@ from jiemi.core.content.globs import Glob, is_excluded, is_glob, matches_path
         ("a//*", ["a/b"], []),
         ("a/./*", ["a/b"], []),
         ("/a/*", ["a/b"], []),
+        ("a/../b/*.yaml", ["b/x.yaml"], ["a/b/x.yaml", "a/x.yaml"]),
+        ("a/b/../../c/**", ["c/x", "c/x/y"], ["a/c/x", "a/x"]),
+        # Not known without the tree, or outside of it.
+        ("*/../b/*", [], ["b/x", "a/b/x"]),
+        ("a/../../b/*", [], ["b/x"]),
         # A folder is no file.
         ("a/*/", [], ["a/b", "a/b/c"]),
         ("a/", [], ["a", "a/b"]),
@@ -52,6 +57,23 @@ from jiemi.core.content.globs import Glob, is_excluded, is_glob, matches_path
 def test_a_glob_takes_these_and_leaves_those(glob: str, takes: list[str], leaves: list[str]) -> None:
     assert [path for path in takes if not matches_path(path, glob)] == []
     assert [path for path in leaves if matches_path(path, glob)] == []
+
+
+@pytest.mark.parametrize(
+    ("globs", "says"),
+    [
+        (["a/**/*.{yaml,yml}"], "Write one glob for each of what stands in {}"),
+        (["a/*.y?ml"], "? and [] stand for themselves"),
+        (["a/[a-c]*.yaml"], "? and [] stand for themselves"),
+        (["**.yaml"], "Write ** as a part of its own"),
+        (["a/**/*.json", "a/*.yaml"], "A * goes into no folder"),
+        (["a/**/*.json"], ""),
+        (["a/b.{yaml}", "a?.yaml"], ""),  # paths, and no globs
+    ],
+)
+def test_what_means_something_elsewhere_is_told_where_globs_took_nothing(globs: list[str], says: str) -> None:
+    assert says in advice(globs)
+    assert bool(advice(globs)) == bool(says)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,9 @@ from jiemi.core.errors import Failure
         ".pre-commit-config.yaml",
         "helmfile.yaml",
         "azure-pipelines.yml",
+        "helmfile.yml",
+        "shop/docker-compose.yml",
+        "shop/package-lock.json",
     ],
 )
 def test_a_file_of_a_tool_is_left_out_of_what_globs_take(path: str) -> None:

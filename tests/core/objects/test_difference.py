@@ -1,4 +1,4 @@
-"""A difference tells names, all of them or how many more, and nothing of a value."""
+"""A difference has names, all of them or how many more, and nothing of a value."""
 
 from __future__ import annotations
 
@@ -86,17 +86,17 @@ def test_what_is_equal_is_unchanged(obj: dict[str, Any]) -> None:
         (("metadata", "finalizers"), ["x"], Difference("Change", added=("metadata.finalizers",))),
     ],
 )
-def test_a_secret_is_told_by_its_keys(path: tuple[str, ...], to: Any, expected: Difference) -> None:
+def test_a_secret_differs_by_its_keys(path: tuple[str, ...], to: Any, expected: Difference) -> None:
     assert difference(SECRET, edited(SECRET, *path, to=to)) == expected
 
 
-def test_a_config_map_is_told_by_its_keys_in_either_field() -> None:
+def test_a_config_map_differs_by_its_keys_in_either_field() -> None:
     live = {"kind": "ConfigMap", "data": {"a": "b25l", "b": "x"}, "binaryData": {"c": "b25l"}}
     planned = {"kind": "ConfigMap", "data": {"b": "y"}, "binaryData": {"a": "b25l", "d": ""}}
     assert difference(live, planned) == Difference("Change", ("data.d",), ("data.a", "data.b"), ("data.c",))
 
 
-def test_data_of_other_kinds_is_told_by_path() -> None:
+def test_data_of_other_kinds_differs_by_path() -> None:
     live, planned = {"kind": "Thing", "data": {"a": {"b": 1}}}, {"kind": "Thing", "data": {"a": {"b": 2}}}
     assert difference(live, planned).changed == ("data.a.b",)
 
@@ -130,13 +130,13 @@ def test_data_of_other_kinds_is_told_by_path() -> None:
         (("spec", "template", "spec"), [], Difference("Change", changed=("spec.template.spec",))),
     ],
 )
-def test_other_kinds_are_told_by_path_down_to_six_levels(
+def test_other_kinds_differ_by_path_down_to_six_levels(
     path: tuple[str | int, ...], to: Any, expected: Difference
 ) -> None:
     assert difference(DEPLOYMENT, edited(DEPLOYMENT, *path, to=to)) == expected
 
 
-def test_what_a_list_gains_is_told_by_index() -> None:
+def test_what_a_list_gains_is_named_by_index() -> None:
     live, planned = {"spec": {"ports": [1, 2]}}, {"spec": {"ports": [1, 3, 4]}}
     assert difference(live, planned) == Difference("Change", ("spec.ports[2]",), ("spec.ports[1]",))
 

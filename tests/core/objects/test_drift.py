@@ -46,7 +46,7 @@ def test_a_value_that_another_applied_over_ours_was_changed_though_the_field_is_
     assert drift_of(SECRET, Observation("9", owned)) == Drift(DriftKind.CHANGED, "kubectl", ("new",))
 
 
-def test_who_changed_an_object_is_told_by_what_it_was_when_it_was_right() -> None:
+def test_the_manager_that_changed_an_object_is_found_by_what_it_was_when_it_was_right() -> None:
     owned = FieldOwnership(
         4, {}, "helm", others={"helm": "2026-11-24T03:00:00Z 2", "kubectl": "2026-11-24T02:00:00Z 1"}
     )
@@ -62,7 +62,7 @@ def test_who_changed_an_object_is_told_by_what_it_was_when_it_was_right() -> Non
     assert manager(dict(owned.others)) is None
 
 
-def test_drift_tells_the_state_in_which_it_was_seen() -> None:
+def test_drift_has_the_state_in_which_it_was_seen() -> None:
     changed, added, gone = drift_of(SECRET, seen(4)), drift_of(SECRET, seen(5, b="a")), drift_of(SECRET, GONE)
     assert changed is not None
     assert added is not None
@@ -113,7 +113,7 @@ def test_an_object_on_its_way_out_is_waited_for() -> None:
         (Drift(DriftKind.ADDED, "helm", ("a", "b")), "got the keys a, b from field manager helm"),
     ],
 )
-def test_drift_is_told_in_a_sentence(drift: Drift, text: str) -> None:
+def test_drift_reads_as_a_sentence(drift: Drift, text: str) -> None:
     assert str(drift) == text
 
 
@@ -142,7 +142,12 @@ def test_an_observation_is_what_the_metadata_shows(
     ("version", "applied", "there", "gone"),
     [
         ("8", "9", True, True),
-        ("9", "9", True, False),  # that is our own write; but a deletion is told with the last version that there was
+        (
+            "9",
+            "9",
+            True,
+            False,
+        ),  # that is our own write; but a deletion is reported with the last version that there was
         ("10", "9", False, False),
         ("9", "10", True, True),  # as numbers, not as texts
         ("9", "", False, False),

@@ -1,4 +1,4 @@
-"""Which objects a Decryptor has: what an entry keeps, and in which order objects are told and deleted."""
+"""Which objects a Decryptor has: what an entry keeps, and in which order objects are listed and deleted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def entry(kind: str, name: str = "x", namespace: str | None = "default", api_ver
     return InventoryEntry(api_version, kind, name, namespace, "f.yaml")
 
 
-def test_an_entry_before_the_apply_tells_no_fields() -> None:
+def test_an_entry_before_the_apply_has_no_fields() -> None:
     assert entry_of(SECRET, "f.yaml") == InventoryEntry("v1", "Secret", "app", "default", "f.yaml", None, ())
     cluster_wide = ObjectRef("v1", "Namespace", "", "team")
     assert entry_of(cluster_wide, "f.yaml").namespace is None
@@ -29,7 +29,7 @@ def test_an_entry_before_the_apply_tells_no_fields() -> None:
 
 
 @given(st.builds(ObjectRef, *[st.text(max_size=5)] * 4))
-def test_an_entry_tells_its_object(ref: ObjectRef) -> None:
+def test_an_entry_names_its_object(ref: ObjectRef) -> None:
     assert ref_of(entry_of(ref, "f")) == ref
     assert list(by_key([entry_of(ref, "f")])) == [ref.key]
 

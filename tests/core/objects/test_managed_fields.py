@@ -193,7 +193,7 @@ def test_ours_is_what_our_manager_applied_to_the_object_itself(
     assert (found.fields, found.last_other) == (fields, last)
 
 
-def test_the_last_other_is_told_by_time_and_not_by_place() -> None:
+def test_the_last_other_is_the_one_by_time_and_not_by_place() -> None:
     early, late = {"time": "2026-11-24T03:00:00Z"}, {"time": "2026-11-24T03:00:01Z"}
     assert owned(entry("late", **late), entry("early", **early)).last_other == "late"
     assert owned(entry("early", **early), entry("late", **late)).last_other == "late"
@@ -324,8 +324,8 @@ def test_nothing_that_stands_there_makes_reading_fail(anything: Any, entries: li
     for metadata in ({"managedFields": anything}, {"managedFields": entries}):
         found = field_ownership(metadata)
         assert found.fields >= 0
-        for told in (found.foreign_keys, found.overwritten, found.others):
-            assert all(isinstance(text, str) for pair in told.items() for text in pair)
+        for managers in (found.foreign_keys, found.overwritten, found.others):
+            assert all(isinstance(text, str) for pair in managers.items() for text in pair)
         assert found.last_writer(found.others) is None
         assert (found.last_writer({}) is None) is (not found.others)
 

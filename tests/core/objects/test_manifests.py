@@ -123,7 +123,7 @@ def test_what_only_the_server_sets_is_left_out() -> None:
     assert manifest.body == {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a", "labels": {"x": "y"}}}
 
 
-def test_a_manifest_tells_its_file_group_and_label() -> None:
+def test_a_manifest_has_its_file_group_and_label() -> None:
     value = _object("Deployment", "web") | {"apiVersion": "apps/v1", "metadata": {"name": "web", "namespace": "a"}}
     [manifest] = _read(value)
     assert (manifest.file, manifest.api_version, manifest.group_kind) == ("f", "apps/v1", ("apps", "Deployment"))
@@ -146,6 +146,14 @@ def test_a_manifest_tells_its_file_group_and_label() -> None:
         ({"apiVersion": "v1", "kind": ""}, "document 2 of f.yaml has no kind"),
         ({"apiVersion": "v1", "kind": ["Secret"]}, "document 2 of f.yaml has no kind"),
         ({"apiVersion": "v1", "kind": "Secret"}, "document 2 of f.yaml has no metadata.name"),
+        (
+            {"apiVersion": "v1", "kind": "Secret", "metadata": [{"name": "a"}]},
+            "metadata of document 2 of f.yaml is a list, not a mapping. Write it as NAME: VALUE",
+        ),
+        (
+            {"apiVersion": "v1", "kind": "Secret", "metadata": "a"},
+            "metadata of document 2 of f.yaml is a single value, not a mapping",
+        ),
         ({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": 5}}, "Put the name in quotes."),
         (
             {"apiVersion": "v1", "kind": "Secret", "metadata": {"generateName": "a-"}},
@@ -174,7 +182,7 @@ def test_what_is_no_object_is_named_and_keeps_none_of_the_others_back(value: Any
     assert message in failure.text
 
 
-def test_broken_documents_are_told_one_by_one() -> None:
+def test_broken_documents_are_reported_one_by_one() -> None:
     manifests, failures = read_manifests(_documents(1, _object("Secret", "a"), {}, []), path="f")
     assert [manifest.label for manifest in manifests] == ["Secret a"]
     assert [failure.message for failure in failures] == [
@@ -201,7 +209,7 @@ def test_the_body_is_not_in_the_repr() -> None:
         ([], False),
         ([_object("Secret", "a")], True),
         ([_object("Secret", "a"), _object("Secret", "b")], True),
-        ([{"apiVersion": None, "kind": 7}], True),  # it means to be one: what is wrong with it is told
+        ([{"apiVersion": None, "kind": 7}], True),  # it means to be one: what is wrong with it is reported
         ([{"apiVersion": "v1"}], False),
         ([{"kind": "x"}], False),
         ([{"user": "me"}], False),
@@ -424,8 +432,8 @@ def test_each_document_gives_its_objects_or_the_typed_failure(values: list[Any])
     manifests, failures = read_manifests(_documents(*values), path="f")
     assert {failure.reason for failure in failures} <= {"NotAKubernetesObject"}
     assert all(" of f" in failure.text for failure in failures)
-    told = {manifest.document for manifest in manifests}
-    assert len(failures) + len(told) <= len(values)
+    described = {manifest.document for manifest in manifests}
+    assert len(failures) + len(described) <= len(values)
     for number, value in enumerate(values, start=1):
         [alone, wrong] = read_manifests(_documents(value), path="f")
         assert [manifest.body for manifest in manifests if manifest.document == number] == [

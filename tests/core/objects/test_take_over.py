@@ -35,7 +35,7 @@ def test_a_key_that_both_hold_is_ours_alone_and_what_others_hold_beside_it_stays
 
 
 def test_an_element_that_is_ours_leaves_others_no_rump_of_it() -> None:
-    """Defaults that kubectl's entry tells would keep half a container there once git drops it."""
+    """Defaults that kubectl's entry has would keep half a container there once git drops it."""
     theirs = {
         element("app"): {
             ".": {},

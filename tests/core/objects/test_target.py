@@ -58,7 +58,7 @@ def body(target: TargetSpec, **files: dict[str, bytes]) -> Any:
         ("a", False, True, True),
     ],
 )
-def test_the_ending_tells_what_a_file_may_hold_and_whether_it_is_kept_whole(
+def test_the_ending_says_what_a_file_may_hold_and_whether_it_is_kept_whole(
     path: str, objects: bool, whole: bool, whole_with_key: bool
 ) -> None:
     format = format_of(path)
@@ -73,7 +73,7 @@ def by_name(path: str) -> FormatOfFile:
 
 
 @pytest.mark.parametrize("path", ["a.bin", "values.yaml.enc", "config.yaml.sops", ".dockerconfigjson", "noending"])
-def test_a_file_whose_name_tells_nothing_needs_a_target_or_its_format_stated(path: str) -> None:
+def test_a_file_whose_name_says_nothing_needs_a_target_or_its_format_stated(path: str) -> None:
     require_form(None, "a.yaml", by_name("a.yaml"))
     require_form(SECRET, path, by_name(path))
     require_form(None, path, FormatOfFile(Format.YAML, "spec.source.format"))
@@ -93,7 +93,7 @@ def test_a_stated_format_without_objects_is_named_by_its_field(format: Format) -
 
 
 @pytest.mark.parametrize("path", ["deploy/A.JSON", "b.Yml", "C.ENV"])
-def test_an_ending_in_capitals_is_told_as_what_is_wrong(path: str) -> None:
+def test_an_ending_in_capitals_is_reported_as_what_is_wrong(path: str) -> None:
     ending = path[path.rindex(".") :]
     require_form(SECRET, path, by_name(path))
     with pytest.raises(JiemiError) as caught:

@@ -33,9 +33,12 @@ from jiemi.krapao.confinement.spawn import (
     LIBRARIES,
     LOADERS,
     MEASURES,
+    Command,
     Confinement,
     MeasureFailed,
     Measures,
+    Sandbox,
+    Streams,
     spawn,
 )
 
@@ -109,16 +112,13 @@ async def run(
     files = [os.memfd_create(name) for name in ("in", "out", "err")]
     try:
         os.pwrite(files[0], stdin, 0)
-        process = await spawn(
+        command = Command(
             [str(each) for each in argv],
             env=env or {"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
             cwd=cwd,
-            stdin=files[0],
-            stdout=files[1],
-            stderr=files[2],
-            confinement=confinement,
-            measures=measures,
+            sandbox=Sandbox(confinement, measures),
         )
+        process = await spawn(command, Streams(stdin=files[0], stdout=files[1], stderr=files[2]))
         await end(process, kill=False)
         return Ended(process.returncode, *(os.pread(each, 1_000_000, 0) for each in files[1:]))
     finally:
@@ -162,16 +162,8 @@ async def sleeping(confinement: Confinement | None, measures: Measures) -> Async
             stderr=nothing,
         )
     else:
-        process = await spawn(
-            ["/usr/bin/sleep", "100"],
-            env=env,
-            cwd=Path("/"),
-            stdin=nothing,
-            stdout=nothing,
-            stderr=nothing,
-            confinement=confinement,
-            measures=measures,
-        )
+        sandbox = Sandbox(confinement, measures)
+        process = await spawn(Command(["/usr/bin/sleep", "100"], env=env, cwd=Path("/"), sandbox=sandbox), Streams())
     try:
         yield process
     finally:
@@ -512,16 +504,13 @@ async def test_sops_decrypts_by_a_key_service_that_is_confined_too(
     (home / "opener").mkdir()
     address = home / "s"
     env = {**SOPS_ENVIRONMENT, "HOME": str(home)}
-    service = await spawn(
+    command = Command(
         [str(sops_path), "keyservice", "--network", "unix", "--address", str(address)],
         env={**env, "SOPS_AGE_KEY": age_pair.private},
         cwd=home,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        confinement=Confinement(network=True, read_execute=(sops_path,), write=(home,)),
-        measures=measures,
+        sandbox=Sandbox(Confinement(network=True, read_execute=(sops_path,), write=(home,)), measures),
     )
+    service = await spawn(command, Streams())
     try:
         await until(address.exists)
         argv = [str(sops_path), "decrypt", "--enable-local-keyservice=false", "--keyservice", f"unix://{address}"]
@@ -563,7 +552,8 @@ async def test_gpg_and_its_agent_work_without_network(measures: Measures, home: 
 UNPRIVILEGED = """
 import json, os, socket, subprocess, sys, trio
 from pathlib import Path
-from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, Confinement, MeasureFailed, Measures, spawn
+from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, Command, Confinement, MeasureFailed, Measures
+from jiemi.krapao.confinement.spawn import Sandbox, Streams, spawn
 from jiemi.krapao.confinement.probe import probe
 
 async def main():
@@ -587,10 +577,10 @@ async def main():
     }))
 
 async def start(confinement, measures, output, script):
-    return await spawn(
-        ["/usr/bin/sh", "-c", script], env={"LC_ALL": "C", "PATH": "/usr/bin"}, cwd=Path("/"),
-        stdin=subprocess.DEVNULL, stdout=output, stderr=output, confinement=confinement, measures=measures,
-    )
+    sandbox = Sandbox(confinement, measures)
+    env = {"LC_ALL": "C", "PATH": "/usr/bin"}
+    command = Command(["/usr/bin/sh", "-c", script], env=env, cwd=Path("/"), sandbox=sandbox)
+    return await spawn(command, Streams(stdout=output, stderr=output))
 
 trio.run(main)
 """
@@ -648,14 +638,14 @@ async def test_without_privileges_all_but_the_network_namespace_is_there() -> No
 HELD = """
 import os, subprocess, sys, trio
 from pathlib import Path
-from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, Confinement, Measures, spawn
+from jiemi.krapao.confinement.spawn import Command, Confinement, Measures, Sandbox, Streams, spawn
 
 async def main():
-    process = await spawn(
-        ["/usr/bin/sleep", "100"], env={}, cwd=Path("/"), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, confinement=Confinement(network=False, read_execute=(Path("/usr/bin"),)),
-        measures=Measures(no_new_privileges=True, seccomp=True, landlock=1, setpriv=Path(sys.argv[1])),
+    sandbox = Sandbox(
+        Confinement(network=False, read_execute=(Path("/usr/bin"),)),
+        Measures(no_new_privileges=True, seccomp=True, landlock=1, setpriv=Path(sys.argv[1])),
     )
+    process = await spawn(Command(["/usr/bin/sleep", "100"], env={}, cwd=Path("/"), sandbox=sandbox), Streams())
     while Path(f"/proc/{process.pid}/comm").read_text() != "sleep\\n":  # setpriv at first
         await trio.sleep(0.005)
     await trio.sleep(0.2)  # while which the thread that started it must stay

@@ -32,8 +32,8 @@ from jiemi.krapao.confinement.judged_connects import (
     resolvers,
 )
 from jiemi.krapao.confinement.probe import probe
-from jiemi.krapao.confinement.processes import Limits, Sandbox, running
-from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, Confinement
+from jiemi.krapao.confinement.processes import Limits, running
+from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, Command, Confinement, Sandbox
 from jiemi.krapao.decryption.guard import Guard
 from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.network.addresses import AddressRules, read_address, read_network
@@ -164,11 +164,8 @@ async def test_a_program_is_kept_from_where_it_may_not_go_and_children_and_threa
         before = descriptors()
         async with (
             running(
-                argv,
-                env={"LC_ALL": "C"},
-                cwd=tmp_path,
+                Command(argv, env={"LC_ALL": "C"}, cwd=tmp_path, sandbox=Sandbox(confinement, measures)),
                 limits=Limits(seconds=30, cpu_seconds=10, memory_bytes=500 * 1024 * 1024, output_bytes=1),
-                sandbox=Sandbox(confinement, measures),
                 missing="InternalError",
             ) as program,
             trio.open_nursery() as nursery,
@@ -191,11 +188,8 @@ async def test_answering_ends_with_the_program(tmp_path: Path) -> None:
         network=True, judged_connects=True, read_execute=(Path("/usr/bin"), *LOADERS), read=LIBRARIES
     )
     async with running(
-        ["/usr/bin/sleep", "0.1"],
-        env={},
-        cwd=tmp_path,
+        Command(["/usr/bin/sleep", "0.1"], env={}, cwd=tmp_path, sandbox=Sandbox(confinement, measures)),
         limits=Limits(seconds=30, cpu_seconds=10, memory_bytes=500 * 1024 * 1024, output_bytes=1),
-        sandbox=Sandbox(confinement, measures),
         missing="InternalError",
     ) as program:
         with trio.fail_after(20):

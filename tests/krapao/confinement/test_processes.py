@@ -10,8 +10,8 @@ import pytest
 import trio
 
 from jiemi.core.errors import JiemiError
-from jiemi.krapao.confinement.processes import Finished, Limits, Sandbox, adopt_orphans, run_program, running
-from jiemi.krapao.confinement.spawn import Confinement, Measures
+from jiemi.krapao.confinement.processes import Finished, Limits, adopt_orphans, run_program, running
+from jiemi.krapao.confinement.spawn import Command, Confinement, Measures, Sandbox
 
 LIMITS = Limits(seconds=10, cpu_seconds=5, memory_bytes=2**30, output_bytes=1_000_000)
 
@@ -24,9 +24,8 @@ async def shell(script: str, tmp_path: Path, *, stdin: bytes = b"", limits: Limi
     adopt_orphans()
     env = {"PATH": "/usr/bin:/bin"}
     argv = ["/bin/sh", "-c", script]
-    return await run_program(
-        argv, stdin=stdin, env=env, cwd=tmp_path, limits=limits, sandbox=OPEN, what="it", missing="SopsMissing"
-    )
+    command = Command(argv, env=env, cwd=tmp_path, sandbox=OPEN)
+    return await run_program(command, stdin=stdin, limits=limits, what="it", missing="SopsMissing")
 
 
 def alive(pid: int) -> bool:
@@ -84,11 +83,9 @@ async def test_too_much_output_or_processor_time_ends_it(tmp_path: Path) -> None
         await shell("yes", tmp_path, limits=attrs.evolve(LIMITS, output_bytes=1_000))
     finished = await shell("while :; do :; done", tmp_path, limits=attrs.evolve(LIMITS, cpu_seconds=1))
     assert finished.returncode < 0
-    argv = ["/nonexistent"]
+    command = Command(["/nonexistent"], env={}, cwd=tmp_path, sandbox=OPEN)
     with pytest.raises(JiemiError, match="GpgMissing: Krapao can't run nonexistent: No such file"):
-        await run_program(
-            argv, stdin=b"", env={}, cwd=tmp_path, limits=LIMITS, sandbox=OPEN, what="it", missing="GpgMissing"
-        )
+        await run_program(command, stdin=b"", limits=LIMITS, what="it", missing="GpgMissing")
 
 
 async def test_waiting_for_a_program_never_stops_the_others_though_its_descriptor_looks_ready_too_soon(
@@ -110,9 +107,9 @@ async def test_waiting_for_a_program_never_stops_the_others_though_its_descripto
 
     monkeypatch.setattr(trio.lowlevel, "wait_readable", ready_at_once)
     adopt_orphans()
-    argv = ["/bin/sleep", "0.3"]
+    command = Command(["/bin/sleep", "0.3"], env={}, cwd=tmp_path, sandbox=OPEN)
     async with (
-        running(argv, env={}, cwd=tmp_path, limits=LIMITS, sandbox=OPEN, missing="SopsMissing") as program,
+        running(command, limits=LIMITS, missing="SopsMissing") as program,
         trio.open_nursery() as nursery,
     ):
         nursery.start_soon(tick)

@@ -17,6 +17,7 @@ from support.krapao.key_services import KeyService, lent
 from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
+from jiemi.krapao.decryption.port import RenderingShare
 from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.operator_environment import AMBIENT_PROVIDERS, AmbientBounds, OperatorEnvironment
 from jiemi.krapao.settings import KrapaoSettings
@@ -85,14 +86,17 @@ def lender(nursery: trio.Nursery, settings: KrapaoSettings, sops_path: Path, run
 
 
 async def opens(decrypter: SopsDecrypter, data: bytes, key: DecryptionKey) -> None:
-    assert b"SECRET-VALUE" in (await decrypter.decrypt(data, Format.YAML, (key,), repository=URL)).plain.reveal()
+    assert (
+        b"SECRET-VALUE"
+        in (await decrypter.decrypt(data, Format.YAML, (key,), rendering=RenderingShare(repository=URL))).plain.reveal()
+    )
 
 
 async def refuses(
     decrypter: SopsDecrypter, data: bytes, key: DecryptionKey, reason: str, *, repository: str = URL
 ) -> str:
     with pytest.raises(JiemiError) as caught:
-        await decrypter.decrypt(data, Format.YAML, (key,), repository=repository)
+        await decrypter.decrypt(data, Format.YAML, (key,), rendering=RenderingShare(repository=repository))
     assert caught.value.failure.reason == reason, str(caught.value)
     return caught.value.failure.text
 
@@ -195,6 +199,7 @@ async def test_an_identity_is_lent_for_the_keys_and_repositories_that_the_operat
         "https://git.example.evil/team-a/app.git",
         "https://git.example/team-a/../team-b/app.git",
         "https://git.example/team-a/%2E%2e/team-b/app.git",
+        "https://git.example/team-a/%252e%252e/team-b/app.git",
         "https://git.example/team-a//app.git",
         "https://git.example/team-a/x%2f..%2fapp.git",
         "http://git.example/team-a/app.git",

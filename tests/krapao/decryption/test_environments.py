@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-import base64
-import datetime
-import json
-import traceback
 from collections.abc import Mapping
 from typing import Any
 
 import attrs
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
+from krapao.decryption.credential_samples import (
+    CANARY,
+    CERTIFICATE,
+    VAULT,
+    account,
+    assert_says_nothing,
+    certificate,
+    made,
+    secret,
+)
 from support.krapao.key_services import lent
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
+from jiemi.krapao.decryption.credential_files import service_account
 from jiemi.krapao.decryption.environments import (
     CLIENT_TIMEOUT_SECONDS,
     EMPTY_ENVIRONMENT,
     CloudKey,
     Plan,
     given_name,
-    plan,
-    require_authorities,
-    service_account,
 )
 from jiemi.krapao.operator_environment import AMBIENT_PROVIDERS, OperatorEnvironment
 from jiemi.rpc.keys import AwsKey, AzureKey, GcpKey, HuaweiKey, VaultKey
 
-CANARY = "canary-41d0"
-NOBODY = OperatorEnvironment()
-VAULT = "https://vault.example:8200"
 POD = {
     "PATH": "/usr/bin",
     "HOME": "/home/krapao",
@@ -67,7 +64,10 @@ POD = {
 }
 """Krapao's own environment in a pod with everything."""
 
+
 ALL = OperatorEnvironment.of(POD, lent(*AMBIENT_PROVIDERS))
+
+
 NETWORK = {
     "HTTPS_PROXY": "http://proxy.example:3128",
     "SSL_CERT_FILE": "/etc/ssl/ca.pem",
@@ -76,56 +76,14 @@ NETWORK = {
 }
 
 
-def secret(text: str = CANARY) -> SensitiveText:
-    return SensitiveText(text)
-
-
-def made(key: CloudKey, operator: OperatorEnvironment = NOBODY, *, token: str = "token") -> Plan:  # noqa: S107
-    vault = isinstance(key, VaultKey)
-    return plan(key, operator, vault_address=VAULT if vault else "", vault_token=token if vault else "")
-
-
 def added(found: Plan) -> Mapping[str, str]:
     """The variables that are not as they are for every process of sops's."""
     return {name: value for name, value in found.environment.items() if EMPTY_ENVIRONMENT.get(name) != value}
 
 
-def account(**more: Any) -> str:
-    fields = {
-        "type": "service_account",
-        "project_id": "p",
-        "private_key_id": "1",
-        "private_key": f"-----BEGIN PRIVATE KEY-----\n{CANARY}\n-----END PRIVATE KEY-----\n",
-        "client_email": "sops@p.iam.gserviceaccount.com",
-        "client_id": "2",
-        "token_uri": "https://oauth2.googleapis.com/token",
-    }
-    return json.dumps({name: value for name, value in (fields | more).items() if value is not None})
-
-
-def certificate(*, key: bool = True, passphrase: bytes | None = None) -> str:
-    private = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(private.public_key())
-        .serial_number(1)
-        .not_valid_before(now)
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .sign(private, hashes.SHA256())
-    )
-    hidden = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
-    text = built.public_bytes(serialization.Encoding.PEM)
-    if key:
-        text += private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, hidden)
-    return text.decode()
-
-
-CERTIFICATE = certificate(key=False)
 CERTIFICATE_AND_KEY = certificate()
+
+
 VAULT_ALWAYS = {
     "VAULT_TOKEN": "token",
     "VAULT_ADDR": VAULT,
@@ -134,8 +92,13 @@ VAULT_ALWAYS = {
     "VAULT_CLIENT_TIMEOUT": f"{CLIENT_TIMEOUT_SECONDS}s",
     "VAULT_DISABLE_REDIRECTS": "true",
 }
+
+
 AWS_ALWAYS = {"AWS_MAX_ATTEMPTS": "2", "AWS_RETRY_MODE": "standard"}
+
+
 GCP_ALWAYS = {"SOPS_GCP_KMS_CLIENT_TYPE": "rest"}
+
 
 OWN: list[tuple[CloudKey, dict[str, str]]] = [
     (
@@ -254,8 +217,6 @@ def test_files_are_named_by_their_variables_and_not_put_into_the_environment() -
         assert not any("BEGIN" in value for value in found.environment.values())
 
 
-# The identity of Krapao's own pod
-
 AMBIENT: dict[str, CloudKey] = {"aws": AwsKey(), "gcp": GcpKey(), "azure": AzureKey(), "vault": VaultKey()}
 
 
@@ -321,7 +282,7 @@ def test_an_identity_that_is_lent_is_that_of_its_provider_only(
         ({"AZURE_CLIENT_ID": "c"}, "ManagedIdentityCredential"),
     ],
 )
-def test_azures_library_is_told_the_one_kind_of_identity_that_there_is(
+def test_azures_library_is_given_the_one_kind_of_identity_that_there_is(
     variables: dict[str, str], expected: str
 ) -> None:
     found = made(AzureKey(), OperatorEnvironment.of(variables, lent("azure")))
@@ -360,27 +321,6 @@ def test_only_the_variables_that_are_meant_are_taken_from_krapaos_environment() 
     assert "pod-" not in repr(ALL)
 
 
-# Credentials that are none
-
-
-def assert_says_nothing(error: BaseException, *values: str) -> None:
-    """Nothing that can be printed of an error holds a credential: its texts, its chain, its frames' values aside."""
-    seen: list[BaseException] = []
-    pending: list[BaseException | None] = [error]
-    while pending:
-        each = pending.pop()
-        if each is None or each in seen:
-            continue
-        seen.append(each)
-        pending += [each.__cause__, each.__context__]
-        shown = f"{each} {each!r} {each.args!r} {vars(each)!r} {getattr(each, '__notes__', '')!r}"
-        for value in (CANARY, *values):
-            assert value not in shown
-            assert base64.b64encode(value.encode()).decode() not in shown
-    shown = "".join(traceback.format_exception(error))
-    assert not [value for value in (CANARY, *values) if value in shown]
-
-
 BAD_TEXTS = {
     "two lines": f"{CANARY}\n{CANARY}",
     "a carriage return": f"{CANARY}\r{CANARY}",
@@ -394,6 +334,8 @@ BAD_TEXTS = {
     "too long": f"{CANARY}{'x' * 4_096}",
     "nothing": " \n",
 }
+
+
 FIELDS: dict[str, CloudKey] = {
     "aws.keyId": AwsKey(key_id=secret(), access_key=secret("key")),
     "aws.accessKey": AwsKey(key_id=secret("id"), access_key=secret()),
@@ -496,107 +438,12 @@ def test_an_endpoint_that_is_no_url_of_a_server_is_refused_without_being_quoted(
         ),
     ],
 )
-def test_credentials_that_are_not_whole_are_refused_and_the_field_is_told(key: CloudKey, says: str) -> None:
+def test_credentials_that_are_not_whole_are_refused_and_the_field_is_named(key: CloudKey, says: str) -> None:
     with pytest.raises(JiemiError) as caught:
         made(key, ALL)
     assert caught.value.failure.reason == "KeyInvalid"
     assert says in caught.value.failure.text
     assert_says_nothing(caught.value, CERTIFICATE.splitlines()[1])
-
-
-def test_authorities_are_one_certificate_or_several() -> None:
-    require_authorities(secret(CERTIFICATE), "x")
-    require_authorities(secret(CERTIFICATE + "\n# a comment\n" + certificate(key=False)), "x")
-    with pytest.raises(JiemiError, match="x holds no certificate"):
-        require_authorities(secret(""), "x")
-
-
-# GCP's credential files
-
-
-def test_a_service_accounts_key_file_is_one_line_with_the_known_fields_only() -> None:
-    text = account(
-        universe_domain="googleapis.com", auth_uri="https://evil.example", quota_project_id="q", x=[1], url="f"
-    )
-    found = service_account(secret(text))
-    assert found.isascii()
-    assert found.isprintable()
-    assert json.loads(found) == json.loads(account(universe_domain="googleapis.com"))
-
-
-def test_a_service_account_without_a_token_address_gets_googles() -> None:
-    found = json.loads(service_account(secret(account(token_uri=None))))
-    assert found["token_uri"] == "https://oauth2.googleapis.com/token"
-
-
-@pytest.mark.parametrize(
-    "kind", ["external_account", "external_account_authorized_user", "authorized_user", "impersonated_service_account"]
-)
-def test_credential_files_of_other_types_are_refused(kind: str) -> None:
-    text = account(
-        type=kind,
-        credential_source={
-            "file": "/etc/passwd",
-            "executable": {"command": "/bin/sh"},
-            "url": "http://169.254.169.254",
-        },
-        token_url=f"https://{CANARY}.example",
-        service_account_impersonation_url="https://evil.example",
-    )
-    with pytest.raises(JiemiError, match="of another type than service_account") as caught:
-        made(GcpKey(service_account=secret(text)))
-    assert caught.value.failure.reason == "KeyInvalid"
-    assert_says_nothing(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        (CANARY, "is no JSON object"),
-        (f'"{CANARY}"', "is no JSON object"),
-        (f'["{CANARY}"]', "is no JSON object"),
-        (f'{{"type": "service_account", "{CANARY}"', "is no JSON object"),
-        ("[" * 100_000 + CANARY, "is no JSON object"),
-        (f'{{"private_key": "{CANARY}"}}', "of another type"),
-        (account(type=[CANARY]), "of another type"),
-        (account(type="Service_Account"), "of another type"),
-        (account(private_key=None), "has no private_key"),
-        (account(private_key=""), "has no private_key"),
-        (account(private_key={"a": CANARY}), "has no private_key"),
-        (account(client_email=None), "has no client_email"),
-        (account(client_email=7), "has no client_email"),
-        (account(token_uri=f"file:///{CANARY}"), "its token_uri is no URL"),
-        (account(token_uri=f"https://user:{CANARY}@host.example"), "its token_uri is no URL"),
-        (account(token_uri=[CANARY]), "its token_uri is no URL"),
-    ],
-)
-def test_what_is_no_service_accounts_key_file_is_refused_without_being_quoted(text: str, says: str) -> None:
-    with pytest.raises(JiemiError) as caught:
-        made(GcpKey(service_account=secret(text)))
-    assert caught.value.failure.reason == "KeyInvalid"
-    assert says in caught.value.failure.text
-    assert_says_nothing(caught.value)
-
-
-@given(
-    st.dictionaries(
-        st.sampled_from(["type", "private_key", "client_email", "token_uri", "universe_domain", "project_id", "url"])
-        | st.text(),
-        st.sampled_from(["service_account", "https://a.example", "external_account"]) | st.text() | st.integers(),
-    )
-)
-def test_any_object_is_a_service_account_of_known_text_fields_or_refused(fields: dict[str, Any]) -> None:
-    try:
-        found = json.loads(service_account(secret(json.dumps(fields))))
-    except JiemiError as error:
-        assert error.failure.reason == "KeyInvalid"
-        return
-    assert found["type"] == "service_account"
-    assert found.keys() <= {"type", "private_key", "client_email", "token_uri", "universe_domain", "project_id"}
-    assert all(isinstance(value, str) for value in found.values())
-
-
-# Names for messages
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from jiemi.core.content.ciphertext import format_of_content
 from jiemi.core.content.formats import format_of
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
+from jiemi.krapao.decryption.port import WantedForm
 from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.keys import AgeKey
@@ -57,7 +58,7 @@ async def test_a_name_tells_the_format_that_it_tells_sops(
     decrypted = run(sops_path, home, "decrypt", name)
     decrypter = SopsDecrypter(nursery, attrs.evolve(settings, sops=sops_path, runtime_dir=runtime))
     keys = (AgeKey(SensitiveText(age_pair.private)),)
-    ours = await decrypter.decrypt(encrypted, format_of(name), keys, whole=True)
+    ours = await decrypter.decrypt(encrypted, format_of(name), keys, form=WantedForm(whole=True))
     assert ours.plain.reveal() == decrypted
 
 

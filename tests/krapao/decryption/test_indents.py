@@ -18,6 +18,7 @@ from jiemi.core.content.formats import Format
 from jiemi.core.content.sops_config import Indents, read_indents
 from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import GitServer
+from jiemi.krapao.decryption.port import WantedForm
 from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
@@ -79,7 +80,7 @@ def decrypter(nursery: trio.Nursery, settings: KrapaoSettings, sops_path: Path, 
 
 async def whole(decrypter: SopsDecrypter, data: bytes, kind: str, pair: Any, indents: Indents) -> bytes:
     keys = (AgeKey(SensitiveText(pair.private)),)
-    found = await decrypter.decrypt(data, Format(kind), keys, whole=True, indents=indents)
+    found = await decrypter.decrypt(data, Format(kind), keys, form=WantedForm(whole=True, indents=indents))
     return found.plain.reveal()
 
 

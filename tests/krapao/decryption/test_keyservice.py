@@ -101,7 +101,7 @@ def test_the_bytes_of_an_answer_are_those_of_keyservice_proto() -> None:
         "",  # nothing at all
         "12 01 78",  # no key
         "0a 00",  # a key of no kind
-        "0a 05 42 03 0a 01 78",  # field 8, which nobody has yet
+        "0a 05 7a 03 0a 01 78",  # field 15, which nobody has yet
         "0a 03 c8 3e 05",  # field 1001, a number
     ],
 )

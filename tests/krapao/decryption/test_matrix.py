@@ -14,8 +14,9 @@ import attrs
 import pytest
 import trio
 from support.krapao.key_services import OPEN, KeyService
-from support.krapao.provider_matrix import EXPECTED, FORMATS, OUTCOMES, PROVIDERS
+from support.krapao.provider_matrix import EXPECTED, FORMATS, OUTCOMES
 
+from jiemi.core.api.provider import PROVIDERS
 from jiemi.core.content.documents import parse_documents
 from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError

@@ -10,8 +10,9 @@ import pytest
 from jiemi.core.addresses import normal_address
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
+from jiemi.krapao.decryption.credential_files import service_account
 from jiemi.krapao.decryption.destinations import VaultTrust
-from jiemi.krapao.decryption.environments import plan, service_account
+from jiemi.krapao.decryption.environments import plan
 from jiemi.krapao.decryption.keyservice import (
     AgeMasterKey,
     AwsMasterKey,

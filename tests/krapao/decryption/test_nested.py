@@ -24,6 +24,7 @@ from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.krapao.decryption.port import Decrypted
 from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.fair_threads import FairThreads
+from jiemi.krapao.rendering.file_renderer import RenderingTools
 from jiemi.krapao.rendering.nested import MAX_VALUES, open_values
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.worker import Worker
@@ -56,6 +57,7 @@ class Krapao:
     """A worker with the real sops, asked for one file."""
 
     worker: Worker
+    decrypter: SopsDecrypter
     keys: tuple[AgeKey, ...]
 
     async def open(self, data: bytes | dict[str, Any], path: str = "s.yaml", **fields: Any) -> Rendered:
@@ -83,9 +85,10 @@ async def krapao(
 ) -> Krapao:
     settings = attrs.evolve(settings, sops=sops_path, runtime_dir=runtime)
     decrypter = SopsDecrypter(nursery, settings)
+    tools = RenderingTools(decrypter, decrypter.reading, FairLimiter(2))
     store: Any = None  # the file is given
-    worker = Worker("x", store, decrypter, settings, nursery, FairLimiter(2), decrypter.reading)
-    return Krapao(worker, (AgeKey(SensitiveText(age_pair.private)),))
+    worker = Worker("x", store, tools, settings, nursery)
+    return Krapao(worker, decrypter, (AgeKey(SensitiveText(age_pair.private)),))
 
 
 FILES = [
@@ -410,7 +413,7 @@ async def test_nested_files_share_the_bounds_of_their_file(
 ) -> None:
     nested = b64(encrypt(f"a: {CANARY}\n", "--age", age_pair.public))
     few = attrs.evolve(krapao.worker._settings, max_key_requests=2)
-    krapao.worker._decrypter._settings = few  # type: ignore[attr-defined]
+    krapao.decrypter._settings = few
     assert (await krapao.open(secret(data={"a": nested, "b": nested}))).opened == 2
     said = await krapao.refused(secret(data={"a": nested, "b": nested, "c": nested}))
     assert said.startswith("LimitExceeded: document 1, data.c: the file asks for more data keys than Krapao's limit")
@@ -422,8 +425,7 @@ async def test_what_nested_files_decrypt_to_is_bounded_together(
     krapao: Krapao, encrypt: Encrypter, age_pair: AgePair
 ) -> None:
     big = b64(encrypt("x" * 3000, "--age", age_pair.public, kind="binary"))
-    decrypter = krapao.worker._decrypter
-    decrypter._limits = attrs.evolve(decrypter._limits, output_bytes=7000)  # type: ignore[attr-defined]
+    krapao.decrypter._limits = attrs.evolve(krapao.decrypter._limits, output_bytes=7000)
     assert (await krapao.open(secret(data={"a": big, "b": big}))).opened == 2
     assert "LimitExceeded: document 1, data.c: " in await krapao.refused(secret(data={"a": big, "b": big, "c": big}))
 
@@ -431,8 +433,7 @@ async def test_what_nested_files_decrypt_to_is_bounded_together(
 async def test_time_is_shared_too(krapao: Krapao, encrypt: Encrypter, age_pair: AgePair) -> None:
     nested = b64(encrypt(f"a: {CANARY}\n", "--age", age_pair.public))
     await krapao.open(secret(data={"a": nested}))  # what confines processes is found out once
-    decrypter = krapao.worker._decrypter
-    decrypter._limits = attrs.evolve(decrypter._limits, seconds=1.5)  # type: ignore[attr-defined]
+    krapao.decrypter._limits = attrs.evolve(krapao.decrypter._limits, seconds=1.5)
     began = trio.current_time()
     said = await krapao.refused(secret(data={f"k{number}": nested for number in range(99)}))
     assert said.startswith("Timeout: document 1, data.k")

@@ -14,7 +14,7 @@ from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.decryption.sops import SopsDecrypter
-from jiemi.krapao.reading.plain import read_plain
+from jiemi.krapao.reading.plain import PlainLimits, read_plain
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.keys import AgeKey
 
@@ -46,7 +46,7 @@ async def test_a_plain_file_is_read_as_sops_reads_it(
     key = AgeKey(SensitiveText(age_pair.private))
     decrypted = await decrypter.decrypt(encrypt(plain, "--age", age_pair.public, kind=kind), format, (key,))
     expected = parse_documents(decrypted.plain.reveal(), format, max_documents=10, max_bytes=1 << 20)
-    assert read_plain(plain.encode(), format, whole=False, max_documents=10, max_bytes=1 << 20) == expected
+    assert read_plain(plain.encode(), format, whole=False, limits=PlainLimits(documents=10, bytes=1 << 20)) == expected
 
 
 @pytest.mark.parametrize(
@@ -68,4 +68,4 @@ async def test_what_has_sops_at_its_top_and_nothing_encrypted_opens_neither_way(
         await decrypter.decrypt(data.encode(), Format(kind), (AgeKey(SensitiveText(age_pair.private)),))
     assert caught.value.failure.reason in ("NotEncrypted", "DecryptionFailed")
     with pytest.raises(JiemiError, match="NotEncrypted"):
-        read_plain(data.encode(), Format(kind), whole=False, max_documents=10, max_bytes=1 << 20)
+        read_plain(data.encode(), Format(kind), whole=False, limits=PlainLimits(documents=10, bytes=1 << 20))

@@ -22,6 +22,12 @@ MANY = [b"HEAD", *(b"refs/heads/team-%d/work" % number for number in range(300))
         (Ref(tag="main"), MANY, "has no tag main, but a branch of that name. Write spec.source.repository.ref.branch"),
         (Ref(tag="v2"), [b"refs/tags/v1", b"refs/tags/v1^{}"], "has no tag v2; it has the tag v1. Correct"),
         (Ref(branch="x"), [], "has no branch x. Correct spec.source.repository.ref.branch, or push the branch."),
+        (
+            Ref(branch="3f1c2a9b"),
+            MANY,
+            "has no branch 3f1c2a9b, and that looks like a commit. Write all 40 digits",
+        ),
+        (Ref(branch="deadbeef"), [b"refs/heads/main"], "has no branch deadbeef; it has the branch main. Correct"),
         (Ref(), [], "has no HEAD, or is empty. Push a first commit"),
         (Ref(), [b"refs/heads/trunk"], "its default branch does not exist; it has the branch trunk. Name the branch"),
         (Ref(branch="x"), [b"refs/heads/\xff\n\x1b[2J"], "has no branch x; it has the branch"),

@@ -15,7 +15,7 @@ from jiemi.core.content.ciphertext import ENCRYPTED
 from jiemi.core.content.formats import Format, format_of
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.reading.kubectl_yaml.stream import read_stream
-from jiemi.krapao.reading.plain import read_plain
+from jiemi.krapao.reading.plain import PlainLimits, read_plain
 
 DATA = Path(__file__).parents[2] / "data"
 SEALED = ENCRYPTED + "YQ==,iv:YQ==,tag:YQ==,type:str]"
@@ -24,7 +24,10 @@ SAMPLES = sorted(path for path in DATA.glob("sops-*/*") if path.is_file())
 
 def read(data: bytes | str, format: Format, *, whole: bool = False) -> list[object] | None:
     found = read_plain(
-        data.encode() if isinstance(data, str) else data, format, whole=whole, max_documents=10, max_bytes=1 << 20
+        data.encode() if isinstance(data, str) else data,
+        format,
+        whole=whole,
+        limits=PlainLimits(documents=10, bytes=1 << 20),
     )
     return None if found is None else [json.loads(each) for each in found]
 
@@ -229,10 +232,10 @@ def test_sops_is_asked_about_what_can_not_be_read_here(data: bytes, format: Form
     st.binary(max_size=60) | st.text("aA:=#{}[]\"'\n -sopENC_,", max_size=40),
     st.booleans(),
 )
-def test_any_bytes_are_plain_or_not_or_told_by_a_reason(format: Format, data: bytes | str, whole: bool) -> None:
+def test_any_bytes_are_plain_or_not_or_refused_with_a_reason(format: Format, data: bytes | str, whole: bool) -> None:
     raw = data.encode() if isinstance(data, str) else data
     try:
-        found = read_plain(raw, format, whole=whole, max_documents=10, max_bytes=1 << 20)
+        found = read_plain(raw, format, whole=whole, limits=PlainLimits(documents=10, bytes=1 << 20))
     except JiemiError as error:
         assert error.__cause__ is None
         assert error.failure.reason in {"NotEncrypted", "UnknownFormat", "LimitExceeded"}

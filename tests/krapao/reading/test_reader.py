@@ -21,7 +21,7 @@ from jiemi.krapao.confinement.probe import probe
 from jiemi.krapao.confinement.spawn import Measures
 from jiemi.krapao.fair_threads import FairThreads
 from jiemi.krapao.reading import reader as reading_module
-from jiemi.krapao.reading.plain import read_plain
+from jiemi.krapao.reading.plain import PlainLimits, read_plain
 from jiemi.krapao.reading.reader import Documents, Reading
 from jiemi.krapao.settings import KrapaoSettings
 
@@ -118,7 +118,7 @@ async def test_cheap_files_start_no_program(lab: Lab) -> None:
     ],
 )
 async def test_what_a_program_reads_is_what_a_thread_reads(lab: Lab, data: bytes, format: Format) -> None:
-    expected = read_plain(data, format, whole=False, max_documents=1_000, max_bytes=1 << 23)
+    expected = read_plain(data, format, whole=False, limits=PlainLimits(documents=1_000, bytes=1 << 23))
     found = await lab.plain(data, format)
     assert found is not None
     assert tuple(each.reveal() for each in found) == expected

@@ -1,4 +1,4 @@
-"""A missing right of a ServiceAccount that does not exist is told as the account that is missing."""
+"""A missing right of a ServiceAccount that does not exist is reported as the missing account."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def cluster() -> FakeCluster:
     return cluster
 
 
-async def test_an_account_that_is_not_there_is_told_whatever_is_asked_for(cluster: FakeCluster) -> None:
+async def test_an_account_that_is_not_there_is_reported_whatever_is_asked_for(cluster: FakeCluster) -> None:
     objects = as_account(FakeKubernetes(cluster), ACCOUNT)
     for doing in (
         objects.apply(SECRET, default_namespace="team"),

@@ -20,7 +20,7 @@ def labelled(name: str) -> dict[str, Any]:
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
 
 
-async def test_one_that_is_ended_in_the_middle_has_told_what_is_done(autojump_clock: MockClock) -> None:
+async def test_one_that_is_ended_in_the_middle_has_reported_what_is_done(autojump_clock: MockClock) -> None:
     kubernetes = FakeKubernetes()
     entries = [InventoryEntry("v1", "Secret", name, "default") for name in "abcd"]
     for name in "acd":

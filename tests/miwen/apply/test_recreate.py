@@ -73,12 +73,12 @@ async def test_what_could_not_be_made_again_stays(
         world.origin.commit({FILE: [fixed(k="2")]})
         await look()
         assert (world.reason(), world.data(), deleted(world)) == (reason, {"k": "1"}, 0)
-        assert "spec.force does not delete Secret default/app, for it could not be recreated: " in message(world)
+        assert "spec.force does not delete Secret default/app, because it could not be recreated: " in message(world)
         assert text in message(world)
         written = world.versions()
         await look()
         await look()
-        assert world.versions() == written  # it is told in the same words each time
+        assert world.versions() == written  # it is reported in the same words each time
         world.cluster.policies.clear()
         world.kubernetes.denied.clear()
         if forbid is no_room:
@@ -135,11 +135,11 @@ async def test_a_service_that_has_its_node_port_does_not_stand_in_its_own_way(
         assert found["spec"] == service("10.0.0.2")["spec"]
 
 
-async def test_one_that_can_not_be_made_after_all_is_told_to_be_gone(world: World, autojump_clock: MockClock) -> None:
+async def test_one_that_can_not_be_made_after_all_is_reported_as_gone(world: World, autojump_clock: MockClock) -> None:
     world.origin.commit({FILE: [fixed(k="1")]})
     world.add(force=True)
     async with miwen(world):
-        # It can't be told before: another name would do.
+        # It is not known before: another name would do.
         world.cluster.policies["name"] = lambda operation, obj: (
             operation == "CREATE" and obj["kind"] == "Secret" and obj["metadata"]["name"] == "app"
         )

@@ -26,8 +26,9 @@ from support.processes.threads import own_threads
 from jiemi.controlplane.control_plane import ControlPlane, ControlPlaneError, ControlPlaneSettings, open_control_plane
 from jiemi.core.errors import JiemiError
 from jiemi.miwen.kubernetes.access import in_cluster
+from jiemi.miwen.kubernetes.connection import KubernetesSettings
 from jiemi.miwen.kubernetes.port import Kubernetes
-from jiemi.miwen.kubernetes.real import KubernetesSettings, open_kubernetes
+from jiemi.miwen.kubernetes.real import open_kubernetes
 
 pytestmark = pytest.mark.e2e
 
@@ -314,7 +315,7 @@ async def _stop_and_kill(running: ControlPlane, directory: Path) -> None:
 # --- credentials
 
 
-async def test_a_token_that_is_not_accepted_is_told_without_it(world: RealWorld, proxy: TcpProxy) -> None:
+async def test_a_token_that_is_not_accepted_is_reported_without_it(world: RealWorld, proxy: TcpProxy) -> None:
     path = await through(proxy, world, token=CANARY)
     async with open_kubernetes(KubernetesSettings(kubeconfig=path)) as kubernetes:
         with pytest.raises(JiemiError) as caught:
@@ -411,7 +412,7 @@ async def test_a_pod_s_service_account_is_used_where_no_kubeconfig_is_given(
     (mounted / "token").write_text(await world.admin.token(world.namespace, account))
     (mounted / "ca.crt").write_bytes(base64.b64decode(cluster["certificate-authority-data"]))
     monkeypatch.setattr(
-        "jiemi.miwen.kubernetes.real.in_cluster", lambda environment: in_cluster(environment, directory=mounted)
+        "jiemi.miwen.kubernetes.connection.in_cluster", lambda environment: in_cluster(environment, directory=mounted)
     )
     server = urlsplit(cluster["server"])
     settings = KubernetesSettings(

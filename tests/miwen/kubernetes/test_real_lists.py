@@ -107,7 +107,7 @@ async def test_a_decryptor_that_is_too_large_is_left_out_by_the_list_of_metadata
         assert "as=PartialObjectMetadataList" in server.headers[-1]["accept"]
 
 
-async def test_what_is_too_large_and_no_list_is_told_without_its_content(
+async def test_what_is_too_large_and_no_list_is_reported_without_its_content(
     server: ScriptedServer, kubernetes: RealKubernetes
 ) -> None:
     server.say(200, {"items": [TOO_LARGE]})
@@ -132,7 +132,7 @@ async def test_an_object_and_a_refusal_are_not_read_without_end(
 
 
 def test_a_page_takes_little_memory_though_its_objects_take_much() -> None:
-    """Three Secrets with 100,000 keys each, as managedFields tell them; and one letter that makes text four times as
+    """Three Secrets with 100,000 keys each, as managedFields have them; and one letter that makes text four times as
     large in memory."""
     keys = ",".join(f'"f:{number:x}":{{}}' for number in range(110_000))
     fields = '{"metadata":{"name":"x","managedFields":[{"fieldsV1":{%s}}],"annotations":{"a":"\N{SLICE OF PIZZA}"}}}'

@@ -166,7 +166,7 @@ async def test_a_deletion_whose_object_is_gone_at_the_second_try_was_carried_out
         (metadata(resourceVersion="8"), None),
     ],
 )
-async def test_a_deletion_whose_precondition_fails_at_the_second_try_is_told_by_what_is_there(
+async def test_a_deletion_whose_precondition_fails_at_the_second_try_is_explained_by_what_is_there(
     server: ScriptedServer, objects: RealObjects, first: str, live: dict[str, Any] | None, deleted: bool | None
 ) -> None:
     say_first(server, first)
@@ -219,7 +219,9 @@ async def test_a_removal_whose_first_try_was_carried_out_is_a_conflict(
     await denied(objects.remove_fields(REF, [("data", "a")], resource_version="7"), "ApplyConflict")
 
 
-async def test_a_patch_that_does_not_fit_is_told_by_what_is_there(server: ScriptedServer, objects: RealObjects) -> None:
+async def test_a_patch_that_does_not_fit_is_explained_by_what_is_there(
+    server: ScriptedServer, objects: RealObjects
+) -> None:
     for live, reason in (
         (metadata(), "ApplyRejected"),
         (metadata(resourceVersion="8"), "ApplyConflict"),

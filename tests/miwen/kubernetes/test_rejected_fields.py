@@ -32,6 +32,7 @@ def test_the_fields_of_a_typed_patch_are_named_without_their_values() -> None:
         ": stringData.a (expected string), dataa (field not declared in schema), list… (expected numeric)"
     )
     assert "Put the value in quotes" in failure.remedy
+    assert "Write data, if that is meant" in failure.remedy
     assert "(500)" not in failure.text
 
 
@@ -41,14 +42,15 @@ def test_the_fields_of_a_typed_patch_are_named_without_their_values() -> None:
         ((Cause("FieldValueInvalid", "data[my key]"),), "Name the key with letters, digits"),
         ((Cause("FieldValueInvalid", "stringData[ä]"), Cause("FieldValueInvalid", "data[..]")), "Name the key"),
         # The key is one; its value is no Docker config.
-        ((Cause("FieldValueInvalid", "data[.dockerconfigjson]"),), "Correct the fields that the message names"),
+        ((Cause("FieldValueInvalid", "data[.dockerconfigjson]"),), "what Docker has in its config.json"),
         ((Cause("FieldValueTooLong", "data"),), "1 MiB"),
-        ((Cause("FieldValueRequired", "data[tls.key]"),), "the field that is missing"),
+        ((Cause("FieldValueRequired", "data[tls.key]"),), "these keys, which its type wants"),
+        ((Cause("FieldValueRequired", "spec.selector"),), "the field that is missing"),
         ((Cause("FieldValueInvalid", "metadata.labels"),), "A label has at most 63 characters"),
         ((Cause("FieldValueDuplicate", "spec.ports[1].name"),), "another value in that field"),
         (
             (Cause("FieldValueInvalid", "spec.a"), Cause("FieldValueTooLong", "data")),
-            "Correct the fields that the message names",
+            "Correct the fields that the message names.",
         ),
     ],
 )
@@ -61,7 +63,13 @@ def test_the_remedy_follows_from_the_fields_and_what_is_wrong_with_them(causes: 
     [
         ("stringData.a: expected string, got 5", "Put the value in quotes"),
         ("spec.ports: duplicate entries for key [port=80]", "Two elements of that list have the same key"),
-        ("dataa: field not declared in schema", "correct its name"),
+        ("stringdata: field not declared in schema", "Write stringData, if that is meant"),
+        ("metadata.label: field not declared in schema", "Write labels, if that is meant"),
+        ("replicas: field not declared in schema", "correct its name"),
+        ("spec.dat: field not declared in schema", "correct its name"),
+        ("stringData.a: expected string, got &value.valueUnstructured{Value:map[string]interface {}{", "one text"),
+        ("stringData.a: expected string, got &value.valueUnstructured{Value:[]interface {}{", "one text"),
+        ("stringData.a: expected string, got &value.valueUnstructured{Value:map}", "Put the value in quotes"),
         ("immutable: expected boolean, got x", "Write true or false"),
     ],
 )

@@ -82,8 +82,8 @@ def test_all_memories_have_an_owner_and_what_is_beside_them_has_one_too() -> Non
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and node.attr in beside:
                 setters[node.attr].add(module)
     assert setters == {
-        "head_revision": {"reconcile/reconciler"},
-        "watching": {"reconcile/reconciler"},
+        "head_revision": {"reconcile/repository_access"},
+        "watching": {"reconcile/watched_kinds"},
         "is_compared": {"controller/loop"},
     }
 

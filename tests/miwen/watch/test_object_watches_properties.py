@@ -1,4 +1,4 @@
-"""What is told of objects can be believed whatever happens to the watch, and what is kept of them is small."""
+"""What is reported of objects can be believed whatever happens to the watch, and what is kept of them is small."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OURS = Owner.of("team", "app").labels
 
 
 class _Mirror:
-    """A listener that believes what it is told, and sees that nothing is told twice or against what is there."""
+    """A listener that believes its notifications, and sees that nothing is reported twice or against what is there."""
 
     def __init__(self, cluster: FakeCluster) -> None:
         self.objects: dict[str, tuple[str, str]] = {}
@@ -40,7 +40,7 @@ class _Mirror:
             assert there(self._cluster).get(name) != state, "it is there as it was"
             self.objects.pop(name, None)
         else:
-            assert int(state[1]) > self._newest.get(name, 0), "it was told already"
+            assert int(state[1]) > self._newest.get(name, 0), "it was reported already"
             self._newest[name] = int(state[1])
             self.objects[name] = state
 
@@ -67,7 +67,7 @@ _steps = st.one_of(
 
 @given(st.lists(_steps, max_size=25))
 @settings(deadline=None, max_examples=150)
-def test_who_believes_what_is_told_knows_in_the_end_what_is_there(steps: list[tuple[Any, ...]]) -> None:
+def test_what_is_reported_adds_up_to_what_is_there(steps: list[tuple[Any, ...]]) -> None:
     async def run() -> None:
         kubernetes = FakeKubernetes()
         cluster = kubernetes.cluster

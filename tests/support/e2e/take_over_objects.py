@@ -81,7 +81,8 @@ def objects(name: str, *, dropped: bool, theirs: bool, volume: str = "secret") -
         side = {"name": "side", "image": "example.org/side:1", "ports": container_ports, "livenessProbe": probe}
         containers.append(side)
     kind: dict[str, Any] = {"secret": {"secretName": "s"}} if volume == "secret" else {"emptyDir": {}}
-    pod = {"containers": containers, "volumes": [{"name": "v", **kind}]} | ({"hostNetwork": True} if dropped else {})
+    pod: dict[str, Any] = {"containers": containers, "volumes": [{"name": "v", **kind}]}
+    pod |= {"hostNetwork": True, "serviceAccountName": "boss"} if dropped else {}
     ports: Objects = [{"name": "a", "port": 80, "targetPort": 8080}]
     ports += [{"name": "b", "port": 81}] if dropped else []
     return [
@@ -192,7 +193,7 @@ def _step_by_step(tools: Tools, wanted: Objects) -> None:
     kubectl("create", "deployment", name, f"--image={pod['containers'][0]['image']}")
     env = pod["containers"][0]["env"]
     kubectl("set", "env", f"deployment/{name}", *(f"{each['name']}={each['value']}" for each in env))
-    more = {"containers": pod["containers"][1:], "volumes": pod["volumes"], "hostNetwork": pod["hostNetwork"]}
+    more = {**pod, "containers": pod["containers"][1:]}
     kubectl("patch", "deployment", name, "--patch", json.dumps({"spec": {"template": {"spec": more}}}))
     kubectl("create", "service", "clusterip", name, "--tcp=80:8080")
     kubectl("set", "selector", f"service/{name}", ",".join(f"{k}={v}" for k, v in service["spec"]["selector"].items()))
@@ -251,7 +252,7 @@ MAKERS = (
 KINDS = {
     "Secret": "keys, labels, annotations",
     "ConfigMap": "keys, labels, annotations",
-    "Deployment": "containers, env variables, `hostNetwork`, a volume's kind",
+    "Deployment": "containers, env variables, `hostNetwork`, the ServiceAccount, a volume's kind",
     "Service": "ports, labels, the selector (which is one field)",
     "a custom resource": "fields at any depth",
 }

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from jiemi.core.api.provider import PROVIDERS
 from jiemi.core.content.formats import Format
 
-PROVIDERS = ("age", "aws", "azure", "gcp", "huawei", "pgp", "vault")
 FORMATS = (Format.YAML, Format.JSON, Format.DOTENV, Format.INI, Format.BINARY)
 OUTCOMES = ("right key", "wrong key", "denied", "unreachable", "tampered")
 

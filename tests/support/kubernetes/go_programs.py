@@ -9,7 +9,7 @@ from pathlib import Path
 from support.kubernetes.control_plane import tool_settings
 from support.paths import DATA
 
-from jiemi.controlplane.build import build_module
+from jiemi.controlplane.build import GoProgram, build_program
 from jiemi.controlplane.cache import ToolCache
 from jiemi.controlplane.pins import GO_VERSION
 
@@ -33,11 +33,10 @@ async def go_program(name: str, *, package: str = ".", ldflags: str = "-s -w") -
     async with cache.making(lambda: None) as making:
         if (found := cache.find(name, digest)) is not None:
             return found
-        program = await build_module(
-            files, package, settings, making, _tell, name=name, ldflags=ldflags, what=f"building {name}"
-        )
-        return await making.keep(program, name, digest)
+        program = GoProgram(name, files, package, ldflags)
+        built = await build_program(program, settings, making, _report, what=f"building {name}")
+        return await making.keep(built, name, digest)
 
 
-def _tell(text: str) -> None:
+def _report(text: str) -> None:
     sys.stderr.write(f"{text}\n")

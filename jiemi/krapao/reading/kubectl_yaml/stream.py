@@ -27,7 +27,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.krapao.reading.kubectl_yaml.cursor import NO_YAML, Refused
 from jiemi.krapao.reading.kubectl_yaml.parser import parse
 from jiemi.krapao.reading.kubectl_yaml.scalars import number_for_json
-from jiemi.krapao.reading.kubectl_yaml.values import KEY_TWICE, ONE_OF_TWO, value_of
+from jiemi.krapao.reading.kubectl_yaml.values import KEY_NO_SCALAR, KEY_TWICE, ONE_OF_TWO, value_of
 
 _SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 """As Go's unicode.IsSpace."""
@@ -156,13 +156,20 @@ def _chunks(text: str, line: int) -> Iterator[tuple[str, int]]:
 def _visible_fault(chunk: str, error: Refused) -> tuple[str, str, int] | None:
     """What a reader of the file would see at once where the parser says no more than that it is no YAML: what it is,
     what to do, and how many lines from where the parser stopped it is."""
-    if error.failure.message != NO_YAML:
+    if error.failure.message not in (NO_YAML, KEY_NO_SCALAR):
         return None
     lines = chunk.split("\n")
     if (conflict := next((at for at, line in enumerate(lines) if line.startswith("<<<<<<< ")), None)) is not None:
         return "a conflict of git's is left in it", "Resolve the conflict, and commit the file.", conflict - error.line
-    for at in (error.line, error.line - 1, error.line + 1):
-        if 0 <= at < len(lines) and "\t" in lines[at][: len(lines[at]) - len(lines[at].lstrip())]:
+    near = [at for at in (error.line, error.line - 1, error.line + 1) if 0 <= at < len(lines)]
+    for at in near:
+        if "{{" in lines[at]:
+            what = "{{ of a template, which Helm or another tool fills in and Jiemi does not"
+            return what, "Commit the manifest that comes out, or put a value that holds {{ in quotes.", at - error.line
+    if error.failure.message != NO_YAML:
+        return None
+    for at in near:
+        if "\t" in lines[at][: len(lines[at]) - len(lines[at].lstrip())]:
             return "a tab in its indentation", "Indent it by spaces: YAML allows no tabs there.", at - error.line
     return None
 

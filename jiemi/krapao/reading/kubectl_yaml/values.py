@@ -16,6 +16,7 @@ from jiemi.krapao.reading.kubectl_yaml.parser import ALIAS, MAPPING, SCALAR, SEQ
 from jiemi.krapao.reading.kubectl_yaml.scalars import MERGE, Unfit, key_text, number_for_json, resolve
 
 KEY_TWICE = "the same key twice in one mapping"
+KEY_NO_SCALAR = "a key that is a list or a mapping"
 ONE_OF_TWO = "Take one of the two out; kubectl would take the last."
 
 _MOST_FROM_ALIASES = 0.99
@@ -137,7 +138,7 @@ class _Decoder:
         if node[0] == ALIAS:
             return self._through_alias(node, self._key)
         if node[0] != SCALAR:
-            _refuse(node, "a key that is a list or a mapping")
+            _refuse(node, KEY_NO_SCALAR)
         return self._scalar(node)
 
     def _merge(self, node: Node, made: dict[str, Any], kinds: dict[str, Any]) -> None:

@@ -41,6 +41,9 @@ def test_the_rules_that_differ_from_yaml_1_2(text: str, documents: list[object])
     assert read(text) == documents
 
 
+TEMPLATE = "{{ of a template, which Helm or another tool fills in and Jiemi does not"
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
@@ -48,6 +51,15 @@ def test_the_rules_that_differ_from_yaml_1_2(text: str, documents: list[object])
         (
             "a: b\n--- c: d\n",
             "UnknownFormat: line 2: something follows `---`, which kubectl takes on a line alone only",
+        ),
+        *(
+            (text, f"UnknownFormat: document 1, line {line}: {TEMPLATE}")
+            for text, line in (
+                ("a: b\nname: {{ .Release.Name }}-x\n", 2),
+                ("a: {{ .Values.a }}\n", 1),
+                ("{{- if .Values.x }}\na: b\n{{- end }}\n", 1),
+                ('a: b\n{{ include "labels" . | nindent 4 }}\nc: d\n', 2),
+            )
         ),
         ("a: .inf\n", "UnknownFormat: document 1, line 1: NaN or an infinity, which JSON has no number for"),
         ("a: b\n\n? [x]\n: y\n", "UnknownFormat: document 1, line 3: a key that is a list or a mapping"),

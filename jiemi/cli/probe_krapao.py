@@ -1,12 +1,10 @@
-"""`jiemi probe`: health checks for Kubernetes probes."""
+"""`jiemi probe krapao`: whether Krapao answers, for Kubernetes probes."""
 
 from __future__ import annotations
 
-import time
-
 import trio
 
-from jiemi.cli.command_flags import ProbeKrapaoFlags, ProbeMiwenFlags
+from jiemi.cli.command_flags import ProbeKrapaoFlags
 from jiemi.cli.errors import CommandError
 from jiemi.cli.session_secrets import secret_of_file
 from jiemi.core.errors import JiemiError
@@ -16,13 +14,12 @@ from jiemi.rpc.client import ClientSettings, connect
 from jiemi.rpc.contract import GitCredentials, Source
 
 
-def probe_krapao(flags: ProbeKrapaoFlags) -> None:
+def run(flags: ProbeKrapaoFlags) -> None:
     """Ask Krapao something that it answers without asking any host: the head of a URL that no host can have.
 
     Raises:
         CommandError: it does not answer as Krapao does.
     """
-
     address, timeout_seconds = flags.address, flags.timeout_seconds
     secret = secret_of_file(flags.session_secret_file) if flags.session_secret_file is not None else None
 
@@ -44,17 +41,3 @@ def probe_krapao(flags: ProbeKrapaoFlags) -> None:
         raise CommandError(f"Krapao at {address} is not well: {error}") from error
     except trio.TooSlowError as error:
         raise CommandError(f"Krapao at {address} did not answer within {timeout_seconds:g} s") from error
-
-
-def probe_miwen(flags: ProbeMiwenFlags) -> None:
-    """Look at the age of the file that Miwen touches.
-
-    Raises:
-        CommandError: it is not there, or too old.
-    """
-    try:
-        age_seconds = time.time() - flags.alive_file.stat().st_mtime
-    except OSError as error:
-        raise CommandError(f"{flags.alive_file} can't be read: {error.strerror}") from error
-    if age_seconds > flags.max_age_seconds:
-        raise CommandError(f"{flags.alive_file} was touched {age_seconds:.0f} s ago")

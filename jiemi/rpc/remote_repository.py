@@ -1,0 +1,221 @@
+"""A repository that is open in another process, over whichever connection there is.
+
+It outlives connections. It remembers its source and credentials, and opens itself again with the first call on each
+connection; that costs no round trip, because the opening travels in front of the call. What keeps a call from being
+answered becomes a JiemiError here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, TypeVar
+
+import attrs
+import trio
+
+from jiemi.core.errors import Failure, JiemiError
+from jiemi.rpc import codec
+from jiemi.rpc.bridge import Bridge
+from jiemi.rpc.capability import (
+    BridgeError,
+    MessageTooLargeError,
+    PeerLostError,
+    PeerTooOldError,
+    Remote,
+    request,
+)
+from jiemi.rpc.client_connection import Connection
+from jiemi.rpc.contract import Files, FilesRequest, GitCredentials, Head, Rendered, RenderRequest, Source
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class CallTimeouts:
+    """How long one call of each method may take, the waiting for a connection included."""
+
+    head_seconds: float
+    files_seconds: float
+    render_seconds: float
+
+
+class Client(Protocol):
+    """What a repository needs of its client.
+
+    Attributes:
+        calls: bounds how many calls are under way at once.
+    """
+
+    calls: trio.CapacityLimiter
+    timeouts: CallTimeouts
+
+    async def connected(self) -> Connection:
+        """The connection, waited for a little. Raises JiemiError where there is none."""
+        ...
+
+    def lost(self) -> JiemiError:
+        """What a call raises whose connection ended."""
+        ...
+
+
+class RemoteRepository:
+    """The `Repository` of `jiemi.rpc.client.KrapaoClient.open`."""
+
+    def __init__(
+        self, client: Client, bridge: Bridge, source: Source, credentials: GitCredentials, tenant: str
+    ) -> None:
+        self._client = client
+        self._bridge = bridge
+        self._source = source
+        self._credentials = credentials
+        self._tenant = tenant
+        self._opened: tuple[Connection, Remote] | None = None
+        self._closed = False
+
+    def close(self) -> None:
+        self._closed = True
+        if self._opened is not None:
+            self._opened[1].release()
+            self._opened = None
+
+    async def head(self, *, max_age_seconds: float) -> Head:
+        return await self._call(
+            "head",
+            lambda call: codec.write_max_age(call, max_age_seconds),
+            codec.read_head_result,
+            "report the newest revision",
+            self._client.timeouts.head_seconds,
+        )
+
+    async def files(self, request: FilesRequest) -> Files:
+        return await self._call(
+            "files",
+            lambda call: codec.write_files_request(call.request, request),
+            codec.read_files_result,
+            "say which files match",
+            self._client.timeouts.files_seconds,
+        )
+
+    async def render(self, request: RenderRequest) -> Rendered:
+        return await self._call(
+            "render",
+            lambda call: codec.write_render_request(call.request, request),
+            codec.read_render_result,
+            "decrypt the file",
+            self._client.timeouts.render_seconds,
+        )
+
+    async def _call(
+        self, method: str, write: Callable[[Any], None], read: Callable[[Any], T], what: str, timeout_seconds: float
+    ) -> T:
+        """Call a method whose answer is a result, on the connection that there is."""
+        with self._translated_errors(), _deadline(what, timeout_seconds):
+            async with self._client.calls:
+                connection = await self._client.connected()
+                with connection.scope():
+                    return await self._on(connection).call(method, write, lambda answer: read(answer.result))
+
+    async def watch(self, on_moved: Callable[[Head], None]) -> None:
+        # Without a deadline: a watch lasts until it is cancelled or its connection ends.
+        watcher = _Watcher(self._bridge)
+
+        def write(call: Any) -> None:
+            call.watcher = self._bridge.serve("Watcher", watcher)
+
+        with self._translated_errors():
+            connection = await self._client.connected()
+            with connection.scope():
+                subscription = await self._on(connection).call(
+                    "watch", write, lambda answer: self._bridge.hold(answer.subscription)
+                )
+                try:
+                    while True:
+                        on_moved(await watcher.next_head())
+                finally:
+                    subscription.release()
+
+    def _on(self, connection: Connection) -> Remote:
+        """The capability on that connection; the opening of a new one travels in front of its first call."""
+        if self._closed:
+            raise JiemiError("InternalError", "a repository was used after it was closed")
+        if self._opened is None or self._opened[0] is not connection:
+            session, source, credentials, tenant = connection.session, self._source, self._credentials, self._tenant
+
+            def write(call: Any) -> None:
+                codec.write_source(call.source, source)
+                codec.write_credentials(call.credentials, credentials)
+                codec.write_tenant(call, tenant)
+
+            def opened() -> Any:
+                return request(session.capability(), "openRepository", write).send().repository
+
+            self._opened = connection, Remote(self._bridge, opened)
+        return self._opened[1]
+
+    @contextlib.contextmanager
+    def _translated_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except PeerLostError as error:
+            raise self._client.lost() from error
+        except MessageTooLargeError as error:
+            raise JiemiError("LimitExceeded", f"the credentials, keys or patterns are too large: {error}") from error
+        except PeerTooOldError as error:
+            raise JiemiError(
+                "ProviderNotSupportedYet", "Krapao is of an older release than Miwen and does not know this: upgrade it"
+            ) from error
+        except BridgeError as error:
+            raise JiemiError("InternalError", f"the call to Krapao failed: {error}") from error
+
+
+@contextlib.contextmanager
+def _deadline(what: str, seconds: float) -> Iterator[None]:
+    """Raises JiemiError Timeout when what is in it takes longer."""
+    with trio.move_on_after(seconds) as scope:
+        yield
+    if scope.cancelled_caught:
+        raise JiemiError("Timeout", f"Krapao did not {what} within {seconds} s")
+
+
+class _Watcher:
+    """The target of the interface Watcher: keeps the newest revision until it is taken."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+        self._news = trio.Event()
+        self._head: Head | None = None
+        self._failure: Failure | None = None
+
+    async def next_head(self) -> Head:
+        """The newest revision that was not taken yet. Raises JiemiError when the watch has ended."""
+        await self._news.wait()
+        self._news = trio.Event()
+        head, self._head = self._head, None
+        if head is not None:
+            if self._failure is not None:
+                self._news.set()
+            return head
+        assert self._failure is not None  # noqa: S101  one of the two makes news
+        raise JiemiError.of(self._failure)
+
+    # In the loop's thread:
+
+    async def moved(self, call: Any) -> None:
+        self._bridge.to_trio(self._set_head, codec.read_head(call.params.head))
+
+    async def ended(self, call: Any) -> None:
+        self._bridge.to_trio(self._set_failure, codec.read_failure(call.params.failure))
+
+    def released(self) -> None:
+        """The watch is over; the end of the connection or `ended` says so."""
+
+    # In trio's:
+
+    def _set_head(self, head: Head) -> None:
+        self._head = head
+        self._news.set()
+
+    def _set_failure(self, failure: Failure) -> None:
+        self._failure = failure
+        self._news.set()

@@ -1,0 +1,45 @@
+"""What is wrong with an encrypted file that sops refuses is told by what is to be seen in its bytes."""
+
+from __future__ import annotations
+
+import pytest
+
+from jiemi.core.content.formats import Format
+from jiemi.krapao.decryption.wrong_format import no_mac, not_the_format
+
+ENC = "ENC[AES256_GCM,data:AAAA,iv:AAAA,tag:AAAA,type:str]"
+BLOCK = f"sops:\n    lastmodified: x\n    mac: {ENC}\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (f"a: {ENC}\n{BLOCK}", None),
+        (f"mac: {ENC}\nsops:\n    version: x\n", "has no MAC"),
+        ("a: b\nsops:\n    mac: x\n", "has a mac that sops did not write"),
+        ('a: b\nsops:\n    mac: ""\n', "has a mac that sops did not write"),
+        ("a: b\nsops:\n    mac:\n", "has a mac that sops did not write"),
+        ('{"a": "b", "sops": {"mac": "6f1c"}}', "has a mac that sops did not write"),
+        ('{"a": "b", "sops": {"version": "6f1c"}}', "has no MAC"),
+        ("A=b\nsops_mac=x\n", "has a mac that sops did not write"),
+        (f"A=b\nsops_mac={ENC}\n", None),
+        ("[sops]\nmac = x\n", "has a mac that sops did not write"),
+        ("a: b\n", None),
+    ],
+)
+def test_a_mac_that_is_lost_is_told_from_one_that_is_not_sopss(data: str, what: str | None) -> None:
+    assert no_mac(data.encode()) == what
+
+
+@pytest.mark.parametrize("between", ["", "# the second\n", "\n\n"])
+def test_two_encrypted_files_with_nothing_between_them_are_told_as_such(between: str) -> None:
+    one = f"apiVersion: v1\na: {ENC}\n{BLOCK}"
+    failure = not_the_format((one + between + one).encode(), Format.YAML).failure
+    line = 2 + 3 + between.count("\n") + 2 + 1
+    assert f"no line --- between them: line {line} begins the sops block of the second" in failure.message
+    assert failure.remedy == "Put a line --- between the two, or keep them in two files."
+
+
+def test_files_that_are_joined_by_dashes_are_told_as_what_else_they_are() -> None:
+    one = f"a: {ENC}\n{BLOCK}"
+    assert "can't be read as yaml" in not_the_format(f"{one}---\n{one}\n- x".encode(), Format.YAML).failure.message
