@@ -1,7 +1,7 @@
 """Counters for Prometheus, and the page that shows them: `GET /metrics` on a port of its own.
 
 https://prometheus.io/docs/instrumenting/exposition_formats/. The page holds numbers, fixed words and, in Miwen, names
-of Decryptors and commit hashes: no URL and nothing out of a repository is ever a label.
+of Decryptors and commit hashes: no URL and nothing else from a repository is ever a label.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ async def serve_metrics(
     *,
     task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve the page until cancelled. Started, with the port, once it can be asked.
+    """Serve the page until cancelled. It counts as started, with its port, once requests are answered.
 
     Args:
         host: address to listen on; None for all.
@@ -46,7 +46,7 @@ async def serve_metrics(
 
 
 async def _answer_one(registry: CollectorRegistry, places: trio.CapacityLimiter, stream: trio.SocketStream) -> None:
-    """One request a connection. What a scraper does wrong is its own affair: this is the boundary."""
+    """Answer one request per connection. A scraper's faults end here: they harm only its own connection."""
     async with stream:
         if places.available_tokens < 1:
             return

@@ -75,7 +75,7 @@ async def test_garbage_ends_its_own_connection_only(port: int, garbage: bytes) -
     assert b"200" in await ask(port, get("/metrics"))
 
 
-async def test_miwens_page_tells_of_each_decryptor_and_forgets_one_that_is_gone(nursery: trio.Nursery) -> None:
+async def test_miwens_page_shows_each_decryptor_and_forgets_one_that_is_gone(nursery: trio.Nursery) -> None:
     counter = RequestCounter()
     metrics = MiwenMetrics(requests=counter.snapshot, events=lambda: EventCounts(written=2))
     port = await nursery.start(partial(serve_metrics, metrics.registry, "127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""Which cluster `jiemi run-all` uses, and how it comes by it."""
+"""Which cluster `jiemi run-all` uses, and where it comes from."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Cluster:
 
     Attributes:
         kubeconfig: how to reach it.
-        description: for the user.
-        end: what Ctrl-C does, for the user.
+        description: the cluster in a few words, for the user.
+        end: a sentence for the user about what Ctrl-C does.
     """
 
     kubeconfig: Path
@@ -45,10 +45,10 @@ class Cluster:
 
 
 async def choose(kind: ClusterKind) -> ClusterKind:
-    """What `auto` stands for on this machine: kind when Docker has an engine and kind is there, else embedded.
+    """The kind of cluster to use: for `auto`, kind if Docker runs and kind is installed, otherwise embedded.
 
     Raises:
-        CommandError: the one that was asked for can't be had.
+        CommandError: the one that was asked for is not available.
     """
     if kind is ClusterKind.AUTO:
         return ClusterKind.KIND if shutil.which("kind") and await _docker_works() else ClusterKind.EMBEDDED
@@ -63,7 +63,7 @@ async def choose(kind: ClusterKind) -> ClusterKind:
 
 
 async def _docker_works() -> bool:
-    """Whether there is an engine: a docker client without one is no Docker."""
+    """Whether Docker has an engine: the client alone is not enough."""
     docker = shutil.which("docker")
     if docker is None:
         return False
@@ -88,10 +88,10 @@ async def open_cluster(
         kind: as `choose` gave it.
         folder: on tmpfs, for state and kubeconfig.
         etcd, kube_apiserver: the programs, for EMBEDDED.
-        report: told what is done.
+        report: called with each step that begins.
 
     Raises:
-        CommandError: it can't be had.
+        CommandError: it is not available.
     """
     if kind is ClusterKind.CURRENT:
         yield _current()

@@ -1,4 +1,4 @@
-"""The flags of the commands beside the two services, each used by the command's own module."""
+"""The flags of the commands other than the two services. Each class is used by its command's module."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from jiemi.cli.outputs import Output
 
 @attrs.frozen(kw_only=True)
 class ToolsFlags:
-    """Of `jiemi tools`."""
+    """The flags of `jiemi tools`."""
 
-    names: Annotated[list[str], typer.Argument(help="sops, etcd, kube-apiserver; all without an argument.")] = (
-        attrs.field(factory=list)
-    )
+    names: Annotated[
+        list[str], typer.Argument(help="Programs to get (sops, etcd, kube-apiserver); all if none is named.")
+    ] = attrs.field(factory=list)
     sops: Sops = None
     etcd: Etcd = None
     kube_apiserver: KubeApiserver = None
@@ -27,23 +27,27 @@ class ToolsFlags:
 
 @attrs.frozen(kw_only=True)
 class ControlPlaneFlags:
-    """Of `jiemi control-plane`."""
+    """The flags of `jiemi control-plane`."""
 
-    state_dir: Annotated[Path, typer.Option(help="Where its data, certificates and kubeconfig are kept.")]
+    state_dir: Annotated[Path, typer.Option(help="Folder for its data, certificates and kubeconfig.")]
     etcd: Etcd = None
     kube_apiserver: KubeApiserver = None
 
 
 @attrs.frozen(kw_only=True)
 class RunAllFlags:
-    """Of `jiemi run-all`."""
+    """The flags of `jiemi run-all`."""
 
     cluster: Annotated[
-        str, typer.Option(help="auto, kind, current (the current context) or embedded.", metavar="CLUSTER")
+        str,
+        typer.Option(help="Cluster to use: auto, kind, current (the current context) or embedded.", metavar="CLUSTER"),
     ] = "auto"
     exit_after_sync: Annotated[
         bool,
-        typer.Option("--exit-after-sync", help="End once the demo Secret holds the right value; status 0 if it does."),
+        typer.Option(
+            "--exit-after-sync",
+            help="Exit once the demo Secret holds the right value; the exit status is 0 if it does.",
+        ),
     ] = False
     interval_seconds: Annotated[
         float, typer.Option("--interval", parser=parse_duration, help="Miwen's interval.", metavar="DURATION")
@@ -59,20 +63,26 @@ class RunAllFlags:
 
 @attrs.frozen(kw_only=True)
 class StatusFlags:
-    """Of `jiemi status`."""
+    """The flags of `jiemi status`."""
 
-    names: Annotated[list[str], typer.Argument(help="Decryptors to show; all without an argument.")] = attrs.field(
+    names: Annotated[list[str], typer.Argument(help="Decryptors to show; all if none is named.")] = attrs.field(
         factory=list
     )
     namespace: Annotated[
         str | None,
-        typer.Option("--namespace", "-n", help="Theirs.", show_default="the context's, as for kubectl"),
+        typer.Option(
+            "--namespace", "-n", help="Namespace of the Decryptors.", show_default="the context's, as for kubectl"
+        ),
     ] = None
-    all_namespaces: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Those of all namespaces.")] = False
-    output: Annotated[Output, typer.Option("--output", "-o", help="json and yaml tell all that the status holds.")] = (
-        Output.TABLE
+    all_namespaces: Annotated[
+        bool, typer.Option("--all-namespaces", "-A", help="Show the Decryptors of all namespaces.")
+    ] = False
+    output: Annotated[
+        Output, typer.Option("--output", "-o", help="Form of the output; json and yaml show the whole status.")
+    ] = Output.TABLE
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep running and show each change, until Ctrl-C.")] = (
+        False
     )
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Then show each change, until Ctrl-C.")] = False
     kubeconfig: Annotated[
         Path | None,
         typer.Option(
@@ -84,7 +94,7 @@ class StatusFlags:
 
 @attrs.frozen(kw_only=True)
 class DoctorFlags:
-    """Of `jiemi doctor`."""
+    """The flags of `jiemi doctor`."""
 
     runtime_dir: Annotated[
         Path, typer.Option(help="Krapao's directory in memory (tmpfs).", envvar="JIEMI_RUNTIME_DIR")
@@ -103,9 +113,9 @@ class DoctorFlags:
 
 @attrs.frozen(kw_only=True)
 class ProbeKrapaoFlags:
-    """Of `jiemi probe krapao`."""
+    """The flags of `jiemi probe krapao`."""
 
-    address: Annotated[str, typer.Option(help="Where Krapao serves: unix:/path or tcp:host:port.")]
+    address: Annotated[str, typer.Option(help="Address of Krapao: unix:/path or tcp:host:port.")]
     session_secret_file: Annotated[
         Path | None,
         typer.Option(help="File with the session secret, the same as Krapao's.", envvar="JIEMI_SESSION_SECRET_FILE"),
@@ -117,9 +127,10 @@ class ProbeKrapaoFlags:
 
 @attrs.frozen(kw_only=True)
 class ProbeMiwenFlags:
-    """Of `jiemi probe miwen`."""
+    """The flags of `jiemi probe miwen`."""
 
     alive_file: Annotated[Path, typer.Option(help="The file that `jiemi miwen --alive-file` touches.")]
     max_age_seconds: Annotated[
-        float, typer.Option("--max-age", parser=parse_duration, help="Older than this means dead.", metavar="DURATION")
+        float,
+        typer.Option("--max-age", parser=parse_duration, help="Age at which Miwen counts as dead.", metavar="DURATION"),
     ] = "1m"  # type: ignore[assignment] # the parser reads the default too

@@ -1,4 +1,4 @@
-"""Standard output for tables: as wide as the terminal, and not folded where it is none (a pipe, a file)."""
+"""Standard output for tables: as wide as the terminal, and not folded in a pipe or a file."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ _UNFOLDED_COLUMNS = 500
 
 
 def table_console() -> Console:
-    """A console for a table."""
+    """A console that is wide enough for a table."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=_UNFOLDED_COLUMNS)
 
 
 def printable(text: str) -> str:
-    """The text without what a terminal would obey: names of files and words of hosts are others' to choose."""
+    """The text without what a terminal would obey, because others choose the names of files and the words of hosts."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

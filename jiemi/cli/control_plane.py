@@ -1,4 +1,4 @@
-"""`jiemi control-plane`: a Kubernetes API of one's own, in the foreground."""
+"""`jiemi control-plane`: a Kubernetes API of your own, in the foreground."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jiemi.controlplane.pins import Tool
 
 
 def run(flags: ControlPlaneFlags) -> None:
-    """Run it until it is signalled."""
+    """Run the control plane until it is signalled."""
     settings = tool_settings(etcd=flags.etcd, kube_apiserver=flags.kube_apiserver)
 
     def announce(control_plane: ControlPlane) -> None:

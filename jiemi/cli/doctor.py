@@ -1,7 +1,7 @@
-"""`jiemi doctor`: what Krapao finds on this machine or in this Pod: its programs, memory, the session secret, and what
-confines the processes that decrypt.
+"""`jiemi doctor` checks what Krapao needs on this machine or in this Pod: its programs, memory, the session secret and
+what confines the processes that decrypt.
 
-It tries each for real, as Krapao does at its start, and changes nothing.
+It tests each for real, as Krapao does when it starts, and changes nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SECRET_IN_THE_POD = Path("/etc/krapao-session/token")
 
 @attrs.frozen
 class Finding:
-    """One line: what was looked at, "ok", "warning" or "missing", and a sentence."""
+    """One line of the table: what was looked at; "ok", "warning" or "missing"; and a sentence."""
 
     name: str
     state: str
@@ -53,7 +53,7 @@ class _Program:
         name: as on the PATH.
         absent: the finding's state where it can't be run.
         what_for: why it is needed.
-        get: how it is had.
+        get: what the user can do to have it.
     """
 
     name: str
@@ -70,7 +70,7 @@ def run(flags: DoctorFlags) -> None:
     """Print the findings.
 
     Raises:
-        CommandError: something that Krapao can't do without is missing.
+        CommandError: something that Krapao needs is missing.
     """
     adopt_orphans()
     examined = trio.run(_examine, flags.runtime_dir, find_sops(flags.sops), find_gpg(flags.gpg))
@@ -92,7 +92,7 @@ async def _examine(runtime_dir: Path, sops: Path | None, gpg: Path | None) -> li
     try:
         measures = await probe(folder=runtime_dir, programs_path=path)
     except OSError as error:
-        return [memory, Finding("confinement", "missing", f"can't be tried: {error.strerror}")]
+        return [memory, Finding("confinement", "missing", f"can't be tested: {error.strerror}")]
     return [
         await _examine_program(_SOPS, sops, runtime_dir, measures),
         await _examine_program(_GPG, gpg, runtime_dir, measures),
@@ -114,7 +114,7 @@ def _swap() -> Finding:
     try:
         lines = Path("/proc/swaps").read_text().splitlines()[1:]
     except OSError:
-        return Finding("swap", "warning", "can't be seen; memory that is swapped is written to a disk")
+        return Finding("swap", "warning", "can't be determined; memory that is swapped is written to a disk")
     if lines:
         return Finding("swap", "warning", "is on: memory may be written to a disk; turn it off, or encrypt it")
     return Finding("swap", "ok", "is off")
@@ -181,16 +181,16 @@ async def _examine_program(needed: _Program, program: Path | None, runtime_dir: 
 def _confinement(measures: Measures) -> list[Finding]:
     why = dict(measures.missing)
     found = [
-        Finding("network of openers", "ok", "is cut: no socket but unix ones")
+        Finding("network of openers", "ok", "is cut: no sockets except unix ones")
         if measures.cut_network
-        else Finding("network of openers", "warning", "is not cut; only their environment keeps them from it")
+        else Finding("network of openers", "warning", "is not cut; only their environment keeps them off the network")
     ]
     for name, words in MEASURES.items():
         if getattr(measures, name):
             text = f"Landlock, ABI {measures.landlock}" if name == "landlock" else words
             found.append(Finding(name.replace("_", " "), "ok", text))
         else:
-            # Root only, and seccomp cuts the network as well: no reason for worry.
+            # Only root can have it, and seccomp cuts the network as well, so there is no reason for a warning.
             state = "ok" if name == "network_namespace" and measures.seccomp else "warning"
-            found.append(Finding(name.replace("_", " "), state, f"not to be had: {why.get(name, 'not asked for')}"))
+            found.append(Finding(name.replace("_", " "), state, f"not available: {why.get(name, 'not asked for')}"))
     return found

@@ -11,7 +11,7 @@ def parse_duration(text: str) -> float:
     """Seconds in a duration: `duration_seconds`, for typer.
 
     Raises:
-        typer.BadParameter: it is none, or it is zero.
+        typer.BadParameter: it is not a duration, or it is zero.
     """
     try:
         return duration_seconds(text)

@@ -1,4 +1,4 @@
-"""The entry points. Importing the commands takes a moment, in which Ctrl-C must not end in a traceback either."""
+"""The entry points. They import the commands, which takes a moment; Ctrl-C must not end that in a traceback."""
 
 from __future__ import annotations
 

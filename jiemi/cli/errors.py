@@ -1,4 +1,4 @@
-"""How a command ends badly: one line for the user, a status for the shell."""
+"""How a command fails: one line for the user, an exit status for the shell."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import typer
 from jiemi.core.errors import JiemiError
 
 INTERRUPTED = 130
-"""What a shell reports of a command that Ctrl-C ended: 128 + SIGINT."""
+"""The status that a shell reports for a command that Ctrl-C ended: 128 + SIGINT."""
 
 
 NOT_READY = 3
-"""The status of `jiemi status` where a Decryptor is not Ready; 2 is a wrong flag's."""
+"""The exit status of `jiemi status` if a Decryptor is not Ready; 2 means a wrong flag."""
 
 
 class CommandError(Exception):
@@ -22,9 +22,9 @@ class CommandError(Exception):
 
 
 @contextmanager
-def told_to_user() -> Iterator[None]:
-    """Turn the errors that a user can mend into a message and exit status 1. Others stay tracebacks: they are
-    faults."""
+def shown_to_user() -> Iterator[None]:
+    """Turn the errors that a user can correct into a message and exit status 1. The others stay tracebacks because
+    they are faults of Jiemi."""
     try:
         yield
     except CommandError as error:
@@ -34,10 +34,10 @@ def told_to_user() -> Iterator[None]:
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     except BaseExceptionGroup as group:
-        mendable, rest = group.split((CommandError, JiemiError, KeyboardInterrupt))
-        if rest is not None or mendable is None:
+        correctable, rest = group.split((CommandError, JiemiError, KeyboardInterrupt))
+        if rest is not None or correctable is None:
             raise
-        errors = [error for error in _leaves(mendable) if not isinstance(error, KeyboardInterrupt)]
+        errors = [error for error in _leaves(correctable) if not isinstance(error, KeyboardInterrupt)]
         for line in dict.fromkeys(_text(error) for error in errors):
             _say(line)
         raise typer.Exit(1 if errors else INTERRUPTED) from None

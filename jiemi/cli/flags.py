@@ -3,13 +3,13 @@
     @attrs.frozen(kw_only=True)
     class ProbeFlags:
         max_age_seconds: Annotated[
-            float, typer.Option("--max-age", parser=parse_duration, help="Older than this means dead.")
+            float, typer.Option("--max-age", parser=parse_duration, help="Age at which Miwen counts as dead.")
         ] = "1m"
 
 The annotation holds everything that typer needs (help, variable, bounds, parser), and the field's default is the
 flag's. A flag is called as its field is, unless the option names it: a field's name has a unit, and that of a list is a
-plural. `from_flags` makes the typer command. Every start of `jiemi` imports these classes, so that their modules must
-not import anything that is heavy.
+plural. `from_flags` makes the typer command. Every start of `jiemi` imports these classes, so their modules must not
+import anything that is heavy.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from jiemi.cli.outputs import LogFormat
 
 F = TypeVar("F")
 
-LogFormatFlag = Annotated[LogFormat, typer.Option(help="How log lines look.", envvar="JIEMI_LOG_FORMAT")]
+LogFormatFlag = Annotated[LogFormat, typer.Option(help="Format of the log lines.", envvar="JIEMI_LOG_FORMAT")]
 Sops = Annotated[
     Path | None,
     typer.Option(help="The sops program.", envvar="JIEMI_SOPS", show_default="on the PATH, or from `jiemi tools`"),
@@ -47,7 +47,8 @@ KubeApiserver = Annotated[
 ]
 Context = Annotated[str | None, typer.Option(help="Context of the kubeconfig.")]
 MetricsListen = Annotated[
-    str | None, typer.Option(help="host:port to serve /metrics for Prometheus on; not served without it.")
+    str | None,
+    typer.Option(help="host:port to serve /metrics for Prometheus on; without this flag they are not served."),
 ]
 
 

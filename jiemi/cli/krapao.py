@@ -131,7 +131,7 @@ def _runtime_folder(path: Path) -> Path:
 
 
 def _require_known_peers(address: Address, secret_file: Path | None, *, insecure: bool, lends: bool) -> None:
-    """Refuse to serve whoever comes, unless that is asked for in so many words.
+    """Refuse to serve everybody, unless a flag asks for that.
 
     Raises:
         CommandError: the flags do not go together.
@@ -141,8 +141,8 @@ def _require_known_peers(address: Address, secret_file: Path | None, *, insecure
     if isinstance(address, TcpAddress) and secret_file is None:
         if lends:
             raise CommandError(
-                "--allow-ambient-identity on TCP needs --session-secret-file: without it whoever reaches the port gets "
-                "decrypted what Krapao's own identity opens. A unix socket (--listen unix:/path) needs none"
+                "--allow-ambient-identity on TCP needs --session-secret-file: without it anybody that reaches the port "
+                "can decrypt what Krapao's own identity opens. A unix socket (--listen unix:/path) needs none"
             )
         if not insecure:
             raise CommandError(
@@ -158,10 +158,10 @@ def _require_known_peers(address: Address, secret_file: Path | None, *, insecure
 
 
 def _ambient(providers: str, keys: Sequence[str], repositories: Sequence[str]) -> AmbientBounds:
-    """What may be opened with identities of Krapao's own.
+    """The bounds within which Krapao's own identities may be used.
 
     Raises:
-        CommandError: a provider has none, or a bound is missing.
+        CommandError: a provider has no such identity, or a bound is missing.
     """
     names = {name.strip() for name in providers.split(",") if name.strip()}
     for name in sorted(names - set(AMBIENT_PROVIDERS)):
@@ -197,7 +197,7 @@ def _vault_address(text: str, name: str) -> str:
     """Raises CommandError for what is no server's address."""
     found = normal_address(text)
     if found is None:
-        raise CommandError(f"{name}: no http:// or https:// URL of a server")
+        raise CommandError(f"{name}: this is not the http:// or https:// URL of a server")
     return found
 
 
@@ -211,7 +211,7 @@ def _http_proxy(url: str | None, file: Path | None, no_proxy: str) -> HttpProxy 
                 "svc.cluster.local,10.0.0.0/8"
             )
     if url is not None and file is not None:
-        raise CommandError("--http-proxy and --http-proxy-file: give one of them")
+        raise CommandError("--http-proxy and --http-proxy-file: give only one of them")
     try:
         if url is not None:
             return read_proxy(url, credentials=False, direct=direct)

@@ -14,16 +14,16 @@ from jiemi.cli.outputs import LogFormat
 
 @attrs.frozen(kw_only=True)
 class KrapaoFlags:
-    """In the order of `--help`."""
+    """The flags, in the order of `--help`."""
 
-    state_dir: Annotated[Path, typer.Option(help="Where clones are kept (ciphertext only).", envvar="JIEMI_STATE_DIR")]
-    listen: Annotated[str, typer.Option(help="unix:/path or tcp:host:port to serve on.", envvar="JIEMI_LISTEN")] = (
-        "tcp:127.0.0.1:50208"
-    )
+    state_dir: Annotated[Path, typer.Option(help="Folder for the clones (ciphertext only).", envvar="JIEMI_STATE_DIR")]
+    listen: Annotated[
+        str, typer.Option(help="Address to serve on: unix:/path or tcp:host:port.", envvar="JIEMI_LISTEN")
+    ] = "tcp:127.0.0.1:50208"
     session_secret_file: Annotated[
         Path | None,
         typer.Option(
-            help="File with the secret that Miwen has to show, one a line; needed on TCP. It is read at each session.",
+            help="File with the secrets that Miwen may show, one per line; needed on TCP. It is read at each session.",
             envvar="JIEMI_SESSION_SECRET_FILE",
         ),
     ] = None
@@ -38,22 +38,23 @@ class KrapaoFlags:
     gpg: Gpg = None
     allow_file_urls: Annotated[bool, typer.Option("--allow-file-urls", help="Allow file:// repositories.")] = False
     ssh_known_hosts: Annotated[
-        Path | None, typer.Option(help="known_hosts file that vouches for ssh hosts, for everyone.")
+        Path | None, typer.Option(help="known_hosts file with the keys of ssh hosts, used for every repository.")
     ] = None
     ca_bundle: Annotated[
         Path | None,
-        typer.Option(help="PEM file of certificate authorities that vouch for https git hosts, beside the system's."),
+        typer.Option(help="PEM file of certificate authorities for https git hosts, in addition to the system's."),
     ] = None
     http_proxy: Annotated[
         str | None, typer.Option(help="Proxy for http and https git hosts, without credentials.", metavar="URL")
     ] = None
     http_proxy_file: Annotated[
-        Path | None, typer.Option(help="File with the same URL, in which it may hold a user name and password.")
+        Path | None, typer.Option(help="File with that URL; in a file it may hold a user name and password.")
     ] = None
     no_proxy: Annotated[
         str,
         typer.Option(
-            help="Hosts that need no proxy, separated by commas: names with all below them, addresses, networks.",
+            help="Hosts that are reached without the proxy, separated by commas: names (with their "
+            "subdomains), addresses, networks.",
             metavar="HOSTS",
         ),
     ] = ""
@@ -61,7 +62,7 @@ class KrapaoFlags:
         list[str],
         typer.Option(
             "--allow-address",
-            help="An address or network (CIDR) that Krapao may connect to though it refuses it otherwise, such as "
+            help="An address or network (CIDR) that Krapao may connect to although it refuses it by default, such as "
             "loopback; may be repeated.",
             metavar="CIDR",
         ),
@@ -70,15 +71,15 @@ class KrapaoFlags:
         list[str],
         typer.Option(
             "--deny-address",
-            help="An address or network (CIDR) that Krapao must not connect to; may be repeated. The narrowest of all "
-            "networks decides.",
+            help="An address or network (CIDR) that Krapao must not connect to; may be repeated. The narrowest "
+            "network that matches decides.",
             metavar="CIDR",
         ),
     ] = attrs.field(factory=list)
     allow_ambient_identity: Annotated[
         str,
         typer.Option(
-            help="Providers whose Decryptors may use the Pod's own identity where they name no credential: "
+            help="Providers for which a Decryptor that names no credential may use the Pod's own identity: "
             "any of aws,gcp,azure,vault.",
             metavar="PROVIDERS",
             envvar="JIEMI_ALLOW_AMBIENT_IDENTITY",
@@ -88,7 +89,7 @@ class KrapaoFlags:
         list[str],
         typer.Option(
             "--ambient-key",
-            help="Keys that Decryptors may use the Pod's own identity for, for example aws=arn:aws:kms:*:*:key/*; may "
+            help="Keys that may be used with the Pod's own identity, for example aws=arn:aws:kms:*:*:key/*; may "
             "be repeated. Each provider of --allow-ambient-identity needs one.",
             metavar="PROVIDER=PATTERN",
         ),
@@ -114,24 +115,31 @@ class KrapaoFlags:
         bool,
         typer.Option(
             "--require-vault-address",
-            help="Refuse a Vault server that no one names, in place of trusting the first one.",
+            help="Refuse a Vault server that nobody has named, instead of trusting the first one.",
         ),
     ] = False
     age_plugins: Annotated[
-        str, typer.Option(help="Folders with age plugins, separated by colons; without it none is run.", metavar="PATH")
+        str,
+        typer.Option(
+            help="Folders with age plugins, separated by colons; without this flag none is run.", metavar="PATH"
+        ),
     ] = ""
     max_store_mebibytes: Annotated[
         int,
-        typer.Option("--max-store", min=1, help="MiB that all clones may take; those that nobody has open go first."),
+        typer.Option(
+            "--max-store",
+            min=1,
+            help="Most MiB that all clones may take; those that nobody has open are removed first.",
+        ),
     ] = 8192
     max_tenant_store_mebibytes: Annotated[
         int,
         typer.Option(
-            "--max-tenant-store", min=1, help="MiB of these that the clones of one namespace's Decryptors may take."
+            "--max-tenant-store", min=1, help="Most MiB that the clones of one namespace's Decryptors may take."
         ),
     ] = 4096
     max_holders: Annotated[
-        int, typer.Option(min=1, help="How many processes may hold credentials at once, of about 40 MiB each.")
+        int, typer.Option(min=1, help="How many processes may hold credentials at once; each takes about 40 MiB.")
     ] = 16
     metrics_listen: MetricsListen = None
     log_format: LogFormatFlag = LogFormat.JSON

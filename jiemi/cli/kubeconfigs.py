@@ -1,4 +1,4 @@
-"""Which kubeconfig a command uses, as kubectl finds it."""
+"""The kubeconfig that a command uses, found as kubectl finds it."""
 
 from __future__ import annotations
 

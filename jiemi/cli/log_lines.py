@@ -1,10 +1,10 @@
-"""A service's log line (JSON) for a person at a terminal: the time of day, the level, what happened, and its fields.
+"""A service's log line (JSON) for a person at a terminal: the time of day, the level, what happened, and the fields.
 
     19:15:01 in_sync default/demo, id 2, revision a888f02e1111, file secret.enc.yaml
     19:16:44 error not_in_sync default/demo, reason KeyMissing, message no key given opens the file. …
 
-Nothing is left out but what a reader of the moment does not need: the date, the level of usual lines, and the later
-part of a revision. What is no such line, a traceback say, is shown as it is.
+Only what is of no use at that moment is left out: the date, the level of usual lines, and the later part of a
+revision. Another kind of line, such as a traceback, is shown as it is.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def for_terminal(line: str) -> Text:
     if style:
         text.append(f"{level} ", style)
     text.append(event, style or "bold")
-    told = printable(", ".join(_told(fields)))
-    return text.append(f" {_REVISION.sub(lambda found: found[0][:SHORT_REVISION], told)}" if told else "")
+    details = printable(", ".join(_details(fields)))
+    return text.append(f" {_REVISION.sub(lambda found: found[0][:SHORT_REVISION], details)}" if details else "")
 
 
 def _time_of_day(timestamp: Any) -> str:
@@ -50,7 +50,7 @@ def _time_of_day(timestamp: Any) -> str:
         return "--:--:--"
 
 
-def _told(fields: dict[str, Any]) -> Iterator[str]:
+def _details(fields: dict[str, Any]) -> Iterator[str]:
     if {"namespace", "name"} <= fields.keys():
         yield f"{fields.pop('namespace')}/{fields.pop('name')}"
     for name, value in fields.items():

@@ -1,6 +1,6 @@
-"""Logging: structured, to standard error, JSON for machines or columns for people.
+"""Structured logs on standard error: JSON for machines or columns for people.
 
-What a log line must never hold is a secret. Sensitive values print as a placeholder by themselves
+A log line must never hold a secret. Sensitive values print as a placeholder by themselves
 (`jiemi.core.sensitive`). An exception that nobody expected is logged as its types and the places in the code only: its
 text comes from a library and may quote what the library was given.
 """
@@ -20,7 +20,7 @@ from jiemi.cli.outputs import LogFormat
 
 
 def configure_logs(form: LogFormat, *, level: int = logging.INFO) -> None:
-    """Set logging up for this process, for Jiemi's own lines and for those of libraries (warnings and worse)."""
+    """Set up the logs of this process: Jiemi's own lines, and those of libraries from warnings on."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -52,7 +52,7 @@ def configure_logs(form: LogFormat, *, level: int = logging.INFO) -> None:
 
 
 class _StandardError:
-    """Standard error as it is when a line is written, and of which a line may be lost.
+    """Standard error as it is when a line is written. A line that can't be written is lost.
 
     A service does not end, nor does one of its tasks, because the reader of its log went away (EPIPE), the disk under
     its log is full (ENOSPC) or the stream is closed (ValueError; None where it was from the start).
@@ -71,7 +71,7 @@ class _StandardError:
 
 
 def without_exception_text(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Put an exception's types and places in place of its text."""
+    """Replace an exception's text with its types and places."""
     error = event.pop("exc_info", None)
     if error is True:
         error = sys.exc_info()[1]

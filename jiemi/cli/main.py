@@ -16,7 +16,7 @@ from jiemi.cli.command_flags import (
     StatusFlags,
     ToolsFlags,
 )
-from jiemi.cli.errors import NOT_READY, told_to_user
+from jiemi.cli.errors import NOT_READY, shown_to_user
 from jiemi.cli.flags import from_flags
 from jiemi.cli.krapao_flags import KrapaoFlags
 from jiemi.cli.miwen_flags import MiwenFlags
@@ -56,30 +56,30 @@ def crd() -> None:
 @app.command(short_help="Run Krapao, which clones, decrypts and serves.")
 @from_flags
 def krapao(flags: KrapaoFlags) -> None:
-    """Run Krapao, the repository service: clones, syncs, decrypts, serves."""
+    """Run Krapao, the repository service: it clones, fetches, decrypts and serves."""
     from jiemi.cli.krapao import run
 
-    with told_to_user():
+    with shown_to_user():
         run(flags)
 
 
 @app.command(short_help="Run Miwen, which follows Decryptors and applies.")
 @from_flags
 def miwen(flags: MiwenFlags) -> None:
-    """Run Miwen, the controller: watches Decryptors and keeps their objects applied."""
+    """Run Miwen, the controller: it watches Decryptors and keeps their objects applied."""
     from jiemi.cli.miwen import run
 
-    with told_to_user():
+    with shown_to_user():
         run(flags)
 
 
 @app.command(short_help="Find, download or build the programs that Jiemi runs.")
 @from_flags
 def tools(flags: ToolsFlags) -> None:
-    """Find, download or build the programs that Jiemi runs, and say which way each came."""
+    """Find, download or build the programs that Jiemi runs, and say where each came from."""
     from jiemi.cli.tools import run
 
-    with told_to_user():
+    with shown_to_user():
         run(flags)
 
 
@@ -89,7 +89,7 @@ def control_plane(flags: ControlPlaneFlags) -> None:
     """Run a Kubernetes API of your own (real etcd and kube-apiserver) on loopback, in the foreground."""
     from jiemi.cli.control_plane import run
 
-    with told_to_user():
+    with shown_to_user():
         run(flags)
 
 
@@ -100,31 +100,31 @@ def run_all(flags: RunAllFlags) -> None:
     Secret."""
     from jiemi.cli.run_all import run
 
-    with told_to_user():
+    with shown_to_user():
         run(flags)
 
 
 @app.command(short_help="Show the Decryptors, and what to do about each.")
 @from_flags
 def status(flags: StatusFlags) -> None:
-    """Show what the Decryptors say of themselves, and what to do where one is not in sync.
+    """Show the status of the Decryptors, and what to do about each that is not in sync.
 
-    Ends with status 3 where one of them is not Ready, and 1 where they can't be had.
+    The exit status is 3 if a Decryptor is not Ready, and 1 if the Decryptors can't be read.
     """
     from jiemi.cli.status import run
 
-    with told_to_user():
+    with shown_to_user():
         if not run(flags):
             raise typer.Exit(NOT_READY)
 
 
-@app.command(short_help="Say what Krapao finds here, and what is missing.")
+@app.command(short_help="Check what Krapao needs here, and say what is missing.")
 @from_flags
 def doctor(flags: DoctorFlags) -> None:
-    """Say what Krapao finds here: its programs, the session secret, and what confines the processes that decrypt."""
+    """Check what Krapao needs here: its programs, the session secret, and what confines the processes that decrypt."""
     from jiemi.cli.doctor import run
 
-    with told_to_user():
+    with shown_to_user():
         run(flags)
 
 
@@ -135,18 +135,18 @@ app.add_typer(probe_app, name="probe")
 @probe_app.command("krapao")
 @from_flags
 def probe_krapao(flags: ProbeKrapaoFlags) -> None:
-    """End with 0 if Krapao answers."""
+    """Exit with status 0 if Krapao answers."""
     from jiemi.cli.probe_krapao import run
 
-    with told_to_user():
+    with shown_to_user():
         run(flags)
 
 
 @probe_app.command("miwen")
 @from_flags
 def probe_miwen(flags: ProbeMiwenFlags) -> None:
-    """End with 0 if Miwen's event loop runs."""
+    """Exit with status 0 if Miwen's event loop runs."""
     from jiemi.cli.probe_miwen import run
 
-    with told_to_user():
+    with shown_to_user():
         run(flags)

@@ -1,4 +1,4 @@
-"""`--metrics-listen`, as both services have it."""
+"""The flag `--metrics-listen` of both services."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def metrics_address_of(text: str) -> TcpAddress:
 async def start_metrics(
     nursery: trio.Nursery, registry: CollectorRegistry, address: TcpAddress, *, service: str
 ) -> None:
-    """Serve the page in a task of the nursery; it can be asked when this returns.
+    """Serve the page in a task of the nursery; it is served when this returns.
 
     Raises:
         CommandError: it can't listen there.

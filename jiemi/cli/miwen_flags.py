@@ -15,22 +15,20 @@ from jiemi.cli.outputs import LogFormat
 
 @attrs.frozen(kw_only=True)
 class MiwenFlags:
-    """In the order of `--help`."""
+    """The flags, in the order of `--help`."""
 
-    krapao: Annotated[
-        str, typer.Option(help="Where Krapao serves: unix:/path or tcp:host:port.", envvar="JIEMI_KRAPAO")
-    ]
+    krapao: Annotated[str, typer.Option(help="Address of Krapao: unix:/path or tcp:host:port.", envvar="JIEMI_KRAPAO")]
     session_secret: Annotated[
         str | None,
         typer.Option(
-            help="Secret whose key `token` is shown to Krapao, of Miwen's own namespace; made where it is missing.",
+            help="Secret whose key `token` Miwen shows to Krapao, by default in its own namespace; created if missing.",
             metavar="[NAMESPACE/]NAME",
         ),
     ] = None
     session_secret_file: Annotated[
         Path | None,
         typer.Option(
-            help="File with the secret that is shown to Krapao, in place of --session-secret.",
+            help="File with the secret that Miwen shows to Krapao, instead of --session-secret.",
             envvar="JIEMI_SESSION_SECRET_FILE",
         ),
     ] = None
@@ -38,25 +36,27 @@ class MiwenFlags:
         Path | None, typer.Option(help="Kubeconfig file.", envvar="KUBECONFIG", show_default="the Pod's ServiceAccount")
     ] = None
     context: Context = None
-    namespace: Annotated[str | None, typer.Option(help="Only look at this namespace.")] = None
+    namespace: Annotated[str | None, typer.Option(help="Follow the Decryptors of this namespace only.")] = None
     interval_seconds: Annotated[
         float,
         typer.Option(
             "--interval",
             parser=parse_duration,
-            help="How often each Decryptor asks for the newest revision.",
+            help="How often Miwen looks for a new revision for each Decryptor.",
             metavar="DURATION",
         ),
     ] = "3m"  # type: ignore[assignment] # the parser reads the default too
-    alive_file: Annotated[Path | None, typer.Option(help="Touched while Miwen lives, for `jiemi probe miwen`.")] = None
+    alive_file: Annotated[
+        Path | None, typer.Option(help="File that Miwen touches while it runs, for `jiemi probe miwen`.")
+    ] = None
     policy: Annotated[
         Path | None,
-        typer.Option(help="File of rules: which repositories, files and recipients are for which namespaces."),
+        typer.Option(help="File of rules: which namespaces may use which repositories, files and recipients."),
     ] = None
     default_service_account: Annotated[
         str | None,
         typer.Option(
-            help="ServiceAccount of a Decryptor's namespace that its objects are applied as where its spec names none."
+            help="ServiceAccount in a Decryptor's namespace whose rights are used to apply if its spec names none."
         ),
     ] = None
     no_cross_namespace: Annotated[
@@ -68,7 +68,7 @@ class MiwenFlags:
     own_namespace: Annotated[
         str | None,
         typer.Option(
-            help="Namespace that Jiemi runs in, where no Decryptor acts and nothing is applied.",
+            help="Namespace that Jiemi runs in; Decryptors there do nothing, and nothing is applied there.",
             metavar="NAME",
             show_default="the Pod's, or jiemi",
         ),
@@ -87,8 +87,8 @@ class MiwenFlags:
             "--decryptor-memory",
             min=1,
             metavar="MIB",
-            help="Memory that all Decryptors together may hold (specs, statuses, credentials), a third of it for one "
-            "namespace. 192 fits a limit of 512 MiB; for each MiB more here, raise the limit by 1.5 MiB.",
+            help="Memory that all Decryptors together may take (specs, statuses, credentials); one namespace may "
+            "take a third of it. 192 fits a limit of 512 MiB; for each MiB more here, raise the limit by 1.5 MiB.",
         ),
     ] = 192
     require_full_mac: Annotated[

@@ -1,4 +1,4 @@
-"""The forms in which a command prints what it found, and a service its log."""
+"""The forms of a command's output and of a service's log."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import enum
 
 
 class Output(enum.StrEnum):
-    """For people, or for programs."""
+    """The form of a command's output: a table for people, JSON and YAML for programs."""
 
     TABLE = "table"
     JSON = "json"
@@ -14,7 +14,7 @@ class Output(enum.StrEnum):
 
 
 class LogFormat(enum.StrEnum):
-    """How log lines look."""
+    """The format of log lines."""
 
     JSON = "json"
     CONSOLE = "console"

@@ -18,7 +18,7 @@ def run(flags: ProbeKrapaoFlags) -> None:
     """Ask Krapao something that it answers without asking any host: the head of a URL that no host can have.
 
     Raises:
-        CommandError: it does not answer as Krapao does.
+        CommandError: nothing answers there, or not as Krapao does.
     """
     address, timeout_seconds = flags.address, flags.timeout_seconds
     secret = secret_of_file(flags.session_secret_file) if flags.session_secret_file is not None else None
@@ -38,6 +38,6 @@ def run(flags: ProbeKrapaoFlags) -> None:
     except JiemiError as error:
         if error.failure.reason in ("InvalidUrl", "SchemeNotAllowed"):
             return
-        raise CommandError(f"Krapao at {address} is not well: {error}") from error
+        raise CommandError(f"Krapao at {address} is not healthy: {error}") from error
     except trio.TooSlowError as error:
         raise CommandError(f"Krapao at {address} did not answer within {timeout_seconds:g} s") from error

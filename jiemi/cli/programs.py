@@ -1,4 +1,4 @@
-"""Which programs there are: what a flag names, what is on the search path, what `jiemi tools` has got."""
+"""Which sops and gpg are used: what a flag names, what is on the search path, what `jiemi tools` got."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def find_sops(given: Path | None) -> Path | None:
     """The sops to use, or None where there is none: the one on the PATH before the one that `jiemi tools` has.
 
     Args:
-        given: by flag; it is what is used then.
+        given: the path that a flag gave, which goes before all others; or None.
 
     Raises:
         CommandError: what is given can't be run.
@@ -33,12 +33,12 @@ def find_sops(given: Path | None) -> Path | None:
 
 
 def find_gpg(given: Path | None) -> Path | None:
-    """The gpg to use, as `find_sops`."""
+    """The gpg to use, or None; as `find_sops`, but without the cache of tools."""
     return _find(given, "gpg", GET_GPG)
 
 
 def own_command() -> list[str]:
-    """How a shell starts this very jiemi from anywhere."""
+    """The command line with which a shell starts this installation of jiemi from any folder."""
     return [sys.executable, "-m", "jiemi"]
 
 

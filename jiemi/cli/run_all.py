@@ -1,6 +1,6 @@
 """`jiemi run-all`: everything on this machine, from nothing to a Secret that follows a git repository.
 
-Each step is a context that the next one stands in, so that Ctrl-C at any moment ends them in the opposite order:
+Each step is a context that the next one stands in, so that Ctrl-C at any moment ends them in the reverse order:
 
     tools -> cluster -> CRD -> demo repository -> Krapao -> Miwen -> Decryptor -> wait for the Secret -> stay
 """
@@ -59,10 +59,10 @@ _SERVED_TIMEOUT_SECONDS = 30.0
 
 
 def run(flags: RunAllFlags) -> None:
-    """Run it until the user ends it, or the demo Secret is there where that is wanted.
+    """Run everything until the user ends it, or, with --exit-after-sync, until the demo Secret is there.
 
     Raises:
-        CommandError: something can't be had, or the Secret does not come.
+        CommandError: something is not available, or the Secret does not appear.
     """
     try:
         wanted = ClusterKind(flags.cluster)
@@ -175,7 +175,7 @@ def _arguments(command: str, **options: object) -> list[str]:
 
 @contextmanager
 def _as_command_errors() -> Iterator[None]:
-    """Errors that the user can mend, in one form."""
+    """Turn errors that the user can correct into CommandErrors."""
     try:
         yield
     except* (DemoError, ServiceEnded, FileNotFoundError) as group:
@@ -204,7 +204,7 @@ def _runtime_folder() -> Iterator[Path]:
 
 
 def _remove_abandoned(parent: Path) -> None:
-    """Remove the folders of runs that were killed: their number is of no process, and they hold a key."""
+    """Remove the folders of runs that were killed: they hold a key, and no process has the number in their name."""
     for folder in parent.glob(f"{_FOLDER}*-*"):
         pid = folder.name.removeprefix(_FOLDER).partition("-")[0]
         with contextlib.suppress(OSError):
@@ -223,7 +223,7 @@ def _lives(pid: int) -> bool:
 
 
 async def _apply(kubernetes: Kubernetes, manifest: JsonObject) -> None:
-    """Apply, and wait for what it needs to be served: a definition that was just made takes a moment."""
+    """Apply the manifest, waiting until its kind is served: a new definition takes a moment."""
     with trio.move_on_after(_SERVED_TIMEOUT_SECONDS):
         while True:
             with contextlib.suppress(_NotYet):
@@ -280,7 +280,7 @@ async def _until_synced(kubernetes: Kubernetes, timeout_seconds: float, screen: 
                     screen.say(trouble)
                     said = trouble
             await trio.sleep(_POLL_SECONDS)
-    raise CommandError(f"the Secret {NAMESPACE}/{NAME} did not come within {timeout_seconds:g} s. {said}")
+    raise CommandError(f"the Secret {NAMESPACE}/{NAME} did not appear within {timeout_seconds:g} s. {said}")
 
 
 async def _secret_values(kubernetes: Kubernetes) -> dict[str, str] | None:
@@ -294,7 +294,7 @@ async def _secret_values(kubernetes: Kubernetes) -> dict[str, str] | None:
 
 
 async def _troubles(kubernetes: Kubernetes) -> AsyncIterator[str]:
-    """What the demo's Decryptor complains about."""
+    """What is wrong with the demo's Decryptor, as its conditions say it."""
     try:
         page = await kubernetes.list_decryptors(limit=100, continue_token=None)
     except JiemiError as error:

@@ -13,7 +13,7 @@ def run_until_signalled(main: Callable[[], Awaitable[None]], *, on_signal: Calla
     """Run `main` under trio until it ends; SIGINT, SIGTERM, SIGQUIT and SIGHUP cancel it, and it cleans up.
 
     Args:
-        on_signal: called when one came, before the clean-up.
+        on_signal: called when a signal came, before the clean-up.
     """
     trio.run(_run, main, on_signal)
 
@@ -26,7 +26,7 @@ def forbid_core_dumps() -> None:
 
 async def _run(main: Callable[[], Awaitable[None]], on_signal: Callable[[], None]) -> None:
     # The receiver stays open until main has ended, so that a second Ctrl-C does not cut the clean-up short.
-    # A terminal that is closed ends it too, unless it was told to outlive that (nohup).
+    # A terminal that is closed ends it too, unless it was started to outlive that (nohup).
     ends = [signal.SIGINT, signal.SIGTERM, signal.SIGQUIT]
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         ends.append(signal.SIGHUP)

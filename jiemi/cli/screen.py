@@ -1,7 +1,7 @@
-"""What `jiemi run-all` shows: a line for each step that is done, and the services' log lines beside a bar.
+"""What `jiemi run-all` shows: a line for each finished step, and the services' log lines beside a bar.
 
-On a terminal each line is folded at words, so that what follows stays beside the bar; elsewhere (a pipe, a file) a line
-is a line.
+On a terminal each line is folded at words, so that what follows stays beside the bar; in a pipe or a file it is not
+folded.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Screen:
 
     @contextmanager
     def step(self, name: str, *, spinner: bool = True) -> Iterator[Callable[[str], None]]:
-        """A step; call what it yields with the outcome, which is shown when the step is done.
+        """Show a step when it is done; call what this yields with its outcome.
 
         Args:
             name: of the step.
-            spinner: whether a terminal shows meanwhile that it is under way; not where the step itself does.
+            spinner: whether a terminal shows that the step is under way; False if the step itself does.
         """
         began = time.monotonic()
         outcomes: list[str] = []
@@ -46,19 +46,19 @@ class Screen:
         self.good(f"{name}: {', '.join(outcomes)} ({time.monotonic() - began:.1f} s)")
 
     def good(self, text: str) -> None:
-        """Something went well."""
+        """Show that something went well."""
         self._print(Text("✓ ", "green"), Text(text))
 
     def failed(self, text: str) -> None:
-        """Something did not."""
+        """Show that something failed."""
         self._print(Text("✗ ", "red"), Text(text))
 
     def say(self, text: str) -> None:
-        """What is under way."""
+        """Show what is under way."""
         self._print(Text("  "), Text(text, "dim"))
 
     def log(self, service: str, line: str) -> None:
-        """A log line of a service."""
+        """Show a log line of a service."""
         style = _SERVICE_STYLES.get(service, "blue")
         self._print(Text(f"{service:>{_BAR_COLUMNS - 3}} │ ", style), for_terminal(line), repeat_bar=True)
 

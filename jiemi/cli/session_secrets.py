@@ -1,4 +1,4 @@
-"""Where Miwen has the session secret from that it shows to Krapao: a file, or a Secret of its own namespace."""
+"""The session secret that Miwen shows to Krapao, from a file or from a Secret of its own namespace."""
 
 from __future__ import annotations
 

@@ -37,21 +37,21 @@ _PAGE_LIMIT = 500
 
 _COLUMNS = ("NAMESPACE", "NAME", "STATUS", "ID", "REVISION", "DEPLOYED", "REASON")
 _SPARED = ("DEPLOYED", "ID", "REVISION")
-"""Columns that a narrow terminal does without, the first one first."""
+"""Columns that are left out in a narrow terminal, the first one first."""
 _UNFOLDED_COLUMNS = 1000
 
-_TOLD_BY_READY = ("Ready", RECONCILING, STALLED)
-"""Conditions whose message is Ready's, or about what is under way."""
+_SAID_BY_READY = ("Ready", RECONCILING, STALLED)
+"""Conditions with the same message as Ready, or about what is under way."""
 
 
 def run(flags: StatusFlags) -> bool:
-    """Print them.
+    """Print the Decryptors that the flags ask for.
 
     Returns:
-        Whether all are Ready, as far as that is known: not told of a watch.
+        Whether all are Ready; True after a watch, which does not end by itself.
 
     Raises:
-        CommandError: a name is not there, or the flags do not go together.
+        CommandError: there is no Decryptor of a name, or the flags do not go together.
         JiemiError: the cluster does not answer.
     """
     if flags.all_namespaces and flags.namespace is not None:
@@ -98,7 +98,7 @@ async def _watch(settings: KubernetesSettings, names: frozenset[str]) -> None:
             show_all=show_all,
             show=show,
             gone=lambda key: console.print(Text(f"{'/'.join(key)} is deleted")),
-            trouble=lambda failure: console.print(Text(f"{failure.message}; it is tried again", style="yellow")),
+            trouble=lambda failure: console.print(Text(f"{failure.message}; trying again", style="yellow")),
             wanted=lambda decryptor: not names or decryptor.meta.name in names,
         )
 
@@ -128,10 +128,10 @@ async def _list(kubernetes: Kubernetes) -> list[Decryptor]:
 
 
 def print_decryptors(decryptors: list[Decryptor], console: Console, *, namespace: str | None = None) -> None:
-    """Print a row for each, and below the table what is to be said of them.
+    """Print a row for each, and below the table what is wrong with it.
 
     Args:
-        namespace: whose they are; None: of all.
+        namespace: the namespace that was asked for; None means all.
     """
     if not decryptors:
         console.print("no Decryptors" if namespace is None else f"no Decryptors in namespace {namespace} (-A: in all)")
@@ -170,19 +170,21 @@ def _remarks(decryptor: Decryptor) -> Iterator[Text]:
         if status is not None:
             yield from _failed(status, ready.message)
     for condition in status.conditions if status is not None else ():
-        if condition.type not in _TOLD_BY_READY and condition.status != "False":
+        if condition.type not in _SAID_BY_READY and condition.status != "False":
             yield Text(printable(f"{name}: {condition.type}: {condition.message}"), style="yellow")
 
 
-def _failed(status: DecryptorStatus, told: str) -> Iterator[Text]:
-    """The files and objects that failed, but for those that are told already."""
+def _failed(status: DecryptorStatus, shown: str) -> Iterator[Text]:
+    """The files and objects that failed, except those that are in the text that is shown already."""
     for file in status.failed_files:
-        if file.message not in told:
-            yield Text(printable(f"  {file.path}: {file.reason}: {file.message}"))
+        if file.message not in shown:
+            is_named = file.message.startswith(f"{file.path}:") or f" of {file.path} " in file.message
+            of = "" if is_named else f"{file.path}: "
+            yield Text(printable(f"  {of}{file.reason}: {file.message}"))
     if status.more_failed_files:
         yield Text(f"  and {status.more_failed_files} more files")
     for each in status.failed_objects:
-        if each.message not in told:
+        if each.message not in shown:
             of = f"{each.namespace}/{each.name}" if each.namespace else each.name
             yield Text(printable(f"  {each.kind} {of}: {each.reason}: {each.message}"))
     if status.more_failed_objects:

@@ -1,7 +1,7 @@
 """What `jiemi status` prints for programs: JSON or YAML, of which nothing is secret.
 
-A Decryptor's spec may hold literal credentials, so it is not shown: `kubectl get decryptor -o yaml` shows it to those
-who mean to see it.
+A Decryptor's spec may hold literal credentials, so it is not shown: `kubectl get decryptor -o yaml` shows it
+on purpose.
 """
 
 from __future__ import annotations

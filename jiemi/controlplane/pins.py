@@ -16,7 +16,7 @@ import attrs
 
 
 class Tool(enum.Enum):
-    """A program that Jiemi runs but does not hold."""
+    """A program that Jiemi runs and does not contain."""
 
     SOPS = "sops"
     ETCD = "etcd"
@@ -31,12 +31,12 @@ class Pin:
     """One row of the table of tools.
 
     Attributes:
-        version: of the build from modules/NAME/.
+        version: version of the build from modules/NAME/.
         floor: the oldest version that a given or found program may have.
-        flag: how the user names a program of their own.
-        version_arguments: make it print its version and end, without asking any server.
+        flag: flag with which the user names a program of their own.
+        version_arguments: arguments with which it prints its version and ends, without asking any server.
         package: the Go package that is built.
-        ldflags: for the Go linker.
+        ldflags: flags for the Go linker.
     """
 
     version: str
@@ -69,7 +69,7 @@ PINS: Mapping[Tool, Pin] = {
         flag="--kube-apiserver",
         version_arguments=("--version",),
         package="k8s.io/kubernetes/cmd/kube-apiserver",
-        # Built without these it says v0.0.0 and clients take it for an ancient one.
+        # Without these it reports v0.0.0, and clients take it for a very old one.
         ldflags=(
             "-s -w -X k8s.io/component-base/version.gitVersion=v1.37.2"
             " -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37"
@@ -102,7 +102,7 @@ ENVTEST_SHA512: Mapping[str, str] = {
 """Published in kubernetes-sigs/controller-tools' envtest-releases.yaml; each archive holds etcd and kube-apiserver."""
 
 GO_FLOOR: Version = (1, 26)
-"""What modules/*/go.mod ask for."""
+"""The oldest Go that modules/*/go.mod accept."""
 
 GO_VERSION = "1.26.6"
 GO_REQUIREMENT = (

@@ -2,7 +2,7 @@
 
 One authority, whose key never leaves the directory, signs: the API server's certificate, etcd's, the one that the API
 server shows to etcd, and the administrator's (organization system:masters). They are made together in one directory
-that appears by a rename, so a crash leaves none or all, and are recreated when one of them comes near its end. The key
+that appears by a rename, so a crash leaves none or all, and are recreated when one of them is about to expire. The key
 pair that signs ServiceAccount tokens lies apart: it stays, and so tokens stay valid.
 """
 
@@ -24,7 +24,7 @@ from jiemi.controlplane.private_files import make_private_directory, write_priva
 
 LIFETIME = datetime.timedelta(days=365)
 RENEWAL = datetime.timedelta(days=60)
-"""Recreated at a start when less than this is left, so that a control plane may run for two months."""
+"""Certificates are recreated at a start if less than this is left, so that a control plane may run for two months."""
 
 _CLOCK_SKEW = datetime.timedelta(minutes=5)
 
@@ -55,7 +55,7 @@ class Pki:
 
     @classmethod
     def of(cls, directory: Path) -> Pki:
-        """Where they are in a directory, whether they are there or not."""
+        """Their paths in a directory, whether the files are there or not."""
         certificates = directory / "certificates"
         return cls(
             authority=KeyPair.of(certificates, "ca"),
@@ -70,7 +70,7 @@ class Pki:
 
 @attrs.frozen
 class _Leaf:
-    """A certificate that the authority signs. `usages`: how it may be shown (RFC 5280, 4.2.1.12)."""
+    """A certificate that the authority signs. `usages` says what it may be used for (RFC 5280, 4.2.1.12)."""
 
     name: str
     organization: str | None
@@ -89,10 +89,10 @@ _LEAVES: Sequence[_Leaf] = (
 
 
 def ensure_pki(directory: Path, now: datetime.datetime) -> Pki:
-    """The certificates and keys in a directory, made where they are missing, damaged or near their end.
+    """The certificates and keys in a directory; made again if they are missing, damaged or about to expire.
 
     Args:
-        directory: of mode 0700; made when it is not there.
+        directory: folder of mode 0700; made if it is not there.
         now: the time, with its zone.
 
     Raises:

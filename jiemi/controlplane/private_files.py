@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a file of mode 0600; a reader, or one who comes after a crash, sees the old content or the new.
+    """Write a file of mode 0600. A reader, also after a crash, sees the old content or the new.
 
     Raises:
         OSError: it can't be written.

@@ -82,8 +82,8 @@ async def _fetch_sops(settings: ToolSettings, directory: Path, report: Callable[
     name = f"sops-v{version}.{settings.platform.replace('-', '.')}"
     wanted = settings.sops_sha256
     if wanted is None:
-        # The release publishes its checksums beside its files. They protect from a damaged download; that it is the
-        # project's own release is what TLS says, so without TLS they say nothing.
+        # The release publishes its checksums beside its files. They protect from a damaged download. Only TLS
+        # shows that it is the project's own release, so without TLS they say nothing.
         if not _is_trusted(base):
             raise WayError(f"release: {base} is not https, and no checksum for {name} was given")
         sums = directory / "checksums.txt"
@@ -175,7 +175,7 @@ async def _check(path: Path, algorithm: str, wanted: str) -> None:
 async def _download(
     url: str, to: Path, settings: ToolSettings, limit_bytes: int, report: Callable[[str], None]
 ) -> None:
-    """One file over HTTP, redirects followed but never from TLS to none.
+    """Download one file over HTTP. Redirects are followed, except from https to http.
 
     Raises:
         WayError: no answer, not in time, not complete, or not what was asked for.
@@ -201,7 +201,7 @@ async def _download(
 def _try_get(
     transfer: _Transfer, proxy: str | None, settings: ToolSettings, interrupter: Interrupter
 ) -> WayError | None:
-    """The download, on a worker thread. The error is returned: raised in a nursery it would become a group."""
+    """The download, on a worker thread. The error is returned because raising it in a nursery would make it a group."""
     timeout = urllib3.Timeout(connect=settings.connect_timeout_seconds, read=settings.stall_timeout_seconds)
     manager = (
         urllib3.PoolManager(timeout=timeout, retries=False)
@@ -250,7 +250,7 @@ def _get(pool: urllib3.PoolManager, transfer: _Transfer, interrupter: Interrupte
 
 @contextlib.contextmanager
 def _interruptible(response: urllib3.BaseHTTPResponse, interrupter: Interrupter) -> Iterator[None]:
-    # Where the host will close the connection after this response, http.client already has let go of it, and so has
+    # If the host closes the connection after this response, http.client has let go of it, and so has
     # jiemi.concurrency.http: only the response still holds the socket.
     with socket.socket(fileno=os.dup(response.fileno())) as sock, interruptible_socket(interrupter, sock):
         yield
@@ -299,7 +299,7 @@ def _bypasses(host: str, port: int | None, exempt: str) -> bool:
 
 
 def _is_trusted(url: str) -> bool:
-    """Whether what comes from there is what its host sent: over TLS, or from this machine."""
+    """Whether nobody can change what comes from there: it comes over TLS or from this machine."""
     parts = urllib.parse.urlsplit(url)
     if parts.scheme == "https":
         return True

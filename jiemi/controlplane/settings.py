@@ -1,4 +1,4 @@
-"""What resolving a tool needs to know, how it tells its progress, and how it fails."""
+"""The settings with which a tool is resolved, and how progress and failures are reported."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class ToolSettings:
         cache_dir: Jiemi's cache directory; made when it is needed.
         search_path: directories to search, as in PATH; Go is searched there too.
         environment: what child processes (Go, Python's package installer) get beside PATH: HOME, GOPROXY, GOFLAGS,
-            proxies, SSL_CERT_FILE and the like; also says which proxy downloads use.
+            proxies, SSL_CERT_FILE and the like. The proxy of downloads comes from it too.
         sops, etcd, kube_apiserver: programs that the user gave, or None.
         assets_dir: directory that holds `etcd` and `kube-apiserver`, or None.
         sops_release_url, envtest_release_url: address of the directory with the release's files; None: no downloads.
-        sops_sha256: of this platform's sops release, in hexadecimal; None: the release's own checksums file says it.
-        envtest_version, envtest_sha512: of the envtest archive; its checksums by platform.
+        sops_sha256: checksum of this platform's sops release, in hexadecimal; None: the one in the release's own file.
+        envtest_version, envtest_sha512: version of the envtest archive, and its checksums by platform.
         platform: `linux-amd64` and so on.
-        connect_timeout_seconds: for the lookup of the release host's name and for the connection, each.
-        stall_timeout_seconds: for a download that sends nothing.
-        download_timeout_seconds: for one download as a whole.
-        build_timeout_seconds: for one build as a whole.
+        connect_timeout_seconds: limit for looking up the release host's name, and again for the connection.
+        stall_timeout_seconds: longest time in which a download may send nothing.
+        download_timeout_seconds: limit for one download as a whole.
+        build_timeout_seconds: limit for one build as a whole.
     """
 
     cache_dir: Path
@@ -72,19 +72,22 @@ class ToolSettings:
 
 
 class Progress(Protocol):
-    """Is told what is being done for a tool."""
+    """Takes reports about what is being done for a tool."""
 
     def step(self, tool: Tool, text: str) -> None:
-        """One thing that is being done or was found, without the tool's name; a later step of the tool replaces it."""
-        ...
+        """Report one thing that is being done or was found; the next report about the same tool replaces it.
+
+        Args:
+            text: without the tool's name.
+        """
 
 
 class WayError(Exception):
-    """One way to a tool did not lead there; the text says why."""
+    """One way to get a tool failed; the text says why."""
 
 
 class ToolError(Exception):
-    """A tool could not be had. The text lists each way that was tried and what the user can do."""
+    """A tool is not available. The text lists each way that was tried and what the user can do."""
 
     def __init__(self, tool: Tool, tried: Sequence[str]) -> None:
         self.tool = tool
@@ -93,7 +96,7 @@ class ToolError(Exception):
         flag = PINS[tool].flag
         assets = "" if tool is Tool.SOPS else f", set {ASSETS_NAME}"
         super().__init__(
-            f"no {tool.value} to be had:{lines}\n"
+            f"{tool.value} is not available:{lines}\n"
             f"Give one with {flag} PATH{assets}, put one on the PATH, or allow access to the internet or a Go module"
             " proxy (GOPROXY) and try again."
         )

@@ -1,8 +1,8 @@
 """Finds the tools that Jiemi runs: sops, etcd and kube-apiserver.
 
 Each way is tried in turn until one leads to a program: what the user gave; the search path; the cache; the project's
-own release, its checksum checked; a build from pinned Go modules. The last two fill the cache, under its lock. What was
-given must be right: an error there is the user's to see, not a reason to take another program.
+own release, whose checksum is checked; a build from pinned Go modules. The last two fill the cache, under its lock. A
+program that the user gave must work: the user has to see an error there, and no other program is taken instead.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _VERSION_TIMEOUT_SECONDS = 30.0
 
 
 class Origin(enum.Enum):
-    """The way that a tool came."""
+    """Where a tool came from."""
 
     GIVEN = "given"
     PATH = "PATH"
@@ -41,9 +41,9 @@ class Resolved:
     """A tool that can be run.
 
     Attributes:
-        path: absolute.
-        version: as it tells itself; of a cached one, as the cache keeps it (`envtest-1.36.2` for what an envtest
-            archive held).
+        path: absolute path.
+        version: the one that it reports; for a cached tool, the one that the cache keeps (`envtest-1.36.2` for a tool
+            out of an envtest archive).
     """
 
     tool: Tool
@@ -53,7 +53,7 @@ class Resolved:
 
 
 async def resolve(tool: Tool, settings: ToolSettings, progress: Progress) -> Resolved:
-    """Find, download or build one tool. Callers at the same time, in other processes too, wait for one to do it.
+    """Find, download or build one tool. Callers at the same time, in other processes too, wait until one has done it.
 
     Raises:
         ToolError: every way failed, or what the user gave can't be used.
@@ -97,7 +97,7 @@ def find_cached(tool: Tool, settings: ToolSettings) -> Resolved | None:
 
 
 async def resolve_all(tools: Iterable[Tool], settings: ToolSettings, progress: Progress) -> dict[Tool, Resolved]:
-    """Resolve several tools, one after the other: a build takes all of a small machine.
+    """Resolve several tools, one after the other, because a build takes all of a small machine.
 
     Raises:
         ToolError: as `resolve`, for the first tool that fails.
@@ -150,7 +150,7 @@ def _release_version(tool: Tool, settings: ToolSettings) -> str:
 
 
 async def _examine(tool: Tool, path: Path, origin: Origin, settings: ToolSettings) -> Resolved:
-    """The tool, when it runs and is new enough.
+    """The tool, if it runs and is new enough.
 
     Raises:
         WayError: it does not, or is not.
@@ -160,7 +160,7 @@ async def _examine(tool: Tool, path: Path, origin: Origin, settings: ToolSetting
     if not is_executable(path):
         raise WayError(f"{path} is not an executable file")
     try:
-        # Nothing of the user's environment: a version needs none of it.
+        # It gets nothing of the user's environment, because a version needs none of it.
         finished = await children.run(
             [path, *pin.version_arguments],
             environment={"PATH": settings.search_path},
@@ -171,7 +171,7 @@ async def _examine(tool: Tool, path: Path, origin: Origin, settings: ToolSetting
         raise WayError(f"{path} does not run: {error}") from error
     version = parse_version("\n".join(finished.lines))
     if finished.status != 0 or version is None:
-        raise WayError(f"{path} does not tell its version (status {finished.status})")
+        raise WayError(f"{path} does not report its version (status {finished.status})")
     if _numbers(version) < pin.floor:
         raise WayError(f"{path} is version {version}; at least {'.'.join(map(str, pin.floor))} is needed")
     return Resolved(tool, path, origin, version)

@@ -25,7 +25,7 @@ BRANCH = "main"
 _REPOSITORY = "demo.git"
 _DIFF_SECONDS = 10
 EXPECTED = {"greeting": "Hello from git", "password": "demo-password-not-a-secret"}
-"""What the Secret must hold once it followed: the stringData of examples/demo/secret.yaml."""
+"""What the Secret must hold once it is in sync: the stringData of examples/demo/secret.yaml."""
 
 
 class DemoError(Exception):
@@ -71,7 +71,7 @@ class DemoRepository:
             return ""
 
     async def changes(self, before: str, after: str) -> bool:
-        """Whether the encrypted file differs between two commits; True as well where git can't tell within a while."""
+        """Whether the encrypted file differs between two commits; True also if git can't compare them in time."""
         command = [self.git, "--git-dir", str(self.bare), "diff", "--quiet", before, after, "--", FILE]
         environment = git_environment(self.git, self.bare)
         with trio.move_on_after(_DIFF_SECONDS):
@@ -125,7 +125,7 @@ async def make_repository(server: GitServer, folder: Path, key: AgeKeyPair, *, s
     rules = clone / ".sops.yaml"
     rules.write_text(demo_file(".sops.yaml").replace("AGE_RECIPIENT", key.recipient))
     encrypted = await _run(
-        # It finds the rules, .sops.yaml, beside the file that it is told.
+        # It finds the rules, .sops.yaml, beside the file that the flag names.
         [str(sops), "encrypt", "--filename-override", FILE],
         cwd=clone,
         env={"SOPS_DISABLE_VERSION_CHECK": "1", "HOME": str(folder)},
@@ -158,7 +158,7 @@ async def _run(command: list[str], *, cwd: Path, env: dict[str, str], stdin: byt
     except trio.TooSlowError as error:
         raise DemoError(f"{Path(command[0]).name} did not end within a minute") from error
     if done.returncode != 0:
-        # Nothing in the demo's repository is secret, so its tools may speak for themselves.
+        # Nothing in the demo's repository is secret, so what its tools wrote may be shown.
         said = done.stderr.decode("utf-8", "replace").strip()
         raise DemoError(f"{' '.join(command[:2])} failed: {said or subprocess.CalledProcessError.__name__}")
     return bytes(done.stdout)

@@ -39,7 +39,7 @@ class Asked(enum.Enum):
     """What a request asks of git."""
 
     REFS = "info/refs"
-    """The first request of every conversation: the capabilities, and before protocol version 2 the refs too."""
+    """The first request of every conversation, for the capabilities and, before protocol version 2, the refs."""
     LS_REFS = "ls-refs"
     FETCH = "fetch"
     PUSH = "push"
@@ -76,12 +76,12 @@ class Fault:
     """What happens in place of the answer.
 
     Attributes:
-        status: answer with this HTTP status and no body.
-        location: with a 3xx status, the Location header.
-        hang: never answer; the connection stays open until the client or the server ends it.
-        cut_after_bytes: begin the true answer, and end the connection after so many bytes of its body.
-        body: answer 200 with these bytes in place of git's, in the content type of git's.
-        asked: only for requests that ask this; None is all.
+        status: HTTP status of an answer without a body.
+        location: Location header of an answer with a 3xx status.
+        hang: whether there is no answer at all; the connection stays open until the client or the server ends it.
+        cut_after_bytes: number of bytes of the true answer's body after which the connection ends.
+        body: bytes that are answered (200) in place of git's, with git's content type.
+        asked: requests that the fault is for; None is all.
     """
 
     status: int | None = None
@@ -98,9 +98,9 @@ class GitServer:
 
     Attributes:
         root: folder of the bare repositories.
-        url: without a slash at its end.
-        fault: what goes wrong from now on, or None.
-        framing: how answers end from now on.
+        url: URL of the server, without a slash at its end.
+        fault: fault of all answers from now on, or None.
+        framing: framing of all answers from now on.
         on_asked: called in the connection's thread before each request is answered, or None.
     """
 
@@ -147,7 +147,7 @@ class GitServer:
 
 
 def git_environment(git: str, home: Path) -> dict[str, str]:
-    """An environment in which git reads no configuration but the repository's and asks nobody anything."""
+    """An environment in which git reads only the repository's configuration and asks nobody anything."""
     return {
         "PATH": f"{Path(git).parent}:/usr/bin:/bin",
         "HOME": str(home),
@@ -172,8 +172,8 @@ async def serve_git(
     """Serve the bare repositories under `root` on 127.0.0.1 for as long as the context lasts.
 
     Args:
-        root: exists already.
-        username: with `token`, what basic authentication must give for every request; None asks for nothing.
+        root: folder that exists.
+        username: name that every request must give with `token` by basic authentication; None asks for nothing.
         port: 0 takes a free one.
         git: path of the git program; None searches the PATH.
 
@@ -225,7 +225,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news; the handler's own faults show as missing hits."""
+        """Say nothing: clients may go away, and the handler's own faults show as missing hits."""
 
     def stop(self) -> None:
         self.stopping.set()
@@ -239,7 +239,7 @@ class _Server(ThreadingHTTPServer):
         self.server_close()
 
     def run(self, argv: list[str], env: dict[str, str], body: bytes) -> bytes:
-        """What the program answers; it ends with the server."""
+        """Run the program and return what it answers. It ends with the server."""
         with subprocess.Popen(
             argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         ) as process:
@@ -265,7 +265,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_POST = do_GET  # noqa: N815 - http.server's naming
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: a log would hold what the client sent."""
+        """Log nothing: a log would hold what the client sent."""
 
     def _answer(self) -> None:
         server = self.server.git_server
@@ -294,7 +294,7 @@ class _Handler(BaseHTTPRequestHandler):
                     status, answer = HTTPStatus.OK, fault.body
                 cut = fault.cut_after_bytes if fault is not None else None
         finally:
-            # Before the answer: whoever has it, finds the request among the hits.
+            # Before the answer is sent, so that a client that has it finds the request among the hits.
             server._add(Hit(self.command, address.path, service, asked, int(status)))
         self._send(status, headers, answer, cut=cut)
 
@@ -306,7 +306,7 @@ class _Handler(BaseHTTPRequestHandler):
         return kind.lower() == "basic" and hmac.compare_digest(value.strip().encode(), expected)
 
     def _wait_for_the_end(self) -> None:
-        """Until the client goes or the server stops; a client that sends more is not listened to."""
+        """Wait until the client goes or the server stops. What else the client sends is thrown away."""
         self.connection.settimeout(0.05)
         while not self.server.stopping.is_set():
             try:
@@ -332,7 +332,7 @@ class _Handler(BaseHTTPRequestHandler):
             "REMOTE_USER": "git",  # git-http-backend(1): with a user, receive-pack is on
             "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
         }
-        # uploadpack.*: what the big hosts allow; a revision that a force push left behind can still be asked for.
+        # uploadpack.*: the big hosts allow this too; a revision that a force push left behind can still be asked for.
         options = ["-c", "http.receivepack=true", "-c", "uploadpack.allowFilter=true", "-c", "safe.directory=*"]
         return read_cgi_answer(self.server.run([server.git, *options, "http-backend"], env, body))
 

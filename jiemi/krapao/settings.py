@@ -1,4 +1,4 @@
-"""What Krapao can be told, in one frozen object. The command line builds it; nothing else reads flags or variables."""
+"""Krapao's settings in one frozen object. The command line builds it; nothing else reads flags or variables."""
 
 from __future__ import annotations
 
@@ -17,58 +17,58 @@ class KrapaoSettings:
     """Paths, permissions and bounds of one Krapao.
 
     Attributes:
-        state_dir: folder on a volume for the clones; made where it is missing. It holds git objects (ciphertext) only.
-        runtime_dir: folder on a tmpfs or ramfs, for what must never reach a disk: each pgp run's keyring. Anything else
-            there is refused when a pgp key is used. Keep the path short: a unix socket's is at most 107 bytes.
+        state_dir: folder on a volume for the clones; made if it is missing. It holds git objects (ciphertext) only.
+        runtime_dir: folder on a tmpfs or ramfs for what must never reach a disk: each pgp run's keyring. A folder on
+            anything else is refused when a pgp key is used. Keep the path short: a unix socket's is at most 107 bytes.
         sops: path of the sops program; None searches `programs_path` at each use.
         gpg: path of the gpg program, with gpg-agent beside it; None searches `programs_path` at each use.
         programs_path: folders searched for programs, separated by colons.
         allow_file_urls: whether `file://` URLs may be followed. They reach every repository that this user may read.
-        ssh_known_hosts: lines of a known_hosts file (sshd(8)) that hold for every repository.
-        addresses: which addresses are connected to, beside what is built in: those of git hosts and of key services
-            that a Decryptor or a file names. A proxy's, and those that the operator names for Vault, are not looked at.
-        http_proxy: the proxy for git over http and https, or None for none. The environment's is never used.
+        ssh_known_hosts: lines of a known_hosts file (sshd(8)) that are used for every repository.
+        addresses: rules, beside those that are built in, about the addresses of git hosts and key services that a
+            Decryptor or a file names. They do not hold for a proxy or for a Vault server that the operator names.
+        http_proxy: proxy for git over http and https, or None for none. The environment's is never used.
         ca_bundle: path of a PEM file of authorities for git over https, beside the system's; or None. It is read again
             for each connection.
 
-        git_timeout_seconds: for one listing of refs or one fetch, all of it.
-        connect_timeout_seconds: for reaching a host, and for each silence of it.
-        min_bytes_per_second: a host that sends less on average is left, once a listing has taken
+        git_timeout_seconds: limit for one listing of refs or one fetch as a whole.
+        connect_timeout_seconds: limit for reaching a host, and for each of its silences.
+        min_bytes_per_second: average rate below which a connection is ended, once a listing has taken
             `listing_grace_seconds` or a fetch `fetch_grace_seconds`: the host of a large one may count before it sends.
-        max_refs_bytes: the most that a listing of refs may take.
-        max_pack_bytes: the most that one fetch may bring.
-        max_object_bytes: the largest single object in a repository, unpacked; GitHub takes files up to 100 MiB.
-        max_unpacked_bytes: the most that one fetch may unpack to.
-        listing_concurrency: how many listings run at once, shared between tenants (`jiemi.concurrency.fair_limiter`);
-            three quarters of them at most for one host.
-        git_concurrency: how many fetches run at once; likewise.
+        max_refs_bytes: largest listing of refs.
+        max_pack_bytes: most that one fetch may transfer.
+        max_object_bytes: largest single object in a repository, unpacked; GitHub takes files up to 100 MiB.
+        max_unpacked_bytes: most that one fetch may unpack to.
+        listing_concurrency: number of listings that run at once, shared between tenants
+            (`jiemi.concurrency.fair_limiter`); at most three quarters of them go to one host.
+        git_concurrency: number of fetches that run at once, shared in the same way.
 
-        max_packs: a clone with more packs than this is recreated; each fetch adds one.
-        max_clone_bytes: the same, by the clone's size.
-        max_store_bytes: clones that nobody has open are removed, the longest unused first, above this size of all.
-        max_tenant_store_bytes: of these, the most that the clones of one tenant may take, those that it has open
-            included.
-        max_revisions: how many of a repository's newest revisions may still be rendered.
-        max_tree_entries: how many entries of folders one search for files may look at. Linux's own source has 100,000.
-        search_timeout_seconds: for one search for files. 100,000 entries take 0.2 s in one folder, 0.7 s in 10,000.
+        max_packs: number of packs above which a clone is recreated; each fetch adds one.
+        max_clone_bytes: size above which a clone is recreated.
+        max_store_bytes: size of all clones above which those that nobody has open are removed, the longest unused
+            first.
+        max_tenant_store_bytes: most that the clones of one tenant may take of these, including those that it has open.
+        max_revisions: number of a repository's newest revisions that may still be rendered.
+        max_tree_entries: number of entries that one search for files may look at; Linux's own source has 100,000.
+        search_timeout_seconds: limit for one search; 100,000 entries take 0.2 s in one folder, 0.7 s in 10,000 folders.
 
-        max_file_bytes: the largest encrypted file that is read.
-        max_rendered_bytes: the most that a file may decrypt to.
-        max_documents: the most documents in a file.
-        decrypt_timeout_seconds: for one run of sops with all that it needs.
+        max_file_bytes: largest encrypted file that is read.
+        max_rendered_bytes: most that a file may decrypt to.
+        max_documents: most documents in a file.
+        decrypt_timeout_seconds: limit for one run of sops with all that it needs.
         decrypt_cpu_seconds: processor time that one run may take.
-        decrypt_memory_bytes: what one process may write to: sops uses about 40 MiB, and 130 MiB for files of 4 MiB.
-        decrypt_concurrency: how many runs there are at once, shared fairly between tenants: nobody's slow key service
-            holds up everybody.
+        decrypt_memory_bytes: memory that one process may write to; sops uses about 40 MiB, 130 MiB for files of 4 MiB.
+        decrypt_concurrency: number of runs at once, shared fairly between tenants, so that a slow key service of one
+            does not hold up the others.
 
-        key_service_timeout_seconds: for one data key, with the start of its holder where there is none.
-        max_key_requests: how many data keys one file may ask for. A file for 50 recipients is a large one.
-        max_holders: how many processes hold credentials at once, of about 40 MiB each; where there are too many, one of
-            the tenant that has the most ends, the longest unused.
-        holder_idle_seconds: how long one is kept after its last use. Starting one takes 20 ms, with pgp 150 ms.
+        key_service_timeout_seconds: limit for one data key, including the start of its holder if none runs.
+        max_key_requests: number of data keys that one file may ask for. A file for 50 recipients is a large one.
+        max_holders: number of processes that hold credentials at once, of about 40 MiB each; if there are too many, the
+            longest unused one of the tenant that has the most is ended.
+        holder_idle_seconds: time that a holder is kept after its last use; starting one takes 20 ms, with pgp 150 ms.
         operator: proxies, authorities and identities of Krapao's own environment that holders may use.
         vault_addresses: Vault servers that every Decryptor's token may be sent to.
-        own_vault_address: the server for an identity of Krapao's own; or None.
+        own_vault_address: Vault server for an identity of Krapao's own; or None.
         require_named_vault: whether a Vault server that nobody names is refused, the first time too.
         age_plugins_path: folders with age plugins, separated by colons; "" allows none.
     """

@@ -37,6 +37,16 @@ def test_every_flag_and_variable_is_shown_in_full(command: tuple[str, ...]) -> N
             assert str(parameter.envvar) in text
 
 
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_no_switch_has_a_second_name_and_each_default_says_something(command: tuple[str, ...]) -> None:
+    found = typer.main.get_command(app)
+    for name in command:
+        found = found.commands[name]  # type: ignore[attr-defined]
+    assert [flag for parameter in found.params for flag in parameter.secondary_opts] == []
+    text = shown(*command)
+    assert re.findall(r"default:\s+(?:None|False|dynamic|PosixPath.*)", text) == []
+
+
 def test_what_a_command_does_is_not_cut() -> None:
     text = shown()
     assert "run-all" in text

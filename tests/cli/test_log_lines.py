@@ -32,8 +32,8 @@ def test_levels_that_matter_are_shown_in_colour(level: str) -> None:
 
 
 def test_a_revision_amid_a_sentence_is_short_and_other_hex_is_not() -> None:
-    told = "0123456789abcdef" * 3
-    assert shown(event="x", message=f"at {HASH}.", other=told).endswith(f"x message at a888f02e1111., other {told}")
+    digits = "0123456789abcdef" * 3
+    assert shown(event="x", message=f"at {HASH}.", other=digits).endswith(f"x message at a888f02e1111., other {digits}")
 
 
 @pytest.mark.parametrize(

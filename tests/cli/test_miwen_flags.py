@@ -33,7 +33,7 @@ def test_a_namespace_that_nobody_can_have_keeps_miwen_from_starting(flag: str, n
     assert f"{flag}: no namespace can have that name" in " ".join(output.split())
 
 
-def test_the_pod_tells_where_jiemi_runs(tmp_path: Path) -> None:
+def test_the_pod_says_where_jiemi_runs(tmp_path: Path) -> None:
     assert pods_namespace(tmp_path) is None
     (tmp_path / "namespace").write_text("")
     assert pods_namespace(tmp_path) is None

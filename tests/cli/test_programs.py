@@ -38,7 +38,7 @@ def test_the_sops_that_jiemi_tools_has_is_used_where_none_is_on_the_path(cached:
     assert find_sops(given) == given
 
 
-def test_where_there_is_none_there_is_none(cached: Path) -> None:
+def test_without_a_program_nothing_is_found(cached: Path) -> None:
     cached.unlink()
     assert find_sops(None) is None
     assert find_gpg(None) is None

@@ -35,9 +35,9 @@ def test_a_log_line_is_folded_at_words_beside_its_bar() -> None:
     assert lines[0].startswith("  miwen │ ")
     assert all(line.startswith("        │ ") for line in lines[1:])
     assert max(map(len, lines)) <= 80
-    told = " ".join(line[len("  miwen │ ") :] for line in lines)
-    assert told.endswith("age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8z.")
-    assert "no key given opens the file. The file is for:" in told
+    shown = " ".join(line[len("  miwen │ ") :] for line in lines)
+    assert shown.endswith("age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8z.")
+    assert "no key given opens the file. The file is for:" in shown
 
 
 def test_a_word_that_is_longer_than_a_line_is_not_lost() -> None:
@@ -47,7 +47,7 @@ def test_a_word_that_is_longer_than_a_line_is_not_lost() -> None:
     assert max(map(len, output.getvalue().splitlines())) <= 80
 
 
-def test_in_a_file_a_line_is_a_line() -> None:
+def test_in_a_file_no_line_is_folded() -> None:
     screen, output = at_80_columns(terminal=False)
     screen.log("miwen", LOG)
     with screen.step("Krapao") as done:

@@ -27,22 +27,22 @@ def test_one_that_is_well_has_its_row_only() -> None:
     assert len(printed(READY, condition("Reconciling", message="under way")).splitlines()) == 2
 
 
-def test_warnings_and_drift_of_one_that_is_ready_are_told() -> None:
+def test_warnings_and_drift_of_one_that_is_ready_are_shown() -> None:
     drifted = condition("Drifted", reason="Reported", message="Secret team/a differs")
     text = printed(READY, drifted, condition("MacOnlyEncrypted", message="b.yaml"))
     assert "team/app: Drifted: Secret team/a differs" in text
     assert "team/app: MacOnlyEncrypted: b.yaml" in text
 
 
-def test_what_is_wrong_and_what_to_do_is_told_once_as_it_stands_in_the_status() -> None:
-    told = "a.yaml: no key. Give one."
+def test_what_is_wrong_and_what_to_do_is_shown_once_as_it_stands_in_the_status() -> None:
+    reason_text = "a.yaml: no key. Give one."
     failed = [
         {"kind": "Secret", "name": n, "reason": "ObjectProtected", "message": f"{n}. Move it."} for n in ("a", "b")
     ]
-    failed.append({"kind": "Secret", "name": "c", "reason": "KeyMissing", "message": told})
-    not_ready = condition("Ready", status="False", reason="KeyMissing", message=f"3 of 3, the first: {told}")
-    text = printed(not_ready, condition("Stalled", reason="KeyMissing", message=told), failedObjects=failed)
-    assert text.count(told) == 1
+    failed.append({"kind": "Secret", "name": "c", "reason": "KeyMissing", "message": reason_text})
+    not_ready = condition("Ready", status="False", reason="KeyMissing", message=f"3 of 3, the first: {reason_text}")
+    text = printed(not_ready, condition("Stalled", reason="KeyMissing", message=reason_text), failedObjects=failed)
+    assert text.count(reason_text) == 1
     assert "Secret a: ObjectProtected: a. Move it." in text
     assert "Secret b: ObjectProtected: b. Move it." in text
 
@@ -59,9 +59,13 @@ def test_a_narrow_terminal_has_fewer_columns_and_whole_names() -> None:
     assert row.split() == ["team", long, "Sync", "RepositoryAccessDenied"]
 
 
-def test_each_file_and_object_that_failed_is_told_and_how_many_more_there_are() -> None:
+def test_each_file_and_object_that_failed_is_shown_and_how_many_more_there_are() -> None:
     not_ready = condition("Ready", status="False", reason="KeyMissing", message="a.yaml: no key. Give one.")
     files = [{"path": f"{n}.yaml", "reason": "KeyMissing", "message": f"{n}.yaml: no key. Give one."} for n in "ab"]
+    files.append({"path": "c.yaml", "reason": "LimitExceeded", "message": "the documents are too large. Split them."})
+    files.append(
+        {"path": "d.yaml", "reason": "NotAKubernetesObject", "message": "document 1 of d.yaml has no kind. Add it."}
+    )
     objects = [
         {"kind": "Secret", "name": "x", "namespace": "team", "reason": "ObjectClaimed", "message": "it is another's"}
     ]
@@ -72,8 +76,10 @@ def test_each_file_and_object_that_failed_is_told_and_how_many_more_there_are() 
         "moreFailedObjects": 2,
     }
     lines = printed(not_ready, **more).splitlines()
-    assert lines[-4:] == [
-        "  b.yaml: KeyMissing: b.yaml: no key. Give one.",
+    assert lines[-6:] == [
+        "  KeyMissing: b.yaml: no key. Give one.",
+        "  c.yaml: LimitExceeded: the documents are too large. Split them.",
+        "  NotAKubernetesObject: document 1 of d.yaml has no kind. Add it.",
         "  and 7 more files",
         "  Secret team/x: ObjectClaimed: it is another's",
         "  and 2 more objects",

@@ -13,7 +13,7 @@ from jiemi.miwen.kubernetes.port import Account
 
 
 class KubernetesAccountsContract:
-    async def test_what_an_account_does_needs_its_rights_and_no_more_of_miwen_s(self, world: World) -> None:
+    async def test_what_an_account_does_needs_its_rights_and_none_of_miwen_s(self, world: World) -> None:
         account = await world.account({("create", "secrets"), ("patch", "secrets"), ("get", "secrets")})
         async with world.limited({("impersonate", "serviceaccounts")}) as kubernetes:
             objects = kubernetes.objects(account)

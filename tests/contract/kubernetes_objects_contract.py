@@ -82,7 +82,7 @@ class KubernetesObjectsContract:
         metadata = await world.kubernetes.objects(None).apply(secret("bare"), default_namespace=world.namespace)
         assert ours(metadata) == set()
 
-    async def test_a_field_that_another_changes_or_removes_is_ours_no_more(self, world: World) -> None:
+    async def test_a_field_that_another_changes_or_removes_is_no_longer_ours(self, world: World) -> None:
         objects = world.kubernetes.objects(None)
         data = {key: encoded(key) for key in ("changed", "removed", "kept", "repeated")}
         manifest = secret("made", data=data) | {"metadata": {"name": "made", "labels": {"a": "b"}}}

@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 import trio
+from contract.tcp_proxy import TcpProxy
 from ruamel.yaml import YAML
 
 from jiemi.core.api.crd import crd
@@ -23,6 +24,9 @@ from jiemi.miwen.kubernetes.port import Account, JsonObject, Kubernetes
 from jiemi.miwen.kubernetes.real import RealKubernetes, open_kubernetes
 
 DEADLINE_SECONDS = 30
+
+RIGHTS = {("list", "decryptors"), ("watch", "decryptors")}
+"""Of an account that follows Decryptors."""
 
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
 _ADMISSION = "/apis/admissionregistration.k8s.io/v1"
@@ -312,3 +316,12 @@ async def reason_of(kubernetes: Kubernetes) -> str:
     except JiemiError as error:
         return error.failure.reason
     return ""
+
+
+async def through_proxy(proxy: TcpProxy, world: RealWorld, **user: Any) -> Path:
+    """A kubeconfig of an account that may list and watch, by way of the proxy."""
+    if not user:
+        account = await world.admin.account(world.namespace, RIGHTS)
+        user = {"token": await world.admin.token(world.namespace, account)}
+    server = f"https://127.0.0.1:{proxy.port}"
+    return write_kubeconfig(world.directory / "through-proxy", world.kubeconfig, user, server=server)

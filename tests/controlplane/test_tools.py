@@ -50,13 +50,13 @@ def put_program(path: Path, content: bytes) -> Path:
 
 
 class Steps:
-    """Keeps what was told."""
+    """Keeps what was reported."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.reported: list[str] = []
 
     def step(self, tool: Tool, text: str) -> None:
-        self.told.append(f"{tool.value}: {text}")
+        self.reported.append(f"{tool.value}: {text}")
 
 
 @attrs.define
@@ -183,8 +183,8 @@ async def test_a_given_program_is_taken(settings: ToolSettings, tmp_path: Path) 
         (None, 0, "is not an executable file"),
         (program("3.13.3"), 0o644, "is not an executable file"),
         (program("3.8.9"), 0o755, "is version 3.8.9; at least 3.9 is needed"),
-        (b"#!/bin/sh\nexit 4\n", 0o755, r"does not tell its version \(status 4\)"),
-        (b"\x7fELF nonsense", 0o755, "does not tell its version"),
+        (b"#!/bin/sh\nexit 4\n", 0o755, r"does not report its version \(status 4\)"),
+        (b"\x7fELF nonsense", 0o755, "does not report its version"),
     ],
 )
 async def test_a_given_program_that_is_wrong_is_an_error_that_names_the_flag(
@@ -213,14 +213,14 @@ async def test_one_on_the_path_is_taken(settings: ToolSettings, tmp_path: Path, 
     assert not settings.cache_dir.exists()
 
 
-async def test_one_on_the_path_that_is_too_old_is_passed_over_and_told(
+async def test_one_on_the_path_that_is_too_old_is_passed_over_and_reported(
     settings: ToolSettings, tmp_path: Path, host: ReleaseHost
 ) -> None:
     put_program(tmp_path / "path" / "sops", program("3.7.3"))
     host.publish_sops(program("3.13.3"))
     steps = Steps()
     assert (await resolve(Tool.SOPS, settings, steps)).origin is Origin.RELEASE
-    assert any("is version 3.7.3; at least 3.9" in text for text in steps.told)
+    assert any("is version 3.7.3; at least 3.9" in text for text in steps.reported)
 
 
 # Releases
@@ -276,7 +276,7 @@ async def test_the_environments_proxy_is_used(settings: ToolSettings, host: Rele
         ("truncate", "127.0.0.1.*(IncompleteRead|incomplete|broken)"),
         ("absent", "answers with status 404"),
         ("hang", "127.0.0.1.*[Tt]imed out"),
-        ("does not run", "does not tell its version"),
+        ("does not run", "does not report its version"),
         ("nobody listens", "127.0.0.1.*refused"),
         ("name unknown", "the name .* can't be looked up"),
         ("plain http", "is not https, and no checksum"),
@@ -311,7 +311,7 @@ async def test_a_bad_release_is_refused_and_the_tool_built_instead(
     steps = Steps()
     found = await resolve(Tool.SOPS, settings, steps)
     assert (found.origin, found.version) == (Origin.BUILD, "9.9.9")
-    assert any("release: " in text for text in steps.told)
+    assert any("release: " in text for text in steps.reported)
 
 
 def archive_of(members: list[tuple[str, bytes | None]]) -> bytes:
@@ -405,11 +405,11 @@ async def test_the_error_lists_each_way_and_what_to_do(settings: ToolSettings) -
     assert "--kube-apiserver PATH" in text
 
 
-async def test_a_build_tells_what_it_does(settings: ToolSettings) -> None:
+async def test_a_build_reports_what_it_does(settings: ToolSettings) -> None:
     put_go(settings, seconds=1.5)
     steps = Steps()
     await resolve(Tool.ETCD, settings, steps)
-    assert any(text.startswith("etcd: building 3.6.16 with Go 1.26.9, 0:01") for text in steps.told)
+    assert any(text.startswith("etcd: building 3.6.16 with Go 1.26.9, 0:01") for text in steps.reported)
 
 
 def go_wheel(directory: Path) -> str:
@@ -518,7 +518,7 @@ async def test_what_a_killed_builder_leaves_is_removed_by_the_next(settings: Too
     assert not list(settings.cache_dir.glob("tools/.making-*"))
 
 
-async def test_a_cache_that_cannot_be_written_is_told(settings: ToolSettings, tmp_path: Path) -> None:
+async def test_a_cache_that_cannot_be_written_is_an_error_that_says_so(settings: ToolSettings, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ToolError, match=r"cache .*file"):
         await resolve(Tool.SOPS, attrs.evolve(settings, cache_dir=tmp_path / "file"), Steps())

@@ -25,7 +25,7 @@ async def git(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     )
 
 
-async def test_git_itself_can_push_and_clone_and_each_request_is_told_apart(tmp_path: Path) -> None:
+async def test_git_itself_can_push_and_clone_and_each_request_is_kept_with_what_it_asks(tmp_path: Path) -> None:
     root, work = tmp_path / "root", tmp_path / "work"
     root.mkdir()
     work.mkdir()
@@ -77,7 +77,7 @@ async def test_leaving_ends_connections_that_are_open(tmp_path: Path, hang: bool
             if hang:
                 server.fault = Fault(hang=True)
                 server.on_asked = lambda _: token.run_sync_soon(reached.set)
-            else:  # half a request: there is nothing to be told by, and leaving must work at any moment
+            else:  # half a request: nothing shows when it is there, and leaving must work at any moment
                 reached.set()
             stream = await trio.open_tcp_stream("127.0.0.1", int(server.url.rpartition(":")[2]))
             await stream.send_all(

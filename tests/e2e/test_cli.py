@@ -161,14 +161,14 @@ def test_it_is_a_kubectl_plugin() -> None:
     assert "kubectl jiemi" in done.stdout
 
 
-def test_the_probe_of_krapao_tells_alive_from_dead(lab: Lab, running: str) -> None:
+def test_the_probe_of_krapao_succeeds_only_where_it_answers(lab: Lab, running: str) -> None:
     assert _run("probe", "krapao", "--address", running).returncode == 0
     done = _run("probe", "krapao", "--address", f"unix:{lab.folder}/nothing.sock", "--timeout", "1s")
     assert done.returncode == 1
     assert "nothing.sock" in done.stderr
 
 
-def test_the_probe_of_miwen_tells_alive_from_dead(lab: Lab, running: str) -> None:
+def test_the_probe_of_miwen_succeeds_only_while_its_file_is_touched(lab: Lab, running: str) -> None:
     alive = lab.folder / "alive"
     until("the file is touched", alive.exists)
     assert _run("probe", "miwen", "--alive-file", alive).returncode == 0
@@ -262,7 +262,7 @@ def test_doctor_says_what_confines_the_processes_and_what_is_missing(lab: Lab) -
     assert "`jiemi tools sops` gets one" in missing.stdout
 
 
-def test_krapao_serves_its_counters_where_it_is_told_to(lab: Lab) -> None:
+def test_krapao_serves_its_counters_where_the_flag_says(lab: Lab) -> None:
     namespace = lab.namespace("e2e-metrics")
     service, address = lab.start_krapao("--metrics-listen", "127.0.0.1:0", name="metrics")
     lab.start_miwen(address, namespace)

@@ -1,4 +1,4 @@
-"""What is said of ordinary mistakes: the same in the condition, the Event, the log and `jiemi status`.
+"""What is said of ordinary mistakes: the same in the condition, Event, log, `kubectl describe` and `jiemi status`.
 
 All Decryptors are made together, each with one mistake (`mistakes.catalogue`, which docs/troubleshooting.md is made of
 too): one cluster, one Krapao, and one Miwen with the rights that deploy/ gives.
@@ -7,9 +7,14 @@ too): one cluster, one Krapao, and one Miwen with the rights that deploy/ gives.
 from __future__ import annotations
 
 import json
+import re
+import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -19,11 +24,15 @@ from mistakes.mistake import Mistake
 from mistakes.stage import NAMESPACE, Stage, staged
 from support.e2e.lab import Lab, until
 from support.kubernetes.api_server import ApiServer
+from support.kubernetes.kubectl import Kubectl
 
 pytestmark = pytest.mark.e2e
 
 DEADLINE_SECONDS = 90.0
 """For all of them together, on a busy machine; `just bench-mistakes` measures each by itself."""
+
+TOLD_SECONDS = 2.0
+"""From before a Decryptor is sent until its status says what is wrong with it."""
 
 _NOT_YET = ("DependencyNotReady", "KrapaoUnavailable", "ClusterUnavailable")
 """What may be said for a moment at the beginning, whatever else is wrong."""
@@ -105,6 +114,51 @@ def test_the_event_the_log_and_jiemi_status_say_the_same(told: Told, mistake: Mi
     assert f"{NAMESPACE}/{mistake.name}: {message}" in told.shown()
     until(f"the log tells of {mistake.name}", lambda: message in told.logged(mistake))
     until(f"an Event tells of {mistake.name}", lambda: message in told.notes(mistake))
+
+
+def is_noted(told: Told, mistake: Mistake, message: str) -> bool:
+    return message in told.notes(mistake)
+
+
+def is_gone(told: Told, mistake: Mistake) -> bool:
+    return not told.stage.lab.status(NAMESPACE, mistake.name)
+
+
+def test_kubectl_describe_says_the_same(told: Told, kubectl_program: Path, tmp_path: Path) -> None:
+    kubectl = Kubectl(kubectl_program, tmp_path, told.stage.lab.kubeconfig, NAMESPACE)
+    for mistake in MISTAKES:
+        message = told.condition(mistake)["message"]
+        until(f"an Event tells of {mistake.name}", partial(is_noted, told, mistake, message))
+    described = {
+        each.split(maxsplit=1)[0]: each.partition("\nEvents:")
+        for each in re.split(r"^Name: +", kubectl("describe", "decryptors", "--show-events=true"), flags=re.MULTILINE)[
+            1:
+        ]
+    }
+    for mistake in MISTAKES:
+        status, _, events = described[mistake.name]
+        message = told.condition(mistake)["message"]
+        assert message in status
+        assert mistake.reason in status
+        assert message in events
+
+
+def test_a_mistake_is_told_within_two_seconds(told: Told) -> None:
+    """Of one after the other the median: on a busy machine some take longer, whatever Miwen does."""
+    alone = [
+        each for each in MISTAKES if not told.stage.benches[each.name].others + told.stage.benches[each.name].first
+    ]
+    took = []
+    for mistake in alone[::5]:
+        told.condition(mistake)
+        told.stage.lab.delete_decryptor(NAMESPACE, mistake.name)
+        until(f"{mistake.name} is gone", partial(is_gone, told, mistake))
+        began = time.monotonic()
+        told.stage.make(mistake)
+        ready = told.condition(mistake)
+        took.append(time.monotonic() - began)
+        assert ready["message"] == told.stage.expected(mistake)
+    assert statistics.median(took) <= TOLD_SECONDS, took
 
 
 def test_no_value_is_in_anything_that_is_said(told: Told) -> None:

@@ -83,7 +83,7 @@ def test_it_ends_with_another_status_when_the_secret_does_not_come(tools: dict[s
     process = _start(tools, "--exit-after-sync", "--timeout", "1ms")
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 1, output
-    assert "did not come within" in output
+    assert "did not appear within" in output
 
 
 def test_a_pushed_change_follows_as_the_last_lines_say(tools: dict[str, Path]) -> None:

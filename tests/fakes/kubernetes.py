@@ -475,21 +475,11 @@ class FakeObjects:
     async def remove_fields(
         self, ref: ObjectRef, paths: Sequence[tuple[str, ...]], *, resource_version: str
     ) -> JsonObject:
-        place = await self._place(ref)
-        if place is None:
-            raise errors.changed(ref.label)
-        resource, key, act = place
-        act = attrs.evolve(act, doing=f"removing fields of {ref.label}")
-        await self._kubernetes.begin("remove_fields", "remove-fields", resource.plural)
-        try:
-            self._require(resource, "patch")
-            live = self._cluster.objects.get(key)
-            if live is None:
-                raise errors.changed(ref.label)
+        async with self._changing(ref, "removing fields of", "remove-fields") as (key, live):
             if live["metadata"]["resourceVersion"] != resource_version:
                 await self.get_metadata(ref)
                 raise errors.changed(ref.label)
-            obj = copied(live)
+            obj = dict(copied(live))
             for path in paths:
                 holder: Any = obj
                 for part in path[:-1]:
@@ -499,29 +489,31 @@ class FakeObjects:
                     raise errors.no_such_field(ref.label)
                 del holder[path[-1]]
             return copied(self._cluster.replace(key, obj)["metadata"])
-        except Refused as refused:
-            raise errors.apply_failure(refused.refusal, act) from None
 
     async def set_managed_fields(
         self, ref: ObjectRef, managed_fields: Sequence[Any], *, uid: str, resource_version: str
     ) -> JsonObject:
+        async with self._changing(ref, "taking over", "set-managed-fields") as (key, live):
+            if (live["metadata"]["uid"], live["metadata"]["resourceVersion"]) != (uid, resource_version):
+                raise errors.changed(ref.label)
+            return copied(self._cluster.set_managed_fields(key, managed_fields)["metadata"])
+
+    @asynccontextmanager
+    async def _changing(self, ref: ObjectRef, doing: str, verb: str) -> AsyncIterator[tuple[Key, JsonObject]]:
+        """An object that a JSON patch is about to change, and its key."""
         place = await self._place(ref)
         if place is None:
             raise errors.changed(ref.label)
         resource, key, act = place
-        act = attrs.evolve(act, doing=f"taking over {ref.label}")
-        await self._kubernetes.begin("set_managed_fields", "set-managed-fields", resource.plural)
+        await self._kubernetes.begin(verb.replace("-", "_"), verb, resource.plural)
         try:
             self._require(resource, "patch")
             live = self._cluster.objects.get(key)
-            if live is None or (live["metadata"]["uid"], live["metadata"]["resourceVersion"]) != (
-                uid,
-                resource_version,
-            ):
+            if live is None:
                 raise errors.changed(ref.label)
-            return copied(self._cluster.set_managed_fields(key, managed_fields)["metadata"])
+            yield key, live
         except Refused as refused:
-            raise errors.apply_failure(refused.refusal, act) from None
+            raise errors.apply_failure(refused.refusal, attrs.evolve(act, doing=f"{doing} {ref.label}")) from None
 
     async def _place(self, ref: ObjectRef) -> tuple[Resource, Key, Act] | None:
         """Where an object is; None where there can be none."""

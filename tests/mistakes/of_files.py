@@ -55,6 +55,10 @@ def _mac_by_hand(bench: Bench) -> None:
     bench.put("secret.enc.yaml", re.sub(rb"\n    mac: [^\n]*", b"\n    mac: x", content))
 
 
+def _lfs_pointer(bench: Bench) -> None:
+    bench.put("secret.enc.yaml", "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n")
+
+
 def _joined_without_a_line(bench: Bench) -> None:
     bench.put("secret.enc.yaml", b"".join(bench.encrypt(_SECRET.replace("{app}", name)) for name in ("one", "two")))
 
@@ -171,6 +175,14 @@ ENCRYPTED = (
         "{app}/secret.enc.yaml: two encrypted files follow one another in it with no line --- between them: line 28 "
         "begins the sops block of the second. Put a line --- between the two, or keep them in two files.",
         _joined_without_a_line,
+    ),
+    Mistake(
+        "lfs-pointer",
+        "The file is kept in Git LFS.",
+        "NotEncrypted",
+        "{app}/secret.enc.yaml: the file is a pointer of Git LFS, and none that sops has encrypted. Take the file out "
+        "of LFS (`git lfs untrack`) and commit it again: Jiemi reads what is in git alone.",
+        _lfs_pointer,
     ),
     Mistake(
         "git-conflict",

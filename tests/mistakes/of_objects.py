@@ -97,6 +97,16 @@ def _circle(bench: Bench) -> None:
     bench.spec["dependsOn"] = [{"name": "the-other"}]
 
 
+def _spec(**fields: Any) -> Callable[[Bench], None]:
+    """A good file, and something in the spec."""
+
+    def make(bench: Bench) -> None:
+        bench.good()
+        bench.spec.update(fields)
+
+    return make
+
+
 OBJECTS = (
     Mistake(
         "no-kind",
@@ -121,6 +131,14 @@ OBJECTS = (
         "encrypted text, so it is not shown). Correct metadata.name: at most 253 characters, small letters, "
         "digits, - and . only, a letter or digit first and last (RFC 1123, DNS subdomain).",
         _metadata(name="My_App"),
+    ),
+    Mistake(
+        "target-name-rules",
+        "`target.name` has capitals and _.",
+        "InvalidSpec",
+        "must be a name that an object can have @ spec.target.name. Use at most 253 characters, small letters, digits, "
+        "- and . only, a letter or digit first and last (RFC 1123, DNS subdomain).",
+        _spec(target={"name": "My_Secret"}),
     ),
     Mistake(
         "name-is-a-number",
@@ -279,6 +297,14 @@ RIGHTS = (
         _missing_account,
     ),
     Mistake(
+        "account-of-another-namespace",
+        "`serviceAccountName` with a namespace before it.",
+        "InvalidSpec",
+        "must be a name that an object can have @ spec.serviceAccountName. Use at most 253 characters, small letters, "
+        "digits, - and . only, a letter or digit first and last (RFC 1123, DNS subdomain).",
+        _spec(serviceAccountName="other/deployer"),
+    ),
+    Mistake(
         "account-without-rights",
         "The ServiceAccount has no right to write Secrets.",
         "ReadForbidden",
@@ -322,6 +348,13 @@ RIGHTS = (
         "spec.dependsOn: Decryptor {namespace}/database does not exist. Create Decryptor {namespace}/database, "
         "or take it out of spec.dependsOn.",
         _waits_for_nobody,
+    ),
+    Mistake(
+        "dependency-with-namespace",
+        "`dependsOn` with the namespace in the name.",
+        "InvalidSpec",
+        "must be a name alone @ spec.dependsOn[0].name. Put the namespace into `namespace` beside it.",
+        _spec(dependsOn=[{"name": "other/database"}]),
     ),
     Mistake(
         "in-a-circle",

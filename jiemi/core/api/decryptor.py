@@ -41,7 +41,8 @@ class ObjectMeta:
 
     Attributes:
         deleting_since: when its deletion was asked for (RFC 3339), or None.
-        finalizers: what keeps it from being deleted.
+        finalizers: `FINALIZER` where it is there. Those of others are not kept: nobody here asks for them, and
+            there may be a mebibyte of them in each of many Decryptors.
         reconcile_at: the annotation `RECONCILE_AT`, or None.
     """
 
@@ -159,6 +160,6 @@ def _read_meta(value: Any) -> ObjectMeta:
         generation,
         resource_version,
         None if deleting is None else str(deleting),
-        tuple(str(each) for each in finalizers) if isinstance(finalizers, list) else (),
+        (FINALIZER,) if isinstance(finalizers, list) and FINALIZER in finalizers else (),
         str(reconcile_at)[:_MAX_ANNOTATION] if reconcile_at is not None else None,
     )

@@ -18,6 +18,7 @@ from jiemi.core.api.durations import DURATION_PATTERN, duration_seconds
 from jiemi.core.api.fields import FieldError, api, json_name
 from jiemi.core.api.provider import CredentialValue, Provider
 from jiemi.core.api.source import SourceSpec
+from jiemi.core.names import NAMESPACE_RULE, is_namespace_name, is_object_name, name_rule
 
 _NO_ITEMS: Mapping[str, str] = MappingProxyType({})
 
@@ -43,6 +44,7 @@ class TargetSpec:
     def __attrs_post_init__(self) -> None:
         if self.kind not in ("Secret", "ConfigMap"):
             raise FieldError("must be Secret or ConfigMap @ kind")
+        _require_name(self.name, "name")
 
 
 @attrs.frozen
@@ -63,6 +65,17 @@ class Dependency:
     namespace: str | None = api(
         "Namespace of the Decryptor. The default is the namespace of this one.", default=None, maxLength=63
     )
+
+    def __attrs_post_init__(self) -> None:
+        if "/" in self.name:
+            raise FieldError("must be a name alone @ name", "Put the namespace into `namespace` beside it.")
+
+
+def _require_name(name: str, field: str) -> None:
+    """Refuse what no Secret, ConfigMap or ServiceAccount can be called."""
+    if not is_object_name(name, group="", kind="Secret"):
+        rule = name_rule(group="", kind="Secret")
+        raise FieldError(f"must be a name that an object can have @ {field}", f"Use {rule}.")
 
 
 def _one_of(description: str, *values: str) -> Any:
@@ -158,6 +171,10 @@ class DecryptorSpec:
     timeout: str | None = _duration("How long decrypting and applying may take. The default is 5m.")
 
     def __attrs_post_init__(self) -> None:
+        if self.service_account_name is not None:
+            _require_name(self.service_account_name, "serviceAccountName")
+        if self.target_namespace is not None and not is_namespace_name(self.target_namespace):
+            raise FieldError("must be a name that a namespace can have @ targetNamespace", f"Use {NAMESPACE_RULE}.")
         for name, value, allowed in (
             ("applyPolicy", self.apply_policy, ("BestEffort", "Atomic")),
             ("conflictPolicy", self.conflict_policy, ("TakeOver", "Refuse")),

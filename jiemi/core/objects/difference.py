@@ -54,9 +54,9 @@ class Difference:
     Attributes:
         action: Create where there is no such object.
         added: names of fields or keys that the object gets.
-        changed: of those that get another value.
-        removed: of those that it loses.
-        more: how many names are left out, of all three.
+        changed: the names of those that get another value.
+        removed: the names of those that it loses.
+        more: the number of names that are left out, of all three.
     """
 
     action: Literal["Create", "Change", "Unchanged"]
@@ -70,9 +70,9 @@ def difference(live: Mapping[str, Any] | None, planned: Mapping[str, Any]) -> Di
     """What would become of an object.
 
     Args:
-        live: as it is in the cluster, or None where it is not there.
-        planned: as it would be. Best from a dry run; of a Secret that is not, stringData is read as the API server
-            would.
+        live: the object as it is in the cluster, or None where it is not there.
+        planned: the object as it would be. Best from a dry run; of a Secret that is not, stringData is read as the API
+            server would.
 
     Returns:
         Always an answer: nothing is raised, whatever JSON the two are.
@@ -159,8 +159,8 @@ def _differences(before: Any, after: Any, path: str, *, levels: int) -> Iterator
     """The names of what differs, in order.
 
     Args:
-        path: of the two values.
-        levels: how many names may be put behind the path.
+        path: the path of the two values.
+        levels: the number of names that may be put behind the path.
     """
     if levels and isinstance(before, Mapping) and isinstance(after, Mapping):
         for key in sorted({*before, *after}, key=str):

@@ -2,7 +2,7 @@
 
 Three things are drift: a field of ours that another changed or took out, a key that another added to a Secret, and an
 object that is gone. Fields of others are no drift: they stay theirs. A Secret's keys are an exception, since what is in
-one is what a workload is given; those that were there when Jiemi took the object over stay all the same.
+one is what a workload is given; those that were there when Jiemi took the object over stay nevertheless.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Observation:
     """An object as a watch showed it.
 
     Attributes:
-        resource_version: of that state.
-        owned: whose its fields were; None where the object was deleted.
+        resource_version: the resourceVersion of that state.
+        owned: the managers of its fields; None where the object was deleted.
         deleting: whether its deletion was asked for.
         sharers: the managers that held a field together with us.
         before: the other managers (`FieldOwnership.others`) when it was seen last as it should be; None where it never
@@ -76,10 +76,10 @@ class Drift:
 
     Attributes:
         kind: what.
-        manager: that did it, as far as the API server keeps it; None where it does not.
+        manager: the field manager that did it, as far as the API server keeps it; None where it does not.
         keys: names of the keys that were added, the first few.
-        more: how many others were.
-        resource_version: of the state in which it was seen; "" where the object is gone.
+        more: the number of others.
+        resource_version: the resourceVersion of the state in which it was seen; "" where the object is gone.
     """
 
     kind: DriftKind

@@ -51,7 +51,7 @@ def applied_entry(
     """The entry of an object that was applied.
 
     Args:
-        owned: whose its fields are since.
+        owned: the managers of its fields since.
         before: its entry until then. Where it was not ours before, keys of others are kept.
         described: the keys of a Secret that its manifest gives. One that is another's right after it was applied is
             admission's doing, and is left alone.
@@ -90,9 +90,9 @@ def require_room(wanted: int, entries: Mapping[ObjectKey, InventoryEntry], files
     """Refuse what no status could hold.
 
     Args:
-        wanted: how many objects the files describe.
-        entries: of the inventory, with those that are about to be applied.
-        files: that are about to be deployed.
+        wanted: the number of objects that the files describe.
+        entries: those of the inventory, with those that are about to be applied.
+        files: the files that are about to be deployed.
 
     Raises:
         JiemiError: LimitExceeded.

@@ -5,7 +5,7 @@ set last: https://kubernetes.io/docs/reference/using-api/server-side-apply/#fiel
 applied is one entry; it loses a field as soon as another writes another value there or takes the field out.
 
 One way of writing is not kept like that: what is applied (server-side) into a Secret's `stringData` is in `data`, while
-managedFields goes on to have `data` as it was, and `stringData` besides. So a key that another applied there, later
+managedFields still has `data` as it was, and `stringData` as well. So a key that another applied there, later
 than we did, counts as overwritten.
 """
 

@@ -88,7 +88,7 @@ def read_manifests(
 
     Args:
         documents: JSON texts, as Krapao renders them.
-        path: of the file, for messages.
+        path: the file's path, for messages.
         decrypted: whether sops gave them. It writes `{}` for a document that is empty, holds comments only or is null,
             such as what a last `---` begins (stores/yaml of sops); these hold nothing.
         plain: indexes of those that it did not give, where it gave others.

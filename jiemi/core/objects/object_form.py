@@ -28,7 +28,7 @@ def require_kind(value: Any, where: str) -> None:
     """Refuse what names no apiVersion and kind.
 
     Args:
-        where: of the document, for the message.
+        where: the document's place, for the message.
 
     Raises:
         JiemiError: NotAKubernetesObject.
@@ -51,7 +51,7 @@ def require_names(value: Mapping[str, Any], where: str) -> None:
 
     Args:
         value: with apiVersion and kind.
-        where: of the document, for the message.
+        where: the document's place, for the message.
 
     Raises:
         JiemiError: NotAKubernetesObject.

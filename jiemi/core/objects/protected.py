@@ -82,7 +82,7 @@ class Protection:
     """What is refused where Miwen acts as itself.
 
     Attributes:
-        own_namespace: where Jiemi runs.
+        own_namespace: the namespace in which Jiemi runs.
         opened: what the operator opened: KIND.GROUP, namespace/NAME; only names of `OPENABLE`'s form count.
     """
 

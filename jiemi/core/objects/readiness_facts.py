@@ -41,7 +41,7 @@ class Readiness:
     """What an object says of itself.
 
     Attributes:
-        state: how far it is.
+        state: the progress that it has made.
         message: why, in a few words that are safe to show anyone; without the object's name.
     """
 

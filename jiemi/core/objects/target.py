@@ -31,7 +31,7 @@ def require_form(target: TargetSpec | None, path: str, format: FormatOfFile) -> 
     """Refuse a file that can hold no Kubernetes objects where no target is given.
 
     Args:
-        format: of the file.
+        format: the file's format.
 
     Raises:
         JiemiError: UnknownFormat.
@@ -76,8 +76,8 @@ def target_values(
     """The keys that a file gives a target, with their values.
 
     Args:
-        path: of the file.
-        documents, content: as Krapao rendered them; the content where `wants_whole_file`.
+        path: the file's path.
+        documents, content: what Krapao rendered; the content where `wants_whole_file`.
 
     Raises:
         JiemiError: UnknownFormat, InvalidSpec.

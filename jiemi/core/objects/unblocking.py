@@ -43,9 +43,9 @@ class RefusedFields:
     """What the API server says of the fields for which it refuses an object. It may hold values: not to be shown.
 
     Attributes:
-        paths: of the fields, as it names them: "spec.template.spec.volumes[0].secret"; "" for the object as a whole.
+        paths: the fields' paths in its words: "spec.template.spec.volumes[0].secret"; "" for the object as a whole.
         words: what its messages say, the values that they quote left out as far as they can be recognized.
-        duplicates: of the paths, those of a value that another element of the list has.
+        duplicates: those of the paths whose value another element of the list has as well.
     """
 
     paths: tuple[str, ...] = ()

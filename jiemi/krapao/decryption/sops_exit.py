@@ -16,6 +16,7 @@ from jiemi.krapao.decryption.guard import Guard
 from jiemi.krapao.decryption.metadata import read_encryption
 from jiemi.krapao.decryption.verdicts import explain
 from jiemi.krapao.decryption.wrong_format import no_mac, not_the_format, other_format, state_or_name
+from jiemi.krapao.reading.foreign_files import foreign_file
 
 _NOT_EXECUTED = (126, 127)
 """Of unshare(1), and of the shell that execvp(3) runs what is no program with. sops has no such status."""
@@ -64,6 +65,8 @@ def explain_exit(  # noqa: PLR0911 - a table
         return no_key(data, guard)
     if status in _EXITS_OF_THE_MAC:
         return _of_the_mac(status, data)
+    if (foreign := foreign_file(data)) is not None:
+        return JiemiError("NotEncrypted", f"the file is {foreign[0]}, and none that sops has encrypted", foreign[1])
     other = other_format(data, format)
     if status == _EXIT_DUMP:
         what = "JSON has no form for, like NaN" if output is Format.JSON else f"{output.value} has no form for"

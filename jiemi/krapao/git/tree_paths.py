@@ -38,7 +38,9 @@ def split_path(path: str) -> Parts:
         elif part not in ("", "."):
             parts.append(part)
     if not parts:
-        raise JiemiError("FileNotFound", f"{path or 'the path'}: names no file")
+        raise JiemiError(
+            "FileNotFound", f"{path or 'the path'}: names no file", "Name a file, or give spec.source.files ** for all."
+        )
     return tuple(part.encode() for part in parts)
 
 

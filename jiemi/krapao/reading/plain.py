@@ -26,6 +26,7 @@ from jiemi.core.content.document_limits import MAX_NODES
 from jiemi.core.content.documents import parse_documents
 from jiemi.core.content.formats import ENDINGS_OF, Format
 from jiemi.core.errors import JiemiError
+from jiemi.krapao.reading.foreign_files import foreign_file
 from jiemi.krapao.reading.kubectl_yaml.stream import read_stream
 
 Kept = tuple[tuple[str, ...], ...]
@@ -78,6 +79,8 @@ def read_plain(
         JiemiError: NotEncrypted where it is neither plain nor encrypted; UnknownFormat, LimitExceeded.
         OverBudget: it has more values than the limits let it.
     """
+    if (foreign := foreign_file(data, whole=whole)) is not None:
+        raise JiemiError("UnknownFormat", f"the file is {foreign[0]}, and no manifest", foreign[1])
     match format:
         case Format.YAML | Format.JSON:
             read = partial(

@@ -25,9 +25,9 @@ class AccountObjects:
     """The port `Objects` as a ServiceAccount.
 
     Attributes:
-        objects: as the account.
-        as_miwen: as Miwen itself.
-        account: which.
+        objects: access to the cluster's objects as the account.
+        as_miwen: access to them as Miwen itself.
+        account: the ServiceAccount.
     """
 
     objects: Objects = attrs.field(repr=False)

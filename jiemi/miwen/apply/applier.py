@@ -71,7 +71,7 @@ class Resolved:
 
     Attributes:
         manifest: with its namespace, labels and annotations as they are to be.
-        ref: which object.
+        ref: the object's identity.
         resource: its kind, or None where the cluster does not serve it yet.
     """
 
@@ -117,14 +117,14 @@ class Applier:
 
     Attributes:
         objects: access to the cluster's objects, as Miwen or as an account.
-        spec: of the Decryptor.
+        spec: the Decryptor's.
         namespace: the Decryptor's.
-        owner: as the objects' labels name it.
+        owner: the Decryptor, as the objects' labels name it.
         applied: called with each object, its resourceVersion and the managers that share fields with us, as soon as it
             is applied.
         deleted: called with each object that was deleted to be recreated, as soon as it is.
-        sharers: which managers held fields of an object together with us when it was seen last; None where that is not
-            known.
+        sharers: gives the managers that held fields of an object together with us when it was seen last; None where
+            that is not known.
         merged: managers whose fields become ours alone where we apply them too.
         is_superseded: asked between two objects, and while something is waited for.
     """

@@ -39,7 +39,7 @@ async def plan(
         refused: those of which is known already that they could not be applied.
         obsolete: entries of objects that are no longer described, where they would be deleted.
         before: the inventory until now.
-        revision: whose objects these are.
+        revision: the revision that describes these objects.
 
     Returns:
         The plan, and the objects that could not be applied.

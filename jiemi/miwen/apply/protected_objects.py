@@ -25,7 +25,7 @@ class ProtectedObjects:
     """The port `Objects`, less what is protected.
 
     Attributes:
-        objects: as Miwen itself.
+        objects: access to the cluster's objects as Miwen itself.
         protection: what is protected.
         namespace: the Decryptor's.
     """
@@ -124,7 +124,7 @@ def objects_of(kubernetes: Kubernetes, account: Account | None, protection: Prot
     """The objects that a Decryptor's loop works with.
 
     Args:
-        account: whose rights are used; None is Miwen itself.
+        account: the account whose rights are used; None is Miwen itself.
         protection: what is refused as Miwen itself.
         namespace: the Decryptor's.
     """

@@ -42,10 +42,10 @@ async def prune(
     """Delete objects, in this order. One that fails does not keep the others from it.
 
     Args:
-        entries: of objects that are no longer wanted.
+        entries: the entries of objects that are no longer wanted.
         objects: access to the cluster's objects, as Miwen or as an account.
-        owner: whose they must be.
-        pruned: where what becomes of each object is put, as soon as it is known: whoever ends this in the middle has
+        owner: the Decryptor that they must belong to.
+        pruned: takes what becomes of each object, as soon as it is known: whatever ends this in the middle has
             it there. None: in a new one.
 
     Returns:
@@ -89,7 +89,7 @@ class _Found:
     """An object as it was looked at.
 
     Attributes:
-        uid: of one that is to be deleted.
+        uid: the uid of one that is to be deleted.
         stays: whether it is there, and is not to be deleted.
     """
 

@@ -60,9 +60,9 @@ class Recreator:
     Attributes:
         objects: access to the cluster's objects, as Miwen or as an account.
         namespace: for a namespaced kind whose manifest names none.
-        owner: whose the objects must be.
+        owner: the Decryptor that the objects must belong to.
         is_forced: whether they may be deleted (spec.force).
-        gone: how long those that are deleted are waited for, all together.
+        gone: the time for which those that are deleted are waited for, all together.
         on_deleted: called with each that was deleted.
     """
 
@@ -299,7 +299,7 @@ def _renamed(error: JiemiError, name: str, as_: str) -> JiemiError:
 
 
 def recreate_failed(ref: ObjectRef, why: JiemiError) -> JiemiError:
-    """For an object that was deleted and can't be made all the same."""
+    """For an object that was deleted and then can't be made."""
     return JiemiError(
         why.failure.reason,
         f"{ref.label} was deleted to be recreated (spec.force), and now is not there: {why.failure.message}",

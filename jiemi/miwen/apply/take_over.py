@@ -39,7 +39,7 @@ class TakeOver:
 
     Attributes:
         objects: access to the cluster's objects, as Miwen or as an account.
-        managers: whose fields; none where conflictPolicy is Refuse.
+        managers: the managers whose fields are taken; none where conflictPolicy is Refuse.
     """
 
     objects: Objects

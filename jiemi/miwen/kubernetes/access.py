@@ -27,7 +27,7 @@ class Access:
         entry: a kubeconfig with one cluster, one user (client certificate at most) and one context; paths absolute.
         tokens: what requests carry.
         server: its URL.
-        origin: where the credentials come from, for messages.
+        origin: the place that the credentials come from, for messages.
     """
 
     entry: Mapping[str, Any] = attrs.field(repr=False)

@@ -35,15 +35,15 @@ class KubernetesSettings:
 
     Attributes:
         kubeconfig: the operator's own file (it may name commands to run), or None: the ServiceAccount of this pod.
-        context: of the kubeconfig; None: its current one.
+        context: the context of the kubeconfig; None: its current one.
         namespace: the one whose Decryptors are looked at; None: all.
-        environment: where a pod's KUBERNETES_SERVICE_HOST and _PORT are; proxies (HTTPS_PROXY, NO_PROXY); and what the
+        environment: variables: a pod's KUBERNETES_SERVICE_HOST and _PORT; proxies (HTTPS_PROXY, NO_PROXY); and what the
             kubeconfig's credential plugin gets.
         request_timeout_seconds: for one try of a request, counted from when it has its place.
         watch_timeout_seconds: after this the API server is asked to end a watch.
         watch_grace_seconds: a watch on which nothing arrives for so much longer than that is half-open. The API
             server sends a bookmark each minute or so.
-        max_concurrent_requests: how many run at once, watches apart; also the connections that are kept.
+        max_concurrent_requests: the most that run at once, watches apart; also the connections that are kept.
     """
 
     kubeconfig: Path | None = None

@@ -38,7 +38,7 @@ def credential_plugin(
     """Gets tokens by running a command; the function that is returned raises JiemiError: ClusterAccessDenied.
 
     Args:
-        path: of the kubeconfig, beside which the command is looked for.
+        path: the path of the kubeconfig, beside which the command is looked for.
         plugin: the user's `exec`, with its `command` and `apiVersion`.
         cluster: the kubeconfig's, given to a command that asks for it.
         environment: what the command gets, beside what `exec` adds.

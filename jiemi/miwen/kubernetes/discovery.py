@@ -213,7 +213,7 @@ class Discovery:
         self._all_lock = trio.Lock()
 
     async def similar(self, kind: str) -> Sequence[Resource]:
-        """The kinds whose name or plural is that one, but for capitals; of each group the preferred version.
+        """The kinds whose name or plural is that one, capitals aside; of each group the preferred version.
 
         Args:
             kind: the one that is not served where it was looked for.

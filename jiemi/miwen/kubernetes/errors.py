@@ -44,8 +44,8 @@ class Act:
         doing: "applying Secret default/app".
         label: the object's kind and name; for a collection, its plural.
         resource: the kind.
-        namespace: where; None for a kind that has none, or for all.
-        account: that asked; None is Miwen.
+        namespace: the namespace; None for a kind that has none, or for all.
+        account: the account that asked; None is Miwen.
         shown: what of an answer may be shown, by the manifest that was sent.
     """
 

@@ -92,7 +92,7 @@ class AnswerTooLarge(JiemiError):
     """A ClusterUnavailable: the answer is longer than the request allows. It was not read on.
 
     Attributes:
-        beginning: of its body; as secret as the rest.
+        beginning: the beginning of its body; as secret as the rest.
     """
 
     def __init__(self, request: Request, beginning: bytes) -> None:
@@ -222,7 +222,7 @@ class KubernetesHttp:
 
         Args:
             request: what to send.
-            keep: where to put a good response whose body is to be read later; None reads it whole.
+            keep: takes a good response whose body is to be read later; None reads it whole.
         """
         token = await self._tokens.get()
         answer = await self._try(request, token, keep)

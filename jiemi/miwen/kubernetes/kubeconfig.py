@@ -53,7 +53,7 @@ def from_kubeconfig(
     It may name a command that gets tokens (`exec`), so the file must be the operator's own.
 
     Args:
-        path: of the file.
+        path: the file's path.
         context: its name, or None for the current one.
         environment: what the command gets, beside what the file adds.
         memory: keeps the files in memory that hold certificates and keys.

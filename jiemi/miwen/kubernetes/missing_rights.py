@@ -19,7 +19,7 @@ class Right:
         verbs: ("create", "patch").
         resource: the plural of the kind: "secrets", "decryptors/status".
         group: the API group; "" is the core group.
-        namespace: where; None: in all.
+        namespace: the namespace that it is for; None: all.
     """
 
     verbs: tuple[str, ...]

@@ -141,8 +141,8 @@ class Objects(Protocol):
         """Delete an object, what it owns with it (in the background).
 
         Args:
-            uid: of the object that is meant; another of that name stays.
-            resource_version: of the state that is meant; None: whatever state it is in.
+            uid: the uid of the object that is meant; another of that name stays.
+            resource_version: the resourceVersion of the state that is meant; None: whatever state it is in.
 
         Returns:
             Whether the object that is meant was there.
@@ -159,7 +159,7 @@ class Objects(Protocol):
         """Remove fields that others added, each given as its path: ("data", "password").
 
         Args:
-            resource_version: of the state in which they were seen.
+            resource_version: the resourceVersion of the state in which they were seen.
 
         Returns:
             The object's metadata after it.
@@ -176,7 +176,7 @@ class Objects(Protocol):
         """Replace whose the fields of an object are (metadata.managedFields); nothing else of it changes.
 
         Args:
-            uid, resource_version: of the object and its state that are meant.
+            uid, resource_version: those of the object and its state that are meant.
 
         Returns:
             The object's metadata after it.
@@ -196,7 +196,7 @@ class Kubernetes(Protocol):
 
         Args:
             limit: the most objects; there may be fewer, though more follow.
-            continue_token: of the page before; None for the first.
+            continue_token: the page before's; None for the first.
 
         Raises:
             JiemiError: WatchExpired when the token is too old (list from the start again); ListForbidden.
@@ -223,8 +223,8 @@ class Kubernetes(Protocol):
 
         Args:
             resource: the kind.
-            label_selector, field_selector: which objects; "" for all.
-            limit, continue_token: as `list_decryptors`.
+            label_selector, field_selector: a selection of objects; "" for all.
+            limit, continue_token: the same as of `list_decryptors`.
 
         Raises:
             JiemiError: WatchExpired as `list_decryptors`; WatchForbidden when a right is missing; KindUnknown when the

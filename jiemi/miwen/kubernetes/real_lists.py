@@ -50,7 +50,7 @@ class Collection:
         namespace: None for all, or for a kind that has none.
         called: for messages: "the Decryptors".
         failure: what a refusal means, given what was done, and by which verb ("list", "watch").
-        label_selector, field_selector: which of them; "" for all.
+        label_selector, field_selector: a selection of them; "" for all.
         metadata_only: whether their metadata is enough.
     """
 

@@ -68,7 +68,7 @@ class RealObjects:
     Args:
         http: the way to the API server.
         discovery: what is known of kinds; it is asked for as Miwen, whoever the account is.
-        account: that reads and writes; None is Miwen.
+        account: the account that reads and writes; None is Miwen.
     """
 
     def __init__(self, http: KubernetesHttp, discovery: Discovery, account: Account | None) -> None:
@@ -247,7 +247,10 @@ class RealObjects:
         if account is not None and not account.is_possible:
             # What it names may be no header, or another user than a ServiceAccount.
             raise JiemiError(
-                "ImpersonationForbidden", f"{act.doing}: no ServiceAccount can have the name that is given"
+                "ImpersonationForbidden",
+                f"{act.doing}: no ServiceAccount can have the name that is given",
+                "Correct serviceAccountName (or --default-service-account): it is the name alone, of an account in the "
+                "Decryptor's namespace.",
             )
         # ASCII: the API server reads an apply as YAML, which folds U+2028 and the like.
         data = None if body is None else json.dumps(body.value, separators=(",", ":")).encode()

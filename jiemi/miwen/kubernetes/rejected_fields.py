@@ -158,8 +158,8 @@ def _fault_remedy(kind: str, path: str, fault: str, got: str) -> str:
     """What to do about a field of a typed patch; "" where the fault says nothing of it.
 
     Args:
-        kind: of the object.
-        path, fault: of the field.
+        kind: the object's kind.
+        path, fault: the field's path, and what is wrong with it.
         got: not empty where a mapping or a list stands there.
     """
     if fault == "expected string" and got:

@@ -75,7 +75,7 @@ class EventObjects:
     """Makes Events, whose names are in the order in which they are made.
 
     Args:
-        instance: which Miwen this is: the Pod's or the host's name.
+        instance: the name of this Miwen: the Pod's or the host's.
     """
 
     def __init__(self, instance: str) -> None:
@@ -88,7 +88,7 @@ class EventObjects:
         """An Event.
 
         Args:
-            decryptor: which it is about.
+            decryptor: the Decryptor that it is about.
             now: with a time zone.
             others_left_out: how many other Events its note says were left out. The note is cut to 1 kB with it.
         """

@@ -56,8 +56,8 @@ class EventRecorder:
     """Reports what happens to Decryptors.
 
     Args:
-        kubernetes: where Events are written.
-        instance: which Miwen this is: the Pod's or the host's name.
+        kubernetes: the cluster in which Events are written.
+        instance: the name of this Miwen: the Pod's or the host's.
         now: the wall clock, with a timezone.
         random: gives a number in [0, 1), for jitter.
     """
@@ -96,7 +96,7 @@ class EventRecorder:
         """Report something, unless that was reported already. Neither waits nor raises; from a trio task only.
 
         Args:
-            decryptor: which it is about.
+            decryptor: the Decryptor that it is about.
             content: what it says. What differs in its note is no repeat.
             transition: it is a change of state, such as Recovered or Resumed, or the first Failed after Ready: written
                 though the same was reported within the hour, because something else was true in between. Without it,

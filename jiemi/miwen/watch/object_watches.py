@@ -78,7 +78,7 @@ class ObjectWatches:
     Each is a task in the nursery, until `keep_only` ends it or the nursery is cancelled.
 
     Args:
-        kubernetes: what is read.
+        kubernetes: the cluster that is read.
         nursery: owns the tasks.
         on_change: notified of each change; also of each object of a kind's first list.
         random: gives a number in [0, 1), for jitter.

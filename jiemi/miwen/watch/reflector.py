@@ -94,9 +94,9 @@ async def reflect(
     """Report to the sink what the collection holds, until cancelled. Started once the first list was read.
 
     Args:
-        collection: what is read.
-        sink: what is notified.
-        name: of the collection, for the log: "decryptors".
+        collection: the collection that is read.
+        sink: the sink that is notified.
+        name: the collection's name, for the log: "decryptors".
         retry_seconds: how long to wait, given how many tries in a row came to nothing; asked after `interrupted`.
     """
     at = _Position()

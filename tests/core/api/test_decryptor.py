@@ -137,7 +137,7 @@ def test_the_metadata_tells_who_waits_for_what() -> None:
     }
     meta = read_decryptor(with_value("metadata", FIRST_VERSION["metadata"] | more)).meta
     assert (meta.deleting, meta.deleting_since) == (True, "2026-11-24T03:00:00Z")
-    assert meta.finalizers == ("example.com/other", "jiemi.cr/cleanup")
+    assert meta.finalizers == ("jiemi.cr/cleanup",)
     assert meta.reconcile_at == "now"
 
 
@@ -158,10 +158,25 @@ def test_any_value_of_the_annotation_is_one_that_asks(annotations: Any, reconcil
 
 
 @pytest.mark.parametrize(
-    ("finalizers", "expected"), [(None, ()), ({}, ()), ("a", ()), ([], ()), ([1, "a"], ("1", "a"))]
+    ("finalizers", "expected"),
+    [(None, ()), ({}, ()), (FINALIZER, ()), ([], ()), ([1, "a"], ()), ([1, FINALIZER, "a"], (FINALIZER,))],
 )
 def test_finalizers_are_a_list_or_none(finalizers: Any, expected: tuple[str, ...]) -> None:
     assert read_decryptor(with_value("metadata.finalizers", finalizers)).meta.finalizers == expected
+
+
+def test_what_others_put_into_the_metadata_is_not_kept() -> None:
+    """It counts for nothing in what a namespace's Decryptors may take, and may be a mebibyte each."""
+    many = [f"{number:04}.example.org/{'x' * 60}" for number in range(2_000)]
+    metadata = {
+        **FIRST_VERSION["metadata"],
+        "finalizers": many,
+        "annotations": dict.fromkeys(many, ""),
+        "labels": dict.fromkeys(many, ""),
+        "ownerReferences": [{"name": each} for each in many],
+        "managedFields": [{"manager": each} for each in many],
+    }
+    assert len(repr(read_decryptor(with_value("metadata", metadata)).meta)) < 1_000
 
 
 @pytest.mark.parametrize("status", [None, {}, {"current": 3}, "text", {"current": {"id": "x"}}])

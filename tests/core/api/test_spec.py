@@ -8,6 +8,7 @@ from support.first_version import FIRST_VERSION, spec_of, with_value
 from jiemi.core.api.decryptor import read_decryptor
 from jiemi.core.api.fields import structure, unstructure
 from jiemi.core.api.spec import CommonMetadata, DecryptorSpec, Dependency
+from jiemi.core.errors import Failure
 from jiemi.core.sensitive import SensitiveText
 
 CANARY = "canary-value"
@@ -84,3 +85,28 @@ def test_a_literal_survives_the_way_to_json_and_back() -> None:
     assert spec.provider.age is not None
     assert spec.provider.age.private_key is not None
     assert spec.provider.age.private_key.literal == SensitiveText(CANARY)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        (
+            "spec.target",
+            {"name": "My_Secret"},
+            "must be a name that an object can have @ spec.target.name. Use at most 253",
+        ),
+        ("spec.serviceAccountName", "team/deployer", "an object can have @ spec.serviceAccountName. Use at most 253"),
+        ("spec.targetNamespace", "My_Team", "a namespace can have @ spec.targetNamespace. Use at most 63"),
+        ("spec.targetNamespace", "a.b", "a namespace can have @ spec.targetNamespace. Use at most 63"),
+        (
+            "spec.dependsOn",
+            [{"name": "team/db"}],
+            "must be a name alone @ spec.dependsOn[0].name. Put the namespace into",
+        ),
+    ],
+)
+def test_a_name_that_nothing_can_have_is_named_by_its_own_field(path: str, value: object, says: str) -> None:
+    decryptor = read_decryptor(with_value(path, value))
+    assert isinstance(decryptor.spec, Failure)
+    assert decryptor.spec.reason == "InvalidSpec"
+    assert says in decryptor.spec.text

@@ -353,7 +353,7 @@ PAIRED = HOLDERS.filter(lambda obj: obj.get("data") is None or isinstance(obj["d
 
 
 @given(PAIRED, PAIRED)
-def test_what_is_unchanged_is_what_is_equal_but_for_what_is_ignored(live: Any, planned: Any) -> None:
+def test_what_is_unchanged_is_what_is_equal_except_for_what_is_ignored(live: Any, planned: Any) -> None:
     live, planned = json.loads(json.dumps(live), parse_float=str), json.loads(json.dumps(planned), parse_float=str)
     if live["kind"] == planned["kind"]:
         assert (difference(live, planned).action == "Unchanged") is (plain(live) == plain(planned))

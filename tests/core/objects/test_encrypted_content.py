@@ -94,7 +94,7 @@ def test_a_custom_resource_needs_its_files_name_or_its_kind_in_the_spec(api_vers
         ("fork.example/v1", "SopsSecret"),
     ],
 )
-def test_what_another_operator_decrypts_is_never_put_in_clear_but_by_its_kind(api_version: str, kind: str) -> None:
+def test_what_another_operator_decrypts_is_never_put_in_clear_except_by_its_kind(api_version: str, kind: str) -> None:
     found = manifest(api_version, kind)
     for named in (True, False):
         failure = kind_objection(found, named=named, allowed=())

@@ -9,6 +9,7 @@ import pytest
 from fakes import managed_fields
 from hypothesis import given
 from hypothesis import strategies as st
+from support.json_values import json_values
 
 from jiemi.core.objects.managed_fields import FIELD_MANAGER, FieldOwnership, field_ownership
 
@@ -219,7 +220,7 @@ def via_string_data(*keys: str, manager: str = "kubectl", time: Any = "2026-11-2
     return entry(manager, "Apply", fieldsV1={"f:stringData": {f"f:{key}": {} for key in keys}}, time=time)
 
 
-def test_a_value_of_ours_that_another_applied_through_string_data_since_is_told() -> None:
+def test_a_value_of_ours_that_another_applied_through_string_data_since_is_found() -> None:
     # The API server leaves the field ours, and the value is the other's (tried with 1.37).
     found = owned(ours("a", "b"), via_string_data("b", "c"))
     assert (found.fields, found.foreign_keys, dict(found.overwritten)) == (3, {}, {"b": "kubectl"})
@@ -231,7 +232,7 @@ def test_a_value_that_was_applied_through_string_data_before_us_is_ours_by_now(t
     assert dict(owned(ours("a"), via_string_data("a", time=time)).overwritten) == {}
 
 
-def test_of_several_who_applied_a_value_the_last_one_is_told() -> None:
+def test_of_several_that_applied_a_value_the_last_one_is_named() -> None:
     first = via_string_data("a", manager="one", time="2026-11-24T03:00:01Z")
     second = via_string_data("a", manager="two", time="2026-11-24T03:00:02Z")
     assert dict(owned(ours("a"), first, second).overwritten) == {"a": "two"}
@@ -301,18 +302,10 @@ def test_fields_that_are_nested_without_end_are_counted_all_the_same() -> None:
     assert owned(ours(fieldsV1=fields)).fields == 1
 
 
-_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=6) | st.sampled_from(["jiemi", "Apply", "status"]),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(
-                ["manager", "operation", "subresource", "time", "fieldsV1", "f:data", "f:x", ".", "managedFields"]
-            ),
-            inner,
-            max_size=5,
-        )
-    ),
+_JSON = json_values(
+    st.sampled_from(["manager", "operation", "subresource", "time", "fieldsV1", "f:data", "f:x", ".", "managedFields"]),
+    st.sampled_from(["jiemi", "Apply", "status"]),
+    max_keys=5,
     max_leaves=15,
 )
 

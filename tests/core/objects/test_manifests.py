@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.json_values import json_values
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.objects.manifests import (
@@ -404,17 +405,12 @@ def test_other_manifests_make_no_kind(manifest: Manifest) -> None:
 # --- whatever stands there
 
 
-_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.sampled_from(["Secret", "List", "v1"]),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(
-                ["apiVersion", "kind", "metadata", "name", "items", "namespace", "labels", "stringData", "data", "spec"]
-            ),
-            inner,
-        )
+_JSON = json_values(
+    st.sampled_from(
+        ["apiVersion", "kind", "metadata", "name", "items", "namespace", "labels", "stringData", "data", "spec"]
     ),
+    st.sampled_from(["Secret", "List", "v1"]),
+    max_keys=10,
     max_leaves=12,
 )
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
+from support.json_values import json_values
 
 from jiemi.core.objects.identity import ObjectRef
 from jiemi.core.objects.protected import Protection, is_judged_as_a_whole, require_openable
@@ -390,11 +391,7 @@ def test_what_opens_nothing_is_a_slip_of_the_operators(text: str) -> None:
         require_openable(text)
 
 
-_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=12), inner, max_size=3),
-    max_leaves=8,
-)
+_JSON = json_values(st.text(max_size=12), max_leaves=8)
 
 
 @given(

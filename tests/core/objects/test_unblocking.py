@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from support.json_values import json_values
 from support.kubernetes.managed_entries import KUBECTL, NAMES, TREES, Fields, element, entry, ours, paths_in
 
 from jiemi.core.objects.managed_fields import FIELD_MANAGER
@@ -115,11 +116,7 @@ def test_where_the_refusal_names_nothing_what_is_not_described_is_a_guess() -> N
         assert theirs["fieldsV1"] == {"f:data": {"f:k": {}}, "f:metadata": {"f:labels": {"f:l": {}}}}
 
 
-_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=6),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4) | NAMES, inner, max_size=3),
-    max_leaves=10,
-)
+_JSON = json_values(st.text(max_size=4) | NAMES)
 
 
 @given(TREES, _JSON, st.lists(st.text(st.sampled_from("ab.[]0:fx"), max_size=12), max_size=3))

@@ -6,6 +6,7 @@ import pytest
 
 from jiemi.core.content.formats import Format
 from jiemi.krapao.decryption.wrong_format import no_mac, not_the_format
+from jiemi.krapao.reading.foreign_files import foreign_file
 
 ENC = "ENC[AES256_GCM,data:AAAA,iv:AAAA,tag:AAAA,type:str]"
 BLOCK = f"sops:\n    lastmodified: x\n    mac: {ENC}\n"
@@ -43,3 +44,28 @@ def test_two_encrypted_files_with_nothing_between_them_are_told_as_such(between:
 def test_files_that_are_joined_by_dashes_are_told_as_what_else_they_are() -> None:
     one = f"a: {ENC}\n{BLOCK}"
     assert "can't be read as yaml" in not_the_format(f"{one}---\n{one}\n- x".encode(), Format.YAML).failure.message
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (POINTER, "a pointer of Git LFS"),
+        (b"\0GITCRYPT\0abc", "a file that git-crypt has encrypted"),
+        (b"$ANSIBLE_VAULT;1.1;AES256\n6162\n", "a file that Ansible Vault has encrypted"),
+        (b"age-encryption.org/v1\n-> X25519 abc\n", "a file that age has encrypted by itself"),
+        (b"-----BEGIN PGP MESSAGE-----\n\nabc\n", "a file that gpg has encrypted by itself"),
+    ],
+)
+def test_a_file_of_another_tool_is_told_as_what_it_is(data: bytes, what: str) -> None:
+    found = foreign_file(data)
+    assert found is not None
+    assert found[0] == what
+    assert (foreign_file(data, whole=True) is not None) == (data == POINTER)  # the others may be meant as they are
+
+
+@pytest.mark.parametrize("data", [b"", b"version: 1\n", b"a: $ANSIBLE_VAULT;\n", b"apiVersion: v1\n"])
+def test_other_files_are_nobodys(data: bytes) -> None:
+    assert foreign_file(data) is None

@@ -41,7 +41,7 @@ async def test_an_account_that_is_not_there_is_reported_whatever_is_asked_for(cl
         assert "Create the ServiceAccount" in text
 
 
-async def test_of_one_that_is_there_the_right_is_told(cluster: FakeCluster) -> None:
+async def test_of_one_that_is_there_the_right_is_reported(cluster: FakeCluster) -> None:
     cluster.put({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "deployer", "namespace": "team"}})
     objects = as_account(FakeKubernetes(cluster), ACCOUNT)
     reason, text = await failure_of(objects.apply(SECRET, default_namespace="team"))
@@ -49,7 +49,7 @@ async def test_of_one_that_is_there_the_right_is_told(cluster: FakeCluster) -> N
     assert "to ServiceAccount team/deployer in namespace team" in text
 
 
-async def test_where_miwen_may_not_look_the_right_is_told(cluster: FakeCluster) -> None:
+async def test_where_miwen_may_not_look_the_right_is_reported(cluster: FakeCluster) -> None:
     kubernetes = FakeKubernetes(cluster)
     kubernetes.deny("get", "serviceaccounts")
     reason, _ = await failure_of(as_account(kubernetes, ACCOUNT).get(REF))

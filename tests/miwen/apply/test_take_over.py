@@ -156,9 +156,7 @@ def rejected(*words: str) -> FieldsRejected:
 async def test_what_is_in_the_way_goes_and_where_it_is_named_nothing_else_does(
     world: World, autojump_clock: MockClock, words: tuple[str, ...], left: dict[str, str]
 ) -> None:
-    made_with_spec(world, a="1", keep="1")
-    world.origin.commit({FILE: [{**config(), "spec": {"b": "1"}}]})
-    world.add()
+    described_with_another_spec(world)
     world.kubernetes.fail_next("apply", rejected(*words))
     async with miwen(world):
         await trio.sleep(SOON)
@@ -168,10 +166,7 @@ async def test_what_is_in_the_way_goes_and_where_it_is_named_nothing_else_does(
 async def test_what_is_refused_all_the_same_leaves_others_what_they_held(
     world: World, autojump_clock: MockClock
 ) -> None:
-    made_with_spec(world, a="1", keep="1")
-    before = live(world)
-    world.origin.commit({FILE: [{**config(), "spec": {"b": "1"}}]})
-    world.add()
+    before = described_with_another_spec(world)
     world.kubernetes.fail_next("apply", *(rejected("a") for _ in range(3)))
     async with miwen(world):
         await trio.sleep(SOON)
@@ -185,10 +180,7 @@ async def test_what_is_refused_all_the_same_leaves_others_what_they_held(
 async def test_what_is_taken_to_unblock_an_object_is_given_back_where_miwen_ends_meanwhile(
     world: World, autojump_clock: MockClock
 ) -> None:
-    made_with_spec(world, a="1", keep="1")
-    before = live(world)
-    world.origin.commit({FILE: [{**config(), "spec": {"b": "1"}}]})
-    world.add()
+    before = described_with_another_spec(world)
     world.kubernetes.fail_next("apply", rejected("a"))
     world.kubernetes.delays["apply"] = 1
     async with miwen(world):
@@ -199,9 +191,14 @@ async def test_what_is_taken_to_unblock_an_object_is_given_back_where_miwen_ends
     assert live(world)["metadata"]["managedFields"] == before["metadata"]["managedFields"]
 
 
-def made_with_spec(world: World, **spec: str) -> None:
+def described_with_another_spec(world: World) -> Any:
+    """Make an object as kubectl does, and commit it with another spec. Returns it as it is before Miwen starts."""
     metadata = {"name": "app", "namespace": "default"}
-    world.cluster.put(config() | {"metadata": metadata, "spec": spec}, KUBECTL)
+    world.cluster.put(config() | {"metadata": metadata, "spec": {"a": "1", "keep": "1"}}, KUBECTL)
+    before = live(world)
+    world.origin.commit({FILE: [{**config(), "spec": {"b": "1"}}]})
+    world.add()
+    return before
 
 
 def live(world: World) -> Any:

@@ -180,7 +180,7 @@ async def test_a_question_about_what_was_forgotten_is_open_until_it_is_answered(
     assert len(server.asked) == 5
 
 
-async def test_an_old_answer_does_not_say_that_a_kind_is_unknown_to_who_wants_a_new_one(
+async def test_an_old_answer_does_not_say_that_a_kind_is_unknown_where_a_new_answer_is_wanted(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     server = _Server()

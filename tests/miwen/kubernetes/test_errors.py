@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.json_values import json_values
 
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.errors import Act, apply_failure, decryptor_refused
@@ -76,12 +77,10 @@ def test_a_status_that_is_refused_comes_with_a_remedy(field: str, part: str) -> 
     assert CANARY not in failure.text
 
 
-_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["kind", "reason", "message", "details", "causes", "field", "name"]), inner)
-    ),
+_JSON = json_values(
+    st.sampled_from(["kind", "reason", "message", "details", "causes", "field", "name"]),
+    st.text(),
+    max_keys=7,
     max_leaves=12,
 )
 

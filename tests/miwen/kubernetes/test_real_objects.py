@@ -106,7 +106,7 @@ def test_a_pointer_escapes_what_it_must() -> None:
     assert pointer("a", "~1", "b/c", "") == "/a/~01/b~1c/"
 
 
-async def test_an_account_is_acted_as_but_for_the_kinds(server: ScriptedServer, kubernetes: RealKubernetes) -> None:
+async def test_an_account_is_acted_as_except_for_the_kinds(server: ScriptedServer, kubernetes: RealKubernetes) -> None:
     server.say(200, KINDS)
     for _ in range(4):
         server.say(200, metadata())

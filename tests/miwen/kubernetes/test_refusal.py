@@ -7,15 +7,14 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.json_values import json_values
 
 from jiemi.miwen.kubernetes.refusal import Cause, Refusal, read_refusal
 
-ANY_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["kind", "reason", "message", "details", "causes", "field", "name"]), inner)
-    ),
+ANY_JSON = json_values(
+    st.sampled_from(["kind", "reason", "message", "details", "causes", "field", "name"]),
+    st.text(),
+    max_keys=7,
     max_leaves=12,
 )
 

@@ -96,7 +96,7 @@ async def until_synced(watches: ObjectWatches, resource: Resource, seconds: floa
 # --- one watch a kind
 
 
-async def test_two_hundred_who_want_a_kind_share_one_list_and_one_watch(
+async def test_two_hundred_wishes_for_a_kind_share_one_list_and_one_watch(
     world: World, reported: Reported, autojump_clock: MockClock
 ) -> None:
     put(world, "settings")
@@ -131,7 +131,7 @@ def version_in(world: World, kind: Resource, name: str) -> str:
     return str(found["metadata"]["resourceVersion"])
 
 
-async def test_secrets_are_watched_whoever_made_them_but_for_helms_releases(
+async def test_secrets_are_watched_whoever_made_them_except_for_helms_releases(
     world: World, reported: Reported, autojump_clock: MockClock
 ) -> None:
     put(world, "ours", SECRETS)

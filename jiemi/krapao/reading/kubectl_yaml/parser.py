@@ -6,7 +6,7 @@ node got its anchor: so an alias may stand below its own anchor, and is refused 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NoReturn
 
 from jiemi.core.content.document_limits import MAX_DEPTH, MAX_NODES
@@ -225,23 +225,10 @@ class _Parser:
         return self._empty(line) if kind in none else self._node(block=block, indentless=block)
 
     def _fill_flow_sequence(self, items: list[Node]) -> None:
-        scanner = self._scanner
-        scanner.skip()
-        first = True
-        while (kind := scanner.peek()[0]) != tokens.FLOW_SEQUENCE_END:
-            if not first:
-                if kind != tokens.FLOW_ENTRY:
-                    self._refuse()
-                scanner.skip()
-                kind = scanner.peek()[0]
-            first = False
-            if kind == tokens.KEY:
-                items.append(self._pair())
-            elif kind == tokens.FLOW_SEQUENCE_END:
-                break
-            else:
-                items.append(self._node(block=False))
-        scanner.skip()
+        items.extend(
+            self._pair() if kind == tokens.KEY else self._node(block=False)
+            for kind in self._flow_entries(tokens.FLOW_SEQUENCE_END)
+        )
 
     def _pair(self) -> Node:
         """A mapping of one key, without braces: `[a: b]`."""
@@ -263,28 +250,35 @@ class _Parser:
 
     def _fill_flow_mapping(self, children: list[Node]) -> None:
         scanner = self._scanner
+        for kind in self._flow_entries(tokens.FLOW_MAPPING_END):
+            if kind == tokens.KEY:
+                scanner.skip()
+                children.append(self._node_or_empty(_NO_NODE_IN_FLOW_MAPPING, block=False))
+                following, line, *_ = scanner.peek()
+                value = self._empty(line)
+                if following == tokens.VALUE:
+                    scanner.skip()
+                    if scanner.peek()[0] not in (tokens.FLOW_ENTRY, tokens.FLOW_MAPPING_END):
+                        value = self._node(block=False)
+                children.append(value)
+            else:
+                children.append(self._node(block=False))
+                children.append(self._empty(scanner.peek()[1]))
+
+    def _flow_entries(self, end: int) -> Iterator[int]:
+        """Go through the entries in brackets or braces: the kind of the token at which each begins, which is then read
+        by the caller. A comma may stand before the end."""
+        scanner = self._scanner
         scanner.skip()
         first = True
-        while (kind := scanner.peek()[0]) != tokens.FLOW_MAPPING_END:
+        while (kind := scanner.peek()[0]) != end:
             if not first:
                 if kind != tokens.FLOW_ENTRY:
                     self._refuse()
                 scanner.skip()
                 kind = scanner.peek()[0]
+                if kind == end:
+                    break
             first = False
-            if kind == tokens.KEY:
-                scanner.skip()
-                children.append(self._node_or_empty(_NO_NODE_IN_FLOW_MAPPING, block=False))
-                kind, line, *_ = scanner.peek()
-                value = self._empty(line)
-                if kind == tokens.VALUE:
-                    scanner.skip()
-                    if scanner.peek()[0] not in (tokens.FLOW_ENTRY, tokens.FLOW_MAPPING_END):
-                        value = self._node(block=False)
-                children.append(value)
-            elif kind == tokens.FLOW_MAPPING_END:
-                break
-            else:
-                children.append(self._node(block=False))
-                children.append(self._empty(scanner.peek()[1]))
+            yield kind
         scanner.skip()
