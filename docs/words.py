@@ -25,6 +25,7 @@ SEARCHED = (
     "deploy/images/*",
     "schema/*.capnp",
     "jiemi/**/*.py",
+    "tests/support/**/*.py",
     "justfile",
 )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -59,11 +60,11 @@ def measure(lab: Lab, count: int, api_server_pid: int) -> None:
         "kube-apiserver": api_server_pid,
     }
 
-    def timed(what: str, action: object, check: object, *, seconds: float = 600) -> None:
+    def timed(what: str, action: Callable[[], object], check: Callable[[], object], *, seconds: float = 600) -> None:
         before = {name: cpu_seconds(pid) for name, pid in watched.items()}
         began = time.monotonic()
-        action()  # type: ignore[operator]
-        until(what, check, seconds=seconds)  # type: ignore[arg-type]
+        action()
+        until(what, check, seconds=seconds)
         took = time.monotonic() - began
         spent = {name: cpu_seconds(pid) - before[name] for name, pid in watched.items()}
         print(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import trio
 from support.e2e.lab import Lab, git_server
-from support.kubernetes.control_plane import _Print, tool_settings
+from support.kubernetes.control_plane import Printing, tool_settings
 from support.kubernetes.own_control_plane import open_own_control_plane
 
 from jiemi.controlplane.pins import Tool
@@ -20,7 +20,7 @@ from jiemi.controlplane.tools import resolve_all
 def open_lab() -> Iterator[tuple[Lab, int]]:
     """The lab, and the process id of its kube-apiserver; everything is ended with the context."""
     tools = {
-        tool.value: each.path for tool, each in trio.run(resolve_all, list(Tool), tool_settings(), _Print()).items()
+        tool.value: each.path for tool, each in trio.run(resolve_all, list(Tool), tool_settings(), Printing()).items()
     }
     parent = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with (

@@ -28,7 +28,7 @@ from jiemi.miwen.service import MiwenSettings
 class Flags:
     state_dir: Annotated[Path, typer.Option(help="A folder.", envvar="JIEMI_TEST_STATE_DIR")]
     addresses: Annotated[list[str], typer.Option("--address", help="May be repeated.")] = attrs.field(factory=list)
-    wait_seconds: Annotated[float, typer.Option("--wait", parser=parse_duration, help="A time.")] = "3m"  # type: ignore[assignment]
+    wait_seconds: Annotated[float, typer.Option("--wait", parser=parse_duration, help="A time.")] = "3m"  # type: ignore[assignment]  # parsed
     is_open: Annotated[bool, typer.Option("--open", help="A switch.")] = False
     max_holders: Annotated[int, typer.Option(min=1, help="A number.")] = 16
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 import typer
@@ -10,7 +11,8 @@ from typer.testing import CliRunner
 
 from jiemi.cli.main import app
 
-COMMANDS = [(name,) for name in typer.main.get_command(app).commands] + [("probe", "krapao"), ("probe", "miwen")]  # type: ignore[attr-defined]
+PROGRAM: Any = typer.main.get_command(app)
+COMMANDS = [(name,) for name in PROGRAM.commands] + [("probe", "krapao"), ("probe", "miwen")]
 
 
 def shown(*command: str) -> str:
@@ -23,9 +25,9 @@ def shown(*command: str) -> str:
 def test_every_flag_and_variable_is_shown_in_full(command: tuple[str, ...]) -> None:
     text = shown(*command)
     assert max(map(len, text.splitlines())) <= 80
-    found = typer.main.get_command(app)
+    found = PROGRAM
     for name in command:
-        found = found.commands[name]  # type: ignore[attr-defined]
+        found = found.commands[name]
     for parameter in found.params:
         if parameter.param_type_name != "option":
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def test_without_a_program_nothing_is_found(cached: Path) -> None:
 @pytest.mark.parametrize("kind", ["missing", "folder", "not executable"])
 @pytest.mark.parametrize(("find", "flag"), [(find_sops, "--sops"), (find_gpg, "--gpg")])
 def test_a_program_that_is_given_and_can_not_be_run_is_an_error(
-    cached: Path, tmp_path: Path, find: object, flag: str, kind: str
+    cached: Path, tmp_path: Path, find: Callable[[Path | None], Path | None], flag: str, kind: str
 ) -> None:
     given = tmp_path / "given"
     if kind == "folder":
@@ -54,7 +55,7 @@ def test_a_program_that_is_given_and_can_not_be_run_is_an_error(
     elif kind == "not executable":
         given.write_text("")
     with pytest.raises(CommandError) as caught:
-        find(given)  # type: ignore[operator]
+        find(given)
     said = str(caught.value)
     assert said.startswith(f"{flag} {given} ")
     assert ("does not exist" in said) == (kind == "missing")

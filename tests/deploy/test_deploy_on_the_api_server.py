@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 from support.e2e.lab import until
+from support.kubernetes.api_server import ApiServer
 
 pytestmark = pytest.mark.e2e
 
@@ -53,7 +54,7 @@ MIWEN_MAY_NOT = [
 
 
 @pytest.fixture
-def namespace(installed: Any) -> str:
+def namespace(installed: ApiServer) -> str:
     """A namespace for the objects of these tests (the embedded control plane never finishes deleting one)."""
     installed.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}).ok()
     return NAMESPACE
@@ -74,7 +75,7 @@ def rules_of(user: Any, namespace: str) -> set[Rule]:
 
 
 @pytest.fixture
-def granted(installed: Any) -> Callable[[Any, str], set[Rule]]:
+def granted(installed: ApiServer) -> Callable[[ApiServer, str], set[Rule]]:
     """Every rule of a user in a namespace, beyond those that the cluster gives each ServiceAccount by itself."""
     stranger = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"namespace": "jiemi", "name": "stranger"}}
     installed.apply(stranger).ok()
@@ -99,21 +100,23 @@ def decryptor(namespace: str, name: str) -> dict[str, Any]:
     }
 
 
-def test_applying_all_of_it_again_changes_nothing(installed: Any, manifests: list[dict[str, Any]]) -> None:
+def test_applying_all_of_it_again_changes_nothing(installed: ApiServer, manifests: list[dict[str, Any]]) -> None:
     paths = [installed.path_of(manifest) for manifest in manifests]
     before = [installed.call("GET", path).ok()["metadata"]["resourceVersion"] for path in paths]
     after = [installed.apply(manifest).ok()["metadata"]["resourceVersion"] for manifest in manifests]
     assert dict(zip(paths, after, strict=True)) == dict(zip(paths, before, strict=True))
 
 
-def test_the_api_server_knows_every_field_of_every_manifest(installed: Any, manifests: list[dict[str, Any]]) -> None:
+def test_the_api_server_knows_every_field_of_every_manifest(
+    installed: ApiServer, manifests: list[dict[str, Any]]
+) -> None:
     for manifest in manifests:
         installed.apply(manifest, query="&fieldValidation=Strict&dryRun=All").ok()
 
 
 @pytest.mark.parametrize(("kind", "name"), [("StatefulSet", "repository"), ("Deployment", "miwen")])
 def test_pods_meet_the_restricted_profile_that_the_namespace_enforces(
-    installed: Any, manifests: list[dict[str, Any]], kind: str, name: str
+    installed: ApiServer, manifests: list[dict[str, Any]], kind: str, name: str
 ) -> None:
     (workload,) = (each for each in manifests if (each["kind"], each["metadata"]["name"]) == (kind, name))
     pod = {
@@ -140,18 +143,20 @@ def test_pods_meet_the_restricted_profile_that_the_namespace_enforces(
     assert all(each["securityContext"]["readOnlyRootFilesystem"] for each in pod["spec"]["containers"])
 
 
-def test_miwen_has_exactly_the_rights_of_the_list(miwen: Any, granted: Callable[[Any, str], set[Rule]]) -> None:
+def test_miwen_has_exactly_the_rights_of_the_list(
+    miwen: ApiServer, granted: Callable[[ApiServer, str], set[Rule]]
+) -> None:
     assert granted(miwen, "default") == MIWEN_MAY
     assert granted(miwen, "kube-system") == MIWEN_MAY
 
 
 @pytest.mark.parametrize(("verb", "group", "resource"), MIWEN_MAY_NOT)
-def test_miwen_may_not(miwen: Any, verb: str, group: str, resource: str) -> None:
+def test_miwen_may_not(miwen: ApiServer, verb: str, group: str, resource: str) -> None:
     assert not miwen.may(verb, group, resource)
 
 
 def test_miwen_makes_and_reads_the_session_secret_where_its_other_rights_are_narrowed_to_one_namespace(
-    installed: Any, granted: Callable[[Any, str], set[Rule]]
+    installed: ApiServer, granted: Callable[[ApiServer, str], set[Rule]]
 ) -> None:
     metadata = {"namespace": "jiemi", "name": "narrowed"}
     installed.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}).ok()
@@ -178,12 +183,12 @@ def test_miwen_makes_and_reads_the_session_secret_where_its_other_rights_are_nar
     assert narrowed.call("POST", "/api/v1/namespaces/default/secrets", secret("default", "s", "x")).status == 403
 
 
-def test_krapao_has_no_right_at_all(installed: Any, granted: Callable[[Any, str], set[Rule]]) -> None:
+def test_krapao_has_no_right_at_all(installed: ApiServer, granted: Callable[[ApiServer, str], set[Rule]]) -> None:
     assert granted(installed.service_account("jiemi", "repository"), "jiemi") == set()
 
 
 def test_miwen_reads_a_secret_by_name_and_applies_secrets_and_config_maps(
-    installed: Any, miwen: Any, namespace: str
+    installed: ApiServer, miwen: ApiServer, namespace: str
 ) -> None:
     installed.apply(secret(namespace, "credential", "x")).ok()
     assert miwen.call("GET", f"/api/v1/namespaces/{namespace}/secrets/credential").status == 200
@@ -197,7 +202,7 @@ def test_miwen_reads_a_secret_by_name_and_applies_secrets_and_config_maps(
 
 
 def test_miwen_watches_and_prunes_secrets_one_by_one_and_is_refused_when_it_touches_a_deployment(
-    installed: Any, miwen: Any, namespace: str
+    installed: ApiServer, miwen: ApiServer, namespace: str
 ) -> None:
     installed.apply(secret(namespace, "kept", "x")).ok()
     installed.apply(secret(namespace, "pruned", "x")).ok()
@@ -213,7 +218,7 @@ def test_miwen_watches_and_prunes_secrets_one_by_one_and_is_refused_when_it_touc
 
 
 def test_miwen_follows_decryptors_and_writes_their_status_and_finalizers_but_deletes_none(
-    installed: Any, miwen: Any, namespace: str
+    installed: ApiServer, miwen: ApiServer, namespace: str
 ) -> None:
     path = installed.path_of(decryptor(namespace, "followed"))
     installed.apply(decryptor(namespace, "followed")).ok()
@@ -237,7 +242,10 @@ def test_miwen_follows_decryptors_and_writes_their_status_and_finalizers_but_del
 
 
 def test_rights_that_the_clusters_controller_aggregates_survive_applying_deploy_again(
-    installed: Any, manifests: list[dict[str, Any]], miwen: Any, granted: Callable[[Any, str], set[Rule]]
+    installed: ApiServer,
+    manifests: list[dict[str, Any]],
+    miwen: ApiServer,
+    granted: Callable[[ApiServer, str], set[Rule]],
 ) -> None:
     # The embedded control plane has no controllers: the test plays clusterrole-aggregation.
     path = "/apis/rbac.authorization.k8s.io/v1/clusterroles/jiemi-miwen-extra"
@@ -253,7 +261,7 @@ def test_rights_that_the_clusters_controller_aggregates_survive_applying_deploy_
 
 
 def test_a_role_binding_in_place_of_the_cluster_wide_one_confines_miwen_to_that_namespace(
-    installed: Any, namespace: str, granted: Callable[[Any, str], set[Rule]]
+    installed: ApiServer, namespace: str, granted: Callable[[ApiServer, str], set[Rule]]
 ) -> None:
     # As docs/operations.md has it ("One namespace only"), for a ServiceAccount of the test's own.
     metadata = {"namespace": "jiemi", "name": "confined"}
@@ -276,7 +284,7 @@ def test_a_role_binding_in_place_of_the_cluster_wide_one_confines_miwen_to_that_
 
 @pytest.mark.parametrize(("role", "writes"), [("jiemi-decryptor-editor", True), ("jiemi-decryptor-viewer", False)])
 def test_users_roles_let_them_read_or_write_decryptors_but_never_their_status(
-    installed: Any, namespace: str, role: str, writes: bool
+    installed: ApiServer, namespace: str, role: str, writes: bool
 ) -> None:
     binding = {
         "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -298,6 +306,6 @@ def test_users_roles_let_them_read_or_write_decryptors_but_never_their_status(
 
 
 @pytest.mark.parametrize("path", [path for path in EXAMPLES if path.name != ".sops.yaml"], ids=lambda path: path.stem)
-def test_the_api_server_accepts_the_example(installed: Any, path: Path) -> None:
+def test_the_api_server_accepts_the_example(installed: ApiServer, path: Path) -> None:
     for manifest in YAML(typ="safe").load_all(path.read_text()):
         installed.apply(manifest, query="&fieldValidation=Strict&dryRun=All").ok()

@@ -169,10 +169,10 @@ def test_a_field_of_another_is_refused_or_taken_over_as_the_policy_says(running:
     status = fields.says("FieldConflict", "data.colour (owned by jiemi-tests)")
     assert failures(status) == {"fields": "FieldConflict"}
     assert fields.there("fields-a") == ["fields-a"]
-    assert fields.object(path)["data"] == {"colour": "theirs", "own": "x"}  # type: ignore[index]
+    assert fields.existing(path)["data"] == {"colour": "theirs", "own": "x"}
     fields.set()
     fields.synced(revision)
-    assert fields.object(path)["data"] == {"colour": "ours", "own": "x"}  # type: ignore[index]
+    assert fields.existing(path)["data"] == {"colour": "ours", "own": "x"}
 
 
 def test_atomic_applies_none_where_one_is_refused(running: Running) -> None:

@@ -1,7 +1,7 @@
 """No plaintext and no credential is found where it must not be: logs, status, Events, command lines, files on disks.
 
-The values are canaries, unmistakable texts. They are searched for as they are and in base64, while everything runs and
-afterwards, after successes and after one failure of each kind that handles secrets.
+The values are canaries, unmistakable texts. They are searched for as they are, in base64 and in hexadecimal, while
+everything runs and afterwards, after successes and after one failure of each kind that handles secrets.
 """
 
 from __future__ import annotations
@@ -9,15 +9,14 @@ from __future__ import annotations
 import base64
 import json
 import re
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from pyrage import x25519
+from support.canaries.command_lines import watching_command_lines
 from support.canaries.disk_search import contents, new_files_of_the_machine
+from support.canaries.forms import forms_of, found_in
 from support.e2e.lab import Lab, git_server
 
 from jiemi.core.sensitive import SensitiveText
@@ -31,46 +30,6 @@ BAD_KEY = "canary-bad-key-77aa01"
 BAD_DATA = "canary-bad-data-c0ffee"
 
 
-def _forms(*values: str) -> set[bytes]:
-    """Each value as it is, and what of its base64 form does not depend on what stands before it."""
-    forms = set()
-    for value in values:
-        raw = value.encode()
-        forms.add(raw)
-        for shift in range(3):
-            encoded = base64.b64encode(b"\0" * shift + raw)
-            forms.add(encoded[4 if shift else 0 : len(encoded) - 4])
-    return forms
-
-
-@contextmanager
-def _watching_command_lines() -> Iterator[set[bytes]]:
-    """Every command line that any process has meanwhile, as far as looking all the time finds them."""
-    seen: set[bytes] = set()
-    over = threading.Event()
-
-    def look() -> None:
-        while not over.is_set():
-            for entry in Path("/proc").glob("[0-9]*"):
-                try:
-                    seen.add((entry / "cmdline").read_bytes())
-                except OSError:
-                    continue
-            time.sleep(0.005)
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
-        yield seen
-    finally:
-        over.set()
-        thread.join()
-
-
-def _found_in(texts: dict[str, bytes], forms: set[bytes]) -> list[str]:
-    return [name for name, text in texts.items() if any(form in text for form in forms)]
-
-
 def _secret(name: str, **values: str) -> str:
     return json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": values})
 
@@ -79,11 +38,11 @@ def test_canaries_are_found_nowhere(lab: Lab, pgp_key: str, tmp_path: Path) -> N
     lab.namespace(NAMESPACE)
     stranger = x25519.Identity.generate()
     pgp_line = pgp_key.splitlines()[5]
-    canaries = _forms(PLAIN, TOKEN, BAD_KEY, BAD_DATA, str(lab.identity), str(stranger), pgp_line)
+    canaries = forms_of(PLAIN, TOKEN, BAD_KEY, BAD_DATA, str(lab.identity), str(stranger), pgp_line)
     started = time.time()
     with (
         git_server(lab.folder / "token", username="me", token=SensitiveText(TOKEN)) as private,
-        _watching_command_lines() as command_lines,
+        watching_command_lines() as command_lines,
     ):
         krapao, address = lab.start_krapao("--log-format", "json", "--state-dir", tmp_path / "state", name="canary")
         miwen = lab.start_miwen(address, NAMESPACE, "--log-format", "json", interval="1s")
@@ -152,5 +111,6 @@ def test_canaries_are_found_nowhere(lab: Lab, pgp_key: str, tmp_path: Path) -> N
     assert any(".pack" in name or "objects" in name for name in on_disk)
     told |= on_disk
     told |= new_files_of_the_machine(started)
-    assert _found_in(told, canaries) == []
-    assert _found_in({"check": base64.b64encode(b"x" + PLAIN.encode())}, canaries) == ["check"]
+    assert found_in(told, canaries) == []
+    for form in (base64.b64encode(b"x" + PLAIN.encode()), PLAIN.encode().hex().encode()):
+        assert found_in({"check": form}, canaries) == ["check"]

@@ -29,6 +29,7 @@ from doubles.huawei import AccessKey, Huawei
 from doubles.vault import Vault, open_vault
 from pyrage import x25519
 from support.canaries.disk_search import contents, new_files_of_the_machine
+from support.canaries.forms import forms_of, found_in
 from support.e2e.lab import Lab, Repository
 from support.e2e.providers import (
     Services,
@@ -123,23 +124,7 @@ class Evidence:
     after: Mapping[str, bytes]
 
     def canaries(self) -> set[bytes]:
-        return _forms(PLAIN, *self.issued, *(text for tenant in self.tenants.values() for text in tenant.canaries))
-
-
-def _forms(*values: str) -> set[bytes]:
-    """Each value as it is, in hexadecimal, and what of its base64 form does not depend on what stands before it."""
-    forms = set()
-    for value in values:
-        raw = value.encode()
-        forms |= {raw, raw.hex().encode(), raw.hex().upper().encode()}
-        for shift in range(3):
-            encoded = base64.b64encode(b"\0" * shift + raw)
-            forms.add(encoded[4 if shift else 0 : len(encoded) - 4])
-    return forms
-
-
-def _found_in(texts: Mapping[str, bytes], forms: set[bytes]) -> list[str]:
-    return [name for name, text in texts.items() if any(form in text for form in forms)]
+        return forms_of(PLAIN, *self.issued, *(text for tenant in self.tenants.values() for text in tenant.canaries))
 
 
 class Watcher:
@@ -149,7 +134,7 @@ class Watcher:
     """
 
     def __init__(self, tenants: Mapping[str, Tenant]) -> None:
-        self._forms = {name: _forms(*tenant.canaries) for name, tenant in tenants.items()}
+        self._forms = {name: forms_of(*tenant.canaries) for name, tenant in tenants.items()}
         self._looks: dict[tuple[str, bytes], int] = {}
         self._over = threading.Event()
         self._found: dict[tuple[int, bytes], Process] = {}
@@ -544,7 +529,7 @@ def test_the_searches_would_find_a_canary(evidence: Evidence) -> None:
     for text in (PLAIN, *given, *evidence.issued):
         raw = text.encode()
         hidden = {"plain": b"{" + raw, "base64": base64.b64encode(b"x" + raw + b"y"), "hex": raw.hex().encode()}
-        assert _found_in(hidden, evidence.canaries()) == ["plain", "base64", "hex"]
+        assert found_in(hidden, evidence.canaries()) == ["plain", "base64", "hex"]
     assert len(evidence.canaries()) > 100
     assert {case.reason for case in evidence.cases} == {
         *("Synced", "KeyMissing", "KeyInvalid", "KeyServiceDenied", "KeyServiceUnreachable", "MacMismatch"),
@@ -555,17 +540,17 @@ def test_the_searches_would_find_a_canary(evidence: Evidence) -> None:
 def test_no_canary_is_in_a_log(evidence: Evidence) -> None:
     for reason in {case.reason for case in evidence.cases} - {"Synced"}:
         assert reason.encode() in evidence.logs
-    assert _found_in({"logs": evidence.logs}, evidence.canaries()) == []
+    assert found_in({"logs": evidence.logs}, evidence.canaries()) == []
 
 
 def test_no_canary_is_in_an_event_or_a_status(evidence: Evidence) -> None:
     assert set(evidence.statuses) == {case.name for case in evidence.cases}
-    assert _found_in({"events": evidence.events, **evidence.statuses}, evidence.canaries()) == []
+    assert found_in({"events": evidence.events, **evidence.statuses}, evidence.canaries()) == []
 
 
 def test_no_canary_is_in_what_a_client_of_the_rpc_may_print(evidence: Evidence) -> None:
     assert set(evidence.rpc) == {case.name for case in evidence.cases}
-    assert _found_in(evidence.rpc, evidence.canaries()) == []
+    assert found_in(evidence.rpc, evidence.canaries()) == []
 
 
 def test_no_canary_is_in_a_command_line(evidence: Evidence) -> None:
@@ -601,6 +586,6 @@ def test_what_reads_files_has_no_credential(evidence: Evidence) -> None:
 
 def test_no_canary_is_in_a_file_on_a_disk_nor_in_memory_once_the_services_ended(evidence: Evidence) -> None:
     assert any(name.endswith(".pack") for name in evidence.on_disk)
-    assert _found_in(evidence.on_disk, evidence.canaries()) == []
+    assert found_in(evidence.on_disk, evidence.canaries()) == []
     assert not any("jiemi-sops-" in name for name in evidence.after)
-    assert _found_in(evidence.after, evidence.canaries()) == []
+    assert found_in(evidence.after, evidence.canaries()) == []

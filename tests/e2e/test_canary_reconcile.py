@@ -10,13 +10,14 @@ import base64
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import attrs
 import pytest
+from support.canaries.forms import forms_of, found_in
 from support.e2e.lab import Lab, git_server, until
 from support.e2e.scene import MERGE, METRICS, Scene, config_map, deployment, metrics_page, secret
 
@@ -34,22 +35,6 @@ TOKEN = "canary-token-f4470e"
 """A git credential."""
 
 POLICY = "jiemi-canary"
-
-
-def _forms(*values: str) -> set[bytes]:
-    """Each value as it is, in hexadecimal, and what of its base64 form does not depend on what stands before it."""
-    forms = set()
-    for value in values:
-        raw = value.encode()
-        forms |= {raw, raw.hex().encode(), raw.hex().upper().encode()}
-        for shift in range(3):
-            encoded = base64.b64encode(b"\0" * shift + raw)
-            forms.add(encoded[4 if shift else 0 : len(encoded) - 4])
-    return forms
-
-
-def _found_in(texts: Mapping[str, bytes], forms: set[bytes]) -> list[str]:
-    return [name for name, text in texts.items() if any(form in text for form in forms)]
 
 
 @attrs.define
@@ -246,8 +231,8 @@ def test_values_are_told_nowhere_while_objects_are_reconciled(lab: Lab, tmp_path
         metrics = {service.name: metrics_page(service).encode() for service in (krapao, miwen)}
         lab.end_services()
 
-    values = _forms(OURS, NEXT, THEIRS)
-    secrets = values | _forms(TOKEN, str(lab.identity))
+    values = forms_of(OURS, NEXT, THEIRS)
+    secrets = values | forms_of(TOKEN, str(lab.identity))
     decryptors = lab.admin.call("GET", f"/apis/jiemi.cr/v1alpha1/namespaces/{scene.namespace}/decryptors").ok()["items"]
     told = {f"status of {item['metadata']['name']}": json.dumps(item["status"]).encode() for item in decryptors}
     assert len(told) == 12
@@ -262,11 +247,11 @@ def test_values_are_told_nowhere_while_objects_are_reconciled(lab: Lab, tmp_path
     assert b"jiemi_drift_corrections_total" in told["metrics of miwen"]
     told |= {f"command line {number}": line for number, line in enumerate(processes.command_lines)}
     assert any(b"decrypt" in line for line in processes.command_lines), "the watcher is too slow to see sops"
-    assert _found_in(told, secrets) == []
+    assert found_in(told, secrets) == []
     # The one that holds a Decryptor's credentials has them in its environment by design; no values.
     environments = {f"environment {number}": text for number, text in enumerate(processes.environments)}
     assert len(environments) > 3
-    assert _found_in(environments, values) == []
+    assert found_in(environments, values) == []
 
     for form in (OURS.encode(), base64.b64encode(b"x" + OURS.encode()), OURS.encode().hex().encode()):
-        assert _found_in({"check": b"..." + form + b"..."}, secrets) == ["check"]
+        assert found_in({"check": b"..." + form + b"..."}, secrets) == ["check"]

@@ -13,9 +13,10 @@ from typing import Any
 
 import attrs
 import pytest
-from e2e.test_canary import _forms, _found_in, _watching_command_lines
 from pyrage import x25519
+from support.canaries.command_lines import watching_command_lines
 from support.canaries.disk_search import contents, new_files_of_the_machine
+from support.canaries.forms import forms_of, found_in
 from support.e2e.lab import Lab, until
 from support.e2e.project import Project, project
 from support.e2e.scene import condition, config_map, secret
@@ -119,7 +120,7 @@ def test_a_nested_file_that_no_key_opens_fails_its_file_and_leaves_what_is_deplo
     missing.push_files({"a.yaml": [secret("missing", k=sealed)], "b.yaml": [config_map("missing-b", k="2")]})
     missing.says("KeyMissing", "a.yaml: document 1, stringData.k: no key given opens the file")
     assert running.lab.data(NAMESPACE, "missing") == {"k": "a: good\n"}
-    assert missing.object(missing.config_path("missing-b"))["data"] == {"k": "2"}  # type: ignore[index]
+    assert missing.existing(missing.config_path("missing-b"))["data"] == {"k": "2"}
 
 
 def test_ciphertext_reaches_no_object_of_any_kind_unless_it_is_meant(running: Running) -> None:
@@ -146,7 +147,7 @@ def test_ciphertext_reaches_no_object_of_any_kind_unless_it_is_meant(running: Ru
     left.set()
     left.says("CiphertextLeft", "4 of 5 files were not applied", "holds ciphertext of SOPS")
     until("the others are there", lambda: left.object(left.config_path("left-told")) is not None)
-    assert left.object(left.config_path("left-kept"))["data"] == {"sealed": sealed}  # type: ignore[index]
+    assert left.existing(left.config_path("left-kept"))["data"] == {"sealed": sealed}
     assert left.object(left.config_path("left-config")) is None
     assert left.object(left.config_path("left-binary")) is None
     assert left.there("left-secret") == []
@@ -255,7 +256,7 @@ def test_a_mac_of_encrypted_values_only_is_warned_of_and_refused_by_the_operator
     assert changed != encrypted
     revision = lax.push_files({"s.yaml": changed})
     lax.synced(revision)
-    assert lax.object(lax.secret_path("lax2"))["type"] == "example.org/evil"  # type: ignore[index]
+    assert lax.existing(lax.secret_path("lax2"))["type"] == "example.org/evil"
 
     strict = running.lab.namespace("e2e-content-strict")
     running.lab.start_miwen(running.address, strict, "--require-full-mac")
@@ -272,9 +273,9 @@ def test_the_plaintext_of_nested_files_is_found_nowhere(lab: Lab, tmp_path: Path
     """Logs, status, Events, command lines, files on disks: as in test_canary.py, for values that are files."""
     namespace = lab.namespace("e2e-content-canary")
     plain, hidden = "canary-nested-value-9b1c", "canary-nested-left-4d2e"
-    canaries = _forms(plain, hidden, str(lab.identity))
+    canaries = forms_of(plain, hidden, str(lab.identity))
     started = time.time()
-    with _watching_command_lines() as command_lines:
+    with watching_command_lines() as command_lines:
         _, address = lab.start_krapao("--log-format", "json", "--state-dir", tmp_path / "state", name="nested-canary")
         lab.start_miwen(address, namespace, "--log-format", "json")
         seal = Running(lab, address).seal
@@ -309,4 +310,4 @@ def test_the_plaintext_of_nested_files_is_found_nowhere(lab: Lab, tmp_path: Path
     assert any(b"decrypt" in line for line in command_lines)
     told |= contents(tmp_path)
     told |= new_files_of_the_machine(started)
-    assert _found_in(told, canaries) == []
+    assert found_in(told, canaries) == []

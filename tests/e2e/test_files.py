@@ -304,7 +304,7 @@ def test_files_of_every_format_become_keys_of_one_secret(running: Running) -> No
     broken = lab.encrypt("HOST=other\n", path="settings.enc.env").replace(b"sops_mac=", b"sops_mac_lost=")
     keys.push_files({"settings.enc.env": broken, "plain.env": b"LEVEL2=warn\n"})
     until("it is told", lambda: keys.condition("keys", "Ready")["status"] == "False")
-    assert keys.object(keys.secret_path("keys-all"))["data"] == made["data"]  # type: ignore[index]
+    assert keys.existing(keys.secret_path("keys-all"))["data"] == made["data"]
 
 
 def test_files_of_a_config_map_and_keys_that_two_files_give(running: Running) -> None:
@@ -319,10 +319,10 @@ def test_files_of_a_config_map_and_keys_that_two_files_give(running: Running) ->
 
     both.push_files({"b.env": b"B=3\nC=4\n"})
     both.says("DuplicateObject", "a.env and b.env both give the key B of ConfigMap both-config")
-    assert both.object(both.config_path("both-config"))["data"] == made["data"]  # type: ignore[index]
+    assert both.existing(both.config_path("both-config"))["data"] == made["data"]
     revision = both.push_files({"a.env": b"A=1\n"})
     both.synced(revision)
-    assert both.object(both.config_path("both-config"))["data"] == {  # type: ignore[index]
+    assert both.existing(both.config_path("both-config"))["data"] == {
         "A": "1",
         "B": "3",
         "C": "4",

@@ -196,8 +196,8 @@ def test_a_port_or_address_that_another_service_has_is_no_reason_to_delete(runni
     taken.set(force=True)
     taken.synced(revision)
     path = _path("taken-mine", "services")
-    uid, address = taken.uid(path), taken.object(path)["spec"]["clusterIP"]  # type: ignore[index]
-    addressed = taken.object(_path("taken-other", "services"))["spec"]["clusterIP"]  # type: ignore[index]
+    uid, address = taken.uid(path), taken.existing(path)["spec"]["clusterIP"]
+    addressed = taken.existing(_path("taken-other", "services"))["spec"]["clusterIP"]
 
     def rejected(spec: Mapping[str, Any], *words: str) -> None:
         taken.push(all=[other, {**mine, "spec": {**mine["spec"], **spec}}])

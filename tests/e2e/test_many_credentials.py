@@ -25,7 +25,7 @@ from support.processes.samples import (
     memory_bytes,
     private_folders,
     processes_that_name,
-    tell,
+    show,
 )
 
 from jiemi.krapao.settings import KrapaoSettings
@@ -98,7 +98,7 @@ def test_many_decryptors_with_as_many_credentials_leave_nothing_and_take_no_more
         lab.end_services()
         assert "render_failed" not in krapao.log_text()
     memory = (after_a_tenth, after_all, *again)
-    tell(seconds=(deployed, seconds), memory_kib=[each // 1024 for each in memory], sampler=sampler)
+    show(seconds=(deployed, seconds), memory_kib=[each // 1024 for each in memory], sampler=sampler)
     assert sampler.samples > 100
     assert sampler.most_holders == MAX_HOLDERS
     assert sampler.most_folders <= MAX_HOLDERS + KrapaoSettings(state_dir=runtime).decrypt_concurrency

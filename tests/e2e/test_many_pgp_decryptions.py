@@ -22,7 +22,7 @@ from support.processes.samples import (
     memory_bytes,
     private_folders,
     processes_that_name,
-    tell,
+    show,
 )
 
 from jiemi.core.content.formats import Format
@@ -76,7 +76,7 @@ async def test_many_decryptions_with_pgp_leave_nothing_and_take_no_more_memory_i
         # Of holders; the openers' are gone with them.
         assert len(private_folders(fast_directory)) == decrypter.holder_count
     seconds = time.monotonic() - began
-    tell(seconds=seconds, memory_kib=[each // 1024 for each in memory], sampler=sampler)
+    show(seconds=seconds, memory_kib=[each // 1024 for each in memory], sampler=sampler)
     assert sampler.samples > 100
     assert sampler.most_holders == MAX_KEYRINGS
     assert sampler.most_folders <= PARALLEL + MAX_KEYRINGS

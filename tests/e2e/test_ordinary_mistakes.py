@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,11 +116,19 @@ def test_the_event_the_log_and_jiemi_status_say_the_same(told: Told, mistake: Mi
     until(f"an Event tells of {mistake.name}", lambda: message in told.notes(mistake))
 
 
+def is_noted(told: Told, mistake: Mistake, message: str) -> bool:
+    return message in told.notes(mistake)
+
+
+def is_gone(told: Told, mistake: Mistake) -> bool:
+    return not told.stage.lab.status(NAMESPACE, mistake.name)
+
+
 def test_kubectl_describe_says_the_same(told: Told, kubectl_program: Path, tmp_path: Path) -> None:
     kubectl = Kubectl(kubectl_program, tmp_path, told.stage.lab.kubeconfig, NAMESPACE)
     for mistake in MISTAKES:
         message = told.condition(mistake)["message"]
-        until(f"an Event tells of {mistake.name}", lambda mistake=mistake, text=message: text in told.notes(mistake))
+        until(f"an Event tells of {mistake.name}", partial(is_noted, told, mistake, message))
     described = {
         each.split(maxsplit=1)[0]: each.partition("\nEvents:")
         for each in re.split(r"^Name: +", kubectl("describe", "decryptors", "--show-events=true"), flags=re.MULTILINE)[
@@ -143,7 +152,7 @@ def test_a_mistake_is_told_within_two_seconds(told: Told) -> None:
     for mistake in alone[::5]:
         told.condition(mistake)
         told.stage.lab.delete_decryptor(NAMESPACE, mistake.name)
-        until(f"{mistake.name} is gone", lambda mistake=mistake: not told.stage.lab.status(NAMESPACE, mistake.name))
+        until(f"{mistake.name} is gone", partial(is_gone, told, mistake))
         began = time.monotonic()
         told.stage.make(mistake)
         ready = told.condition(mistake)

@@ -115,7 +115,7 @@ def _case(module: Module, name: str) -> Case:
     return Case(project(module.lab, NAMESPACE, name), module.tools)
 
 
-@pytest.mark.parametrize("number", range(len(MAKERS)), ids=[each.told for each in MAKERS])
+@pytest.mark.parametrize("number", range(len(MAKERS)), ids=[each.shown for each in MAKERS])
 def test_what_leaves_git_leaves_the_cluster_and_what_others_hold_beside_it_stays(module: Module, number: int) -> None:
     case = _case(module, f"made{number}")
     case.made(MAKERS[number])
@@ -171,7 +171,7 @@ def test_what_another_applies_later_with_the_same_values_leaves_with_git_too(mod
     case = _case(module, "later")
     case.commit(dropped=True)
     # A key that it added to the Secret would be drift.
-    case.made(next(each for each in MAKERS if "--server-side" in each.told), theirs=False)
+    case.made(next(each for each in MAKERS if "--server-side" in each.shown), theirs=False)
     case.require(dropped=True, theirs=False)
     case.commit(dropped=False, when="dropped")
     case.require(dropped=False, theirs=False)

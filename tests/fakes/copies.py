@@ -16,7 +16,7 @@ def copied(value: _T) -> _T:
     if kind in _UNCHANGEABLE:
         return value
     if kind is dict:
-        return {key: copied(each) for key, each in value.items()}  # type: ignore[attr-defined, return-value]
+        return {key: copied(each) for key, each in value.items()}  # type: ignore[attr-defined, return-value]  # of `kind`
     if kind is list:
-        return [copied(each) for each in value]  # type: ignore[attr-defined, return-value]
+        return [copied(each) for each in value]  # type: ignore[attr-defined, return-value]  # of `kind`
     return copy.deepcopy(value)

@@ -479,7 +479,7 @@ class FakeObjects:
             if live["metadata"]["resourceVersion"] != resource_version:
                 await self.get_metadata(ref)
                 raise errors.changed(ref.label)
-            obj = copied(live)
+            obj = dict(copied(live))
             for path in paths:
                 holder: Any = obj
                 for part in path[:-1]:

@@ -496,9 +496,9 @@ async def _ask_guard(
     method: str,
     messages: list[bytes],
 ) -> str:
-    holders = _AnyHolders(generator)
+    holders: Any = _AnyHolders(generator)
     programs = HolderPrograms(Path("/nonexistent"), None, Measures())
-    services = KeyServices(holders, programs, settings, require_server=_require_by_name)  # type: ignore[arg-type]
+    services = KeyServices(holders, programs, settings, require_server=_require_by_name)
     guard = Guard(keys, services, allowed_recipients=policy)
     told: list[str] = []
     first: str | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from hostile import files
@@ -24,10 +25,15 @@ def _edited(old: bytes, new: bytes) -> Callable[[Lab], bytes]:
     return edit
 
 
+def _with_block(_: Lab, text: str) -> bytes:
+    return f'a: ""\nsops: {text}\n'.encode()
+
+
 def _two(lab: Lab, **block_fields: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """Two documents, and the block for both."""
     sealed = files.seal_documents([{"a": "first"}, {"b": "second"}], lab.data_key)
-    return (*sealed.documents, files.block(sealed, lab.for_age, **block_fields))
+    first, second = sealed.documents
+    return first, second, files.block(sealed, lab.for_age, **block_fields)
 
 
 def _joined(lab: Lab, mark: str) -> bytes:
@@ -113,7 +119,7 @@ DOCUMENTS = (
         _opens(
             f"documents-by-{name}",
             f"a second document behind {what}",
-            lambda lab, mark=mark: _joined(lab, mark),
+            partial(_joined, mark=mark),
             "both documents, none is lost",
             opened=_both,
         )
@@ -443,7 +449,7 @@ FORMATS = (
             f"block-{name}",
             f"a block that is {what}",
             "DecryptionFailed",
-            lambda _, text=text: f'a: ""\nsops: {text}\n'.encode(),
+            partial(_with_block, text=text),
         )
         for name, what, text in (
             ("null", "null", "null"),

@@ -28,7 +28,7 @@ def _sealed(lab: Lab, *parts: Mapping[str, object], name: str = "a") -> bytes:
 
 def _asking(lab: Lab) -> bytes:
     """A file that asks for 100 data keys that nobody opens before the one that the tenant does."""
-    [right] = lab.for_age["age"]  # type: ignore[misc]
+    [right] = lab.for_age["age"]
     wrong = {"recipient": lab.age_recipient, "enc": files.age_wrap(lab.data_key, lab.other_recipient)}
     return _sealed(lab, {"age": [*[wrong] * 99, right]})
 

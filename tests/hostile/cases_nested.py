@@ -88,7 +88,7 @@ def _many(lab: Lab, count: int, **block: Any) -> Values:
 
 def _asking(lab: Lab) -> str:
     """A file that asks for 100 data keys that nobody opens before the one that the tenant does."""
-    [right] = lab.for_age["age"]  # type: ignore[misc]
+    [right] = lab.for_age["age"]
     wrong = {"recipient": lab.age_recipient, "enc": files.age_wrap(lab.data_key, lab.other_recipient)}
     return _inner(lab, {"age": [*[wrong] * 99, right]})
 

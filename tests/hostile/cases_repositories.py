@@ -7,9 +7,11 @@ import stat
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 from dulwich.objects import Blob, Commit, ObjectID, ShaFile, Tree
+from dulwich.refs import Ref
 from dulwich.repo import Repo
 from hostile.case import OPENS, tenants_age
 from hostile.lab import Keys, Lab
@@ -55,7 +57,7 @@ class Objects:
         commit.author_time = commit.commit_time = 1_700_000_000
         commit.author_timezone = commit.commit_timezone = 0
         commit.message = b"x"
-        self.repo.refs[ref] = self.add(commit)  # type: ignore[index]
+        self.repo.refs[Ref(ref)] = self.add(commit)
         return commit.id
 
 
@@ -109,7 +111,7 @@ def _one(mode: int, content: Callable[[Lab], bytes], name: bytes = b"s.yaml") ->
     return lambda objects, lab: [(name, mode, objects.blob(content(lab)))]
 
 
-def _named(name: str) -> Mapping[str, object]:
+def _named(name: str) -> Mapping[str, Any]:
     """The tenant's Secret under a name."""
     return {"tree": lambda objects, lab: [(name.encode(), FILE, _secret(objects, lab))], "path": name, "gets": OPENS}
 

@@ -52,7 +52,8 @@ def _text(value: Any) -> tuple[str, bytes]:
 def age_wrap(data_key: bytes, *recipients: str) -> str:
     """A data key (or anything else) encrypted for age recipients, in armor."""
     to = [pyrage.x25519.Recipient.from_str(each) for each in recipients]
-    return pyrage.encrypt(data_key, to, armored=True).decode()
+    armor: bytes = pyrage.encrypt(data_key, to, armored=True)
+    return armor.decode()
 
 
 def for_age(data_key: bytes, recipient: str) -> dict[str, Any]:

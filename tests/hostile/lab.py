@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pyrage
@@ -71,7 +72,7 @@ class Gpg:
         self("--import", stdin=(DATA / "pgp-test-key.asc").read_bytes())
 
     def __call__(self, *arguments: str, stdin: bytes) -> bytes:
-        base = ["gpg", "--homedir", self._home, "--batch", "--quiet", "--trust-model", "always", "--armor"]
+        base = ["gpg", "--homedir", str(self._home), "--batch", "--quiet", "--trust-model", "always", "--armor"]
         return subprocess.run([*base, *arguments], input=stdin, check=True, capture_output=True).stdout
 
     def sign(self, plain: bytes) -> str:
@@ -124,42 +125,42 @@ class Lab:
     def pgp(self) -> PgpKey:
         return PgpKey(secret((DATA / "pgp-test-key.asc").read_text()))
 
-    def vault_key(self, **fields: object) -> VaultKey:
-        given = {"token": secret(self.credentials["vault"])}
-        return VaultKey(**(given | fields))  # type: ignore[arg-type]
+    def vault_key(self, **fields: Any) -> VaultKey:
+        given: dict[str, Any] = {"token": secret(self.credentials["vault"])}
+        return VaultKey(**(given | fields))
 
     @property
     def named_vault(self) -> VaultKey:
         return self.vault_key(address=secret(self.vault.address))
 
-    def aws(self, **fields: object) -> AwsKey:
-        given = {
+    def aws(self, **fields: Any) -> AwsKey:
+        given: dict[str, Any] = {
             "key_id": secret(self.credentials["aws-id"]),
             "access_key": secret(self.credentials["aws"]),
             "region": secret("us-east-1"),
             "endpoint": secret(self.kms.endpoint),
             "sts_endpoint": secret(self.kms.endpoint),
         }
-        return AwsKey(**(given | fields))  # type: ignore[arg-type]
+        return AwsKey(**(given | fields))
 
-    def gcp(self, **fields: object) -> GcpKey:
-        return GcpKey(access_token=secret(self.credentials["gcp"]), **fields)  # type: ignore[arg-type]
+    def gcp(self, **fields: Any) -> GcpKey:
+        return GcpKey(access_token=secret(self.credentials["gcp"]), **fields)
 
-    def azure(self, **fields: object) -> AzureKey:
-        given = {
+    def azure(self, **fields: Any) -> AzureKey:
+        given: dict[str, Any] = {
             "tenant_id": secret("00000000-0000-0000-0000-000000000001"),
             "client_id": secret("00000000-0000-0000-0000-000000000002"),
             "client_secret": secret(self.credentials["azure"]),
         }
-        return AzureKey(**(given | fields))  # type: ignore[arg-type]
+        return AzureKey(**(given | fields))
 
-    def huawei(self, **fields: object) -> HuaweiKey:
-        given = {
+    def huawei(self, **fields: Any) -> HuaweiKey:
+        given: dict[str, Any] = {
             "access_key": secret(self.credentials["huawei-id"]),
             "secret_key": secret(self.credentials["huawei"]),
             "project_id": secret("0" * 32),
         }
-        return HuaweiKey(**(given | fields))  # type: ignore[arg-type]
+        return HuaweiKey(**(given | fields))
 
     @property
     def operator(self) -> OperatorEnvironment:
@@ -178,7 +179,7 @@ class Lab:
         }
 
     @property
-    def for_age(self) -> dict[str, object]:
+    def for_age(self) -> dict[str, Any]:
         return files.for_age(self.data_key, self.age_recipient)
 
     def file(self, *parts: Mapping[str, object], **fields: object) -> bytes:
@@ -225,9 +226,7 @@ class Lab:
         return found
 
 
-def vault_group(
-    address: str, *, engine: str = "transit", key: str = "k", enc: str = "vault:v1:AAAA"
-) -> dict[str, object]:
+def vault_group(address: str, *, engine: str = "transit", key: str = "k", enc: str = "vault:v1:AAAA") -> dict[str, Any]:
     entry = {"vault_address": address, "engine_path": engine, "key_name": key, "created_at": files.NOW, "enc": enc}
     return {"hc_vault": [entry]}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -23,6 +25,7 @@ from doubles.vault import Vault, open_vault
 from hostile.cases_bombs import laughs, pgp_bomb
 from hostile.lab import Keys, Lab, secret
 from hostile.left import children, require_no_canary
+from support.processes.ended import is_ended
 
 import jiemi
 from jiemi.core.content.formats import Format
@@ -76,7 +79,9 @@ def _memory(pid: int) -> Iterator[bytes]:
     maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
     with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
         for line in maps:
-            first, last, rights = re.match(r"([0-9a-f]+)-([0-9a-f]+) (\S+)", line).groups()  # type: ignore[union-attr]
+            matched = re.match(r"([0-9a-f]+)-([0-9a-f]+) (\S+)", line)
+            assert matched is not None
+            first, last, rights = matched.groups()
             if rights.startswith("rw"):
                 with contextlib.suppress(OSError, ValueError, OverflowError):
                     memory.seek(int(first, 16))
@@ -237,6 +242,7 @@ def _resident(pid: int) -> int:
 async def test_a_bomb_takes_no_memory_that_the_other_tenants_need(
     role: str, lab: Lab, settings: KrapaoSettings, measures: Measures
 ) -> None:
+    keys: Keys
     if role == "opener":
         data, keys, word = lab.file() + b"---\n" + laughs(), (lab.age,), "decrypt"
     else:
@@ -327,15 +333,11 @@ def _descendants(pid: int) -> list[int]:
     return found
 
 
-def _alive(pid: int) -> bool:
-    """Whether a process runs. One that has ended and came to us is reaped."""
+def _is_ended(pid: int) -> bool:
+    """Whether a process has ended. One that came to us is reaped."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat[stat.rindex(")") + 2] not in "ZX"
+    return is_ended(pid)
 
 
 async def test_a_krapao_that_is_killed_leaves_no_holder_and_the_next_one_no_key(
@@ -351,7 +353,7 @@ async def test_a_krapao_that_is_killed_leaves_no_holder_and_the_next_one_no_key(
         krapao.wait()
         assert measures.setpriv is not None
         holders = _runs("keyservice", left) + _runs("decrypt", left)
-        await _until(lambda: not any(_alive(pid) for pid in holders))
+        await _until(lambda: all(_is_ended(pid) for pid in holders))
     finally:
         krapao.kill()
         krapao.wait()
@@ -359,7 +361,9 @@ async def test_a_krapao_that_is_killed_leaves_no_holder_and_the_next_one_no_key(
     async with open_decrypter(settings) as decrypter:
         await decrypter.measures()
     assert list(settings.runtime_dir.iterdir()) == []
-    for pid in filter(_alive, left):  # a gpg-agent without its folder ends by itself, but after a minute or two
+    for pid in itertools.filterfalse(
+        _is_ended, left
+    ):  # a gpg-agent without its folder ends by itself, but after a minute or two
         assert b"gpg-agent" in Path(f"/proc/{pid}/cmdline").read_bytes()  # noqa: ASYNC240
         os.kill(pid, signal.SIGKILL)
-        await _until(lambda pid=pid: not _alive(pid))
+        await _until(partial(_is_ended, pid))

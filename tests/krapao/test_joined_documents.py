@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,25 +41,30 @@ class Lab:
     """A repository, two keys, sops, and Krapao."""
 
     def __init__(
-        self, git_server: GitServer, work: Work, settings: KrapaoSettings, sops: Path, encrypt: Encrypter, pairs
+        self,
+        git_server: GitServer,
+        work: Work,
+        settings: KrapaoSettings,
+        sops: Path,
+        encrypt: Encrypter,
+        pairs: tuple[AgePair, AgePair],
     ) -> None:
         self.git_server, self.work, self.sops = git_server, work, sops
         self._encrypt, (self.pair, self.other) = encrypt, pairs
         self.settings = attrs.evolve(settings, sops=sops)
         git_server.create("r.git")
 
-    def sealed(self, plain: str, *options: str, to: Any = None) -> str:
-        found: bytes = self._encrypt(plain, "--age", (to or self.pair).public, *options)
-        return found.decode()
+    def sealed(self, plain: str, *options: str, to: AgePair | None = None) -> str:
+        return self._encrypt(plain, "--age", (to or self.pair).public, *options).decode()
 
     def by_sops(self, data: str, home: Path) -> bytes | None:
         """What sops itself makes of a file; None where it refuses it."""
         environment = {"HOME": str(home), "SOPS_AGE_KEY": self.pair.private, "PATH": "/usr/bin:/bin"}
-        run = [self.sops, "decrypt", "--input-type", "yaml", "--output-type", "yaml"]
+        run = [str(self.sops), "decrypt", "--input-type", "yaml", "--output-type", "yaml"]
         done = subprocess.run(run, input=data.encode(), env=environment, capture_output=True, check=False)
         return done.stdout if done.returncode == 0 else None
 
-    async def render(self, data: str, keys: tuple[Any, ...] = (), **more: Any) -> Rendered:
+    async def render(self, data: str, keys: tuple[AgePair, ...] = (), **more: Any) -> Rendered:
         revision = self.work.commit({"s.yaml": data})
         self.work.push(self.git_server.root / "r.git")
         given = tuple(AgeKey(SensitiveText(pair.private)) for pair in keys or (self.pair,))
@@ -97,11 +103,11 @@ def lab(
     encrypt: Encrypter,
     age_pair: AgePair,
     other_age_pair: AgePair,
-):
+) -> Lab:
     return Lab(git_server, work, settings, sops_path, encrypt, (age_pair, other_age_pair))
 
 
-WAYS = {
+WAYS: dict[str, tuple[Callable[[Lab], str], list[str]]] = {
     "two": (lambda lab: lab.sealed(secret("a")) + "---\n" + lab.sealed(secret("b")), ["a", "b"]),
     "a mark first and last": (
         lambda lab: "---\n" + lab.sealed(secret("a")) + "---\n" + lab.sealed(secret("b")) + "---\n",

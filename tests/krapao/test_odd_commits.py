@@ -83,7 +83,7 @@ TAGS = {
 
 @pytest.mark.parametrize("name", TAGS)
 async def test_a_tag_that_git_serves_is_followed(
-    name: str, git_server: GitServer, work, settings: KrapaoSettings
+    name: str, git_server: GitServer, work: Work, settings: KrapaoSettings
 ) -> None:
     git_server.create("r.git")
     bare = git_server.root / "r.git"
@@ -106,7 +106,7 @@ async def test_a_tag_that_git_serves_is_followed(
     ("file_mode", "folder_mode"), [("100664", "40000"), ("100755", "040000"), ("0100644", "40755")]
 )
 async def test_a_tree_with_the_modes_of_older_tools_is_read(
-    file_mode: str, folder_mode: str, git_server: GitServer, work, settings: KrapaoSettings
+    file_mode: str, folder_mode: str, git_server: GitServer, work: Work, settings: KrapaoSettings
 ) -> None:
     git_server.create("r.git")
     bare = git_server.root / "r.git"

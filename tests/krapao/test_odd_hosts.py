@@ -128,7 +128,7 @@ def _split(data: bytes) -> bytes:
 async def test_refs_and_packs_that_come_compressed_are_read(
     git_server: GitServer,
     repository: Path,
-    work: Work,  # type: ignore[no-untyped-def]
+    work: Work,
     settings: KrapaoSettings,
     encoding: str,
     encode: Callable[[bytes], bytes],
@@ -170,7 +170,7 @@ def _bomb(body: bytes) -> bytes:
 async def test_what_can_not_be_decompressed_has_a_typed_reason_and_a_bomb_ends_at_the_limit(
     git_server: GitServer,
     repository: Path,
-    work: Work,  # type: ignore[no-untyped-def]
+    work: Work,
     settings: KrapaoSettings,
     encoding: str,
     encode: Callable[[bytes], bytes],
@@ -225,7 +225,7 @@ OVERLOAD = b"GitLab is currently unable to handle this request due to load."
 async def test_an_error_packet_is_tried_again_and_told_in_the_hosts_words_made_safe(
     git_server: GitServer,
     repository: Path,
-    work: Work,  # type: ignore[no-untyped-def]
+    work: Work,
     settings: KrapaoSettings,
     change: Change,
     said: str,
@@ -244,7 +244,7 @@ async def test_an_error_packet_is_tried_again_and_told_in_the_hosts_words_made_s
 async def test_an_error_in_the_midst_of_a_pack_is_told_in_the_hosts_words(
     git_server: GitServer,
     repository: Path,
-    work: Work,  # type: ignore[no-untyped-def]
+    work: Work,
     settings: KrapaoSettings,
 ) -> None:
     work.commit({"x": "one"})
@@ -265,7 +265,7 @@ async def test_an_error_in_the_midst_of_a_pack_is_told_in_the_hosts_words(
 async def test_an_error_packet_of_a_repository_that_is_not_there_says_so_with_the_hosts_words(
     git_server: GitServer,
     repository: Path,
-    work: Work,  # type: ignore[no-untyped-def]
+    work: Work,
     settings: KrapaoSettings,
 ) -> None:
     work.commit({"x": "one"})
@@ -319,7 +319,7 @@ async def test_a_redirect_to_a_login_page_is_told_as_a_matter_of_credentials(
 async def test_a_session_that_ends_amid_the_talk_is_a_matter_of_credentials(
     git_server: GitServer,
     repository: Path,
-    work: Work,  # type: ignore[no-untyped-def]
+    work: Work,
     settings: KrapaoSettings,
 ) -> None:
     work.commit({"x": "one"})

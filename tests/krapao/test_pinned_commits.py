@@ -6,6 +6,7 @@ import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -42,7 +43,8 @@ async def opened(
 ) -> AsyncIterator[Worker]:
     """A worker of its own, as each credentials get one."""
     async with clones.open(parse_url(url), credentials) as store, trio.open_nursery() as nursery:
-        yield Worker(url, store, None, settings, nursery)  # type: ignore[arg-type]
+        nothing: Any = None  # no file is opened here
+        yield Worker(url, store, nothing, settings, nursery)
         nursery.cancel_scope.cancel()
 
 

@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from support.network.addresses import LOOPBACK
 from support.network.listening import listening
 
-from jiemi.concurrency import calls
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import GitServer
@@ -24,7 +23,7 @@ from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.port import Ref
 from jiemi.krapao.git.urls import parse_url
 from jiemi.krapao.network import connecting
-from jiemi.krapao.network.addresses import AddressRules, read_network
+from jiemi.krapao.network.addresses import AddressRules, read_address, read_network
 from jiemi.krapao.network.connecting import require_destination
 from jiemi.krapao.network.proxy import read_proxy
 from jiemi.krapao.settings import KrapaoSettings
@@ -116,7 +115,7 @@ def resolves_to(monkeypatch: pytest.MonkeyPatch, *answers: tuple[str, ...]) -> l
         families = {True: socket.AF_INET6, False: socket.AF_INET}
         return [(families[":" in each], socket.SOCK_STREAM, 6, "", (each, port)) for each in addresses]
 
-    monkeypatch.setattr(calls.socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
     return asked
 
 
@@ -222,7 +221,7 @@ async def test_whatever_is_no_git_server_is_told_in_one_message(
             reason, message = await told(quick, f"{scheme}://127.0.0.1:{port}/r")
             messages["filtered"] = reason, message.replace(str(port), "PORT")
         with monkeypatch.context() as patched:
-            patched.setattr(calls.socket, "getaddrinfo", _unknown)
+            patched.setattr(socket, "getaddrinfo", _unknown)
             reason, message = await told(quick, f"{scheme}://nothing.example:1234/r")
             messages["no name"] = reason, message.replace("nothing.example:1234", "127.0.0.1:PORT")
     assert set(messages.values()) == {messages["closed"]}, messages
@@ -303,9 +302,9 @@ def own_addresses() -> list[str]:
 
 
 def test_only_this_machines_addresses_are_its_own() -> None:
-    assert all(connecting.is_own(connecting.read_address(each)) for each in own_addresses())
-    assert not connecting.is_own(connecting.read_address("192.0.2.1"))
-    assert not connecting.is_own(connecting.read_address("2001:db8::1"))
+    assert all(connecting.is_own(read_address(each)) for each in own_addresses())
+    assert not connecting.is_own(read_address("192.0.2.1"))
+    assert not connecting.is_own(read_address("2001:db8::1"))
 
 
 async def test_this_machines_own_addresses_are_refused_like_loopback(strict: KrapaoSettings) -> None:
@@ -326,7 +325,7 @@ async def test_a_server_for_another_program_is_judged_by_what_it_resolves_to_now
         address = {"evil.example": "127.0.0.1", "good.example": "192.0.2.7"}.get(host, host)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0))]
 
-    monkeypatch.setattr(connecting.trio.socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(trio.socket, "getaddrinfo", look_up)
     for url in (
         "http://evil.example:1",
         "http://127.0.0.1:8200",

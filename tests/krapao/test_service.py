@@ -21,7 +21,7 @@ from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import Asked, Fault, GitServer, serve_git
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import FilesRequest, GitCredentials, RenderRequest, Source
+from jiemi.rpc.contract import FilesRequest, GitCredentials, RenderRequest, Repository, Source
 from jiemi.rpc.keys import AgeKey, PgpKey
 
 DATA = Path(__file__).parent.parent / "data"
@@ -50,7 +50,7 @@ async def test_fifty_users_of_one_repository_cost_one_clone_and_one_fetch_per_re
     seen: list[str] = []
     async with open_service(real) as krapao:
 
-        async def tick(repository, max_age_seconds: float) -> None:  # type: ignore[no-untyped-def]
+        async def tick(repository: Repository, max_age_seconds: float) -> None:
             head = await repository.head(max_age_seconds=max_age_seconds)
             rendered = await repository.render(RenderRequest(head.revision, "s.yaml", None, (key,)))
             [document] = rendered.documents

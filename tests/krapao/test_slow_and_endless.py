@@ -48,7 +48,7 @@ def hostile(answer: Callable[[socket.socket], object]) -> Iterator[tuple[int, li
                 with contextlib.suppress(OSError, EOFError, paramiko.SSHException), listener.accept()[0] as connection:
                     connection.settimeout(10)
                     counted = Counted(connection, sent)
-                    answer(counted)  # type: ignore[arg-type]
+                    answer(counted)  # type: ignore[arg-type]  # it is a socket in all that is used
 
         thread = threading.Thread(target=serve)
         thread.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -60,7 +61,7 @@ class Lab:
         (self.home / name).write_bytes(data)
         return data
 
-    async def render(self, name: str, data: bytes, format: str | None, **more) -> Rendered:
+    async def render(self, name: str, data: bytes, format: str | None, **more: Any) -> Rendered:
         revision = self.work.commit({name: data})
         self.work.push(self.git_server.root / "r.git")
         keys = (AgeKey(SensitiveText(self.pair.private)),)

@@ -23,7 +23,7 @@ from jiemi.krapao.git.urls import Location
 from jiemi.krapao.reading.reader import Reading
 from jiemi.krapao.repositories import Repositories
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import FileEntry, Files, FilesRequest, GitCredentials, Head, RenderRequest, Source
+from jiemi.rpc.contract import FileEntry, Files, FilesRequest, GitCredentials, Head, RenderRequest, Repository, Source
 from jiemi.rpc.keys import AgeKey, DecryptionKey
 
 URL = "https://git.example/r.git"
@@ -192,7 +192,7 @@ async def test_zero_never_takes_what_a_listing_that_had_begun_may_have_read(
 ) -> None:
     seen: list[str] = []
 
-    async def ask(repository, max_age_seconds: float) -> None:  # type: ignore[no-untyped-def]
+    async def ask(repository: Repository, max_age_seconds: float) -> None:
         seen.append((await repository.head(max_age_seconds=max_age_seconds)).revision)
 
     async with krapao.open(Source(URL), NOBODY) as repository, trio.open_nursery() as nursery:
@@ -213,7 +213,7 @@ async def test_a_failure_goes_to_all_who_wait_and_is_not_kept(
     git.failure = JiemiError("HostUnreachable", "down")
     caught: list[JiemiError] = []
 
-    async def ask(repository) -> None:  # type: ignore[no-untyped-def]
+    async def ask(repository: Repository) -> None:
         with pytest.raises(JiemiError) as error:
             await repository.head(max_age_seconds=90)
         caught.append(error.value)
@@ -260,7 +260,7 @@ async def test_a_cancelled_waiter_leaves_the_others_and_the_last_one_ends_the_wo
         assert git.listings == 2
 
 
-async def _head_for(repository, seconds: float) -> None:  # type: ignore[no-untyped-def]
+async def _head_for(repository: Repository, seconds: float) -> None:
     with trio.move_on_after(seconds):
         await repository.head(max_age_seconds=0)
 
@@ -296,7 +296,7 @@ async def test_one_fetch_and_one_search_serve_all_who_ask_for_the_same_files(
 ) -> None:
     answers: list[Files] = []
 
-    async def ask(repository, request: FilesRequest) -> None:  # type: ignore[no-untyped-def]
+    async def ask(repository: Repository, request: FilesRequest) -> None:
         answers.append(await repository.files(request))
 
     async with krapao.open(Source(URL), NOBODY) as repository:

@@ -100,13 +100,13 @@ def key_of(**fields: str) -> VaultKey:
     return VaultKey(**hidden)
 
 
-async def test_a_token_opens_the_file(decrypter: SopsDecrypter, encrypt: Any, engine: Engine) -> None:
+async def test_a_token_opens_the_file(decrypter: SopsDecrypter, encrypt: Encrypter, engine: Engine) -> None:
     data = encrypted(encrypt, engine, "k")
     found = await decrypter.decrypt(data, Format.YAML, (key_of(token=engine.token),))
     assert b"canary" in found.plain.reveal()
 
 
-async def test_an_app_role_opens_the_file(decrypter: SopsDecrypter, encrypt: Any, engine: Engine) -> None:
+async def test_an_app_role_opens_the_file(decrypter: SopsDecrypter, encrypt: Encrypter, engine: Engine) -> None:
     data = encrypted(encrypt, engine, "k")
     key = key_of(role_id=engine.role_id, secret_id=engine.secret_id, app_role_mount=f"{engine.mount}-approle")
     assert b"canary" in (await decrypter.decrypt(data, Format.YAML, (key,))).plain.reveal()
@@ -114,7 +114,7 @@ async def test_an_app_role_opens_the_file(decrypter: SopsDecrypter, encrypt: Any
 
 @pytest.mark.parametrize("name", ["other", "k"])
 async def test_another_key_or_token_is_denied(
-    decrypter: SopsDecrypter, encrypt: Any, engine: Engine, name: str
+    decrypter: SopsDecrypter, encrypt: Encrypter, engine: Engine, name: str
 ) -> None:
     data = encrypted(encrypt, engine, name)
     token = engine.token if name == "other" else "hvs.nobody-issued-this"
@@ -123,7 +123,9 @@ async def test_another_key_or_token_is_denied(
     assert caught.value.failure.reason == "KeyServiceDenied"
 
 
-async def test_a_wrong_secret_of_an_app_role_is_denied(decrypter: SopsDecrypter, encrypt: Any, engine: Engine) -> None:
+async def test_a_wrong_secret_of_an_app_role_is_denied(
+    decrypter: SopsDecrypter, encrypt: Encrypter, engine: Engine
+) -> None:
     data = encrypted(encrypt, engine, "k")
     key = key_of(role_id=engine.role_id, secret_id="wrong", app_role_mount=f"{engine.mount}-approle")
     with pytest.raises(JiemiError, match=r"KeyServiceDenied: .*login to Vault"):

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import termios
 import textwrap
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -63,9 +63,9 @@ async def test_a_call_in_flight_fails_at_once_when_the_server_goes_and_the_next_
         it.origin.commit({"f.yaml": []})
         reasons: list[str] = []
 
-        async def call(work: Callable[[], object]) -> None:
+        async def call(work: Callable[[], Awaitable[object]]) -> None:
             with pytest.raises(JiemiError, match=r"unix:/.* ended during the call") as caught:
-                await work()  # type: ignore[misc]
+                await work()
             reasons.append(caught.value.failure.reason)
 
         for _ in range(3):

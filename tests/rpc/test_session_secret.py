@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import attrs
 import capnp
@@ -265,15 +266,16 @@ async def test_a_client_with_a_secret_works_with_a_krapao_that_does_not_ask_and_
     revision = fake.add_origin(URL).commit({"f.yaml": []})
 
     class Older:
-        def __init__(self, connection: object) -> None:
-            self._new = Bootstrap(connection)  # type: ignore[arg-type]
+        def __init__(self, connection: Any) -> None:
+            self._new = Bootstrap(connection)
 
         owned = 0
 
-        async def open_session(self, call: object) -> None:
-            call.results.session = bridge.serve("Session", _Session(self._new._connection, self._new._owned))  # type: ignore[attr-defined]
-            bridge.to_trio(self._new._connection._session_opened.set)  # type: ignore[attr-defined]
-            bridge.to_trio(self._new._connection._gate.open)  # type: ignore[attr-defined]
+        async def open_session(self, call: Any) -> None:
+            connection: Any = self._new._connection
+            call.results.session = bridge.serve("Session", _Session(connection, self._new._owned))
+            bridge.to_trio(connection._session_opened.set)
+            bridge.to_trio(connection._gate.open)
 
         def released(self) -> None: ...
 

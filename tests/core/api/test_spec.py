@@ -83,6 +83,7 @@ def test_a_literal_survives_the_way_to_json_and_back() -> None:
     spec = spec_of(read_decryptor(with_value("spec.provider", {"age": {"privateKey": {"literal": CANARY}}})))
     assert structure(unstructure(spec), DecryptorSpec, "spec") == spec
     assert spec.provider.age is not None
+    assert spec.provider.age.private_key is not None
     assert spec.provider.age.private_key.literal == SensitiveText(CANARY)
 
 

@@ -139,7 +139,7 @@ def test_a_status_is_read_once_and_not_before_it_is_asked_for(monkeypatch: pytes
     assert read == [raw["status"]]
     assert hash(decryptor) == hash(again)
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        decryptor.spec = again.spec  # type: ignore[misc]
+        decryptor.spec = again.spec  # type: ignore[misc]  # which is what must fail
 
 
 def test_a_status_may_be_given_and_compares_by_what_it_says() -> None:

@@ -138,11 +138,9 @@ def test_what_is_said_counts_what_there_is(
 def test_what_was_corrected_stays_of_the_file_and_the_revision_that_it_was_of() -> None:
     x, left = entry("x", revision="r1"), entry("left", "", left_file="b.yaml")
     before = keyed(x, left, entry("y", "b.yaml"))
-    applied = keyed(
-        attrs.evolve(entry("x", "other.yaml"), fields=("f:data",)), attrs.evolve(entry("left"), fields=("f:data",))
-    )
+    applied = keyed(attrs.evolve(entry("x", "other.yaml"), fields=1), attrs.evolve(entry("left"), fields=2))
     assert after_correction(before, applied) == {
         **before,
-        **keyed(attrs.evolve(x, fields=("f:data",)), attrs.evolve(left, fields=("f:data",))),
+        **keyed(attrs.evolve(x, fields=1), attrs.evolve(left, fields=2)),
     }
     assert after_correction(before, {}) == before

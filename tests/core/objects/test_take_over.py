@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 from hypothesis import given
-from support.kubernetes.managed_entries import KUBECTL, TREES, element, entry, ours, paths_in
+from support.kubernetes.managed_entries import KUBECTL, TREES, Fields, element, entry, ours, paths_in
 
 from jiemi.core.objects.take_over import DECLARATIVE_MANAGERS, alone, sharers
 
@@ -25,7 +25,7 @@ def left(theirs: Any, held: Any) -> Any:
 
 
 def test_a_key_that_both_hold_is_ours_alone_and_what_others_hold_beside_it_stays_theirs() -> None:
-    theirs = {"f:data": {".": {}, "f:a": {}, "f:b": {}}, "f:type": {}}
+    theirs: Fields = {"f:data": {".": {}, "f:a": {}, "f:b": {}}, "f:type": {}}
     assert left(theirs, {"f:data": {"f:a": {}}}) == {"f:data": {".": {}, "f:b": {}}, "f:type": {}}
     assert left(theirs, {"f:data": {"f:a": {}, "f:b": {}}, "f:type": {}}) == {"f:data": {".": {}}}
     assert left({"f:data": {"f:a": {}}}, {"f:data": {"f:a": {}}}) == {}
@@ -47,7 +47,9 @@ def test_an_element_that_is_ours_leaves_others_no_rump_of_it() -> None:
         },
         element("theirs"): {".": {}, "f:image": {}},
     }
-    held = {element("app"): {".": {}, "f:name": {}, "f:image": {}, "f:env": {element("E"): {".": {}, "f:name": {}}}}}
+    held: Fields = {
+        element("app"): {".": {}, "f:name": {}, "f:image": {}, "f:env": {element("E"): {".": {}, "f:name": {}}}}
+    }
     assert left({"f:containers": theirs}, {"f:containers": held}) == {
         "f:containers": {
             element("app"): {"f:env": {element("X"): {".": {}, "f:name": {}, "f:value": {}}}},
@@ -57,7 +59,7 @@ def test_an_element_that_is_ours_leaves_others_no_rump_of_it() -> None:
 
 
 def test_other_managers_and_subresources_are_left_alone() -> None:
-    fields = {"f:spec": {"f:replicas": {}}}
+    fields: Fields = {"f:spec": {"f:replicas": {}}}
     for other in (
         entry("kube-controller-manager", fields),
         entry("horizontal-pod-autoscaler", fields, "Apply"),
@@ -77,15 +79,16 @@ def test_other_managers_and_subresources_are_left_alone() -> None:
 def test_an_entry_in_another_version_of_the_api_is_taken_by_the_fields_that_both_name() -> None:
     """kubectl made a HorizontalPodAutoscaler as autoscaling/v1, and git has autoscaling/v2."""
     held = ours({"f:spec": {"f:maxReplicas": {}, "f:metrics": {}}}) | {"apiVersion": "autoscaling/v2"}
-    theirs = {"f:spec": {"f:maxReplicas": {}, "f:targetCPUUtilizationPercentage": {}}}
+    theirs: Fields = {"f:spec": {"f:maxReplicas": {}, "f:targetCPUUtilizationPercentage": {}}}
     found = alone({"managedFields": [held, entry(KUBECTL, theirs, apiVersion="autoscaling/v1")]}, DECLARATIVE_MANAGERS)
-    left_over = {"f:spec": {"f:targetCPUUtilizationPercentage": {}}}
+    left_over: Fields = {"f:spec": {"f:targetCPUUtilizationPercentage": {}}}
     assert found == [held, entry(KUBECTL, left_over, apiVersion="autoscaling/v1")]
 
 
 def test_nothing_is_taken_where_nothing_is_ours() -> None:
-    fields = {"f:data": {"f:a": {}}}
-    for managed in ([entry(KUBECTL, fields)], [ours({}), entry(KUBECTL, fields)], None, "x", [None, 5, {}]):
+    fields: Fields = {"f:data": {"f:a": {}}}
+    entries: tuple[Any, ...] = ([entry(KUBECTL, fields)], [ours({}), entry(KUBECTL, fields)], None, "x", [None, 5, {}])
+    for managed in entries:
         assert alone({"managedFields": managed}, DECLARATIVE_MANAGERS) is None
         assert sharers({"managedFields": managed}) == frozenset()
 

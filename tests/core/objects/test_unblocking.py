@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from support.json_values import json_values
-from support.kubernetes.managed_entries import KUBECTL, NAMES, TREES, element, entry, ours, paths_in
+from support.kubernetes.managed_entries import KUBECTL, NAMES, TREES, Fields, element, entry, ours, paths_in
 
 from jiemi.core.objects.managed_fields import FIELD_MANAGER
 from jiemi.core.objects.take_over import DECLARATIVE_MANAGERS
@@ -31,7 +31,11 @@ def held_in_pod(**fields: Any) -> dict[str, Any]:
 
 
 def test_a_volume_of_another_kind_is_made_ours_so_that_it_can_go() -> None:
-    volumes = {".": {}, element("v"): {".": {}, "f:name": {}, "f:emptyDir": {}}, element("w"): {".": {}, "f:name": {}}}
+    volumes: Fields = {
+        ".": {},
+        element("v"): {".": {}, "f:name": {}, "f:emptyDir": {}},
+        element("w"): {".": {}, "f:name": {}},
+    }
     metadata = {"managedFields": [entry(KUBECTL, held_in_pod(volumes=volumes, hostNetwork={}))]}
     body = pod(volumes=[{"name": "v", "secret": {"secretName": "s"}}])
     found = unblocked(metadata, DECLARATIVE_MANAGERS, body, ["spec.template.spec.volumes[0].secret"])
@@ -39,25 +43,25 @@ def test_a_volume_of_another_kind_is_made_ours_so_that_it_can_go() -> None:
     theirs, gained = found
     assert gained["fieldsV1"] == held_in_pod(volumes={element("v"): {"f:emptyDir": {}}})
     assert (gained["manager"], gained["operation"], gained["apiVersion"]) == (FIELD_MANAGER, "Apply", "apps/v1")
-    kept = {".": {}, element("v"): {".": {}, "f:name": {}}, element("w"): {".": {}, "f:name": {}}}
+    kept: Fields = {".": {}, element("v"): {".": {}, "f:name": {}}, element("w"): {".": {}, "f:name": {}}}
     assert theirs["fieldsV1"] == held_in_pod(volumes=kept, hostNetwork={})
 
 
 def test_a_field_that_the_api_server_names_and_git_does_not_give_is_made_ours() -> None:
-    strategy = {"f:rollingUpdate": {".": {}, "f:maxSurge": {}}, "f:type": {}}
+    strategy: Fields = {"f:rollingUpdate": {".": {}, "f:maxSurge": {}}, "f:type": {}}
     metadata = {
         "managedFields": [ours({"f:spec": {"f:paused": {}}}), entry(KUBECTL, {"f:spec": {"f:strategy": strategy}})]
     }
     body = {"apiVersion": "apps/v1", "spec": {"strategy": {"type": "Recreate"}}}
     found = unblocked(metadata, DECLARATIVE_MANAGERS, body, ["spec.strategy.rollingUpdate"])
     assert found is not None
-    taken = {"f:rollingUpdate": {".": {}, "f:maxSurge": {}}}
+    taken: Fields = {"f:rollingUpdate": {".": {}, "f:maxSurge": {}}}
     assert found[0]["fieldsV1"] == {"f:spec": {"f:paused": {}, "f:strategy": taken}}
     assert found[1]["fieldsV1"] == {"f:spec": {"f:strategy": {"f:type": {}}}}
 
 
 def test_a_field_that_the_api_server_spells_in_its_own_way_is_made_ours() -> None:
-    held = {"f:spec": {"f:loadBalancerSourceRanges": {}, "f:type": {}}}
+    held: Fields = {"f:spec": {"f:loadBalancerSourceRanges": {}, "f:type": {}}}
     metadata = {"managedFields": [entry(KUBECTL, held, apiVersion="v1")]}
     body = {"apiVersion": "v1", "spec": {"type": "ClusterIP"}}
     found = unblocked(metadata, DECLARATIVE_MANAGERS, body, ["spec.LoadBalancerSourceRanges"])
@@ -85,7 +89,7 @@ def test_what_is_refused_for_itself_takes_nothing_of_others() -> None:
 
 
 def test_a_field_that_the_message_mentions_is_made_ours_and_what_is_beside_it_stays_theirs() -> None:
-    spec = {"f:minAvailable": {}, "f:unhealthyPodEvictionPolicy": {}, "f:selector": {}}
+    spec: Fields = {"f:minAvailable": {}, "f:unhealthyPodEvictionPolicy": {}, "f:selector": {}}
     metadata = {"managedFields": [entry(KUBECTL, {"f:spec": spec}, apiVersion="policy/v1")]}
     body = {"apiVersion": "policy/v1", "spec": {"selector": {}, "maxUnavailable": 1}}
     words = frozenset({"minAvailable", "and", "maxUnavailable", "cannot", "be", "both", "set"})
@@ -99,7 +103,7 @@ def test_a_field_that_the_message_mentions_is_made_ours_and_what_is_beside_it_st
 
 
 def test_where_the_refusal_names_nothing_what_is_not_described_is_a_guess() -> None:
-    held = {"f:spec": {"f:a": {}, "f:keep": {}}, "f:data": {"f:k": {}}, "f:metadata": {"f:labels": {"f:l": {}}}}
+    held: Fields = {"f:spec": {"f:a": {}, "f:keep": {}}, "f:data": {"f:k": {}}, "f:metadata": {"f:labels": {"f:l": {}}}}
     metadata = {"managedFields": [entry(KUBECTL, held)]}
     body = {"apiVersion": "apps/v1", "spec": {"b": "1"}}
     for refused in ("spec", "", "<nil>"):

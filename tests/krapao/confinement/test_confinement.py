@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,7 @@ class Ended:
 
 
 async def run(
-    argv: list[str | Path],
+    argv: Sequence[str | Path],
     confinement: Confinement,
     measures: Measures,
     *,
@@ -140,20 +140,26 @@ async def end(process: subprocess.Popen[bytes], *, kill: bool = True) -> None:
 
 
 async def facts(script: str, confinement: Confinement, measures: Measures, *arguments: object) -> dict[str, Any]:
-    argv = [PYTHON, "-I", "-S", "-c", HELPERS + script, *map(str, arguments)]
+    argv: list[str | Path] = [PYTHON, "-I", "-S", "-c", HELPERS + script, *map(str, arguments)]
     ended = await run(argv, confinement, measures)
     assert ended.returncode == 0, ended.stderr.decode()
-    return json.loads(ended.stdout)
+    found: dict[str, Any] = json.loads(ended.stdout)
+    return found
 
 
 @contextlib.asynccontextmanager
-async def sleeping(confinement: Confinement | None, measures: Measures):
+async def sleeping(confinement: Confinement | None, measures: Measures) -> AsyncIterator[subprocess.Popen[bytes]]:
     """A process of the same user with a secret in its environment."""
-    nothing = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    nothing = subprocess.DEVNULL
     env = {"SECRET": "x"}
     if confinement is None:
         process = subprocess.Popen(  # noqa: ASYNC220
-            ["/usr/bin/sleep", "100"], env=env, start_new_session=True, **nothing
+            ["/usr/bin/sleep", "100"],
+            env=env,
+            start_new_session=True,
+            stdin=nothing,
+            stdout=nothing,
+            stderr=nothing,
         )
     else:
         sandbox = Sandbox(confinement, measures)
@@ -487,7 +493,7 @@ async def test_sops_decrypts_with_no_right_but_to_its_own_file(
     helped = await run([sops_path, "decrypt", "--help"], confinement, measures, env=env, cwd=home)
     assert (helped.returncode, b"sops decrypt" in helped.stdout) == (0, True)
     encrypted = encrypt("a: text\n", "--age", age_pair.public)
-    argv = [sops_path, "decrypt", "--input-type", "yaml", "--output-type", "yaml"]
+    argv = [str(sops_path), "decrypt", "--input-type", "yaml", "--output-type", "yaml"]
     ended = await run(argv, confinement, measures, stdin=encrypted, env=env, cwd=home)
     assert (ended.returncode, ended.stdout) == (0, b"a: text\n"), ended.stderr
 
@@ -507,7 +513,7 @@ async def test_sops_decrypts_by_a_key_service_that_is_confined_too(
     service = await spawn(command, Streams())
     try:
         await until(address.exists)
-        argv = [sops_path, "decrypt", "--enable-local-keyservice=false", "--keyservice", f"unix://{address}"]
+        argv = [str(sops_path), "decrypt", "--enable-local-keyservice=false", "--keyservice", f"unix://{address}"]
         argv += ["--input-type", "yaml", "--output-type", "yaml"]
         opener = Confinement(network=False, read_execute=(sops_path,), write=(home / "opener",))
         encrypted = encrypt("a: text\n", "--age", age_pair.public)
@@ -531,13 +537,13 @@ async def test_gpg_and_its_agent_work_without_network(measures: Measures, home: 
         imported = await run([gpg, "--status-fd", "1", "--import"], confinement, measures, stdin=key, env=env, cwd=home)
         assert b"IMPORT_OK 17" in imported.stdout, imported.stderr
         fingerprint = imported.stdout.split(b"IMPORT_OK 17 ")[1].split()[0].decode()
-        encrypt = [gpg, "--encrypt", "--recipient", fingerprint]
+        encrypt = [str(gpg), "--encrypt", "--recipient", fingerprint]
         encrypted = await run(encrypt, confinement, measures, stdin=b"text", env=env, cwd=home)
         ended = await run([gpg, "--decrypt"], confinement, measures, stdin=encrypted.stdout, env=env, cwd=home)
         assert (ended.returncode, ended.stdout) == (0, b"text"), ended.stderr
     finally:
         with trio.CancelScope(shield=True):
-            kill = [shutil.which("gpg-connect-agent") or "", "--homedir", home, "killagent", "/bye"]
+            kill = [shutil.which("gpg-connect-agent") or "", "--homedir", str(home), "killagent", "/bye"]
             await trio.run_process(kill, env=env, capture_stdout=True)
 
 
@@ -753,7 +759,9 @@ async def test_what_can_not_be_run_is_an_error_and_leaves_nothing(
     assert (descriptors(), children()) == before
 
 
-async def test_a_measure_that_fails_now_starts_nothing(measures: Measures, tmp_path: Path, monkeypatch: Any) -> None:
+async def test_a_measure_that_fails_now_starts_nothing(
+    measures: Measures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for measure, function in (
         ("no_new_privileges", "gain_no_privileges"),
         ("seccomp", "filter_calls"),

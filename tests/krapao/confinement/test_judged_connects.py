@@ -11,7 +11,7 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import attrs
@@ -19,7 +19,7 @@ import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
-from support.krapao.key_services import KeyService, open_aws_kms, open_gcp_kms, secret
+from support.krapao.key_services import open_aws_kms, open_gcp_kms, secret
 from support.network.listening import listening
 
 from jiemi.core.content.formats import Format
@@ -71,7 +71,7 @@ def test_other_families_lead_nowhere(raw: bytes) -> None:
 def test_no_bytes_are_judged_wrongly(raw: bytes, family: int) -> None:
     judge = ConnectJudge(AddressRules())
     answer = judge(struct.pack("=H", family) + raw)
-    shortest = {socket.AF_INET: 6, socket.AF_INET6: 22}.get(family)
+    shortest = {int(socket.AF_INET): 6, int(socket.AF_INET6): 22}.get(family)
     if shortest is None:
         assert answer == 0
     elif len(raw) < shortest:
@@ -227,8 +227,11 @@ def _sends_to(target: str) -> Iterator[str]:
         thread.join(10)
 
 
+MakeDecrypter = Callable[[AddressRules], SopsDecrypter]
+
+
 @pytest.fixture
-def decrypter_of(settings: KrapaoSettings, sops_path: Path, runtime: Path, nursery: trio.Nursery) -> object:
+def decrypter_of(settings: KrapaoSettings, sops_path: Path, runtime: Path, nursery: trio.Nursery) -> MakeDecrypter:
     def make(rules: AddressRules) -> SopsDecrypter:
         changed = attrs.evolve(
             settings, sops=sops_path, runtime_dir=runtime, addresses=rules, key_service_timeout_seconds=5
@@ -238,18 +241,22 @@ def decrypter_of(settings: KrapaoSettings, sops_path: Path, runtime: Path, nurse
     return make
 
 
-def _by_endpoint(service: KeyService, url: str) -> object:
-    return attrs.evolve(service.right, endpoint=secret(url))
+def _by_endpoint(right: GcpKey, url: str) -> GcpKey:
+    return attrs.evolve(right, endpoint=secret(url))
 
 
-def _by_token_uri(service: KeyService, url: str) -> object:
-    account = json.loads(service.right.service_account.reveal())
-    return attrs.evolve(service.right, service_account=secret(json.dumps(account | {"token_uri": url})))
+def _by_token_uri(right: GcpKey, url: str) -> GcpKey:
+    assert right.service_account is not None
+    account = json.loads(right.service_account.reveal())
+    return attrs.evolve(right, service_account=secret(json.dumps(account | {"token_uri": url})))
 
 
 @pytest.mark.parametrize("lead", [_by_endpoint, _by_token_uri])
 async def test_a_server_that_a_decryptor_names_can_not_send_sops_to_a_forbidden_address(
-    decrypter_of: object, sops_path: Path, lead: object, caplog: pytest.LogCaptureFixture
+    decrypter_of: MakeDecrypter,
+    sops_path: Path,
+    lead: Callable[[GcpKey, str], GcpKey],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     with (
         open_gcp_kms() as service,
@@ -259,7 +266,7 @@ async def test_a_server_that_a_decryptor_names_can_not_send_sops_to_a_forbidden_
         assert isinstance(service.right, GcpKey)
         data = service.encrypt(sops_path, f"a: {CANARY}\n".encode(), "yaml")
         with pytest.raises(JiemiError) as caught:
-            await decrypter_of(ONLY_ONE).decrypt(data, Format.YAML, (lead(service, url),))
+            await decrypter_of(ONLY_ONE).decrypt(data, Format.YAML, (lead(service.right, url),))
         assert caught.value.failure.reason == "AddressNotAllowed"
         assert caught.value.failure.text.startswith("spec.provider.gcp: a server of the key service leads to an")
         assert "127.0.0.2" not in str(caught.value)
@@ -270,7 +277,7 @@ async def test_a_server_that_a_decryptor_names_can_not_send_sops_to_a_forbidden_
 
 
 async def test_a_name_that_changes_after_it_was_judged_leads_nowhere_else(
-    decrypter_of: object, sops_path: Path, monkeypatch: pytest.MonkeyPatch
+    decrypter_of: MakeDecrypter, sops_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Krapao's own lookup says that all is well; sops's says loopback."""
 

@@ -22,7 +22,7 @@ from jiemi.krapao.confinement.private_folders import require_memory
 from jiemi.krapao.confinement.processes import adopt_orphans
 from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.keys import AgeKey, PgpKey
+from jiemi.rpc.keys import AgeKey, DecryptionKey, PgpKey
 
 DATA = Path(__file__).parents[2] / "data"
 CANARY = "canary-4d1f0b7e"
@@ -71,7 +71,7 @@ async def test_no_canary_is_found_outside_of_memory(
     needles += [other_age_pair.private.encode(), base64.b64decode(pgp_line[:64])]
     encrypted = encrypt(PLAIN, "--age", age_pair.public)
     pgp_file = (DATA / "sops-3.9.4" / "all.yaml").read_bytes()
-    cases = [
+    cases: list[tuple[bytes, tuple[DecryptionKey, ...]]] = [
         (encrypted, (age,)),
         (pgp_file, (pgp,)),
         (encrypted, (age, pgp)),
@@ -92,7 +92,7 @@ async def test_no_canary_is_found_outside_of_memory(
             seen.append(await trio.to_thread.run_sync(command_lines))
             seen.extend(await trio.to_thread.run_sync(lambda: list(written_since(began, tmp_path))))
 
-    async def run(data: bytes, keys: tuple[AgeKey | PgpKey, ...]) -> None:
+    async def run(data: bytes, keys: tuple[DecryptionKey, ...]) -> None:
         try:
             plain = (await decrypter.decrypt(data, Format.YAML, keys)).plain
             told.append(repr((plain, parse_documents(plain.reveal(), Format.YAML, max_documents=9), keys))[:20])

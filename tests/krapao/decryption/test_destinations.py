@@ -913,8 +913,8 @@ def test_by_a_policy_a_token_goes_to_no_server_that_it_does_not_list_whoever_nam
         # What Krapao's own operator lists is no tenant's choice.
         if given_key.address is None:
             assert judged(asked, bound, VaultTrust(allowed=(OTHER_VAULT,))) == asked
-    for allowed in ((OTHER_VAULT,), (VAULT, "https://*.example")):
-        assert judged(asked, attrs.evolve(given_key, allowed_addresses=allowed)) == asked
+    for listed in ((OTHER_VAULT,), (VAULT, "https://*.example")):
+        assert judged(asked, attrs.evolve(given_key, allowed_addresses=listed)) == asked
 
 
 def test_a_policy_opens_no_server_that_the_spec_does_not_name() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import attrs
 import pytest
@@ -361,7 +362,8 @@ FIELDS: dict[str, CloudKey] = {
 def with_value(field: str, text: str) -> CloudKey:
     key = FIELDS[field]
     [name] = [each.name for each in attrs.fields(type(key)) if getattr(key, each.name) == secret()]
-    return attrs.evolve(key, **{name: SensitiveText(text)})
+    change: Any = {name: SensitiveText(text)}
+    return attrs.evolve(key, **change)
 
 
 @pytest.mark.parametrize("name", BAD_TEXTS)

@@ -39,7 +39,8 @@ async def test_a_vault_that_hangs_does_not_hold_up_another_tenants_decryption(
 ) -> None:
     patient = attrs.evolve(real, key_service_timeout_seconds=60, decrypt_timeout_seconds=60)
     with open_vault_transit() as vault:
-        assert vault.double is not None
+        double = vault.double
+        assert double is not None
         assert isinstance(vault.right, VaultKey)
         of_vault = vault.encrypt(sops_of(real), b"a: 1\n", "yaml")
         files = {f"s{number}.yaml": of_vault for number in range(12)}
@@ -47,18 +48,18 @@ async def test_a_vault_that_hangs_does_not_hold_up_another_tenants_decryption(
         revision = work.commit(files)
         work.push(git_server.root / "r.git")
         url = git_server.url_of("r.git")
-        vault.double.silent = True
+        double.silent = True
         async with open_service(patient) as krapao, trio.open_nursery() as nursery:
             hostile = Hostile(nursery)
             for tenant in range(tenants):
                 key = attrs.evolve(vault.right, namespace=SensitiveText(f"n{tenant}"))
                 hostile.render(krapao, url, (key,), f"hostile-{tenant}", 12)
-            await until(lambda: len(vault.double.requests) >= 6)  # type: ignore[union-attr]
+            await until(lambda: len(double.requests) >= 6)
             async with krapao.open(Source(url), NOBODY, "honest") as repository:
-                key = AgeKey(SensitiveText(age_pair.private))
+                honest = AgeKey(SensitiveText(age_pair.private))
                 with trio.fail_after(DEADLINE_SECONDS):
                     await repository.head(max_age_seconds=0)
-                    await repository.render(RenderRequest(revision, "honest.yaml", None, (key,)))
+                    await repository.render(RenderRequest(revision, "honest.yaml", None, (honest,)))
             assert hostile.ended.total() == 0
             nursery.cancel_scope.cancel()
 

@@ -473,6 +473,17 @@ def _oversized(peer: Peer) -> None:
     peer.state.send_data(1, framed(b"", length=MAX_MESSAGE_BYTES + 1), end_stream=True)
 
 
+def _reset_in_the_middle(peer: Peer) -> None:
+    peer.state.send_headers(1, ANSWER)
+    peer.state.reset_stream(1, 8)
+
+
+def _reset_after_the_body(peer: Peer) -> None:
+    peer.state.send_headers(1, ANSWER)
+    peer.state.send_data(1, framed(b"x"))
+    peer.state.reset_stream(1, 0)
+
+
 BAD_ANSWERS: dict[str, Script] = {
     "no trailers": lambda peer: peer.answer(1, framed(b"x"), None),
     "trailers without a status": lambda peer: peer.answer(1, framed(b"x"), [("other", "1")]),
@@ -486,12 +497,8 @@ BAD_ANSWERS: dict[str, Script] = {
     "two messages": lambda peer: peer.answer(1, framed(b"x") + framed(b"y"), GOOD),
     "a body of another length": _oversized,
     "reset at once": lambda peer: peer.state.reset_stream(1),
-    "reset in the middle": lambda peer: (peer.state.send_headers(1, ANSWER), peer.state.reset_stream(1, 8))[0],
-    "reset after the body": lambda peer: (
-        peer.state.send_headers(1, ANSWER),
-        peer.state.send_data(1, framed(b"x")),
-        peer.state.reset_stream(1, 0),
-    )[0],
+    "reset in the middle": _reset_in_the_middle,
+    "reset after the body": _reset_after_the_body,
     "an answer of a web server": lambda peer: peer.state.send_headers(1, [(":status", "404")], end_stream=True),
 }
 

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+from support.krapao.age_files import AgePair
 
 from jiemi.core.content.documents import parse_documents
 from jiemi.core.content.formats import Format
@@ -39,14 +40,14 @@ UNREADABLE = {
 class Sops:
     """The program, in a folder that is a repository's."""
 
-    def __init__(self, program: Path, home: Path, pair: Any) -> None:
+    def __init__(self, program: Path, home: Path, pair: AgePair) -> None:
         self.program, self.home, self.pair = program, home, pair
         home.mkdir()
         (home / "key.txt").write_text(pair.private)
 
     def run(self, *arguments: str) -> bytes:
         environment = {"HOME": str(self.home), "SOPS_AGE_KEY_FILE": str(self.home / "key.txt"), "PATH": "/usr/bin:/bin"}
-        run = [self.program, *arguments]
+        run = [str(self.program), *arguments]
         done = subprocess.run(run, cwd=self.home, env=environment, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout

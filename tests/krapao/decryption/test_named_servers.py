@@ -28,7 +28,7 @@ from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, Huaw
 
 secret = SensitiveText
 VAULT = VaultMasterKey("http://127.0.0.1:8200", "transit", "k")
-AWS = AwsMasterKey("arn:aws:kms:eu-west-1:111122223333:key/k", "", {})
+AWS = AwsMasterKey("arn:aws:kms:eu-west-1:111122223333:key/k", "", ())
 GCP = GcpMasterKey("projects/p/locations/global/keyRings/r/cryptoKeys/k")
 
 

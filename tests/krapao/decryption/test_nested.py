@@ -57,11 +57,12 @@ class Krapao:
     """A worker with the real sops, asked for one file."""
 
     worker: Worker
+    decrypter: SopsDecrypter
     keys: tuple[AgeKey, ...]
 
     async def open(self, data: bytes | dict[str, Any], path: str = "s.yaml", **fields: Any) -> Rendered:
         content = json.dumps(data).encode() if isinstance(data, dict) else data
-        given = {"allow_plain": True, "nested": (SECRETS,), "keys": self.keys} | fields
+        given: dict[str, Any] = {"allow_plain": True, "nested": (SECRETS,), "keys": self.keys} | fields
         request = RenderRequest(REVISION, path, **given)
         with trio.fail_after(60):
             return await self.worker._open(content, None, request, Askers())
@@ -85,8 +86,9 @@ async def krapao(
     settings = attrs.evolve(settings, sops=sops_path, runtime_dir=runtime)
     decrypter = SopsDecrypter(nursery, settings)
     tools = RenderingTools(decrypter, decrypter.reading, FairLimiter(2))
-    worker = Worker("x", None, tools, settings, nursery)  # type: ignore[arg-type]
-    return Krapao(worker, (AgeKey(SensitiveText(age_pair.private)),))
+    store: Any = None  # the file is given
+    worker = Worker("x", store, tools, settings, nursery)
+    return Krapao(worker, decrypter, (AgeKey(SensitiveText(age_pair.private)),))
 
 
 FILES = [
@@ -300,7 +302,8 @@ async def test_a_file_of_which_only_values_are_encrypted_counts_as_encrypted_and
     rendered = await krapao.open(secret(data={"a.yaml": b64(nested)}), allow_plain=False)
     assert rendered.opened == 1
     assert not rendered.encrypted
-    for fields in ({}, {"nested": ()}):
+    each_way: tuple[dict[str, Any], ...] = ({}, {"nested": ()})
+    for fields in each_way:
         said = await krapao.refused(secret(stringData={"a": "b"}), allow_plain=False, **fields)
         assert said.startswith("NotEncrypted: the file has no sops block: it is not encrypted with sops. Encrypt it")
     said = await krapao.refused(secret(data={"a.yaml": b64(nested)}), allow_plain=False, nested=())
@@ -313,7 +316,8 @@ async def test_where_full_macs_are_wanted_none_may_be_missing_around_an_encrypte
     """A writer without the key would choose the name and the namespace that the values go to."""
     nested = encrypt(f"password: {CANARY}\n", "--age", age_pair.public, kind="yaml").decode()
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "leak"}, "stringData": {"x": nested}}
-    for fields in ({}, {"allow_plain": False}):
+    each_way: tuple[dict[str, Any], ...] = ({}, {"allow_plain": False})
+    for fields in each_way:
         assert "MacOnlyEncrypted" in await krapao.refused(secret, require_full_mac=True, **fields)
         assert CANARY in (await krapao.document(secret, **fields))["stringData"]["x"]
     whole = encrypt(json.dumps(secret), "--age", age_pair.public, kind="json")
@@ -409,7 +413,7 @@ async def test_nested_files_share_the_bounds_of_their_file(
 ) -> None:
     nested = b64(encrypt(f"a: {CANARY}\n", "--age", age_pair.public))
     few = attrs.evolve(krapao.worker._settings, max_key_requests=2)
-    krapao.worker._decrypter._settings = few  # type: ignore[attr-defined]
+    krapao.decrypter._settings = few
     assert (await krapao.open(secret(data={"a": nested, "b": nested}))).opened == 2
     said = await krapao.refused(secret(data={"a": nested, "b": nested, "c": nested}))
     assert said.startswith("LimitExceeded: document 1, data.c: the file asks for more data keys than Krapao's limit")
@@ -421,8 +425,7 @@ async def test_what_nested_files_decrypt_to_is_bounded_together(
     krapao: Krapao, encrypt: Encrypter, age_pair: AgePair
 ) -> None:
     big = b64(encrypt("x" * 3000, "--age", age_pair.public, kind="binary"))
-    decrypter = krapao.worker._decrypter
-    decrypter._limits = attrs.evolve(decrypter._limits, output_bytes=7000)  # type: ignore[attr-defined]
+    krapao.decrypter._limits = attrs.evolve(krapao.decrypter._limits, output_bytes=7000)
     assert (await krapao.open(secret(data={"a": big, "b": big}))).opened == 2
     assert "LimitExceeded: document 1, data.c: " in await krapao.refused(secret(data={"a": big, "b": big, "c": big}))
 
@@ -430,8 +433,7 @@ async def test_what_nested_files_decrypt_to_is_bounded_together(
 async def test_time_is_shared_too(krapao: Krapao, encrypt: Encrypter, age_pair: AgePair) -> None:
     nested = b64(encrypt(f"a: {CANARY}\n", "--age", age_pair.public))
     await krapao.open(secret(data={"a": nested}))  # what confines processes is found out once
-    decrypter = krapao.worker._decrypter
-    decrypter._limits = attrs.evolve(decrypter._limits, seconds=1.5)  # type: ignore[attr-defined]
+    krapao.decrypter._limits = attrs.evolve(krapao.decrypter._limits, seconds=1.5)
     began = trio.current_time()
     said = await krapao.refused(secret(data={f"k{number}": nested for number in range(99)}))
     assert said.startswith("Timeout: document 1, data.k")

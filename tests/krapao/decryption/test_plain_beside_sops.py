@@ -41,7 +41,7 @@ async def decrypter(nursery: trio.Nursery, settings: KrapaoSettings, sops_path: 
 )
 async def test_a_plain_file_is_read_as_sops_reads_it(
     kind: str, plain: str, decrypter: SopsDecrypter, encrypt: Encrypter, age_pair: AgePair
-) -> None:  # type: ignore[no-untyped-def]
+) -> None:
     format = Format(kind)
     key = AgeKey(SensitiveText(age_pair.private))
     decrypted = await decrypter.decrypt(encrypt(plain, "--age", age_pair.public, kind=kind), format, (key,))
@@ -61,8 +61,8 @@ async def test_a_plain_file_is_read_as_sops_reads_it(
         ("binary", '{"data": "x", "sops": {}}'),
     ],
 )
-async def test_what_has_sops_at_its_top_and_nothing_encrypted_opens_neither_way(  # type: ignore[no-untyped-def]
-    kind: str, data: str, decrypter: SopsDecrypter, age_pair
+async def test_what_has_sops_at_its_top_and_nothing_encrypted_opens_neither_way(
+    kind: str, data: str, decrypter: SopsDecrypter, age_pair: AgePair
 ) -> None:
     with pytest.raises(JiemiError) as caught:
         await decrypter.decrypt(data.encode(), Format(kind), (AgeKey(SensitiveText(age_pair.private)),))

@@ -28,7 +28,7 @@ from jiemi.krapao.confinement.spawn import Measures
 from jiemi.krapao.decryption import sops as sops_module
 from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.keys import AgeKey, PgpKey
+from jiemi.rpc.keys import AgeKey, DecryptionKey, PgpKey
 
 DATA = Path(__file__).parents[2] / "data"
 PLAIN = "apiVersion: v1\nkind: Secret\nmetadata:\n  name: x\nstringData:\n  a: SECRET-VALUE\n"
@@ -57,7 +57,9 @@ async def decrypter(nursery: trio.Nursery, settings: KrapaoSettings, sops_path: 
     return SopsDecrypter(nursery, attrs.evolve(settings, sops=sops_path, runtime_dir=runtime, decrypt_concurrency=8))
 
 
-async def fails(reason: str, decrypter: SopsDecrypter, data: bytes, *keys, format: Format = Format.YAML) -> str:  # type: ignore[no-untyped-def]
+async def fails(
+    reason: str, decrypter: SopsDecrypter, data: bytes, *keys: DecryptionKey, format: Format = Format.YAML
+) -> str:
     with pytest.raises(JiemiError) as caught:
         await decrypter.decrypt(data, format, keys)
     assert caught.value.failure.reason == reason, str(caught.value)

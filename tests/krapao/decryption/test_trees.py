@@ -7,6 +7,7 @@ import random
 import re
 import string
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,9 +118,7 @@ async def test_random_content_comes_back_equal(
     key = AgeKey(SensitiveText(age_pair.private))
     for number in range(TREES):
         text, value = MAKE[format](chance)
-        data = await trio.to_thread.run_sync(
-            lambda text=text: encrypt(text, "--age", age_pair.public, kind=format.value)
-        )
+        data = await trio.to_thread.run_sync(partial(encrypt, text, "--age", age_pair.public, kind=format.value))
         found = await decrypter.decrypt(data, format, (key,))
         assert read(found.plain.reveal(), format) == value, f"tree {number} of seed {SEED}"
 

@@ -40,7 +40,7 @@ def test_a_search_goes_into_no_folder_below_which_nothing_can_match(store: Store
 def refused(store: Store, root: str, *globs: str, **bounds: int) -> tuple[str, float]:
     began = time.process_time()
     with pytest.raises(JiemiError) as caught:
-        found(store, root, *globs, **bounds)
+        store.at(root).search(globs, (), **{**PLENTY, **bounds})
     assert caught.value.failure.reason == "LimitExceeded"
     return caught.value.failure.text, time.process_time() - began
 

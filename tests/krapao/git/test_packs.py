@@ -10,6 +10,7 @@ import zlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.krapao.work_tree import Work
 
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.git.packs import BLOB, OFS_DELTA, REF_DELTA, PackDamaged, check_pack, declared_size
@@ -46,7 +47,7 @@ def check(file: io.BytesIO, max_object_bytes: int = 1_000_000, max_unpacked_byte
     return check_pack(file, max_object_bytes=max_object_bytes, max_unpacked_bytes=max_unpacked_bytes)
 
 
-def test_a_pack_that_git_made_is_read_to_its_end(work) -> None:  # type: ignore[no-untyped-def]
+def test_a_pack_that_git_made_is_read_to_its_end(work: Work) -> None:
     work.commit({f"d/{number}": b"x" * number * 100 for number in range(200)})
     work.commit({"d/199": b"x" * 19_901})
     run = ["git", "pack-objects", "--stdout", "--all", "--delta-base-offset"]

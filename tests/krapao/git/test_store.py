@@ -8,7 +8,9 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -20,9 +22,9 @@ from jiemi.core.errors import JiemiError
 from jiemi.demo.git_server import GitServer
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.folders import VolumeFullError, storage
-from jiemi.krapao.git.port import Ref
+from jiemi.krapao.git.port import GitStore, Ref
 from jiemi.krapao.git.store import Kept, Store, longest_unused
-from jiemi.krapao.git.urls import parse_url
+from jiemi.krapao.git.urls import Location, parse_url
 from jiemi.krapao.repositories import Repositories
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import GitCredentials, Source
@@ -45,7 +47,7 @@ async def fetch(clones: Clones, url: str, tenant: str = "") -> None:
             await store.fetch(await store.advertised(Ref()))
 
 
-def make(git_server: GitServer, work, *names: str, size: int = 10) -> None:  # type: ignore[no-untyped-def]
+def make(git_server: GitServer, work: Work, *names: str, size: int = 10) -> None:
     work.commit({"x": os.urandom(size)})
     for name in names:
         git_server.create(name)
@@ -182,7 +184,9 @@ async def test_a_tenant_that_has_more_open_than_its_share_is_told_so_and_the_oth
     await fetch(clones, git_server.url_of("0.git"), "greedy")
 
 
-async def _hold(clones, location, tenant, release, task_status) -> None:  # type: ignore[no-untyped-def]
+async def _hold(
+    clones: Clones, location: Location, tenant: str, release: trio.Event, task_status: trio.TaskStatus[GitStore]
+) -> None:
     with clones.charge(location, tenant):
         async with clones.open(location, NOBODY) as store:
             task_status.started(store)
@@ -232,13 +236,13 @@ async def test_opened_repositories_are_charged_to_the_tenant_that_opens_them(tmp
     charged: list[str] = []
 
     @contextlib.contextmanager
-    def charge(location: object, tenant: str):  # type: ignore[no-untyped-def]
+    def charge(location: object, tenant: str) -> Iterator[None]:
         charged.append(tenant)
         yield
         charged.remove(tenant)
 
     @contextlib.asynccontextmanager
-    async def open_store(*_: object):  # type: ignore[no-untyped-def]
+    async def open_store(*_: object) -> AsyncIterator[None]:
         yield None
 
     class Owner:
@@ -247,7 +251,10 @@ async def test_opened_repositories_are_charged_to_the_tenant_that_opens_them(tmp
 
     async with trio.open_nursery() as nursery:
         settings = KrapaoSettings(state_dir=tmp_path)
-        krapao = Repositories(nursery, open_store, Owner(), settings, None, charge)  # type: ignore[arg-type]
+        store: Any = open_store
+        owner: Any = Owner()
+        reading: Any = None
+        krapao = Repositories(nursery, store, owner, settings, reading, charge)
         async with krapao.open(Source("https://git.example/r"), NOBODY, "one"):
             async with krapao.open(Source("https://git.example/r"), NOBODY, "two"):
                 assert charged == ["one", "two"]
@@ -321,7 +328,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.port import Ref
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.krapao.git.urls import parse_url
+from jiemi.krapao.git.urls import Location, parse_url
 from jiemi.rpc.contract import GitCredentials
 
 state, options, urls, held = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4])

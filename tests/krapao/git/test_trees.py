@@ -12,6 +12,7 @@ from krapao.git.tree_samples import (
     LINK,
     PLENTY,
     SUBMODULE,
+    Nested,
     Store,
     blob,
     found,
@@ -138,11 +139,11 @@ def test_the_nearest_config_comes_along(store: Store) -> None:
 
 
 def test_a_config_is_looked_for_as_deep_as_where_one_is_read(store: Store) -> None:
-    def nest(depth: int, at: int = 0) -> dict[str, object]:
-        here: dict[str, object] = {CONFIG: str(at), "x": "x"}
+    def nest(depth: int, at: int = 0) -> Nested:
+        here: dict[str, str | Nested] = {CONFIG: str(at), "x": "x"}
         return here if at == depth else {**here, "d": nest(depth, at + 1)}
 
-    root = store.nested(nest(MAX_CONFIG_DEPTH + 2))  # type: ignore[arg-type]
+    root = store.nested(nest(MAX_CONFIG_DEPTH + 2))
     for depth in range(MAX_CONFIG_DEPTH + 3):
         path = "d/" * depth + "x"
         expected = blob(str(min(depth, MAX_CONFIG_DEPTH)))
@@ -177,7 +178,7 @@ def test_a_folder_that_git_can_not_read_is_reported(store: Store, raw: bytes) ->
 def refused(store: Store, root: str, *globs: str, **bounds: int) -> tuple[str, float]:
     began = time.process_time()
     with pytest.raises(JiemiError) as caught:
-        found(store, root, *globs, **bounds)
+        store.at(root).search(globs, (), **{**PLENTY, **bounds})
     assert caught.value.failure.reason == "LimitExceeded"
     return caught.value.failure.text, time.process_time() - began
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from typing import Any
 
 import attrs
 import pytest
@@ -54,8 +55,8 @@ class Store:
         self.reads.append(sha)
         return self.trees.get(sha)
 
-    def at(self, root: str, **options: object) -> Trees:
-        return Trees(root, self.load, **options)  # type: ignore[arg-type]
+    def at(self, root: str, **options: Any) -> Trees:
+        return Trees(root, self.load, **options)
 
 
 def blob(content: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import trio
 from doubles.authority import Authority, open_authority
+from support.krapao.work_tree import Work
 from support.network.addresses import LOOPBACK_FLAGS
 
 from jiemi.core.errors import JiemiError
@@ -21,7 +22,7 @@ from jiemi.krapao.network.proxy import HttpProxy, read_proxy
 from jiemi.rpc.address import UnixAddress
 from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.client import connect
-from jiemi.rpc.contract import GitCredentials, Source
+from jiemi.rpc.contract import GitCredentials, Krapao, Source
 
 PASSWORD = "canary-päss"
 HOST = "git.internal.example"
@@ -93,7 +94,7 @@ async def over_tls(authority: Authority, host: str, server: GitServer) -> AsyncI
 
 
 @contextlib.asynccontextmanager
-async def krapao(tmp_path: Path, *flags: object) -> AsyncIterator[tuple[object, Path]]:
+async def krapao(tmp_path: Path, *flags: object) -> AsyncIterator[tuple[Krapao, Path]]:
     """`jiemi krapao` as a process; gives a client of it, and its log."""
     socket, log = tmp_path / "k.sock", tmp_path / "krapao.log"
     argv = [sys.executable, "-m", "jiemi", "krapao", "--listen", f"unix:{socket}", "--state-dir", tmp_path / "state"]
@@ -113,13 +114,13 @@ async def krapao(tmp_path: Path, *flags: object) -> AsyncIterator[tuple[object, 
         await trio.to_thread.run_sync(process.wait)
 
 
-async def head(client, url: str) -> str:  # type: ignore[no-untyped-def]
+async def head(client: Krapao, url: str) -> str:
     async with client.open(Source(url), GitCredentials()) as repository:
         return (await repository.head(max_age_seconds=0)).revision
 
 
 @pytest.fixture
-def revision(git_server: GitServer, work) -> str:  # type: ignore[no-untyped-def]
+def revision(git_server: GitServer, work: Work) -> str:
     git_server.create("r.git")
     made = work.commit({"x": "one"})
     work.push(git_server.root / "r.git")

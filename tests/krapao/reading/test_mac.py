@@ -37,7 +37,7 @@ class Sops:
     def _run(self, *arguments: str, stdin: bytes) -> subprocess.CompletedProcess[bytes]:
         environment = {"HOME": str(self._home), "PATH": "/usr/bin:/bin", "SOPS_DISABLE_VERSION_CHECK": "1"}
         environment |= {"SOPS_AGE_KEY_FILE": str(self._home / "key")}
-        run = [self._sops, *arguments]
+        run = [str(self._sops), *arguments]
         return subprocess.run(run, input=stdin, cwd=self._home, env=environment, capture_output=True, check=False)
 
     def encrypt(self, kind: str) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -52,7 +53,7 @@ class Lab:
     def threads(self, tenant: str) -> FairThreads:
         return FairThreads(self.parsers, Askers(tenant))
 
-    def limit(self, **changes: object) -> None:
+    def limit(self, **changes: Any) -> None:
         self.reading = Reading(attrs.evolve(self.settings, **changes), self.measures)
 
     def require_nothing_left(self) -> None:

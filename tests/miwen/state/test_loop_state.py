@@ -10,6 +10,7 @@ import ast
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -75,7 +76,8 @@ def test_a_memory_is_written_by_its_owner_alone(memory: type) -> None:
 
 
 def test_all_memories_have_an_owner_and_what_is_beside_them_has_one_too() -> None:
-    kinds = {each.name: each.default.factory for each in attrs.fields(LoopState) if hasattr(each.default, "factory")}
+    defaults: dict[str, Any] = {each.name: each.default for each in attrs.fields(LoopState)}
+    kinds = {name: default.factory for name, default in defaults.items() if hasattr(default, "factory")}
     assert set(kinds.values()) == set(OWNERS)
     beside = {each.name for each in attrs.fields(LoopState)} - set(kinds)
     setters: dict[str, set[str]] = defaultdict(set)

@@ -28,13 +28,13 @@ def test_a_failure_comes_back_as_an_error(failure: Failure) -> None:
 
 
 def test_a_failure_whose_message_is_not_unicode_is_reported_all_the_same() -> None:
-    failure = SimpleNamespace(
+    failure: Any = SimpleNamespace(
         reason="FileNotFound", message="no \udcff.yaml", own_remedy="mend \udcff", path="\udcff", kind=Kind.STALLED
     )
     with pytest.raises(JiemiError, match=r"FileNotFound: no \?\.yaml"):
         through(
             "HeadResult",
-            lambda b: codec.write_failure(b.init("failure"), failure),  # type: ignore[arg-type]
+            lambda b: codec.write_failure(b.init("failure"), failure),
             codec.read_head_result,
         )
 

@@ -1,4 +1,4 @@
-"""What stands in files, for those who look for a canary there."""
+"""What stands in files, for the tests that look for a canary there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server of a stranger's: it asks whoever comes for a password, and writes down all that it hears."""
+"""A stranger's server: it asks each client for a password, and records all that it hears."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the end-to-end tests of reconciling share: Decryptors with more in their spec, others who write, Events."""
+"""What the end-to-end tests of reconciling share: Decryptors with more in their spec, other writers, Events."""
 
 from __future__ import annotations
 
@@ -170,6 +170,12 @@ class Scene:
         """What is at that path, or None."""
         found = self.lab.admin.call("GET", path)
         return found.body if found.status == 200 else None
+
+    def existing(self, path: str) -> dict[str, Any]:
+        """What is at that path, where there is something."""
+        found = self.object(path)
+        assert found is not None, path
+        return found
 
     def data(self, name: str) -> dict[str, str]:
         return self.lab.data(self.namespace, name)

@@ -34,17 +34,17 @@ class Tools:
 
 @attrs.frozen
 class Maker:
-    """Who made the objects.
+    """What made the objects.
 
     Attributes:
-        told: in which words the docs tell it.
+        shown: its name in the docs.
         managers: the field managers that it leaves.
-        way: how its managers write, as the docs tell it.
+        way: how its managers write, in the docs' words.
         make: makes objects.
         is_real: whether the tool itself is run.
     """
 
-    told: str
+    shown: str
     managers: tuple[str, ...]
     way: str
     make: Callable[[Tools, Objects], None]
@@ -307,7 +307,7 @@ def table() -> str:
     for each in MAKERS:
         managers = ", ".join(f"`{manager}`" for manager in each.managers)
         tried = "the tool" if each.is_real else "requests in its name"
-        lines.append(f"| {each.told} | {managers} | {each.way} | {tried} |")
+        lines.append(f"| {each.shown} | {managers} | {each.way} | {tried} |")
     lines += ["", "| kind | what was tried |", "| --- | --- |"]
     lines += [f"| {kind} | {what} |" for kind, what in KINDS.items()]
     return "\n".join(lines)

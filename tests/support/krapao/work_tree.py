@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from jiemi.demo.git_server import git_environment
@@ -31,7 +32,7 @@ class Work:
             run, cwd=self.path, env=self._env, check=True, capture_output=True, text=True
         ).stdout.strip()
 
-    def commit(self, files: dict[str, bytes | str], message: str = "x") -> str:
+    def commit(self, files: Mapping[str, bytes | str], message: str = "x") -> str:
         """Write the files, commit everything; returns the revision."""
         for name, content in files.items():
             path = self.path / name

@@ -26,7 +26,9 @@ from jiemi.controlplane.tools import resolve_all
 END_SECONDS = 30
 
 
-class _Print:
+class Printing:
+    """Shows the steps of a build on standard error."""
+
     def step(self, tool: Tool, text: str) -> None:
         sys.stderr.write(f"{tool.value}: {text}\n")
 
@@ -57,7 +59,7 @@ def tool_settings() -> ToolSettings:
 @pytest.fixture(scope="session")
 def tools() -> dict[str, Path]:
     """Paths of `sops`, `etcd` and `kube-apiserver`; the first run on a machine builds them."""
-    resolved = trio.run(resolve_all, list(Tool), tool_settings(), _Print())
+    resolved = trio.run(resolve_all, list(Tool), tool_settings(), Printing())
     return {tool.value: each.path for tool, each in resolved.items()}
 
 

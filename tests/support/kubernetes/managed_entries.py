@@ -10,6 +10,9 @@ from jiemi.core.objects.managed_fields import FIELD_MANAGER
 
 KUBECTL = "kubectl-client-side-apply"
 
+Fields = dict[str, Any]
+"""A set of fields: names, and the same below each."""
+
 
 def entry(manager: str, fields: Any, operation: str = "Update", **more: Any) -> dict[str, Any]:
     return {
@@ -31,7 +34,9 @@ def element(name: str) -> str:
 
 
 NAMES = st.sampled_from([".", "f:a", "f:b", element("x"), element("y"), "v:1"])
-TREES = st.recursive(st.just({}), lambda inner: st.dictionaries(NAMES, inner, max_size=4), max_leaves=15)
+TREES: st.SearchStrategy[Fields] = st.recursive(
+    st.just({}), lambda inner: st.dictionaries(NAMES, inner, max_size=4), max_leaves=15
+)
 
 
 def paths_in(tree: dict[str, Any], before: tuple[str, ...] = ()) -> set[tuple[str, ...]]:

@@ -1,5 +1,5 @@
-"""A host on loopback that never comes to an end: each connection gets the head of an answer, then a byte a second; or
-whatever else, again and again."""
+"""A host on loopback that never ends its answers: each connection gets the head of an answer, then a byte per second,
+or other bytes again and again."""
 
 from __future__ import annotations
 

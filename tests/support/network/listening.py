@@ -1,4 +1,4 @@
-"""A server on loopback that notes who connected."""
+"""A server on loopback that records its connections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 def listening(
     answer: Callable[[socket.socket], object] | None = None, host: str = "127.0.0.1"
 ) -> Iterator[tuple[int, list[object]]]:
-    """A server that answers each connection; gives its port, and who connected."""
+    """A server that answers each connection; gives its port, and the peers that connected."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     came: list[object] = []
     stop = threading.Event()

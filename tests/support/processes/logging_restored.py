@@ -14,7 +14,7 @@ from jiemi.cli.logs import configure_logs, without_exception_text
 
 def pytest_configure() -> None:
     """Lines as the product has them, for the output of a test that fails. What structlog does by itself draws each
-    exception with the values of all variables, which takes a second each."""
+    exception with the values of all variables, which takes a second per exception."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -98,6 +98,6 @@ def left_in(folder: Path) -> list[Path]:
     return list(folder.iterdir())
 
 
-def tell(**figures: object) -> None:
+def show(**figures: object) -> None:
     """Show what was measured, where pytest runs with -s."""
     sys.stdout.write(f"\n{figures}\n")
