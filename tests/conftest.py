@@ -138,8 +138,8 @@ SLOW = {
     "rpc/test_hostile_peers.py": (),
     "rpc/test_session_secret.py": (),
 }
-"""What takes a quarter of a second and more where `just test-fast` looks, which leaves it out: per file, the tests, or all
-of them."""
+"""What takes a quarter of a second and more where `just test-fast` looks, which leaves it out: per file, the tests,
+or all of them."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,6 +7,7 @@ methods that write are found here by their names in the source, so each has a na
 from __future__ import annotations
 
 import ast
+import functools
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,10 +30,6 @@ from jiemi.miwen.state.loop_state import (
 )
 
 ROOM = Path(jiemi.miwen.__path__[0])
-MODULES = {
-    path.relative_to(ROOM).with_suffix("").as_posix(): ast.parse(path.read_text(encoding="utf-8"))
-    for path in ROOM.rglob("*.py")
-}
 HOME = "state/loop_state"
 
 OWNERS = {
@@ -46,6 +43,17 @@ A, B = FileStatus("a.yaml", "1" * 40), FileStatus("b.yaml", "2" * 40)
 FAILURE = Failure("MacMismatch", "the MAC does not match")
 
 
+@functools.cache
+def _nodes() -> dict[str, list[ast.Attribute | ast.Call]]:
+    """What is called and which attributes are named, by module of Miwen."""
+    return {
+        path.relative_to(ROOM).with_suffix("").as_posix(): [
+            each for each in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(each, ast.Attribute | ast.Call)
+        ]
+        for path in ROOM.rglob("*.py")
+    }
+
+
 def _writers(memory: type) -> Iterator[str]:
     """All that is public of a memory but what it gives to read."""
     for name, value in vars(memory).items():
@@ -57,8 +65,8 @@ def _writers(memory: type) -> Iterator[str]:
 def _uses(names: set[str]) -> dict[str, set[str]]:
     """The modules that name each attribute, beside the memories' own."""
     found: dict[str, set[str]] = defaultdict(set)
-    for module, tree in MODULES.items():
-        for node in ast.walk(tree):
+    for module, nodes in _nodes().items():
+        for node in nodes:
             if isinstance(node, ast.Attribute) and node.attr in names and module != HOME:
                 found[node.attr].add(module)
     return found
@@ -81,8 +89,8 @@ def test_all_memories_have_an_owner_and_what_is_beside_them_has_one_too() -> Non
     assert set(kinds.values()) == set(OWNERS)
     beside = {each.name for each in attrs.fields(LoopState)} - set(kinds)
     setters: dict[str, set[str]] = defaultdict(set)
-    for module, tree in MODULES.items():
-        for node in ast.walk(tree):
+    for module, nodes in _nodes().items():
+        for node in nodes:
             if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and node.attr in beside:
                 setters[node.attr].add(module)
     assert setters == {
@@ -95,8 +103,8 @@ def test_all_memories_have_an_owner_and_what_is_beside_them_has_one_too() -> Non
 def test_only_core_makes_a_status_from_another() -> None:
     found = [
         f"{module}:{node.lineno}"
-        for module, tree in MODULES.items()
-        for node in ast.walk(tree)
+        for module, nodes in _nodes().items()
+        for node in nodes
         if isinstance(node, ast.Call)
         and ast.unparse(node.func) == "attrs.evolve"
         and ast.unparse(node.args[0]).rpartition(".")[2] in ("status", "known", "before")
