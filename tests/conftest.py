@@ -52,6 +52,7 @@ SLOW = {
         "test_no_order_of_events_exceeds_a_bound_or_loses_anyone",
         "test_tenants_are_served_by_turns_and_each_in_its_own_order",
         "test_tenants_that_hang_hold_up_another_for_seconds_at_most",
+        "test_with_more_tenants_that_hang_than_slots_another_gets_the_next_that_becomes_free",
     ),
     "concurrency/test_memory.py": ("test_freed_pages_of_all_arenas_go_back_to_the_system",),
     "cli/test_flags.py": ("test_what_is_heavy_is_not_imported_for_the_help_or_the_probe_of_miwen",),
@@ -78,26 +79,42 @@ SLOW = {
         "test_the_status_written_after_anything_at_all_fits_the_schema",
     ),
     "miwen/kubernetes/test_discovery.py": ("test_what_is_forgotten_again_and_again_is_asked_for_every_few_seconds",),
-    "miwen/kubernetes/test_http.py": ("test_a_short_pause_that_the_server_asks_for_is_made",),
+    "miwen/kubernetes/test_http.py": (
+        "test_a_short_pause_that_the_server_asks_for_is_made",
+        "test_an_answer_that_drips_ends_at_the_deadline",
+        "test_each_refusal_of_a_status_has_its_reason",
+    ),
     "miwen/kubernetes/test_real_lists.py": (
+        "test_a_decryptor_that_is_too_large_is_left_out_by_the_list_of_metadata",
         "test_a_page_takes_little_memory_though_its_objects_take_much",
+        "test_a_page_that_is_too_large_is_asked_for_again_with_half_as_many",
+        "test_an_object_and_a_refusal_are_not_read_without_end",
         "test_the_next_try_of_a_page_that_did_not_come_in_time_asks_for_half_as_many",
     ),
     "miwen/kubernetes/test_real_objects.py": (
         "test_a_deletion_waits_as_long_as_it_is_asked_to",
         "test_a_kind_that_is_no_longer_served_is_asked_for_again",
+        "test_an_object_larger_than_an_api_server_reads_is_not_sent",
     ),
-    "miwen/reconcile/test_finalizer.py": ("test_after_five_minutes_it_gives_up_and_says_what_stays",),
+    "miwen/reconcile/test_finalizer.py": (
+        "test_a_cleanup_may_take_longer_than_the_timeout_of_a_deployment",
+        "test_a_time_of_deletion_that_can_not_be_read_is_long_ago",
+        "test_after_five_minutes_it_gives_up_and_says_what_stays",
+    ),
     "miwen/test_audit.py": (
         "test_a_failure_that_is_new_is_told_though_the_rate_of_events_is_used_up",
+        "test_all_files_and_objects_that_failed_are_in_status_and_gone_once_they_are_mended",
         "test_each_rollback_has_an_event_with_both_commits_however_often",
     ),
     "miwen/reconcile/test_correction.py": (
+        "test_each_object_is_kept_right_as_of_the_revision_that_it_was_applied_by",
         "test_what_is_deployed_is_kept_right_while_the_newest_version_of_its_file_is_refused",
     ),
     "miwen/reconcile/test_deployment.py": (
         "test_a_definition_that_is_never_served_holds_nothing_else_up_for_ever",
         "test_force_waits_for_finalizers_and_not_for_ever",
+        "test_more_objects_than_a_status_can_hold_are_refused_before_any_is_applied",
+        "test_what_can_not_be_read_deletes_nothing_whatever_is_set",
     ),
     "miwen/reconcile/test_drift_correction.py": (
         "test_a_drift_conflict_is_left_alone_for_growing_pauses_and_reported_once_per_pause",
@@ -105,6 +122,7 @@ SLOW = {
     "miwen/report/test_event_object.py": ("test_any_names_and_notes_make_an_event_that_the_api_server_takes",),
     "miwen/controller/test_decryptor_watch.py": ("test_those_that_exist_are_found_page_by_page",),
     "miwen/apply/test_recreate.py": (
+        "test_a_service_that_has_its_node_port_does_not_stand_in_its_own_way",
         "test_all_definitions_of_an_apply_are_waited_for_together",
         "test_all_objects_of_an_apply_are_waited_for_together",
         "test_one_that_goes_at_once_is_recreated_when_the_time_for_others_is_up",
@@ -112,6 +130,8 @@ SLOW = {
     "miwen/test_counted_work.py": ("test_a_cold_start_a_push_and_an_idle_interval_cost_what_they_cost_before",),
     "miwen/test_memory_limits.py": (
         "test_objects_that_would_take_too_much_memory_are_refused_and_what_was_applied_stays",
+        "test_those_whose_files_take_much_memory_are_applied_one_at_a_time_and_namespaces_take_turns",
+        "test_what_is_known_of_broken_files_is_forgotten_where_there_is_no_room_for_it",
     ),
     "miwen/watch/test_object_watches_properties.py": (
         "test_ten_thousand_secrets_are_kept_in_a_few_megabytes",
@@ -125,20 +145,53 @@ SLOW = {
         "test_who_may_not_write_an_object_keeps_nobody_else_from_it",
     ),
     "rpc/test_rpc_calls.py": (
+        "test_a_call_that_takes_too_long_is_a_timeout_and_ends_in_krapao",
         "test_a_thousand_repositories_opened_and_closed_leave_nothing",
+        "test_a_watch_hears_the_newest_and_ends_with_its_cancelling",
+        "test_answers_beyond_the_bytes_in_flight_wait_for_their_turn",
+        "test_answers_that_were_taken_count_no_more_though_their_repositories_stay_open",
         "test_cancelling_at_any_moment_leaves_nothing_running",
         "test_no_object_of_capnps_waits_for_the_garbage_collector",
+        "test_the_connections_of_one_host_share_what_it_may_have",
         "test_the_largest_answer_is_taken_and_a_larger_one_is_a_typed_failure",
+        "test_the_largest_number_of_files_is_taken_and_a_larger_one_is_a_typed_failure",
         "test_two_hundred_calls_at_once_are_all_answered",
     ),
     "rpc/test_rpc_connections.py": (
+        "test_a_connection_that_opens_no_session_is_closed",
         "test_a_server_killed_in_the_middle_of_a_call_is_replaced",
+        "test_a_server_that_says_nothing_is_given_up",
         "test_damaged_messages_of_a_real_client_hurt_no_other",
+        "test_the_bridge_ends_though_a_peer_takes_nothing_and_stays",
+        "test_what_is_no_krapao_is_given_up",
+        "test_without_a_server_calls_wait_a_little_and_then_name_its_address",
     ),
     "rpc/test_hostile_peers.py": (),
     "rpc/test_session_secret.py": (),
+    "rpc/test_answer_budget.py": ("test_answers_that_wait_are_charged_and_one_too_many_is_refused",),
+    "miwen/state/test_loop_state.py": ("test_drift_correction_alone_says_which_objects_differ",),
+    "core/content/test_pgp_armor.py": ("test_the_armor_is_what_gpg_writes",),
+    "core/objects/test_managed_fields.py": ("test_entries_that_are_broken_keep_none_of_the_good_ones_from_counting",),
+    "miwen/controller/test_loop.py": (
+        "test_namespaces_that_hang_hold_up_another_for_seconds_at_most",
+        "test_who_does_something_about_a_failure_does_not_wait_for_the_pauses_that_grew_before",
+    ),
+    "miwen/watch/test_object_watches.py": (
+        "test_a_list_that_breaks_off_halfway_takes_nothing_for_gone",
+        "test_many_objects_are_listed_page_by_page",
+    ),
+    "core/test_names.py": ("test_a_text_with_other_characters_is_not_a_name",),
+    "miwen/kubernetes/test_kubeconfig.py": ("test_a_kubeconfig_that_can_not_be_used_says_what_is_wrong",),
+    "concurrency/test_calls.py": (
+        "test_a_body_that_ends_with_the_connection_can_be_interrupted_too",
+        "test_a_pooled_request_ends_when_its_call_is_cancelled",
+    ),
+    "core/objects/test_readiness.py": ("test_no_shape_of_a_known_kind_raises_and_nothing_of_it_is_repeated",),
+    "rpc/codec/test_render.py": ("test_rendered_documents_come_back",),
+    "core/test_memory.py": ("test_the_size_of_a_value_is_not_underestimated_by_much",),
+    "rpc/codec/test_files.py": ("test_files_come_back_and_take_no_more_room_than_is_counted",),
 }
-"""What takes a quarter of a second and more where `just test-fast` looks, which leaves it out: per file, the tests,
+"""What takes a tenth of a second and more where `just test-fast` looks, which leaves it out: per file, the tests,
 or all of them."""
 
 

@@ -61,6 +61,20 @@ def fitted(status: DecryptorStatus) -> DecryptorStatus:
     return found
 
 
+def fitted_part(name: str, value: Any) -> Any:
+    """One field of a status as `fitted` leaves it, or one entry of it; None where it does not stay.
+
+    Args:
+        name: a field of DecryptorStatus.
+        value: what was read of it, or one entry of a list.
+    """
+    field = next(field for field in _fields(DecryptorStatus) if field.name == name)
+    try:
+        return _fit(value, field)
+    except _Unfit:
+        return None
+
+
 def status_json(status: DecryptorStatus) -> Any:
     """The status as it is written: fitted, as JSON."""
     return unstructure(fitted(status))

@@ -24,7 +24,7 @@ from jiemi.core.api.decryptor_status import (
     StatusRecord,
 )
 from jiemi.core.api.fields import FieldError, api_attributes, json_name, structure, unstructure
-from jiemi.core.api.status_bounds import fitted
+from jiemi.core.api.status_bounds import fitted, fitted_part
 
 T = TypeVar("T")
 
@@ -60,14 +60,15 @@ class Status:
         if self._ready is None:
             found = _part(self._raw, "conditions")
             conditions = _readable(found, Condition) if isinstance(found, list) else ()
-            self._ready = (next((each for each in conditions if each.type == "Ready"), None),)
+            ready = next((each for each in conditions if each.type == "Ready"), None)
+            self._ready = (fitted_part("conditions", ready) if ready is not None else None,)
         return self._ready[0]
 
     @property
     def observed_generation(self) -> int | None:
         """As in `value`."""
         found = _part(self._raw, "observedGeneration")
-        return found if type(found) is int else None
+        return fitted_part("observed_generation", found) if type(found) is int else None
 
     def of_readiness(self) -> Status:
         """What `ready` and `observed_generation` say, without the rest, which may be a megabyte."""

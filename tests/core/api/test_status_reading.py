@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jiemi.core.api import status_reading
@@ -174,6 +174,9 @@ _PLACES = [
 
 
 @given(st.sampled_from(_PLACES), _JSON)
+@example("conditions.1.lastTransitionTime", "")
+@example("conditions.1.status", "Perhaps")
+@example("observedGeneration", 2**70)
 def test_whatever_the_status_holds_early_and_full_reading_agree(path: str, value: Any) -> None:
     raw = spoilt(path, value)
     status = Status(raw, "f")
