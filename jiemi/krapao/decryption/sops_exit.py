@@ -21,12 +21,16 @@ from jiemi.krapao.reading.foreign_files import foreign_file
 _NOT_EXECUTED = (126, 127)
 """Of unshare(1), and of the shell that execvp(3) runs what is no program with. sops has no such status."""
 
+_EXIT_OF_GO = 2
+"""Of Go's runtime, where it gets no memory, no thread, or has no stack left, after whatever sops logged before; and of
+a panic. sops itself has it for an input that it can't read."""
+
 _EXIT_ANY, _EXIT_DUMP, _EXIT_DECRYPT_MAC, _EXIT_DECRYPT_TREE = 1, 4, 24, 25
 _EXIT_MAC_MISMATCH, _EXIT_MAC_NOT_FOUND, _EXIT_NO_KEY = 51, 52, 128
 
 _EXITS_OF_THE_MAC = frozenset({_EXIT_DECRYPT_MAC, _EXIT_DECRYPT_TREE, _EXIT_MAC_MISMATCH, _EXIT_MAC_NOT_FOUND})
 
-_FATAL = ("fatal error: ", "runtime: ")
+_NOT_OF_A_LIMIT = re.compile(rb"^(panic: |Error reading (from stdin|file): )", re.MULTILINE)
 _NOT_ENCRYPTED = re.compile(r"sops metadata not found|no sops metadata")
 _NOT_THE_FORMAT = re.compile(
     r"^(yaml: |could not unmarshal input data|invalid character '|error unmarshal|unexpected end of json)"
@@ -58,8 +62,7 @@ def explain_exit(  # noqa: PLR0911 - a table
             "Krapao's sops is there, but is no program that can be run",
             "Give Krapao a sops for its machine's processor (the image has it); `jiemi tools sops` gets one.",
         )
-    # What Go's runtime says where it gets no memory, no thread, or has no stack left. sops's own words begin otherwise.
-    if status < 0 or words.startswith(_FATAL):
+    if status < 0 or (status == _EXIT_OF_GO and _NOT_OF_A_LIMIT.search(finished.stderr) is None):
         return JiemiError("LimitExceeded", "decrypting the file took more processor time or memory than Krapao's limit")
     if status == _EXIT_NO_KEY:
         return no_key(data, guard)
