@@ -29,6 +29,7 @@ from jiemi.miwen.controller.status_writer import StatusWriter
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.reconcile.reconciler import Reconciler
+from jiemi.miwen.reconcile.status_draft import StatusDraft
 from jiemi.miwen.reconcile.tick import ReconcileContext, ReconcileResult
 from jiemi.miwen.report.events import EventRecorder
 from jiemi.miwen.report.metrics import Followed, MiwenMetrics
@@ -110,8 +111,9 @@ class DecryptorLoop:
             decryptor = mailbox.begin_tick()
             news.begin_tick()
             writer.begin_tick(decryptor)
+            draft = StatusDraft(status, decryptor.meta.generation, self.reconciler.now, mailbox.set_inventory)
             result = await self.reconciler.tick(
-                ReconcileContext(decryptor, status, repositories, state, mailbox, writer.write, settle)
+                ReconcileContext(decryptor, draft, repositories, state, mailbox, writer.write, settle)
             )
             settle()
             reports.report(decryptor, result)

@@ -5,8 +5,7 @@ The deployment itself, from the files to the objects, is `jiemi.miwen.reconcile.
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import attrs
 
@@ -14,11 +13,7 @@ from jiemi.core.api.decryptor import Decryptor
 from jiemi.core.api.decryptor_status import FileStatus
 from jiemi.core.api.secret_refs import observed_secrets_of
 from jiemi.core.api.spec import DecryptorSpec
-from jiemi.core.decisions.conditions import condition, is_ready
 from jiemi.core.decisions.policy import Policy, PolicyRule
-from jiemi.core.decisions.status import after_sync, still_synced
-from jiemi.core.decisions.status_facts import with_observed_secrets
-from jiemi.core.decisions.status_warnings import with_warnings
 from jiemi.core.errors import JiemiError
 from jiemi.core.objects.identity import ObjectKey
 from jiemi.miwen.kubernetes.port import Kubernetes
@@ -48,7 +43,6 @@ class Deployer:
         slots: where decrypting and applying is done.
         policy: the policy of the operator, or None where everything is allowed.
         tenancy: the other bounds of the operator.
-        now: the wall clock, for timestamps in the status.
     """
 
     kubernetes: Kubernetes
@@ -57,7 +51,6 @@ class Deployer:
     slots: WorkSlots
     policy: Policy | None
     tenancy: Tenancy
-    now: Callable[[], datetime.datetime]
 
     def deployment(self, attempt: Attempt) -> Deployment:
         """What carries an attempt out.
@@ -78,7 +71,6 @@ class Deployer:
                 full_mac=self.tenancy.require_full_mac,
                 merged_managers=self.tenancy.merged_managers,
             ),
-            now=self.now,
             attempt=attempt,
             seen_version=self._seen_version,
         )
@@ -102,27 +94,12 @@ class Deployer:
             self.refresh(context, attempt.spec)
             return
         forget_waiting(context)
-        context.set_inventory(
-            after_sync(
-                context.status,
-                generation=context.generation,
-                revision=attempt.revision,
-                file=attempt.spec.source.described,
-                now=self.now(),
-            )
-        )
+        context.draft.synced(attempt.revision, attempt.spec.source.described)
 
     def refresh(self, context: ReconcileContext, spec: DecryptorSpec) -> None:
         """All is deployed: the status says so again, if it said something else meanwhile."""
-        status, now = (
-            with_observed_secrets(context.status, observed_secrets_of(spec, context.state.secrets.read)),
-            self.now(),
-        )
-        ready = condition(status, "Ready")
-        awaited = spec.wait and ready is not None and ready.reason in _NOT_READY
-        if not is_ready(status, context.generation) and not awaited:
-            status = still_synced(status, generation=context.generation, now=now)
-        context.status = with_warnings(status, generation=context.generation, now=now)
+        observed = observed_secrets_of(spec, context.state.secrets.read)
+        context.draft.refresh(observed, awaits=_NOT_READY if spec.wait else ())
 
     def _rules(
         self, decryptor: Decryptor, spec: DecryptorSpec, files: Iterable[FileStatus]

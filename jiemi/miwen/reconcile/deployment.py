@@ -8,34 +8,23 @@ So if Miwen ends at any moment, the next one knows that what is deployed is not 
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
 from jiemi.concurrency.fair_limiter import Slot
 from jiemi.core.api.decryptor_status import (
-    DecryptorStatus,
     FileStatus,
     InventoryEntry,
     SecretVersion,
 )
 from jiemi.core.api.secret_refs import observed_secrets_of
 from jiemi.core.api.spec import DecryptorSpec
-from jiemi.core.decisions.deployment import Attempted, after_apply, after_correction, objection, with_failed
-from jiemi.core.decisions.status import SHORT_REVISION, while_reconciling
-from jiemi.core.decisions.status_facts import (
-    with_facts,
-    with_files,
-    with_inventory,
-    with_observed_secrets,
-    with_plan,
-    with_unsure_files,
-)
-from jiemi.core.decisions.status_warnings import with_file_warnings
+from jiemi.core.decisions.deployment import Attempted, after_apply, after_correction, objection
+from jiemi.core.decisions.status import SHORT_REVISION
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.objects.identity import ObjectKey, ObjectRef, Owner
-from jiemi.core.objects.inventory import Refused, by_key, certain, entry_of, obsolete, require_room
+from jiemi.core.objects.inventory import by_key, certain, entry_of, obsolete, require_room
 from jiemi.miwen.apply.applier import Applied, Applier, Resolved
 from jiemi.miwen.apply.dry_run import plan
 from jiemi.miwen.apply.protected_objects import objects_of
@@ -58,7 +47,6 @@ class Deployment:
         registry: which Decryptor has an object.
         account: the account under which objects are written; None is that of Miwen.
         bounds: what is allowed.
-        now: the wall clock.
         attempt: what is deployed.
         seen_version: gives the resourceVersion as which an object was seen last; None where it was not.
     """
@@ -67,7 +55,6 @@ class Deployment:
     registry: Registry
     account: Account | None
     bounds: Bounds
-    now: Callable[[], datetime.datetime]
     attempt: Attempt
     seen_version: Callable[[ObjectKey], str | None] = lambda _: None
 
@@ -93,7 +80,7 @@ class Deployment:
         context, before = self.context, by_key(self.context.status.inventory)
         rendering = await FileDecryption(self.kubernetes, self.bounds, self.attempt).run(slot)
         slot.keep()
-        context.status = self._with_learnt(rendering)
+        self._learn(rendering)
         broken = {**self.attempt.work.failed, **rendering.failures}
         applier = self._applier()
         resolved, refused = await applier.resolve(rendering.manifests)
@@ -131,8 +118,10 @@ class Deployment:
             is_resync=self.attempt.work.render_all,
         )
         outcome = after_apply(attempted, applied.entries, by_key(context.status.inventory), context.status.files)
-        context.set_inventory(with_inventory(context.status, outcome.inventory))
-        self._record(outcome.files, attempted.refused, broken, is_certain=outcome.is_certain)
+        context.draft.has_objects(outcome.inventory)
+        context.draft.failed(attempted.refused, broken)
+        context.draft.read_secrets(self.observed_secrets())
+        context.draft.deployed_files(outcome.files, is_certain=outcome.is_certain)
         if outcome.may_prune:
             await Pruning(context, self.spec, self._objects, self._owner, self._by).run(
                 obsolete(outcome.inventory, wanted)
@@ -172,7 +161,7 @@ class Deployment:
         # Each object that is corrected has an Event of its own (`drift_correction`).
         applier = attrs.evolve(applier, applied=context.mailbox.applied)
         applied = await applier.apply(admitted, before) if admitted else Applied()
-        context.set_inventory(with_inventory(context.status, after_correction(before, applied.entries)))
+        context.draft.has_objects(after_correction(before, applied.entries))
         failures = {each.ref.key: each.failure for each in (*refused, *more, *applied.refused) if each.ref.key in paths}
         for key, path in paths.items():
             if key not in applied.entries and key not in failures:
@@ -206,8 +195,9 @@ class Deployment:
         planned, refused = await plan(
             applier, admitted, [*refused, *more], gone, before=before, revision=self.attempt.revision
         )
-        context.status = with_plan(self._with_learnt(rendering), planned)
-        context.status = with_failed(context.status, refused, rendering.failures)
+        self._learn(rendering)
+        context.draft.planned(planned)
+        context.draft.failed(refused, rendering.failures)
         wanted = {each.key for each in resolved}
         attempted = Attempted(
             self.attempt.revision, self.attempt.work.files, frozenset(), wanted, rendering.failures, refused
@@ -228,12 +218,11 @@ class Deployment:
         """The spec of its Decryptor."""
         return self.attempt.spec
 
-    def _with_learnt(self, rendering: Rendering) -> DecryptorStatus:
-        """The status with what was learnt of the files that were read."""
+    def _learn(self, rendering: Rendering) -> None:
+        """Put what was learnt of the files that were read into the status."""
         read = {file.path for file in self.attempt.work.render} - set(rendering.failures)
         files = {file.path for file in self.attempt.work.files}
-        known = with_facts(self.context.status, rendering.facts)
-        return with_file_warnings(known, rendering.warnings, read=read, files=files)
+        self.context.draft.learnt(rendering.facts, rendering.warnings, read=read, files=files)
 
     def _changed(self, resolved: Sequence[Resolved]) -> Sequence[Resolved]:
         """The objects to apply: none of files that are deployed already, and only read for what they are a part of."""
@@ -252,14 +241,8 @@ class Deployment:
         context = self.context
         ahead = {each.key: before.get(each.key) or entry_of(each.ref, each.manifest.file) for each in admitted}
         changing = {file.path for file in set(self.attempt.work.render) - set(context.status.files)}
-        unsure = with_unsure_files(with_inventory(context.status, {**before, **ahead}), changing)
-        if unsure != context.status:
-            context.status = while_reconciling(
-                unsure,
-                f"revision {self.attempt.revision}: {_counted(len(admitted), 'object')} being applied",
-                generation=context.generation,
-                now=self.now(),
-            )
+        what = f"revision {self.attempt.revision}: {_counted(len(admitted), 'object')} being applied"
+        context.draft.before_apply({**before, **ahead}, changing, what)
         # Also where an earlier tick could not write it, and where nothing is certain (`deployed_generation`).
         await context.write(context.status)
         context.changes.revision = self.attempt.revision
@@ -270,23 +253,6 @@ class Deployment:
         return await applier.apply(admitted, before)
 
     # --- what is reported
-
-    def _record(
-        self,
-        files: tuple[FileStatus, ...],
-        refused: Sequence[Refused],
-        broken: Mapping[str, Failure],
-        *,
-        is_certain: bool,
-    ) -> None:
-        """
-        Args:
-            is_certain: whether what is deployed is what `files` and this generation of the spec describe.
-        """
-        context = self.context
-        context.status = with_failed(context.status, refused, broken)
-        context.status = with_observed_secrets(context.status, self.observed_secrets())
-        context.status = with_files(context.status, files, generation=context.generation if is_certain else None)
 
     def observed_secrets(self) -> tuple[SecretVersion, ...]:
         """The Secrets that the spec names, as they were read."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Iterable, Mapping
 
 import structlog
 
 from jiemi.core.api.spec import DecryptorSpec
-from jiemi.core.decisions.status import with_drift
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.objects.drift import Drift, Observation, drift_of
 from jiemi.core.objects.identity import ObjectKey, ObjectRef
@@ -195,9 +193,7 @@ def requeue_after_seconds(context: ReconcileContext) -> float | None:
     return min((pause for pause in pauses if pause is not None), default=None)
 
 
-def show_in_status(
-    context: ReconcileContext, spec: DecryptorSpec, now: datetime.datetime, *, watch_failure: Failure | None
-) -> None:
+def show_in_status(context: ReconcileContext, spec: DecryptorSpec, *, watch_failure: Failure | None) -> None:
     """Put the condition into the status that shows drift which is not corrected, or can't be seen.
 
     Args:
@@ -217,7 +213,7 @@ def show_in_status(
         return  # nothing newer is known than what the status said before the start
     else:
         found = None
-    context.status = with_drift(context.status, found, generation=context.generation, now=now)
+    context.draft.drifted(found)
 
 
 def _reason(context: ReconcileContext, spec: DecryptorSpec, drifted: Mapping[ObjectKey, Drift]) -> str:

@@ -18,7 +18,6 @@ import trio
 
 from jiemi.core.api.decryptor import FINALIZER
 from jiemi.core.api.spec import DecryptorSpec
-from jiemi.core.decisions.status_facts import with_inventory
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.objects.identity import Owner
 from jiemi.core.objects.inventory import by_key, obsolete, ref_of
@@ -142,7 +141,7 @@ class Cleanup:
         finally:
             done = {ref_of(each).key for each in (*pruned.deleted, *pruned.kept)}
             rest = {key: entry for key, entry in before.items() if key not in done}
-            context.set_inventory(with_inventory(context.status, rest))
+            context.draft.has_objects(rest)
         return pruned.refused[0].failure if pruned.refused else None
 
     def _seconds_left(self, since: str | None) -> float:

@@ -8,7 +8,6 @@ from jiemi.core.api.conditions import SUSPENDED
 from jiemi.core.api.secret_refs import git_secret_names, key_secret_names, secret_names
 from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.decisions.conditions import condition
-from jiemi.core.decisions.status_facts import with_handled_request
 from jiemi.miwen.reconcile.credentials import have_changed
 from jiemi.miwen.reconcile.file_changes import try_again
 from jiemi.miwen.reconcile.tick import ReconcileContext
@@ -43,7 +42,7 @@ class Inputs:
 
     def mark_handled(self, context: ReconcileContext) -> None:
         """The request is being acted upon."""
-        context.status = with_handled_request(context.status, self.reconcile_at)
+        context.draft.took_up_request(self.reconcile_at)
 
 
 async def notice_inputs(context: ReconcileContext, spec: DecryptorSpec, watches: ObjectWatches) -> Inputs:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Callable
-
 import attrs
 
 from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.decisions.conditions import is_ready
-from jiemi.core.decisions.status import after_plan
-from jiemi.core.decisions.status_facts import to_resync
 from jiemi.miwen.reconcile.attempt import Attempt
 from jiemi.miwen.reconcile.deployer import Deployer
 from jiemi.miwen.reconcile.file_changes import FileChanges, note_planned, require_some, todo
@@ -25,12 +20,10 @@ class Planning:
     Attributes:
         deployer: what makes deployments.
         files: what finds the files.
-        now: the wall clock, for timestamps in the status.
     """
 
     deployer: Deployer
     files: FileChanges
-    now: Callable[[], datetime.datetime]
 
     async def plan(
         self, context: ReconcileContext, spec: DecryptorSpec, repository: Repository, revision: str, *, again: bool
@@ -57,7 +50,4 @@ class Planning:
         attempt = Attempt(context, spec, repository, revision, work)
         await self.deployer.slots.run(context, self.deployer.deployment(attempt).plan)
         note_planned(context, files)
-        context.status = to_resync(context.status)
-        plan = context.status.plan
-        if plan is not None:
-            context.status = after_plan(context.status, plan, generation=context.generation, now=self.now())
+        context.draft.planned_all()

@@ -8,8 +8,7 @@ import attrs
 
 from jiemi.core.api.decryptor_status import InventoryEntry
 from jiemi.core.api.spec import DecryptorSpec
-from jiemi.core.decisions.deployment import first_of_failures, with_failed
-from jiemi.core.decisions.status_facts import with_inventory
+from jiemi.core.decisions.deployment import first_of_failures
 from jiemi.core.objects.identity import Owner
 from jiemi.core.objects.inventory import by_key, certain, ref_of
 from jiemi.core.reasons import Kind
@@ -50,7 +49,7 @@ class Pruning:
             self._forget(pruned)
         self._report_pruned(pruned)
         if pruned.refused:
-            self.context.status = with_failed(self.context.status, pruned.refused, {})
+            self.context.draft.failed(pruned.refused, {})
             raise first_of_failures([each.failure for each in pruned.refused], len(gone), "not deleted")
 
     def _report_pruned(self, pruned: Pruned) -> None:
@@ -84,4 +83,4 @@ class Pruning:
         pruned.refused = [each for each in pruned.refused if each not in forgotten]
         stay = [ref_of(each).key for each in (*pruned.deleted, *pruned.kept)] + [each.ref.key for each in forgotten]
         inventory = {key: entry for key, entry in by_key(context.status.inventory).items() if key not in stay}
-        context.set_inventory(with_inventory(context.status, inventory))
+        context.draft.has_objects(inventory)

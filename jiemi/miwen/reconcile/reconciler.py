@@ -21,8 +21,6 @@ from jiemi.core.api.conditions import SUSPENDED
 from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.decisions.conditions import condition
 from jiemi.core.decisions.policy import Policy
-from jiemi.core.decisions.status import after_failure, while_suspended
-from jiemi.core.decisions.status_facts import to_resync
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.memory import MemoryBudget
 from jiemi.core.names import NamespacedName
@@ -162,9 +160,7 @@ class Reconciler:
         repository = await self.repository.open(context, spec)
         revision = await self.repository.head(context, repository, ask_host=inputs.asks_host)
         inputs.mark_handled(context)
-        await Planning(self.deployer, self.files, self.now).plan(
-            context, spec, repository, revision, again=inputs.wants_all
-        )
+        await Planning(self.deployer, self.files).plan(context, spec, repository, revision, again=inputs.wants_all)
 
     # --- steps of a few lines
 
@@ -172,13 +168,13 @@ class Reconciler:
         if condition(context.status, SUSPENDED) is None:
             text = "spec.suspend is set: nothing is looked at or applied"
             context.note("Suspended", "Suspend", text, transition=True)
-        context.status = while_suspended(context.status, generation=context.generation, now=self.now())
+        context.draft.suspended()
 
     def _resync(self, context: ReconcileContext, inputs: Inputs) -> bool:
         """Whether everything is applied, whatever is known to be deployed."""
         resync = inputs.wants_all or context.status.deployed_generation != context.generation
         if resync:
-            context.status = to_resync(context.status)
+            context.draft.resync()
         return resync
 
     async def _deploy(self, attempt: Attempt) -> None:
@@ -210,13 +206,7 @@ class Reconciler:
     async def _after_failure(self, context: ReconcileContext, failure: Failure) -> ReconcileResult:
         await self.repository.close_if_refused(context, failure)
         self.kinds.show_drift_after_failure(context)
-        context.status = after_failure(
-            context.status,
-            generation=context.generation,
-            failure=failure,
-            attempted_revision=context.state.head_revision,
-            now=self.now(),
-        )
+        context.draft.ended(failure, context.state.head_revision)
         is_deleting = context.decryptor.meta.deleting
         again = _CLEANUP_AGAIN_SECONDS if is_deleting else drift_correction.requeue_after_seconds(context)
         return context.result(failure, requeue_after_seconds=again)
@@ -236,13 +226,13 @@ class Reconciler:
     @property
     def kinds(self) -> WatchedKinds:
         """Has the kinds of the objects watched."""
-        return WatchedKinds(self.kubernetes, self.registry, self.watches, self.now)
+        return WatchedKinds(self.kubernetes, self.registry, self.watches)
 
     @property
     def deployer(self) -> Deployer:
         """Deploys."""
         slots = WorkSlots(self.limiter, self.timing)
-        return Deployer(self.kubernetes, self.registry, self.watches, slots, self.policy, self.tenancy, self.now)
+        return Deployer(self.kubernetes, self.registry, self.watches, slots, self.policy, self.tenancy)
 
     @property
     def waiting(self) -> Waiting:

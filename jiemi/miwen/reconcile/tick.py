@@ -11,8 +11,8 @@ from jiemi.core.api.decryptor import Decryptor
 from jiemi.core.api.decryptor_status import DecryptorStatus
 from jiemi.core.errors import Failure
 from jiemi.core.objects.identity import ObjectRef
-from jiemi.core.objects.inventory import by_key
 from jiemi.miwen.reconcile.applied_changes import Changes
+from jiemi.miwen.reconcile.status_draft import StatusDraft
 from jiemi.miwen.state.loop_state import LoopState
 from jiemi.miwen.state.mailbox import Mailbox
 from jiemi.miwen.state.open_repository import OpenRepository
@@ -46,13 +46,13 @@ class Note:
     always: bool = False
 
 
-@attrs.define
+@attrs.frozen
 class ReconcileContext:
     """One tick.
 
     Attributes:
         decryptor: the Decryptor as it was when the tick began.
-        status: its status, as far as the tick has come.
+        draft: its status, as far as the tick has come.
         repositories: what holds the repository open.
         state: the memory that is kept from tick to tick.
         mailbox: what reaches the loop meanwhile.
@@ -63,7 +63,7 @@ class ReconcileContext:
     """
 
     decryptor: Decryptor
-    status: DecryptorStatus
+    draft: StatusDraft
     repositories: OpenRepository
     state: LoopState
     mailbox: Mailbox
@@ -76,10 +76,10 @@ class ReconcileContext:
     def generation(self) -> int:
         return self.decryptor.meta.generation
 
-    def set_inventory(self, status: DecryptorStatus) -> None:
-        """Take a status with another inventory."""
-        self.status = status
-        self.mailbox.set_inventory(by_key(status.inventory))
+    @property
+    def status(self) -> DecryptorStatus:
+        """The status as it is by now."""
+        return self.draft.status
 
     def note(
         self,

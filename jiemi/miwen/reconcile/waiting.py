@@ -11,7 +11,6 @@ import trio
 from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.decisions.conditions import is_ready
 from jiemi.core.decisions.schedule import head_max_age_seconds
-from jiemi.core.decisions.status import still_synced, while_waiting
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.miwen.apply.account_objects import as_account
 from jiemi.miwen.apply.applier import Superseded
@@ -56,7 +55,7 @@ class Waiting:
             raise JiemiError.of(failure)
         state.wait.found_ready(trio.current_time())
         if not is_ready(context.status, context.generation):
-            context.status = still_synced(context.status, generation=context.generation, now=self.now())
+            context.draft.still_synced()
 
     async def _wait_on(self, context: ReconcileContext, waiter: Waiter, failure: Failure) -> Failure | None:
         """Wait as long as the timeout leaves, and say so in the status.
@@ -70,7 +69,7 @@ class Waiting:
         left = since + self.timing.timeout_of(context.decryptor) - trio.current_time()
         if left <= 0:
             return failure
-        context.status = while_waiting(context.status, failure.text, generation=context.generation, now=self.now())
+        context.draft.waiting(failure.text)
         await context.write(context.status)
         # What others do to the objects, and to the repository, ends the wait from here on.
         context.settle()

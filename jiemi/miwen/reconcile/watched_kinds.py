@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
-from collections.abc import Callable
 
 import attrs
 
@@ -28,13 +26,11 @@ class WatchedKinds:
         kubernetes: where kinds are looked up.
         registry: which Decryptor wants which kinds.
         watches: those of the objects and the Secrets.
-        now: the wall clock, for timestamps in the status.
     """
 
     kubernetes: Kubernetes
     registry: Registry
     watches: ObjectWatches
-    now: Callable[[], datetime.datetime]
 
     async def watch_after_start(self, context: ReconcileContext, spec: DecryptorSpec) -> None:
         """Watch before anything else, also where the repository can't be looked at."""
@@ -73,7 +69,7 @@ class WatchedKinds:
         self.want(context.decryptor.meta.key, frozenset(kinds | ({SECRETS} if secret_names(spec) else set())))
 
     def _show_drift(self, context: ReconcileContext, spec: DecryptorSpec) -> None:
-        drift_correction.show_in_status(context, spec, self.now(), watch_failure=self._watch_failure(context))
+        drift_correction.show_in_status(context, spec, watch_failure=self._watch_failure(context))
 
     def _watch_failure(self, context: ReconcileContext) -> Failure | None:
         """Why changes of some objects are not seen, where that lasts."""

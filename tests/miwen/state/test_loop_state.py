@@ -112,6 +112,17 @@ def test_only_core_makes_a_status_from_another() -> None:
     assert found == []
 
 
+def test_only_the_draft_changes_the_status_of_a_tick() -> None:
+    stored = {
+        (module, node.attr)
+        for module, nodes in _nodes().items()
+        for node in nodes
+        if module.startswith("reconcile/") and isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+        if node.attr in ("status", "_status", "draft")
+    }
+    assert stored == {("reconcile/status_draft", "_status")}
+
+
 def test_files_that_failed_are_remembered_until_they_are_others_or_something_changed() -> None:
     memory = FileMemory()
     memory.add_failed({A: FAILURE})

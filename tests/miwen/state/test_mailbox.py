@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import attrs
@@ -21,6 +22,7 @@ from jiemi.core.objects.identity import ObjectKey
 from jiemi.core.objects.inventory import by_key, ref_of
 from jiemi.core.objects.managed_fields import FieldOwnership
 from jiemi.miwen.reconcile.drift_correction import find_drift
+from jiemi.miwen.reconcile.status_draft import StatusDraft
 from jiemi.miwen.reconcile.tick import ReconcileContext
 from jiemi.miwen.state.loop_state import LoopState
 from jiemi.miwen.state.mailbox import Mailbox
@@ -396,11 +398,15 @@ async def test_what_could_not_be_looked_at_again_is_kept_and_makes_no_tick_follo
     async def write(_: DecryptorStatus) -> None:
         raise AssertionError("nothing is written")
 
+    def now() -> datetime.datetime:
+        raise AssertionError("nothing gets a timestamp")
+
     async with trio.open_nursery() as nursery:
         began = mailbox.begin_tick()
         assert isinstance(began.spec, DecryptorSpec)
         repositories = OpenRepository(FakeKrapao(), "tenant", nursery, on_moved=lambda _: None, random=lambda: 0.5)
-        context = ReconcileContext(began, blank("f.yaml"), repositories, LoopState(), mailbox, write, mailbox.end_tick)
+        draft = StatusDraft(blank("f.yaml"), began.meta.generation, now, mailbox.set_inventory)
+        context = ReconcileContext(began, draft, repositories, LoopState(), mailbox, write, mailbox.end_tick)
         assert await find_drift(context, began.spec, kubernetes.objects(None)) == {}
         mailbox.end_tick()
     assert not is_woken(mailbox)  # a right that is missing would have it tick without a pause for ever
