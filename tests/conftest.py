@@ -102,7 +102,7 @@ SLOW = {
         "test_after_five_minutes_it_gives_up_and_says_what_stays",
     ),
     "miwen/test_audit.py": (
-        "test_a_failure_that_is_new_is_told_though_the_rate_of_events_is_used_up",
+        "test_a_failure_that_is_new_is_reported_though_the_rate_of_events_is_used_up",
         "test_all_files_and_objects_that_failed_are_in_status_and_gone_once_they_are_mended",
         "test_each_rollback_has_an_event_with_both_commits_however_often",
     ),
@@ -137,7 +137,7 @@ SLOW = {
         "test_ten_thousand_secrets_are_kept_in_a_few_megabytes",
         "test_what_is_reported_adds_up_to_what_is_there",
     ),
-    "miwen/test_signals.py": ("test_a_failure_is_told_once_in_a_day_of_restarts_and_looks",),
+    "miwen/test_signals.py": ("test_a_failure_is_reported_once_in_a_day_of_restarts_and_looks",),
     "miwen/state/test_mailbox.py": ("test_nothing_is_kept_of_what_is_as_it_was_applied_and_little_of_what_is_not",),
     "miwen/test_worst_cases.py": (
         "test_an_object_that_is_refused_for_ever_costs_no_write",

@@ -182,7 +182,7 @@ class KrapaoContract:
             assert documents(await render(world, repository, first)) == [{"a": 1}]
             assert documents(await render(world, repository, second)) == [{"a": 2}]
 
-    async def test_what_is_not_there_is_told_by_its_reason(self, world: World) -> None:
+    async def test_what_is_not_there_is_reported_by_its_reason(self, world: World) -> None:
         revision = await world.commit({FILE: [{"a": 1}]})
         async with world.krapao.open(Source(world.url), world.credentials) as repository:
             await head(repository)
@@ -238,7 +238,7 @@ class KrapaoContract:
         for entry in before.entries:
             assert is_revision(entry.blob)
 
-    async def test_a_path_that_is_no_file_is_told_and_a_glob_that_takes_none_is_not(self, world: World) -> None:
+    async def test_a_path_that_is_no_file_is_reported_and_a_glob_that_takes_none_is_not(self, world: World) -> None:
         revision = await world.commit({FILE: [{"a": 1}]})
         async with world.krapao.open(Source(world.url), world.credentials) as repository:
             await head(repository)
@@ -281,7 +281,7 @@ class KrapaoContract:
             # Without a head before it, too.
             assert documents(await render(world, repository, first)) == [{"a": 1}]
 
-    async def test_a_commit_that_is_pinned_and_not_there_is_told(self, world: World) -> None:
+    async def test_a_commit_that_is_pinned_and_not_there_is_reported(self, world: World) -> None:
         await world.commit({FILE: [{"a": 1}]})
         gone = "0123456789" * 4
         async with world.krapao.open(Source(world.url, commit=gone), world.credentials) as repository:
@@ -354,7 +354,7 @@ class KrapaoContract:
             assert documents(rendered) == [{"a": 1}]
             assert rendered.encryption.mac_only_encrypted is False
 
-    async def test_a_stated_format_is_obeyed_and_told(self, world: World) -> None:
+    async def test_a_stated_format_is_obeyed_and_reported(self, world: World) -> None:
         revision = await world.commit({FILE: [{"a": 1}]}, plain={"plain.yaml": [{"b": 2}]})
         async with world.krapao.open(Source(world.url), world.credentials) as repository:
             await head(repository)

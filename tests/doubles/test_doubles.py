@@ -532,7 +532,7 @@ def test_the_stranger_hears_the_token_that_sops_gives_away(sops: Sops, vault: Va
         assert not stranger.saw("something else")
 
 
-def test_a_vault_that_redirects_makes_sops_give_its_token_to_a_stranger_unless_told_not_to(
+def test_a_vault_that_redirects_makes_sops_give_its_token_to_a_stranger_unless_forbidden(
     sops: Sops, vault: Vault
 ) -> None:
     sealed = sops.encrypt("--hc-vault-transit", vault.create_key("app"), vault.environment())

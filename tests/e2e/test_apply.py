@@ -239,7 +239,7 @@ def _claim(size: str) -> dict[str, Any]:
     }
 
 
-def test_what_can_not_be_changed_is_told_and_with_force_recreated_but_never_a_volume(running: Running) -> None:
+def test_what_can_not_be_changed_is_reported_and_with_force_recreated_but_never_a_volume(running: Running) -> None:
     fixed = running.project("fixed")
     disk = f"/api/v1/namespaces/{NAMESPACE}/persistentvolumeclaims/fixed-disk"
     first = fixed.push(all=[_immutable("1"), deployment("fixed-web"), _claim("1Gi")])

@@ -34,7 +34,7 @@ def running(lab: Lab) -> Iterator[Running]:
     lab.end_services()
 
 
-def test_each_change_is_told_with_its_commit_a_rollback_with_both_and_a_deletion_with_what_stays(
+def test_each_change_is_reported_with_its_commit_a_rollback_with_both_and_a_deletion_with_what_stays(
     running: Running,
 ) -> None:
     told = running.project("told")
@@ -63,7 +63,7 @@ def test_each_change_is_told_with_its_commit_a_rollback_with_both_and_a_deletion
     assert told.data("told-a") == {"k": "1"}
 
 
-def test_all_files_that_failed_are_told_and_none_of_their_values(running: Running) -> None:
+def test_all_files_that_failed_are_reported_and_none_of_their_values(running: Running) -> None:
     broken, lab = running.project("broken"), running.lab
     good = lab.encrypt(json.dumps(secret("broken-a", k="canary-8e1f")))
     whole = lab.encrypt(json.dumps(secret("broken-b", k="canary-8e1f")))

@@ -366,7 +366,9 @@ def test_two_contradictory_values_are_refused_by_the_api_server(case: Case) -> N
     assert "give either literal, or secretName together with key" in answer.body["message"]
 
 
-def test_two_contradictory_values_under_an_older_definition_are_told_in_status(case: Case, admin: ApiServer) -> None:
+def test_two_contradictory_values_under_an_older_definition_are_reported_in_status(
+    case: Case, admin: ApiServer
+) -> None:
     older = crd()
 
     def strip(schema: dict[str, Any]) -> None:

@@ -211,7 +211,7 @@ def _credentials(scene: Scene, url: str) -> None:
     scene.lab.until_reason(scene.namespace, "credentials", "RepositoryAccessDenied")
 
 
-def test_values_are_told_nowhere_while_objects_are_reconciled(lab: Lab, tmp_path: Path) -> None:
+def test_values_are_reported_nowhere_while_objects_are_reconciled(lab: Lab, tmp_path: Path) -> None:
     scene = Scene(lab, lab.namespace("e2e-canary-reconcile"))
     with (
         git_server(tmp_path, username="me", token=SensitiveText(TOKEN)) as private,

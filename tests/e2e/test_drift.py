@@ -307,7 +307,7 @@ def test_reported_drift_that_the_other_takes_back_is_no_longer_shown(scene: Scen
     until("nothing differs", lambda: not scene.condition("returned", "Drifted"), seconds=FAST_SECONDS)
 
 
-def test_a_reported_deletion_is_told_and_the_policy_changed_to_correct_puts_it_right(scene: Scene) -> None:
+def test_a_reported_deletion_is_reported_and_the_policy_changed_to_correct_puts_it_right(scene: Scene) -> None:
     repository, _ = scene.follow("missing", secret("missing", a="one"), driftPolicy="Report")
     scene.lab.admin.call("DELETE", scene.secret_path("missing")).ok()
     found = scene.until_condition("missing", "Drifted", "True", "Reported", seconds=FAST_SECONDS)
@@ -340,7 +340,7 @@ def _writing_back(scene: Scene, path: str, value: str) -> Iterator[list[float]]:
         thread.join()
 
 
-def test_a_fight_is_noticed_backed_off_from_and_told(scene: Scene) -> None:
+def test_a_fight_is_noticed_backed_off_from_and_reported(scene: Scene) -> None:
     scene.follow("fight", config_map("fight", a="ours"))
     with _writing_back(scene, scene.config_path("fight"), "theirs") as writes:
         found = scene.until_condition("fight", "Drifted", "True", "DriftConflict")

@@ -97,7 +97,7 @@ def faults(tools: dict[str, Path]) -> Iterator[Faults]:
             lab.end_services()
 
 
-def test_500_objects_of_one_decryptor_are_applied_and_told(faults: Faults) -> None:
+def test_500_objects_of_one_decryptor_are_applied_and_reported(faults: Faults) -> None:
     repository = faults.repository("all", MANY)
     faults.apply(faults.decryptor("all", repository, prune=True))
     status = faults.lab.until_synced(NAMESPACE, "all", repository.run("rev-parse", "HEAD"))

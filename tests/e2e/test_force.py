@@ -133,7 +133,7 @@ def _path(name: str, plural: str) -> str:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_valid_by_itself_is_told_to_be_in_the_live_objects_way_and_recreated_with_force(
+def test_what_is_valid_by_itself_is_reported_to_be_in_the_live_objects_way_and_recreated_with_force(
     running: Running, case: str
 ) -> None:
     first, second, plural, named = CASES[case](case)
@@ -255,7 +255,7 @@ def _here(name: str) -> dict[str, str]:
     return {"name": name, "namespace": NAMESPACE}
 
 
-def test_a_definition_whose_stored_version_is_dropped_is_told_to_stand_in_the_way(running: Running) -> None:
+def test_a_definition_whose_stored_version_is_dropped_is_reported_to_stand_in_the_way(running: Running) -> None:
     stored = running.project("stored")
     before = _definition()
     before["metadata"]["name"], before["spec"]["group"] = "machines.stored.example", "stored.example"

@@ -103,7 +103,7 @@ def test_what_is_deployed_stays_when_the_other_fails_and_its_drift_is_corrected(
     assert scene.data("after") == {"a": "two"}
 
 
-def test_a_circle_is_told_by_its_names_and_one_behind_it_only_waits(scene: Scene) -> None:
+def test_a_circle_is_reported_by_its_names_and_one_behind_it_only_waits(scene: Scene) -> None:
     url, revision = _repository(scene, "circle-a")
     urls = {name: _repository(scene, name)[0] for name in ("circle-b", "circle-c", "circle-d")} | {"circle-a": url}
     scene.put("circle-a", url, **_after("circle-b"))
@@ -203,7 +203,7 @@ def test_a_new_commit_ends_a_wait_for_the_old_one(scene: Scene) -> None:
     assert scene.events("replaced", "Recovered") == [], "nothing had failed"
 
 
-def test_what_is_not_ready_within_the_timeout_is_told_and_recovers(scene: Scene) -> None:
+def test_what_is_not_ready_within_the_timeout_is_reported_and_recovers(scene: Scene) -> None:
     repository = scene.lab.repository()
     revision = scene.commit(repository, deployment("late"))
     scene.put("late", repository.url, wait=True, timeout="2s", retryInterval="1s")
@@ -219,7 +219,7 @@ def test_what_is_not_ready_within_the_timeout_is_told_and_recovers(scene: Scene)
     assert len(scene.events("late", "ObjectsNotReady")) == 1
 
 
-def test_an_object_that_gave_up_is_told_at_once(scene: Scene) -> None:
+def test_an_object_that_gave_up_is_reported_at_once(scene: Scene) -> None:
     repository = scene.lab.repository()
     revision = scene.commit(repository, deployment("given-up"))
     scene.put("given-up", repository.url, wait=True)

@@ -143,7 +143,7 @@ def test_kubectl_describe_says_the_same(told: Told, kubectl_program: Path, tmp_p
         assert message in events
 
 
-def test_a_mistake_is_told_within_two_seconds(told: Told) -> None:
+def test_a_mistake_is_reported_within_two_seconds(told: Told) -> None:
     """Of one after the other the median: on a busy machine some take longer, whatever Miwen does."""
     alone = [
         each for each in MISTAKES if not told.stage.benches[each.name].others + told.stage.benches[each.name].first

@@ -227,7 +227,7 @@ def test_nothing_at_all_deletes_everything_only_where_that_is_meant(running: Run
     assert empty.there("empty-a") == ["empty-a"]
 
 
-def test_an_object_that_can_not_be_deleted_is_told_and_the_others_are(running: Running) -> None:
+def test_an_object_that_can_not_be_deleted_is_reported_and_the_others_are(running: Running) -> None:
     lab, where = running.lab, "e2e-prune-few-rights"
     lab.namespace(where)
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "deployer", "namespace": where}}

@@ -68,7 +68,7 @@ def test_a_pin_goes_before_the_branch(scene: Scene) -> None:
     assert scene.data("both") == {"a": "one"}
 
 
-def test_a_commit_that_is_not_there_is_told_and_the_deployed_one_stays(scene: Scene) -> None:
+def test_a_commit_that_is_not_there_is_reported_and_the_deployed_one_stays(scene: Scene) -> None:
     repository, first = scene.follow("lost", secret("lost", a="one"))
     scene.put("lost", repository.url, ref={"commit": "0123456789" * 4})
     status = scene.lab.until_reason(scene.namespace, "lost", "RefNotFound")
@@ -260,7 +260,7 @@ def test_a_plan_is_made_once_for_what_it_is_about(scene: Scene) -> None:
     assert scene.data("once") == {"theirs": "kept"}
 
 
-def test_while_it_only_plans_drift_is_neither_corrected_nor_told_as_such(scene: Scene) -> None:
+def test_while_it_only_plans_drift_is_neither_corrected_nor_reported_as_such(scene: Scene) -> None:
     repository, revision = scene.follow("idle", secret("idle", a="one"))
     scene.put("idle", repository.url, mode="DryRun")
     _until_planned(scene, "idle", revision)

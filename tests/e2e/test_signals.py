@@ -111,7 +111,7 @@ def test_kubectl_can_wait_for_ready_and_does_not_take_an_old_spec_for_the_new(sc
     assert kinds == {"Ready"}, "Reconciling and Stalled are True or absent"
 
 
-def test_what_only_the_user_can_mend_is_stalled_and_the_deployed_revision_stays_told(scene: Scene) -> None:
+def test_what_only_the_user_can_mend_is_stalled_and_the_deployed_revision_stays_reported(scene: Scene) -> None:
     repository, first = scene.follow("stalled", secret("stalled", a="one"), interval="1s")
     second = repository.commit({"secret.enc.yaml": None, "other.yaml": b""})
     _kubectl_waits(scene, "stalled", "Stalled")
@@ -173,7 +173,7 @@ def test_events_tell_applied_failed_recovered_and_pruned_once_each_however_many_
     assert scene.object(scene.config_path("told-config")) is None
 
 
-def test_a_changed_key_is_used_at_once_and_a_wrong_one_told_for_as_long_as_it_is_there(scene: Scene) -> None:
+def test_a_changed_key_is_used_at_once_and_a_wrong_one_reported_for_as_long_as_it_is_there(scene: Scene) -> None:
     stranger = x25519.Identity.generate()
     scene.lab.secret(scene.namespace, "rotated", age=str(stranger))
     repository = scene.lab.repository()
@@ -371,7 +371,7 @@ def test_values_that_can_not_be_meant_are_refused_by_the_api_server(scene: Scene
 
 @pytest.mark.parametrize("field", ["interval", "retryInterval", "timeout"])
 @pytest.mark.parametrize("text", ["0s", "500ms"])
-def test_a_duration_too_short_is_told(scene: Scene, field: str, text: str) -> None:
+def test_a_duration_too_short_is_reported(scene: Scene, field: str, text: str) -> None:
     """The CRD's pattern can't tell how long one is."""
     url = scene.lab.git.url_of("none.git")
     name = f"short-{field.lower()}-{text}"

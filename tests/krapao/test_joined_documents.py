@@ -224,7 +224,7 @@ async def test_a_plain_document_in_the_file_that_must_be_encrypted_is_refused_by
 
 
 @pytest.mark.parametrize("allow_plain", [False, True])
-async def test_a_document_that_was_changed_is_told_by_its_number(lab: Lab, allow_plain: bool) -> None:
+async def test_a_document_that_was_changed_is_reported_by_its_number(lab: Lab, allow_plain: bool) -> None:
     parts = [lab.sealed(secret(n), "--encrypted-regex", "^stringData$") for n in "abc"]
     for index, number in ((0, 1), (1, 2), (2, 3)):
         changed = [*parts]
@@ -256,7 +256,7 @@ async def test_ciphertext_that_lost_its_block_is_no_plain_document(lab: Lab) -> 
         assert (await lab.refused(data, allow_plain=True)).startswith("NotEncrypted: s.yaml: document ")
 
 
-async def test_a_mac_over_the_encrypted_values_only_is_told_of_each_document(lab: Lab, tmp_path: Path) -> None:
+async def test_a_mac_over_the_encrypted_values_only_is_reported_for_each_document(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "c").write_text(f"creation_rules:\n- mac_only_encrypted: true\n  age: {lab.pair.public}\n")
     only = lab._encrypt(secret("b"), env={"SOPS_CONFIG": str(tmp_path / "c")}).decode()
     assert "mac_only_encrypted: true" in only

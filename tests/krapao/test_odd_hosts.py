@@ -222,7 +222,7 @@ OVERLOAD = b"GitLab is currently unable to handle this request due to load."
         (_says(b"ERR see https://robot:pw@git.example/help"), "see https://…@git.example/help"),
     ],
 )
-async def test_an_error_packet_is_tried_again_and_told_in_the_hosts_words_made_safe(
+async def test_an_error_packet_is_tried_again_and_reported_in_the_hosts_words_made_safe(
     git_server: GitServer,
     repository: Path,
     work: Work,
@@ -241,7 +241,7 @@ async def test_an_error_packet_is_tried_again_and_told_in_the_hosts_words_made_s
     assert ":pw@" not in str(error)
 
 
-async def test_an_error_in_the_midst_of_a_pack_is_told_in_the_hosts_words(
+async def test_an_error_in_the_midst_of_a_pack_is_reported_in_the_hosts_words(
     git_server: GitServer,
     repository: Path,
     work: Work,
@@ -303,7 +303,7 @@ def test_no_words_of_a_host_hold_what_it_was_asked_with_or_break_a_line(said: by
     ],
 )
 @pytest.mark.parametrize("credentials", [NOBODY, SOMEBODY])
-async def test_a_redirect_to_a_login_page_is_told_as_a_matter_of_credentials(
+async def test_a_redirect_to_a_login_page_is_reported_as_a_matter_of_credentials(
     git_server: GitServer, repository: Path, settings: KrapaoSettings, location: str, credentials: GitCredentials
 ) -> None:
     error = await refused(
@@ -395,7 +395,7 @@ def test_a_repository_whose_name_is_login_is_no_login_page(location: str) -> Non
         (403, {}, b"TF400813: The user '' is not authorized", "RepositoryAccessDenied", "use this organization"),
     ],
 )
-async def test_what_the_big_hosts_answer_is_told_with_its_mend(
+async def test_what_the_big_hosts_answer_is_reported_with_its_mend(
     git_server: GitServer,
     repository: Path,
     settings: KrapaoSettings,
@@ -411,7 +411,7 @@ async def test_what_the_big_hosts_answer_is_told_with_its_mend(
     assert TOKEN not in str(error)
 
 
-async def test_a_refusal_whose_body_never_comes_is_told_all_the_same(
+async def test_a_refusal_whose_body_never_comes_is_reported_all_the_same(
     git_server: GitServer, repository: Path, settings: KrapaoSettings
 ) -> None:
     quick = attrs.evolve(settings, connect_timeout_seconds=0.3)

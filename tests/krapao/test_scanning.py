@@ -194,7 +194,7 @@ NO_GIT_SERVERS: dict[str, Callable[[socket.socket], object]] = {
 
 
 @pytest.mark.parametrize("scheme", ["http", "https", "git", "ssh"])
-async def test_whatever_is_no_git_server_is_told_in_one_message(
+async def test_whatever_is_no_git_server_is_reported_in_one_message(
     settings: KrapaoSettings, monkeypatch: pytest.MonkeyPatch, scheme: str
 ) -> None:
     quick = attrs.evolve(settings, connect_timeout_seconds=0.3, git_timeout_seconds=3)
@@ -237,7 +237,7 @@ def _unknown(*_: object, **__: object) -> list[object]:
     raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
-async def test_what_a_user_must_mend_is_told_all_the_same(settings: KrapaoSettings) -> None:
+async def test_what_a_user_must_mend_is_reported_all_the_same(settings: KrapaoSettings) -> None:
     for status, reason in (
         (b"401 Who", "RepositoryAccessDenied"),
         (b"403 No", "RepositoryAccessDenied"),

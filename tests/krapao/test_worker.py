@@ -310,7 +310,7 @@ async def test_one_fetch_and_one_search_serve_all_who_ask_for_the_same_files(
         assert answers == [Files(revision(1), (FileEntry("a", revision(7)), FileEntry("b", revision(7))))] * 20
 
 
-async def test_files_of_a_revision_that_the_host_has_not_named_are_not_told(
+async def test_files_of_a_revision_that_the_host_has_not_named_are_not_reported(
     krapao: Repositories, git: FakeGit, autojump_clock: trio.testing.MockClock
 ) -> None:
     git.stored.add(revision(9))  # another tenant's fetch
@@ -322,7 +322,7 @@ async def test_files_of_a_revision_that_the_host_has_not_named_are_not_told(
         assert git.searches == 0
 
 
-async def test_what_is_wrong_with_files_is_told_with_its_field(
+async def test_what_is_wrong_with_files_is_reported_with_its_field(
     krapao: Repositories, git: FakeGit, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with krapao.open(Source(URL), NOBODY) as repository:
@@ -399,7 +399,7 @@ async def test_a_listing_for_a_branch_lets_a_commit_in_too_and_a_refused_one_doe
         assert await pinned.head(max_age_seconds=0) == Head(revision(5))
 
 
-async def test_a_pinned_commit_that_the_host_does_not_give_is_told_so_and_another_revision_is_not(
+async def test_a_pinned_commit_that_the_host_does_not_give_is_reported_so_and_another_revision_is_not(
     krapao: Repositories, git: FakeGit, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with (
@@ -460,7 +460,7 @@ async def test_a_plain_file_where_that_is_allowed_never_meets_the_decrypter(
         assert decrypter.runs == 1
 
 
-async def test_a_file_that_only_looks_encrypted_is_told_so_where_plain_ones_are_allowed(
+async def test_a_file_that_only_looks_encrypted_is_reported_so_where_plain_ones_are_allowed(
     krapao: Repositories, git: FakeGit, decrypter: FakeDecrypter, autojump_clock: trio.testing.MockClock
 ) -> None:
     decrypter.failure = JiemiError("NotEncrypted", "the file has no sops block")
@@ -598,7 +598,7 @@ async def test_equal_urls_and_credentials_share_a_worker_and_others_do_not(
         (Source(URL, commit="a" * 40 + "\n"), "RefNotFound"),
     ],
 )
-async def test_a_source_that_can_not_be_is_told_by_the_first_question(
+async def test_a_source_that_can_not_be_is_reported_by_the_first_question(
     krapao: Repositories, git: FakeGit, source: Source, reason: str
 ) -> None:
     async with krapao.open(source, NOBODY) as repository:

@@ -64,7 +64,7 @@ async def test_after_a_restart_nothing_is_called_changed_that_is_not_known_to_be
         assert "changed Secret default/b" not in told
 
 
-async def test_what_a_failing_deployment_changed_is_told_with_its_commit(
+async def test_what_a_failing_deployment_changed_is_reported_with_its_commit(
     world: World, autojump_clock: MockClock
 ) -> None:
     world.origin.commit({FILE: [secret("a", k="1"), {**secret("b", k="1"), "immutable": True}]})
@@ -126,7 +126,7 @@ async def test_a_revision_that_was_never_deployed_is_no_rollback(world: World, a
 # --- what went, and what stays
 
 
-async def test_what_leaves_git_and_stays_is_told_once(world: World, autojump_clock: MockClock) -> None:
+async def test_what_leaves_git_and_stays_is_reported_once(world: World, autojump_clock: MockClock) -> None:
     world.origin.commit({FILE: [secret("a", k="1"), secret("b", k="1"), config("c")]})
     world.add()
     async with miwen(world):
@@ -144,7 +144,7 @@ async def test_what_leaves_git_and_stays_is_told_once(world: World, autojump_clo
         assert world.data("b") == {"k": "1"}
 
 
-async def test_what_pruning_leaves_is_told_and_what_is_gone_already_is_not(
+async def test_what_pruning_leaves_is_reported_and_what_is_gone_already_is_not(
     world: World, autojump_clock: MockClock
 ) -> None:
     kept = {**secret("kept", k="1"), "metadata": {"name": "kept", "annotations": {"jiemi.cr/prune": "disabled"}}}
@@ -162,7 +162,7 @@ async def test_what_pruning_leaves_is_told_and_what_is_gone_already_is_not(
         )
 
 
-async def test_what_force_deletes_is_told_with_the_commit(world: World, autojump_clock: MockClock) -> None:
+async def test_what_force_deletes_is_reported_with_the_commit(world: World, autojump_clock: MockClock) -> None:
     world.origin.commit({FILE: [{**secret(k="1"), "immutable": True}]})
     world.add(force=True)
     async with miwen(world):
@@ -174,7 +174,7 @@ async def test_what_force_deletes_is_told_with_the_commit(world: World, autojump
 
 
 @pytest.mark.parametrize("policy", ["Orphan", "Delete"])
-async def test_deleting_a_decryptor_is_logged_and_told_with_what_stays(
+async def test_deleting_a_decryptor_is_logged_and_reported_with_what_stays(
     world: World, autojump_clock: MockClock, policy: str
 ) -> None:
     world.origin.commit({FILE: [secret("a", k="1"), secret("b", k="1")]})
@@ -197,7 +197,7 @@ async def test_deleting_a_decryptor_is_logged_and_told_with_what_stays(
             assert (logged["objects"], world.data("a")) == (2, {"k": "1"})
 
 
-async def test_a_decryptor_that_is_deleted_and_made_again_is_told_as_deleted_once(
+async def test_a_decryptor_that_is_deleted_and_made_again_is_reported_as_deleted_once(
     world: World, autojump_clock: MockClock
 ) -> None:
     world.add()
@@ -215,7 +215,7 @@ async def test_a_decryptor_that_is_deleted_and_made_again_is_told_as_deleted_onc
 # --- failures
 
 
-async def test_a_failure_that_is_new_is_told_though_the_rate_of_events_is_used_up(
+async def test_a_failure_that_is_new_is_reported_though_the_rate_of_events_is_used_up(
     world: World, autojump_clock: MockClock
 ) -> None:
     world.add()
@@ -274,7 +274,7 @@ async def test_all_files_and_objects_that_failed_are_in_status_and_gone_once_the
         assert not {"failedFiles", "failedObjects"} & set(world.status())
 
 
-async def test_beyond_the_bound_it_is_told_how_many_more_failed(world: World, autojump_clock: MockClock) -> None:
+async def test_beyond_the_bound_it_is_reported_how_many_more_failed(world: World, autojump_clock: MockClock) -> None:
     broken = Failure("MacMismatch", "x" * 900)
     nothing = [{"apiVersion": "v1", "kind": "Nothing", "metadata": {"name": f"x{number:02}"}} for number in range(33)]
     files: dict[str, Any] = {f"f{number:02}.yaml": broken for number in range(27)}

@@ -181,7 +181,7 @@ async def test_the_file_to_decrypt_may_hold_any_custom_resource_as_in_the_first_
 # --- what there is to warn of
 
 
-async def test_a_mac_of_encrypted_values_only_is_told_while_such_a_file_is_deployed(
+async def test_a_mac_of_encrypted_values_only_is_reported_while_such_a_file_is_deployed(
     world: World, autojump_clock: MockClock
 ) -> None:
     good = world.origin.encryption
@@ -235,7 +235,7 @@ async def test_a_krapao_that_does_not_tell_what_the_mac_covers_is_not_believed(
         assert world.data() is None
 
 
-async def test_values_with_carriage_returns_are_told_by_name_and_applied_as_they_are(
+async def test_values_with_carriage_returns_are_reported_by_name_and_applied_as_they_are(
     world: World, autojump_clock: MockClock
 ) -> None:
     world.origin.carriage_returns = {FILE: ("A", "B", "C", "D", "E", "F", "G")}

@@ -56,7 +56,7 @@ async def test_what_can_be_no_name_is_in_no_status_event_or_log(
 
 
 @pytest.mark.parametrize("code", [409, 422, 500])
-async def test_what_an_api_server_makes_of_a_value_is_told_nowhere(
+async def test_what_an_api_server_makes_of_a_value_is_reported_nowhere(
     world: World,
     autojump_clock: MockClock,
     code: int,

@@ -120,7 +120,7 @@ async def test_one_key_that_is_missing_or_wrong_is_named_and_nothing_is_done_wit
         (of("none", "*"), "no Secret default/none, which spec.provider.age.privateKeys[0].secretName names"),
     ],
 )
-async def test_a_pattern_that_nothing_matches_is_told(
+async def test_a_pattern_that_nothing_matches_is_reported(
     world: World, autojump_clock: MockClock, value: dict[str, Any], message: str
 ) -> None:
     world.add_secret("one", a="A")
@@ -130,7 +130,9 @@ async def test_a_pattern_that_nothing_matches_is_told(
         assert message in world.current()["error_message"]
 
 
-async def test_a_pattern_where_one_key_is_wanted_is_told_with_the_list(world: World, autojump_clock: MockClock) -> None:
+async def test_a_pattern_where_one_key_is_wanted_is_reported_with_the_list(
+    world: World, autojump_clock: MockClock
+) -> None:
     world.add_secret("one", a="A")
     world.add(provider={"age": {"privateKey": of("one", "*")}})
     async with miwen(world):
@@ -170,7 +172,7 @@ async def test_a_change_of_any_of_the_secrets_is_taken_up_at_once(world: World, 
 
 @pytest.mark.parametrize("provider", ["age", "pgp"])
 @pytest.mark.parametrize("value", [{}, {"privateKeys": []}, {"privateKey": None}])
-async def test_a_provider_without_any_key_is_told(
+async def test_a_provider_without_any_key_is_reported(
     world: World, autojump_clock: MockClock, provider: str, value: dict[str, Any]
 ) -> None:
     world.add(provider={provider: value})

@@ -241,7 +241,9 @@ async def test_suspending_and_resuming_a_failing_one_tells_no_recovery(world: Wo
 # --- no repeats, nothing untrue
 
 
-async def test_a_failure_is_told_once_in_a_day_of_restarts_and_looks(world: World, autojump_clock: MockClock) -> None:
+async def test_a_failure_is_reported_once_in_a_day_of_restarts_and_looks(
+    world: World, autojump_clock: MockClock
+) -> None:
     world.add(source=source("none.yaml"))
     for _ in range(3):
         async with miwen(world):
@@ -266,7 +268,9 @@ async def test_a_tick_that_is_broken_off_has_not_recovered(world: World, autojum
         assert notes(world, "Recovered", "Applied") == []
 
 
-async def test_a_deployment_whose_wait_was_interrupted_is_told_once(world: World, autojump_clock: MockClock) -> None:
+async def test_a_deployment_whose_wait_was_interrupted_is_reported_once(
+    world: World, autojump_clock: MockClock
+) -> None:
     world.origin.commit({FILE: [secret(greeting="one"), deployment()]})
     world.add(wait=True, timeout="10m")
     async with miwen(world):

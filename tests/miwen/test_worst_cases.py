@@ -70,7 +70,7 @@ async def test_objects_in_paths_that_no_status_can_hold_are_refused_before_any_i
         assert world.data("s0") is None
 
 
-async def test_an_object_is_told_before_it_is_made_also_after_a_status_could_not_be_written(
+async def test_an_object_is_reported_before_it_is_made_also_after_a_status_could_not_be_written(
     world: World, autojump_clock: MockClock
 ) -> None:
     world.add(prune=True)
@@ -167,7 +167,7 @@ async def test_drift_of_a_target_is_no_deployment(world: World, autojump_clock: 
         assert len(notes(world, "Applied")) == 1
 
 
-async def test_a_kind_that_nobody_has_any_more_is_not_watched_nor_told_of(
+async def test_a_kind_that_nobody_has_any_more_is_not_watched_nor_reported(
     world: World, autojump_clock: MockClock
 ) -> None:
     world.origin.commit({FILE: [secret(greeting="one"), config("c", a="1")]})

@@ -52,13 +52,13 @@ def test_the_capabilities_of_a_call_are_counted_in_one_segment_and_in_several(co
 
 
 @pytest.mark.parametrize("kind", ["senderPromise", "receiverHosted", "receiverAnswer"])
-def test_a_capability_that_is_not_the_senders_own_is_told(kind: str) -> None:
+def test_a_capability_that_is_not_the_senders_own_is_reported(kind: str) -> None:
     data = hostile_peer.call(9, "Repository", "watch", on=1, capabilities=2, capability=kind)
     assert read(data) == [MessageHead(Kind.CALL, 9, 2, plain=False)]
 
 
 @pytest.mark.parametrize("where", ["yourself", "thirdParty"])
-def test_a_call_whose_results_go_elsewhere_is_told(where: str) -> None:
+def test_a_call_whose_results_go_elsewhere_is_reported(where: str) -> None:
     made = message("call", questionId=3)
     if where == "yourself":
         made.call.sendResultsTo.yourself = None

@@ -103,7 +103,7 @@ async def test_patterns_and_the_commit_that_is_pinned_arrive_as_they_were_given(
     assert files == Files(revision, (it.origin.entry(revision, "каталог/f.yaml"),))
 
 
-async def test_a_krapao_of_an_older_release_is_told_from_a_fault(tmp_path: Path) -> None:
+async def test_a_krapao_of_an_older_release_is_distinguished_from_a_fault(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "schema" / "krapao.capnp").read_text()
     older = re.sub(r"\n  files @3 .*?;\n", "\n", text)
     assert older != text
@@ -384,7 +384,7 @@ async def test_answers_that_were_taken_count_no_more_though_their_repositories_s
             over.set()
 
 
-async def test_requests_beyond_the_bytes_in_flight_are_told_so(tmp_path: Path) -> None:
+async def test_requests_beyond_the_bytes_in_flight_are_reported_so(tmp_path: Path) -> None:
     async with pair(tmp_path, limits=Limits(bytes_in_flight=MEBIBYTE)) as it:
         revision = it.origin.commit({"f.yaml": []})
         it.fake.gate = trio.Event()
@@ -410,7 +410,7 @@ async def test_requests_beyond_the_bytes_in_flight_are_told_so(tmp_path: Path) -
         assert reasons == {"KrapaoUnavailable": 7, "KeyMissing": 8}
 
 
-async def test_repositories_beyond_the_limit_are_told_so_until_one_is_released(tmp_path: Path) -> None:
+async def test_repositories_beyond_the_limit_are_reported_so_until_one_is_released(tmp_path: Path) -> None:
     async with pair(tmp_path, limits=Limits(repositories=2)) as it:
         it.origin.commit({"f.yaml": []})
         async with it.client.open(SOURCE, NOBODY) as a, it.client.open(SOURCE, NOBODY) as c:

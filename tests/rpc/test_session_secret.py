@@ -97,7 +97,7 @@ async def refused(doing: Callable[[], Awaitable[object]]) -> str:
     return caught.value.failure.text
 
 
-async def test_who_shows_the_secret_is_served_and_who_shows_another_or_none_is_told_why(tmp_path: Path) -> None:
+async def test_who_shows_the_secret_is_served_and_who_shows_another_or_none_learns_why(tmp_path: Path) -> None:
     with structlog.testing.capture_logs() as logs:
         async with port(tmp_path) as it:
             async with it.client(RIGHT) as client:
@@ -193,7 +193,7 @@ async def test_a_client_that_was_refused_gets_in_by_itself_once_its_secret_is_ri
                 return
 
 
-async def test_a_secret_that_can_not_be_had_is_told_by_its_own_reason(tmp_path: Path) -> None:
+async def test_a_secret_that_can_not_be_had_is_reported_by_its_own_reason(tmp_path: Path) -> None:
     async def forbidden() -> SensitiveText:
         raise JiemiError("SecretForbidden", "reading Secret jiemi/krapao-session: not allowed")
 
@@ -222,7 +222,7 @@ def _older_schema(folder: Path) -> Path:
     return path
 
 
-async def test_a_client_of_an_older_release_is_told_to_upgrade_and_holds_no_place(tmp_path: Path) -> None:
+async def test_a_client_of_an_older_release_is_asked_to_upgrade_and_holds_no_place(tmp_path: Path) -> None:
     older = capnp.SchemaParser().load(str(_older_schema(tmp_path)))
     async with port(tmp_path) as it, open_bridge() as bridge:
         bridge._schema = older

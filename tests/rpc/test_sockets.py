@@ -56,7 +56,7 @@ async def test_a_file_that_is_no_socket_is_left_alone(path: Path) -> None:
     assert path.read_text() == "mine"
 
 
-async def test_a_directory_that_is_missing_is_told(path: Path) -> None:
+async def test_a_directory_that_is_missing_is_reported(path: Path) -> None:
     with pytest.raises(ListenError, match="No such file or directory"):
         async with open_listeners(UnixAddress(f"{path}/more")):
             pass
@@ -124,7 +124,7 @@ async def test_a_tcp_port_of_zero_becomes_a_real_one() -> None:
         await (await open_connection(bound)).aclose()
 
 
-async def test_a_tcp_port_that_is_taken_is_told() -> None:
+async def test_a_tcp_port_that_is_taken_is_reported() -> None:
     async with open_listeners(TcpAddress("127.0.0.1", 0)) as (_, bound):
         with pytest.raises(ListenError, match=r"can't listen on tcp:127\.0\.0\.1:\d+: .*in use"):
             async with open_listeners(bound):

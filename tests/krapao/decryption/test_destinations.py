@@ -155,7 +155,7 @@ def test_a_role_is_the_specs_own_and_a_profile_is_dropped() -> None:
     "role", ["x", ROLE + "x", ROLE.upper(), " " + ROLE, ROLE + "\n", "arn:aws:iam::999999999999:role/admin", "\0"]
 )
 @pytest.mark.parametrize("named", [True, False])
-def test_a_role_that_the_spec_does_not_name_is_refused_and_the_field_is_told(role: str, named: bool) -> None:
+def test_a_role_that_the_spec_does_not_name_is_refused_and_the_field_is_reported(role: str, named: bool) -> None:
     key = AwsKey(key_id=SECRET, access_key=SECRET, role_arn=SensitiveText(ROLE) if named else None)
     found = judged(AwsMasterKey(ARN, role), key)
     assert isinstance(found, Refusal)
@@ -616,7 +616,7 @@ def test_a_refusal_of_a_vault_says_what_to_do(given_key: VaultKey, trust: VaultT
         ),
     ],
 )
-def test_a_key_that_no_pattern_takes_is_refused_and_the_field_is_told(
+def test_a_key_that_no_pattern_takes_is_refused_and_the_field_is_reported(
     key: DecryptionKey, fails: MasterKey, field: str
 ) -> None:
     found = judge(fails, key, NOBODY)

@@ -42,7 +42,7 @@ def key(name: str) -> PgpKey:
     return PgpKey(SensitiveText((DATA / name).read_text()))
 
 
-async def test_a_key_under_a_passphrase_is_told_as_such(decrypter: SopsDecrypter) -> None:
+async def test_a_key_under_a_passphrase_is_reported_as_such(decrypter: SopsDecrypter) -> None:
     with pytest.raises(JiemiError, match=r"KeyInvalid: spec\.provider\.pgp\.privateKey is protected by a passphrase"):
         await decrypter.decrypt(FILE, Format.YAML, (key("pgp-passphrase-key.asc"),))
 
@@ -64,7 +64,7 @@ def gpg_home() -> Iterator[Path]:
     yield from gpg_home_in_memory()
 
 
-async def test_a_passphrase_opens_its_key_and_another_is_told_as_such(
+async def test_a_passphrase_opens_its_key_and_another_is_reported_as_such(
     decrypter: SopsDecrypter, sops_path: Path, gpg_home: Path
 ) -> None:
     fingerprint, private = made_pgp_key(gpg_home, "locked", passphrase="correct horse")
@@ -82,7 +82,7 @@ async def test_a_passphrase_opens_its_key_and_another_is_told_as_such(
         await decrypter.decrypt(data, Format.YAML, (PgpKey(SensitiveText(private)),))
 
 
-async def test_several_keys_in_one_value_open_what_is_for_any_of_them_and_the_first_expiry_is_told(
+async def test_several_keys_in_one_value_open_what_is_for_any_of_them_and_the_first_expiry_is_reported(
     decrypter: SopsDecrypter, sops_path: Path, gpg_home: Path
 ) -> None:
     one, first = made_pgp_key(gpg_home, "one")

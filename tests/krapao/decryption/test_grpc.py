@@ -1128,7 +1128,7 @@ async def test_the_real_sops_decrypts_a_file_through_both_ends_of_ours_and_a_rea
 @pytest.mark.parametrize(
     ("code", "text"), [(PERMISSION_DENIED, ""), (FAILED_PRECONDITION, "no key: é, 100% [a] \n b"), (UNIMPLEMENTED, "x")]
 )
-async def test_the_real_sops_is_told_a_refusal_and_its_text(
+async def test_the_real_sops_gets_a_refusal_and_its_text(
     tools: dict[str, Path], fast_directory: Path, encrypt: Encrypter, age_pair: AgePair, code: int, text: str
 ) -> None:
     paths = []

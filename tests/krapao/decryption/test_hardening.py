@@ -102,7 +102,7 @@ async def test_a_connection_is_usable_after_many_cancelled_calls(autojump_clock:
         assert await client.call("/a", b"x") == b"x"
 
 
-async def test_the_peer_is_told_how_many_streams_it_may_open(autojump_clock: Clock) -> None:
+async def test_the_peer_learns_how_many_streams_it_may_open(autojump_clock: Clock) -> None:
     async with linked(echo) as client:
         await client.call("/a", b"")
         assert client._connection.state.remote_settings.max_concurrent_streams == grpc.MAX_STREAMS

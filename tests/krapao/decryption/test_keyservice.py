@@ -136,7 +136,7 @@ def test_what_is_written_again_holds_nothing_that_is_not_known() -> None:
         "00 00",  # field 0
     ],
 )
-def test_bytes_that_are_no_request_are_told_without_being_quoted(wire: str) -> None:
+def test_bytes_that_are_no_request_are_reported_without_being_quoted(wire: str) -> None:
     with pytest.raises(UnreadableError) as caught:
         read_decrypt_request(bytes.fromhex(wire))
     assert str(caught.value) == ""

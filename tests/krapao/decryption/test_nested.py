@@ -230,7 +230,7 @@ async def test_a_file_of_several_documents_keeps_all_or_is_refused(
     assert CANARY in found["stringData"]["b.env"]
 
 
-async def test_what_the_keys_format_has_no_form_for_is_told_as_that(
+async def test_what_the_keys_format_has_no_form_for_is_reported_as_that(
     krapao: Krapao, encrypt: Encrypter, age_pair: AgePair
 ) -> None:
     nested = b64(encrypt(f"a: {{b: {CANARY}}}\nc: [d]\n", "--age", age_pair.public))
@@ -254,7 +254,7 @@ async def test_a_text_that_tells_of_a_whole_file_is_refused_with_the_way_out(
     assert await krapao.document(manifest) == manifest
 
 
-async def test_windows_line_ends_in_an_encrypted_dotenv_file_are_told_as_what_they_are(
+async def test_windows_line_ends_in_an_encrypted_dotenv_file_are_reported_as_what_they_are(
     krapao: Krapao, encrypt: Encrypter, age_pair: AgePair
 ) -> None:
     nested = encrypt(f"A={CANARY}\n", "--age", age_pair.public, kind="dotenv").replace(b"\n", b"\r\n")
@@ -325,7 +325,7 @@ async def test_where_full_macs_are_wanted_none_may_be_missing_around_an_encrypte
 
 
 @pytest.mark.parametrize("kind", ["yaml", "json", "dotenv", "ini"])
-async def test_a_mac_of_encrypted_values_only_is_told_and_refused_wherever_the_file_is(
+async def test_a_mac_of_encrypted_values_only_is_reported_and_refused_wherever_the_file_is(
     krapao: Krapao, encrypt: Encrypter, age_pair: AgePair, tmp_path: Path, kind: str
 ) -> None:
     (tmp_path / "c").write_text(f"creation_rules:\n- mac_only_encrypted: true\n  age: {age_pair.public}\n")

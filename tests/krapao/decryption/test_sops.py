@@ -132,7 +132,7 @@ async def test_any_of_several_keys_opens_the_file(
     assert b"SECRET-VALUE" in (await decrypter.decrypt(data, Format.YAML, keys)).plain.reveal()
 
 
-async def test_a_wrong_key_is_told_with_recipients_beside_what_was_given(
+async def test_a_wrong_key_is_reported_with_recipients_beside_what_was_given(
     decrypter: SopsDecrypter, encrypt: Encrypter, age_pair: AgePair, other_age_pair: AgePair, pgp_text: str
 ) -> None:
     data = encrypt(PLAIN, "--age", age_pair.public)
@@ -277,7 +277,7 @@ async def test_a_changed_file_is_refused(decrypter: SopsDecrypter, encrypt: Encr
         (b"a: SECRET\nsops: {}\n", Format.YAML, "DecryptionFailed"),
     ],
 )
-async def test_what_is_no_sops_file_is_told_and_not_quoted(
+async def test_what_is_no_sops_file_is_reported_and_not_quoted(
     decrypter: SopsDecrypter, age_pair: AgePair, data: bytes, format: Format, reason: str
 ) -> None:
     await fails(reason, decrypter, data, age(age_pair.private), format=format)
@@ -294,13 +294,13 @@ async def test_what_is_no_sops_file_is_told_and_not_quoted(
         "AGE-SECRET-KEY-1" + "q" * 58,
     ],
 )
-async def test_what_is_no_age_identity_is_told(
+async def test_what_is_no_age_identity_is_reported(
     decrypter: SopsDecrypter, encrypt: Encrypter, age_pair: AgePair, text: str
 ) -> None:
     await fails("KeyInvalid", decrypter, encrypt(PLAIN, "--age", age_pair.public), age(text))
 
 
-async def test_a_damaged_age_identity_is_told_as_such(
+async def test_a_damaged_age_identity_is_reported_as_such(
     decrypter: SopsDecrypter, encrypt: Encrypter, age_pair: AgePair
 ) -> None:
     damaged = age_pair.private[:-1] + ("Q" if age_pair.private[-1] != "Q" else "P")
@@ -308,7 +308,7 @@ async def test_a_damaged_age_identity_is_told_as_such(
     assert "checksum" in await fails("KeyInvalid", decrypter, data, age(damaged))
 
 
-async def test_what_is_no_pgp_private_key_is_told(decrypter: SopsDecrypter, pgp_text: str) -> None:
+async def test_what_is_no_pgp_private_key_is_reported(decrypter: SopsDecrypter, pgp_text: str) -> None:
     data = (DATA / "sops-3.9.4" / "all.yaml").read_bytes()
     for text in (
         "garbage SECRET",
@@ -328,7 +328,7 @@ async def test_a_pgp_key_with_windows_line_ends_and_spaces_around_still_opens(
     await decrypter.decrypt(data, Format.YAML, (pgp("\n  " + pgp_text.replace("\n", "\r\n") + "\n\n"),))
 
 
-async def test_missing_programs_are_told_and_heal_when_they_come(
+async def test_missing_programs_are_reported_and_heal_when_they_come(
     nursery: trio.Nursery,
     settings: KrapaoSettings,
     sops_path: Path,

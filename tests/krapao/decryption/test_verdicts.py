@@ -273,7 +273,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("provider", "text", "verdict"), CASES)
-def test_what_sops_was_seen_to_print_is_told_apart(provider: str, text: str, verdict: Verdict) -> None:
+def test_what_sops_was_seen_to_print_is_distinguished(provider: str, text: str, verdict: Verdict) -> None:
     assert of_status(provider, GrpcStatusError(UNKNOWN, text)) is verdict
 
 
@@ -324,7 +324,7 @@ def test_each_verdict_alone_has_its_reason(verdict: Verdict, reason: str) -> Non
 
 
 @pytest.mark.parametrize(("first", "second"), list(itertools.combinations(range(len(ORDER)), 2)))
-def test_of_two_verdicts_the_one_that_may_pass_or_can_be_changed_is_told(first: int, second: int) -> None:
+def test_of_two_verdicts_the_one_that_may_pass_or_can_be_changed_is_reported(first: int, second: int) -> None:
     (verdict, reason), (other, _) = ORDER[first], ORDER[second]
     for outcomes in ([outcome(verdict), outcome(other)], [outcome(other), outcome(verdict)]):
         assert explain(outcomes, recipients=(), given=()).failure.reason == reason
@@ -342,7 +342,7 @@ def test_the_message_lists_what_became_of_each_recipient_beside_what_was_given()
     )
 
 
-def test_where_nothing_was_asked_the_files_recipients_are_told() -> None:
+def test_where_nothing_was_asked_the_files_recipients_are_reported() -> None:
     assert (
         "The file is for: age age1a, pgp B. Given: none"
         in explain([], recipients=("age age1a", "pgp B"), given=()).failure.text
@@ -363,7 +363,7 @@ def test_a_known_failure_tells_its_own_message_and_that_of_a_key_stands_alone() 
     )
 
 
-def test_the_first_of_several_of_one_verdict_is_told() -> None:
+def test_the_first_of_several_of_one_verdict_is_reported() -> None:
     first, second = (Failure("DestinationNotAllowed", f"the file names {name}") for name in "ab")
     outcomes = [outcome(Verdict.REFUSED, failure=first), outcome(Verdict.REFUSED, failure=second)]
     assert explain(outcomes, recipients=(), given=()).failure.text.startswith("the file names a.")

@@ -28,12 +28,12 @@ BLOCK = f"sops:\n    lastmodified: x\n    mac: {ENC}\n"
         ("a: b\n", None),
     ],
 )
-def test_a_mac_that_is_lost_is_told_from_one_that_is_not_sopss(data: str, what: str | None) -> None:
+def test_a_mac_that_is_lost_is_distinguished_from_one_that_is_not_sopss(data: str, what: str | None) -> None:
     assert no_mac(data.encode()) == what
 
 
 @pytest.mark.parametrize("between", ["", "# the second\n", "\n\n"])
-def test_two_encrypted_files_with_nothing_between_them_are_told_as_such(between: str) -> None:
+def test_two_encrypted_files_with_nothing_between_them_are_reported_as_such(between: str) -> None:
     one = f"apiVersion: v1\na: {ENC}\n{BLOCK}"
     failure = not_the_format((one + between + one).encode(), Format.YAML).failure
     line = 2 + 3 + between.count("\n") + 2 + 1
@@ -41,7 +41,7 @@ def test_two_encrypted_files_with_nothing_between_them_are_told_as_such(between:
     assert failure.remedy == "Put a line --- between the two, or keep them in two files."
 
 
-def test_files_that_are_joined_by_dashes_are_told_as_what_else_they_are() -> None:
+def test_files_that_are_joined_by_dashes_are_reported_as_what_else_they_are() -> None:
     one = f"a: {ENC}\n{BLOCK}"
     assert "can't be read as yaml" in not_the_format(f"{one}---\n{one}\n- x".encode(), Format.YAML).failure.message
 
@@ -59,7 +59,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12
         (b"-----BEGIN PGP MESSAGE-----\n\nabc\n", "encrypted by gpg itself"),
     ],
 )
-def test_a_file_of_another_tool_is_told_as_what_it_is(data: bytes, what: str) -> None:
+def test_a_file_of_another_tool_is_reported_as_what_it_is(data: bytes, what: str) -> None:
     found = foreign_file(data)
     assert found is not None
     assert found[0] == what

@@ -47,7 +47,7 @@ def test_a_line_names_hosts(patterns: str, host: str, port: int, known: bool) ->
     assert found.accepted == (frozenset({("ssh-ed25519", b"a key")}) if known else frozenset())
 
 
-def test_revoked_keys_are_told_and_authorities_passed_over() -> None:
+def test_revoked_keys_are_reported_and_authorities_passed_over() -> None:
     found = lookup(
         f"@revoked * ssh-rsa {KEY}\n@cert-authority * ssh-rsa {OTHER}\nh ssh-rsa {KEY}\nh ssh-rsa !\n", "h", 22
     )

@@ -41,7 +41,7 @@ def test_the_error_names_what_there_is(ref: Ref, refs: list[bytes], says: str) -
     assert len(failure.text) < 600
 
 
-def test_no_more_is_asked_for_than_is_told() -> None:
+def test_no_more_is_asked_for_than_is_reported() -> None:
     assert prefixes_of_others(Ref(branch="a")) == (b"refs/heads/", b"refs/tags/a")
     assert prefixes_of_others(Ref(tag="a")) == (b"refs/tags/", b"refs/heads/a")
     assert prefixes_of_others(Ref()) == (b"refs/heads/",)

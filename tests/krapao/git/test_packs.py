@@ -88,12 +88,12 @@ def test_what_would_unpack_to_too_much_is_refused(file: io.BytesIO) -> None:
         pack(b"\xff" * 30),
     ],
 )
-def test_what_is_no_pack_is_told(file: io.BytesIO) -> None:
+def test_what_is_no_pack_is_reported(file: io.BytesIO) -> None:
     with pytest.raises(PackDamaged):
         check(file)
 
 
-def test_a_size_is_told_without_unpacking() -> None:
+def test_a_size_is_reported_without_unpacking() -> None:
     plain = pack(blob(b"x" * 70_000))
     assert declared_size(plain, 12) == 70_000
     delta = (number(3) + number(90_000)).ljust(500, b"\0")

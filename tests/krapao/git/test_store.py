@@ -151,7 +151,7 @@ async def test_a_tenant_beyond_its_share_loses_its_own_unused_clones_and_nobody_
     assert (len(left) - 1) * CLONE <= TENANT_SHARE + CLONE
 
 
-async def test_a_tenant_that_has_more_open_than_its_share_is_told_so_and_the_others_are_served(
+async def test_a_tenant_that_has_more_open_than_its_share_is_reported_so_and_the_others_are_served(
     git_server: GitServer, work: Work, settings: KrapaoSettings
 ) -> None:
     names = [f"{number}.git" for number in range(8)]
@@ -297,7 +297,7 @@ async def test_a_full_volume_loses_what_nobody_needs_and_the_fetch_is_tried_once
         assert {"open.git", "new.git"} <= folders(settings)
 
 
-async def test_a_volume_that_stays_full_is_told_to_the_one_who_fetches(
+async def test_a_volume_that_stays_full_is_reported_to_the_one_who_fetches(
     git_server: GitServer, work: Work, settings: KrapaoSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(git_server, work, "a.git", "b.git")

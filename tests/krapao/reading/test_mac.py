@@ -63,7 +63,7 @@ def renamed(text: str) -> str:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_such_a_file_is_told_in_every_format_and_does_not_notice_a_change(sops: Sops, kind: str) -> None:
+def test_such_a_file_is_reported_in_every_format_and_does_not_notice_a_change(sops: Sops, kind: str) -> None:
     text = sops.encrypt(kind)
     assert SAID.search(text) is not None
     assert sops.opens(renamed(text).encode(), kind)
@@ -117,7 +117,7 @@ def test_what_sops_takes_for_such_a_file_is_never_taken_for_another(
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: f"{path.parent.name}-{path.name}")
-def test_files_whose_mac_covers_everything_are_told_as_such(path: Path) -> None:
+def test_files_whose_mac_covers_everything_are_reported_as_such(path: Path) -> None:
     formats = {".yaml": Format.YAML, ".json": Format.JSON, ".env": Format.DOTENV, ".ini": Format.INI}
     assert not is_mac_only_encrypted(path.read_bytes(), formats.get(path.suffix, Format.BINARY))
 

@@ -96,7 +96,7 @@ def test_a_file_that_is_wanted_whole_need_not_be_of_its_format(data: bytes | str
         ("[a]\nb = c\n", Format.INI, "UnknownFormat: a plain INI file can only be put whole"),
     ],
 )
-def test_what_is_not_of_its_format_is_told_without_its_content(data: bytes | str, format: Format, why: str) -> None:
+def test_what_is_not_of_its_format_is_reported_without_its_content(data: bytes | str, format: Format, why: str) -> None:
     if why:
         assert refused(data, format).startswith(why)
     else:
@@ -292,7 +292,7 @@ def test_a_sops_file_whose_name_states_another_format_is_refused_with_the_format
     assert f"State {ending} in spec.source.format, or give it an ending that states it" in said
 
 
-def test_an_empty_line_with_a_carriage_return_is_told_as_what_it_is() -> None:
+def test_an_empty_line_with_a_carriage_return_is_reported_as_what_it_is() -> None:
     assert "line 2 of the file is a carriage return: the file has line ends of Windows (CR LF)" in refused(
         "A=1\r\n\r\nB=2\r\n", Format.DOTENV
     )

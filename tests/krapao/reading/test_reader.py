@@ -177,7 +177,7 @@ async def test_lost_values_are_counted_in_a_program_where_that_is_dear(lab: Lab)
     lab.require_nothing_left()
 
 
-async def test_the_program_is_confined_and_told_nothing_of_the_file(lab: Lab, tmp_path: Path) -> None:
+async def test_the_program_is_confined_and_given_nothing_of_the_file(lab: Lab, tmp_path: Path) -> None:
     secret = b"- " + CANARY.encode() + b"\n"
     found = await lab.decrypted(b"---\n" + secret * 9_000)
     assert len(values(found)) == 1

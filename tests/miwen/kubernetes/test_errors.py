@@ -93,7 +93,7 @@ def test_any_status_object_gives_an_error_that_can_be_shown(details: object) -> 
         assert CANARY not in apply_failure(refusal, ACT).failure.text
 
 
-def test_a_kind_that_is_gone_is_not_told_as_what_is_served_instead() -> None:
+def test_a_kind_that_is_gone_is_not_reported_as_what_is_served_instead() -> None:
     """What the cluster serves is known from a minute ago."""
     gone = Resource("example.com/v1", "Widget", "widgets", namespaced=True)
     newer = Resource("example.com/v2", "Widget", "widgets", namespaced=True)

@@ -82,7 +82,7 @@ def test_a_refusal_names_the_document_and_the_line(text: str, why: str) -> None:
 @example("---\n...\n---\n")
 @example("{" * 300)
 @example("? " * 300)
-def test_any_bytes_are_read_or_told_by_a_reason(data: bytes | str) -> None:
+def test_any_bytes_are_read_or_reported_by_a_reason(data: bytes | str) -> None:
     try:
         found = read(data)
     except JiemiError as error:
