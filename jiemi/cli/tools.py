@@ -17,7 +17,7 @@ from rich.table import Table
 from jiemi.cli.command_flags import ToolsFlags
 from jiemi.cli.console import table_console
 from jiemi.cli.errors import CommandError
-from jiemi.controlplane.pins import Tool
+from jiemi.controlplane.pins import TOOLS, Tool
 from jiemi.controlplane.settings import ASSETS_NAME, ToolError, ToolSettings
 from jiemi.controlplane.tools import Resolved, resolve_all
 
@@ -98,7 +98,7 @@ def run(flags: ToolsFlags) -> None:
     unknown = [name for name in flags.names if name not in by_name]
     if unknown:
         raise CommandError(f"there is no tool {', '.join(unknown)}; the tools are {', '.join(by_name)}")
-    wanted = [by_name[name] for name in flags.names] or list(Tool)
+    wanted = [by_name[name] for name in flags.names] or list(TOOLS)
     settings = tool_settings(sops=flags.sops, etcd=flags.etcd, kube_apiserver=flags.kube_apiserver)
     resolved = trio.run(resolve_tools, wanted, settings, Console(stderr=True))
     table = Table(box=None, header_style="bold", pad_edge=False)

@@ -52,7 +52,7 @@ async def build(tool: Tool, settings: ToolSettings, making: Making, report: Call
         WayError: there is no Go and none can be installed, or the build failed; quotes the last lines of its output.
     """
     pin = PINS[tool]
-    packaged = importlib.resources.files("jiemi.controlplane") / "modules" / tool.value
+    packaged = importlib.resources.files("jiemi.controlplane") / "modules" / pin.module
     files = {name: (packaged / name).read_bytes() for name in ("go.mod", "go.sum")}
     program = GoProgram(tool.value, files, pin.package, pin.ldflags)
     return await build_program(program, settings, making, report, what=f"building {pin.version}")

@@ -2,7 +2,7 @@
 
 Two ways bring a tool here: a release that its project published, whose checksum is checked, and a build from the Go
 modules under modules/NAME/, whose go.sum pins every source file. To move to a new version: change it here, edit
-modules/NAME/go.mod, run `go mod tidy` there, and let the tests build it.
+modules/NAME/go.mod, run `go mod tidy` there, and let the tests build it. All of Kubernetes is one module.
 """
 
 from __future__ import annotations
@@ -21,7 +21,18 @@ class Tool(enum.Enum):
     SOPS = "sops"
     ETCD = "etcd"
     KUBE_APISERVER = "kube-apiserver"
+    KUBE_CONTROLLER_MANAGER = "kube-controller-manager"
+    KUBE_SCHEDULER = "kube-scheduler"
+    KUBELET = "kubelet"
+    KUBE_PROXY = "kube-proxy"
+    COREDNS = "coredns"
 
+
+TOOLS = (Tool.SOPS, Tool.ETCD, Tool.KUBE_APISERVER)
+"""What Jiemi's own commands need."""
+
+NODE_TOOLS = (Tool.KUBE_CONTROLLER_MANAGER, Tool.KUBE_SCHEDULER, Tool.KUBELET, Tool.KUBE_PROXY, Tool.COREDNS)
+"""What a whole cluster on this machine needs beside them (`jiemi.controlplane.node`)."""
 
 Version = tuple[int, ...]
 
@@ -31,9 +42,10 @@ class Pin:
     """One row of the table of tools.
 
     Attributes:
-        version: version of the build from modules/NAME/.
+        version: version of the build from modules/MODULE/.
         floor: the oldest version that a given or found program may have.
-        flag: flag with which the user names a program of their own.
+        flag: flag with which the user names a program of their own; None where there is none.
+        module: the folder of the Go module.
         version_arguments: arguments with which it prints its version and ends, without asking any server.
         package: the Go package that is built.
         ldflags: flags for the Go linker.
@@ -41,10 +53,29 @@ class Pin:
 
     version: str
     floor: Version
-    flag: str
+    flag: str | None
+    module: str
     version_arguments: tuple[str, ...]
     package: str
     ldflags: str = "-s -w"
+
+
+KUBERNETES_VERSION = "1.37.2"
+
+
+def _kubernetes(tool: Tool, flag: str | None) -> Pin:
+    # Without these flags it reports v0.0.0, and clients take it for a very old one.
+    version = "-X k8s.io/component-base/version.git"
+    major, minor = KUBERNETES_VERSION.split(".")[:2]
+    return Pin(
+        version=KUBERNETES_VERSION,
+        floor=(1, 30),
+        flag=flag,
+        module="kubernetes",
+        version_arguments=("--version",),
+        package=f"k8s.io/kubernetes/cmd/{tool.value}",
+        ldflags=f"-s -w {version}Version=v{KUBERNETES_VERSION} {version}Major={major} {version}Minor={minor}",
+    )
 
 
 PINS: Mapping[Tool, Pin] = {
@@ -52,6 +83,7 @@ PINS: Mapping[Tool, Pin] = {
         version="3.13.3",
         floor=(3, 9),
         flag="--sops",
+        module="sops",
         # Without the second, sops asks the internet for its newest version.
         version_arguments=("--version", "--disable-version-check"),
         package="github.com/getsops/sops/v3/cmd/sops",
@@ -60,24 +92,29 @@ PINS: Mapping[Tool, Pin] = {
         version="3.6.16",
         floor=(3, 5),
         flag="--etcd",
+        module="etcd",
         version_arguments=("--version",),
         package="go.etcd.io/etcd/server/v3",
     ),
-    Tool.KUBE_APISERVER: Pin(
-        version="1.37.2",
-        floor=(1, 30),
-        flag="--kube-apiserver",
-        version_arguments=("--version",),
-        package="k8s.io/kubernetes/cmd/kube-apiserver",
-        # Without these it reports v0.0.0, and clients take it for a very old one.
-        ldflags=(
-            "-s -w -X k8s.io/component-base/version.gitVersion=v1.37.2"
-            " -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=37"
-        ),
+    Tool.KUBE_APISERVER: _kubernetes(Tool.KUBE_APISERVER, "--kube-apiserver"),
+    Tool.KUBE_CONTROLLER_MANAGER: _kubernetes(Tool.KUBE_CONTROLLER_MANAGER, None),
+    Tool.KUBE_SCHEDULER: _kubernetes(Tool.KUBE_SCHEDULER, None),
+    Tool.KUBELET: _kubernetes(Tool.KUBELET, None),
+    Tool.KUBE_PROXY: _kubernetes(Tool.KUBE_PROXY, None),
+    Tool.COREDNS: Pin(
+        version="1.15.0",
+        floor=(1, 11),
+        flag=None,
+        module="coredns",
+        version_arguments=("-version",),
+        package="github.com/coredns/coredns",
     ),
 }
 
 SOPS_RELEASE_URL = "https://github.com/getsops/sops/releases/download/v3.13.3"
+
+KUBERNETES_RELEASE_URL = f"https://dl.k8s.io/release/v{KUBERNETES_VERSION}/bin"
+"""Beneath it is a folder for each system and processor; beside each program its SHA-256 (NAME.sha256)."""
 
 ENVTEST_VERSION = "1.36.2"
 ENVTEST_RELEASE_URL = "https://github.com/kubernetes-sigs/controller-tools/releases/download/envtest-v1.36.2"

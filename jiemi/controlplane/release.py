@@ -25,7 +25,7 @@ import urllib3
 from jiemi.concurrency.calls import Interrupter, interruptible_socket, run_blocking
 from jiemi.concurrency.http import make_interruptible
 from jiemi.controlplane.pins import PINS, Tool
-from jiemi.controlplane.settings import ToolSettings, WayError
+from jiemi.controlplane.settings import ASSETS, ToolSettings, WayError
 
 MEBIBYTE = 1024 * 1024
 DOWNLOAD_LIMIT_BYTES = 500 * MEBIBYTE
@@ -36,7 +36,6 @@ _CHUNK_BYTES = 256 * 1024
 _REDIRECTS = 5
 _REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 _REPORT_SECONDS = 1.0
-_ENVTEST_TOOLS = (Tool.ETCD, Tool.KUBE_APISERVER)
 
 
 @attrs.define
@@ -69,9 +68,13 @@ async def fetch(
     Raises:
         WayError: it could not be reached, or is not what it should be.
     """
+    if tool in ASSETS:
+        return await _fetch_envtest(settings, directory, report)
     if tool is Tool.SOPS:
         return {tool: await _fetch_sops(settings, directory, report)}
-    return await _fetch_envtest(settings, directory, report)
+    if PINS[tool].module == "kubernetes":
+        return {tool: await _fetch_of_kubernetes(tool, settings, directory, report)}
+    raise WayError("release: it is built from its Go module only")
 
 
 async def _fetch_sops(settings: ToolSettings, directory: Path, report: Callable[[str], None]) -> Path:
@@ -98,6 +101,28 @@ async def _fetch_sops(settings: ToolSettings, directory: Path, report: Callable[
     return path
 
 
+async def _fetch_of_kubernetes(
+    tool: Tool, settings: ToolSettings, directory: Path, report: Callable[[str], None]
+) -> Path:
+    base = settings.kubernetes_release_url
+    if base is None:
+        raise WayError("release: downloads are switched off")
+    url = f"{base}/{settings.platform.replace('-', '/')}/{tool.value}"
+    # As for sops: the checksum beside the file is worth something over TLS only.
+    if not _is_trusted(base):
+        raise WayError(f"release: {base} is not https")
+    sums = directory / "checksum.txt"
+    await _download(f"{url}.sha256", sums, settings, CHECKSUMS_LIMIT_BYTES, report)
+    wanted = sums.read_text("utf-8", "replace").strip().lower()
+    if re.fullmatch(r"[0-9a-f]{64}", wanted) is None:
+        raise WayError(f"release: {url}.sha256 holds no SHA-256")
+    path = directory / tool.value
+    await _download(url, path, settings, DOWNLOAD_LIMIT_BYTES, report)
+    await _check(path, "sha256", wanted)
+    path.chmod(0o755)
+    return path
+
+
 async def _fetch_envtest(settings: ToolSettings, directory: Path, report: Callable[[str], None]) -> Mapping[Tool, Path]:
     base = settings.envtest_release_url
     if base is None:
@@ -110,7 +135,7 @@ async def _fetch_envtest(settings: ToolSettings, directory: Path, report: Callab
     await _download(f"{base}/{name}", archive, settings, DOWNLOAD_LIMIT_BYTES, report)
     await _check(archive, "sha512", wanted)
     report("unpacking")
-    names = {tool.value for tool in _ENVTEST_TOOLS}
+    names = {tool.value for tool in ASSETS}
     try:
         found = await run_blocking(
             lambda interrupter: extract(archive, names, directory, interrupter), limiter=trio.CapacityLimiter(1)
@@ -121,7 +146,7 @@ async def _fetch_envtest(settings: ToolSettings, directory: Path, report: Callab
     missing = names - found.keys()
     if missing:
         raise WayError(f"release: {name} holds no {' and no '.join(sorted(missing))}")
-    return {tool: found[tool.value] for tool in _ENVTEST_TOOLS}
+    return {tool: found[tool.value] for tool in ASSETS}
 
 
 def find_checksum(text: str, name: str) -> str | None:

@@ -12,6 +12,7 @@ from jiemi.controlplane.pins import (
     ENVTEST_RELEASE_URL,
     ENVTEST_SHA512,
     ENVTEST_VERSION,
+    KUBERNETES_RELEASE_URL,
     PINS,
     SOPS_RELEASE_URL,
     Tool,
@@ -20,6 +21,10 @@ from jiemi.controlplane.pins import (
 
 ASSETS_NAME = "KUBEBUILDER_ASSETS"
 """The environment variable, known from kubebuilder's tests, that names a directory with etcd and kube-apiserver."""
+
+
+ASSETS = (Tool.ETCD, Tool.KUBE_APISERVER)
+"""What that directory holds, and what an envtest archive does."""
 
 
 @attrs.frozen
@@ -33,7 +38,8 @@ class ToolSettings:
             proxies, SSL_CERT_FILE and the like. The proxy of downloads comes from it too.
         sops, etcd, kube_apiserver: programs that the user gave, or None.
         assets_dir: directory that holds `etcd` and `kube-apiserver`, or None.
-        sops_release_url, envtest_release_url: address of the directory with the release's files; None: no downloads.
+        sops_release_url, envtest_release_url, kubernetes_release_url: address of the directory with the release's
+            files; None: no downloads.
         sops_sha256: checksum of this platform's sops release, in hexadecimal; None: the one in the release's own file.
         envtest_version, envtest_sha512: version of the envtest archive, and its checksums by platform.
         platform: `linux-amd64` and so on.
@@ -52,6 +58,7 @@ class ToolSettings:
     assets_dir: Path | None = None
     sops_release_url: str | None = SOPS_RELEASE_URL
     envtest_release_url: str | None = ENVTEST_RELEASE_URL
+    kubernetes_release_url: str | None = KUBERNETES_RELEASE_URL
     sops_sha256: str | None = None
     envtest_version: str = ENVTEST_VERSION
     envtest_sha512: Mapping[str, str] = attrs.field(default=ENVTEST_SHA512, repr=False)
@@ -63,10 +70,11 @@ class ToolSettings:
 
     def given(self, tool: Tool) -> tuple[Path, str] | None:
         """The program that the user gave for a tool, and the name of the flag that gave it."""
-        own = {Tool.SOPS: self.sops, Tool.ETCD: self.etcd, Tool.KUBE_APISERVER: self.kube_apiserver}[tool]
-        if own is not None:
-            return own, PINS[tool].flag
-        if tool is not Tool.SOPS and self.assets_dir is not None:
+        own = {Tool.SOPS: self.sops, Tool.ETCD: self.etcd, Tool.KUBE_APISERVER: self.kube_apiserver}.get(tool)
+        flag = PINS[tool].flag
+        if own is not None and flag is not None:
+            return own, flag
+        if tool in ASSETS and self.assets_dir is not None:
             return self.assets_dir / tool.value, ASSETS_NAME
         return None
 
@@ -94,9 +102,10 @@ class ToolError(Exception):
         self.tried = tuple(tried)
         lines = "".join(f"\n  - {reason}" for reason in tried)
         flag = PINS[tool].flag
-        assets = "" if tool is Tool.SOPS else f", set {ASSETS_NAME}"
+        given = f"Give one with {flag} PATH, put" if flag is not None else "Put"
+        if tool in ASSETS:
+            given = given.replace(", put", f", set {ASSETS_NAME}, put")
         super().__init__(
             f"{tool.value} is not available:{lines}\n"
-            f"Give one with {flag} PATH{assets}, put one on the PATH, or allow access to the internet or a Go module"
-            " proxy (GOPROXY) and try again."
+            f"{given} one on the PATH, or allow access to the internet or a Go module proxy (GOPROXY) and try again."
         )

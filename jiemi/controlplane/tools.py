@@ -1,4 +1,4 @@
-"""Finds the tools that Jiemi runs: sops, etcd and kube-apiserver.
+"""Finds the tools that Jiemi runs: sops, etcd, kube-apiserver, and what else a cluster has.
 
 Each way is tried in turn until one leads to a program: what the user gave; the search path; the cache; the project's
 own release, whose checksum is checked; a build from pinned Go modules. The last two fill the cache, under its lock. A
@@ -20,7 +20,7 @@ from jiemi.controlplane.build import build
 from jiemi.controlplane.cache import Making, ToolCache, is_executable
 from jiemi.controlplane.pins import PINS, Tool, Version
 from jiemi.controlplane.release import fetch
-from jiemi.controlplane.settings import Progress, ToolError, ToolSettings, WayError
+from jiemi.controlplane.settings import ASSETS, Progress, ToolError, ToolSettings, WayError
 
 _VERSION_TIMEOUT_SECONDS = 30.0
 """kube-apiserver needs 0.1 s on an idle machine; much more right after it was written and beside other builds."""
@@ -146,7 +146,7 @@ def _look_into(cache: ToolCache, tool: Tool, settings: ToolSettings) -> Resolved
 
 
 def _release_version(tool: Tool, settings: ToolSettings) -> str:
-    return PINS[tool].version if tool is Tool.SOPS else f"envtest-{settings.envtest_version}"
+    return f"envtest-{settings.envtest_version}" if tool in ASSETS else PINS[tool].version
 
 
 async def _examine(tool: Tool, path: Path, origin: Origin, settings: ToolSettings) -> Resolved:

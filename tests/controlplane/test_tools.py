@@ -132,6 +132,7 @@ def settings(tmp_path: Path, host: ReleaseHost) -> ToolSettings:
         environment={"HOME": str(tmp_path), "PIP_NO_INDEX": "1"},
         sops_release_url=host.url,
         envtest_release_url=host.url,
+        kubernetes_release_url=host.url,
         platform=PLATFORM,
         connect_timeout_seconds=5,
         stall_timeout_seconds=0.5,
@@ -312,6 +313,43 @@ async def test_a_bad_release_is_refused_and_the_tool_built_instead(
     found = await resolve(Tool.SOPS, settings, steps)
     assert (found.origin, found.version) == (Origin.BUILD, "9.9.9")
     assert any("release: " in text for text in steps.reported)
+
+
+# --- what only a whole cluster needs
+
+
+async def test_a_program_of_kubernetes_comes_from_its_release_where_its_checksum_is_right(
+    settings: ToolSettings, host: ReleaseHost
+) -> None:
+    content = program("v1.37.2")
+    host.files |= {"kubelet": content, "kubelet.sha256": hashlib.sha256(content).hexdigest().encode()}
+    found = await resolve(Tool.KUBELET, settings, Steps())
+    assert (found.origin, found.version, found.path.read_bytes()) == (Origin.RELEASE, "1.37.2", content)
+    assert host.asked == ["/release/linux/amd64/kubelet.sha256", "/release/linux/amd64/kubelet"]
+    assert files_in(settings.cache_dir) == {"tools/.lock", f"tools/kubelet/{PINS[Tool.KUBELET].version}/kubelet"}
+
+
+@pytest.mark.parametrize(
+    ("checksum", "why"),
+    [(b"<html>", "holds no SHA-256"), (b"0" * 64, "refused"), (b"", "holds no SHA-256")],
+    ids=["a page", "another", "nothing"],
+)
+async def test_a_program_of_kubernetes_whose_checksum_is_not_right_is_built(
+    settings: ToolSettings, host: ReleaseHost, checksum: bytes, why: str
+) -> None:
+    host.files |= {"kube-proxy": program("v1.37.2"), "kube-proxy.sha256": checksum}
+    put_go(settings)
+    steps = Steps()
+    assert (await resolve(Tool.KUBE_PROXY, settings, steps)).origin is Origin.BUILD
+    assert any("release: " in text and why in text for text in steps.reported)
+
+
+async def test_where_there_is_no_flag_for_a_program_none_is_offered(settings: ToolSettings) -> None:
+    put_go(settings, status=7)
+    with pytest.raises(ToolError, match=r"coredns is not available") as caught:
+        await resolve(Tool.COREDNS, settings, Steps())
+    assert "release: it is built from its Go module only" in str(caught.value)
+    assert "\nPut one on the PATH" in str(caught.value)
 
 
 def archive_of(members: list[tuple[str, bytes | None]]) -> bytes:
