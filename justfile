@@ -40,6 +40,10 @@ fuzz *arguments:
 test-vault *arguments:
     @"{{ bin }}/pytest" tests/real/real_vault.py "$@"
 
+# Pods of deploy/ on a real kubelet, on this machine, without a container engine: as root, on Debian or Ubuntu
+test-pods *arguments:
+    @PYTHONPATH=tests "{{ bin }}/python" -m pods.run "$@"
+
 # Everything that can be checked without running: ruff, mypy, the import directions, plain words, links
 lint:
     @"{{ bin }}/ruff" check .

@@ -15,7 +15,8 @@ import trio
 from jiemi.cli.errors import CommandError
 from jiemi.cli.kubeconfigs import find_kubeconfig
 from jiemi.controlplane import children
-from jiemi.controlplane.control_plane import ControlPlaneError, ControlPlaneSettings, open_control_plane
+from jiemi.controlplane.control_plane import ControlPlaneSettings, open_control_plane
+from jiemi.controlplane.processes import ControlPlaneError
 
 KIND_NAME = "jiemi"
 _DOCKER_TIMEOUT_SECONDS = 10.0

@@ -11,11 +11,11 @@ from jiemi.cli.errors import CommandError
 from jiemi.cli.tools import resolve_tools, tool_settings
 from jiemi.controlplane.control_plane import (
     ControlPlane,
-    ControlPlaneError,
     ControlPlaneSettings,
     run_control_plane,
 )
 from jiemi.controlplane.pins import Tool
+from jiemi.controlplane.processes import ControlPlaneError
 
 
 def run(flags: ControlPlaneFlags) -> None:

@@ -13,6 +13,14 @@ from jiemi.controlplane.pki import Pki
 
 LOOPBACK = "127.0.0.1"
 
+SERVICES = "10.0.0.0/24"
+"""The addresses of Services. The first is that of the API server."""
+
+FIRST_SERVICE = "10.0.0.1"
+
+SERVICE_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc.cluster.local")
+"""Further names of the API server within a cluster."""
+
 ENCRYPTED_RESOURCES = ("secrets", "decryptors.jiemi.cr")
 """What is encrypted in etcd: a Decryptor may hold credentials as literals."""
 
@@ -55,6 +63,7 @@ class ApiServer:
         scratch: folder for certificates that it makes itself.
         audit_log: file for its audit log, or None.
         audit_policy: file with the log's policy, or None.
+        node_address: address at which the Pods of this cluster reach it; None where there is nobody but this machine.
         extra: further arguments, which come last and so win.
     """
 
@@ -64,6 +73,7 @@ class ApiServer:
     scratch: Path
     audit_log: Path | None = None
     audit_policy: Path | None = None
+    node_address: str | None = None
     extra: tuple[str, ...] = ()
 
 
@@ -72,12 +82,9 @@ def api_server_arguments(server: ApiServer, pki: Pki) -> Sequence[str]:
     audit = () if server.audit_log is None else (f"--audit-log-path={server.audit_log}",)
     policy = () if server.audit_policy is None else (f"--audit-policy-file={server.audit_policy}",)
     return (
-        f"--bind-address={LOOPBACK}",
-        f"--advertise-address={LOOPBACK}",
+        *_reach(server.node_address, pki),
         f"--secure-port={server.port}",
         "--permit-port-sharing=true",
-        # The default publishes the address as an Endpoint, and refuses a loopback one.
-        "--endpoint-reconciler-type=none",
         f"--etcd-servers=https://{LOOPBACK}:{server.etcd_port}",
         f"--etcd-cafile={pki.authority.certificate}",
         f"--etcd-certfile={pki.etcd_client.certificate}",
@@ -86,19 +93,38 @@ def api_server_arguments(server: ApiServer, pki: Pki) -> Sequence[str]:
         f"--tls-private-key-file={pki.api_server.key}",
         f"--client-ca-file={pki.authority.certificate}",
         f"--cert-dir={server.scratch}",
-        "--anonymous-auth=false",
         "--authorization-mode=RBAC",
-        # Its controller, which makes each namespace's default ServiceAccount, does not run here.
-        "--disable-admission-plugins=ServiceAccount",
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-account-key-file={pki.service_account_public_key}",
         f"--service-account-signing-key-file={pki.service_account_key}",
-        "--service-cluster-ip-range=10.0.0.0/24",
+        f"--service-cluster-ip-range={SERVICES}",
         f"--encryption-provider-config={server.encryption_config}",
         "--profiling=false",
         *audit,
         *policy,
         *server.extra,
+    )
+
+
+def _reach(node_address: str | None, pki: Pki) -> Sequence[str]:
+    """Where the API server is reached, and what goes with it."""
+    if node_address is None:
+        return (
+            f"--bind-address={LOOPBACK}",
+            f"--advertise-address={LOOPBACK}",
+            # The default publishes the address as an Endpoint, and refuses a loopback one.
+            "--endpoint-reconciler-type=none",
+            "--anonymous-auth=false",
+            # Its controller, which makes each namespace's default ServiceAccount, does not run here.
+            "--disable-admission-plugins=ServiceAccount",
+        )
+    return (
+        "--bind-address=0.0.0.0",
+        f"--advertise-address={node_address}",
+        # For `kubectl logs` and `exec`.
+        "--kubelet-preferred-address-types=InternalIP",
+        f"--kubelet-client-certificate={pki.admin.certificate}",
+        f"--kubelet-client-key={pki.admin.key}",
     )
 
 

@@ -19,20 +19,20 @@ from __future__ import annotations
 import contextlib
 import datetime
 import fcntl
-import os
 import secrets
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 
 import attrs
 import trio
 
-from jiemi.controlplane import children
 from jiemi.controlplane.arguments import (
+    FIRST_SERVICE,
     LOOPBACK,
+    SERVICE_NAMES,
     ApiServer,
     api_server_arguments,
     encryption_config,
@@ -41,19 +41,10 @@ from jiemi.controlplane.arguments import (
 )
 from jiemi.controlplane.pki import Pki, ensure_pki
 from jiemi.controlplane.private_files import make_private_directory, write_private
+from jiemi.controlplane.processes import ControlPlaneError, quote_log, running
 
 _READY_POLL_SECONDS = 0.05
 _PROBE_SECONDS = 5.0
-_GRACE_SECONDS = {"etcd": 10.0, "kube-apiserver": 5.0}
-"""kube-apiserver needs 1.1 s, and more only for requests that are under way; its state is in etcd anyway."""
-_GRACE_AFTER_DEATH_SECONDS = 1.0
-"""The grace after the other one died, because kube-apiserver would wait for etcd."""
-_LOG_TAIL_BYTES = 16_384
-_QUOTED_LINES = 8
-
-
-class ControlPlaneError(Exception):
-    """The embedded control plane can't start or can't go on; the text says why, and where to look."""
 
 
 @attrs.frozen
@@ -66,6 +57,7 @@ class ControlPlaneSettings:
         port: port of the API server; 0: the port of the last run if it is free, otherwise any.
         audit_log: file for the API server's audit log, or None for none.
         audit_policy: its policy file (audit.k8s.io/v1 Policy); needed where `audit_log` is given.
+        node_address: address of this machine by which Pods reach the API server; None: it is reached on loopback only.
         extra_arguments: further arguments of kube-apiserver; they come after ours and so win.
         start_timeout_seconds: limit from the first child's start to readiness. About 3 are needed on 2 idle cores.
     """
@@ -76,6 +68,7 @@ class ControlPlaneSettings:
     port: int = 0
     audit_log: Path | None = None
     audit_policy: Path | None = None
+    node_address: str | None = None
     extra_arguments: tuple[str, ...] = ()
     start_timeout_seconds: float = 60.0
 
@@ -91,14 +84,19 @@ class ControlPlane:
     Attributes:
         kubeconfig: file for the administrator, mode 0600.
         server: URL of the API server.
-        authority: file with the certificate of the authority that signed the server's.
+        pki: its certificates and keys.
         pids: of `etcd` and `kube-apiserver`.
     """
 
     kubeconfig: Path
     server: str
-    authority: Path
+    pki: Pki
     pids: Mapping[str, int]
+
+    @property
+    def authority(self) -> Path:
+        """File with the certificate of the authority that signed the server's."""
+        return self.pki.authority.certificate
 
 
 @contextlib.asynccontextmanager
@@ -115,7 +113,8 @@ async def open_control_plane(settings: ControlPlaneSettings) -> AsyncIterator[Co
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(_own(state_dir))
-            pki = ensure_pki(state_dir / "pki", datetime.datetime.now(datetime.UTC))
+            hosts = (settings.node_address, FIRST_SERVICE, *SERVICE_NAMES) if settings.node_address is not None else ()
+            pki = ensure_pki(state_dir / "pki", datetime.datetime.now(datetime.UTC), hosts)
             encryption = _ensure_encryption(state_dir / "encryption.json")
             make_private_directory(state_dir / "logs")
             make_private_directory(state_dir / "etcd")
@@ -134,25 +133,26 @@ async def open_control_plane(settings: ControlPlaneSettings) -> AsyncIterator[Co
             scratch=state_dir / "pki" / "scratch",
             audit_log=settings.audit_log,
             audit_policy=settings.audit_policy,
+            node_address=settings.node_address,
             extra=settings.extra_arguments,
         )
         commands: dict[str, list[str | Path]] = {
             "etcd": [settings.etcd, *etcd_arguments(state_dir / "etcd", etcd_port, peer_port, pki)],
             "kube-apiserver": [settings.kube_apiserver, *api_server_arguments(api_server, pki)],
         }
-        async with _running(commands, state_dir / "logs") as pids:
+        async with running(commands, state_dir / "logs") as pids:
             try:
                 with trio.fail_after(settings.start_timeout_seconds):
                     await _wait_until_ready(port, pki)
             except trio.TooSlowError as error:
                 raise ControlPlaneError(
                     f"kube-apiserver was not ready within {settings.start_timeout_seconds:g} s;"
-                    f" see {state_dir / 'logs'}" + _quote_log(state_dir / "logs" / "kube-apiserver.log")
+                    f" see {state_dir / 'logs'}" + quote_log(state_dir / "logs" / "kube-apiserver.log")
                 ) from error
             server = f"https://{LOOPBACK}:{port}"
             config = state_dir / "kubeconfig"
             write_private(config, _kubeconfig(server, pki))
-            yield ControlPlane(config, server, pki.authority.certificate, pids)
+            yield ControlPlane(config, server, pki, pids)
 
 
 async def run_control_plane(settings: ControlPlaneSettings, *, announce: Callable[[ControlPlane], None]) -> None:
@@ -185,60 +185,6 @@ async def run_control_plane(settings: ControlPlaneSettings, *, announce: Callabl
             nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure
-
-
-@contextlib.asynccontextmanager
-async def _running(commands: Mapping[str, Sequence[str | Path]], logs: Path) -> AsyncIterator[Mapping[str, int]]:
-    """Run the commands in their order and end them in the reverse order. Yields their process ids.
-
-    Raises:
-        ControlPlaneError: one can't start, or ended by itself.
-    """
-    death: ControlPlaneError | None = None
-    body_error: BaseException | None = None
-    started: dict[str, children.Child] = {}
-
-    async def watch(name: str, child: children.Child, scope: trio.CancelScope) -> None:
-        nonlocal death
-        status = await child.wait()
-        how = f"status {status}" if status >= 0 else f"signal {-status}"
-        death = death or ControlPlaneError(f"{name} ended with {how}" + _quote_log(logs / f"{name}.log"))
-        scope.cancel()
-
-    try:
-        async with trio.open_nursery() as nursery:
-            try:
-                for name, command in commands.items():
-                    started[name] = _start(command, logs / f"{name}.log")
-                    nursery.start_soon(watch, name, started[name], nursery.cancel_scope)
-                yield {name: child.pid for name, child in started.items()}
-            finally:
-                # The watchers end before the children, so that they do not take an end for a death.
-                nursery.cancel_scope.cancel()
-                for name, child in reversed(started.items()):
-                    grace = _GRACE_SECONDS[name] if death is None else _GRACE_AFTER_DEATH_SECONDS
-                    await child.end(grace_seconds=grace)
-    except BaseExceptionGroup as group:
-        # The watchers raise nothing, so what is in the nursery's group is the body's own error.
-        body_error = group.exceptions[0] if len(group.exceptions) == 1 else group
-    if death is not None:
-        raise death from body_error
-    if body_error is not None:
-        raise body_error
-
-
-def _start(command: Sequence[str | Path], log: Path) -> children.Child:
-    try:
-        if log.exists():
-            log.replace(log.with_name(f"{log.name}.previous"))
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
-            # It gets nothing of the user's environment: GODEBUG or a proxy there would change what is tested.
-            return children.spawn(command, environment={}, output=descriptor, directory=log.parent)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise ControlPlaneError(f"{command[0]} can't be started: {error}") from error
 
 
 async def _wait_until_ready(port: int, pki: Pki) -> None:
@@ -317,18 +263,6 @@ def _kubeconfig(server: str, pki: Pki) -> bytes:
     return kubeconfig(
         server, pki.authority.certificate.read_bytes(), pair.certificate.read_bytes(), pair.key.read_bytes()
     )
-
-
-def _quote_log(path: Path) -> str:
-    """The last lines of a log for an error's text; "" if there are none."""
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
-            lines = file.read().decode("utf-8", "replace").splitlines()
-    except OSError:
-        return ""
-    kept = [line[:500] for line in lines if line.strip()][-_QUOTED_LINES:]
-    return "".join(f"\n  {line}" for line in kept)
 
 
 def _absolute(path: Path) -> Path:

@@ -88,23 +88,24 @@ _LEAVES: Sequence[_Leaf] = (
 )
 
 
-def ensure_pki(directory: Path, now: datetime.datetime) -> Pki:
+def ensure_pki(directory: Path, now: datetime.datetime, hosts: Sequence[str] = ()) -> Pki:
     """The certificates and keys in a directory; made again if they are missing, damaged or about to expire.
 
     Args:
         directory: folder of mode 0700; made if it is not there.
         now: the time, with its zone.
+        hosts: further names and addresses of the API server.
 
     Raises:
         OSError: the directory can't be read or written.
     """
     make_private_directory(directory)
     pki = Pki.of(directory)
-    if not _is_fresh(pki, now):
+    if not _is_fresh(pki, now, hosts):
         making = directory / ".certificates.new"
         shutil.rmtree(making, ignore_errors=True)
         make_private_directory(making)
-        _make_certificates(making, now)
+        _make_certificates(making, now, hosts)
         final = pki.authority.certificate.parent
         if final.exists():
             shutil.rmtree(final)
@@ -119,7 +120,7 @@ def ensure_pki(directory: Path, now: datetime.datetime) -> Pki:
     return pki
 
 
-def _is_fresh(pki: Pki, now: datetime.datetime) -> bool:
+def _is_fresh(pki: Pki, now: datetime.datetime, hosts: Sequence[str]) -> bool:
     try:
         authority = x509.load_pem_x509_certificate(pki.authority.certificate.read_bytes())
         for pair in (pki.authority, pki.api_server, pki.etcd, pki.etcd_client, pki.admin):
@@ -130,12 +131,16 @@ def _is_fresh(pki: Pki, now: datetime.datetime) -> bool:
             if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc - RENEWAL:
                 return False
             certificate.verify_directly_issued_by(authority)
+        server = x509.load_pem_x509_certificate(pki.api_server.certificate.read_bytes())
+        names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        if not {_alternative_name(host) for host in hosts} <= set(names):
+            return False
     except Exception:  # noqa: BLE001  # whatever is wrong with a file, the answer is to recreate it
         return False
     return True
 
 
-def _make_certificates(directory: Path, now: datetime.datetime) -> None:
+def _make_certificates(directory: Path, now: datetime.datetime, hosts: Sequence[str]) -> None:
     authority_key = ec.generate_private_key(ec.SECP256R1())
     authority_name = _name("jiemi control plane", None)
     # A control plane's authority signs its own tree only: no path below it.
@@ -156,8 +161,9 @@ def _make_certificates(directory: Path, now: datetime.datetime) -> None:
             .add_extension(x509.ExtendedKeyUsage(leaf.usages), critical=False)
         )
         if leaf.hosts:
+            all_hosts = (*leaf.hosts, *hosts) if leaf.name == "kube-apiserver" else leaf.hosts
             builder = builder.add_extension(
-                x509.SubjectAlternativeName([_alternative_name(host) for host in leaf.hosts]), critical=False
+                x509.SubjectAlternativeName([_alternative_name(host) for host in all_hosts]), critical=False
             )
         _write_pair(KeyPair.of(directory, leaf.name), builder.sign(authority_key, hashes.SHA256()), key)
 

@@ -93,3 +93,17 @@ def handshake(server: KeyPair, client: KeyPair, *, server_trusts: Pki, client_tr
             ends.remove(end)
             done += 1
     return done == 2
+
+
+def test_certificates_are_recreated_where_the_api_server_has_a_name_that_they_lack(tmp_path: Path) -> None:
+    before = contents(ensure_pki(tmp_path / "pki", NOW))
+    pki = ensure_pki(tmp_path / "pki", NOW, ("10.89.0.1", "kubernetes"))
+    after = contents(pki)
+    assert after["kube-apiserver.crt"] != before["kube-apiserver.crt"]
+    server = x509.load_pem_x509_certificate(pki.api_server.certificate.read_bytes())
+    names = server.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert "10.89.0.1" in map(str, names.get_values_for_type(x509.IPAddress))
+    assert {"localhost", "kubernetes"} <= set(names.get_values_for_type(x509.DNSName))
+    # One that has more names than are asked for stays.
+    assert contents(ensure_pki(tmp_path / "pki", NOW, ("kubernetes",))) == after
+    assert contents(ensure_pki(tmp_path / "pki", NOW)) == after

@@ -23,7 +23,8 @@ import pytest
 import trio
 
 import jiemi
-from jiemi.controlplane.control_plane import ControlPlaneError, ControlPlaneSettings, open_control_plane
+from jiemi.controlplane.control_plane import ControlPlaneSettings, open_control_plane
+from jiemi.controlplane.processes import ControlPlaneError
 
 pytestmark = pytest.mark.e2e
 

@@ -168,9 +168,9 @@ def test_any_bytes_are_an_answer_or_unreadable(data: bytes) -> None:
 
 @given(KEYS)
 def test_a_request_prints_without_its_ciphertext(key: MasterKey) -> None:
-    request = DecryptRequest(key, b"canary-5b1e")
-    assert "canary-5b1e" not in repr(request) + str(request) + f"{request!r:>9}"
-    assert "ciphertext" not in repr(request)
+    one, other = DecryptRequest(key, b"canary-5b1e"), DecryptRequest(key, b"")
+    # Of a key, which may itself have such a text, all is shown.
+    assert (repr(one), str(one), f"{one!r:>9}") == (repr(other), str(other), f"{other!r:>9}")
 
 
 def test_a_request_without_a_key_is_not_written() -> None:

@@ -15,7 +15,8 @@ from contract.kubernetes_parts import CANARY, Events, denied, encoded, refused, 
 from contract.kubernetes_world import RealWorld, open_world, reason_of, through_proxy
 from contract.tcp_proxy import TcpProxy
 
-from jiemi.controlplane.control_plane import ControlPlane, ControlPlaneError, ControlPlaneSettings, open_control_plane
+from jiemi.controlplane.control_plane import ControlPlane, ControlPlaneSettings, open_control_plane
+from jiemi.controlplane.processes import ControlPlaneError
 from jiemi.core.errors import JiemiError
 from jiemi.miwen.kubernetes.connection import KubernetesSettings
 from jiemi.miwen.kubernetes.real import open_kubernetes

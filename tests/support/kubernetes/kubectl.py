@@ -77,4 +77,9 @@ def _documents(given: Any) -> str:
 @pytest.fixture(scope="session")
 def kubectl_program() -> Path:
     """kubectl; the first run on a machine builds it."""
-    return trio.run(lambda: go_program("kubectl", ldflags=_VERSION_FLAGS))
+    return trio.run(build_kubectl)
+
+
+async def build_kubectl() -> Path:
+    """kubectl, from the cache of tools or built into it."""
+    return await go_program("kubectl", ldflags=_VERSION_FLAGS)

@@ -1,0 +1,94 @@
+"""Namespaces of one's own for a node: what it makes there ends with its last process, however that ends.
+
+A network without a way out, mounts that nobody else sees, and process ids whose first process is ours: when that ends,
+the kernel kills the others, and with them go the mounts, the interfaces and the rules of the firewall. Only control
+groups and files are left; `remove_control_groups` removes the former.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
+
+DEBIAN_PACKAGES = ("containerd", "runc", "containernetworking-plugins", "nftables", "iproute2", "util-linux", "mount")
+"""Where the programs below come from on Debian and Ubuntu."""
+
+_PROGRAMS = ("containerd", "containerd-shim-runc-v2", "ctr", "runc", "nft", "ip", "unshare", "mount")
+CNI_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
+_CNI_PLUGINS = ("bridge", "host-local", "loopback")
+
+SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def missing_requirements() -> list[str]:
+    """What this machine lacks for a node, each as a phrase; empty where it lacks nothing."""
+    missing = []
+    if os.uname().sysname != "Linux":
+        return ["Linux"]
+    if os.geteuid() != 0:
+        missing.append("root")
+    programs = [each for each in _PROGRAMS if shutil.which(each, path=SEARCH_PATH) is None]
+    if programs:
+        missing.append(f"the programs {', '.join(programs)}")
+    if cni_folder() is None:
+        missing.append(f"the network plugins {', '.join(_CNI_PLUGINS)} in {' or '.join(map(str, CNI_FOLDERS))}")
+    return missing
+
+
+def cni_folder() -> Path | None:
+    """Where the plugins of the Pods' network are; None where they are nowhere."""
+    for folder in CNI_FOLDERS:
+        if all((folder / each).is_file() for each in _CNI_PLUGINS):
+            return folder
+    return None
+
+
+def isolated(command: Sequence[str]) -> list[str]:
+    """The command that runs a command in namespaces of its own."""
+    return [
+        shutil.which("unshare", path=SEARCH_PATH) or "unshare",
+        *("--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
+        *command,
+    ]
+
+
+def is_isolated() -> bool:
+    """Whether this process has a network of its own, in which there is nothing yet."""
+    lines = Path("/proc/net/dev").read_text("ascii").splitlines()
+    return [line.partition(":")[0].strip() for line in lines if ":" in line] == ["lo"]
+
+
+def control_group(name: str) -> list[Path]:
+    """The folders of a control group: one for each hierarchy of version 1, or the only one of version 2."""
+    if (CONTROL_GROUPS / "cgroup.controllers").exists():
+        return [CONTROL_GROUPS / name]
+    hierarchies = [each for each in CONTROL_GROUPS.iterdir() if (each / "tasks").exists()]
+    return [each / name for each in hierarchies]
+
+
+def make_control_group(name: str) -> None:
+    """Make a control group for a node's Pods.
+
+    Raises:
+        OSError: it can't be made.
+    """
+    for folder in control_group(name):
+        folder.mkdir(exist_ok=True)
+        if folder.parent.name == "cpuset":
+            for each in ("cpuset.cpus", "cpuset.mems"):  # else no process can be put there
+                (folder / each).write_text((folder.parent / each).read_text())
+
+
+def remove_control_groups(name: str) -> list[Path]:
+    """Remove a control group with all below it, once its processes have ended; returns those that are still there."""
+    for top in control_group(name):
+        below = sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True) if top.exists() else []
+        for folder in (*below, top):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+    return [top for top in control_group(name) if top.exists()]

@@ -1,0 +1,3 @@
+module jiemi.cr/tests/sandbox
+
+go 1.26.0

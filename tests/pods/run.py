@@ -1,0 +1,90 @@
+"""`just test-pods`: from nothing to Pods that follow a repository, and nothing left of it.
+
+    tools (etcd … kubelet) -> images (deploy/images) -> pytest in namespaces of its own -> control groups and files away
+
+Runs as root on Debian or Ubuntu; says what it needs elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import trio
+from rich.console import Console
+from support.kubernetes.kubectl import build_kubectl
+from support.pods import images
+from support.pods.sandbox import write_sandbox_image
+
+import jiemi
+from jiemi.cli.tools import resolve_tools, tool_settings
+from jiemi.controlplane.node import isolation
+from jiemi.controlplane.pins import NODE_TOOLS, TOOLS, Tool
+
+HERE = Path(__file__).parent
+
+
+def main(arguments: list[str]) -> int:
+    """Run the tests; returns pytest's exit status.
+
+    Args:
+        arguments: for pytest, beside the files.
+    """
+    missing = isolation.missing_requirements()
+    programs = images.missing_programs()
+    if programs:
+        missing.append(f"the programs {', '.join(programs)}")
+    if missing:
+        packages = " ".join((*isolation.DEBIAN_PACKAGES, *images.DEBIAN_PACKAGES))
+        print(
+            f"Pods can't be run here: this machine lacks {'; '.join(missing)}.\n"
+            f"On Debian or Ubuntu: sudo apt-get install --no-install-recommends {packages}",
+            file=sys.stderr,
+        )
+        return 2
+    began = time.monotonic()
+    settings = tool_settings()
+    found = trio.run(resolve_tools, [*TOOLS, *NODE_TOOLS], settings, Console(stderr=True))
+    _step(began, "the images of deploy/images")
+    built = images.build_images(settings.cache_dir / "images", found[Tool.SOPS].path, jiemi.__version__)
+    kubectl = trio.run(build_kubectl)
+    name = f"jiemi-node-{os.getpid()}"
+    _step(began, "a node, and the tests in it")
+    # Not in /tmp, which may be a tmpfs: containers' layers are there.
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix=f"{name}-") as root:
+        sandbox = Path(root) / "sandbox.tar"
+        trio.run(write_sandbox_image, sandbox)
+        environment = {
+            **os.environ,
+            "JIEMI_PODS_ROOT": root,
+            "JIEMI_PODS_GROUP": name,
+            "JIEMI_PODS_IMAGES": ":".join(map(str, (built.krapao, built.miwen, sandbox))),
+            "JIEMI_PODS_KUBECTL": str(kubectl),
+            **{_variable(tool): str(each.path) for tool, each in found.items()},
+        }
+        command = [sys.executable, "-m", "pytest", *(str(path) for path in sorted(HERE.glob("pods_*.py"))), *arguments]
+        try:
+            status = subprocess.run(isolation.isolated(command), env=environment, check=False).returncode
+        finally:
+            left = isolation.remove_control_groups(name)
+    if left:
+        print(f"these control groups are left: {', '.join(map(str, left))}", file=sys.stderr)
+        return status or 1
+    _step(began, "done")
+    return status
+
+
+def _step(began: float, what: str) -> None:
+    print(f"{time.monotonic() - began:5.0f} s  {what}", file=sys.stderr, flush=True)
+
+
+def _variable(tool: Tool) -> str:
+    return f"JIEMI_PODS_{tool.name}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
