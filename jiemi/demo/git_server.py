@@ -166,14 +166,16 @@ async def serve_git(
     *,
     username: str | None = None,
     token: SensitiveText | None = None,
+    host: str = "127.0.0.1",
     port: int = 0,
     git: str | None = None,
 ) -> AsyncIterator[GitServer]:
-    """Serve the bare repositories under `root` on 127.0.0.1 for as long as the context lasts.
+    """Serve the bare repositories under `root` for as long as the context lasts.
 
     Args:
         root: folder that exists.
         username: name that every request must give with `token` by basic authentication; None asks for nothing.
+        host: address of this machine.
         port: 0 takes a free one.
         git: path of the git program; None searches the PATH.
 
@@ -187,9 +189,9 @@ async def serve_git(
     expected = None
     if token is not None:
         expected = base64.b64encode(f"{username or ''}:{token.reveal()}".encode())
-    httpd = _Server(("127.0.0.1", port), _Handler)
+    httpd = _Server((host, port), _Handler)
     httpd.expected_authorization = expected
-    httpd.git_server = GitServer(root, f"http://127.0.0.1:{httpd.server_address[1]}", program)
+    httpd.git_server = GitServer(root, f"http://{host}:{httpd.server_address[1]}", program)
     thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.02}, name="git-server")
     thread.start()
     try:

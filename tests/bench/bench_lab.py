@@ -12,16 +12,14 @@ from support.e2e.lab import Lab, git_server
 from support.kubernetes.control_plane import Printing, tool_settings
 from support.kubernetes.own_control_plane import open_own_control_plane
 
-from jiemi.controlplane.pins import Tool
+from jiemi.controlplane.pins import TOOLS
 from jiemi.controlplane.tools import resolve_all
 
 
 @contextlib.contextmanager
 def open_lab() -> Iterator[tuple[Lab, int]]:
     """The lab, and the process id of its kube-apiserver; everything is ended with the context."""
-    tools = {
-        tool.value: each.path for tool, each in trio.run(resolve_all, list(Tool), tool_settings(), Printing()).items()
-    }
+    tools = {tool.value: each.path for tool, each in trio.run(resolve_all, TOOLS, tool_settings(), Printing()).items()}
     parent = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with (
         tempfile.TemporaryDirectory(prefix="jiemi-bench-", dir=parent) as name,

@@ -3,83 +3,77 @@
 from __future__ import annotations
 
 import os
-import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import attrs
 import pytest
-import trio
 from support.kubernetes.kubectl import Kubectl
+from support.pods.cluster import given, open_cluster, program
+from support.pods.demo import Demo, until
 
-from jiemi.controlplane.node.node import Node, NodeSettings, open_node
-from jiemi.controlplane.pins import NODE_TOOLS, TOOLS
+from jiemi.controlplane.node.arguments import NODE_ADDRESS
+from jiemi.controlplane.pins import Tool
+from jiemi.demo.content import KEY_NAME, KEY_SECRET, demo_file, make_age_key, make_repository
+from jiemi.demo.git_server import serve_git
 
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "jiemi"
 KRAPAO_USER = 65532
-_READY_SECONDS = 180
+_INTERVAL = "10s"
 
 
-def _given(name: str) -> str:
-    return os.environ[f"JIEMI_PODS_{name}"]
-
-
-@pytest.fixture
+@pytest.fixture(scope="session")
 def root() -> Path:
     """The folder of the run."""
-    return Path(_given("ROOT"))
+    return Path(given("ROOT"))
 
 
-@pytest.fixture
-async def node(root: Path) -> AsyncIterator[Node]:
-    """The node; it runs Pods once it is Ready."""
-    settings = NodeSettings(
-        root=root / "node",
-        programs={tool: Path(_given(tool.name)) for tool in (*TOOLS, *NODE_TOOLS)},
-        images=[Path(path) for path in _given("IMAGES").split(":")],
-        control_group=_given("GROUP"),
-    )
-    async with open_node(settings) as node:
-        yield node
-
-
-@pytest.fixture
-def kubectl(node: Node, root: Path) -> Kubectl:
+@pytest.fixture(scope="session")
+def kubectl(root: Path) -> Iterator[Kubectl]:
     """kubectl as the administrator, in Jiemi's namespace."""
     home = root / "home"
     home.mkdir()
-    return Kubectl(Path(_given("KUBECTL")), home, node.kubeconfig, NAMESPACE)
+    with open_cluster() as kubeconfig:
+        yield Kubectl(Path(given("KUBECTL")), home, kubeconfig, NAMESPACE)
 
 
-@pytest.fixture
-async def installed(kubectl: Kubectl, root: Path) -> Kubectl:
+@pytest.fixture(scope="session")
+def installed(kubectl: Kubectl, root: Path) -> Kubectl:
     """deploy/ as it is shipped, with both Pods ready."""
-    await until("the node is Ready", lambda: " Ready " in kubectl("get", "nodes"))
+    until("the node is Ready", lambda: " Ready " in kubectl("get", "nodes"))
     kubectl("apply", "-f", "-", given=_volume(root / "volume"))
     kubectl("apply", "-k", str(ROOT / "deploy"))
     try:
-        await until("both Pods are ready", lambda: kubectl("get", "pods").count("1/1") == 2)
+        until("both Pods are ready", lambda: kubectl("get", "pods").count("1/1") == 2)
     except TimeoutError as error:
         raise AssertionError(kubectl("describe", "pods")[-8_000:]) from error
     return kubectl
 
 
-async def until(what: str, holds: Callable[[], bool], *, seconds: float = _READY_SECONDS) -> float:
-    """Wait until something holds; returns after how many seconds it did.
-
-    Raises:
-        TimeoutError: it does not.
-    """
-    began = trio.current_time()
-    while True:
-        try:
-            if await trio.to_thread.run_sync(holds):
-                return trio.current_time() - began
-        except (AssertionError, subprocess.TimeoutExpired):
-            pass  # kubectl failed: the API server may be busy
-        if trio.current_time() - began > seconds:
-            raise TimeoutError(f"not within {seconds:g} s: {what}")
-        await trio.sleep(0.5)
+@pytest.fixture
+async def demo(installed: Kubectl, tmp_path: Path) -> AsyncIterator[Demo]:
+    """The demo's repository and objects. They are deleted afterwards, while the repository is still there."""
+    served = tmp_path / "git"
+    served.mkdir()
+    in_default = attrs.evolve(installed, namespace="default")
+    async with serve_git(served, host=NODE_ADDRESS) as server:
+        key = make_age_key(tmp_path / "key")
+        repository = await make_repository(server, tmp_path, key, sops=program(Tool.SOPS))
+        secret = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": KEY_SECRET},
+            "stringData": {KEY_NAME: key.identity.reveal()},
+        }
+        in_default("apply", "-f", "-", given=secret)
+        manifest = tmp_path / "decryptor.yaml"
+        written = demo_file("decryptor.yaml").replace("REPOSITORY_URL", repository.url)
+        manifest.write_text(f"{written}  interval: {_INTERVAL}\n")
+        in_default("apply", "-f", str(manifest))
+        yield Demo(in_default, repository, tmp_path)
+        in_default("delete", "decryptor", "demo")
+        in_default("delete", "secret", KEY_SECRET, "demo", "--ignore-not-found")
 
 
 def _volume(folder: Path) -> dict[str, object]:

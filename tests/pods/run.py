@@ -23,6 +23,7 @@ from support.pods.sandbox import write_sandbox_image
 import jiemi
 from jiemi.cli.tools import resolve_tools, tool_settings
 from jiemi.controlplane.node import isolation
+from jiemi.controlplane.node.node import FIXED_FOLDERS
 from jiemi.controlplane.pins import NODE_TOOLS, TOOLS, Tool
 
 HERE = Path(__file__).parent
@@ -54,6 +55,7 @@ def main(arguments: list[str]) -> int:
     kubectl = trio.run(build_kubectl)
     name = f"jiemi-node-{os.getpid()}"
     _step(began, "a node, and the tests in it")
+    fixed = [Path(folder) for folder in FIXED_FOLDERS if not Path(folder).exists()]
     # Not in /tmp, which may be a tmpfs: containers' layers are there.
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix=f"{name}-") as root:
         sandbox = Path(root) / "sandbox.tar"
@@ -71,6 +73,9 @@ def main(arguments: list[str]) -> int:
             status = subprocess.run(isolation.isolated(command), env=environment, check=False).returncode
         finally:
             left = isolation.remove_control_groups(name)
+            for folder in fixed:
+                if folder.exists():
+                    folder.rmdir()
     if left:
         print(f"these control groups are left: {', '.join(map(str, left))}", file=sys.stderr)
         return status or 1

@@ -63,12 +63,11 @@ def is_isolated() -> bool:
     return [line.partition(":")[0].strip() for line in lines if ":" in line] == ["lo"]
 
 
-def control_group(name: str) -> list[Path]:
-    """The folders of a control group: one for each hierarchy of version 1, or the only one of version 2."""
+def _folders_of_group(name: str, *, file: str) -> list[Path]:
+    """The folders of a control group: one per hierarchy of version 1 that has such a file, or that of version 2."""
     if (CONTROL_GROUPS / "cgroup.controllers").exists():
         return [CONTROL_GROUPS / name]
-    hierarchies = [each for each in CONTROL_GROUPS.iterdir() if (each / "tasks").exists()]
-    return [each / name for each in hierarchies]
+    return [each / name for each in CONTROL_GROUPS.iterdir() if (each / file).exists()]
 
 
 def make_control_group(name: str) -> None:
@@ -77,7 +76,8 @@ def make_control_group(name: str) -> None:
     Raises:
         OSError: it can't be made.
     """
-    for folder in control_group(name):
+    # Version 2 beside version 1 ("unified") has no controllers; what runs containers makes a group there all the same.
+    for folder in _folders_of_group(name, file="tasks"):
         folder.mkdir(exist_ok=True)
         if folder.parent.name == "cpuset":
             for each in ("cpuset.cpus", "cpuset.mems"):  # else no process can be put there
@@ -86,9 +86,10 @@ def make_control_group(name: str) -> None:
 
 def remove_control_groups(name: str) -> list[Path]:
     """Remove a control group with all below it, once its processes have ended; returns those that are still there."""
-    for top in control_group(name):
+    tops = _folders_of_group(name, file="cgroup.procs")
+    for top in tops:
         below = sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True) if top.exists() else []
         for folder in (*below, top):
             with contextlib.suppress(OSError):
                 folder.rmdir()
-    return [top for top in control_group(name) if top.exists()]
+    return [top for top in tops if top.exists()]

@@ -26,6 +26,8 @@ _COMMAND_SECONDS = 30.0
 _IMPORT_SECONDS = 300.0
 _SOCKET_SECONDS = 60.0
 _POLL_SECONDS = 0.1
+FIXED_FOLDERS = ("/run", "/var/lib/cni", "/var/lib/kubelet")
+"""Where kubelet, containerd and the plugins keep things whatever they are asked for."""
 
 
 @attrs.frozen
@@ -78,6 +80,7 @@ async def open_node(settings: NodeSettings) -> AsyncIterator[Node]:
     make_private_directory(paths.root)
     for folder in (paths.logs, paths.cni):
         make_private_directory(folder)
+    await _make_private_folders()
     await _make_network()
     make_control_group(settings.control_group)
     control_plane_settings = ControlPlaneSettings(
@@ -138,9 +141,18 @@ def _write_files(paths: NodePaths, settings: NodeSettings, control_plane: Contro
     write_private(paths.corefile, node_arguments.corefile(paths).encode())
 
 
-async def _make_network() -> None:
-    """The node's own address, in a network where it is alone; volumes are shared with Pods."""
+async def _make_private_folders() -> None:
+    """What kubelet, containerd and the network's plugins keep where it can't be set is seen by nobody else, and ends
+    with this process's mounts."""
+    for folder in FIXED_FOLDERS:
+        await trio.Path(folder).mkdir(parents=True, exist_ok=True)
+        await _do("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", folder)
+    # Volumes are shared with Pods.
     await _do("mount", "--make-rshared", "/")
+
+
+async def _make_network() -> None:
+    """The node's own address, in a network where it is alone."""
     await _do("ip", "link", "set", "lo", "up")
     await _do("ip", "link", "add", NODE_DEVICE, "type", "bridge")
     await _do("ip", "address", "add", f"{NODE_ADDRESS}/24", "dev", NODE_DEVICE)

@@ -26,12 +26,15 @@ def test_control_groups_of_version_1_are_made_in_each_hierarchy_and_removed_with
     for name in ("cpu", "memory", "cpuset"):
         (groups / name).mkdir()
         (groups / name / "tasks").touch()
+        (groups / name / "cgroup.procs").touch()
     for name, value in (("cpuset.cpus", "0-1\n"), ("cpuset.mems", "0\n")):
         (groups / "cpuset" / name).write_text(value)
     (groups / "unified").mkdir()  # version 2 beside version 1 has no controllers
     isolation.make_control_group("node-1")
     assert (groups / "cpuset" / "node-1" / "cpuset.cpus").read_text() == "0-1\n"
     assert not (groups / "unified" / "node-1").exists()
+    (groups / "unified" / "cgroup.procs").touch()
+    (groups / "unified" / "node-1" / "kubepods").mkdir(parents=True)
     for name in ("cpuset.cpus", "cpuset.mems"):  # the kernel's files go with their group
         (groups / "cpuset" / "node-1" / name).unlink()
     (groups / "memory" / "node-1" / "kubepods" / "pod-1").mkdir(parents=True)

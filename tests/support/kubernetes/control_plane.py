@@ -19,7 +19,7 @@ import trio
 
 import jiemi
 from jiemi.controlplane.control_plane import ControlPlaneSettings, open_control_plane
-from jiemi.controlplane.pins import Tool
+from jiemi.controlplane.pins import TOOLS, Tool
 from jiemi.controlplane.settings import ToolSettings
 from jiemi.controlplane.tools import resolve_all
 
@@ -59,7 +59,7 @@ def tool_settings() -> ToolSettings:
 @pytest.fixture(scope="session")
 def tools() -> dict[str, Path]:
     """Paths of `sops`, `etcd` and `kube-apiserver`; the first run on a machine builds them."""
-    resolved = trio.run(resolve_all, list(Tool), tool_settings(), Printing())
+    resolved = trio.run(resolve_all, TOOLS, tool_settings(), Printing())
     return {tool.value: each.path for tool, each in resolved.items()}
 
 
