@@ -39,17 +39,12 @@ class NodeSettings:
         programs: where each of its tools is.
         images: archives with the images that its Pods may have, the sandbox's among them. Nothing is pulled.
         control_group: name of the control group for its Pods.
-        audit_log, audit_policy: as for `ControlPlaneSettings`.
-        api_server_arguments: further arguments of kube-apiserver.
     """
 
     root: Path
     programs: Mapping[Tool, Path]
     images: Sequence[Path]
     control_group: str
-    audit_log: Path | None = None
-    audit_policy: Path | None = None
-    api_server_arguments: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -87,10 +82,7 @@ async def open_node(settings: NodeSettings) -> AsyncIterator[Node]:
         state_dir=paths.root / "control-plane",
         etcd=programs[Tool.ETCD],
         kube_apiserver=programs[Tool.KUBE_APISERVER],
-        audit_log=settings.audit_log,
-        audit_policy=settings.audit_policy,
         node_address=NODE_ADDRESS,
-        extra_arguments=settings.api_server_arguments,
     )
     async with open_control_plane(control_plane_settings) as control_plane:
         _write_files(paths, settings, control_plane)

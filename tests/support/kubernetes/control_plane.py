@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -16,8 +15,8 @@ from pathlib import Path
 
 import pytest
 import trio
+from support.processes.server_process import serve_until_input_ends, server_process
 
-import jiemi
 from jiemi.controlplane.control_plane import ControlPlaneSettings, open_control_plane
 from jiemi.controlplane.pins import TOOLS, Tool
 from jiemi.controlplane.settings import ToolSettings
@@ -76,35 +75,14 @@ def control_plane(tools: dict[str, Path]) -> Iterator[Path]:
     """The administrator's kubeconfig of a control plane that runs for the whole session."""
     parent = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(prefix="jiemi-session-", dir=parent) as directory:
-        process = subprocess.Popen(
-            [sys.executable, __file__, directory, tools["etcd"], tools["kube-apiserver"]],
-            env={**os.environ, "PYTHONPATH": str(Path(jiemi.__file__).parents[1])},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            kubeconfig = process.stdout.readline().decode().strip()
-            assert kubeconfig, "the control plane did not start; its error is above"
-            yield Path(kubeconfig)
-        finally:
-            process.stdin.close()
-            try:
-                process.wait(END_SECONDS)
-            finally:
-                process.kill()
-                process.wait()
-                process.stdout.close()
+        arguments = (directory, tools["etcd"], tools["kube-apiserver"])
+        with server_process(__file__, arguments, end_seconds=END_SECONDS) as kubeconfig:
+            yield kubeconfig
 
 
 async def _serve(state_dir: Path, etcd: Path, kube_apiserver: Path) -> None:
     async with open_control_plane(ControlPlaneSettings(state_dir / "state", etcd, kube_apiserver)) as running:
-        sys.stdout.write(f"{running.kubeconfig}\n")
-        sys.stdout.flush()
-        async with trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())) as ending:
-            while await ending.receive_some():
-                pass
+        await serve_until_input_ends(running.kubeconfig)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,13 @@ That process ends when its standard input does, so that it can't outlive the run
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import trio
+from support.processes.server_process import serve_until_input_ends, server_process
 
-import jiemi
 from jiemi.controlplane.node.node import NodeSettings, open_node
 from jiemi.controlplane.pins import NODE_TOOLS, TOOLS, Tool
 
@@ -34,26 +32,8 @@ def program(tool: Tool) -> Path:
 @contextmanager
 def open_cluster() -> Iterator[Path]:
     """A node, as long as the context lasts; gives the administrator's kubeconfig."""
-    process = subprocess.Popen(
-        [sys.executable, __file__],
-        env={**os.environ, "PYTHONPATH": str(Path(jiemi.__file__).parents[1])},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    try:
-        kubeconfig = process.stdout.readline().decode().strip()
-        assert kubeconfig, "the node did not start; its error is above"
-        yield Path(kubeconfig)
-    finally:
-        process.stdin.close()
-        try:
-            process.wait(END_SECONDS)
-        finally:
-            process.kill()
-            process.wait()
-            process.stdout.close()
+    with server_process(__file__, end_seconds=END_SECONDS) as kubeconfig:
+        yield kubeconfig
 
 
 async def _serve() -> None:
@@ -64,11 +44,7 @@ async def _serve() -> None:
         control_group=given("GROUP"),
     )
     async with open_node(settings) as node:
-        sys.stdout.write(f"{node.kubeconfig}\n")
-        sys.stdout.flush()
-        async with trio.lowlevel.FdStream(os.dup(sys.stdin.fileno())) as ending:
-            while await ending.receive_some():
-                pass
+        await serve_until_input_ends(node.kubeconfig)
 
 
 if __name__ == "__main__":
