@@ -78,6 +78,10 @@ bench-follow *arguments:
 bench-tenants *arguments:
     @PYTHONPATH=tests "{{ bin }}/python" -m bench.bench_tenants "$@"
 
+# Measure what attacks cost and what an honest tenant waits for meanwhile, under the shipped roles and limits [NAME...]
+bench-attacks *arguments:
+    @PYTHONPATH=tests "{{ bin }}/python" -m bench.bench_attacks "$@"
+
 # Measure how fast what others do to Secrets is put right [TRIALS]
 bench-drift *arguments:
     @PYTHONPATH=tests "{{ bin }}/python" -m bench.bench_drift "$@"

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -225,26 +224,9 @@ def test_values_with_line_ends_of_windows_stay_and_are_warned_of(running: Runnin
     assert condition(windows.synced(revision), "CarriageReturns") == {}
 
 
-def _mac_only(running: Running, manifest: Mapping[str, Any]) -> bytes:
-    lab = running.lab
-    rule = {"mac_only_encrypted": True, "encrypted_regex": "^stringData$", "age": str(lab.identity.to_public())}
-    rules = lab.folder / "mac-only.yaml"
-    rules.write_text(json.dumps({"creation_rules": [rule]}))
-    return subprocess.run(
-        [
-            *(lab.tools["sops"], "--config", rules, "encrypt", "--filename-override", "x.yaml"),
-            *("--input-type", "yaml", "--output-type", "yaml"),
-        ],
-        input=json.dumps(manifest).encode(),
-        env={"SOPS_DISABLE_VERSION_CHECK": "1", "HOME": str(lab.folder)},
-        capture_output=True,
-        check=True,
-    ).stdout
-
-
 def test_a_mac_of_encrypted_values_only_is_warned_of_and_refused_by_the_operators_flag(running: Running) -> None:
     lax = running.project("lax")
-    encrypted = _mac_only(running, secret("lax", a="b"))
+    encrypted = running.lab.encrypt_mac_only(json.dumps(secret("lax", a="b")))
     assert b"mac_only_encrypted: true" in encrypted
     revision = lax.push_files({"s.yaml": encrypted})
     lax.set()

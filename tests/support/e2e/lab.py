@@ -166,6 +166,26 @@ class Lab:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def encrypt_mac_only(self, plain: str) -> bytes:
+        """A YAML file of which only `stringData` is encrypted, and only what is encrypted has a MAC.
+
+        That is a setting of sops's configuration: there is no flag for it.
+        """
+        recipient = str(self.identity.to_public())
+        rule = {"mac_only_encrypted": True, "encrypted_regex": "^stringData$", "age": recipient}
+        rules = self.folder / "mac-only.yaml"
+        rules.write_text(json.dumps({"creation_rules": [rule]}))
+        return subprocess.run(
+            [
+                *(self.tools["sops"], "--config", rules, "encrypt", "--filename-override", "x.yaml"),
+                *("--input-type", "yaml", "--output-type", "yaml"),
+            ],
+            input=plain.encode(),
+            env={"SOPS_DISABLE_VERSION_CHECK": "1", "HOME": str(self.folder)},
+            capture_output=True,
+            check=True,
+        ).stdout
+
     # The cluster
 
     def namespace(self, name: str) -> str:
