@@ -116,6 +116,10 @@ class ProbeKrapaoFlags:
     """The flags of `jiemi probe krapao`."""
 
     address: Annotated[str, typer.Option(help="Address of Krapao: unix:/path or tcp:host:port.")]
+    tls_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder with a client's tls.crt, tls.key and ca.crt, for TCP.", envvar="JIEMI_TLS_DIR"),
+    ] = None
     session_secret_file: Annotated[
         Path | None,
         typer.Option(help="File with the session secret, the same as Krapao's.", envvar="JIEMI_SESSION_SECRET_FILE"),

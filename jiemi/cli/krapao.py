@@ -27,11 +27,13 @@ from jiemi.krapao.operator_environment import AMBIENT_PROVIDERS, AmbientBounds, 
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.address import Address, TcpAddress, parse_address
+from jiemi.rpc.admission import Admission
 from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.contract import MEBIBYTE
 from jiemi.rpc.server import serve
 from jiemi.rpc.session_secret import MAKE_ONE, SessionSecretError, read_secret_file
 from jiemi.rpc.sockets import ListenError
+from jiemi.rpc.tls import KRAPAO_NAME, PARTS, ServerTls, TlsError, TlsFolder
 
 
 def run(flags: KrapaoFlags) -> None:
@@ -45,9 +47,9 @@ def run(flags: KrapaoFlags) -> None:
         address = parse_address(flags.listen)
     except ValueError as error:
         raise CommandError(f"--listen: {error}") from error
-    secret_file = flags.session_secret_file
     ambient = _ambient(flags.allow_ambient_identity, flags.ambient_keys, flags.ambient_repositories)
-    _require_known_peers(address, secret_file, insecure=flags.insecure_no_session_secret, lends=bool(ambient.keys))
+    _require_known_peers(address, flags, lends=bool(ambient.keys))
+    admission = Admission(flags.session_secret_file, _server_tls(address, flags))
     metrics_address = metrics_address_of(flags.metrics_listen) if flags.metrics_listen is not None else None
     settings = krapao_settings(flags, ambient)
 
@@ -57,12 +59,14 @@ def run(flags: KrapaoFlags) -> None:
             nursery.start_soon(keep_trimmed)
             if metrics_address is not None:
                 await start_metrics(nursery, metrics.registry, metrics_address, service="krapao")
-            bound = await nursery.start(partial(serve, krapao, address, bridge=bridge, secret_file=secret_file))
+            bound = await nursery.start(partial(serve, krapao, address, bridge=bridge, admission=admission))
             log = structlog.get_logger("jiemi.krapao")
             if settings.sops is None:
                 log.warning("sops_missing", why=f"files can't be decrypted; {GET_SOPS}, then start again")
-            if isinstance(address, TcpAddress) and secret_file is None:
-                log.warning("no_session_secret", why="anyone who reaches the port is served")
+            if isinstance(address, TcpAddress) and admission.tls is None:
+                log.warning("plain_tcp", why="whoever can listen on the network reads all credentials and secrets")
+                if not admission.compares_secrets:
+                    log.warning("no_session_secret", why="anyone who reaches the port is served")
             log.info("serving", address=str(bound))
 
     forbid_core_dumps()
@@ -130,31 +134,52 @@ def _runtime_folder(path: Path) -> Path:
     return path
 
 
-def _require_known_peers(address: Address, secret_file: Path | None, *, insecure: bool, lends: bool) -> None:
-    """Refuse to serve everybody, unless a flag asks for that.
+def _require_known_peers(address: Address, flags: KrapaoFlags, *, lends: bool) -> None:
+    """Refuse to serve everybody, or to be overheard, unless a flag asks for that.
 
     Raises:
         CommandError: the flags do not go together.
     """
-    if insecure and secret_file is not None:
+    secret_file = flags.session_secret_file
+    if flags.tls_dir is not None and flags.insecure_plain_tcp:
+        raise CommandError("--insecure-plain-tcp and --tls-dir exclude each other")
+    if flags.insecure_no_session_secret and secret_file is not None:
         raise CommandError("--insecure-no-session-secret and --session-secret-file exclude each other")
-    if isinstance(address, TcpAddress) and secret_file is None:
-        if lends:
+    if isinstance(address, TcpAddress) and flags.tls_dir is None:
+        if not flags.insecure_plain_tcp:
             raise CommandError(
-                "--allow-ambient-identity on TCP needs --session-secret-file: without it anybody that reaches the port "
-                "can decrypt what Krapao's own identity opens. A unix socket (--listen unix:/path) needs none"
+                f"--listen {address}: credentials and decrypted secrets go over this port, so give --tls-dir, a folder "
+                f"with {', '.join(PARTS)} of a certificate for the name {KRAPAO_NAME}, as cert-manager and Miwen make "
+                "them. Or listen on a unix socket (--listen unix:/path), which needs none"
             )
-        if not insecure:
+        if secret_file is None and lends:
             raise CommandError(
-                f"--listen {address}: a TCP port can be reached by others (on loopback by every user of the machine), "
-                f"so give --session-secret-file FILE, and Miwen the same file ({MAKE_ONE}). Or listen on a unix socket "
-                "(--listen unix:/path), or serve everyone with --insecure-no-session-secret"
+                "--allow-ambient-identity on TCP needs --tls-dir: without it anybody that reaches the port can decrypt "
+                "what Krapao's own identity opens. A unix socket (--listen unix:/path) needs none"
+            )
+        if secret_file is None and not flags.insecure_no_session_secret:
+            raise CommandError(
+                f"--listen {address}: without TLS anyone who reaches the port can use it (on loopback every "
+                f"user of the machine), so give --session-secret-file FILE, and Miwen the same file ({MAKE_ONE}). Or "
+                "listen on a unix socket (--listen unix:/path), or serve everyone with --insecure-no-session-secret"
             )
     if secret_file is not None:
         try:
             read_secret_file(secret_file)
         except SessionSecretError as error:
             raise CommandError(f"--session-secret-file: {error}") from error
+
+
+def _server_tls(address: Address, flags: KrapaoFlags) -> ServerTls | None:
+    """Raises CommandError: the folder has no identity that can be used."""
+    if flags.tls_dir is None or not isinstance(address, TcpAddress):
+        return None
+    folder = TlsFolder(flags.tls_dir)
+    try:
+        folder.read()
+    except TlsError as error:
+        raise CommandError(f"--tls-dir: {error}") from error
+    return ServerTls(folder, flags.tls_client_name)
 
 
 def _ambient(providers: str, keys: Sequence[str], repositories: Sequence[str]) -> AmbientBounds:

@@ -10,6 +10,7 @@ import typer
 
 from jiemi.cli.flags import Gpg, LogFormatFlag, MetricsListen, Sops
 from jiemi.cli.outputs import LogFormat
+from jiemi.rpc.tls import MIWEN_NAME
 
 
 @attrs.frozen(kw_only=True)
@@ -20,16 +21,35 @@ class KrapaoFlags:
     listen: Annotated[
         str, typer.Option(help="Address to serve on: unix:/path or tcp:host:port.", envvar="JIEMI_LISTEN")
     ] = "tcp:127.0.0.1:50208"
+    tls_dir: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder with tls.crt, tls.key and ca.crt, for TLS on TCP. It is read at each connection.",
+            envvar="JIEMI_TLS_DIR",
+        ),
+    ] = None
+    tls_client_name: Annotated[
+        str, typer.Option(help="DNS name that a client's certificate must have.", metavar="NAME")
+    ] = MIWEN_NAME
     session_secret_file: Annotated[
         Path | None,
         typer.Option(
-            help="File with the secrets that Miwen may show, one per line; needed on TCP. It is read at each session.",
+            help="File with the secrets that Miwen may show, one per line. It is read at each session.",
             envvar="JIEMI_SESSION_SECRET_FILE",
         ),
     ] = None
+    insecure_plain_tcp: Annotated[
+        bool,
+        typer.Option(
+            "--insecure-plain-tcp",
+            help="Use TCP without TLS: whoever can listen on the network reads all credentials and secrets.",
+        ),
+    ] = False
     insecure_no_session_secret: Annotated[
         bool,
-        typer.Option("--insecure-no-session-secret", help="Serve everyone who reaches the TCP port."),
+        typer.Option(
+            "--insecure-no-session-secret", help="With --insecure-plain-tcp: serve everyone who reaches the TCP port."
+        ),
     ] = False
     runtime_dir: Annotated[
         Path, typer.Option(help="Directory in memory (tmpfs) for GnuPG homes.", envvar="JIEMI_RUNTIME_DIR")

@@ -8,6 +8,7 @@ import random
 import socket
 from pathlib import Path
 
+import attrs
 import trio
 
 from jiemi.cli.errors import CommandError
@@ -16,11 +17,14 @@ from jiemi.cli.metrics import metrics_address_of, start_metrics
 from jiemi.cli.miwen_flags import MiwenFlags
 from jiemi.cli.running import forbid_core_dumps, run_until_signalled
 from jiemi.cli.session_secrets import secret_name, secret_of_file
+from jiemi.cli.tls_identities import identity_of_folder
 from jiemi.concurrency.memory import keep_trimmed
 from jiemi.core.decisions.policy import Policy, read_policy
 from jiemi.core.names import NAMESPACE_RULE, is_object_name
 from jiemi.core.objects.protected import DEFAULT_NAMESPACE, Protection, require_openable
 from jiemi.core.objects.take_over import DECLARATIVE_MANAGERS
+from jiemi.miwen.certificates.renewal import Lifetimes
+from jiemi.miwen.certificates.secrets import CertificateSecrets
 from jiemi.miwen.kubernetes.access import pods_namespace
 from jiemi.miwen.kubernetes.connection import KubernetesSettings
 from jiemi.miwen.kubernetes.port import Account
@@ -31,8 +35,14 @@ from jiemi.miwen.service import MiwenPorts, MiwenSettings, run_miwen
 from jiemi.miwen.session_secret import SessionSecretStore
 from jiemi.rpc.address import ANY_HOST, Address, TcpAddress, parse_address
 from jiemi.rpc.bridge import open_bridge
+from jiemi.rpc.channel import ClientTls
 from jiemi.rpc.client import ClientSettings, SecretSource, connect
 from jiemi.rpc.contract import MEBIBYTE
+from jiemi.rpc.tls import PARTS, IdentitySource
+
+_SHORTEST_LIFETIME = datetime.timedelta(hours=1)
+_SHORTEST_SPREAD = datetime.timedelta(minutes=10)
+"""Five times what the kubelet takes to change a mounted Secret."""
 
 
 def run(flags: MiwenFlags) -> None:
@@ -45,7 +55,9 @@ def run(flags: MiwenFlags) -> None:
     address = _krapaos_address(flags.krapao)
     if flags.session_secret is not None and flags.session_secret_file is not None:
         raise CommandError("--session-secret and --session-secret-file exclude each other")
-    secret_at = secret_name(flags.session_secret) if flags.session_secret is not None else None
+    secret_at = secret_name("--session-secret", flags.session_secret) if flags.session_secret is not None else None
+    _require_private_way(address, flags)
+    tls_at = secret_name("--tls-secret", flags.tls_secret) if flags.tls_secret is not None else None
     settings = miwen_settings(flags)
     metrics_address = metrics_address_of(flags.metrics_listen) if flags.metrics_listen is not None else None
     kubernetes_settings = KubernetesSettings(
@@ -69,7 +81,17 @@ def run(flags: MiwenFlags) -> None:
                 store = SessionSecretStore(kubernetes, *secret_at)
                 nursery.start_soon(store.provide)
                 secret = store.read
-            async with connect(address, bridge=bridge, settings=ClientSettings(), secret=secret) as client:
+            identity: IdentitySource | None = None
+            if flags.tls_dir is not None:
+                identity = identity_of_folder(flags.tls_dir)
+            elif tls_at is not None:
+                lifetimes = _lifetimes(flags) if flags.make_certificates else None
+                certificates = CertificateSecrets(kubernetes, *tls_at, lifetimes=lifetimes, now=_now)
+                if lifetimes is not None:
+                    nursery.start_soon(certificates.keep)
+                identity = certificates.identity
+            tls = ClientTls(identity, flags.krapao_name) if identity is not None else None
+            async with connect(address, bridge=bridge, settings=ClientSettings(), secret=secret, tls=tls) as client:
                 metrics = MiwenMetrics(requests=kubernetes.requests.snapshot)
                 if metrics_address is not None:
                     await start_metrics(nursery, metrics.registry, metrics_address, service="miwen")
@@ -109,6 +131,44 @@ def miwen_settings(flags: MiwenFlags) -> MiwenSettings:
         decryptor_memory_bytes=flags.decryptor_memory_mebibytes * MEBIBYTE,
         instance=socket.gethostname(),
     )
+
+
+def _require_private_way(address: Address, flags: MiwenFlags) -> None:
+    """Refuse to send credentials over a network in plain text, unless a flag asks for that.
+
+    Raises:
+        CommandError: the flags do not go together.
+    """
+    given = [
+        name
+        for name, value in (
+            ("--tls-dir", flags.tls_dir),
+            ("--tls-secret", flags.tls_secret),
+            ("--insecure-plain-tcp", flags.insecure_plain_tcp or None),
+        )
+        if value is not None
+    ]
+    if len(given) > 1:
+        raise CommandError(f"{given[0]} and {given[1]} exclude each other")
+    if flags.make_certificates and flags.tls_secret is None:
+        raise CommandError("--make-certificates needs --tls-secret, the Secret that Miwen's own certificate goes to")
+    if isinstance(address, TcpAddress) and not given:
+        raise CommandError(
+            f"--krapao {address}: credentials and decrypted secrets go over this connection, so give --tls-secret, the "
+            f"Secret with Miwen's certificate (with --make-certificates Miwen makes it), or --tls-dir, a folder with "
+            f"{', '.join(PARTS)}. A unix socket (--krapao unix:/path) needs none"
+        )
+
+
+def _lifetimes(flags: MiwenFlags) -> Lifetimes:
+    """Raises CommandError: certificates can't be that short-lived."""
+    lifetime = datetime.timedelta(seconds=flags.certificate_lifetime_seconds)
+    if lifetime < _SHORTEST_LIFETIME:
+        raise CommandError(
+            "--certificate-lifetime: the shortest is 1h, because a renewed certificate takes a minute or two until it "
+            "is in Krapao's volume"
+        )
+    return attrs.evolve(Lifetimes(), certificate=lifetime, spread=max(lifetime / 30, _SHORTEST_SPREAD))
 
 
 def _own_namespace(flags: MiwenFlags) -> str:

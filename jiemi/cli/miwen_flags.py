@@ -11,6 +11,7 @@ import typer
 from jiemi.cli.durations import parse_duration
 from jiemi.cli.flags import Context, LogFormatFlag, MetricsListen
 from jiemi.cli.outputs import LogFormat
+from jiemi.rpc.tls import KRAPAO_NAME
 
 
 @attrs.frozen(kw_only=True)
@@ -18,6 +19,43 @@ class MiwenFlags:
     """The flags, in the order of `--help`."""
 
     krapao: Annotated[str, typer.Option(help="Address of Krapao: unix:/path or tcp:host:port.", envvar="JIEMI_KRAPAO")]
+    tls_secret: Annotated[
+        str | None,
+        typer.Option(
+            help="Secret with tls.crt, tls.key and ca.crt, for TLS on TCP; by default in Miwen's own namespace.",
+            metavar="[NAMESPACE/]NAME",
+        ),
+    ] = None
+    make_certificates: Annotated[
+        bool,
+        typer.Option(
+            "--make-certificates",
+            help="Make and renew that Secret, and krapao-tls for Krapao beside it. Not where cert-manager does.",
+        ),
+    ] = False
+    certificate_lifetime_seconds: Annotated[
+        float,
+        typer.Option(
+            "--certificate-lifetime",
+            parser=parse_duration,
+            help="How long these certificates are valid; they are renewed after two thirds of it.",
+            metavar="DURATION",
+        ),
+    ] = "720h"  # type: ignore[assignment] # the parser reads the default too
+    tls_dir: Annotated[
+        Path | None,
+        typer.Option(help="Folder with tls.crt, tls.key and ca.crt, instead of --tls-secret.", envvar="JIEMI_TLS_DIR"),
+    ] = None
+    krapao_name: Annotated[str, typer.Option(help="DNS name that Krapao's certificate must have.", metavar="NAME")] = (
+        KRAPAO_NAME
+    )
+    insecure_plain_tcp: Annotated[
+        bool,
+        typer.Option(
+            "--insecure-plain-tcp",
+            help="Use TCP without TLS: whoever can listen on the network reads all credentials and secrets.",
+        ),
+    ] = False
     session_secret: Annotated[
         str | None,
         typer.Option(

@@ -7,9 +7,11 @@ import trio
 from jiemi.cli.command_flags import ProbeKrapaoFlags
 from jiemi.cli.errors import CommandError
 from jiemi.cli.session_secrets import secret_of_file
+from jiemi.cli.tls_identities import identity_of_folder
 from jiemi.core.errors import JiemiError
 from jiemi.rpc.address import parse_address
 from jiemi.rpc.bridge import open_bridge
+from jiemi.rpc.channel import ClientTls
 from jiemi.rpc.client import ClientSettings, connect
 from jiemi.rpc.contract import GitCredentials, Source
 
@@ -22,13 +24,14 @@ def run(flags: ProbeKrapaoFlags) -> None:
     """
     address, timeout_seconds = flags.address, flags.timeout_seconds
     secret = secret_of_file(flags.session_secret_file) if flags.session_secret_file is not None else None
+    tls = ClientTls(identity_of_folder(flags.tls_dir)) if flags.tls_dir is not None else None
 
     async def ask() -> None:
         settings = ClientSettings(connect_timeout_seconds=timeout_seconds, wait_for_connection_seconds=timeout_seconds)
         with trio.fail_after(timeout_seconds):
             async with (
                 open_bridge() as bridge,
-                connect(parse_address(address), bridge=bridge, settings=settings, secret=secret) as krapao,
+                connect(parse_address(address), bridge=bridge, settings=settings, secret=secret, tls=tls) as krapao,
                 krapao.open(Source("probe:"), GitCredentials()) as repository,
             ):
                 await repository.head(max_age_seconds=0)

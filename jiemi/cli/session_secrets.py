@@ -30,8 +30,8 @@ def secret_of_file(path: Path) -> SecretSource:
     return read
 
 
-def secret_name(text: str) -> tuple[str, str]:
-    """The namespace and name of `--session-secret [NAMESPACE/]NAME`.
+def secret_name(flag: str, text: str) -> tuple[str, str]:
+    """The namespace and name of a flag `[NAMESPACE/]NAME`.
 
     Raises:
         CommandError: no namespace is named, and this is no Pod.
@@ -42,9 +42,8 @@ def secret_name(text: str) -> tuple[str, str]:
             namespace = (SERVICE_ACCOUNT_DIRECTORY / "namespace").read_text().strip()
         except (OSError, UnicodeDecodeError):
             raise CommandError(
-                f"--session-secret {text}: outside of a Pod Miwen has no namespace of its own; write "
-                f"NAMESPACE/{text}, or give --session-secret-file"
+                f"{flag} {text}: outside of a Pod Miwen has no namespace of its own; write NAMESPACE/{text}"
             ) from None
     if not is_path_part(namespace) or not is_path_part(name):
-        raise CommandError(f"--session-secret {text}: no Secret can have that name")
+        raise CommandError(f"{flag} {text}: no Secret can have that name")
     return namespace, name

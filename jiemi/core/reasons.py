@@ -359,9 +359,14 @@ REASONS: Mapping[str, ReasonInfo] = {
         "Look at the StatefulSet `repository`. Miwen reconnects by itself.",
     ),
     "KrapaoAccessDenied": _waiting(
-        "Krapao refused Miwen, because the session secret is missing or differs from Krapao's.",
+        "Krapao refused Miwen, because its certificate or session secret is missing or is not what Krapao accepts.",
         "Give both the same secret (`--session-secret-file`, `--session-secret`). After a change of the Secret, wait "
         "two minutes until the change reaches Krapao's volume.",
+    ),
+    "KrapaoNotTrusted": _waiting(
+        "What answers at Krapao's address can't prove that it is Krapao, so Miwen sends it nothing.",
+        "Give both certificates of the same authority (`--tls-dir`, `--tls-secret`), Krapao one with the DNS name "
+        "`krapao`. If nobody changed them, something else answers at that address.",
     ),
     "Timeout": _transient(
         "The work did not finish before its deadline.",

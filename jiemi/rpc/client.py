@@ -1,9 +1,10 @@
 """A `Krapao` that is another process, reached over Cap'n Proto.
 
 One task keeps one connection: it connects when the first call wants it, and again, with exponential backoff and jitter,
-whenever it has ended while a repository is open. Krapao closes a session in which nothing is open; then the next call
-connects again. A call takes the connection that there is, or waits a little for one. The end of a connection cancels
-the scope of each call that is on it (`jiemi.rpc.client_connection`), which then raises KrapaoUnavailable.
+whenever it has ended while a repository is open. With TLS, another connection takes its place long before one of the
+certificates ends. Krapao closes a session in which nothing is open; then the next call connects again. A call takes the
+connection that there is, or waits a little for one. The end of a connection cancels the scope of each call that is on
+it (`jiemi.rpc.client_connection`), which then raises KrapaoUnavailable.
 
 No more than `ClientSettings.calls` are under way at once. Krapao cuts off a client that has thousands.
 
@@ -13,6 +14,7 @@ A repository's handle (`jiemi.rpc.remote_repository`) outlives connections.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -28,10 +30,11 @@ from jiemi.rpc import codec
 from jiemi.rpc.address import ANY_HOST, Address, TcpAddress
 from jiemi.rpc.bridge import Bridge
 from jiemi.rpc.capability import BridgeError, Remote
+from jiemi.rpc.channel import Channel, ClientTls, open_channel
 from jiemi.rpc.client_connection import Connection
 from jiemi.rpc.contract import GitCredentials, Repository, Source
 from jiemi.rpc.remote_repository import CallTimeouts, RemoteRepository
-from jiemi.rpc.sockets import detach, open_connection
+from jiemi.rpc.tls import TlsError
 
 _log = structlog.get_logger("jiemi.rpc")
 
@@ -52,6 +55,7 @@ class ClientSettings:
         calls: how many calls are under way at once; others wait for one of them, and their deadlines run meanwhile.
         backoff_first_seconds: the longest wait after the first attempt that failed; doubled after each more.
         backoff_most_seconds: the longest wait after many.
+        renewal_least_seconds: how long a connection stays in use at least, however soon its certificates end.
     """
 
     connect_timeout_seconds: float = 5
@@ -62,23 +66,30 @@ class ClientSettings:
     calls: int = 3_000
     backoff_first_seconds: float = 0.1
     backoff_most_seconds: float = 10
+    renewal_least_seconds: float = 60
 
 
 @contextlib.asynccontextmanager
 async def connect(
-    address: Address, *, bridge: Bridge, settings: ClientSettings | None = None, secret: SecretSource | None = None
+    address: Address,
+    *,
+    bridge: Bridge,
+    settings: ClientSettings | None = None,
+    secret: SecretSource | None = None,
+    tls: ClientTls | None = None,
 ) -> AsyncIterator[KrapaoClient]:
     """The Krapao at an address, for as long as the context lasts. Connects with the first call; fails only in calls.
 
     Args:
         secret: gives the session secret, again for each connection; None sends none.
+        tls: how to do TLS on TCP; None talks plain TCP.
 
     Raises:
         ValueError: the address is one to listen on only.
     """
     if isinstance(address, TcpAddress) and (address.host == ANY_HOST or address.port == 0):
         raise ValueError(f"{address} is an address to listen on; name Krapao's host and port")
-    client = KrapaoClient(address, bridge, settings or ClientSettings(), secret)
+    client = KrapaoClient(address, bridge, settings or ClientSettings(), secret, tls)
     error: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
@@ -100,9 +111,15 @@ class KrapaoClient:
     """The `Krapao` of `connect`."""
 
     def __init__(
-        self, address: Address, bridge: Bridge, settings: ClientSettings, secret: SecretSource | None = None
+        self,
+        address: Address,
+        bridge: Bridge,
+        settings: ClientSettings,
+        secret: SecretSource | None,
+        tls: ClientTls | None,
     ) -> None:
         self._secret = secret
+        self._tls = tls
         self._refused: Failure | None = None
         self._refusals = 0
         self._open_repositories = 0
@@ -154,32 +171,36 @@ class KrapaoClient:
         return JiemiError("KrapaoUnavailable", f"the connection to Krapao at {self._address} ended during the call")
 
     async def _keep_connected(self) -> None:
-        failures = 0
-        while True:
-            await self._wanted.wait()  # without a deadline: until a call needs a connection
-            if await self._connect_once():
-                failures = 0
-                if not self._open_repositories:
-                    self._wanted = trio.Event()
-            # Full jitter, so that many clients do not all come back to a restarted server at once.
-            failures += 1
-            longest = doubled_seconds(
-                self._settings.backoff_first_seconds, failures, most_seconds=self._settings.backoff_most_seconds
-            )
-            await trio.sleep(random.uniform(0, longest))  # noqa: S311
+        # A connection that is due lives on beside the one that takes its place, until its calls have ended.
+        async with trio.open_nursery() as nursery:
+            failures = 0
+            while True:
+                await self._wanted.wait()  # without a deadline: until a call needs a connection
+                due = self._connection
+                made: Connection | None = await nursery.start(self._connect_once)
+                if made is not None:
+                    failures = 0
+                    if due is not None:
+                        due.retire()
+                    await made.spent.wait()  # as long as the connection lasts
+                    if not made.ended and self._open_repositories:
+                        continue
+                    made.end()
+                    if not self._open_repositories:
+                        self._wanted = trio.Event()
+                # Full jitter, so that many clients do not all come back to a restarted server at once.
+                failures += 1
+                longest = doubled_seconds(
+                    self._settings.backoff_first_seconds, failures, most_seconds=self._settings.backoff_most_seconds
+                )
+                await trio.sleep(random.uniform(0, longest))  # noqa: S311
 
-    async def _connect_once(self) -> bool:
-        """Connect, and stay until the connection ends. Whether there was a session."""
-        patience = self._settings.connect_timeout_seconds
-        try:
-            with trio.fail_after(patience):
-                stream = await open_connection(self._address)
-        except trio.TooSlowError:
-            self._trouble = f"no answer within {patience} s"
-            return False
-        except OSError as error:
-            self._trouble = error.strerror or "it can't be reached"
-            return False
+    async def _connect_once(self, *, task_status: trio.TaskStatus[Connection | None]) -> None:
+        """Connect, and stay until the connection ends. Reports the connection, or None where there is no session."""
+        channel = await self._reach()
+        if channel is None:
+            task_status.started(None)
+            return
         bootstrap: Remote | None = None
         ready = trio.Event()
 
@@ -190,33 +211,79 @@ class KrapaoClient:
 
         async def talk() -> None:
             with contextlib.suppress(BridgeError):
-                await self._bridge.connect(detach(stream), "Krapao", receive_bytes=codec.MAX_MESSAGE_BYTES, ready=got)
+                await self._bridge.connect(channel.socket, "Krapao", receive_bytes=codec.MAX_MESSAGE_BYTES, ready=got)
             nursery.cancel_scope.cancel()
 
         def forget() -> None:
-            self._connection = None
-            self._connection_made = trio.Event()  # nobody waits for the old one, which was set
+            if self._connection is connection:
+                self._connection = None
+                self._connection_made = trio.Event()  # nobody waits for the old one, which was set
             nursery.cancel_scope.cancel()
 
         connection: Connection | None = None
         try:
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(channel.run)
                 nursery.start_soon(talk)
-                with trio.move_on_after(patience):
+                with trio.move_on_after(self._settings.connect_timeout_seconds):
                     await ready.wait()
                     session = await self._open_session(bootstrap)
                     if session is not None:
                         self._refused = None
                         connection = self._connection = Connection(session, forget)
                         self._connection_made.set()
+                        task_status.started(connection)
                 if connection is not None:
-                    await trio.sleep_forever()  # talk ends it, or a call that finds it ended
+                    await self._until_due(channel.not_after)
+                    connection.spent.set()
+                    await trio.sleep_forever()  # talk ends it, or who retires it, or a call that finds it ended
                 nursery.cancel_scope.cancel()
         finally:
             if connection is not None:
+                self._trouble = "the connection ended"
                 connection.end()
-        self._trouble = "the connection ended" if connection is not None else "it opened no session"
-        return connection is not None
+        if connection is None:
+            self._trouble = self._no_session()
+            task_status.started(None)
+
+    async def _reach(self) -> Channel | None:
+        """The way to Krapao, where there is one."""
+        patience = self._settings.connect_timeout_seconds
+        try:
+            with trio.fail_after(patience):
+                return await open_channel(self._address, self._tls)
+        except trio.TooSlowError:
+            self._trouble = f"no answer within {patience} s"
+        except OSError as error:
+            self._trouble = error.strerror or "it can't be reached"
+        except TlsError as error:
+            self._refuse(Failure("KrapaoNotTrusted", str(error)))
+        except JiemiError as error:
+            self._refuse(error.failure)
+        return None
+
+    async def _until_due(self, not_after: datetime.datetime | None) -> None:
+        """Wait until half of the time has passed that was left of the certificates."""
+        if not_after is None:
+            await trio.sleep_forever()
+        left = (not_after - datetime.datetime.now(datetime.UTC)).total_seconds()
+        await trio.sleep(max(left / 2, self._settings.renewal_least_seconds))
+
+    def _no_session(self) -> str:
+        if not isinstance(self._address, TcpAddress):
+            return "it opened no session"
+        if self._tls is None:
+            return "it opened no session; if it was started with --tls-dir, give Miwen --tls-secret or --tls-dir"
+        return "it ended the connection after the TLS handshake; its log says why it refused this certificate"
+
+    def _refuse(self, failure: Failure) -> None:
+        """Have calls fail with this until there is a session."""
+        if self._refused != failure:
+            _log.warning("session_refused", reason=failure.reason, message=failure.text)
+        self._refused = failure
+        self._refusals += 1
+        self._connection_made.set()
+        self._connection_made = trio.Event()
 
     async def _open_session(self, bootstrap: Remote | None) -> Remote | None:
         if bootstrap is None:
@@ -231,12 +298,7 @@ class KrapaoClient:
         except BridgeError:
             return None
         except JiemiError as error:
-            if self._refused != error.failure:
-                _log.warning("session_refused", reason=error.failure.reason, message=error.failure.text)
-            self._refused = error.failure
-            self._refusals += 1
-            self._connection_made.set()
-            self._connection_made = trio.Event()
+            self._refuse(error.failure)
             return None
         if secret is not None and not checked and not self._warned_of_unchecked:
             self._warned_of_unchecked = True

@@ -1,4 +1,8 @@
-"""One connection of the client to Krapao, and the calls that end with it."""
+"""One connection of the client to Krapao, and the calls that end with it.
+
+New calls use a connection until it has ended, or is due because its certificates do not last much longer. Then another
+one takes its place, and the old one is retired: watches move, calls finish, and it ends.
+"""
 
 from __future__ import annotations
 
@@ -16,38 +20,60 @@ class Connection:
     Attributes:
         session: the capability.
         ended: whether it is of no further use.
+        spent: set when it has ended or is due.
     """
 
     def __init__(self, session: Remote, on_end: Callable[[], None]) -> None:
         self.session = session
         self.ended = False
+        self.spent = trio.Event()
+        self._retired = False
         self._on_end = on_end
-        self._scopes: set[trio.CancelScope] = set()
+        self._calls: set[trio.CancelScope] = set()
+        self._watches: set[trio.CancelScope] = set()
 
     @contextlib.contextmanager
-    def scope(self) -> Iterator[None]:
+    def scope(self, *, watch: bool = False) -> Iterator[None]:
         """What runs in it is cancelled when the connection ends; and that it ended is often known here first.
 
+        Args:
+            watch: whether it lasts, so that it leaves the connection when that is retired. Then the context ends
+                without an exception.
+
         Raises:
-            PeerLostError: then.
+            PeerLostError: it has ended.
         """
+        scopes = self._watches if watch else self._calls
         with trio.CancelScope() as scope:
-            if self.ended:
+            if self.ended or (watch and self._retired):
                 scope.cancel()
-            self._scopes.add(scope)
+            scopes.add(scope)
             try:
                 yield
             except PeerLostError:
                 self.end()  # so that the next call waits for another
                 raise
             finally:
-                self._scopes.discard(scope)
-        if scope.cancelled_caught:
+                scopes.discard(scope)
+                self._end_when_left()
+        if scope.cancelled_caught and not (watch and self._retired):
             raise PeerLostError("the connection ended")
+
+    def retire(self) -> None:
+        """Another one took its place: end with the last call, at the latest at its deadline."""
+        self._retired = True
+        for scope in self._watches:
+            scope.cancel()
+        self._end_when_left()
 
     def end(self) -> None:
         if not self.ended:
             self.ended = True
+            self.spent.set()
             self._on_end()
-            for scope in self._scopes:
+            for scope in (*self._calls, *self._watches):
                 scope.cancel()
+
+    def _end_when_left(self) -> None:
+        if self._retired and not self._calls and not self._watches:
+            self.end()

@@ -124,16 +124,17 @@ class RemoteRepository:
             call.watcher = self._bridge.serve("Watcher", watcher)
 
         with self._translated_errors():
-            connection = await self._client.connected()
-            with connection.scope():
-                subscription = await self._on(connection).call(
-                    "watch", write, lambda answer: self._bridge.hold(answer.subscription)
-                )
-                try:
-                    while True:
-                        on_moved(await watcher.next_head())
-                finally:
-                    subscription.release()
+            while True:
+                connection = await self._client.connected()
+                with connection.scope(watch=True):  # left when another connection takes its place
+                    subscription = await self._on(connection).call(
+                        "watch", write, lambda answer: self._bridge.hold(answer.subscription)
+                    )
+                    try:
+                        while True:
+                            on_moved(await watcher.next_head())
+                    finally:
+                        subscription.release()
 
     def _on(self, connection: Connection) -> Remote:
         """The capability on that connection; the opening of a new one travels in front of its first call."""

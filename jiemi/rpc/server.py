@@ -1,7 +1,7 @@
 """Serve any `Krapao` to the clients that connect.
 
-    accept ─> which peer? ─> a place in the lobby ─> gate, Cap'n Proto ─> openSession, secret ─> a place in the hall
-                                                                              └─ Repository… (jiemi.rpc.targets)
+    accept ─> which peer? ─> a place in the lobby ─> TLS ─> gate, Cap'n Proto ─> openSession, who is it? ─> a place in
+                                                                 the hall ─> Repository… (jiemi.rpc.targets)
 
 Each connection is a trio task with a nursery. capnp's side of it runs in the bridge's thread, behind a gate
 (jiemi.rpc.gate) that bounds what a peer can make it hold. The end of the connection cancels its nursery, and so every
@@ -18,7 +18,6 @@ import os
 import socket
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
 
 import structlog
 import trio
@@ -26,7 +25,8 @@ import trio.lowlevel
 
 from jiemi.core.errors import Failure
 from jiemi.rpc import codec
-from jiemi.rpc.address import Address
+from jiemi.rpc.address import Address, TcpAddress
+from jiemi.rpc.admission import Admission, Shown
 from jiemi.rpc.bridge import Bridge
 from jiemi.rpc.capability import where
 from jiemi.rpc.contract import Krapao
@@ -35,9 +35,9 @@ from jiemi.rpc.limits import Account, Limits
 from jiemi.rpc.open_repositories import Budget
 from jiemi.rpc.places import Guest, hall, lobby
 from jiemi.rpc.rare_log import rare_log
-from jiemi.rpc.session_secret import SessionSecretError, digest, is_one_of, read_secret_file
 from jiemi.rpc.sockets import Peer, notice_a_peer_that_is_gone, open_listeners, peer_of
 from jiemi.rpc.targets import Bootstrap
+from jiemi.rpc.tls import ServerTls, TlsError, TlsPeer
 
 __all__ = ["Limits", "serve"]
 
@@ -68,7 +68,7 @@ async def serve(
     *,
     bridge: Bridge,
     limits: Limits | None = None,
-    secret_file: Path | None = None,
+    admission: Admission | None = None,
     task_status: trio.TaskStatus[Address] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled.
@@ -77,13 +77,15 @@ async def serve(
         address: a unix socket is made with mode 0600, in place of one that nobody listens on, and removed at the end.
             Its peers must be of this process's user, or root.
         limits: None for the usual ones.
-        secret_file: the secrets of which a client has to show one (`jiemi.rpc.session_secret`); None asks for none.
+        admission: what is asked of a client; None asks for nothing.
         task_status: `started` gives the address, with the real port, when connections are accepted.
 
     Raises:
         ListenError: the address can't be listened on; the text says why.
     """
-    port = _Port(krapao, bridge, limits or Limits(), secret_file)
+    admission = admission or Admission()
+    tls = admission.tls if isinstance(address, TcpAddress) else None
+    port = _Port(krapao, bridge, limits or Limits(), admission, tls)
     async with open_listeners(address) as (listeners, bound), trio.open_nursery() as nursery:
         await nursery.start(trio.serve_listeners, port.connected, listeners)
         task_status.started(bound)
@@ -92,14 +94,17 @@ async def serve(
 class _Port:
     """What the connections of one address share."""
 
-    def __init__(self, krapao: Krapao, bridge: Bridge, limits: Limits, secret_file: Path | None) -> None:
+    def __init__(
+        self, krapao: Krapao, bridge: Bridge, limits: Limits, admission: Admission, tls: ServerTls | None
+    ) -> None:
         self.krapao = krapao
         self.bridge = bridge
         self.limits = limits
         self.log = rare_log("jiemi.rpc")
         self.lobby = lobby(limits.newcomers, limits.local_places)
         self.hall = hall(limits.connections, limits.local_places)
-        self._secret_file = secret_file
+        self.admission = admission
+        self.tls = tls
         self._account = Account(limits.process_bytes)
         self._hosts: dict[str, Account] = {}
         self._connections: Counter[str] = Counter()
@@ -136,41 +141,6 @@ class _Port:
             if not self._connections[host]:
                 del self._connections[host], self._hosts[host]
 
-    @property
-    def wants_secret(self) -> bool:
-        return self._secret_file is not None
-
-    def refusal(self, secret: str | None) -> Failure | None:
-        """Why a client that shows this secret gets no session; None where it gets one."""
-        if self._secret_file is None:
-            return None
-        try:
-            accepted = read_secret_file(self._secret_file)
-        except SessionSecretError as error:
-            self.log.warning("session_secret_unreadable", error=str(error))
-            return Failure("KrapaoAccessDenied", "Krapao can't read its own session secret; its log says why")
-        if secret is None:
-            return Failure(
-                "KrapaoAccessDenied",
-                "Krapao asks for a session secret, and none was sent: start Miwen with --session-secret or "
-                "--session-secret-file (a Miwen that has neither flag is of an older release; upgrade it)",
-            )
-        if not is_one_of(digest(secret), accepted):
-            return Failure("KrapaoAccessDenied", "the session secret that was sent is not the one that Krapao has")
-        return None
-
-    def is_withdrawn(self, shown: bytes) -> bool:
-        """Whether a secret, by its digest, was taken out of the file since it was shown. While the file can't be read,
-        that is not known: no new client gets in, and those that are in stay."""
-        if self._secret_file is None:
-            return False
-        try:
-            accepted = read_secret_file(self._secret_file)
-        except SessionSecretError as error:
-            self.log.warning("session_secret_unreadable", error=str(error))
-            return False
-        return not is_one_of(shown, accepted)
-
 
 class _Connection:
     """One client. The trio side of it; `jiemi.rpc.targets` has the other."""
@@ -186,11 +156,14 @@ class _Connection:
         self._nursery: trio.Nursery
         self._gate: Gate
         self._gate_scope = trio.CancelScope()
+        self._handshake_scope = trio.CancelScope()
+        self._tls_peer: TlsPeer | None = None
+        self._session_deadline = trio.current_time() + port.limits.handshake_seconds
         self._retiring: deque[Callable[[], None]] = deque()
         self._retirement = trio.Event()
         self._session_opened = trio.Event()
         self._opening = False
-        self._shown: bytes | None = None
+        self._shown: Shown | None = None
         self._bootstrap = Bootstrap(self)
         self._guest = Guest(peer.host, peer.is_local, trio.current_time(), self.cut_off, self._owns)
 
@@ -201,13 +174,33 @@ class _Connection:
                 self._port.log.warning("peer_refused", kind="lobby", why="all places for new connections are taken")
                 return
             try:
-                await self._serve(stream)
+                secured = await self._secured(stream)
+                if secured is not None:
+                    await self._serve(secured)
             finally:
                 self._port.lobby.leave(self._guest)
                 self._port.hall.leave(self._guest)
 
-    async def _serve(self, stream: trio.SocketStream) -> None:
+    async def _secured(self, stream: trio.SocketStream) -> trio.abc.Stream | None:
+        """The stream to talk on; None where the peer is none that may."""
         notice_a_peer_that_is_gone(stream.socket)
+        tls = self._port.tls
+        if tls is None:
+            return stream
+        why = f"it made no TLS handshake within {self.limits.handshake_seconds:g} s"
+        self._handshake_scope.deadline = self._session_deadline
+        with self._handshake_scope:
+            try:
+                self._tls_peer = await tls.accept(stream)
+            except TlsError as error:
+                why = str(error)
+        self._port.admission.warn_of_unusable_identity()
+        if self._tls_peer is None:
+            self._port.log.warning("peer_refused", kind=why, peer=self._peer.host, why=why)
+            return None
+        return self._tls_peer.stream
+
+    async def _serve(self, stream: trio.abc.Stream) -> None:
         ours, theirs = socket.socketpair()
         inner = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
         self._gate = Gate(stream, inner, self.limits, self.account, max_answer_bytes=_MAX_ANSWER_BYTES)
@@ -247,8 +240,8 @@ class _Connection:
 
     async def _watch_time(self) -> None:
         """Close the connection where it opens no session in time, has one and does nothing with it, or has it by a
-        secret that is no longer one."""
-        with trio.move_on_after(self.limits.handshake_seconds) as scope:
+        secret or certificate that is no longer good."""
+        with trio.CancelScope(deadline=self._session_deadline) as scope:
             await self._session_opened.wait()
         if scope.cancelled_caught:
             self.cut_off(f"it opened no session within {self.limits.handshake_seconds:g} s")
@@ -261,8 +254,8 @@ class _Connection:
                 _log.debug("idle_session_closed", peer=self._peer.host)
                 self._gate_scope.cancel()
                 return
-            if self._shown is not None and self._port.is_withdrawn(self._shown):
-                self.cut_off("its session secret is no longer Krapao's")
+            if self._shown is not None and (why := self._port.admission.reason_to_go(self._shown)) is not None:
+                self.cut_off(why)
                 return
 
     def _owns(self) -> bool:
@@ -274,7 +267,7 @@ class _Connection:
             self.cut_off("it opens more than one session")
             await trio.sleep_forever()  # until that has happened
         self._opening = True
-        refused = self._port.refusal(secret)
+        refused = self._port.admission.refusal(secret, self._tls_peer)
         if refused is not None:
             self._port.log.warning(
                 "session_refused", kind=self._peer.host, peer=self._peer.host, secret_sent=secret is not None
@@ -286,10 +279,10 @@ class _Connection:
             self._nursery.start_soon(self._say_farewell)
             return Failure("KrapaoUnavailable", "Krapao has as many sessions open as it takes"), False
         self._port.lobby.leave(self._guest)
-        self._shown = digest(secret) if secret is not None and self._port.wants_secret else None
+        self._shown = self._port.admission.shown(secret, self._tls_peer)
         self._session_opened.set()
         self._gate.open()
-        return None, self._port.wants_secret
+        return None, self._port.admission.compares_secrets
 
     async def _say_farewell(self) -> None:
         await trio.sleep(_FAREWELL_SECONDS)
@@ -298,6 +291,7 @@ class _Connection:
     def cut_off(self, reason: str) -> None:
         """Close it."""
         self._port.log.warning("connection_closed", kind=reason, peer=self._peer.host, why=reason)
+        self._handshake_scope.cancel()
         self._gate_scope.cancel()
 
     def start_soon(self, function: Callable[[], Awaitable[None]]) -> None:

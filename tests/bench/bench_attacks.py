@@ -1,7 +1,7 @@
 """What attacks on a running Jiemi cost, and what an honest tenant waits for meanwhile: `just bench-attacks [NAME…]`.
 
 Krapao and Miwen run as deploy/ ships them: Miwen as its ServiceAccount, with its roles and the admission policy; both
-under the memory limits of their containers; over tcp, with a session secret. One tenant attacks, in one way after the
+under the memory limits of their containers; over tcp, with TLS. One tenant attacks, in one way after the
 other; another one pushes again and again, and waits until the cluster has it. Of each attack are printed
 
 - how long it took until each of its Decryptors said why it gets nothing;
@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
-import secrets
 import statistics
 import sys
 import tempfile
@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import structlog
 import trio
 from bench.bench_lab import open_lab
 from e2e.test_fair_tenants import hostile_hosts
@@ -38,14 +39,17 @@ from support.e2e.listener import listener
 from support.e2e.scene import MERGE, Scene, listed, secret
 from support.kubernetes.deploy_manifests import DEPLOY, read_kustomization, shipped_limit_bytes
 from support.network.addresses import LOOPBACK_FLAGS
+from support.network.tls_folders import TestAuthority, TlsPair, tls_pair
 from support.processes.memory_limits import MemoryGroup, memory_group
 
+from jiemi.cli.tls_identities import identity_of_folder
 from jiemi.core.errors import JiemiError
-from jiemi.core.sensitive import SensitiveText
 from jiemi.rpc.address import parse_address
 from jiemi.rpc.bridge import open_bridge
+from jiemi.rpc.channel import ClientTls
 from jiemi.rpc.client import ClientSettings, connect
 from jiemi.rpc.contract import GitCredentials, Source
+from jiemi.rpc.tls import MIWEN_NAME
 
 _MEBIBYTE = 1024 * 1024
 _PATIENCE_SECONDS = 300.0
@@ -102,6 +106,7 @@ class Field:
     Attributes:
         mine: the attacker's namespace; theirs: the honest tenant's.
         address, state: of Krapao.
+        authority: whose certificates the two have.
         restart: end Miwen, do something, and start it again.
         files: what is made up for the attack, on a disk.
     """
@@ -111,6 +116,7 @@ class Field:
     theirs: Scene
     address: str
     state: Path
+    authority: TestAuthority
     restart: Callable[[Callable[[], None]], None]
     notes: list[str] = attrs.field(factory=list)
 
@@ -170,22 +176,20 @@ def _own_objects(field: Field) -> None:
 
 
 def _strangers(field: Field) -> None:
-    """A4: sessions without the secret, sixteen at a time, for 20 s."""
+    """A4: clients without a certificate, with one of another authority or name, sixteen at once for 20 s."""
     refused: Counter[str] = Counter()
+    folder = field.lab.folder
+    other = TestAuthority().write(folder / "stranger", MIWEN_NAME, accepts=[field.authority])
+    named = field.authority.write(folder / "named", MIWEN_NAME, hosts=("somebody",))
+    ways = [None, ClientTls(identity_of_folder(other)), ClientTls(identity_of_folder(named))]
 
-    async def stranger(shown: SensitiveText | None, until_time: float) -> None:
-        async def give() -> SensitiveText:
-            assert shown is not None
-            return shown
-
+    async def stranger(tls: ClientTls | None, until_time: float) -> None:
         settings = ClientSettings(wait_for_connection_seconds=5)
         while trio.current_time() < until_time:
             try:
                 async with (
                     open_bridge() as bridge,
-                    connect(
-                        parse_address(field.address), bridge=bridge, settings=settings, secret=give if shown else None
-                    ) as krapao,
+                    connect(parse_address(field.address), bridge=bridge, settings=settings, tls=tls) as krapao,
                     krapao.open(Source("git://127.0.0.1/x.git"), GitCredentials()) as repository,
                 ):
                     await repository.head(max_age_seconds=0)
@@ -198,8 +202,7 @@ def _strangers(field: Field) -> None:
         ends = trio.current_time() + 20
         async with trio.open_nursery() as nursery:
             for number in range(16):
-                shown = SensitiveText("w" * 64) if number % 2 else None
-                nursery.start_soon(stranger, shown, ends)
+                nursery.start_soon(stranger, ways[number % len(ways)], ends)
 
     trio.run(all_of_them)
     assert set(refused) <= {"KrapaoAccessDenied", "KrapaoUnavailable"}, refused
@@ -216,7 +219,7 @@ def _dripping(field: Field) -> None:
             field.put(f"e{number}", f"{flooding.url}/{number}.git")
         for number in range(12):
             field.put(f"l{number}", long_ones.url, files=[f"{number}.yaml"])
-        field.until_all_say("HostUnreachable", "NotAKubernetesObject")
+        field.until_all_say("HostUnreachable", "Timeout", "NotAKubernetesObject")
 
 
 def _volume(field: Field) -> None:
@@ -266,8 +269,8 @@ def _scan(field: Field) -> None:
 def _forged(field: Field) -> None:
     """A9: inventories that name another tenant's objects, and a Miwen that starts with them."""
     lab, mine, theirs = field.lab, field.mine, field.theirs
-    mine_url = lab.repository({"secret.enc.yaml": lab.encrypt(listed(secret("own", a="b")))}).url
-    field.put("forger", mine_url)
+    repository = lab.repository({"secret.enc.yaml": lab.encrypt(listed(secret("own", a="b")))})
+    field.put("forger", repository.url)
     until("it is there", lambda: mine.data("own") == {"a": "b"}, on_failure=lambda: mine.status("forger"))
     lab.secret(theirs.namespace, "victim", a="theirs")
     before = theirs.existing(theirs.secret_path("victim"))
@@ -281,6 +284,7 @@ def _forged(field: Field) -> None:
         lab.admin.call("PATCH", f"{mine.path('forger')}/status", status, MERGE).ok()
 
     field.restart(forge)
+    mine.commit(repository, secret("own", a="c"))
     until(
         "nothing of another's is in the inventory",
         lambda: [each["name"] for each in mine.status("forger")["inventory"]] == ["own"],
@@ -321,7 +325,7 @@ class Services:
     """Both services, as deploy/ ships them but for their address and volumes."""
 
     lab: Lab
-    secret_file: Path
+    tls: TlsPair
     state: Path
     of_krapao: MemoryGroup
     of_miwen: MemoryGroup
@@ -331,7 +335,7 @@ class Services:
 
     def start_krapao(self) -> None:
         self.krapao = self.lab.start(
-            *("krapao", "--listen", "tcp:127.0.0.1:0", "--session-secret-file", self.secret_file),
+            *("krapao", "--listen", "tcp:127.0.0.1:0", "--tls-dir", self.tls.krapao),
             *("--state-dir", self.state, "--runtime-dir", self.lab.folder, "--sops", self.lab.tools["sops"]),
             *("--max-tenant-store", str(_STORE_MEBIBYTES), "--log-format", "json", *LOOPBACK_FLAGS),
             group=self.of_krapao,
@@ -342,7 +346,7 @@ class Services:
 
     def start_miwen(self) -> None:
         self.miwen = self.lab.start(
-            *("miwen", "--krapao", self.address, "--session-secret-file", self.secret_file),
+            *("miwen", "--krapao", self.address, "--tls-dir", self.tls.miwen),
             *("--kubeconfig", self.lab.service_account_kubeconfig("jiemi", "miwen"), "--interval", "1s"),
             *("--require-full-mac", "--log-format", "json"),
             group=self.of_miwen,
@@ -372,14 +376,14 @@ def open_field() -> Iterator[tuple[Field, Services, Honest]]:
     ):
         for manifest in read_kustomization(DEPLOY):
             lab.admin.apply(manifest).ok()
-        secret_file = lab.folder / "session-secret"
-        secret_file.write_text(secrets.token_hex(32))
-        services = Services(lab, secret_file, Path(volume) / "state", of_krapao, of_miwen)
+        services = Services(lab, tls_pair(lab.folder), Path(volume) / "state", of_krapao, of_miwen)
         services.start_krapao()
         services.start_miwen()
         mine, theirs = (Scene(lab, lab.namespace(name)) for name in ("attacker", "honest"))
         repository, _ = theirs.follow("app", secret("app", value="push-0"))
-        field = Field(lab, mine, theirs, services.address, services.state, services.restart_miwen)
+        field = Field(
+            lab, mine, theirs, services.address, services.state, services.tls.authority, services.restart_miwen
+        )
         honest = Honest(theirs, repository)
         try:
             with honest.pushing():
@@ -402,6 +406,8 @@ def main() -> None:
     chosen = sys.argv[1:] or list(ATTACKS)
     if unknown := [name for name in chosen if name not in ATTACKS]:
         sys.exit(f"bench-attacks: there is no attack {unknown[0]}; there are: {', '.join(ATTACKS)}")
+    # The strangers' clients would log each refusal.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     print(
         f"{'attack':18} {'refused s':>9} {'push s':>7} {'longest':>7} {'pushes':>6} {'Krapao MiB':>10} {'Miwen MiB':>9}"
     )

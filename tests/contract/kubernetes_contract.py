@@ -155,6 +155,33 @@ class KubernetesContract:
         )
         assert CANARY not in message + denial
 
+    async def test_a_secret_is_made_with_a_type_and_labels_and_replaced_only_as_it_was_read(self, world: World) -> None:
+        kubernetes = world.kubernetes
+        parts = {"tls.crt": SensitiveText("one"), "tls.key": SensitiveText(CANARY)}
+        labels = {"app.kubernetes.io/managed-by": "jiemi"}
+        assert await kubernetes.create_secret(
+            world.namespace, "made", parts, of_type="kubernetes.io/tls", labels=labels
+        )
+        read = await kubernetes.get_secret(world.namespace, "made")
+        assert (read["type"], read["metadata"]["labels"]) == ("kubernetes.io/tls", labels)
+        two = {"tls.crt": SensitiveText("two"), "tls.key": SensitiveText("other")}
+        assert await kubernetes.replace_secret(read, two) is True
+        assert await kubernetes.replace_secret(read, parts) is False, "it was changed since it was read"
+        live = await world.get("v1", "Secret", world.namespace, "made")
+        assert live["data"] == {"tls.crt": encoded("two"), "tls.key": encoded("other")}
+        assert live["metadata"]["labels"] == labels
+        await world.delete("v1", "Secret", world.namespace, "made")
+        assert await kubernetes.replace_secret(live, parts) is False, "it is gone"
+        assert kubernetes.requests.snapshot().of("update", "secrets") == 3
+
+    async def test_a_secret_needs_the_right_to_be_replaced(self, world: World) -> None:
+        await world.put(secret("made", world.namespace, data={"a": encoded("b")}))
+        async with world.limited({("get", "secrets")}) as kubernetes:
+            read = await kubernetes.get_secret(world.namespace, "made")
+            denial = await denied(kubernetes.replace_secret(read, {"a": SensitiveText(CANARY)}), "SecretForbidden")
+        assert "`update` on secrets of the core API group to Miwen's ServiceAccount" in denial
+        assert CANARY not in denial
+
     async def test_apply_creates_and_returns_metadata_only(self, world: World) -> None:
         manifest = secret("made", stringData={"password": CANARY})
         result = await world.kubernetes.objects(None).apply(manifest, default_namespace=world.namespace)

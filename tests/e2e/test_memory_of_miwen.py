@@ -264,7 +264,12 @@ def _reasons(lab: Lab) -> dict[str, int]:
     found: dict[str, int] = {}
     token = ""
     while True:
-        page = lab.admin.call("GET", f"{_DECRYPTORS.format(GREEDY)}?limit=5{token}").ok()
+        answer = lab.admin.call("GET", f"{_DECRYPTORS.format(GREEDY)}?limit=5{token}")
+        if answer.status == 410:
+            # What is listed is minutes old where the list is that large: once more from the start.
+            found, token = {}, ""
+            continue
+        page = answer.ok()
         for each in page["items"]:
             conditions = (each.get("status") or {}).get("conditions") or [{"type": "Ready", "reason": ""}]
             reason = next((one["reason"] for one in conditions if one["type"] == "Ready"), "")

@@ -281,15 +281,28 @@ class FakeKubernetes:
             raise JiemiError("SecretNotFound", f"there is no {label}")
         return secret
 
-    async def create_secret(self, namespace: str, name: str, data: Mapping[str, SensitiveText]) -> bool:
+    async def create_secret(
+        self,
+        namespace: str,
+        name: str,
+        data: Mapping[str, SensitiveText],
+        *,
+        of_type: str = "Opaque",
+        labels: Mapping[str, str] | None = None,
+    ) -> bool:
         await self.begin("create_secret", "create", "secrets")
         resource = Resource("v1", "Secret", "secrets", namespaced=True)
         act = Act("creating", label("Secret", namespace, name), resource, namespace)
         if not self.may("create", "secrets"):
             raise errors.access_failure(_no_right("create", resource), act, "SecretForbidden", "create")
-        encoded = {key: base64.b64encode(value.reveal().encode()).decode() for key, value in data.items()}
-        metadata = {"namespace": namespace, "name": name}
-        made = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": encoded, "type": "Opaque"}
+        metadata = {"namespace": namespace, "name": name} | ({"labels": dict(labels)} if labels else {})
+        made = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": metadata,
+            "data": _encoded(data),
+            "type": of_type,
+        }
         try:
             self.cluster.require_namespace(namespace)
             self.cluster.create(("v1", "Secret", namespace, name), made)
@@ -297,6 +310,23 @@ class FakeKubernetes:
             if refused.refusal.reason != "AlreadyExists":
                 raise errors.apply_failure(refused.refusal, act) from None
             return False
+        return True
+
+    async def replace_secret(self, secret: JsonObject, data: Mapping[str, SensitiveText]) -> bool:
+        await self.begin("replace_secret", "update", "secrets")
+        namespace, name = secret["metadata"]["namespace"], secret["metadata"]["name"]
+        resource = Resource("v1", "Secret", "secrets", namespaced=True)
+        act = Act("writing", label("Secret", namespace, name), resource, namespace)
+        if not self.may("update", "secrets"):
+            raise errors.access_failure(_no_right("update", resource), act, "SecretForbidden", "update")
+        key = ("v1", "Secret", namespace, name)
+        live = self.cluster.objects.get(key)
+        if live is None or live["metadata"]["resourceVersion"] != secret["metadata"]["resourceVersion"]:
+            return False
+        try:
+            self.cluster.replace(key, {**copied(dict(secret)), "data": _encoded(data)})
+        except Refused as refused:
+            raise errors.apply_failure(refused.refusal, act) from None
         return True
 
     async def patch_status(
@@ -538,6 +568,10 @@ class FakeObjects:
         for verb in verbs:
             if not self._kubernetes.may(verb, resource.plural, account):
                 raise Refused(_no_right(verb, resource))
+
+
+def _encoded(data: Mapping[str, SensitiveText]) -> dict[str, str]:
+    return {key: base64.b64encode(value.reveal().encode()).decode() for key, value in data.items()}
 
 
 def _no_right(verb: str, resource: Resource) -> Refusal:

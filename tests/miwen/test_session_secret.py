@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from typing import Any
 
 import pytest
 import structlog
@@ -64,7 +65,7 @@ async def test_one_that_holds_none_is_named_with_what_to_do_and_not_replaced(
 
 async def test_where_another_makes_it_at_the_same_moment_that_one_is_shown(kubernetes: FakeKubernetes) -> None:
     class Racing(FakeKubernetes):
-        async def create_secret(self, namespace: str, name: str, data: object) -> bool:
+        async def create_secret(self, namespace: str, name: str, data: object, **more: Any) -> bool:
             put(self, {"token": CANARY})
             return await super().create_secret(namespace, name, {"token": SensitiveText("mine")})
 

@@ -29,6 +29,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.rpc import server as server_module
 from jiemi.rpc.address import Address, TcpAddress, UnixAddress
+from jiemi.rpc.admission import Admission
 from jiemi.rpc.bridge import Bridge, open_bridge
 from jiemi.rpc.capability import Remote
 from jiemi.rpc.client import ClientSettings, KrapaoClient, SecretSource, connect
@@ -83,7 +84,12 @@ async def port(
     async with open_bridge() as bridge, trio.open_nursery() as nursery:
         bound = await nursery.start(
             lambda **kw: serve(
-                fake, address or TcpAddress("127.0.0.1", 0), bridge=bridge, limits=limits, secret_file=file, **kw
+                fake,
+                address or TcpAddress("127.0.0.1", 0),
+                bridge=bridge,
+                limits=limits,
+                admission=Admission(file),
+                **kw,
             )
         )
         yield Port(fake, revision, bridge, bound, file)

@@ -256,7 +256,15 @@ class Kubernetes(Protocol):
         """
         ...
 
-    async def create_secret(self, namespace: str, name: str, data: Mapping[str, SensitiveText]) -> bool:
+    async def create_secret(
+        self,
+        namespace: str,
+        name: str,
+        data: Mapping[str, SensitiveText],
+        *,
+        of_type: str = "Opaque",
+        labels: Mapping[str, str] | None = None,
+    ) -> bool:
         """Make a Secret, where there is none of that name. One that is there is never changed.
 
         Args:
@@ -267,6 +275,21 @@ class Kubernetes(Protocol):
 
         Raises:
             JiemiError: SecretForbidden, NamespaceNotFound, ApplyRejected, ClusterUnavailable.
+        """
+        ...
+
+    async def replace_secret(self, secret: JsonObject, data: Mapping[str, SensitiveText]) -> bool:
+        """Give a Secret other data, if nobody has changed or deleted it since it was read.
+
+        Args:
+            secret: as `get_secret` gave it.
+            data: its texts by key; keys that are not given go.
+
+        Returns:
+            Whether it was written.
+
+        Raises:
+            JiemiError: SecretForbidden, ApplyRejected, AdmissionDenied, ClusterUnavailable.
         """
         ...
 

@@ -174,16 +174,45 @@ class RealKubernetes:
             raise RightMissing("SecretForbidden", doing, Right(("get",), "secrets", "", namespace))
         return self._http.object_in(answer, doing)
 
-    async def create_secret(self, namespace: str, name: str, data: Mapping[str, SensitiveText]) -> bool:
+    async def create_secret(
+        self,
+        namespace: str,
+        name: str,
+        data: Mapping[str, SensitiveText],
+        *,
+        of_type: str = "Opaque",
+        labels: Mapping[str, str] | None = None,
+    ) -> bool:
         """See the port."""
         act = Act("creating", label("Secret", namespace, name), _SECRETS, namespace)
         body = {
             "apiVersion": _SECRETS.api_version,
             "kind": _SECRETS.kind,
-            "metadata": {"namespace": namespace, "name": name},
-            "data": {key: base64.b64encode(value.reveal().encode()).decode() for key, value in data.items()},
+            "type": of_type,
+            "metadata": {"namespace": namespace, "name": name, "labels": dict(labels or {})},
+            "data": _encoded(data),
         }
         return await self._create(act, body, "SecretForbidden")
+
+    async def replace_secret(self, secret: JsonObject, data: Mapping[str, SensitiveText]) -> bool:
+        """See the port."""
+        namespace, name = secret["metadata"]["namespace"], secret["metadata"]["name"]
+        act = Act("writing", label("Secret", namespace, name), _SECRETS, namespace)
+        # With the resourceVersion that was read, the API server writes it only where that is still the newest.
+        body = json.dumps({**secret, "data": _encoded(data)}).encode()
+        path, query = _SECRETS.path(namespace, name), {"fieldManager": FIELD_MANAGER}
+        answer = await self._http.send(
+            Request("update", "secrets", act.doing, "PUT", path, query, body, JSON, METADATA_ONLY)
+        )
+        if answer.good:
+            return True
+        refusal = answer.refusal
+        if refusal.code in {HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND} and not refusal.by_admission:
+            return False
+        failure = errors.apply_failure(refusal, act)
+        if failure.failure.reason == "ApplyForbidden":
+            failure = errors.access_failure(refusal, act, "SecretForbidden", "update")
+        raise failure
 
     async def get_decryptor(self, namespace: str, name: str) -> JsonObject | None:
         """See the port."""
@@ -306,6 +335,11 @@ class RealKubernetes:
     def _forbidden(self, doing: str, verb: str, resource: str) -> JiemiError:
         """Miwen itself lacks a right that it always needs."""
         return RightMissing("ListForbidden", doing, Right((verb,), resource, GROUP, self._namespace))
+
+
+def _encoded(data: Mapping[str, SensitiveText]) -> dict[str, str]:
+    """As a Secret has its data."""
+    return {key: base64.b64encode(value.reveal().encode()).decode() for key, value in data.items()}
 
 
 def _act(doing: str, namespace: str, name: str) -> Act:

@@ -1,0 +1,303 @@
+"""Mutual TLS 1.3 (RFC 8446) between Miwen and Krapao, on TCP.
+
+Each end has an identity: a certificate that names it, the private key, and the authorities whose certificates it
+accepts. They come as three texts in PEM (RFC 7468), named as in a Secret of type kubernetes.io/tls that cert-manager
+fills: `tls.crt`, `tls.key`, `ca.crt`.
+
+Who is at the other end is decided by a DNS name in its certificate (subjectAltName, RFC 5280, 4.2.1.6), `krapao` or
+`miwen`, and not by the address that was dialled: a Service's name and a Pod's may change. OpenSSL also checks that the
+certificate may be used for that end (extended key usage).
+
+An identity is read for each connection, so a renewed one is taken up without a restart. Python's interface of OpenSSL
+takes a key from a path only, so it gets that of a file in memory (memfd_create(2)); the key is on no disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import ssl
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
+
+import attrs
+import trio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+
+from jiemi.certificates import alternative_names
+from jiemi.core.sensitive import SensitiveBytes
+
+CERTIFICATE, KEY, AUTHORITIES = PARTS = ("tls.crt", "tls.key", "ca.crt")
+"""The files of a folder, and the keys of a Secret."""
+
+KRAPAO_NAME = "krapao"
+MIWEN_NAME = "miwen"
+
+_MAX_PART_BYTES = 256 * 1024
+
+
+class TlsError(Exception):
+    """An identity can't be used. The text says which part and why, and holds nothing of a key."""
+
+
+@attrs.frozen
+class TlsIdentity:
+    """Who an end is, and whom it accepts. Made by `read_identity`.
+
+    Attributes:
+        certificates: its certificate, and those between that and an authority.
+        key: its private key, not encrypted.
+        authorities: the certificates of authorities.
+        not_after: when its certificate ends, with its zone.
+        trusted: the fingerprints (SHA-256) of the authorities, each with the time at which it ends.
+    """
+
+    certificates: bytes
+    key: SensitiveBytes
+    authorities: bytes
+    not_after: datetime.datetime
+    trusted: Mapping[bytes, datetime.datetime]
+
+
+IdentitySource = Callable[[], Awaitable[TlsIdentity]]
+"""Gives an end's identity, for each connection. May raise JiemiError; then there is no connection."""
+
+
+def read_identity(parts: Mapping[str, bytes], where: Callable[[str], str], now: datetime.datetime) -> TlsIdentity:
+    """An identity from its three texts.
+
+    Args:
+        parts: `PARTS`, those that are there.
+        where: what a part is called in an error, for example "tls.crt of Secret jiemi/miwen-tls".
+        now: the time, with its zone.
+
+    Raises:
+        TlsError: a part is missing or can't be used, they do not belong together, or the certificate has expired.
+    """
+    for name in PARTS:
+        if not parts.get(name, b"").strip():
+            raise TlsError(f"{where(name)} is missing or empty")
+        if len(parts[name]) > _MAX_PART_BYTES:
+            raise TlsError(f"{where(name)} is larger than {_MAX_PART_BYTES} bytes")
+    own, *_ = _certificates(parts[CERTIFICATE], where(CERTIFICATE))
+    authorities = _certificates(parts[AUTHORITIES], where(AUTHORITIES))
+    try:
+        key = serialization.load_pem_private_key(parts[KEY], password=None)
+    except TypeError:
+        raise TlsError(f"{where(KEY)} is encrypted with a passphrase; it must be without one") from None
+    except Exception:  # noqa: BLE001 - whatever the library says of it may hold a part of the key
+        raise TlsError(f"{where(KEY)} is no private key in PEM") from None
+    if key.public_key() != own.public_key():
+        raise TlsError(f"{where(KEY)} is not the key of the certificate in {where(CERTIFICATE)}")
+    if own.not_valid_after_utc <= now:
+        raise TlsError(
+            f"the certificate in {where(CERTIFICATE)} has expired ({own.not_valid_after_utc:%Y-%m-%d %H:%M}Z)"
+        )
+    trusted = {each.fingerprint(_SHA256): each.not_valid_after_utc for each in authorities}
+    return TlsIdentity(
+        parts[CERTIFICATE], SensitiveBytes(parts[KEY]), parts[AUTHORITIES], own.not_valid_after_utc, trusted
+    )
+
+
+def _certificates(pem: bytes, where: str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        raise TlsError(f"{where} is no certificate in PEM") from None
+
+
+class TlsFolder:
+    """The identity in a folder. It is read each time, and parsed again where the files have changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._parts: dict[str, bytes] = {}
+        self._identity: TlsIdentity | None = None
+
+    def read(self) -> TlsIdentity:
+        """The identity.
+
+        Raises:
+            TlsError: as `read_identity` does, or a file can't be read.
+        """
+        parts = {name: self._read_part(name) for name in PARTS}
+        now = datetime.datetime.now(datetime.UTC)
+        if self._identity is None or parts != self._parts or self._identity.not_after <= now:
+            self._identity = None
+            self._identity = read_identity(parts, lambda name: str(self._folder / name), now)
+            self._parts = parts
+        return self._identity
+
+    def _read_part(self, name: str) -> bytes:
+        path = self._folder / name
+        try:
+            with path.open("rb") as file:
+                return file.read(_MAX_PART_BYTES + 1)
+        except OSError as error:
+            raise TlsError(f"{path} can't be read: {error.strerror}") from None
+
+
+class ServerTls:
+    """What a server needs for its connections: a context that follows the folder, and who may come in.
+
+    Args:
+        folder: of the server's identity.
+        client_name: the name that a client's certificate must have.
+
+    Attributes:
+        unreadable: why the folder can't be used; "" where it can.
+    """
+
+    def __init__(self, folder: TlsFolder, client_name: str = MIWEN_NAME) -> None:
+        self.client_name = client_name
+        self.unreadable = ""
+        self._folder = folder
+        self._identity: TlsIdentity | None = None
+        self._context: ssl.SSLContext | None = None
+
+    def refresh(self) -> Mapping[bytes, datetime.datetime]:
+        """Read the folder once more. Where it can't be used, what was read last stays, and `unreadable` says why.
+
+        Returns:
+            The authorities whose clients come in now, as of `TlsIdentity`.
+        """
+        self.unreadable = ""
+        try:
+            identity = self._folder.read()
+            if identity is not self._identity:
+                self._context = _context(ssl.PROTOCOL_TLS_SERVER, identity)
+                self._identity = identity
+        except TlsError as error:
+            self.unreadable = str(error)
+        return self._identity.trusted if self._identity is not None else {}
+
+    async def accept(self, stream: trio.SocketStream) -> TlsPeer:
+        """Do the handshake. Deadlines are the caller's.
+
+        Raises:
+            TlsError: no authority vouches for the client, or it speaks no TLS 1.3.
+        """
+        trusted = self.refresh()
+        if self._context is None:
+            raise TlsError(self.unreadable)
+        secured: trio.SSLStream[trio.SocketStream] = trio.SSLStream(stream, self._context, server_side=True)
+        try:
+            await secured.do_handshake()
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise TlsError(_in_words(error)) from None
+        certificate = x509.load_der_x509_certificate(secured.getpeercert(binary_form=True))
+        names = frozenset(each.value for each in alternative_names(certificate) if isinstance(each, x509.DNSName))
+        return TlsPeer(secured, names, certificate.not_valid_after_utc, trusted)
+
+
+@attrs.frozen
+class TlsPeer:
+    """A client that an authority vouches for.
+
+    Attributes:
+        names: the DNS names that its certificate has.
+        not_after: when its certificate ends.
+        trusted: the authorities that it was checked against, as of `TlsIdentity`.
+    """
+
+    stream: trio.abc.Stream
+    names: frozenset[str]
+    not_after: datetime.datetime
+    trusted: Mapping[bytes, datetime.datetime]
+
+    def reason_to_go(self, trusted: Mapping[bytes, datetime.datetime], now: datetime.datetime) -> str | None:
+        """Why it may not stay, where it may not: its certificate has expired, or an authority is no longer trusted.
+
+        Args:
+            trusted: the authorities that are trusted now.
+        """
+        if self.not_after <= now:
+            return "its certificate has expired"
+        # Which of them vouched for it is not known; an honest client comes back at once.
+        if any(ends > now and each not in trusted for each, ends in self.trusted.items()):
+            return "an authority is no longer trusted"
+        return None
+
+
+async def connect_tls(
+    stream: trio.SocketStream, identity: TlsIdentity, server_name: str = KRAPAO_NAME
+) -> trio.SSLStream[trio.SocketStream]:
+    """Do the client's handshake. Deadlines are the caller's. The stream is closed where it fails.
+
+    In TLS 1.3 a server that refuses the client says so only after this: by ending the connection.
+
+    Raises:
+        TlsError: the server is not the one of that name, or no TLS is spoken there.
+    """
+    context = _context(ssl.PROTOCOL_TLS_CLIENT, identity)
+    secured: trio.SSLStream[trio.SocketStream] = trio.SSLStream(stream, context, server_hostname=server_name)
+    try:
+        await secured.do_handshake()
+    except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+        await trio.aclose_forcefully(stream)
+        raise TlsError(_in_words(error)) from None
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    return secured
+
+
+def peer_not_after(stream: trio.SSLStream[trio.SocketStream]) -> datetime.datetime:
+    """When the certificate at the other end of a stream ends."""
+    return x509.load_der_x509_certificate(stream.getpeercert(binary_form=True)).not_valid_after_utc
+
+
+def _context(protocol: int, identity: TlsIdentity) -> ssl.SSLContext:
+    """Raises TlsError: OpenSSL does not take a part."""
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.verify_mode = ssl.CERT_REQUIRED
+    # An authority that cert-manager gives may be one that another signed.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    if protocol == ssl.PROTOCOL_TLS_SERVER:
+        context.num_tickets = 0  # each connection shows its certificate
+    try:
+        context.load_verify_locations(cadata=identity.authorities.decode("ascii", "replace"))
+        with _memory_file(identity.certificates + b"\n" + identity.key.reveal()) as path:
+            context.load_cert_chain(path)
+    except ssl.SSLError as error:
+        raise TlsError(f"OpenSSL does not take the certificates: {error.reason}") from None
+    return context
+
+
+@contextlib.contextmanager
+def _memory_file(content: bytes) -> Iterator[str]:
+    """The path of a file in memory, for this process only."""
+    descriptor = os.memfd_create("jiemi-tls", os.MFD_CLOEXEC)
+    try:
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            file.write(content)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+_SHA256 = hashes.SHA256()
+
+_WORDS = {
+    "WRONG_VERSION_NUMBER": "it does not speak TLS",
+    "PACKET_LENGTH_TOO_LONG": "it does not speak TLS",
+    "RECORD_LAYER_FAILURE": "it does not speak TLS",
+    "HTTP_REQUEST": "it does not speak TLS, but http",
+    "UNSUPPORTED_PROTOCOL": "it does not speak TLS 1.3",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "it does not speak TLS 1.3",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it shows no certificate",
+}
+"""What OpenSSL's words for a failed handshake mean."""
+
+
+def _in_words(error: BaseException) -> str:
+    """Why a handshake failed. The texts are OpenSSL's and ours; none is the peer's."""
+    cause = error.__cause__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {cause.verify_message}"
+    if isinstance(cause, ssl.SSLError) and cause.reason is not None:
+        return _WORDS.get(cause.reason, f"the TLS handshake failed: {cause.reason.replace('_', ' ').lower()}")
+    return "the connection ended during the TLS handshake"
