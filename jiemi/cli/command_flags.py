@@ -101,13 +101,17 @@ class DoctorFlags:
     ] = Path("/dev/shm")  # noqa: S108 - a tmpfs is wanted
     sops: Sops = None
     gpg: Gpg = None
-    session_secret_file: Annotated[
+    tls_dir: Annotated[
         Path | None,
         typer.Option(
-            help="File with the session secret, the same as Krapao's.",
-            envvar="JIEMI_SESSION_SECRET_FILE",
+            help="Folder with Krapao's tls.crt, tls.key and ca.crt.",
+            envvar="JIEMI_TLS_DIR",
             show_default="that of Krapao's Pod",
         ),
+    ] = None
+    session_secret_file: Annotated[
+        Path | None,
+        typer.Option(help="File with the session secret, the same as Krapao's.", envvar="JIEMI_SESSION_SECRET_FILE"),
     ] = None
 
 

@@ -1,5 +1,5 @@
-"""`jiemi doctor` checks what Krapao needs on this machine or in this Pod: its programs, memory, the session secret and
-what confines the processes that decrypt.
+"""`jiemi doctor` checks what Krapao needs on this machine or in this Pod: programs, memory, its certificate, and what
+confines the processes that decrypt.
 
 It tests each for real, as Krapao does when it starts, and changes nothing.
 """
@@ -27,13 +27,15 @@ from jiemi.krapao.confinement.processes import Limits, adopt_orphans, run_progra
 from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, MEASURES, Command, Confinement, Measures, Sandbox
 from jiemi.krapao.decryption.environments import EMPTY_ENVIRONMENT
 from jiemi.krapao.decryption.gpg import GPG_FILES
-from jiemi.rpc.session_secret import MAKE_ONE, SessionSecretError, read_secret_file
+from jiemi.rpc.session_secret import SessionSecretError, read_secret_file
+from jiemi.rpc.tls import TlsError, TlsFolder
+from jiemi.rpc.tls_names import KEY
 
 _STYLES = {"ok": "green", "warning": "yellow", "missing": "red"}
 _LIMITS = Limits(seconds=20, cpu_seconds=10, memory_bytes=320 * 1024**2, output_bytes=64 * 1024)
 
-SECRET_IN_THE_POD = Path("/etc/krapao-session/token")
-"""Where deploy/repository.yaml mounts the session secret."""
+TLS_IN_THE_POD = Path("/etc/krapao-tls")
+"""Where deploy/repository.yaml mounts Krapao's certificate."""
 
 
 @attrs.frozen
@@ -74,7 +76,9 @@ def run(flags: DoctorFlags) -> None:
     """
     adopt_orphans()
     examined = trio.run(_examine, flags.runtime_dir, find_sops(flags.sops), find_gpg(flags.gpg))
-    findings = [*examined, session_secret(flags.session_secret_file)]
+    findings = [*examined, certificates(flags.tls_dir)]
+    if flags.session_secret_file is not None:
+        findings.append(session_secret(flags.session_secret_file))
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("WHAT", "STATE", "FINDING"):
         table.add_column(column, no_wrap=column != "FINDING")
@@ -120,22 +124,33 @@ def _swap() -> Finding:
     return Finding("swap", "ok", "is off")
 
 
-def session_secret(file: Path | None, *, in_the_pod: Path = SECRET_IN_THE_POD) -> Finding:
-    """Whether the session secret can be used. Nothing of it is shown.
+def certificates(folder: Path | None, *, in_the_pod: Path = TLS_IN_THE_POD) -> Finding:
+    """Whether Krapao's certificate can be used, and until when. Nothing of its key is shown.
 
     Args:
-        file: as a flag or the environment names it, or None.
+        folder: as a flag or the environment names it, or None.
         in_the_pod: looked at then, if it is there.
     """
+    name = "certificate"
+    if folder is None and not in_the_pod.exists():
+        text = "no --tls-dir here; Krapao does not listen on TCP without one. A unix socket needs none"
+        return Finding(name, "warning", text)
+    folder = folder or in_the_pod
+    try:
+        identity = TlsFolder(folder).read()
+        for_all = bool((folder / KEY).stat().st_mode & stat.S_IROTH)
+    except TlsError as error:
+        return Finding(name, "missing", str(error))
+    except OSError as error:
+        return Finding(name, "missing", f"{folder / KEY} can't be read: {error.strerror}")
+    if for_all:
+        return Finding(name, "warning", f"every user of this machine may read {folder / KEY}: chmod o-r {folder / KEY}")
+    return Finding(name, "ok", f"in {folder}, until {identity.not_after:%Y-%m-%d %H:%M} UTC")
+
+
+def session_secret(file: Path) -> Finding:
+    """Whether the session secret can be used. Nothing of it is shown."""
     name = "session secret"
-    if file is None and not in_the_pod.exists():
-        return Finding(
-            name,
-            "warning",
-            f"no --session-secret-file here; Krapao does not listen on TCP without one ({MAKE_ONE}). A unix socket "
-            "needs none",
-        )
-    file = file or in_the_pod
     try:
         count = len(read_secret_file(file))
         for_all = bool(file.stat().st_mode & stat.S_IROTH)

@@ -33,7 +33,8 @@ from jiemi.rpc.contract import MEBIBYTE
 from jiemi.rpc.server import serve
 from jiemi.rpc.session_secret import MAKE_ONE, SessionSecretError, read_secret_file
 from jiemi.rpc.sockets import ListenError
-from jiemi.rpc.tls import KRAPAO_NAME, PARTS, ServerTls, TlsError, TlsFolder
+from jiemi.rpc.tls import ServerTls, TlsError, TlsFolder
+from jiemi.rpc.tls_names import KRAPAO_NAME, PARTS
 
 
 def run(flags: KrapaoFlags) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from jiemi.cli.flags import Gpg, LogFormatFlag, MetricsListen, Sops
 from jiemi.cli.outputs import LogFormat
-from jiemi.rpc.tls import MIWEN_NAME
+from jiemi.rpc.tls_names import MIWEN_NAME
 
 
 @attrs.frozen(kw_only=True)

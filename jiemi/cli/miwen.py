@@ -38,7 +38,8 @@ from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.channel import ClientTls
 from jiemi.rpc.client import ClientSettings, SecretSource, connect
 from jiemi.rpc.contract import MEBIBYTE
-from jiemi.rpc.tls import PARTS, IdentitySource
+from jiemi.rpc.tls import IdentitySource
+from jiemi.rpc.tls_names import PARTS
 
 _SHORTEST_LIFETIME = datetime.timedelta(hours=1)
 _SHORTEST_SPREAD = datetime.timedelta(minutes=10)

@@ -11,7 +11,7 @@ import typer
 from jiemi.cli.durations import parse_duration
 from jiemi.cli.flags import Context, LogFormatFlag, MetricsListen
 from jiemi.cli.outputs import LogFormat
-from jiemi.rpc.tls import KRAPAO_NAME
+from jiemi.rpc.tls_names import KRAPAO_NAME
 
 
 @attrs.frozen(kw_only=True)

@@ -14,7 +14,8 @@ import trio
 
 from jiemi.rpc.address import Address, TcpAddress
 from jiemi.rpc.sockets import detach, notice_a_peer_that_is_gone, open_connection
-from jiemi.rpc.tls import KRAPAO_NAME, IdentitySource, connect_tls, peer_not_after
+from jiemi.rpc.tls import IdentitySource, connect_tls, peer_not_after
+from jiemi.rpc.tls_names import KRAPAO_NAME
 
 _CHUNK_BYTES = 64 * 1024
 

@@ -30,6 +30,9 @@ from jiemi.rpc.contract import Files, FilesRequest, GitCredentials, Head, Render
 
 T = TypeVar("T")
 
+_KNOWN_SECONDS = 600.0
+"""How old what Krapao knows may be, where a watch moves to another connection."""
+
 
 @attrs.frozen
 class CallTimeouts:
@@ -119,22 +122,32 @@ class RemoteRepository:
     async def watch(self, on_moved: Callable[[Head], None]) -> None:
         # Without a deadline: a watch lasts until it is cancelled or its connection ends.
         watcher = _Watcher(self._bridge)
-
-        def write(call: Any) -> None:
-            call.watcher = self._bridge.serve("Watcher", watcher)
-
+        moved_over = False
         with self._translated_errors():
             while True:
                 connection = await self._client.connected()
                 with connection.scope(watch=True):  # left when another connection takes its place
-                    subscription = await self._on(connection).call(
-                        "watch", write, lambda answer: self._bridge.hold(answer.subscription)
-                    )
-                    try:
-                        while True:
-                            on_moved(await watcher.next_head())
-                    finally:
-                        subscription.release()
+                    await self._watch_on(connection, watcher, on_moved, moved_over=moved_over)
+                moved_over = True
+
+    async def _watch_on(
+        self, connection: Connection, watcher: _Watcher, on_moved: Callable[[Head], None], *, moved_over: bool
+    ) -> None:
+        def write(call: Any) -> None:
+            call.watcher = self._bridge.serve("Watcher", watcher)
+
+        subscription = await self._on(connection).call(
+            "watch", write, lambda answer: self._bridge.hold(answer.subscription)
+        )
+        try:
+            if moved_over:
+                # What happened between the two subscriptions. Krapao mostly knows it without asking the host.
+                with contextlib.suppress(JiemiError):
+                    on_moved(await self.head(max_age_seconds=_KNOWN_SECONDS))
+            while True:
+                on_moved(await watcher.next_head())
+        finally:
+            subscription.release()
 
     def _on(self, connection: Connection) -> Remote:
         """The capability on that connection; the opening of a new one travels in front of its first call."""

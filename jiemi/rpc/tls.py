@@ -28,12 +28,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from jiemi.certificates import alternative_names
 from jiemi.core.sensitive import SensitiveBytes
-
-CERTIFICATE, KEY, AUTHORITIES = PARTS = ("tls.crt", "tls.key", "ca.crt")
-"""The files of a folder, and the keys of a Secret."""
-
-KRAPAO_NAME = "krapao"
-MIWEN_NAME = "miwen"
+from jiemi.rpc.tls_names import AUTHORITIES, CERTIFICATE, KEY, KRAPAO_NAME, MIWEN_NAME, PARTS
 
 _MAX_PART_BYTES = 256 * 1024
 

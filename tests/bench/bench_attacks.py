@@ -49,7 +49,7 @@ from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.channel import ClientTls
 from jiemi.rpc.client import ClientSettings, connect
 from jiemi.rpc.contract import GitCredentials, Source
-from jiemi.rpc.tls import MIWEN_NAME
+from jiemi.rpc.tls_names import MIWEN_NAME
 
 _MEBIBYTE = 1024 * 1024
 _PATIENCE_SECONDS = 300.0

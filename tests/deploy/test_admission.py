@@ -203,29 +203,36 @@ def test_miwen_writes_nothing_of_the_namespace_that_it_runs_in(guarded: ApiServe
     assert guarded.apply({**secret, "metadata": {"name": "x", "namespace": NAMESPACE}}).status < 300
 
 
-def test_of_its_own_namespace_miwen_makes_the_session_secret_and_never_changes_it(
+def test_of_its_own_namespace_miwen_makes_and_renews_its_certificates_and_writes_nothing_else(
     guarded: ApiServer, installed: ApiServer
 ) -> None:
     secrets = "/api/v1/namespaces/jiemi/secrets"
-    manifest = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": "krapao-session", "namespace": "jiemi"},
-        "stringData": {"token": "t"},
-    }
-    token = {**manifest, "type": "bootstrap.kubernetes.io/token"}
-    assert is_refused(guarded.call("POST", f"{secrets}?dryRun=All", token), "jiemi-miwen-objects")
-    as_config_map = {**{k: v for k, v in manifest.items() if k != "stringData"}, "kind": "ConfigMap"}
-    assert is_refused(
-        guarded.call("POST", "/api/v1/namespaces/jiemi/configmaps?dryRun=All", as_config_map), "jiemi-miwen-objects"
-    )
-    installed.call("DELETE", f"{secrets}/krapao-session")  # where a Miwen of another test made it
-    guarded.call("POST", secrets, manifest).ok()
-    change = {"stringData": {"token": "another"}}
-    assert is_refused(guarded.call("PATCH", f"{secrets}/krapao-session", change, MERGE), "jiemi-miwen-objects")
-    assert is_refused(guarded.apply(manifest), "jiemi-miwen-objects")
-    assert is_refused(guarded.call("DELETE", f"{secrets}/krapao-session"), "jiemi-miwen-objects")
-    installed.call("DELETE", f"{secrets}/krapao-session").ok()
+    names = ("jiemi-authorities", "krapao-tls", "miwen-tls")
+    for name in names:
+        installed.call("DELETE", f"{secrets}/{name}")  # where a Miwen of another test made it
+        manifest = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": name, "namespace": "jiemi"},
+            "type": "kubernetes.io/tls",
+            "stringData": {"tls.crt": "c", "tls.key": "k"},
+        }
+        for other in ("bootstrap.kubernetes.io/token", "Opaque"):
+            typed = {**manifest, "type": other}
+            assert is_refused(guarded.call("POST", f"{secrets}?dryRun=All", typed), "jiemi-miwen-objects")
+        as_config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": manifest["metadata"]}
+        assert is_refused(
+            guarded.call("POST", "/api/v1/namespaces/jiemi/configmaps?dryRun=All", as_config_map), "jiemi-miwen-objects"
+        )
+        made = guarded.call("POST", secrets, manifest).ok()
+        made["data"]["tls.crt"] = "ZA=="
+        guarded.call("PUT", f"{secrets}/{name}", made).ok()
+        assert is_refused(guarded.call("DELETE", f"{secrets}/{name}"), "jiemi-miwen-objects")
+    another = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "miwen-tls2", "namespace": "jiemi"}}
+    another |= {"type": "kubernetes.io/tls", "stringData": {"tls.crt": "c", "tls.key": "k"}}
+    assert is_refused(guarded.call("POST", f"{secrets}?dryRun=All", another), "jiemi-miwen-objects")
+    for name in names:
+        installed.call("DELETE", f"{secrets}/{name}").ok()
 
 
 def test_the_policies_hold_where_an_overlay_sets_another_namespace(guarded: ApiServer, installed: ApiServer) -> None:

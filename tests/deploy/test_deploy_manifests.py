@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 from jiemi.cli.main import app
 from jiemi.krapao.network.addresses import _BUILT_IN
+from jiemi.miwen.certificates.secrets import AUTHORITIES_SECRET, KRAPAO_SECRET
 from jiemi.rpc.address import parse_address
 from jiemi.rpc.contract import DEFAULT_PORT
-from jiemi.rpc.session_secret import TOKEN_KEY
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -126,33 +126,29 @@ def test_krapao_listens_where_miwen_calls(by_name: dict[tuple[str, str], dict[st
     assert str(parse_address(flags["--krapao"])) == f"tcp:repository-svc:{DEFAULT_PORT}"
     assert str(parse_address(flags["--listen"])) == f"tcp:*:{DEFAULT_PORT}"
     assert krapao["ports"] == [{"name": "capnp", "containerPort": DEFAULT_PORT, "protocol": "TCP"}]
-    assert str(parse_address(krapao["livenessProbe"]["exec"]["command"][-1])) == f"tcp:127.0.0.1:{DEFAULT_PORT}"
     assert miwen["livenessProbe"]["exec"]["command"][-1] == flags["--alive-file"]
 
 
-def test_both_services_and_the_probe_have_the_same_session_secret(
+def test_krapao_mounts_the_certificate_that_miwen_makes_and_plain_tcp_is_nowhere(
     by_name: dict[tuple[str, str], dict[str, Any]],
 ) -> None:
     pod = by_name["StatefulSet", "repository"]["spec"]["template"]["spec"]
     (krapao,) = pod["containers"]
     (miwen,) = by_name["Deployment", "miwen"]["spec"]["template"]["spec"]["containers"]
     flags = dict(arg.split("=", 1) for arg in [*krapao["args"], *miwen["args"]] if "=" in arg)
-    path = Path(flags["--session-secret-file"])
-    (mount,) = (mount for mount in krapao["volumeMounts"] if mount["mountPath"] == str(path.parent))
-    # A subPath would keep the kubelet from bringing a changed Secret.
-    assert mount == {"name": "session", "mountPath": str(path.parent), "readOnly": True}
-    (volume,) = (volume for volume in pod["volumes"] if volume["name"] == "session")
-    assert volume["secret"]["secretName"] == flags["--session-secret"]
-    assert volume["secret"]["items"] == [{"key": TOKEN_KEY, "path": path.name}]
+    path = Path(flags["--tls-dir"])
+    (mount,) = (mount for mount in krapao["volumeMounts"] if mount["mountPath"] == str(path))
+    # A subPath would keep the kubelet from bringing a renewed Secret.
+    assert mount == {"name": "tls", "mountPath": str(path), "readOnly": True}
+    (volume,) = (volume for volume in pod["volumes"] if volume["name"] == "tls")
     # Not optional: without it the Pod waits, rather than serve nobody; and of the world no one reads it.
-    assert "optional" not in volume["secret"]
-    assert volume["secret"]["defaultMode"] == 0o440
+    assert volume["secret"] == {"secretName": KRAPAO_SECRET, "defaultMode": 0o440}
     assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"]
-    assert f"--session-secret-file={path}" in krapao["livenessProbe"]["exec"]["command"]
-    assert "--insecure-no-session-secret" not in krapao["args"]
-    role = by_name["Role", "miwen-session-secret"]
+    assert "--make-certificates" in miwen["args"]
+    assert not any(arg.startswith("--insecure") for arg in [*krapao["args"], *miwen["args"]])
+    role = by_name["Role", "miwen-certificates"]
     assert [(rule["verbs"], rule.get("resourceNames")) for rule in role["rules"]] == [
-        (["get"], [flags["--session-secret"]]),
+        (["get", "update"], [AUTHORITIES_SECRET, KRAPAO_SECRET, flags["--tls-secret"]]),
         (["create"], None),
     ]
     assert role["metadata"]["namespace"] == by_name["Deployment", "miwen"]["metadata"]["namespace"]

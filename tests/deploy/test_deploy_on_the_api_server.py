@@ -155,7 +155,7 @@ def test_miwen_may_not(miwen: ApiServer, verb: str, group: str, resource: str) -
     assert not miwen.may(verb, group, resource)
 
 
-def test_miwen_makes_and_reads_the_session_secret_where_its_other_rights_are_narrowed_to_one_namespace(
+def test_miwen_makes_and_renews_its_certificates_where_its_other_rights_are_narrowed_to_one_namespace(
     installed: ApiServer, granted: Callable[[ApiServer, str], set[Rule]]
 ) -> None:
     metadata = {"namespace": "jiemi", "name": "narrowed"}
@@ -164,22 +164,25 @@ def test_miwen_makes_and_reads_the_session_secret_where_its_other_rights_are_nar
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "RoleBinding",
         "metadata": metadata,
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "miwen-session-secret"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "miwen-certificates"},
         "subjects": [{"kind": "ServiceAccount", **metadata}],
     }
     installed.apply(binding).ok()
     narrowed = installed.service_account("jiemi", "narrowed")
     until("the binding holds", lambda: narrowed.may("create", "", "secrets", "jiemi"))
     secrets = "/api/v1/namespaces/jiemi/secrets"
-    made = narrowed.call("POST", secrets, secret("jiemi", "krapao-session", "x"))
-    assert made.status in (201, 409)  # another test's Miwen may have made it
-    assert narrowed.call("GET", f"{secrets}/krapao-session").status == 200
-    # Not another, not all of them, and not a change.
+    for name in ("jiemi-authorities", "krapao-tls", "miwen-tls"):
+        made = narrowed.call("POST", secrets, secret("jiemi", name, "x"))
+        assert made.status in (201, 409)  # another test's Miwen may have made it
+        read = narrowed.call("GET", f"{secrets}/{name}").ok()
+        narrowed.call("PUT", f"{secrets}/{name}", read).ok()
+        assert narrowed.call("DELETE", f"{secrets}/{name}").status == 403
+        assert narrowed.apply(secret("jiemi", name, "y")).status == 403
+        installed.call("DELETE", f"{secrets}/{name}").ok()
+    # Not another, and not all of them.
     installed.apply(secret("jiemi", "other", "x")).ok()
     assert narrowed.call("GET", f"{secrets}/other").status == 403
     assert narrowed.call("GET", secrets).status == 403
-    assert narrowed.call("DELETE", f"{secrets}/krapao-session").status == 403
-    assert narrowed.apply(secret("jiemi", "krapao-session", "y")).status == 403
     assert narrowed.call("POST", "/api/v1/namespaces/default/secrets", secret("default", "s", "x")).status == 403
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import socket
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 from support.e2e.lab import Lab, until
 from support.kubernetes.api_server import ApiServer
 from support.network.addresses import LOOPBACK_FLAGS
+from support.network.tls_folders import write_parts
 
 pytestmark = pytest.mark.e2e
 
@@ -79,29 +79,39 @@ def test_with_the_shipped_rights_secrets_and_configmaps_follow_and_the_rest_is_r
         installed.call("DELETE", f"/apis/rbac.authorization.k8s.io/v1/{kind}/e2e-more").ok()
 
 
-def test_on_tcp_miwen_makes_the_session_secret_and_only_who_has_it_is_served(lab: Lab, installed: ApiServer) -> None:
-    """As deploy/ has it: the Secret does not exist, Miwen makes it, Krapao mounts it."""
-    namespace = lab.namespace("e2e-session")
-    path = "/api/v1/namespaces/jiemi/secrets/krapao-session"
-    installed.call("DELETE", path)
+SECRETS = "/api/v1/namespaces/jiemi/secrets"
+NAMES = ("jiemi-authorities", "krapao-tls", "miwen-tls")
+
+
+def _mount(installed: ApiServer, name: str, folder: Path) -> None:
+    """Bring a Secret to a folder, as the kubelet does."""
+    data = installed.call("GET", f"{SECRETS}/{name}").ok()["data"]
+    write_parts(folder, {key: base64.b64decode(value) for key, value in data.items()})
+
+
+def test_on_tcp_miwen_makes_the_certificates_and_only_who_has_one_is_served(lab: Lab, installed: ApiServer) -> None:
+    """As deploy/ has it: the Secrets do not exist, Miwen makes them with its shipped rights, Krapao mounts its own."""
+    namespace = lab.namespace("e2e-certificates")
+    for name in NAMES:
+        installed.call("DELETE", f"{SECRETS}/{name}")
     kubeconfig = lab.service_account_kubeconfig("jiemi", "miwen")
     # Krapao is not there yet: its Pod waits for the Secret's volume, which Miwen's start brings.
-    listen = lab.folder / "session-port"
-    miwen_arguments = ("--kubeconfig", kubeconfig, "--namespace", namespace, "--interval", "1s")
+    state, mounted = lab.folder / "tls-state", lab.folder / "mounted"
     port = _free_port()
-    miwen = lab.start(
-        "miwen", "--krapao", f"tcp:127.0.0.1:{port}", *miwen_arguments, "--session-secret", "jiemi/krapao-session"
+    krapaos = f"tcp:127.0.0.1:{port}"
+    more = ("--kubeconfig", kubeconfig, "--namespace", namespace, "--interval", "1s")
+    miwen = lab.start("miwen", "--krapao", krapaos, *more, "--tls-secret", "jiemi/miwen-tls", "--make-certificates")
+    until(
+        "Miwen makes the Secrets",
+        lambda: all(installed.call("GET", f"{SECRETS}/{name}").status == 200 for name in NAMES),
+        on_failure=miwen.log_text,
     )
-    until("Miwen makes the Secret", lambda: installed.call("GET", path).status == 200, on_failure=miwen.log_text)
-    token = base64.b64decode(installed.call("GET", path).body["data"]["token"]).decode()
-    assert re.fullmatch("[0-9a-f]{64}", token)
-
-    mounted = lab.folder / "token"
-    mounted.write_text(token)
-    krapao = lab.start(
-        *("krapao", "--listen", f"tcp:127.0.0.1:{port}", "--session-secret-file", mounted),
-        *("--state-dir", listen, "--runtime-dir", lab.folder, "--sops", lab.tools["sops"], *LOOPBACK_FLAGS),
+    _mount(installed, "krapao-tls", mounted)
+    arguments = (
+        *("krapao", "--listen", krapaos, "--tls-dir", mounted, "--state-dir", state),
+        *("--runtime-dir", lab.folder, "--sops", lab.tools["sops"], *LOOPBACK_FLAGS),
     )
+    krapao = lab.start(*arguments)
     repository = lab.repository()
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "session"}, "stringData": {"k": "v"}}
     revision = repository.commit({"secret.enc.yaml": lab.encrypt(json.dumps(secret))})
@@ -109,29 +119,38 @@ def test_on_tcp_miwen_makes_the_session_secret_and_only_who_has_it_is_served(lab
     lab.until_synced(namespace, "session", revision)
     assert lab.data(namespace, "session") == {"k": "v"}
 
-    for more, exit_status in (((), 1), (("--session-secret-file", str(mounted)), 0)):
-        command = [sys.executable, "-m", "jiemi", "probe", "krapao", "--address", f"tcp:127.0.0.1:{port}", *more]
+    own = lab.folder / "own"
+    _mount(installed, "miwen-tls", own)
+    for given, exit_status in (((), 1), (("--tls-dir", str(mounted)), 1), (("--tls-dir", str(own)), 0)):
+        command = [sys.executable, "-m", "jiemi", "probe", "krapao", "--address", krapaos, *given]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == exit_status, done.stderr
 
-    # Another secret: Decryptors say so, what is deployed stays, and once both have it they go on.
-    mounted.write_text("another-session-secret-of-the-operator")
+    # Another authority, of which Krapao does not know yet: Decryptors say so, and what is deployed stays.
+    keys = [base64.b64decode(installed.call("GET", f"{SECRETS}/{name}").body["data"]["tls.key"]) for name in NAMES]
+    for name in NAMES:
+        installed.call("DELETE", f"{SECRETS}/{name}").ok()
     krapao.end()
-    krapao = lab.start(
-        *("krapao", "--listen", f"tcp:127.0.0.1:{port}", "--session-secret-file", mounted),
-        *("--state-dir", listen, "--runtime-dir", lab.folder, "--sops", lab.tools["sops"], *LOOPBACK_FLAGS),
-    )
-    status = lab.until_reason(namespace, "session", "KrapaoAccessDenied")
+    krapao = lab.start(*arguments)
+    status = lab.until_reason(namespace, "session", "KrapaoNotTrusted")
+    assert "its certificate is not accepted" in json.dumps(status)
     assert lab.data(namespace, "session") == {"k": "v"}
-    changed = base64.b64encode(mounted.read_bytes()).decode()
-    installed.call("PATCH", path, {"data": {"token": changed}}, "application/merge-patch+json").ok()
+    # The kubelet brings it, and it goes on.
+    _mount(installed, "krapao-tls", mounted)
     again = repository.commit({"secret.enc.yaml": lab.encrypt(json.dumps({**secret, "stringData": {"k": "w"}}))})
     lab.until_synced(namespace, "session", again)
+
+    # No key is anywhere that can be read without being an administrator.
     everything = lab.logs() + json.dumps(status) + json.dumps(lab.status(namespace, "session"))
-    assert token not in everything
-    assert "another-session-secret" not in everything
-    for service in (miwen, krapao):
-        assert token.encode() not in Path(f"/proc/{service.process.pid}/cmdline").read_bytes()
+    everything += json.dumps(installed.call("GET", f"/apis/events.k8s.io/v1/namespaces/{namespace}/events").ok())
+    files = [path for folder in (state, own.parent / "tls-state") for path in folder.rglob("*") if path.is_file()]
+    for key in keys:
+        line = key.decode().splitlines()[1]
+        assert line not in everything
+        assert not [path for path in files if line.encode() in path.read_bytes()]
+        for service in (miwen, krapao):
+            process = Path(f"/proc/{service.process.pid}")
+            assert line.encode() not in (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
     lab.delete_decryptor(namespace, "session")
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from jiemi.certificates import Issued, Subject, issue, make_authority
 from jiemi.miwen.certificates.renewal import SUBJECTS, End, Held, Lifetimes, next_change, renewed
-from jiemi.rpc.tls import KRAPAO_NAME, MIWEN_NAME
+from jiemi.rpc.tls_names import KRAPAO_NAME, MIWEN_NAME
 
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 LIFETIMES = Lifetimes()

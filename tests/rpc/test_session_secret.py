@@ -454,29 +454,29 @@ def _krapao(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str
 
 AMBIENT = ("--allow-ambient-identity", "aws")
 BOUNDS = ("--ambient-key", "aws=**", "--ambient-repository", "**")
+PLAIN = ("--listen", "tcp:127.0.0.1:0", "--insecure-plain-tcp")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--listen", "tcp:127.0.0.1:0"), "--session-secret-file"),
-        ((), "--session-secret-file"),
-        (("--listen", "tcp:*:0"), "--insecure-no-session-secret"),
-        (
-            ("--listen", "tcp:127.0.0.1:0", "--insecure-no-session-secret", *AMBIENT, *BOUNDS),
-            "needs --session-secret-file",
-        ),
-        (("--listen", "tcp:127.0.0.1:0", *AMBIENT, *BOUNDS), "needs --session-secret-file"),
+        (("--listen", "tcp:127.0.0.1:0"), "give --tls-dir"),
+        ((), "give --tls-dir"),
+        (("--listen", "tcp:*:0", "--session-secret-file", "/nowhere"), "give --tls-dir"),
+        (("--listen", "tcp:*:0", "--insecure-no-session-secret"), "give --tls-dir"),
+        (("--listen", "tcp:127.0.0.1:0", "--tls-dir", "/nowhere"), "/nowhere/tls.crt can't be read"),
+        ((*PLAIN, "--tls-dir", "/nowhere"), "--insecure-plain-tcp and --tls-dir exclude each other"),
+        (PLAIN, "--session-secret-file"),
+        (PLAIN, "--insecure-no-session-secret"),
+        ((*PLAIN, "--insecure-no-session-secret", *AMBIENT, *BOUNDS), "needs --tls-dir"),
+        ((*PLAIN, *AMBIENT, *BOUNDS), "needs --tls-dir"),
         (("--listen", "unix:/x/y", *AMBIENT), "--ambient-key aws=PATTERN"),
         (("--listen", "unix:/x/y", *AMBIENT, "--ambient-key", "aws=**"), "--ambient-repository PATTERN"),
         (("--listen", "unix:/x/y", *AMBIENT, "--ambient-key", "gcp=**"), "--ambient-key 'gcp=**'"),
         (("--listen", "unix:/x/y", *AMBIENT, "--ambient-key", "aws"), "PROVIDER=PATTERN"),
         (("--listen", "unix:/x/y", "--ambient-repository", "**"), "no use without"),
-        (("--listen", "tcp:127.0.0.1:0", "--session-secret-file", "/nowhere"), "/nowhere can't be read"),
-        (
-            ("--listen", "tcp:127.0.0.1:0", "--session-secret-file", "/nowhere", "--insecure-no-session-secret"),
-            "exclude each other",
-        ),
+        ((*PLAIN, "--session-secret-file", "/nowhere"), "/nowhere can't be read"),
+        ((*PLAIN, "--session-secret-file", "/nowhere", "--insecure-no-session-secret"), "exclude each other"),
     ],
 )
 def test_krapao_does_not_start_for_whoever_comes(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
@@ -501,6 +501,7 @@ def test_the_commands_on_tcp_with_a_secret_file_and_none_of_them_says_it(tmp_pat
         tmp_path / "state",
         "--listen",
         "tcp:127.0.0.1:0",
+        "--insecure-plain-tcp",
     ]
     with log.open("wb") as output:
         krapao = subprocess.Popen(
@@ -530,6 +531,7 @@ def test_the_commands_on_tcp_with_a_secret_file_and_none_of_them_says_it(tmp_pat
         krapao.terminate()
         krapao.wait(30)
     assert "session_refused" in log.read_text()
+    assert "plain_tcp" in log.read_text(), "the operator is warned"
     assert "canary" not in log.read_text()
     # Nor anywhere that Krapao wrote.
     written = [path for path in (tmp_path / "state").rglob("*") if path.is_file()]

@@ -7,7 +7,7 @@ import datetime
 import gc
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import attrs
@@ -31,7 +31,8 @@ from jiemi.rpc.client import ClientSettings, KrapaoClient, connect
 from jiemi.rpc.contract import GitCredentials, Head
 from jiemi.rpc.limits import Limits
 from jiemi.rpc.server import serve
-from jiemi.rpc.tls import KRAPAO_NAME, MIWEN_NAME, PARTS, ServerTls, TlsError, TlsFolder, read_identity
+from jiemi.rpc.tls import ServerTls, TlsError, TlsFolder, read_identity
+from jiemi.rpc.tls_names import KRAPAO_NAME, MIWEN_NAME, PARTS
 
 CANARY = "canary-token-of-the-tls-tests"
 CREDENTIALS = GitCredentials(username=SensitiveText("u"), token=SensitiveText(CANARY))
@@ -283,7 +284,7 @@ async def test_two_hundred_connections_that_say_nothing_keep_nobody_out(tmp_path
 # Whom a client talks to
 
 
-def _plain_server(heard: bytearray) -> Callable[[trio.SocketStream], object]:
+def _plain_server(heard: bytearray) -> Callable[[trio.SocketStream], Awaitable[object]]:
     async def listen(stream: trio.SocketStream) -> None:
         with contextlib.suppress(trio.BrokenResourceError):
             heard.extend(await stream.receive_some())
@@ -357,65 +358,77 @@ async def test_the_names_are_the_operators_choice(tmp_path: Path) -> None:
 # Certificates that change
 
 
+async def another_connection(client: KrapaoClient) -> None:
+    """Wait until the client uses another connection than now."""
+    before = client._connection
+    await until(lambda: client._connection not in (before, None), "another connection")
+
+
+@attrs.define
+class Churn:
+    """Calls and a watch without a pause, and what became of them."""
+
+    client: KrapaoClient
+    calls: int = 0
+    moves: int = 0
+    failures: list[str] = attrs.field(factory=list)
+
+    async def call(self) -> None:
+        async with self.client.open(SOURCE, CREDENTIALS) as repository:
+            while True:
+                try:
+                    await repository.head(max_age_seconds=0)
+                except JiemiError as error:
+                    self.failures.append(str(error))
+                self.calls += 1
+                await trio.sleep(0.01)
+
+    async def watch(self) -> None:
+        async with self.client.open(SOURCE, CREDENTIALS) as repository:
+            try:
+                await repository.watch(self._moved)
+            except JiemiError as error:
+                self.failures.append(str(error))
+
+    def _moved(self, _: Head) -> None:
+        self.moves += 1
+
+    async def sees(self, origin: FakeOrigin, number: int) -> None:
+        seen = self.moves
+        origin.commit({"f.yaml": [], f"{number}.yaml": []})
+        await until(lambda: self.moves > seen, "the watch says that it moved")
+
+
 async def test_certificates_are_renewed_ten_times_and_no_call_and_no_watch_fails(tmp_path: Path) -> None:
     """Each renewal is of both ends, every second time of the authority too, which is made known first."""
     short = datetime.timedelta(seconds=4)
     settings = attrs.evolve(QUICK, renewal_least_seconds=0.05)
-    calls, moves, failures = 0, 0, []
     async with port(tmp_path) as it:
         authorities = [it.pair.authority]
 
         def write(signer: TestAuthority) -> None:
-            it.pair.authority.write(it.pair.krapao, KRAPAO_NAME, lifetime=short)
             for folder, name in ((it.pair.krapao, KRAPAO_NAME), (it.pair.miwen, MIWEN_NAME)):
                 signer.write(folder, name, lifetime=short, accepts=authorities[-2:])
 
         write(authorities[0])
         async with it.client(it.pair.miwen, settings=settings) as client, trio.open_nursery() as nursery:
-
-            async def call() -> None:
-                nonlocal calls
-                async with client.open(SOURCE, CREDENTIALS) as repository:
-                    while True:
-                        try:
-                            await repository.head(max_age_seconds=0)
-                        except JiemiError as error:
-                            failures.append(str(error))
-                        calls += 1
-                        await trio.sleep(0.01)
-
-            def moved(_: Head) -> None:
-                nonlocal moves
-                moves += 1
-
-            async def watch() -> None:
-                async with client.open(SOURCE, CREDENTIALS) as repository:
-                    try:
-                        await repository.watch(moved)
-                    except JiemiError as error:
-                        failures.append(str(error))
-
+            churn = Churn(client)
             for _ in range(8):
-                nursery.start_soon(call)
-            nursery.start_soon(watch)
+                nursery.start_soon(churn.call)
+            nursery.start_soon(churn.watch)
             connections = set()
             for number in range(10):
                 if number % 2:
-                    # Made known first; it signs with the next renewal.
                     authorities.append(TestAuthority())
-                    write(authorities[-2])
-                else:
-                    write(authorities[-1])
-                before = client._connection
-                await until(lambda was=before: client._connection is not was, "another connection")
+                # A new authority is made known first; it signs with the next renewal.
+                write(authorities[-2 if number % 2 else -1])
+                await another_connection(client)
                 connections.add(client._connection)
                 await until(lambda: it.fake.watching == 1, "the watch is on one of them")
-                seen = moves
-                it.origin.commit({"f.yaml": [], f"{number}.yaml": []})
-                await until(lambda was=seen: moves > was, "the watch says that it moved")
+                await churn.sees(it.origin, number)
             nursery.cancel_scope.cancel()
-        assert failures == []
-        assert calls > 100
+        assert churn.failures == []
+        assert churn.calls > 100
         assert len(connections) == 10
 
 
@@ -439,12 +452,13 @@ async def test_a_call_that_is_under_way_ends_on_the_connection_that_it_began_on(
             await until(lambda: it.fake.running == 1, "the call is under way")
             first = client._connection
             assert first is not None
+            begun_on = first
             it.pair.authority.write(it.pair.miwen, MIWEN_NAME)
-            await until(lambda: client._connection not in (first, None), "another connection")
-            assert not first.ended
+            await another_connection(client)
+            assert not begun_on.ended
             it.fake.gate.set()
             await until(lambda: len(answers) == 1, "the answer")
-            await until(lambda: first.ended, "the end of the first connection")
+            await until(lambda: begun_on.ended, "the end of the first connection")
 
 
 async def test_a_session_ends_with_its_certificate_and_with_its_authority(tmp_path: Path) -> None:
@@ -463,11 +477,11 @@ async def test_a_session_ends_with_its_certificate_and_with_its_authority(tmp_pa
                 client.open(SOURCE, CREDENTIALS) as repository,
             ):
                 await repository.head(max_age_seconds=0)
-                connection = client._connection
-                assert connection is not None
+                second = client._connection
+                assert second is not None
                 another = TestAuthority()
                 another.write(it.pair.krapao, KRAPAO_NAME)
-                await until(lambda: connection.ended, "the end of a session of an authority that is gone")
+                await until(lambda: second.ended, "the end of a session of an authority that is gone")
                 another.write(it.pair.miwen, MIWEN_NAME)
                 assert await repository.head(max_age_seconds=0) == Head(it.revision)
         said = [line["why"] for line in logs if line["event"] == "connection_closed"]

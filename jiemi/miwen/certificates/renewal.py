@@ -1,7 +1,7 @@
 """Which certificates there must be now, given those that there are: a pure decision.
 
 There are authorities, and a certificate of one of them for each end, `krapao` and `miwen`. Everybody accepts all
-authorities that have not expired. All of it is renewed at two thirds of its life, so that no one is ever without:
+authorities that have not expired. All of it is renewed at two thirds of its life, so that nobody is ever without:
 
     a new authority        is first made known: everybody accepts it after a while (`Lifetimes.spread`, because a
                            mounted Secret changes a minute or two after it was written). Only then does it sign.
@@ -32,7 +32,7 @@ from jiemi.certificates import (
     issue,
     make_authority,
 )
-from jiemi.rpc.tls import KRAPAO_NAME, MIWEN_NAME
+from jiemi.rpc.tls_names import KRAPAO_NAME, MIWEN_NAME
 
 SUBJECTS = (Subject(KRAPAO_NAME, (SERVER_AUTH,), (KRAPAO_NAME,)), Subject(MIWEN_NAME, (CLIENT_AUTH,), (MIWEN_NAME,)))
 

@@ -28,7 +28,8 @@ from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.miwen.certificates.renewal import End, Held, Lifetimes, next_change, renewed
 from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes
-from jiemi.rpc.tls import AUTHORITIES, CERTIFICATE, KEY, KRAPAO_NAME, MIWEN_NAME, TlsError, TlsIdentity, read_identity
+from jiemi.rpc.tls import TlsError, TlsIdentity, read_identity
+from jiemi.rpc.tls_names import AUTHORITIES, CERTIFICATE, KEY, KRAPAO_NAME, MIWEN_NAME
 
 AUTHORITIES_SECRET = "jiemi-authorities"  # noqa: S105 - a name
 KRAPAO_SECRET = "krapao-tls"  # noqa: S105 - a name

@@ -60,7 +60,16 @@ def lending(tmp_path: Path, runtime: Path, sops_path: Path) -> Iterator[Lending]
         (tmp_path / "secret").write_text(SECRET)
         log = tmp_path / "log"
         command = [
-            *(sys.executable, "-m", "jiemi", "krapao", "--listen", "tcp:127.0.0.1:0", "--allow-file-urls"),
+            *(
+                sys.executable,
+                "-m",
+                "jiemi",
+                "krapao",
+                "--listen",
+                "tcp:127.0.0.1:0",
+                "--insecure-plain-tcp",
+                "--allow-file-urls",
+            ),
             *("--session-secret-file", tmp_path / "secret", "--state-dir", tmp_path / "state"),
             *("--runtime-dir", runtime, "--sops", sops_path, "--allow-ambient-identity", "vault"),
             *("--ambient-key", f"vault={vault.address}/v1/transit/keys/*", "--ambient-repository", urls[0]),

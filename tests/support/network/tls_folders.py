@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 
 from jiemi.certificates import CLIENT_AUTH, SERVER_AUTH, Issued, Subject, issue, make_authority
-from jiemi.rpc.tls import AUTHORITIES, CERTIFICATE, KEY, KRAPAO_NAME, MIWEN_NAME
+from jiemi.rpc.tls_names import AUTHORITIES, CERTIFICATE, KEY, KRAPAO_NAME, MIWEN_NAME
 
 HOUR = datetime.timedelta(hours=1)
 _USAGES = {KRAPAO_NAME: SERVER_AUTH, MIWEN_NAME: CLIENT_AUTH}
