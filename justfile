@@ -82,6 +82,10 @@ bench-tenants *arguments:
 bench-attacks *arguments:
     @PYTHONPATH=tests "{{ bin }}/python" -m bench.bench_attacks "$@"
 
+# Measure what strangers at Krapao's port cost, and what an honest client waits for meanwhile [NAME...]
+bench-port *arguments:
+    @PYTHONPATH=tests "{{ bin }}/python" -m bench.bench_port "$@"
+
 # Measure how fast what others do to Secrets is put right [TRIALS]
 bench-drift *arguments:
     @PYTHONPATH=tests "{{ bin }}/python" -m bench.bench_drift "$@"

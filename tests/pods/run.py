@@ -33,14 +33,17 @@ def main(arguments: list[str]) -> int:
     """Run the tests; returns pytest's exit status.
 
     Args:
-        arguments: for pytest, beside the files.
+        arguments: for pytest, beside the files; `--packages` alone only prints which Debian packages this needs.
     """
+    packages = " ".join((*isolation.DEBIAN_PACKAGES, *images.DEBIAN_PACKAGES))
+    if arguments == ["--packages"]:
+        print(packages)
+        return 0
     missing = isolation.missing_requirements()
     programs = images.missing_programs()
     if programs:
         missing.append(f"the programs {', '.join(programs)}")
     if missing:
-        packages = " ".join((*isolation.DEBIAN_PACKAGES, *images.DEBIAN_PACKAGES))
         print(
             f"Pods can't be run here: this machine lacks {'; '.join(missing)}.\n"
             f"On Debian or Ubuntu: sudo apt-get install --no-install-recommends {packages}",
