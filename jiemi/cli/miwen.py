@@ -6,13 +6,14 @@ import datetime
 import os
 import random
 import socket
+from functools import partial
 from pathlib import Path
 
 import trio
 
 from jiemi.cli.errors import CommandError
 from jiemi.cli.logs import configure_logs
-from jiemi.cli.metrics import metrics_address_of, start_metrics
+from jiemi.cli.metrics import pages_of, watch_loops
 from jiemi.cli.miwen_flags import MiwenFlags
 from jiemi.cli.running import forbid_core_dumps, run_until_signalled
 from jiemi.cli.session_secrets import secret_name, secret_of_file
@@ -47,7 +48,8 @@ def run(flags: MiwenFlags) -> None:
         raise CommandError("--session-secret and --session-secret-file exclude each other")
     secret_at = secret_name(flags.session_secret) if flags.session_secret is not None else None
     settings = miwen_settings(flags)
-    metrics_address = metrics_address_of(flags.metrics_listen) if flags.metrics_listen is not None else None
+    metrics = MiwenMetrics()
+    pages = pages_of(flags.metrics_listen, metrics, service="miwen")
     kubernetes_settings = KubernetesSettings(
         kubeconfig=flags.kubeconfig,
         context=flags.context,
@@ -62,6 +64,7 @@ def run(flags: MiwenFlags) -> None:
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(keep_trimmed)
+            nursery.start_soon(watch_loops, metrics.health, bridge)
             secret: SecretSource | None = None
             if flags.session_secret_file is not None:
                 secret = secret_of_file(flags.session_secret_file)
@@ -70,10 +73,11 @@ def run(flags: MiwenFlags) -> None:
                 nursery.start_soon(store.provide)
                 secret = store.read
             async with connect(address, bridge=bridge, settings=ClientSettings(), secret=secret) as client:
-                metrics = MiwenMetrics(requests=kubernetes.requests.snapshot)
-                if metrics_address is not None:
-                    await start_metrics(nursery, metrics.registry, metrics_address, service="miwen")
-                await run_miwen(MiwenPorts(kubernetes, client, _now, random.random, metrics), settings)
+                metrics.requests = kubernetes.requests.snapshot
+                ports = MiwenPorts(kubernetes, client, _now, random.random, metrics)
+                await nursery.start(partial(run_miwen, ports, settings))
+                metrics.health.ready()
+                await trio.sleep_forever()
 
     if flags.alive_file is not None:
         try:
@@ -81,7 +85,7 @@ def run(flags: MiwenFlags) -> None:
         except OSError as error:
             raise CommandError(f"--alive-file {flags.alive_file} can't be written: {error.strerror}") from error
     forbid_core_dumps()
-    run_until_signalled(main)
+    run_until_signalled(main, on_signal=metrics.health.stopping, beside=pages)
 
 
 def miwen_settings(flags: MiwenFlags) -> MiwenSettings:
