@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import trio
 import trio.testing
-from support.metrics_pages import samples, total
+from support.metrics_pages import ask, get, samples, total
 
 from jiemi import __version__
 from jiemi.concurrency.fair_limiter import FairLimiter
@@ -31,23 +31,9 @@ async def port(metrics: KrapaoMetrics, nursery: trio.Nursery) -> int:
     return listening
 
 
-async def ask(port: int, request: bytes) -> bytes:
-    with trio.fail_after(10):
-        async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-            await stream.send_all(request)
-            answer = b""
-            while data := await stream.receive_some():
-                answer += data
-            return answer
-
-
 async def shown(port: int) -> str:
     """The metrics, without the answer's head."""
     return (await ask(port, get("/metrics"))).partition(b"\r\n\r\n")[2].decode()
-
-
-def get(path: str, method: str = "GET") -> bytes:
-    return f"{method} {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
 
 
 async def test_the_page_shows_what_was_counted(metrics: KrapaoMetrics, port: int) -> None:

@@ -19,16 +19,19 @@ SCRAPE_SECONDS = 0.25
 _LISTENING = re.compile(r'"address": "tcp:127\.0\.0\.1:(\d+)", "path": "/metrics"')
 
 
-def page_of(service: Service, path: str = "/metrics") -> str | None:
-    """A page of a service that was started with `METRICS`; None where there is no answer."""
+def port_of(service: Service) -> int | None:
+    """The port of the metrics and probes of a service that was started with `METRICS`; None where it has none yet."""
     found = _LISTENING.search(service.log_text())
-    if found is None:
-        return None
+    return int(found[1]) if found is not None else None
+
+
+def page_of(service: Service) -> str | None:
+    """The metrics of a service that was started with `METRICS`; None where there is no answer."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{found[1]}{path}", timeout=10) as page:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port_of(service) or 9}/metrics", timeout=10) as page:
             text: str = page.read().decode()
             return text
-    except (urllib.error.URLError, ConnectionError):
+    except (urllib.error.URLError, OSError):
         return None
 
 
