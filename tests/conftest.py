@@ -14,6 +14,7 @@ pytest_plugins = [
     "support.processes.logging_restored",
     "support.kubernetes.helm",
     "support.kubernetes.kubectl",
+    "support.monitoring.promtool",
 ]
 
 # How long an example takes says how busy the machine is. What must be bounded is counted, in the tests themselves.
@@ -56,6 +57,7 @@ SLOW = {
     ),
     "concurrency/test_memory.py": ("test_freed_pages_of_all_arenas_go_back_to_the_system",),
     "cli/test_flags.py": ("test_what_is_heavy_is_not_imported_for_the_help_or_the_probe_of_miwen",),
+    "cli/test_running.py": ("test_readiness_goes_first_and_the_probes_are_answered_until_all_is_cleaned_up",),
     "cli/test_log_lines.py": ("test_every_field_is_shown",),
     "cli/test_logs.py": ("test_a_line_that_cannot_be_written_is_lost_and_the_process_goes_on",),
     "core/objects/test_difference.py": ("test_depth_is_no_limit",),

@@ -48,7 +48,10 @@ KubeApiserver = Annotated[
 Context = Annotated[str | None, typer.Option(help="Context of the kubeconfig.")]
 MetricsListen = Annotated[
     str | None,
-    typer.Option(help="host:port to serve /metrics for Prometheus on; without this flag they are not served."),
+    typer.Option(
+        help="host:port to serve /metrics for Prometheus and the probes /healthz and /readyz on; without this flag "
+        "they are not served."
+    ),
 ]
 
 

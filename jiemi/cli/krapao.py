@@ -14,7 +14,7 @@ import trio
 from jiemi.cli.errors import CommandError
 from jiemi.cli.krapao_flags import KrapaoFlags
 from jiemi.cli.logs import configure_logs
-from jiemi.cli.metrics import metrics_address_of, start_metrics
+from jiemi.cli.metrics import pages_of, watch_loops
 from jiemi.cli.programs import GET_SOPS, find_gpg, find_sops
 from jiemi.cli.running import forbid_core_dumps, run_until_signalled
 from jiemi.concurrency.memory import keep_trimmed
@@ -51,15 +51,14 @@ def run(flags: KrapaoFlags) -> None:
     ambient = _ambient(flags.allow_ambient_identity, flags.ambient_keys, flags.ambient_repositories)
     _require_known_peers(address, flags, lends=bool(ambient.keys))
     admission = Admission(flags.session_secret_file, _server_tls(address, flags))
-    metrics_address = metrics_address_of(flags.metrics_listen) if flags.metrics_listen is not None else None
+    metrics = KrapaoMetrics()
+    pages = pages_of(flags.metrics_listen, metrics, service="krapao")
     settings = krapao_settings(flags, ambient)
 
     async def main() -> None:
-        metrics = KrapaoMetrics()
         async with open_bridge() as bridge, open_service(settings, metrics) as krapao, trio.open_nursery() as nursery:
             nursery.start_soon(keep_trimmed)
-            if metrics_address is not None:
-                await start_metrics(nursery, metrics.registry, metrics_address, service="krapao")
+            nursery.start_soon(watch_loops, metrics.health, bridge)
             bound = await nursery.start(partial(serve, krapao, address, bridge=bridge, admission=admission))
             log = structlog.get_logger("jiemi.krapao")
             if settings.sops is None:
@@ -69,10 +68,11 @@ def run(flags: KrapaoFlags) -> None:
                 if not admission.compares_secrets:
                     log.warning("no_session_secret", why="anyone who reaches the port is served")
             log.info("serving", address=str(bound))
+            metrics.health.ready()
 
     forbid_core_dumps()
     try:
-        run_until_signalled(main)
+        run_until_signalled(main, on_signal=metrics.health.stopping, beside=pages)
     except* ListenError as group:
         raise CommandError(f"--listen: {_leaf(group)}") from None
     except* CommandError as group:

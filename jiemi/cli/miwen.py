@@ -6,6 +6,7 @@ import datetime
 import os
 import random
 import socket
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -13,7 +14,7 @@ import trio
 
 from jiemi.cli.errors import CommandError
 from jiemi.cli.logs import configure_logs
-from jiemi.cli.metrics import metrics_address_of, start_metrics
+from jiemi.cli.metrics import pages_of, watch_loops
 from jiemi.cli.miwen_flags import MiwenFlags
 from jiemi.cli.running import forbid_core_dumps, run_until_signalled
 from jiemi.cli.session_secrets import secret_name, secret_of_file
@@ -60,7 +61,8 @@ def run(flags: MiwenFlags) -> None:
     _require_private_way(address, flags)
     tls_at = secret_name("--tls-secret", flags.tls_secret) if flags.tls_secret is not None else None
     settings = miwen_settings(flags)
-    metrics_address = metrics_address_of(flags.metrics_listen) if flags.metrics_listen is not None else None
+    metrics = MiwenMetrics()
+    pages = pages_of(flags.metrics_listen, metrics, service="miwen")
     kubernetes_settings = KubernetesSettings(
         kubeconfig=flags.kubeconfig,
         context=flags.context,
@@ -75,6 +77,7 @@ def run(flags: MiwenFlags) -> None:
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(keep_trimmed)
+            nursery.start_soon(watch_loops, metrics.health, bridge)
             secret: SecretSource | None = None
             if flags.session_secret_file is not None:
                 secret = secret_of_file(flags.session_secret_file)
@@ -93,10 +96,11 @@ def run(flags: MiwenFlags) -> None:
                 identity = certificates.identity
             tls = ClientTls(identity, flags.krapao_name) if identity is not None else None
             async with connect(address, bridge=bridge, settings=ClientSettings(), secret=secret, tls=tls) as client:
-                metrics = MiwenMetrics(requests=kubernetes.requests.snapshot)
-                if metrics_address is not None:
-                    await start_metrics(nursery, metrics.registry, metrics_address, service="miwen")
-                await run_miwen(MiwenPorts(kubernetes, client, _now, random.random, metrics), settings)
+                metrics.requests = kubernetes.requests.snapshot
+                ports = MiwenPorts(kubernetes, client, _now, random.random, metrics)
+                await nursery.start(partial(run_miwen, ports, settings))
+                metrics.health.ready()
+                await trio.sleep_forever()
 
     if flags.alive_file is not None:
         try:
@@ -104,7 +108,7 @@ def run(flags: MiwenFlags) -> None:
         except OSError as error:
             raise CommandError(f"--alive-file {flags.alive_file} can't be written: {error.strerror}") from error
     forbid_core_dumps()
-    run_until_signalled(main)
+    run_until_signalled(main, on_signal=metrics.health.stopping, beside=pages)
 
 
 def miwen_settings(flags: MiwenFlags) -> MiwenSettings:

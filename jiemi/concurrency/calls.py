@@ -14,6 +14,7 @@ import contextlib
 import io
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -73,6 +74,20 @@ def current() -> Interrupter:
     return interrupter if isinstance(interrupter, Interrupter) else Interrupter()
 
 
+_interrupted_at: dict[Interrupter, float] = {}
+"""The calls of this process that were interrupted and whose threads have not ended."""
+
+
+def stuck_seconds() -> float:
+    """How long ago the call was interrupted whose thread has gone on the longest since; 0 where there is none.
+
+    A thread usually ends within a millisecond. It may go on for as long as the resolver takes to look up a name, which
+    nothing can interrupt; for much longer it does only where it hangs, and holds what it has for ever. From any thread.
+    """
+    since = min(list(_interrupted_at.values()), default=None)
+    return time.monotonic() - since if since is not None else 0.0
+
+
 async def run_blocking(function: Callable[[Interrupter], T], *, limiter: trio.CapacityLimiter) -> T:
     """Call `function(interrupter)` on a worker thread; when cancelled, interrupt it and wait for its end.
 
@@ -99,15 +114,20 @@ async def run_blocking(function: Callable[[Interrupter], T], *, limiter: trio.Ca
         try:
             await trio.sleep_forever()
         finally:
+            _interrupted_at[interrupter] = time.monotonic()
             interrupter.interrupt()
 
     async with limiter:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(interrupt_when_cancelled)
-            with trio.CancelScope(shield=True):
-                # A limiter of its own: the place was taken above, where waiting for it could be cancelled.
-                result = await trio.to_thread.run_sync(outcome.capture, call, limiter=trio.CapacityLimiter(1))
-            nursery.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(interrupt_when_cancelled)
+                with trio.CancelScope(shield=True):
+                    # A limiter of its own: the place was taken above, where waiting for it could be cancelled.
+                    result = await trio.to_thread.run_sync(outcome.capture, call, limiter=trio.CapacityLimiter(1))
+                nursery.cancel_scope.cancel()
+        finally:
+            # Also after a call that ended by itself: the other task notes that too.
+            _interrupted_at.pop(interrupter, None)
         if isinstance(result, outcome.Error):
             # What an interruption made the function raise is not the caller's to see: the caller was cancelled.
             await trio.lowlevel.checkpoint_if_cancelled()

@@ -149,6 +149,12 @@ class FairLimiter:
         """How many pieces of work wait."""
         return len({slot for queue in self._queues.values() for slot in queue})
 
+    @property
+    def oldest_wait_seconds(self) -> float:
+        """How long the piece of work has waited that waits the longest; 0 where none waits."""
+        since = min((slot._since for queue in self._queues.values() for slot in queue), default=math.inf)
+        return max(0.0, trio.current_time() - since) if since != math.inf else 0.0
+
     @asynccontextmanager
     async def slot(self, who: Askers | str, *bounds: Bound) -> AsyncIterator[Slot]:
         """A slot while the context lasts, which is never taken back.

@@ -10,7 +10,8 @@ credentials are forgotten. The clone stays on the volume (`jiemi.krapao.git.clon
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractContextManager
 
 import attrs
@@ -22,6 +23,7 @@ from jiemi.core.errors import Failure, JiemiError
 from jiemi.krapao.decryption.port import Decrypter
 from jiemi.krapao.git.port import OpenGitStore, Ref
 from jiemi.krapao.git.urls import Location, parse_url
+from jiemi.krapao.metrics import Listing
 from jiemi.krapao.reading.reader import Reading
 from jiemi.krapao.rendering.file_renderer import RenderingTools
 from jiemi.krapao.settings import KrapaoSettings
@@ -82,6 +84,11 @@ class Repositories:
     def worker_count(self) -> int:
         """How many repositories are open now."""
         return len(self._entries)
+
+    def listings(self) -> Mapping[Listing, int]:
+        """How many repositories are open, by what became of their last listing. May be called from any thread."""
+        workers = [entry.worker for entry in list(self._entries.values())]
+        return Counter(worker.listing for worker in workers if worker is not None)
 
     @contextlib.asynccontextmanager
     async def open(self, source: Source, credentials: GitCredentials, tenant: str = "") -> AsyncIterator[Repository]:

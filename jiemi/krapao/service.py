@@ -48,11 +48,14 @@ async def open_service(settings: KrapaoSettings, metrics: KrapaoMetrics | None =
     """
     adopt_orphans()
     with _volume(settings.state_dir) as volume:
-        clones = Clones(settings, volume.hold)
+        metrics = metrics if metrics is not None else KrapaoMetrics()
+        clones = Clones(settings, volume.hold, metrics)
         try:
             async with open_decrypter(settings, metrics) as decrypter, trio.open_nursery() as nursery:
                 nursery.start_soon(_keep_within_bound, clones)
-                yield Repositories(nursery, clones.open, decrypter, settings, decrypter.reading, clones.charge)
+                opened = Repositories(nursery, clones.open, decrypter, settings, decrypter.reading, clones.charge)
+                metrics.listings = opened.listings
+                yield opened
                 nursery.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             # What the caller's own block raised leaves as it was raised, out of the nurseries here.

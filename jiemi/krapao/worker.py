@@ -29,6 +29,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.krapao.fair_threads import FairThreads
 from jiemi.krapao.git.port import Advertised, GitStore, Ref
 from jiemi.krapao.git.trees import CONFIG, MAX_CONFIG_DEPTH
+from jiemi.krapao.metrics import Listing
 from jiemi.krapao.rendering.file_opener import FileOpener
 from jiemi.krapao.rendering.file_renderer import NOT_ABOUT_THE_FILE, FileRenderer, RenderingTools
 from jiemi.krapao.settings import KrapaoSettings
@@ -46,7 +47,11 @@ _FORBIDDEN_IN_REF = frozenset(" ~^:?*[\\\x7f")
 
 
 class Worker:
-    """Answers for one repository. Its tasks are in the nursery that it is given."""
+    """Answers for one repository. Its tasks are in the nursery that it is given.
+
+    Attributes:
+        listing: what became of the last listing.
+    """
 
     def __init__(
         self,
@@ -56,6 +61,7 @@ class Worker:
         settings: KrapaoSettings,
         nursery: trio.Nursery,
     ) -> None:
+        self.listing: Listing = "none"
         self._name = name
         self._log = log.bind(repository=name)
         self._store = store
@@ -121,8 +127,10 @@ class Worker:
         try:
             found = await self._store.advertised(ref, flight.askers, on_begin=flight.begin)
         except JiemiError as error:
+            self.listing = "failed"
             self._log.warning("listing_failed", ref=str(ref), reason=error.failure.reason, message=error.failure.text)
             raise
+        self.listing = "ok"
         began = flight.began_at if flight.began_at is not None else trio.current_time()
         self._authorized_at = max(began, self._authorized_at or began)
         return found, began

@@ -31,6 +31,7 @@ from jiemi.miwen.reconcile.reconciler import Reconciler
 from jiemi.miwen.reconcile.tenancy import Tenancy
 from jiemi.miwen.reconcile.timing import Timing
 from jiemi.miwen.report.events import EventRecorder
+from jiemi.miwen.report.measured_krapao import MeasuredKrapao
 from jiemi.miwen.report.metrics import MiwenMetrics
 from jiemi.miwen.state.registry import Registry
 from jiemi.miwen.watch.object_watches import ObjectWatches
@@ -108,23 +109,28 @@ async def run_miwen(
         metrics.events = lambda: events.counts
         await nursery.start(lambda task_status: events.run(task_status=task_status))
         budget = MemoryBudget(settings.decryptor_memory_bytes)
-        watches = ObjectWatches(kubernetes, nursery, on_change, random=random)
+        watches = ObjectWatches(kubernetes, nursery, on_change, random=random, counts=metrics.watches)
+        slots = FairLimiter(settings.max_concurrent_deployments)
+        metrics.watch_slots("deployments", slots)
         reconciler = Reconciler(
             kubernetes,
             registry,
             watches,
             now,
             Timing(settings.interval_seconds, settings.deploy_timeout_seconds),
-            FairLimiter(settings.max_concurrent_deployments),
+            slots,
             settings.policy,
             settings.tenancy,
             budget,
         )
-        loop = DecryptorLoop(kubernetes, ports.krapao, reconciler, events, metrics, random)
+        loop = DecryptorLoop(kubernetes, MeasuredKrapao(ports.krapao, metrics), reconciler, events, metrics, random)
         turned_away = TurnedAway(kubernetes, budget, events, metrics, now=now)
+        metrics.turned_away = lambda: len(turned_away.keys())
         decryptors = Decryptors(nursery, loop.run, registry, budget, turned_away, loop.report_deleted)
         nursery.start_soon(turned_away.run, decryptors.put)
-        await nursery.start(lambda task_status: follow(kubernetes, decryptors, random=random, task_status=task_status))
+        await nursery.start(
+            lambda task_status: follow(kubernetes, decryptors, random=random, metrics=metrics, task_status=task_status)
+        )
         task_status.started()
 
 

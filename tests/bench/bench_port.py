@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -211,10 +212,10 @@ async def main(port: Port, chosen: list[str]) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     tries = _tries(port)
     attacks: dict[str, Callable[[], Awaitable[int]]] = {
-        name: (lambda attempt=attempt: _many(attempt, count=None)) for name, attempt in tries.items()
+        name: partial(_many, attempt, count=None) for name, attempt in tries.items()
     }
-    attacks["mutated messages"] = lambda: _many(_mutated(port, random.Random(1)), count=_MUTATED)
-    attacks["idle connections"] = lambda: _idle(port)
+    attacks["mutated messages"] = partial(_many, _mutated(port, random.Random(1)), count=_MUTATED)
+    attacks["idle connections"] = partial(_idle, port)
 
     async def nothing() -> int:
         await trio.sleep(_SECONDS)

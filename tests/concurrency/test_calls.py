@@ -11,7 +11,7 @@ import pytest
 import trio
 import urllib3
 
-from jiemi.concurrency.calls import Interrupter, connect_tcp, current, run_blocking
+from jiemi.concurrency.calls import Interrupter, connect_tcp, current, run_blocking, stuck_seconds
 from jiemi.concurrency.http import make_interruptible
 
 
@@ -149,3 +149,24 @@ async def test_a_call_that_ended_by_itself_is_not_interrupted_afterwards() -> No
 
     await run_blocking(leave_a_wait_behind, limiter=trio.CapacityLimiter(1))
     assert ended == []
+
+
+async def test_a_thread_that_goes_on_though_it_was_interrupted_is_seen_and_no_other_is() -> None:
+    go_on, begun = threading.Event(), threading.Event()
+
+    def deaf(_: Interrupter) -> None:
+        begun.set()
+        go_on.wait(20)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: run_blocking(deaf, limiter=trio.CapacityLimiter(1)))
+        assert await trio.to_thread.run_sync(begun.wait, 5)
+        assert stuck_seconds() == 0, "it works, and nobody has asked it to end"
+        nursery.cancel_scope.cancel()
+        with trio.CancelScope(shield=True):
+            await trio.sleep(0.1)
+            assert 0.05 < stuck_seconds() < 5
+            go_on.set()
+    assert stuck_seconds() == 0
+    await run_blocking(lambda _: None, limiter=trio.CapacityLimiter(1))
+    assert stuck_seconds() == 0

@@ -19,6 +19,7 @@ import attrs
 import pytest
 from pyrage import x25519
 from support.e2e.lab import Lab, Repository, git_server, until
+from support.e2e.vault_files import OF_VAULT
 from support.kubernetes.api_server import ApiServer, Manifest
 
 from jiemi.core.api.crd import crd
@@ -315,21 +316,6 @@ def test_a_credential_that_is_not_there(case: Case, secret: str, key: str, reaso
     case.lab.secret(NAMESPACE, secret, **{key: str(case.lab.identity)})
     case.lab.until_synced(NAMESPACE, case.name, case.revision)
     case.recovers()
-
-
-OF_VAULT = """\
-a: ENC[AES256_GCM,data:AAAA,iv:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=,tag:AAAAAAAAAAAAAAAAAAAAAA==,type:str]
-sops:
-    hc_vault:
-        - vault_address: http://127.0.0.1:9
-          engine_path: transit
-          key_name: k
-          created_at: "2024-01-01T00:00:00Z"
-          enc: vault:v1:AAAA
-    lastmodified: "2024-01-01T00:00:00Z"
-    mac: ENC[AES256_GCM,data:AAAA,iv:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=,tag:AAAAAAAAAAAAAAAAAAAAAA==,type:str]
-    version: 3.13.3
-"""
 
 
 def test_an_identity_of_krapaos_own_that_its_operator_does_not_lend(case: Case) -> None:

@@ -18,6 +18,7 @@ from support.canaries.command_lines import watching_command_lines
 from support.canaries.disk_search import contents, new_files_of_the_machine
 from support.canaries.forms import forms_of, found_in
 from support.e2e.lab import Lab, git_server
+from support.e2e.scene import METRICS, metrics_page
 
 from jiemi.core.sensitive import SensitiveText
 
@@ -44,8 +45,9 @@ def test_canaries_are_found_nowhere(lab: Lab, pgp_key: str, tmp_path: Path) -> N
         git_server(lab.folder / "token", username="me", token=SensitiveText(TOKEN)) as private,
         watching_command_lines() as command_lines,
     ):
-        krapao, address = lab.start_krapao("--log-format", "json", "--state-dir", tmp_path / "state", name="canary")
-        miwen = lab.start_miwen(address, NAMESPACE, "--log-format", "json", interval="1s")
+        state = ("--state-dir", tmp_path / "state")
+        krapao, address = lab.start_krapao("--log-format", "json", *METRICS, *state, name="canary")
+        miwen = lab.start_miwen(address, NAMESPACE, "--log-format", "json", *METRICS, interval="1s")
         repository = lab.repository()
         revision = repository.commit(
             {
@@ -94,6 +96,7 @@ def test_canaries_are_found_nowhere(lab: Lab, pgp_key: str, tmp_path: Path) -> N
             assert re.search(r"^Max core file size +0 ", limits, re.MULTILINE), limits
         # One more round of ticks, failures included.
         time.sleep(2)
+        pages = {f"metrics of {each.name}": metrics_page(each).encode() for each in (krapao, miwen)}
         lab.end_services()
 
     told = {
@@ -105,6 +108,9 @@ def test_canaries_are_found_nowhere(lab: Lab, pgp_key: str, tmp_path: Path) -> N
     told["events"] = json.dumps(events["items"]).encode()
     told["logs"] = lab.logs().encode()
     assert b"MacMismatch" in told["logs"]
+    told |= pages
+    assert b'outcome="MacMismatch"' in told["metrics of krapao"]
+    assert b'reason="MacMismatch"' in told["metrics of miwen"]
     told |= {f"command line {number}": line for number, line in enumerate(command_lines)}
     assert any(b"decrypt" in line for line in command_lines), "no run of sops was seen: the watcher is too slow"
     on_disk = contents(tmp_path)

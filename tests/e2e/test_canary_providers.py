@@ -42,6 +42,7 @@ from support.e2e.providers import (
     provider_of,
     temporary_credentials,
 )
+from support.e2e.scene import METRICS, metrics_page
 from support.krapao.key_services import KeyService, secret
 from support.paths import DATA
 
@@ -107,6 +108,7 @@ class Evidence:
         tenants: all credentials, by name.
         cases: all Decryptors.
         issued: tokens that the services gave for credentials meanwhile, which can be used like them.
+        metrics: the pages of both services.
         rpc: by case, what a client of Krapao's got.
         after: what is in the folder that had keyrings and certificates once the services ended.
     """
@@ -119,6 +121,7 @@ class Evidence:
     logs: bytes
     events: bytes
     statuses: Mapping[str, bytes]
+    metrics: Mapping[str, bytes]
     rpc: Mapping[str, bytes]
     on_disk: Mapping[str, bytes]
     after: Mapping[str, bytes]
@@ -415,6 +418,7 @@ def evidence(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Evidence:
         logs=lab.logs().encode(),
         events=json.dumps(events["items"]).encode(),
         statuses=statuses,
+        metrics=run.metrics,
         rpc=run.rpc,
         on_disk=contents(folder) | new_files_of_the_machine(began),
         after=contents(lab.folder),
@@ -425,6 +429,7 @@ def evidence(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Evidence:
 class _Run:
     cases: Sequence[Case]
     krapao_pid: int
+    metrics: Mapping[str, bytes]
     rpc: Mapping[str, bytes]
 
 
@@ -443,10 +448,11 @@ def _run(
         *("--allow-ambient-identity", "vault", "--ambient-key", "vault=**", "--ambient-repository", "**"),
         "--state-dir",
         folder / "state",
+        *METRICS,
         environment={**services.environment, **ours, **ambient},
     )
     arguments = ("--krapao", address, "--kubeconfig", lab.kubeconfig, "--namespace", NAMESPACE, "--interval", "5s")
-    lab.start("miwen", *arguments, environment={**operator_environment(), **ours})
+    miwen = lab.start("miwen", *arguments, *METRICS, environment={**operator_environment(), **ours})
     run = partial(_run_cases, lab, tenants, repository, revision, address)
     cases = _cases(tenants)
     rpc = run(cases)
@@ -463,9 +469,10 @@ def _run(
         for double in doubles:
             setattr(double, switch, False)
     assert all(path.stat().st_mode & 0o077 == 0 for path in lab.folder.glob("jiemi-sops-*"))
+    metrics = {each.name: metrics_page(each).encode() for each in (krapao, miwen)}
     lab.end_services()
     services.switch_back()
-    return _Run(cases, krapao.process.pid, rpc)
+    return _Run(cases, krapao.process.pid, metrics, rpc)
 
 
 def _run_cases(
@@ -546,6 +553,13 @@ def test_no_canary_is_in_a_log(evidence: Evidence) -> None:
 def test_no_canary_is_in_an_event_or_a_status(evidence: Evidence) -> None:
     assert set(evidence.statuses) == {case.name for case in evidence.cases}
     assert found_in({"events": evidence.events, **evidence.statuses}, evidence.canaries()) == []
+
+
+def test_no_canary_is_in_a_metric(evidence: Evidence) -> None:
+    for provider in (*CLOUDS, "age", "pgp"):
+        assert f'provider="{provider}"'.encode() in evidence.metrics["krapao"]
+    assert b'outcome="KeyServiceDenied"' in evidence.metrics["miwen"]
+    assert found_in(evidence.metrics, evidence.canaries()) == []
 
 
 def test_no_canary_is_in_what_a_client_of_the_rpc_may_print(evidence: Evidence) -> None:

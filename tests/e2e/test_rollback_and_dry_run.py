@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from support.e2e.lab import Lab, until
-from support.e2e.scene import Scene, condition, config_map, deployment, samples, secret
+from support.e2e.scene import Scene, condition, config_map, deployment, secret
+from support.metrics_pages import samples
 
 pytestmark = pytest.mark.e2e
 

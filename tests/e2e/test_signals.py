@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 from pyrage import x25519
 from support.e2e.lab import Lab, Service, git_server, until
-from support.e2e.scene import METRICS, Scene, condition, config_map, metrics_page, seconds_until, secret, total
+from support.e2e.scene import METRICS, Scene, condition, config_map, metrics_page, seconds_until, secret
+from support.metrics_pages import total
 
 from jiemi.core.sensitive import SensitiveText
 

@@ -14,6 +14,7 @@ import signal
 import socket
 import struct
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import attrs
@@ -202,7 +203,8 @@ class Guard:
         if not given:
             self._note(Outcome(provider, name, Verdict.NOT_GIVEN))
         for key in given:
-            found = await self._ask(key, request.key, request.ciphertext)
+            with self._metrics.key_request_measured(provider) if self._metrics is not None else nullcontext():
+                found = await self._ask(key, request.key, request.ciphertext)
             if isinstance(found, bytes):
                 self._note(Outcome(provider, name, Verdict.OPENED))
                 return keyservice.write_decrypt_response(found)

@@ -107,6 +107,7 @@ class SopsDecrypter:
         self._holders = Holders(nursery, settings)
         self._metrics.watch_holders(lambda: self._holders.count)
         self._limiter = FairLimiter(settings.decrypt_concurrency)
+        self._metrics.watch_slots("decryptions", self._limiter)
         self._checkers = FairLimiter(1)
         self._preparing = trio.Lock()
         self.reading = Reading(settings, self.measures)
@@ -280,15 +281,16 @@ class SopsDecrypter:
         )
         async with trio.open_nursery() as nursery:
             await nursery.start(guard.serve, socket)
-            result = await outcome.acapture(
-                run_program,
-                command,
-                stdin=run.data,
-                limits=attrs.evolve(self._limits, output_bytes=run.budget.output_bytes),
-                what="decrypting the file",
-                missing="SopsMissing",
-                on_started=guard.expect,
-            )
+            with self._metrics.sops_run():
+                result = await outcome.acapture(
+                    run_program,
+                    command,
+                    stdin=run.data,
+                    limits=attrs.evolve(self._limits, output_bytes=run.budget.output_bytes),
+                    what="decrypting the file",
+                    missing="SopsMissing",
+                    on_started=guard.expect,
+                )
             nursery.cancel_scope.cancel()
         return result.unwrap()  # out of the nursery, which would make a group of an error
 

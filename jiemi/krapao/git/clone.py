@@ -83,7 +83,9 @@ class Clone:
         self, ref: Ref, askers: Askers | None = None, *, on_begin: Callable[[], None] = lambda: None
     ) -> Advertised:
         settings = self._settings
-        limits = ConversationLimits("its list of refs", settings.max_refs_bytes, settings.listing_grace_seconds)
+        limits = ConversationLimits(
+            "listing", "its list of refs", settings.max_refs_bytes, settings.listing_grace_seconds
+        )
 
         async def listing(slot: Slot) -> Advertised:
             on_begin()
@@ -138,7 +140,7 @@ class Clone:
         stage, size = "the revision's pack", settings.max_pack_bytes
         if tenants and left < size:
             stage, size = "the revision's pack, beside what else is charged to this namespace,", left
-        limits = ConversationLimits(stage, settings.max_refs_bytes + size, settings.fetch_grace_seconds)
+        limits = ConversationLimits("fetch", stage, settings.max_refs_bytes + size, settings.fetch_grace_seconds)
         fetched = await self._host.converse(
             lambda meter: self._fetcher.fetch(wanted, meter, slot), "fetching", limits, slot
         )

@@ -33,6 +33,7 @@ from jiemi.krapao.git.limiters import Limiters
 from jiemi.krapao.git.port import GitStore
 from jiemi.krapao.git.store import Store
 from jiemi.krapao.git.urls import Location
+from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import GitCredentials
 
@@ -40,20 +41,32 @@ from jiemi.rpc.contract import GitCredentials
 class Clones:
     """All clones of one Krapao."""
 
-    def __init__(self, settings: KrapaoSettings, hold_volume: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        settings: KrapaoSettings,
+        hold_volume: Callable[[], None] = lambda: None,
+        metrics: KrapaoMetrics | None = None,
+    ) -> None:
         self._settings = settings
+        self._metrics = metrics if metrics is not None else KrapaoMetrics()
         self._hold_volume = hold_volume
         self._root = settings.state_dir / "repositories"
         self._folders: dict[str, SharedFolder] = {}
         self._pruning = trio.Lock()
         self._store = Store(self._root, settings.max_store_bytes, settings.max_tenant_store_bytes, self._open_tenants)
-        self._volume = Volume(settings, Limiters(settings), self._store, hold_volume)
+        self._metrics.watch_store(lambda: self._store.total_bytes, settings.max_store_bytes)
+        limiters = Limiters(settings)
+        self._volume = Volume(settings, limiters, self._store, hold_volume)
+        self._metrics.watch_slots("listings", limiters.listings)
+        self._metrics.watch_slots("fetches", limiters.fetches)
+        self._metrics.watch_slots("reads", limiters.readers)
+        self._metrics.watch_slots("searches", limiters.searches)
 
     @contextlib.asynccontextmanager
     async def open(self, location: Location, credentials: GitCredentials) -> AsyncIterator[GitStore]:
         """One repository with one tenant's credentials. Asks nobody and writes nothing yet."""
         with self._used(location) as folder:
-            yield Clone(GitHost(location, credentials, self._settings), self._volume, folder)
+            yield Clone(GitHost(location, credentials, self._settings, self._metrics), self._volume, folder)
 
     @contextlib.contextmanager
     def charge(self, location: Location, tenant: str) -> Iterator[None]:

@@ -21,6 +21,7 @@ from jiemi.krapao.git.host_failures import no_git_server, translating
 from jiemi.krapao.git.meter import Meter
 from jiemi.krapao.git.transports import open_client
 from jiemi.krapao.git.urls import Location
+from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import GitCredentials
 
@@ -35,11 +36,13 @@ class ConversationLimits:
     """The bounds of one conversation.
 
     Attributes:
+        operation: "listing" or "fetch", for the metrics.
         stage: what is being read, for messages.
         bytes: how much may be read.
         grace_seconds: how long the host may be slow.
     """
 
+    operation: str
     stage: str
     bytes: int
     grace_seconds: float
@@ -52,6 +55,7 @@ class GitHost:
     location: Location
     credentials: GitCredentials
     settings: KrapaoSettings
+    metrics: KrapaoMetrics
 
     async def converse(self, function: Callable[[Meter], T], what: str, limits: ConversationLimits, slot: Slot) -> T:
         """Call a function that talks to the host, on a thread.
@@ -79,14 +83,15 @@ class GitHost:
             meter.interrupter = interrupter
             return function(meter)
 
-        try:
-            with trio.fail_after(seconds):
-                return await on_thread(call)
-        except trio.TooSlowError as error:
-            detail = f"{what} took longer than {seconds:g} s"
-            if not meter.is_git:
-                raise no_git_server(self.location, detail) from error
-            raise JiemiError("Timeout", f"{host}: {detail}") from error
+        with self.metrics.git_request(limits.operation, lambda: meter.received):
+            try:
+                with trio.fail_after(seconds):
+                    return await on_thread(call)
+            except trio.TooSlowError as error:
+                detail = f"{what} took longer than {seconds:g} s"
+                if not meter.is_git:
+                    raise no_git_server(self.location, detail) from error
+                raise JiemiError("Timeout", f"{host}: {detail}") from error
 
     @contextlib.contextmanager
     def client(self, meter: Meter) -> Iterator[tuple[GitClient, bytes]]:

@@ -104,6 +104,11 @@ class Store:
         self._used: dict[str, float] = {}
         self._is_read = False
 
+    @property
+    def total_bytes(self) -> int:
+        """What all clones take, as it was seen last. May be read from any thread."""
+        return sum(clone.bytes for clone in list(self._clones.values()))
+
     def read(self, interrupter: Interrupter) -> None:
         """Look at every folder again, and remove what was on its way out when a process ended."""
         with self._lock:
@@ -112,7 +117,7 @@ class Store:
     def trim(self) -> None:
         """Remove what nobody has open while all are beyond the bound."""
         with self._lock:
-            self._remove_until(self._total() - self._max_bytes, self._unused())
+            self._remove_until(self.total_bytes - self._max_bytes, self._unused())
 
     def before_fetch(self, name: str, tenants: Collection[str], interrupter: Interrupter) -> int:
         """Make room for a fetch into a clone.
@@ -140,7 +145,7 @@ class Store:
                     f"{self._max_tenant_bytes} bytes: follow fewer or smaller repositories, or raise "
                     "`jiemi krapao --max-tenant-store`",
                 )
-            self._remove_until(self._total() + expected - self._max_bytes, self._unused(but=name))
+            self._remove_until(self.total_bytes + expected - self._max_bytes, self._unused(but=name))
             return max(left, default=self._max_bytes)
 
     def after_fetch(self, name: str, tenants: Collection[str]) -> None:
@@ -149,7 +154,7 @@ class Store:
             self._used[name] = time.time()
             self._record(name, tenants)
             self._remember(name)
-            self._remove_until(self._total() - self._max_bytes, self._unused(but=name))
+            self._remove_until(self.total_bytes - self._max_bytes, self._unused(but=name))
 
     def closed(self, name: str) -> None:
         """A clone was in use until now. Blocks for no I/O."""
@@ -208,9 +213,6 @@ class Store:
         if after != before:
             with contextlib.suppress(OSError):
                 path.write_text("".join(f"{each}\n" for each in after))
-
-    def _total(self) -> int:
-        return sum(clone.bytes for clone in self._clones.values())
 
     def _make_room_for(self, tenant: str, name: str, expected: int) -> int:
         """Remove a tenant's unused clones while a fetch would take it beyond its share; returns what is left of it.

@@ -18,21 +18,22 @@ from jiemi.core.api.decryptor import Decryptor
 from jiemi.core.api.decryptor_status import DecryptorStatus
 from jiemi.core.api.durations import duration_seconds
 from jiemi.core.api.spec import DecryptorSpec
-from jiemi.core.decisions.conditions import is_ready
 from jiemi.core.decisions.schedule import next_delay_seconds
 from jiemi.core.decisions.status import blank
 from jiemi.core.errors import Failure
 from jiemi.core.objects.drift import Observation
 from jiemi.core.objects.inventory import by_key
+from jiemi.miwen.controller.counting import Counting
 from jiemi.miwen.controller.reports import Reports, report_deleted
 from jiemi.miwen.controller.status_writer import StatusWriter
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import Kubernetes
+from jiemi.miwen.reconcile.phases import PhaseTimes
 from jiemi.miwen.reconcile.reconciler import Reconciler
 from jiemi.miwen.reconcile.status_draft import StatusDraft
 from jiemi.miwen.reconcile.tick import ReconcileContext, ReconcileResult
 from jiemi.miwen.report.events import EventRecorder
-from jiemi.miwen.report.metrics import Followed, MiwenMetrics
+from jiemi.miwen.report.metrics import MiwenMetrics
 from jiemi.miwen.state.loop_state import LoopState, SecretVersions
 from jiemi.miwen.state.mailbox import Mailbox
 from jiemi.miwen.state.open_repository import OpenRepository, tenant_of
@@ -85,6 +86,7 @@ class DecryptorLoop:
         began, written = mailbox.latest, mailbox.take_status()
         writer = StatusWriter(self.kubernetes, self.events, self.reconciler.now, began, written)
         reports = Reports(self.events, self.metrics, written)
+        counting = Counting(self.metrics, self.reconciler.now, self.reconciler.timing.interval_of)
         state = _loop_state(written)
         believed = self.reconciler.tenancy.believed(written, mailbox.latest.meta.namespace)
         status = believed or blank(_file(mailbox.latest))
@@ -110,10 +112,12 @@ class DecryptorLoop:
         while True:
             decryptor = mailbox.begin_tick()
             news.begin_tick()
+            counting.begin_tick()
             writer.begin_tick(decryptor)
             draft = StatusDraft(status, decryptor.meta.generation, self.reconciler.now, mailbox.set_inventory)
+            phases = PhaseTimes()
             result = await self.reconciler.tick(
-                ReconcileContext(decryptor, draft, repositories, state, mailbox, writer.write, settle)
+                ReconcileContext(decryptor, draft, repositories, state, mailbox, writer.write, settle, phases=phases)
             )
             settle()
             reports.report(decryptor, result)
@@ -121,24 +125,12 @@ class DecryptorLoop:
             unwritten = await writer.end_tick(result.status)
             self.reconciler.files.count_held(decryptor.meta.key, state, status)
             failure = unwritten or result.failure
-            self._count(mailbox, state, status, failure)
+            counting.end_tick(mailbox.latest, state, status, failure, conclusive=result.conclusive, phases=phases)
             failures.count(failure, decryptor, state.head_revision)
             for resource in state.watching - compared:
                 nursery.start_soon(self._compare, mailbox, state, resource)
             compared = set(state.watching)
             await mailbox.wait(self._delay(decryptor, result, failure, failures.in_a_row))
-
-    def _count(self, mailbox: Mailbox, state: LoopState, status: DecryptorStatus, failure: Failure | None) -> None:
-        meta = mailbox.latest.meta
-        followed = Followed(
-            deployed=status.current.revision,
-            seen=state.head_revision or (status.last_attempted_revision or ""),
-            ready=is_ready(status, meta.generation),
-            objects=len(status.inventory),
-            drifted=len(state.drift.drifted),
-        )
-        self.metrics.follow(meta.key, followed)
-        self.metrics.tick(failure.reason if failure is not None else "ok")
 
     def _delay(self, decryptor: Decryptor, result: ReconcileResult, failure: Failure | None, failures: int) -> float:
         retry = decryptor.spec.retry_interval if isinstance(decryptor.spec, DecryptorSpec) else None

@@ -12,6 +12,7 @@ from jiemi.miwen.reconcile.attempt import Attempt
 from jiemi.miwen.reconcile.credentials import decryption_keys
 from jiemi.miwen.reconcile.file_changes import note_rendered
 from jiemi.miwen.reconcile.key_services import bounded
+from jiemi.miwen.reconcile.phases import Phase
 from jiemi.miwen.reconcile.render import NeedsMore, Renderer, Rendering
 
 _OF_CONTENT = frozenset(
@@ -52,11 +53,12 @@ class FileDecryption:
         context, work = self.attempt.context, self.attempt.work
         if not work.render:
             return Rendering((), {}, None)
-        renderer = await self._renderer()
         try:
-            rendering = await renderer.render(
-                work.render, whole=len(work.render) == len(work.files), on_file=slot.got_on
-            )
+            with context.phases.measured(Phase.DECRYPT):
+                renderer = await self._renderer()
+                rendering = await renderer.render(
+                    work.render, whole=len(work.render) == len(work.files), on_file=slot.got_on
+                )
         except NeedsMore:
             note_rendered(context, {}, is_large=True)
             raise

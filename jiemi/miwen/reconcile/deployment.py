@@ -32,6 +32,7 @@ from jiemi.miwen.kubernetes.port import Account, Kubernetes, Objects
 from jiemi.miwen.reconcile.admission import Admission, Bounds
 from jiemi.miwen.reconcile.attempt import Attempt
 from jiemi.miwen.reconcile.decrypt import FileDecryption
+from jiemi.miwen.reconcile.phases import Phase
 from jiemi.miwen.reconcile.pruning import Pruning
 from jiemi.miwen.reconcile.render import Rendering
 from jiemi.miwen.reconcile.tick import ReconcileContext
@@ -160,7 +161,8 @@ class Deployment:
         admitted, more = await self._admission.admit(resolved, before)
         # Each object that is corrected has an Event of its own (`drift_correction`).
         applier = attrs.evolve(applier, applied=context.mailbox.applied)
-        applied = await applier.apply(admitted, before) if admitted else Applied()
+        with context.phases.measured(Phase.APPLY):
+            applied = await applier.apply(admitted, before) if admitted else Applied()
         context.draft.has_objects(after_correction(before, applied.entries))
         failures = {each.ref.key: each.failure for each in (*refused, *more, *applied.refused) if each.ref.key in paths}
         for key, path in paths.items():
@@ -250,7 +252,8 @@ class Deployment:
             each.key: frozenset(filter(None, (context.mailbox.version(each.key), self.seen_version(each.key))))
             for each in admitted
         }
-        return await applier.apply(admitted, before)
+        with context.phases.measured(Phase.APPLY):
+            return await applier.apply(admitted, before)
 
     # --- what is reported
 

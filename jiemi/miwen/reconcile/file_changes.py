@@ -18,6 +18,7 @@ from jiemi.core.memory import MemoryBudget
 from jiemi.core.names import NamespacedName
 from jiemi.core.near import some_of
 from jiemi.miwen.reconcile.limits import no_room
+from jiemi.miwen.reconcile.phases import Phase
 from jiemi.miwen.reconcile.tick import ReconcileContext
 from jiemi.miwen.state.loop_state import LoopState, files_bytes
 from jiemi.rpc.contract import FilesRequest, Repository, Source
@@ -218,7 +219,8 @@ class FileChanges:
                 context.note("FilesLeftOut", "List", text)
             context.state.files.keep_left_out(paths)
 
-        files = await wanted_files(repository, revision, spec.source, on_left_out=on_left_out)
+        with context.phases.measured(Phase.FILES):
+            files = await wanted_files(repository, revision, spec.source, on_left_out=on_left_out)
         if not self.budget.take(key[0], held_files(key), files_bytes(files)):
             context.state.files.forget_files()
             raise JiemiError.of(no_room(self.budget, key[0]))

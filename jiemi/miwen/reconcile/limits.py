@@ -182,7 +182,7 @@ class TurnedAway:
             before, generation=meta.generation, failure=failure, attempted_revision=None, now=self._now()
         )
         status = summarized(refused, decryptor)
-        self._metrics.tick(failure.reason)
+        self._metrics.tick(failure)
         if status == before:
             return
         _log.error("turned_away", namespace=meta.namespace, name=meta.name, reason=failure.reason, message=failure.text)

@@ -14,6 +14,7 @@ from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.reconcile.credentials import git_credentials
 from jiemi.miwen.reconcile.file_changes import source_of
 from jiemi.miwen.reconcile.limits import no_room
+from jiemi.miwen.reconcile.phases import Phase
 from jiemi.miwen.reconcile.tick import ReconcileContext
 from jiemi.miwen.reconcile.timing import Timing
 from jiemi.rpc.contract import Repository
@@ -73,7 +74,8 @@ class RepositoryAccess:
         stale = any(each.reason == "RevisionNotFound" for each in known.conditions)
         ask_host = ask_host or stale or known.observed_generation != context.generation
         max_age = 0.0 if ask_host else head_max_age_seconds(self.timing.interval_of(context.decryptor))
-        head = await repository.head(max_age_seconds=max_age)
+        with context.phases.measured(Phase.HEAD):
+            head = await repository.head(max_age_seconds=max_age)
         context.state.head_revision = head.revision
         return head.revision
 

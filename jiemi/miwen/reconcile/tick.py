@@ -12,6 +12,7 @@ from jiemi.core.api.decryptor_status import DecryptorStatus
 from jiemi.core.errors import Failure
 from jiemi.core.objects.identity import ObjectRef
 from jiemi.miwen.reconcile.applied_changes import Changes
+from jiemi.miwen.reconcile.phases import PhaseTimes
 from jiemi.miwen.reconcile.status_draft import StatusDraft
 from jiemi.miwen.state.loop_state import LoopState
 from jiemi.miwen.state.mailbox import Mailbox
@@ -60,6 +61,7 @@ class ReconcileContext:
         settle: called when a tick has done all it does to objects and only waits: what is seen from then on may end it.
         notes: what is reported in Events.
         changes: what was done to objects, and by which revision.
+        phases: how long its parts took.
     """
 
     decryptor: Decryptor
@@ -71,6 +73,7 @@ class ReconcileContext:
     settle: Callable[[], None]
     notes: list[Note] = attrs.field(factory=list)
     changes: Changes = attrs.field(factory=Changes)
+    phases: PhaseTimes = attrs.field(factory=PhaseTimes)
 
     @property
     def generation(self) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import attrs
 import trio
 
 from jiemi.concurrency.fair_limiter import Bound, FairLimiter, Slot
+from jiemi.miwen.reconcile.phases import Phase
 from jiemi.miwen.reconcile.render import NeedsMore
 from jiemi.miwen.reconcile.tick import ReconcileContext
 from jiemi.miwen.reconcile.timing import Timing
@@ -38,15 +40,22 @@ class WorkSlots:
             Exception: as `work`.
         """
 
+        waits = contextlib.ExitStack()
+
         async def in_time(slot: Slot) -> None:
+            waits.close()
             with trio.fail_after(self.timing.work_timeout_of(context.decryptor)):
                 await work(slot)
 
         namespace = context.decryptor.meta.namespace
         if not context.state.files.is_large:
             try:
-                await self.limiter.run(namespace, in_time)
+                with waits:
+                    waits.enter_context(context.phases.measured(Phase.QUEUE))
+                    await self.limiter.run(namespace, in_time)
                 return
             except NeedsMore:
                 pass  # it is known to be large from here on
-        await self.limiter.run(namespace, in_time, _LARGE_ONES)
+        with waits:
+            waits.enter_context(context.phases.measured(Phase.QUEUE))
+            await self.limiter.run(namespace, in_time, _LARGE_ONES)

@@ -31,6 +31,7 @@ from jiemi.core.reasons import Kind
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.on_behalf import NOBODY, on_behalf_of
 from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes, Page
+from jiemi.miwen.kubernetes.watch_counts import WatchCounts
 from jiemi.miwen.watch.reflector import reflect
 
 SECRETS = Resource("v1", "Secret", "secrets", namespaced=True)
@@ -82,15 +83,23 @@ class ObjectWatches:
         nursery: owns the tasks.
         on_change: notified of each change; also of each object of a kind's first list.
         random: gives a number in [0, 1), for jitter.
+        counts: how the watches fare.
     """
 
     def __init__(
-        self, kubernetes: Kubernetes, nursery: trio.Nursery, on_change: OnChange, *, random: Callable[[], float]
+        self,
+        kubernetes: Kubernetes,
+        nursery: trio.Nursery,
+        on_change: OnChange,
+        *,
+        random: Callable[[], float],
+        counts: WatchCounts | None = None,
     ) -> None:
         self._kubernetes = kubernetes
         self._nursery = nursery
         self._on_change = on_change
         self._random = random
+        self._counts = counts if counts is not None else WatchCounts()
         self._watches: dict[_KindKey, _KindWatch] = {}
 
     def want(self, resource: Resource) -> None:
@@ -110,7 +119,7 @@ class ObjectWatches:
         new.synced = watch is not None and watch.synced
         self._watches[key] = new
         with on_behalf_of(NOBODY):  # whatever wants it first is only one of those that do
-            self._nursery.start_soon(new.run)
+            self._nursery.start_soon(new.run, self._counts)
 
     async def synced(self, resource: Resource) -> bool:
         """Want the kind, and wait until its objects are known. The deadline is the caller's.
@@ -214,11 +223,11 @@ class _KindWatch:
     def is_of_unknown_kind(self) -> bool:
         return self.failure is not None and self.failure.reason == "KindUnknown"
 
-    async def run(self) -> None:
+    async def run(self, counts: WatchCounts) -> None:
         """Watch until `end`."""
         name = self.resource.plural + (f".{self.resource.group}" if self.resource.group else "")
         with self._scope:
-            await reflect(self, self, name=name, retry_seconds=self._retry_seconds)
+            await reflect(self, self, name=name, retry_seconds=self._retry_seconds, counts=counts)
 
     def end(self) -> None:
         """End the task; from now on nothing is reported, whatever is on its way."""

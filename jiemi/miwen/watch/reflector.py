@@ -15,8 +15,9 @@ import math
 from collections.abc import AsyncIterator, Callable, Hashable
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
+import attrs
 import structlog
 import trio
 
@@ -32,6 +33,7 @@ from jiemi.core.objects.watch_events import (
     parse_event,
 )
 from jiemi.miwen.kubernetes.port import JsonObject, Page
+from jiemi.miwen.kubernetes.watch_counts import WatchCounts
 
 PAGE_LIMIT = 100
 """Objects a page. Each usually takes some kilobytes; where they take more, the port gives fewer."""
@@ -89,6 +91,7 @@ async def reflect(
     *,
     name: str,
     retry_seconds: Callable[[int], float],
+    counts: WatchCounts | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Report to the sink what the collection holds, until cancelled. Started once the first list was read.
@@ -96,21 +99,40 @@ async def reflect(
     Args:
         collection: the collection that is read.
         sink: the sink that is notified.
-        name: the collection's name, for the log: "decryptors".
+        name: the collection's name, for the log and the counts: "decryptors".
         retry_seconds: how long to wait, given how many tries in a row came to nothing; asked after `interrupted`.
+        counts: how it fares.
     """
+    counts = counts if counts is not None else WatchCounts()
+    with counts.following(name):
+        await _reflect(_Followed(collection, sink, name, counts), retry_seconds, task_status)
+
+
+@attrs.frozen
+class _Followed(Generic[K]):
+    """A collection, with what its reading is reported to."""
+
+    collection: ListWatch
+    sink: Sink[K]
+    name: str
+    counts: WatchCounts
+
+
+async def _reflect(
+    followed: _Followed[K], retry_seconds: Callable[[int], float], task_status: trio.TaskStatus[None]
+) -> None:
     at = _Position()
     listed = -math.inf
     failures = 0
     while True:
         try:
             if at.version is None:
-                at.version = await _list(collection, sink, name)
+                at.version = await _list(followed.collection, followed.sink, followed.name)
                 task_status.started()
                 task_status = trio.TASK_STATUS_IGNORED
                 listed = trio.current_time()
             began = trio.current_time()
-            await _watch(collection, sink, name, at, at.version)
+            await _watch(followed, at, at.version)
             # Go on at once, or list at once where the version was too old; but one that ends as soon as it begins,
             # again and again, must not make this a busy loop.
             if trio.current_time() - (began if at.version is not None else listed) >= 1:
@@ -122,7 +144,8 @@ async def reflect(
                 at.version = None
             steady = trio.current_time() - at.opened >= STEADY_SECONDS
             failures = 1 if steady else failures + 1
-            sink.interrupted(error.failure, failures)
+            followed.counts.failure(followed.name, error.failure.reason)
+            followed.sink.interrupted(error.failure, failures)
         at.opened = math.inf
         await trio.sleep(retry_seconds(failures))
 
@@ -166,35 +189,41 @@ async def _list(collection: ListWatch, sink: Sink[K], name: str) -> str:
             return page.resource_version
 
 
-async def _watch(collection: ListWatch, sink: Sink[K], name: str, at: _Position, version: str) -> None:
+async def _watch(followed: _Followed[K], at: _Position, version: str) -> None:
     """Read one watch to its end. Moves the position on; takes its version away where listing again is what is left."""
+    async with followed.collection.watch(resource_version=version) as chunks:
+        with followed.counts.watching(followed.name):
+            at.opened = trio.current_time()
+            followed.sink.watching()
+            await _read(chunks, followed.sink, followed.name, at)
+
+
+async def _read(chunks: AsyncIterator[bytes], sink: Sink[K], name: str, at: _Position) -> None:
+    """Read an open watch to its end, as `_watch` says."""
     lines = LineSplitter()
-    async with collection.watch(resource_version=version) as chunks:
-        at.opened = trio.current_time()
-        sink.watching()
-        async for chunk in chunks:
-            try:
-                events = [parse_event(line) for line in lines.feed(chunk)]
-            except MalformedWatch as error:
-                _log.warning("watch_malformed", of=name, message=str(error))
+    async for chunk in chunks:
+        try:
+            events = [parse_event(line) for line in lines.feed(chunk)]
+        except MalformedWatch as error:
+            _log.warning("watch_malformed", of=name, message=str(error))
+            at.version = None
+            return
+        while events:
+            event = events.pop(0)
+            if isinstance(event, Expired):
                 at.version = None
                 return
-            while events:
-                event = events.pop(0)
-                if isinstance(event, Expired):
-                    at.version = None
-                    return
-                if isinstance(event, WatchFailed):
-                    # It may be the version that the server can't serve.
-                    _log.warning("watch_failed", of=name, code=event.code)
-                    at.version = None
-                    return
-                if isinstance(event, Change):
-                    if event.type is ChangeType.DELETED:
-                        sink.remove(event.object)
-                    else:
-                        sink.put(event.object)
-                if isinstance(event, Change | Bookmark):
-                    at.version = event.resource_version
-                # An object of 1.5 MiB may take 30, and nothing else may come for a long time.
-                del event
+            if isinstance(event, WatchFailed):
+                # It may be the version that the server can't serve.
+                _log.warning("watch_failed", of=name, code=event.code)
+                at.version = None
+                return
+            if isinstance(event, Change):
+                if event.type is ChangeType.DELETED:
+                    sink.remove(event.object)
+                else:
+                    sink.put(event.object)
+            if isinstance(event, Change | Bookmark):
+                at.version = event.resource_version
+            # An object of 1.5 MiB may take 30, and nothing else may come for a long time.
+            del event

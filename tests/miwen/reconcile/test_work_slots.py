@@ -11,6 +11,7 @@ import trio.testing
 from trio.testing import MockClock
 
 from jiemi.concurrency.fair_limiter import FairLimiter, Slot
+from jiemi.miwen.reconcile.phases import Phase, PhaseTimes
 from jiemi.miwen.reconcile.render import NeedsMore
 from jiemi.miwen.reconcile.timing import Timing
 from jiemi.miwen.reconcile.work_slots import WorkSlots
@@ -21,7 +22,7 @@ TIMEOUT_SECONDS = 30.0
 
 def a_context(namespace: str = "default") -> Any:
     meta, spec = SimpleNamespace(namespace=namespace), SimpleNamespace()
-    return SimpleNamespace(decryptor=SimpleNamespace(meta=meta, spec=spec), state=LoopState())
+    return SimpleNamespace(decryptor=SimpleNamespace(meta=meta, spec=spec), state=LoopState(), phases=PhaseTimes())
 
 
 def some_slots(most: int = 4) -> WorkSlots:
@@ -71,3 +72,20 @@ async def test_work_that_is_not_done_in_time_is_ended(autojump_clock: MockClock)
     with pytest.raises(trio.TooSlowError):
         await some_slots().run(a_context(), work)
     assert trio.current_time() - began == TIMEOUT_SECONDS
+
+
+async def test_how_long_work_waited_for_its_slot_is_noted_and_how_long_it_took_is_not(
+    autojump_clock: MockClock,
+) -> None:
+    slots, contexts = some_slots(most=1), [a_context("one"), a_context("two")]
+
+    async def work(slot: Slot) -> None:
+        slot.keep()
+        await trio.sleep(7)
+
+    async with trio.open_nursery() as nursery:
+        for context in contexts:
+            nursery.start_soon(slots.run, context, work)
+    waited = sorted(seconds for context in contexts for _, seconds in context.phases.seconds)
+    assert waited == [0, 7]
+    assert {phase for context in contexts for phase, _ in context.phases.seconds} == {Phase.QUEUE}

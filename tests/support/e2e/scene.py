@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
-from prometheus_client.parser import text_string_to_metric_families
 from support.e2e.lab import Lab, Repository, Service, until
 
 from jiemi.core.objects.identity import NAME_LABEL, NAMESPACE_LABEL
@@ -230,21 +229,6 @@ def metrics_page(service: Service) -> str:
     with urllib.request.urlopen(f"http://127.0.0.1:{found[1]}/metrics", timeout=10) as page:
         text: str = page.read().decode()
         return text
-
-
-def samples(text: str, name: str, **labels: str) -> list[tuple[dict[str, str], float]]:
-    """The samples of a metric that have these labels: all of their labels, and the value."""
-    return [
-        (sample.labels, sample.value)
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name == name and labels.items() <= sample.labels.items()
-    ]
-
-
-def total(text: str, name: str, **labels: str) -> float:
-    """The sum of those samples."""
-    return sum(value for _, value in samples(text, name, **labels))
 
 
 def seconds_until(what: str, check: Any, *, seconds: float = 20) -> float:

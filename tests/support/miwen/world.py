@@ -15,6 +15,7 @@ from fakes.krapao import RIGHT_KEY, FakeKrapao, FakeOrigin
 from fakes.kubernetes import FakeCluster, FakeKubernetes
 
 from jiemi.core.api.decryptor import API_VERSION, KIND
+from jiemi.miwen.report.metrics import MiwenMetrics
 from jiemi.miwen.service import MiwenPorts, MiwenSettings, run_miwen
 
 INTERVAL = 180.0
@@ -105,8 +106,14 @@ async def settle() -> None:
 
 
 @contextlib.asynccontextmanager
-async def miwen(world: World, *, interval: float = INTERVAL, **settings: Any) -> AsyncIterator[None]:
-    """Run Miwen on the world while the context lasts."""
+async def miwen(
+    world: World, *, interval: float = INTERVAL, metrics: MiwenMetrics | None = None, **settings: Any
+) -> AsyncIterator[None]:
+    """Run Miwen on the world while the context lasts.
+
+    Args:
+        metrics: where it counts; its own where nobody reads them.
+    """
 
     began = trio.current_time()
 
@@ -116,7 +123,7 @@ async def miwen(world: World, *, interval: float = INTERVAL, **settings: Any) ->
     async with trio.open_nursery() as nursery:
         nursery.start_soon(
             lambda: run_miwen(
-                MiwenPorts(world.kubernetes, world.krapao, now, random=lambda: 0.5),  # no jitter
+                MiwenPorts(world.kubernetes, world.krapao, now, lambda: 0.5, metrics or MiwenMetrics()),  # no jitter
                 MiwenSettings(interval_seconds=interval, **settings),
             )
         )

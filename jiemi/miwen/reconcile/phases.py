@@ -1,0 +1,41 @@
+"""How long the phases of a tick took, as the tick notes it for the metrics."""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+from collections.abc import Iterator
+
+import attrs
+import trio
+
+
+class Phase(enum.Enum):
+    """What a tick spends its time with. The values are labels of a metric."""
+
+    HEAD = "head"
+    """Asking which revision there is."""
+    FILES = "files"
+    """Asking which files a revision has. Not every tick asks."""
+    QUEUE = "queue"
+    """Waiting for a slot to decrypt and apply in."""
+    DECRYPT = "decrypt"
+    """Reading keys and having files decrypted."""
+    APPLY = "apply"
+    """Applying objects."""
+
+
+@attrs.frozen
+class PhaseTimes:
+    """The phases of one tick that have ended, each with its seconds."""
+
+    seconds: list[tuple[Phase, float]] = attrs.field(factory=list)
+
+    @contextlib.contextmanager
+    def measured(self, phase: Phase) -> Iterator[None]:
+        """Note how long the context lasts, however it ends."""
+        began = trio.current_time()
+        try:
+            yield
+        finally:
+            self.seconds.append((phase, trio.current_time() - began))
