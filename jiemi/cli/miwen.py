@@ -6,6 +6,8 @@ import datetime
 import os
 import random
 import socket
+import uuid
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -28,8 +30,9 @@ from jiemi.miwen.certificates.renewal import Lifetimes
 from jiemi.miwen.certificates.secrets import CertificateSecrets
 from jiemi.miwen.kubernetes.access import pods_namespace
 from jiemi.miwen.kubernetes.connection import KubernetesSettings
-from jiemi.miwen.kubernetes.port import Account
+from jiemi.miwen.kubernetes.port import Account, Kubernetes
 from jiemi.miwen.kubernetes.real import open_kubernetes
+from jiemi.miwen.leadership.elector import Elector
 from jiemi.miwen.reconcile.tenancy import Tenancy
 from jiemi.miwen.report.metrics import MiwenMetrics
 from jiemi.miwen.service import MiwenPorts, MiwenSettings, run_miwen
@@ -60,6 +63,7 @@ def run(flags: MiwenFlags) -> None:
     secret_at = secret_name("--session-secret", flags.session_secret) if flags.session_secret is not None else None
     _require_private_way(address, flags)
     tls_at = secret_name("--tls-secret", flags.tls_secret) if flags.tls_secret is not None else None
+    lease_at = secret_name("--lease", flags.lease) if flags.lease is not None else None
     settings = miwen_settings(flags)
     metrics = MiwenMetrics()
     pages = pages_of(flags.metrics_listen, metrics, service="miwen")
@@ -78,29 +82,35 @@ def run(flags: MiwenFlags) -> None:
         ):
             nursery.start_soon(keep_trimmed)
             nursery.start_soon(watch_loops, metrics.health, bridge)
-            secret: SecretSource | None = None
-            if flags.session_secret_file is not None:
-                secret = secret_of_file(flags.session_secret_file)
-            elif secret_at is not None:
-                store = SessionSecretStore(kubernetes, *secret_at)
-                nursery.start_soon(store.provide)
-                secret = store.read
-            identity: IdentitySource | None = None
-            if flags.tls_dir is not None:
-                identity = identity_of_folder(flags.tls_dir)
-            elif tls_at is not None:
-                lifetimes = _lifetimes(flags) if flags.make_certificates else None
-                certificates = CertificateSecrets(kubernetes, *tls_at, lifetimes=lifetimes, now=_now)
-                if lifetimes is not None:
-                    nursery.start_soon(certificates.keep)
-                identity = certificates.identity
-            tls = ClientTls(identity, flags.krapao_name) if identity is not None else None
-            async with connect(address, bridge=bridge, settings=ClientSettings(), secret=secret, tls=tls) as client:
-                metrics.requests = kubernetes.requests.snapshot
-                ports = MiwenPorts(kubernetes, client, _now, random.random, metrics)
-                await nursery.start(partial(run_miwen, ports, settings))
-                metrics.health.ready()
-                await trio.sleep_forever()
+            metrics.requests = kubernetes.requests.snapshot
+            to_krapao = _ToKrapao(flags, kubernetes, tls_at, secret_at)
+
+            async def work() -> None:
+                async with (
+                    trio.open_nursery() as working,
+                    connect(
+                        address,
+                        bridge=bridge,
+                        settings=ClientSettings(),
+                        secret=to_krapao.secret,
+                        tls=to_krapao.tls,
+                    ) as client,
+                ):
+                    for keep in to_krapao.keeping:
+                        working.start_soon(keep)
+                    ports = MiwenPorts(kubernetes, client, _now, random.random, metrics)
+                    await working.start(partial(run_miwen, ports, settings))
+                    metrics.health.ready()
+                    await trio.sleep_forever()
+
+            if lease_at is None:
+                await work()
+                return
+            identity = f"{socket.gethostname()}_{uuid.uuid4()}"
+            elector = Elector(kubernetes.leases, lease_at, identity, kubernetes.fence, _now)
+            metrics.leading = lambda: elector.leading
+            metrics.health.ready()  # one that waits its turn is as it should be
+            await elector.lead(work)
 
     if flags.alive_file is not None:
         try:
@@ -109,6 +119,41 @@ def run(flags: MiwenFlags) -> None:
             raise CommandError(f"--alive-file {flags.alive_file} can't be written: {error.strerror}") from error
     forbid_core_dumps()
     run_until_signalled(main, on_signal=metrics.health.stopping, beside=pages)
+
+
+class _ToKrapao:
+    """What Miwen shows to Krapao, and what makes it.
+
+    Attributes:
+        secret, tls: as of `jiemi.rpc.client.connect`.
+        keeping: what runs meanwhile.
+    """
+
+    def __init__(
+        self,
+        flags: MiwenFlags,
+        kubernetes: Kubernetes,
+        tls_at: tuple[str, str] | None,
+        secret_at: tuple[str, str] | None,
+    ) -> None:
+        self.keeping: list[Callable[[], Awaitable[None]]] = []
+        self.secret: SecretSource | None = None
+        if flags.session_secret_file is not None:
+            self.secret = secret_of_file(flags.session_secret_file)
+        elif secret_at is not None:
+            store = SessionSecretStore(kubernetes, *secret_at)
+            self.keeping.append(store.provide)
+            self.secret = store.read
+        identity: IdentitySource | None = None
+        if flags.tls_dir is not None:
+            identity = identity_of_folder(flags.tls_dir)
+        elif tls_at is not None:
+            lifetimes = _lifetimes(flags) if flags.make_certificates else None
+            certificates = CertificateSecrets(kubernetes, *tls_at, lifetimes=lifetimes, now=_now)
+            if lifetimes is not None:
+                self.keeping.append(certificates.keep)
+            identity = certificates.identity
+        self.tls = ClientTls(identity, flags.krapao_name) if identity is not None else None
 
 
 def miwen_settings(flags: MiwenFlags) -> MiwenSettings:

@@ -19,6 +19,13 @@ class MiwenFlags:
     """The flags, in the order of `--help`."""
 
     krapao: Annotated[str, typer.Option(help="Address of Krapao: unix:/path or tcp:host:port.", envvar="JIEMI_KRAPAO")]
+    lease: Annotated[
+        str | None,
+        typer.Option(
+            help="Lease by which one of several Miwens is the active one; by default in its own namespace.",
+            metavar="[NAMESPACE/]NAME",
+        ),
+    ] = None
     tls_secret: Annotated[
         str | None,
         typer.Option(

@@ -94,6 +94,11 @@ REASONS: Mapping[str, ReasonInfo] = {
         "Miwen may not read Secrets in this namespace.",
         "Grant `get` on Secrets there to Miwen's ServiceAccount (deploy/rbac.yaml does).",
     ),
+    "LeaseForbidden": _transient(
+        "Miwen may not read or write the Lease by which one of several Miwens is the active one.",
+        "Grant `get` and `update` on that Lease, and `create` on leases, to Miwen's ServiceAccount (deploy/rbac.yaml "
+        "does).",
+    ),
     # The repository
     "InvalidUrl": _stalled(
         "The repository's URL can't be used: it has no host, an unknown scheme, or contains a credential.",

@@ -82,6 +82,10 @@ class Health:
         """
         self._loops[name] = (age_seconds, limit_seconds)
 
+    def forget(self, name: str) -> None:
+        """What was watched under that name has ended, as it should."""
+        self._loops.pop(name, None)
+
     def loops(self) -> Iterator[LoopAge]:
         """All that is watched."""
         for name, (age_seconds, limit_seconds) in list(self._loops.items()):

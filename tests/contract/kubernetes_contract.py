@@ -182,6 +182,21 @@ class KubernetesContract:
         assert "`update` on secrets of the core API group to Miwen's ServiceAccount" in denial
         assert CANARY not in denial
 
+    async def test_a_lease_is_written_only_as_it_was_read(self, world: World) -> None:
+        leases, place = world.kubernetes.leases, (world.namespace, "active")
+        assert await leases.get(*place) is None
+        spec = {"holderIdentity": "a", "leaseDurationSeconds": 6, "renewTime": "2026-01-01T00:00:00.000000Z"}
+        made = await leases.write(*place, None, spec)
+        assert made is not None
+        assert await leases.write(*place, None, spec) is None, "there is one now"
+        read = await leases.get(*place)
+        assert read == made
+        other = await leases.write(*place, read, {**spec, "holderIdentity": "b"})
+        assert other is not None
+        assert other["spec"] == {**spec, "holderIdentity": "b"}
+        assert await leases.write(*place, read, spec) is None, "somebody else has written it"
+        assert (await leases.write(*place, other, spec) or {})["spec"] == spec
+
     async def test_apply_creates_and_returns_metadata_only(self, world: World) -> None:
         manifest = secret("made", stringData={"password": CANARY})
         result = await world.kubernetes.objects(None).apply(manifest, default_namespace=world.namespace)

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from jiemi.cli.main import app
 from jiemi.krapao.network.addresses import _BUILT_IN
 from jiemi.miwen.certificates.secrets import AUTHORITIES_SECRET, KRAPAO_SECRET
+from jiemi.miwen.leadership.elector import LeaseTiming
 from jiemi.rpc.address import parse_address
 from jiemi.rpc.contract import DEFAULT_PORT
 
@@ -232,9 +233,23 @@ def test_containers_have_requests_limits_and_probes_that_spare_a_busy_process(
     assert startup["periodSeconds"] * startup["failureThreshold"] >= 120
 
 
-def test_there_is_one_miwen_at_a_time(by_name: dict[tuple[str, str], dict[str, Any]]) -> None:
+def test_of_two_miwens_one_is_active_by_a_lease_that_it_may_write(
+    by_name: dict[tuple[str, str], dict[str, Any]],
+) -> None:
     spec = by_name["Deployment", "miwen"]["spec"]
-    assert (spec["replicas"], spec["strategy"]["type"]) == (1, "Recreate")
+    (miwen,) = spec["template"]["spec"]["containers"]
+    flags = dict(arg.split("=", 1) for arg in miwen["args"] if "=" in arg)
+    assert (spec["replicas"], spec["strategy"]["rollingUpdate"]["maxUnavailable"]) == (2, 1)
+    role = by_name["Role", "miwen-lease"]
+    assert [(rule["apiGroups"], rule["verbs"], rule.get("resourceNames")) for rule in role["rules"]] == [
+        (["coordination.k8s.io"], ["get", "update"], [flags["--lease"]]),
+        (["coordination.k8s.io"], ["create"], None),
+    ]
+    budget = by_name["PodDisruptionBudget", "miwen"]["spec"]
+    assert budget["maxUnavailable"] == 1
+    assert budget["selector"] == spec["selector"]
+    # The Lease outlives the time that the kubelet gives a Pod to end by less than it takes to be given up.
+    assert spec["template"]["spec"]["terminationGracePeriodSeconds"] > LeaseTiming().duration_seconds
 
 
 def test_each_ssh_host_key_is_the_one_that_its_host_publishes(by_name: dict[tuple[str, str], dict[str, Any]]) -> None:

@@ -107,6 +107,7 @@ class FakeKubernetes:
         watch_grace_seconds: float = 30.0,
     ) -> None:
         self.cluster = cluster if cluster is not None else FakeCluster()
+        self.leases = FakeLeases(self.cluster)
         self.requests = RequestCounter()
         self.silent = False
         self.delays: dict[str, float] = {}
@@ -568,6 +569,42 @@ class FakeObjects:
         for verb in verbs:
             if not self._kubernetes.may(verb, resource.plural, account):
                 raise Refused(_no_right(verb, resource))
+
+
+class FakeLeases:
+    """The Leases of a cluster in memory.
+
+    Attributes:
+        away: whether nothing is answered, until a caller's deadline or for a second.
+    """
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        self._cluster = cluster
+        self.away = False
+
+    async def get(self, namespace: str, name: str) -> JsonObject | None:
+        await self._answer()
+        found = self._cluster.objects.get(("coordination.k8s.io/v1", "Lease", namespace, name))
+        return dict(copied(found)) if found is not None else None
+
+    async def write(self, namespace: str, name: str, lease: JsonObject | None, spec: JsonObject) -> JsonObject | None:
+        await self._answer()
+        key = ("coordination.k8s.io/v1", "Lease", namespace, name)
+        live = self._cluster.objects.get(key)
+        if lease is None:
+            made = {"apiVersion": key[0], "kind": key[1], "metadata": {"namespace": namespace, "name": name}}
+            if live is not None:
+                return None
+            return dict(copied(self._cluster.create(key, {**made, "spec": dict(spec)})))
+        if live is None or live["metadata"]["resourceVersion"] != lease["metadata"]["resourceVersion"]:
+            return None
+        return dict(copied(self._cluster.replace(key, {**copied(dict(lease)), "spec": dict(spec)})))
+
+    async def _answer(self) -> None:
+        await trio.sleep(0.01)
+        if self.away:
+            await trio.sleep(1)
+            raise JiemiError("ClusterUnavailable", "the API server is away")
 
 
 def _encoded(data: Mapping[str, SensitiveText]) -> dict[str, str]:

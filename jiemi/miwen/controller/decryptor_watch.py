@@ -38,14 +38,17 @@ async def follow(
     """Keep the tasks in step with the objects, until cancelled. Started once the first list was read whole."""
     heart = Heart()
     metrics.health.watch("decryptors", heart.age_seconds, limit_seconds=HUNG_SECONDS)
-    await reflect(
-        DecryptorListWatch(kubernetes),
-        _DecryptorSink(decryptors, heart.beat),
-        name="decryptors",
-        retry_seconds=lambda failures: watch_retry_seconds(failures, random=random()),
-        counts=metrics.watches,
-        task_status=task_status,
-    )
+    try:
+        await reflect(
+            DecryptorListWatch(kubernetes),
+            _DecryptorSink(decryptors, heart.beat),
+            name="decryptors",
+            retry_seconds=lambda failures: watch_retry_seconds(failures, random=random()),
+            counts=metrics.watches,
+            task_status=task_status,
+        )
+    finally:
+        metrics.health.forget("decryptors")
 
 
 class DecryptorListWatch:

@@ -46,6 +46,7 @@ from jiemi.core.sensitive import SensitiveText
 from jiemi.miwen.kubernetes.access import Access
 from jiemi.miwen.kubernetes.counts import RequestCounter
 from jiemi.miwen.kubernetes.errors import not_authenticated, unavailable
+from jiemi.miwen.kubernetes.fence import Fence
 from jiemi.miwen.kubernetes.on_behalf import who_asks
 from jiemi.miwen.kubernetes.refusal import Refusal, read_refusal
 
@@ -73,6 +74,8 @@ class Request:
         doing: for messages.
         impersonate: the user to act as; None: as who we are.
         max_bytes: the longest body of an answer that is read.
+        of_lease: whether it is about the Lease by which this process may write. It waits for nobody else, and the fence
+            lets it through.
     """
 
     verb: str
@@ -86,6 +89,7 @@ class Request:
     accept: str = JSON
     impersonate: str | None = None
     max_bytes: int = MAX_ANSWER_BYTES
+    of_lease: bool = False
 
 
 class AnswerTooLarge(JiemiError):
@@ -145,6 +149,7 @@ class KubernetesHttp:
     Attributes:
         requests: counts every try.
         server: the URL that requests go to, for messages.
+        fence: until when writes may be sent.
     """
 
     def __init__(
@@ -157,6 +162,7 @@ class KubernetesHttp:
         max_concurrent_requests: int,
     ) -> None:
         self.requests = RequestCounter()
+        self.fence = Fence()
         self.server = access.server
         self._pool = pool
         self._origin = access.origin
@@ -255,12 +261,14 @@ class KubernetesHttp:
     ) -> Answer | None:
         """One try; None when the connection broke before the answer was whole."""
 
-        def call(_: Interrupter) -> Answer:
-            return self._call(request, token, keep)
-
-        timeout = self._timeout_seconds
         # No deadline for the place: each of those before us has one. A watch waits for none.
-        async with self._places.slot(who_asks()) if keep is None else contextlib.nullcontext():
+        waits = keep is None and not request.of_lease
+        async with self._places.slot(who_asks()) if waits else contextlib.nullcontext():
+            request, timeout = self._fenced(request)
+
+            def call(_: Interrupter) -> Answer:
+                return self._call(request, token, keep)
+
             self.requests.add(request.verb, request.resource)
             try:
                 with trio.fail_after(timeout):
@@ -272,6 +280,20 @@ class KubernetesHttp:
             except (HTTPError, OSError) as error:
                 problem = f"{request.doing}: {self.server} can't be reached: {_why(error)}"
                 raise JiemiError("ClusterUnavailable", problem) from error
+
+    def _fenced(self, request: Request) -> tuple[Request, float]:
+        """The request as it may be sent now, and how long it may take.
+
+        Raises:
+            JiemiError: ClusterUnavailable, it is a write, and this process may not write any more.
+        """
+        left = self.fence.left_seconds()
+        if request.method == "GET" or request.of_lease or left == float("inf"):
+            return request, self._timeout_seconds
+        if left <= 0:
+            raise JiemiError("ClusterUnavailable", f"{request.doing}: this Miwen does not hold the Lease any longer")
+        timeout = min(self._timeout_seconds, left)
+        return attrs.evolve(request, query={**request.query, "timeout": f"{timeout:.3f}s"}), timeout
 
     def _call(
         self, request: Request, token: SensitiveText | None, keep: list[urllib3.BaseHTTPResponse] | None

@@ -188,8 +188,40 @@ class Objects(Protocol):
         ...
 
 
+class Leases(Protocol):
+    """Leases (coordination.k8s.io/v1), by which one of several processes is the active one."""
+
+    async def get(self, namespace: str, name: str) -> JsonObject | None:
+        """One Lease; None where there is none.
+
+        Raises:
+            JiemiError: LeaseForbidden; ClusterUnavailable.
+        """
+        ...
+
+    async def write(self, namespace: str, name: str, lease: JsonObject | None, spec: JsonObject) -> JsonObject | None:
+        """Write a Lease, if nobody has written it since it was read.
+
+        Args:
+            lease: as it was read; None where there was none.
+            spec: what it gets.
+
+        Returns:
+            It as it is then; None where somebody else was first.
+
+        Raises:
+            JiemiError: LeaseForbidden; NamespaceNotFound; ClusterUnavailable.
+        """
+        ...
+
+
 class Kubernetes(Protocol):
     """The Kubernetes API, as far as Miwen needs it."""
+
+    @property
+    def leases(self) -> Leases:
+        """The Leases."""
+        ...
 
     async def list_decryptors(self, *, limit: int, continue_token: str | None) -> Page:
         """One page of the Decryptors of the namespaces that Miwen looks at.

@@ -32,13 +32,16 @@ from jiemi.miwen.kubernetes.discovery import (
     version_path,
 )
 from jiemi.miwen.kubernetes.errors import Act
+from jiemi.miwen.kubernetes.fence import Fence
 from jiemi.miwen.kubernetes.http import JSON, Answer, KubernetesHttp, Request
 from jiemi.miwen.kubernetes.missing_rights import Right, RightMissing
 from jiemi.miwen.kubernetes.port import (
     Account,
     JsonObject,
+    Leases,
     Page,
 )
+from jiemi.miwen.kubernetes.real_leases import RealLeases
 from jiemi.miwen.kubernetes.real_lists import MAX_PAGE_BYTES, Collection, Lists
 from jiemi.miwen.kubernetes.real_objects import JSON_PATCH, METADATA_ONLY, RealObjects, must_be
 from jiemi.miwen.kubernetes.refusal import Refusal
@@ -69,10 +72,14 @@ class RealKubernetes:
 
     Attributes:
         requests: counts every request that is sent.
+        fence: until when it may write.
+        leases: the Leases.
     """
 
     def __init__(self, http: KubernetesHttp, settings: KubernetesSettings) -> None:
         self.requests: RequestCounter = http.requests
+        self.fence: Fence = http.fence
+        self.leases: Leases = RealLeases(http)
         self._http = http
         self._namespace = settings.namespace
         self._lists = Lists(http, watch_timeout_seconds=settings.watch_timeout_seconds)

@@ -25,7 +25,7 @@ from jiemi.miwen.kubernetes.watch_counts import WatchCounts
 from jiemi.miwen.report.events import EventCounts
 from jiemi.miwen.report.followed import Followed
 
-_UNREACHABLE = frozenset({"KrapaoUnavailable", "KrapaoAccessDenied"})
+_UNREACHABLE = frozenset({"KrapaoUnavailable", "KrapaoAccessDenied", "KrapaoNotTrusted"})
 """Outcomes of calls that Krapao did not answer."""
 
 _DECRYPTOR = ("namespace", "name")
@@ -41,6 +41,7 @@ class MiwenMetrics(ServiceMetrics):
     Attributes:
         watches: how the watches fare.
         turned_away: how many Decryptors are turned away for want of memory.
+        leading: whether this Miwen is the active one; None where there is only one.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class MiwenMetrics(ServiceMetrics):
         self.events = events
         self.watches = WatchCounts()
         self.turned_away: Callable[[], int] = lambda: 0
+        self.leading: Callable[[], bool] | None = None
         self._followed: dict[NamespacedName, Followed] = {}
         self._ticks = Counter(
             "jiemi_reconcile",
@@ -218,6 +220,12 @@ class _Counted(Collector):
                 "jiemi_krapao_reachable",
                 "Whether the last call reached Krapao; absent until there was one.",
                 value=float(metrics.krapao_is_reachable),
+            )
+        if metrics.leading is not None:
+            yield GaugeMetricFamily(
+                "jiemi_leading",
+                "Whether this Miwen holds the Lease and so is the active one; absent without --lease.",
+                value=float(metrics.leading()),
             )
         yield from _watches(metrics.watches)
         if metrics.requests is not None:

@@ -11,6 +11,7 @@ from contract.kubernetes_parts import secret
 from fakes.kubernetes_server import CANARY, CUT, ScriptedServer, refusal, settings_for
 
 from jiemi.core.errors import JiemiError
+from jiemi.miwen.kubernetes.fence import Moment
 from jiemi.miwen.kubernetes.real import RealKubernetes, open_kubernetes
 
 LIST = {"kind": "DecryptorList", "metadata": {"resourceVersion": "7"}, "items": []}
@@ -163,3 +164,40 @@ async def test_a_proxy_is_used_where_the_environment_names_one(server: ScriptedS
     async with open_kubernetes(direct) as kubernetes:
         await kubernetes.list_decryptors(limit=5, continue_token=None)
     assert server.seen[1:] == ["GET /apis/jiemi.cr/v1alpha1/decryptors?limit=5"]
+
+
+async def test_a_write_is_sent_only_within_the_fence_and_the_server_is_asked_to_give_it_up_too(
+    server: ScriptedServer, kubernetes: RealKubernetes
+) -> None:
+    now = [Moment(0.0, 0.0)]
+    kubernetes.fence.now = lambda: now[-1]
+    kubernetes.fence.bound(now[0], 4)
+    server.say(201, {"kind": "Secret", "metadata": {"name": "s"}})
+    await kubernetes.create_secret("a", "s", {})
+    assert server.seen[-1].endswith("&timeout=4.000s")
+    now.append(Moment(3.5, 3.5))
+    server.say(201, {"kind": "Secret", "metadata": {"name": "s"}})
+    await kubernetes.create_secret("a", "s", {})
+    assert server.seen[-1].endswith("&timeout=0.500s")
+    now.append(Moment(4.0, 4.0))
+    sent = len(server.seen)
+    with pytest.raises(JiemiError, match="does not hold the Lease any longer"):
+        await kubernetes.create_secret("a", "s", {})
+    assert len(server.seen) == sent, "nothing was sent"
+    # Reading harms nobody, and the Lease itself must be written.
+    server.say(200, LIST)
+    await kubernetes.list_decryptors(limit=5, continue_token=None)
+    server.say(200, {"kind": "Lease", "metadata": {"name": "l"}, "spec": {}})
+    assert await kubernetes.leases.write("a", "l", {"metadata": {}}, {}) is not None
+    assert "timeout=" not in server.seen[-1]
+
+
+async def test_a_write_that_is_not_answered_within_the_fence_is_not_waited_for(
+    server: ScriptedServer, kubernetes: RealKubernetes
+) -> None:
+    began = trio.current_time()
+    kubernetes.fence.bound(kubernetes.fence.now(), 0.5)
+    server.answers = [b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"]
+    with pytest.raises(JiemiError, match="did not answer within"):
+        await kubernetes.create_secret("a", "s", {})
+    assert trio.current_time() - began < 5

@@ -1,0 +1,1 @@
+"""Which of several Miwens is the active one."""
