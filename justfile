@@ -44,6 +44,14 @@ test-vault *arguments:
 test-pods *arguments:
     @PYTHONPATH=tests "{{ bin }}/python" -m pods.run "$@"
 
+# Both images built twice: the same bytes each time, and a valid SBOM; as root, on Debian or Ubuntu, without a container engine
+test-images *arguments:
+    @"{{ bin }}/pytest" tests/images/images_twice.py tests/images/images_sbom.py "$@"
+
+# A CycloneDX SBOM of each image, into dist/sbom [FOLDER]; needs what test-images does
+sbom *arguments:
+    @PYTHONPATH=tests "{{ bin }}/python" -m images.sbom "$@"
+
 # Everything that can be checked without running: ruff, mypy, the import directions, plain words, links
 lint:
     @"{{ bin }}/ruff" check .

@@ -58,7 +58,7 @@ def main() -> int:
     documents = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*.md")]
     modules = [
         path.relative_to(ROOT).as_posix()
-        for folder in ("jiemi", "tests", "docs")
+        for folder in ("jiemi", "tests", "docs", "deploy")
         for path in (ROOT / folder).rglob("*.py")
     ]
     found = [(path, link) for path in sorted(documents) for link in broken(path)]

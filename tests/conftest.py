@@ -57,6 +57,11 @@ SLOW = {
     ),
     "concurrency/test_memory.py": ("test_freed_pages_of_all_arenas_go_back_to_the_system",),
     "cli/test_flags.py": ("test_what_is_heavy_is_not_imported_for_the_help_or_the_probe_of_miwen",),
+    "cli/test_metrics.py": ("test_healthz_fails_while_the_rpc_thread_or_a_worker_hangs_and_says_which",),
+    "rpc/test_pulse.py": (
+        "test_there_is_a_beat_for_each_answer_and_none_while_the_thread_hangs",
+        "test_it_ends_without_a_beat_when_the_thread_has_ended",
+    ),
     "cli/test_running.py": ("test_readiness_goes_first_and_the_probes_are_answered_until_all_is_cleaned_up",),
     "cli/test_log_lines.py": ("test_every_field_is_shown",),
     "cli/test_logs.py": ("test_a_line_that_cannot_be_written_is_lost_and_the_process_goes_on",),

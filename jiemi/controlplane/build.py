@@ -37,12 +37,14 @@ class GoProgram:
         files: all of the module, by name.
         package: the package that is built: "." for the module's own.
         ldflags: flags for the Go linker.
+        tags: Go's build tags, with commas between them.
     """
 
     name: str
     files: Mapping[str, bytes]
     package: str
     ldflags: str
+    tags: str = ""
 
 
 async def build(tool: Tool, settings: ToolSettings, making: Making, report: Callable[[str], None]) -> Path:
@@ -54,7 +56,7 @@ async def build(tool: Tool, settings: ToolSettings, making: Making, report: Call
     pin = PINS[tool]
     packaged = importlib.resources.files("jiemi.controlplane") / "modules" / pin.module
     files = {name: (packaged / name).read_bytes() for name in ("go.mod", "go.sum")}
-    program = GoProgram(tool.value, files, pin.package, pin.ldflags)
+    program = GoProgram(tool.value, files, pin.package, pin.ldflags, pin.tags)
     return await build_program(program, settings, making, report, what=f"building {pin.version}")
 
 
@@ -86,7 +88,8 @@ async def build_program(
         **({"GOROOT": str(go.parent.parent)} if go.is_relative_to(making.cache.directory) else {}),
     }
     command: list[str | Path] = [
-        go, "build", "-v", "-mod=readonly", "-trimpath", "-ldflags", program.ldflags, "-o", built, program.package,
+        go, "build", "-v", "-mod=readonly", "-trimpath", "-tags", program.tags, "-ldflags", program.ldflags,
+        "-o", built, program.package,
     ]  # fmt: skip
     await _run(command, environment, settings.build_timeout_seconds, source, f"{what} with Go {version}", report)
     return built

@@ -49,6 +49,7 @@ class Pin:
         version_arguments: arguments with which it prints its version and ends, without asking any server.
         package: the Go package that is built.
         ldflags: flags for the Go linker.
+        tags: Go's build tags, with commas between them.
     """
 
     version: str
@@ -58,6 +59,7 @@ class Pin:
     version_arguments: tuple[str, ...]
     package: str
     ldflags: str = "-s -w"
+    tags: str = ""
 
 
 KUBERNETES_VERSION = "1.37.2"
@@ -87,6 +89,8 @@ PINS: Mapping[Tool, Pin] = {
         # Without the second, sops asks the internet for its newest version.
         version_arguments=("--version", "--disable-version-check"),
         package="github.com/getsops/sops/v3/cmd/sops",
+        # Without two things that it never uses: gRPC's tracing pages, and Google's storage over gRPC.
+        tags="grpcnotrace,disable_grpc_modules",
     ),
     Tool.ETCD: Pin(
         version="3.6.16",

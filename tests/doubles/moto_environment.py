@@ -1,54 +1,15 @@
-"""A virtual environment for moto in the user's cache, since moto's dependencies and Jiemi's disagree.
-
-Made once for each version of Python and of the pinned packages. It is built in its own place, as such environments
-can't be moved; a marker that is written last tells a finished one, and a lock lets one process build while the
-others wait.
-"""
+"""A virtual environment for moto, since moto's dependencies and Jiemi's disagree."""
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import os
-import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-_CONSTRAINTS = Path(__file__).with_name("moto-constraints.txt")
+from support.processes.python_environments import environment_python
+
 # What `moto[server]` adds to moto is for services that are not played here, but for these two.
 _PACKAGES = ("moto", "flask", "flask-cors")
-_BUILD_SECONDS = 600
 
 
 def moto_python() -> Path:
-    """The interpreter of the environment, which is built where it is missing or was left half done."""
-    pins = _CONSTRAINTS.read_text()
-    version = re.search(r"^moto==(\S+)$", pins, re.MULTILINE)
-    assert version is not None
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jiemi"
-    environment = cache / f"moto-{version[1]}-py{sys.version_info.major}.{sys.version_info.minor}"
-    interpreter = environment / "bin" / "python"
-    marker = environment / "complete"
-    # Also of this Python: an environment is broken when the interpreter that made it is gone.
-    wanted = hashlib.sha256(f"{pins}{Path(sys.executable).resolve()}".encode()).hexdigest()
-    cache.mkdir(parents=True, exist_ok=True)
-    with environment.with_name(f"{environment.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not marker.exists() or marker.read_text() != wanted:
-            shutil.rmtree(environment, ignore_errors=True)
-            _run(sys.executable, "-m", "venv", environment)
-            _run(
-                interpreter, "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check",
-                "--constraint", _CONSTRAINTS, *_PACKAGES,
-            )  # fmt: skip
-            marker.write_text(wanted)
-    return interpreter
-
-
-def _run(*command: str | Path) -> None:
-    try:
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=_BUILD_SECONDS)
-    except subprocess.CalledProcessError as error:
-        raise RuntimeError(f"the environment for moto could not be made:\n{error.stderr}") from error
+    """The interpreter of the environment."""
+    return environment_python("moto", Path(__file__).with_name("moto-constraints.txt"), _PACKAGES)

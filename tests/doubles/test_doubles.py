@@ -23,6 +23,7 @@ from doubles.huawei import open_huawei
 from doubles.serving import LOOPBACK, Answer, Double, Request, json_answer, refusing_port, serving
 from doubles.stranger import open_stranger
 from doubles.vault import Vault, open_vault
+from support.processes import python_environments
 from support.processes.threads import own_threads
 
 pytestmark = pytest.mark.e2e
@@ -218,7 +219,7 @@ def test_the_environment_of_moto_is_built_once_and_again_where_it_was_left_half(
             raise RuntimeError("interrupted")
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(moto_environment, "_run", run)
+    monkeypatch.setattr(python_environments, "_run", run)
     with pytest.raises(RuntimeError, match="interrupted"):
         moto_environment.moto_python()
     callers = [threading.Thread(target=moto_environment.moto_python) for _ in range(3)]

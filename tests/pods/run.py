@@ -54,7 +54,8 @@ def main(arguments: list[str]) -> int:
     settings = tool_settings()
     found = trio.run(resolve_tools, [*TOOLS, *NODE_TOOLS], settings, Console(stderr=True))
     _step(began, "the images of deploy/images")
-    built = images.build_images(settings.cache_dir / "images", found[Tool.SOPS].path, jiemi.__version__)
+    sops = trio.run(images.images_sops)
+    built = images.build_images(settings.cache_dir / "images", sops, jiemi.__version__)
     kubectl = trio.run(build_kubectl)
     name = f"jiemi-node-{os.getpid()}"
     _step(began, "a node, and the tests in it")

@@ -1,7 +1,8 @@
 """The images of deploy/images, built without a container engine.
 
 The base, `python:3.13-slim` for users, is a Debian of our own here (debootstrap): there may be no image registry. It is
-made once per machine; the images are made again where what goes into them has changed.
+made once per machine; the images are made again where what goes into them has changed. Krapao's holds a sops that is
+built as `SOPS=source` builds it, but once per machine.
 """
 
 from __future__ import annotations
@@ -17,23 +18,33 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
+from support.kubernetes.go_programs import go_program
+from support.paths import ROOT
 
 from jiemi.controlplane.node.isolation import SEARCH_PATH
-
-ROOT = Path(__file__).resolve().parents[3]
+from jiemi.controlplane.pins import PINS, Tool
 
 DEBIAN_PACKAGES = ("buildah", "debootstrap")
 SUITE = "trixie"
 _BASE = "localhost/jiemi/python:trixie"
 _PACKAGES = "python3,python3-venv,python3-pip,ca-certificates"
 _STEP_SECONDS = 1_200
+
+EPOCH = 1_735_689_600
+"""What these builds take for their time: the first second of 2025."""
+
+LABELS = {"SOURCE": "https://git.example.com/jiemi", "REVISION": "0" * 40, "CREATED": "2025-01-01T00:00:00Z"}
+"""The arguments that become labels."""
+
+NAMES = ("krapao", "miwen")
+
 _AUTHORITIES = ("SSL_CERT_FILE", "PIP_CERT")
 """Environment variables that name a file with the authorities of this machine."""
 
 
 @attrs.frozen
 class Images:
-    """Archives of images, and what they are called in manifests."""
+    """Archives of images (the format of `docker save`)."""
 
     krapao: Path
     miwen: Path
@@ -42,6 +53,29 @@ class Images:
 def missing_programs() -> list[str]:
     """The programs that building images needs and this machine lacks."""
     return [each for each in DEBIAN_PACKAGES if shutil.which(each, path=SEARCH_PATH) is None]
+
+
+def require_programs() -> None:
+    """End the program, with what to install, where images can't be built.
+
+    Raises:
+        SystemExit: a program is missing, or this is not root.
+    """
+    missing = missing_programs()
+    if missing:
+        raise SystemExit(
+            f"Images can't be built here: this machine lacks {', '.join(missing)}.\n"
+            f"On Debian or Ubuntu: sudo apt-get install --no-install-recommends {' '.join(DEBIAN_PACKAGES)}"
+        )
+    if os.geteuid() != 0:
+        raise SystemExit("Images can't be built here: only root can, without a container engine")
+
+
+async def images_sops() -> Path:
+    """The sops of Krapao's image: from the cache of tools, or built into it."""
+    pin = PINS[Tool.SOPS]
+    modules = ROOT / "jiemi" / "controlplane" / "modules"
+    return await go_program(pin.module, package=pin.package, ldflags=pin.ldflags, tags=pin.tags, modules=modules)
 
 
 def build_images(cache: Path, sops: Path, version: str) -> Images:
@@ -59,24 +93,44 @@ def build_images(cache: Path, sops: Path, version: str) -> Images:
         images = Images(folder / "krapao.tar", folder / "miwen.tar")
         if images.krapao.exists() and images.miwen.exists():
             return images
-        engine = _Buildah(cache)
-        base = cache / f"base-{SUITE}.tar"
-        if not base.exists():
-            _make_base(base)
         for old in cache.glob("[0-9a-f]*"):
             if old.is_dir() and len(old.name) == len(key):
                 shutil.rmtree(old)
         with tempfile.TemporaryDirectory(dir=cache) as scratch:
-            context = Path(scratch) / "context"
-            _export(context, sops)
-            engine.build_base(Path(scratch) / "base", base)
             making = Path(scratch) / "images"
             making.mkdir()
-            for name in ("krapao", "miwen"):
-                engine.build(name, context, making / f"{name}.tar", f"docker.io/jiemi/{name}:{version}")
+            _build(cache, sops, version, making)
             making.rename(folder)
-        engine.forget()
         return images
+
+
+def build_images_again(cache: Path, sops: Path, version: str, to: Path) -> Images:
+    """Build both images, whether or not there are some.
+
+    Args:
+        cache: as for `build_images`; the base is kept there.
+        sops: the program that goes into Krapao's image.
+        version: the images' tag.
+        to: folder that they are put into.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    with _locked(cache / "lock"):
+        return _build(cache, sops, version, to)
+
+
+def _build(cache: Path, sops: Path, version: str, to: Path) -> Images:
+    base = cache / f"base-{SUITE}.tar"
+    if not base.exists():
+        _make_base(base)
+    engine = _Buildah(cache)
+    with tempfile.TemporaryDirectory(dir=cache) as scratch:
+        context = Path(scratch) / "context"
+        _export(context, sops)
+        engine.build_base(Path(scratch) / "base", base)
+        for name in NAMES:
+            engine.build(name, context, to / f"{name}.tar", f"docker.io/jiemi/{name}:{version}")
+    engine.forget()
+    return Images(to / "krapao.tar", to / "miwen.tar")
 
 
 class _Buildah:
@@ -90,7 +144,7 @@ class _Buildah:
         folder.mkdir()
         os.link(rootfs, folder / "rootfs.tar")
         (folder / "Dockerfile").write_text("FROM scratch\nADD rootfs.tar /\n")
-        _run([*self._command, "bud", "--isolation=chroot", f"--tag={_BASE}", str(folder)])
+        _run([*self._command, "bud", "--isolation=chroot", f"--timestamp={EPOCH}", f"--tag={_BASE}", str(folder)])
 
     def build(self, name: str, context: Path, archive: Path, image: str) -> None:
         """Build one image as its Dockerfile says, with pip's configuration of this machine lent to the build."""
@@ -99,7 +153,8 @@ class _Buildah:
         _run(
             [
                 *self._command,
-                *("bud", "--isolation=chroot", "--network=host", f"--build-arg=PYTHON_IMAGE={_BASE}", *volumes),
+                *("bud", "--isolation=chroot", "--network=host", f"--timestamp={EPOCH}", *volumes),
+                *(f"--build-arg={key}={value}" for key, value in {"PYTHON_IMAGE": _BASE, **LABELS}.items()),
                 *(f"--file={context / 'deploy' / 'images' / f'Dockerfile.{name}'}", f"--tag={image}", str(context)),
             ]
         )
