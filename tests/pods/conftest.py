@@ -40,12 +40,12 @@ def kubectl(root: Path) -> Iterator[Kubectl]:
 
 @pytest.fixture(scope="session")
 def installed(kubectl: Kubectl, root: Path) -> Kubectl:
-    """deploy/ as it is shipped, with both Pods ready."""
+    """deploy/ as it is shipped, with all Pods ready."""
     until("the node is Ready", lambda: " Ready " in kubectl("get", "nodes"))
     kubectl("apply", "-f", "-", given=_volume(root / "volume"))
     kubectl("apply", "-k", str(ROOT / "deploy"))
     try:
-        until("both Pods are ready", lambda: kubectl("get", "pods").count("1/1") == 2)
+        until("all Pods are ready", lambda: kubectl("get", "pods").count("1/1") == 3)
     except TimeoutError as error:
         raise AssertionError(kubectl("describe", "pods")[-8_000:]) from error
     return kubectl
