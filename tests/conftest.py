@@ -49,6 +49,10 @@ comes last leaves the others idle; by itself pytest-xdist begins with the files 
 
 
 SLOW = {
+    "rpc/test_tls.py": (),
+    "miwen/test_certificates.py": (),
+    "miwen/test_renewal.py": (),
+    "miwen/test_elector.py": ("test_one_of_three_works_and_stays_the_one",),
     "concurrency/test_fair_limiter.py": (
         "test_no_order_of_events_exceeds_a_bound_or_loses_anyone",
         "test_tenants_are_served_by_turns_and_each_in_its_own_order",
@@ -87,6 +91,7 @@ SLOW = {
     ),
     "miwen/kubernetes/test_discovery.py": ("test_what_is_forgotten_again_and_again_is_asked_for_every_few_seconds",),
     "miwen/kubernetes/test_http.py": (
+        "test_a_write_that_is_not_answered_within_the_fence_is_not_waited_for",
         "test_a_short_pause_that_the_server_asks_for_is_made",
         "test_an_answer_that_drips_ends_at_the_deadline",
         "test_each_refusal_of_a_status_has_its_reason",

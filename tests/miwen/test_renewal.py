@@ -80,7 +80,7 @@ def test_the_names_and_usages_are_those_that_the_other_end_asks_for() -> None:
         assert names.get_values_for_type(x509.DNSName) == [subject.name]
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(st.lists(st.integers(0, 23), min_size=1, max_size=3), st.integers(7, 40))
 def test_over_years_ends_that_lag_by_less_than_a_day_always_accept_each_other(lags: list[int], step_hours: int) -> None:
     short = attrs.evolve(LIFETIMES, authority=datetime.timedelta(days=120))
