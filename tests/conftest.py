@@ -38,6 +38,8 @@ _LONGEST_FIRST = (
     "e2e/test_memory_of_miwen.py",
     "e2e/test_faults.py",
     "e2e/test_canary_reconcile.py",
+    "e2e/test_alerts.py",
+    "miwen/report/test_alerts.py",
     "e2e/test_follow.py",
     "e2e/test_doing_nothing.py",
     "e2e/test_killed.py",

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 _INTERRUPTED = 130
 
 EXTRAS: Mapping[str, str] = {
-    "cryptography": "krapao",
     "dulwich": "krapao",
     "google": "krapao",
     "h2": "krapao",

@@ -25,7 +25,7 @@ from jiemi.cli.entry import EXTRAS
 
 IMAGES = ROOT / "deploy" / "images"
 SERVICES = ("krapao", "miwen")
-PRIVILEGES = {"krapao": {"kubernetes"}, "miwen": {"dulwich", "paramiko", "cryptography", "protobuf", "h2"}}
+PRIVILEGES = {"krapao": {"kubernetes"}, "miwen": {"dulwich", "paramiko", "protobuf", "h2"}}
 """Distributions that the other one needs, and that this one must not have."""
 
 _IMPORT_ALL = """
