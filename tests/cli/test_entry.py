@@ -30,7 +30,8 @@ def _run(missing: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("command", "package", "extra"), [("status", "kubernetes", "miwen"), ("krapao --state-dir /nonexistent", "dulwich", "krapao")]
+    ("command", "package", "extra"),
+    [("status", "kubernetes", "miwen"), ("krapao --state-dir /nonexistent", "dulwich", "krapao")],
 )
 def test_a_command_whose_packages_are_not_installed_names_the_extra(command: str, package: str, extra: str) -> None:
     done = _run(package, *command.split())
