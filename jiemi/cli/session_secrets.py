@@ -8,9 +8,9 @@ import trio
 
 from jiemi.cli.errors import CommandError
 from jiemi.core.errors import JiemiError
+from jiemi.core.names import is_object_name
 from jiemi.core.sensitive import SensitiveText
 from jiemi.miwen.kubernetes.access import SERVICE_ACCOUNT_DIRECTORY
-from jiemi.miwen.kubernetes.discovery import is_path_part
 from jiemi.rpc.client import SecretSource
 from jiemi.rpc.session_secret import SessionSecretError, read_secret_file
 
@@ -34,7 +34,7 @@ def secret_name(flag: str, text: str) -> tuple[str, str]:
     """The namespace and name of a flag `[NAMESPACE/]NAME`.
 
     Raises:
-        CommandError: no namespace is named, and this is no Pod.
+        CommandError: no namespace is named, and this is no Pod; or nothing can have that name.
     """
     namespace, slash, name = text.rpartition("/")
     if not slash:
@@ -44,6 +44,7 @@ def secret_name(flag: str, text: str) -> tuple[str, str]:
             raise CommandError(
                 f"{flag} {text}: outside of a Pod Miwen has no namespace of its own; write NAMESPACE/{text}"
             ) from None
-    if not is_path_part(namespace) or not is_path_part(name):
-        raise CommandError(f"{flag} {text}: no Secret can have that name")
+    for kind, part in (("Namespace", namespace), ("Secret", name)):
+        if not is_object_name(part, group="", kind=kind):
+            raise CommandError(f"{flag} {text}: nothing can have that name")
     return namespace, name
