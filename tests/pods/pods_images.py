@@ -16,9 +16,9 @@ from support.pods.image_content import ImageContent, read_image
 from support.pods.images import EPOCH, LABELS, NAMES
 
 MEGABYTE = 1_000_000
-LIMITS = {"krapao": 108 * MEGABYTE, "miwen": 45 * MEGABYTE}
+LIMITS = {"krapao": 108 * MEGABYTE, "miwen": 60 * MEGABYTE}
 """Bytes above the base, as an engine unpacks them. docs/operations.md says what they are made of."""
-PULLED = {"krapao": 36 * MEGABYTE, "miwen": 14 * MEGABYTE}
+PULLED = {"krapao": 36 * MEGABYTE, "miwen": 19 * MEGABYTE}
 """Bytes above the base that are pulled."""
 
 _FILE, _FOLDER = "0", "5"
@@ -32,7 +32,6 @@ ABSENT = {
     "miwen": {
         "dulwich",
         "paramiko",
-        "cryptography",
         "h2",
         "google",
         "nacl",
