@@ -6,20 +6,21 @@ import importlib.metadata
 import json
 import os
 import re
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
-from support.paths import DATA
+from support.paths import DATA, ROOT
 from support.pods.images import NAMES, Images
 from support.pods.sbom import fault_of_sbom, syft, write_sbom
 
 import jiemi
 from jiemi.controlplane.pins import PINS, Tool
 
-_LOCAL = ("/root/", "/home/", "/tmp/", "/var/tmp", "/work/", str(Path.home()))
+_LOCAL = [f"{folder}/" for folder in (ROOT, Path.home(), tempfile.gettempdir(), "/var/tmp", "/home")]
 
 
 @pytest.fixture(scope="session")
