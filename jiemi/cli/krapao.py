@@ -52,6 +52,7 @@ def run(flags: KrapaoFlags) -> None:
     _require_known_peers(address, flags, lends=bool(ambient.keys))
     admission = Admission(flags.session_secret_file, _server_tls(address, flags))
     metrics = KrapaoMetrics()
+    metrics.certificate_ends = partial(_certificate_ends, admission)
     pages = pages_of(flags.metrics_listen, metrics, service="krapao")
     settings = krapao_settings(flags, ambient)
 
@@ -171,6 +172,11 @@ def _require_known_peers(address: Address, flags: KrapaoFlags, *, lends: bool) -
             raise CommandError(f"--session-secret-file: {error}") from error
 
 
+def _certificate_ends(admission: Admission) -> float | None:
+    tls = admission.tls
+    return tls.not_after.timestamp() if tls is not None and tls.not_after is not None else None
+
+
 def _server_tls(address: Address, flags: KrapaoFlags) -> ServerTls | None:
     """Raises CommandError: the folder has no identity that can be used."""
     if flags.tls_dir is None or not isinstance(address, TcpAddress):
@@ -180,7 +186,9 @@ def _server_tls(address: Address, flags: KrapaoFlags) -> ServerTls | None:
         folder.read()
     except TlsError as error:
         raise CommandError(f"--tls-dir: {error}") from error
-    return ServerTls(folder, flags.tls_client_name)
+    tls = ServerTls(folder, flags.tls_client_name)
+    tls.refresh()
+    return tls
 
 
 def _ambient(providers: str, keys: Sequence[str], repositories: Sequence[str]) -> AmbientBounds:

@@ -42,7 +42,7 @@ from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.channel import ClientTls
 from jiemi.rpc.client import ClientSettings, SecretSource, connect
 from jiemi.rpc.contract import MEBIBYTE
-from jiemi.rpc.tls import IdentitySource
+from jiemi.rpc.tls import IdentitySource, TlsIdentity
 from jiemi.rpc.tls_names import PARTS
 
 _SHORTEST_LIFETIME = datetime.timedelta(hours=1)
@@ -84,6 +84,7 @@ def run(flags: MiwenFlags) -> None:
             nursery.start_soon(watch_loops, metrics.health, bridge)
             metrics.requests = kubernetes.requests.snapshot
             to_krapao = _ToKrapao(flags, kubernetes, tls_at, secret_at)
+            metrics.certificate_ends = lambda: to_krapao.certificate_ends
 
             async def work() -> None:
                 async with (
@@ -126,6 +127,7 @@ class _ToKrapao:
 
     Attributes:
         secret, tls: as of `jiemi.rpc.client.connect`.
+        certificate_ends: when the certificate ends that was shown last, in seconds since 1970.
         keeping: what runs meanwhile.
     """
 
@@ -153,7 +155,13 @@ class _ToKrapao:
             if lifetimes is not None:
                 self.keeping.append(certificates.keep)
             identity = certificates.identity
-        self.tls = ClientTls(identity, flags.krapao_name) if identity is not None else None
+        self.tls = ClientTls(partial(self._shown, identity), flags.krapao_name) if identity is not None else None
+        self.certificate_ends: float | None = None
+
+    async def _shown(self, identity: IdentitySource) -> TlsIdentity:
+        shown = await identity()
+        self.certificate_ends = shown.not_after.timestamp()
+        return shown
 
 
 def miwen_settings(flags: MiwenFlags) -> MiwenSettings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import attrs
@@ -54,6 +54,10 @@ class ServiceMetrics:
 
     Args:
         component: the service's name, "miwen" or "krapao".
+
+    Attributes:
+        certificate_ends: when the certificate ends that this service shows the other, in seconds since 1970; None
+            where it has shown none.
     """
 
     def __init__(self, component: str) -> None:
@@ -62,6 +66,7 @@ class ServiceMetrics:
         ProcessCollector(registry=self.registry)
         build = Info("jiemi_build", "The release of this service.", registry=self.registry)
         build.info({"component": component, "version": __version__})
+        self.certificate_ends: Callable[[], float | None] = lambda: None
         self._slots: dict[str, Slots] = {}
         self._slot_use: dict[str, SlotUse] = {}
         self.registry.register(_Common(self))
@@ -113,3 +118,10 @@ class _Common(Collector):
             waiting.add_metric((name,), use.waiting)
             oldest.add_metric((name,), use.oldest_wait_seconds)
         yield from (ages, used, waiting, oldest)
+        ends = self._metrics.certificate_ends()
+        if ends is not None:
+            yield GaugeMetricFamily(
+                "jiemi_certificate_not_after_timestamp_seconds",
+                "When the certificate ends by which the other service knows this one; absent without TLS.",
+                value=ends,
+            )

@@ -168,6 +168,11 @@ class ServerTls:
             self.unreadable = str(error)
         return self._identity.trusted if self._identity is not None else {}
 
+    @property
+    def not_after(self) -> datetime.datetime | None:
+        """When the certificate ends that is shown to clients."""
+        return self._identity.not_after if self._identity is not None else None
+
     async def accept(self, stream: trio.SocketStream) -> TlsPeer:
         """Do the handshake. Deadlines are the caller's.
 

@@ -59,6 +59,8 @@ def miwen_metrics() -> MiwenMetrics:
         "a" * 40, "a" * 40, ready=True, objects=1, drifted=0, warnings=("KeyExpiring",), times=Times(1, 1, 1)
     )
     metrics.follow(("shop", "app"), followed)
+    metrics.leading = lambda: True
+    metrics.certificate_ends = lambda: 1.0
     return metrics
 
 
@@ -71,6 +73,7 @@ async def krapao_metrics() -> KrapaoMetrics:
     metrics.decryption("ok")
     with metrics.key_request_measured("vault"), metrics.sops_run(), metrics.git_request("fetch", lambda: 1):
         pass
+    metrics.certificate_ends = lambda: 1.0
     return metrics
 
 

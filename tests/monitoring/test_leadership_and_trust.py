@@ -1,0 +1,83 @@
+"""The alerts about who is active and about certificates, each fired by its cause."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import pytest
+import trio
+from fakes.kubernetes import FakeKubernetes
+from support.monitoring.examples import page
+from support.monitoring.promtool import Promtool
+from support.monitoring.recording import Recording
+from support.network.tls_folders import TestAuthority, now
+from trio.testing import MockClock
+
+from jiemi.krapao.metrics import KrapaoMetrics
+from jiemi.miwen.kubernetes.fence import Fence, Moment
+from jiemi.miwen.leadership.elector import Elector
+from jiemi.miwen.report.metrics import MiwenMetrics
+from jiemi.rpc.tls import ServerTls, TlsFolder
+from jiemi.rpc.tls_names import KRAPAO_NAME
+
+ONLY = {"jiemi_leading", "jiemi_build_info", "jiemi_certificate_not_after_timestamp_seconds"}
+
+
+@pytest.mark.e2e
+async def test_that_no_miwen_can_have_the_lease_is_reported(
+    tmp_path: Path, promtool: Promtool, autojump_clock: MockClock
+) -> None:
+    kubernetes = FakeKubernetes()
+    kubernetes.cluster.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "jiemi"}})
+    fence = Fence(lambda: Moment(trio.current_time(), trio.current_time()))
+    elector = Elector(kubernetes.leases, ("jiemi", "jiemi-miwen"), "a", fence, now)
+    metrics, krapao = MiwenMetrics(), KrapaoMetrics()
+    metrics.leading = lambda: elector.leading
+    recording = Recording(tmp_path, 0, only=ONLY)
+
+    async def go_on(minutes: float) -> None:
+        for _ in range(round(minutes * 60 / recording.every_seconds)):
+            await trio.sleep(recording.every_seconds)
+            recording.scrape({"miwen": page(metrics), "krapao": page(krapao)})
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(elector.lead, trio.sleep_forever)
+        await go_on(5)
+        kubernetes.leases.away = True
+        await go_on(5)
+        kubernetes.leases.away = False
+        await go_on(5)
+        nursery.cancel_scope.cancel()
+    recording.require_alerts(promtool, {4: {}, 6: {}, 8: {"JiemiNobodyLeads": 1}, 9: {"JiemiNobodyLeads": 1}, 12: {}})
+
+
+@pytest.mark.e2e
+def test_that_a_certificate_is_not_renewed_is_reported(tmp_path: Path, promtool: Promtool) -> None:
+    began = now()
+    authority = TestAuthority()
+    folder = authority.write(tmp_path / "tls", KRAPAO_NAME, lifetime=datetime.timedelta(hours=20))
+    tls = ServerTls(TlsFolder(folder))
+    krapao, miwen = KrapaoMetrics(), MiwenMetrics()
+
+    def ends() -> float | None:
+        tls.refresh()
+        return tls.not_after.timestamp() if tls.not_after is not None else None
+
+    krapao.certificate_ends = ends
+    # The timeline begins three days and ten minutes before its end.
+    epoch = began.timestamp() + 20 * 3_600 - 3 * 86_400 - 600
+    recording = Recording(tmp_path, epoch, only=ONLY)
+
+    def go_on(minutes: float) -> None:
+        for _ in range(round(minutes * 60 / recording.every_seconds)):
+            recording.scrape({"krapao": page(krapao), "miwen": page(miwen)})
+
+    go_on(50)
+    # Renewed: what is shown is another one.
+    TestAuthority(authority.issued).write(folder, KRAPAO_NAME, lifetime=datetime.timedelta(hours=23))
+    go_on(10)
+    recording.require_alerts(
+        promtool,
+        {5: {}, 35: {}, 42: {"JiemiCertificateExpires": 1}, 49: {"JiemiCertificateExpires": 1}, 55: {}},
+    )
