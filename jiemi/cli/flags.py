@@ -46,6 +46,14 @@ KubeApiserver = Annotated[
     ),
 ]
 Context = Annotated[str | None, typer.Option(help="Context of the kubeconfig.")]
+InsecurePlainTcp = Annotated[
+    bool,
+    typer.Option(
+        "--insecure-plain-tcp",
+        help="Use TCP without TLS: whoever can listen on the network reads all credentials and secrets.",
+    ),
+]
+
 MetricsListen = Annotated[
     str | None,
     typer.Option(

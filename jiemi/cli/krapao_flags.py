@@ -8,7 +8,7 @@ from typing import Annotated
 import attrs
 import typer
 
-from jiemi.cli.flags import Gpg, LogFormatFlag, MetricsListen, Sops
+from jiemi.cli.flags import Gpg, InsecurePlainTcp, LogFormatFlag, MetricsListen, Sops
 from jiemi.cli.outputs import LogFormat
 from jiemi.rpc.tls_names import MIWEN_NAME
 
@@ -38,13 +38,7 @@ class KrapaoFlags:
             envvar="JIEMI_SESSION_SECRET_FILE",
         ),
     ] = None
-    insecure_plain_tcp: Annotated[
-        bool,
-        typer.Option(
-            "--insecure-plain-tcp",
-            help="Use TCP without TLS: whoever can listen on the network reads all credentials and secrets.",
-        ),
-    ] = False
+    insecure_plain_tcp: InsecurePlainTcp = False
     insecure_no_session_secret: Annotated[
         bool,
         typer.Option(

@@ -9,7 +9,7 @@ import attrs
 import typer
 
 from jiemi.cli.durations import parse_duration
-from jiemi.cli.flags import Context, LogFormatFlag, MetricsListen
+from jiemi.cli.flags import Context, InsecurePlainTcp, LogFormatFlag, MetricsListen
 from jiemi.cli.outputs import LogFormat
 from jiemi.rpc.tls_names import KRAPAO_NAME
 
@@ -56,13 +56,7 @@ class MiwenFlags:
     krapao_name: Annotated[str, typer.Option(help="DNS name that Krapao's certificate must have.", metavar="NAME")] = (
         KRAPAO_NAME
     )
-    insecure_plain_tcp: Annotated[
-        bool,
-        typer.Option(
-            "--insecure-plain-tcp",
-            help="Use TCP without TLS: whoever can listen on the network reads all credentials and secrets.",
-        ),
-    ] = False
+    insecure_plain_tcp: InsecurePlainTcp = False
     session_secret: Annotated[
         str | None,
         typer.Option(

@@ -18,7 +18,6 @@ import contextlib
 import json
 import logging
 import os
-import re
 import statistics
 import sys
 import tempfile
@@ -38,7 +37,6 @@ from support.e2e.lab import Lab, Repository, Service, until
 from support.e2e.listener import listener
 from support.e2e.scene import MERGE, Scene, listed, secret
 from support.kubernetes.deploy_manifests import DEPLOY, read_kustomization, shipped_limit_bytes
-from support.network.addresses import LOOPBACK_FLAGS
 from support.network.tls_folders import TestAuthority, TlsPair, tls_pair
 from support.processes.memory_limits import MemoryGroup, memory_group
 
@@ -334,15 +332,8 @@ class Services:
     miwen: Service | None = None
 
     def start_krapao(self) -> None:
-        self.krapao = self.lab.start(
-            *("krapao", "--listen", "tcp:127.0.0.1:0", "--tls-dir", self.tls.krapao),
-            *("--state-dir", self.state, "--runtime-dir", self.lab.folder, "--sops", self.lab.tools["sops"]),
-            *("--max-tenant-store", str(_STORE_MEBIBYTES), "--log-format", "json", *LOOPBACK_FLAGS),
-            group=self.of_krapao,
-        )
-        log = self.krapao
-        found = until("Krapao serves", lambda: re.search(r'"(tcp:127\.0\.0\.1:\d+)"', log.log_text()))
-        self.address = found[1]
+        more = ("--state-dir", self.state, "--max-tenant-store", str(_STORE_MEBIBYTES))
+        self.krapao, self.address = self.lab.start_krapao_on_tcp(self.tls, *more, name="bench", group=self.of_krapao)
 
     def start_miwen(self) -> None:
         self.miwen = self.lab.start(

@@ -17,6 +17,7 @@ from support.monitoring.examples import described, krapao_metrics, miwen_metrics
 from support.monitoring.expressions import unknown_in
 from support.monitoring.promtool import Promtool
 from support.monitoring.rules import alerts, dashboard_expressions
+from support.network.tls_folders import tls_pair
 
 pytestmark = pytest.mark.e2e
 
@@ -29,9 +30,11 @@ SERIES_OF_ONE = 10
 def timeline(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Timeline]:
     """Services in whose cluster there is one of everything that the dashboard shows."""
     lab.namespace(NAMESPACE)
-    krapao, address = lab.start_krapao(*METRICS, name="dashboard")
+    tls = tls_pair(lab.folder / "dashboard")
+    krapao, address = lab.start_krapao_on_tcp(tls, *METRICS, name="dashboard")
     kubeconfig = _without_a_watch_of_configmaps(lab)
-    miwen = lab.start_miwen(address, NAMESPACE, *METRICS, kubeconfig=kubeconfig)
+    active = ("--lease", f"{NAMESPACE}/jiemi-miwen", "--tls-dir", tls.miwen)
+    miwen = lab.start_miwen(address, NAMESPACE, *METRICS, *active, kubeconfig=kubeconfig)
     scene = Scene(lab, NAMESPACE)
     scene.follow("app", secret("app", a="one"))
     scene.write(scene.secret_path("app"), {"data": {"a": "dGhlaXJz"}})
@@ -61,6 +64,7 @@ def _without_a_watch_of_configmaps(lab: Lab) -> Path:
         {"apiGroups": [""], "resources": ["secrets"], "verbs": ["*"]},
         {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "create", "patch"]},
         {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]},
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["get", "create", "update"]},
     ]
     group = "rbac.authorization.k8s.io"
     role = {"apiVersion": f"{group}/v1", "kind": "ClusterRole", "metadata": {"name": NAMESPACE}, "rules": rules}

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from pyrage import x25519
 from ruamel.yaml import YAML
 from support.kubernetes.api_server import ApiServer, Manifest
 from support.network.addresses import LOOPBACK_FLAGS
+from support.network.tls_folders import TlsPair
 from support.processes.memory_limits import MemoryGroup
 
 from jiemi.core.api.crd import crd
@@ -306,6 +308,20 @@ class Lab:
         )
         assert service.process.poll() is None, service.log_text()
         return service, f"unix:{socket}"
+
+    def start_krapao_on_tcp(
+        self, tls: TlsPair, *more: object, name: str, group: MemoryGroup | None = None
+    ) -> tuple[Service, str]:
+        """Start Krapao on a port of loopback, with TLS; returns it with its address, once it can be reached."""
+        service = self.start(
+            *("krapao", "--listen", "tcp:127.0.0.1:0", "--tls-dir", tls.krapao, "--log-format", "json"),
+            *("--runtime-dir", self.folder, "--sops", self.tools["sops"], *LOOPBACK_FLAGS),
+            *(more if "--state-dir" in more else ("--state-dir", self.folder / f"{name}-state", *more)),
+            group=group,
+        )
+        serving = re.compile(r'"address": "(tcp:127\.0\.0\.1:\d+)", "event": "serving"')
+        found = until("Krapao serves", lambda: serving.search(service.log_text()), on_failure=service.log_text)
+        return service, found[1]
 
     def start_miwen(
         self, address: str, namespace: str, *more: object, interval: str = "1s", kubeconfig: Path | None = None
