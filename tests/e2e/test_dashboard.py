@@ -69,7 +69,8 @@ def _without_a_watch_of_configmaps(lab: Lab) -> Path:
     group = "rbac.authorization.k8s.io"
     role = {"apiVersion": f"{group}/v1", "kind": "ClusterRole", "metadata": {"name": NAMESPACE}, "rules": rules}
     lab.admin.apply(role).ok()
-    subject = {"kind": "ServiceAccount", "name": "miwen", "namespace": NAMESPACE}
+    # Not called miwen: where deploy/ was applied, its policy lets a miwen write nothing of its own namespace.
+    subject = {"kind": "ServiceAccount", "name": "follower", "namespace": NAMESPACE}
     lab.admin.apply(
         {
             "apiVersion": f"{group}/v1",
@@ -79,9 +80,9 @@ def _without_a_watch_of_configmaps(lab: Lab) -> Path:
             "subjects": [subject],
         }
     ).ok()
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "miwen", "namespace": NAMESPACE}}
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "follower", "namespace": NAMESPACE}}
     lab.admin.apply(account).ok()
-    return lab.service_account_kubeconfig(NAMESPACE, "miwen")
+    return lab.service_account_kubeconfig(NAMESPACE, "follower")
 
 
 @pytest.fixture
