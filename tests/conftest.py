@@ -63,6 +63,8 @@ SLOW = {
     ),
     "concurrency/test_memory.py": ("test_freed_pages_of_all_arenas_go_back_to_the_system",),
     "cli/test_flags.py": ("test_what_is_heavy_is_not_imported_for_the_help_or_the_probe_of_miwen",),
+    "cli/test_private_way.py": (),
+    "cli/test_entry.py": (),
     "cli/test_metrics.py": ("test_healthz_fails_while_the_rpc_thread_or_a_worker_hangs_and_says_which",),
     "rpc/test_pulse.py": (
         "test_there_is_a_beat_for_each_answer_and_none_while_the_thread_hangs",
