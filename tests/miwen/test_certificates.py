@@ -154,6 +154,16 @@ async def test_miwens_own_is_made_when_it_is_needed(setting: Setting, autojump_c
     setting.assert_whole()
 
 
+async def test_miwens_own_is_made_again_when_it_is_needed_and_damaged(
+    setting: Setting, autojump_clock: MockClock
+) -> None:
+    setting.began = trio.current_time()
+    await setting.keeper().renew()
+    setting.put(MIWEN_SECRET, dict.fromkeys(PARTS, b"garbage"), labels=MANAGED_BY)
+    assert (await setting.keeper().identity()).not_after == START + datetime.timedelta(days=30)
+    setting.assert_whole()
+
+
 @pytest.mark.parametrize("name", [KRAPAO_SECRET, MIWEN_SECRET])
 async def test_where_somebody_else_makes_them_nothing_is_written(
     setting: Setting, autojump_clock: MockClock, name: str

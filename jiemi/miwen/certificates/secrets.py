@@ -75,17 +75,23 @@ class CertificateSecrets:
         self._warned = False
 
     async def identity(self) -> TlsIdentity:
-        """Miwen's own identity; made, where it is missing and this makes them.
+        """Miwen's own identity; made again, where it is missing or can't be used and this makes them.
 
         Raises:
             JiemiError: KrapaoNotTrusted where the Secret holds none that can be used; SecretNotFound; SecretForbidden;
                 what keeps one from being made.
         """
+        try:
+            return await self._read_identity()
+        except JiemiError as error:
+            if self._lifetimes is None or error.failure.reason not in ("SecretNotFound", "KrapaoNotTrusted"):
+                raise
+        await self.renew()
+        return await self._read_identity()
+
+    async def _read_identity(self) -> TlsIdentity:
         name = self._ends[MIWEN_NAME]
         secret = await self._read(name)
-        if secret is None and self._lifetimes is not None:
-            await self.renew()
-            secret = await self._read(name)
         where = f"Secret {self._namespace}/{name}"
         if secret is None:
             remedy = "Start Miwen with --make-certificates, or look at what should make it (cert-manager)."
@@ -94,9 +100,8 @@ class CertificateSecrets:
         try:
             return read_identity(parts, lambda part: f"{part} of {where}", self._now())
         except TlsError as error:
-            raise JiemiError(
-                "KrapaoNotTrusted", str(error), f"Correct {where}, or delete it: it is made again."
-            ) from None
+            remedy = f"Correct {where}, or have what made it make it again."
+            raise JiemiError("KrapaoNotTrusted", str(error), remedy) from None
 
     async def keep(self) -> None:
         """Make and renew the certificates, for as long as this runs.
