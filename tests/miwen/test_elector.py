@@ -192,6 +192,68 @@ async def test_a_process_that_stood_still_writes_nothing_when_it_goes_on(autojum
     await play(body)
 
 
+async def test_a_wall_clock_that_is_set_forward_takes_nothing_from_who_has_the_lease(autojump_clock: MockClock) -> None:
+    async def body(scene: Scene) -> None:
+        scene.start("a")
+        await trio.sleep(1)
+        second = scene.start("b")
+        await trio.sleep(10)
+        # An hour further with each look.
+        second.fence.now = lambda: Moment(trio.current_time(), trio.current_time() * 7_200)
+        await trio.sleep(20)
+        assert [what for _, what in scene.history] == ["+a"]
+
+    await play(body)
+
+
+async def test_a_slow_answer_is_counted_from_when_it_came(autojump_clock: MockClock) -> None:
+    """A question that was asked before a renewal, and answered after it, says nothing of the time before."""
+
+    class Slow(FakeLeases):
+        async def get(self, namespace: str, name: str) -> Any:
+            await trio.sleep(4.9)
+            return await super().get(namespace, name)
+
+    async def body(scene: Scene) -> None:
+        first = scene.start("a")
+        await trio.sleep(1)
+        second = Miwen("b", Slow(scene.kubernetes.cluster), scene.history)
+        scene.miwens.append(second)
+        scene.nursery.start_soon(second.run)
+        await trio.sleep(30.3)
+        first.leases.away = True
+        await trio.sleep(60)
+        assert scene.active == ["b"]
+
+    await play(body)
+
+
+async def test_a_lease_is_given_up_though_its_last_renewal_was_cut_off(autojump_clock: MockClock) -> None:
+    class CutOff(FakeLeases):
+        cut = False
+
+        async def write(self, namespace: str, name: str, lease: Any, spec: Any) -> Any:
+            written = await super().write(namespace, name, lease, spec)
+            if self.cut and spec["holderIdentity"]:
+                await trio.sleep(30)  # it is written, and nobody hears of it
+            return written
+
+    async def body(scene: Scene) -> None:
+        first = Miwen("a", CutOff(scene.kubernetes.cluster), scene.history)
+        scene.miwens.append(first)
+        scene.nursery.start_soon(first.run)
+        await trio.sleep(1)
+        scene.start("b")
+        await trio.sleep(10)
+        first.leases.cut = True  # type: ignore[attr-defined]
+        await trio.sleep(1.3)
+        first.scope.cancel()
+        await trio.sleep(1.2)
+        assert scene.active == ["b"]
+
+    await play(body)
+
+
 @pytest.mark.parametrize("clock", ["boot", "wall"])
 def test_the_faster_of_two_clocks_counts(clock: str) -> None:
     times = [Moment(0.0, 1_000.0)]

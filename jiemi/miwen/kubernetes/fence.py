@@ -25,8 +25,12 @@ class Moment:
     wall: float
 
     def until(self, later: Moment) -> float:
-        """How many seconds have passed, at the most."""
+        """How many seconds have passed, at the most: for what must not last too long."""
         return max(later.since_boot - self.since_boot, later.wall - self.wall)
+
+    def surely_until(self, later: Moment) -> float:
+        """How many seconds have passed surely: for what must not end too soon. The wall clock may have been set."""
+        return later.since_boot - self.since_boot
 
 
 def moment() -> Moment:

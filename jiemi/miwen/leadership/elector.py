@@ -120,20 +120,21 @@ class Elector:
                 lease = await self._leases.get(self._namespace, self._name)
                 record = LeaseRecord.read(lease) if lease is not None else LeaseRecord()
                 if seen is None or seen[0] != record:
-                    seen = record, began
-                waited = seen[1].until(began)
-                if (not record.holder or waited >= record.duration_seconds) and await self._take(lease, record, began):
+                    # Counted from the answer: it may have been renewed at any time until then.
+                    seen = record, self._fence.now()
+                waited = seen[1].surely_until(began)
+                if (not record.holder or waited >= record.duration_seconds) and await self._take(lease, record):
                     return
                 self._trouble = ""
             except JiemiError as error:
                 self._warn(error)
             await trio.sleep(self._timing.look_seconds)
 
-    async def _take(self, lease: JsonObject | None, record: LeaseRecord, began: Moment) -> bool:
+    async def _take(self, lease: JsonObject | None, record: LeaseRecord) -> bool:
         now = as_text(self._wall())
         transitions = record.transitions + (1 if lease is not None else 0)
         wanted = LeaseRecord(self._identity, self._timing.duration_seconds, now, now, transitions)
-        return await self._write(lease, wanted, began)
+        return await self._write(lease, wanted)
 
     async def _keep(self) -> None:
         """Renew it until it is lost."""
@@ -142,28 +143,27 @@ class Elector:
             left = self._fence.left_seconds()
             if left <= 0:
                 return
-            began = self._fence.now()
             try:
                 with trio.move_on_after(left):
-                    if not await self._renew(began):
+                    if not await self._renew():
                         return
                     self._trouble = ""
             except JiemiError as error:
                 self._warn(error)
 
-    async def _renew(self, began: Moment) -> bool:
+    async def _renew(self) -> bool:
         """Whether it is still this process's."""
         wanted = attrs.evolve(self._record, renewed=as_text(self._wall()))
-        if await self._write(self._lease, wanted, began):
+        if await self._write(self._lease, wanted):
             return True
         # Somebody else wrote it: another took it, or only put a label on it.
-        began = self._fence.now()
         lease = await self._leases.get(self._namespace, self._name)
         if lease is None or LeaseRecord.read(lease).holder != self._identity:
             return False
-        return await self._write(lease, wanted, began)
+        return await self._write(lease, wanted)
 
-    async def _write(self, lease: JsonObject | None, wanted: LeaseRecord, began: Moment) -> bool:
+    async def _write(self, lease: JsonObject | None, wanted: LeaseRecord) -> bool:
+        began = self._fence.now()
         written = await self._leases.write(self._namespace, self._name, lease, wanted.spec())
         if written is None:
             return False
@@ -172,9 +172,13 @@ class Elector:
         return True
 
     async def _give_up(self) -> None:
+        wanted = attrs.evolve(self._record, holder="", duration_seconds=1, renewed=as_text(self._wall()))
         try:
-            wanted = attrs.evolve(self._record, holder="", duration_seconds=1, renewed=as_text(self._wall()))
-            await self._leases.write(self._namespace, self._name, self._lease, wanted.spec())
+            if await self._leases.write(self._namespace, self._name, self._lease, wanted.spec()) is None:
+                # A renewal that was under way when the work was cancelled may have been written.
+                lease = await self._leases.get(self._namespace, self._name)
+                if lease is not None and LeaseRecord.read(lease).holder == self._identity:
+                    await self._leases.write(self._namespace, self._name, lease, wanted.spec())
         except JiemiError as error:
             self._warn(error)
 
