@@ -20,9 +20,9 @@ import trio
 from jiemi.concurrency.askers import Askers
 from jiemi.concurrency.fair_limiter import FairLimiter
 from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.urls import Location, parse_url
 from jiemi.krapao.decryption.port import Decrypter
 from jiemi.krapao.git.port import OpenGitStore, Ref
-from jiemi.krapao.git.urls import Location, parse_url
 from jiemi.krapao.metrics import Listing
 from jiemi.krapao.reading.reader import Reading
 from jiemi.krapao.rendering.file_renderer import RenderingTools

@@ -16,10 +16,10 @@ from support.krapao.work_tree import Work
 from support.network.dripping_host import DrippingHost, dripping_host
 
 from jiemi.core.errors import JiemiError
+from jiemi.core.urls import Location
 from jiemi.demo.git_server import Asked, Fault, GitServer, serve_git
 from jiemi.krapao.confinement.spawn import Measures
 from jiemi.krapao.git.port import Advertised, GitStore, Ref
-from jiemi.krapao.git.urls import Location
 from jiemi.krapao.reading.reader import Reading
 from jiemi.krapao.repositories import Repositories
 from jiemi.krapao.service import open_service

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from support.krapao.work_tree import Work
 
+from jiemi.core.urls import parse_url
 from jiemi.demo.git_server import GitServer
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.port import Ref
-from jiemi.krapao.git.urls import parse_url
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import GitCredentials
 

@@ -18,10 +18,10 @@ from support.network.listening import listening
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
+from jiemi.core.urls import parse_url
 from jiemi.demo.git_server import GitServer
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.port import Ref
-from jiemi.krapao.git.urls import parse_url
 from jiemi.krapao.network import connecting
 from jiemi.krapao.network.addresses import AddressRules, read_address, read_network
 from jiemi.krapao.network.connecting import require_destination

@@ -19,11 +19,11 @@ from support.network.addresses import LOOPBACK
 from jiemi.concurrency.calls import Interrupter
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
+from jiemi.core.urls import parse_url
 from jiemi.demo.git_server import GitServer
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.meter import Meter
 from jiemi.krapao.git.port import Ref
-from jiemi.krapao.git.urls import parse_url
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import GitCredentials
 

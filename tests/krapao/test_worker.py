@@ -16,10 +16,10 @@ from jiemi.concurrency.askers import Askers
 from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
+from jiemi.core.urls import Location
 from jiemi.krapao.confinement.spawn import Measures
 from jiemi.krapao.decryption.port import Budget, Decrypted, RenderingShare, WantedForm
 from jiemi.krapao.git.port import Advertised, GitStore, Ref
-from jiemi.krapao.git.urls import Location
 from jiemi.krapao.reading.reader import Reading
 from jiemi.krapao.repositories import Repositories
 from jiemi.krapao.settings import KrapaoSettings

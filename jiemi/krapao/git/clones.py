@@ -26,13 +26,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import trio
 
 from jiemi.concurrency.calls import Interrupter, run_blocking
+from jiemi.core.urls import Location
 from jiemi.krapao.git.clone import Clone, SharedFolder, Volume
 from jiemi.krapao.git.folders import storage
 from jiemi.krapao.git.git_host import GitHost
 from jiemi.krapao.git.limiters import Limiters
 from jiemi.krapao.git.port import GitStore
 from jiemi.krapao.git.store import Store
-from jiemi.krapao.git.urls import Location
 from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import GitCredentials

@@ -17,10 +17,10 @@ from dulwich.client import GitClient
 from jiemi.concurrency.calls import Interrupter, run_blocking
 from jiemi.concurrency.fair_limiter import Slot
 from jiemi.core.errors import JiemiError
+from jiemi.core.urls import Location
 from jiemi.krapao.git.host_failures import no_git_server, translating
 from jiemi.krapao.git.meter import Meter
 from jiemi.krapao.git.transports import open_client
-from jiemi.krapao.git.urls import Location
 from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import GitCredentials

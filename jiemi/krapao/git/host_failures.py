@@ -26,9 +26,9 @@ from dulwich.errors import GitProtocolError, HangupException, NotGitRepository
 
 from jiemi.concurrency import calls
 from jiemi.core.errors import JiemiError
+from jiemi.core.urls import CREDENTIALS_FIELD, FIELD, Location, Scheme
 from jiemi.krapao.git.host_words import safe_words
 from jiemi.krapao.git.meter import Meter
-from jiemi.krapao.git.urls import CREDENTIALS_FIELD, FIELD, Location, Scheme
 from jiemi.rpc.contract import GitCredentials
 
 log = structlog.get_logger("jiemi.krapao.git")

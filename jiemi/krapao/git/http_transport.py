@@ -21,11 +21,11 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from jiemi.concurrency.http import Watch, close_pool, make_interruptible
 from jiemi.core.errors import JiemiError
+from jiemi.core.urls import CREDENTIALS_FIELD, FIELD, Location
 from jiemi.krapao.git.encoded import decoded
 from jiemi.krapao.git.host_failures import HostBusyError
 from jiemi.krapao.git.host_words import MAX_BODY_BYTES, asks_to_wait, hint, leads_to_login
 from jiemi.krapao.git.meter import Meter
-from jiemi.krapao.git.urls import CREDENTIALS_FIELD, FIELD, Location
 from jiemi.krapao.network.connecting import permit_by
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import GitCredentials

@@ -9,11 +9,11 @@ from dulwich.objects import ObjectID
 from dulwich.refs import Ref as DulwichRef
 
 from jiemi.core.errors import JiemiError
+from jiemi.core.urls import Location
 from jiemi.krapao.git.git_host import GitHost
 from jiemi.krapao.git.meter import Meter
 from jiemi.krapao.git.missing_ref import no_such_ref, prefixes_of_others
 from jiemi.krapao.git.port import Advertised, Ref
-from jiemi.krapao.git.urls import Location
 from jiemi.rpc.contract import is_revision
 
 _PEELED = b"^{}"

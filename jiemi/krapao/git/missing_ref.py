@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.near import some_of
+from jiemi.core.urls import Location
 from jiemi.krapao.git.port import Ref
-from jiemi.krapao.git.urls import Location
 
 _FIELD = "spec.source.repository.ref"
 _HEADS, _TAGS = b"refs/heads/", b"refs/tags/"

@@ -13,7 +13,7 @@ from typing import Protocol
 import attrs
 
 from jiemi.concurrency.askers import Askers
-from jiemi.krapao.git.urls import Location
+from jiemi.core.urls import Location
 from jiemi.rpc.contract import FileEntry, FilesRequest, GitCredentials
 
 

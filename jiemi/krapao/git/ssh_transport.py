@@ -20,9 +20,9 @@ from dulwich.protocol import Protocol
 
 from jiemi.concurrency import calls
 from jiemi.core.errors import JiemiError
+from jiemi.core.urls import CREDENTIALS_FIELD, FIELD, Location
 from jiemi.krapao.git import known_hosts
 from jiemi.krapao.git.meter import Meter
-from jiemi.krapao.git.urls import CREDENTIALS_FIELD, FIELD, Location
 from jiemi.krapao.git.wire import write_though_closed
 from jiemi.krapao.network.connecting import permit_by
 from jiemi.krapao.settings import KrapaoSettings

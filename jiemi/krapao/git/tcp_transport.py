@@ -10,8 +10,8 @@ from dulwich.client import GitClient, TCPGitClient
 from dulwich.protocol import Protocol
 
 from jiemi.concurrency import calls
+from jiemi.core.urls import FIELD, Location
 from jiemi.krapao.git.meter import Meter
-from jiemi.krapao.git.urls import FIELD, Location
 from jiemi.krapao.git.wire import write_though_closed
 from jiemi.krapao.network.connecting import permit_by
 from jiemi.krapao.settings import KrapaoSettings

@@ -19,11 +19,11 @@ from collections.abc import Iterator
 
 from dulwich.client import GitClient
 
+from jiemi.core.urls import FIELD, Location, Scheme, file_url_refused
 from jiemi.krapao.git.file_transport import FileClient
 from jiemi.krapao.git.http_transport import http_client
 from jiemi.krapao.git.meter import Meter
 from jiemi.krapao.git.tcp_transport import TcpClient
-from jiemi.krapao.git.urls import FIELD, Location, Scheme, file_url_refused
 from jiemi.krapao.network.connecting import require_name
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import GitCredentials

@@ -15,10 +15,10 @@ from support.monitoring.promtool import Promtool
 from support.monitoring.recording import Recording
 
 from jiemi.core.errors import JiemiError
+from jiemi.core.urls import parse_url
 from jiemi.demo.git_server import GitServer
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.port import Ref
-from jiemi.krapao.git.urls import parse_url
 from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.miwen.report.metrics import MiwenMetrics

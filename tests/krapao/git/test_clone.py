@@ -14,12 +14,12 @@ from krapao.git.clone_checks import HEAD, NOBODY, fails
 from support.krapao.work_tree import Work
 
 from jiemi.core.errors import JiemiError
+from jiemi.core.urls import parse_url
 from jiemi.demo.git_server import Asked, GitServer
 from jiemi.krapao.git import clone as module
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.port import Advertised
 from jiemi.krapao.git.revision import match_files
-from jiemi.krapao.git.urls import parse_url
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import FileEntry, FilesRequest
 

@@ -9,9 +9,9 @@ import attrs
 from krapao.git.clone_checks import HEAD, NOBODY
 from support.krapao.work_tree import Work
 
+from jiemi.core.urls import parse_url
 from jiemi.demo.git_server import GitServer
 from jiemi.krapao.git.clones import Clones
-from jiemi.krapao.git.urls import parse_url
 from jiemi.krapao.settings import KrapaoSettings
 
 

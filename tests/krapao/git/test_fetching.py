@@ -10,10 +10,10 @@ import pytest
 from krapao.git.clone_checks import HEAD, NOBODY, fails, files_under
 from support.krapao.work_tree import Work
 
+from jiemi.core.urls import parse_url
 from jiemi.demo.git_server import Asked, Fault, GitServer
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.port import Ref
-from jiemi.krapao.git.urls import parse_url
 from jiemi.krapao.settings import KrapaoSettings
 
 

@@ -9,9 +9,9 @@ from krapao.git.clone_checks import NOBODY
 from krapao.git.following import follow, listing_fails, pin
 from support.krapao.work_tree import Work
 
+from jiemi.core.urls import parse_url
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.port import Advertised, Ref
-from jiemi.krapao.git.urls import parse_url
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import FilesRequest
 

@@ -11,10 +11,10 @@ import trio.testing
 from krapao.git.clone_checks import HEAD, NOBODY, fails, files_under
 from support.krapao.work_tree import Work
 
+from jiemi.core.urls import parse_url
 from jiemi.demo.git_server import Asked, Fault, Framing, GitServer, serve_git
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.port import Advertised
-from jiemi.krapao.git.urls import parse_url
 from jiemi.krapao.settings import KrapaoSettings
 
 

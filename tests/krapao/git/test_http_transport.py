@@ -16,9 +16,9 @@ from krapao.git.following import listing_fails, pin
 from support.krapao.work_tree import Work
 
 from jiemi.core.sensitive import SensitiveText
+from jiemi.core.urls import parse_url
 from jiemi.demo.git_server import Asked, Fault, GitServer, serve_git
 from jiemi.krapao.git.clones import Clones
-from jiemi.krapao.git.urls import parse_url
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import GitCredentials
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from jiemi.core.urls import parse_url
 from jiemi.krapao.git.missing_ref import no_such_ref, prefixes_of_others
 from jiemi.krapao.git.port import Ref
-from jiemi.krapao.git.urls import parse_url
 
 WHERE = parse_url("https://git.example/acme/app.git")
 MANY = [b"HEAD", *(b"refs/heads/team-%d/work" % number for number in range(300)), b"refs/heads/main", b"refs/tags/v1"]

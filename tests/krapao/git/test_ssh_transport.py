@@ -24,10 +24,10 @@ from support.krapao.work_tree import Work
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
+from jiemi.core.urls import parse_url
 from jiemi.demo.git_server import git_environment
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.port import Ref
-from jiemi.krapao.git.urls import parse_url
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import GitCredentials
 

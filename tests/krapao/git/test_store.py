@@ -19,12 +19,12 @@ from support.krapao.work_tree import Work
 
 from jiemi.concurrency.calls import Interrupter
 from jiemi.core.errors import JiemiError
+from jiemi.core.urls import Location, parse_url
 from jiemi.demo.git_server import GitServer
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.folders import VolumeFullError, storage
 from jiemi.krapao.git.port import GitStore, Ref
 from jiemi.krapao.git.store import Kept, Store, longest_unused
-from jiemi.krapao.git.urls import Location, parse_url
 from jiemi.krapao.repositories import Repositories
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import GitCredentials, Source
@@ -328,7 +328,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.port import Ref
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.krapao.git.urls import Location, parse_url
+from jiemi.core.urls import Location, parse_url
 from jiemi.rpc.contract import GitCredentials
 
 state, options, urls, held = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4])

@@ -19,12 +19,12 @@ from krapao.git.following import follow, listing_fails, pin
 from support.krapao.work_tree import Work
 
 from jiemi.concurrency.calls import Interrupter, run_blocking
+from jiemi.core.urls import parse_url
 from jiemi.demo.git_server import git_environment
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.meter import Meter
 from jiemi.krapao.git.port import Ref
 from jiemi.krapao.git.tcp_transport import TcpClient
-from jiemi.krapao.git.urls import parse_url
 from jiemi.krapao.settings import KrapaoSettings
 
 GIT = shutil.which("git") or "git"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from jiemi.core.addresses import is_plain_host
 from jiemi.core.errors import JiemiError
-from jiemi.krapao.git.urls import parse_url
+from jiemi.core.urls import parse_url
 from jiemi.krapao.network.addresses import AddressRules, read_address, read_network
 
 DEFAULT = AddressRules()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jiemi.core.errors import JiemiError
-from jiemi.krapao.git.urls import Location, Scheme, parse_url
+from jiemi.core.urls import Location, Scheme, parse_url
 
 
 @pytest.mark.parametrize(
