@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import random
 import socket
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import attrs
 import trio
 
 from jiemi.cli.errors import CommandError
+from jiemi.cli.krapao_places import KrapaoPlaces, places_of
 from jiemi.cli.logs import configure_logs
 from jiemi.cli.metrics import pages_of, watch_loops
 from jiemi.cli.miwen_flags import MiwenFlags
@@ -37,11 +39,12 @@ from jiemi.miwen.reconcile.tenancy import Tenancy
 from jiemi.miwen.report.metrics import MiwenMetrics
 from jiemi.miwen.service import MiwenPorts, MiwenSettings, run_miwen
 from jiemi.miwen.session_secret import SessionSecretStore
-from jiemi.rpc.address import ANY_HOST, Address, TcpAddress, parse_address
+from jiemi.miwen.watch.krapao_pods import follow_krapaos
 from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.channel import ClientTls
-from jiemi.rpc.client import ClientSettings, SecretSource, connect
+from jiemi.rpc.client import ClientSettings, SecretSource
 from jiemi.rpc.contract import MEBIBYTE
+from jiemi.rpc.krapaos import connect_all
 from jiemi.rpc.tls import IdentitySource, TlsIdentity
 from jiemi.rpc.tls_names import PARTS
 
@@ -57,11 +60,11 @@ def run(flags: MiwenFlags) -> None:
         CommandError: a flag can't be used.
     """
     configure_logs(flags.log_format)
-    address = _krapaos_address(flags.krapao)
+    places = places_of(flags.krapao)
     if flags.session_secret is not None and flags.session_secret_file is not None:
         raise CommandError("--session-secret and --session-secret-file exclude each other")
     secret_at = secret_name("--session-secret", flags.session_secret) if flags.session_secret is not None else None
-    _require_private_way(address, flags)
+    _require_private_way(places, flags)
     tls_at = secret_name("--tls-secret", flags.tls_secret) if flags.tls_secret is not None else None
     lease_at = secret_name("--lease", flags.lease) if flags.lease is not None else None
     settings = miwen_settings(flags)
@@ -88,18 +91,24 @@ def run(flags: MiwenFlags) -> None:
 
             async def work() -> None:
                 async with (
+                    _with_krapaos(metrics),
                     trio.open_nursery() as working,
-                    connect(
-                        address,
+                    connect_all(
+                        places.peers,
                         bridge=bridge,
                         settings=ClientSettings(),
                         secret=to_krapao.secret,
                         tls=to_krapao.tls,
-                    ) as client,
+                    ) as krapaos,
                 ):
+                    metrics.krapaos = krapaos.shares
+                    if places.service is not None:
+                        slices = kubernetes.endpoint_slices
+                        followed = partial(follow_krapaos, random=random.random, counts=metrics.watches)
+                        working.start_soon(followed, slices, *places.service, krapaos)
                     for keep in to_krapao.keeping:
                         working.start_soon(keep)
-                    ports = MiwenPorts(kubernetes, client, _now, random.random, metrics)
+                    ports = MiwenPorts(kubernetes, krapaos, _now, random.random, metrics)
                     await working.start(partial(run_miwen, ports, settings))
                     metrics.health.ready()
                     await trio.sleep_forever()
@@ -120,6 +129,15 @@ def run(flags: MiwenFlags) -> None:
             raise CommandError(f"--alive-file {flags.alive_file} can't be written: {error.strerror}") from error
     forbid_core_dumps()
     run_until_signalled(main, on_signal=metrics.health.stopping, beside=pages)
+
+
+@contextlib.asynccontextmanager
+async def _with_krapaos(metrics: MiwenMetrics) -> AsyncIterator[None]:
+    """While the context lasts, this Miwen has Krapaos to show; one that waits for its turn has none."""
+    try:
+        yield
+    finally:
+        metrics.krapaos = dict
 
 
 class _ToKrapao:
@@ -155,10 +173,10 @@ class _ToKrapao:
             if lifetimes is not None:
                 self.keeping.append(certificates.keep)
             identity = certificates.identity
-        self.tls = ClientTls(partial(self._shown, identity), flags.krapao_name) if identity is not None else None
+        self.tls = ClientTls(partial(self._show, identity), flags.krapao_name) if identity is not None else None
         self.certificate_ends: float | None = None
 
-    async def _shown(self, identity: IdentitySource) -> TlsIdentity:
+    async def _show(self, identity: IdentitySource) -> TlsIdentity:
         shown = await identity()
         self.certificate_ends = shown.not_after.timestamp()
         return shown
@@ -191,7 +209,7 @@ def miwen_settings(flags: MiwenFlags) -> MiwenSettings:
     )
 
 
-def _require_private_way(address: Address, flags: MiwenFlags) -> None:
+def _require_private_way(places: KrapaoPlaces, flags: MiwenFlags) -> None:
     """Refuse to send credentials over a network in plain text, unless a flag asks for that.
 
     Raises:
@@ -210,11 +228,11 @@ def _require_private_way(address: Address, flags: MiwenFlags) -> None:
         raise CommandError(f"{given[0]} and {given[1]} exclude each other")
     if flags.make_certificates and flags.tls_secret is None:
         raise CommandError("--make-certificates needs --tls-secret, the Secret that Miwen's own certificate goes to")
-    if isinstance(address, TcpAddress) and not given:
+    if (over_tcp := places.over_tcp) is not None and not given:
         raise CommandError(
-            f"--krapao {address}: credentials and decrypted secrets go over this connection, so give --tls-secret, the "
-            f"Secret with Miwen's certificate (with --make-certificates Miwen makes it), or --tls-dir, a folder with "
-            f"{', '.join(PARTS)}. A unix socket (--krapao unix:/path) needs none"
+            f"--krapao {over_tcp}: credentials and decrypted secrets go over this connection, so give --tls-secret, "
+            f"the Secret with Miwen's certificate (with --make-certificates Miwen makes it), or --tls-dir, a folder "
+            f"with {', '.join(PARTS)}. A unix socket (--krapao unix:/path) needs none"
         )
 
 
@@ -231,17 +249,6 @@ def _lifetimes(flags: MiwenFlags) -> Lifetimes:
 
 def _own_namespace(flags: MiwenFlags) -> str:
     return flags.own_namespace or (pods_namespace() if flags.kubeconfig is None else None) or DEFAULT_NAMESPACE
-
-
-def _krapaos_address(text: str) -> Address:
-    """Raises CommandError: nothing can be reached there."""
-    try:
-        address = parse_address(text)
-        if isinstance(address, TcpAddress) and (address.port == 0 or address.host == ANY_HOST):
-            raise ValueError(f"{address} is an address to listen on; name Krapao's host and port")
-    except ValueError as error:
-        raise CommandError(f"--krapao: {error}") from error
-    return address
 
 
 def _managers(names: str | None) -> frozenset[str]:

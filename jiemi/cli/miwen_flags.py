@@ -18,7 +18,15 @@ from jiemi.rpc.tls_names import KRAPAO_NAME
 class MiwenFlags:
     """The flags, in the order of `--help`."""
 
-    krapao: Annotated[str, typer.Option(help="Address of Krapao: unix:/path or tcp:host:port.", envvar="JIEMI_KRAPAO")]
+    krapao: Annotated[
+        list[str],
+        typer.Option(
+            help="Address of Krapao, unix:/path or tcp:host:port; repeated where there are several, among which "
+            "repositories are spread. Or service:[NAMESPACE/]NAME, the Service whose Pods they are.",
+            envvar="JIEMI_KRAPAO",
+            metavar="ADDRESS",
+        ),
+    ]
     lease: Annotated[
         str | None,
         typer.Option(

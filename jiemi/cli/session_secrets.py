@@ -30,8 +30,11 @@ def secret_of_file(path: Path) -> SecretSource:
     return read
 
 
-def secret_name(flag: str, text: str) -> tuple[str, str]:
+def secret_name(flag: str, text: str, kind: str = "Secret") -> tuple[str, str]:
     """The namespace and name of a flag `[NAMESPACE/]NAME`.
+
+    Args:
+        kind: what it names.
 
     Raises:
         CommandError: no namespace is named, and this is no Pod; or nothing can have that name.
@@ -44,7 +47,7 @@ def secret_name(flag: str, text: str) -> tuple[str, str]:
             raise CommandError(
                 f"{flag} {text}: outside of a Pod Miwen has no namespace of its own; write NAMESPACE/{text}"
             ) from None
-    for kind, part in (("Namespace", namespace), ("Secret", name)):
-        if not is_object_name(part, group="", kind=kind):
+    for of_kind, part in (("Namespace", namespace), (kind, name)):
+        if not is_object_name(part, group="", kind=of_kind):
             raise CommandError(f"{flag} {text}: nothing can have that name")
     return namespace, name

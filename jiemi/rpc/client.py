@@ -1,10 +1,10 @@
-"""A `Krapao` that is another process, reached over Cap'n Proto.
+"""A `Krapao` that is another process, reached over Cap'n Proto. `jiemi.rpc.krapaos` has several of them.
 
 One task keeps one connection: it connects when the first call wants it, and again, with exponential backoff and jitter,
-whenever it has ended while a repository is open. With TLS, another connection takes its place long before one of the
-certificates ends. Krapao closes a session in which nothing is open; then the next call connects again. A call takes the
-connection that there is, or waits a little for one. The end of a connection cancels the scope of each call that is on
-it (`jiemi.rpc.client_connection`), which then raises KrapaoUnavailable.
+whenever it has ended while a repository was open on it. With TLS, another connection takes its place long before one of
+the certificates ends. Krapao closes a session in which nothing is open; then the next call connects again. A call takes
+the connection that there is, or waits a little for one. The end of a connection cancels the scope of each call that is
+on it (`jiemi.rpc.client_connection`), which then raises KrapaoUnavailable.
 
 No more than `ClientSettings.calls` are under way at once. Krapao cuts off a client that has thousands.
 
@@ -68,6 +68,11 @@ class ClientSettings:
     backoff_most_seconds: float = 10
     renewal_least_seconds: float = 60
 
+    @property
+    def call_timeouts(self) -> CallTimeouts:
+        """The timeouts of the three calls."""
+        return CallTimeouts(self.head_timeout_seconds, self.files_timeout_seconds, self.render_timeout_seconds)
+
 
 @contextlib.asynccontextmanager
 async def connect(
@@ -90,12 +95,20 @@ async def connect(
     if isinstance(address, TcpAddress) and (address.host == ANY_HOST or address.port == 0):
         raise ValueError(f"{address} is an address to listen on; name Krapao's host and port")
     client = KrapaoClient(address, bridge, settings or ClientSettings(), secret, tls)
+    async with beside(client.keep_connected):
+        yield client
+
+
+@contextlib.asynccontextmanager
+async def beside(work: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
+    """Run something for as long as the context lasts. An exception of the context's leaves it as it is, not in a
+    group."""
     error: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(client._keep_connected)
+            nursery.start_soon(work)
             try:
-                yield client
+                yield
             except BaseException as caught:  # noqa: BLE001  raised below, where the nursery does not wrap it into a group
                 error = caught
             nursery.cancel_scope.cancel()
@@ -108,7 +121,15 @@ async def connect(
 
 
 class KrapaoClient:
-    """The `Krapao` of `connect`."""
+    """The `Krapao` of `connect`.
+
+    Args:
+        on_change: called when `connection` or `failing` may be another; it must not block or raise.
+
+    Attributes:
+        connection: the connection that there is, or None.
+        failing: whether there is none and the last attempt failed, or the last connection was lost in use.
+    """
 
     def __init__(
         self,
@@ -117,22 +138,23 @@ class KrapaoClient:
         settings: ClientSettings,
         secret: SecretSource | None,
         tls: ClientTls | None,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
+        self.address = address
+        self.connection: Connection | None = None
+        self.failing = False
+        self.calls = trio.CapacityLimiter(settings.calls)
+        self.timeouts = settings.call_timeouts
         self._secret = secret
         self._tls = tls
+        self._on_change = on_change
         self._refused: Failure | None = None
         self._refusals = 0
-        self._open_repositories = 0
         self._warned_of_unchecked = False
-        self.calls = trio.CapacityLimiter(settings.calls)
-        self._address = address
         self._bridge = bridge
         self._settings = settings
-        self.timeouts = CallTimeouts(
-            settings.head_timeout_seconds, settings.files_timeout_seconds, settings.render_timeout_seconds
-        )
         self._wanted = trio.Event()
-        self._connection: Connection | None = None
+        self._hurried = trio.Event()
         self._connection_made = trio.Event()
         self._trouble = "no attempt has ended yet"
 
@@ -140,11 +162,9 @@ class KrapaoClient:
     async def open(self, source: Source, credentials: GitCredentials, tenant: str = "") -> AsyncIterator[Repository]:
         """A repository. See `jiemi.rpc.contract.Krapao`."""
         repository = RemoteRepository(self, self._bridge, source, credentials, tenant)
-        self._open_repositories += 1
         try:
             yield repository
         finally:
-            self._open_repositories -= 1
             repository.close()
 
     async def connected(self) -> Connection:
@@ -153,47 +173,77 @@ class KrapaoClient:
         Raises:
             JiemiError: KrapaoUnavailable; KrapaoAccessDenied, or what keeps the secret from being had.
         """
-        self._wanted.set()
+        self.want()
         with trio.move_on_after(self._settings.wait_for_connection_seconds):
-            while self._connection is None:
+            while self.connection is None:
                 refusals = self._refusals
                 await self._connection_made.wait()
                 if self._refusals != refusals:
                     break
             else:
-                return self._connection
-        if self._refused is not None:
-            raise JiemiError.of(self._refused.at(f"no session with Krapao at {self._address}"))
-        raise JiemiError("KrapaoUnavailable", f"no connection to Krapao at {self._address}: {self._trouble}")
+                return self.connection
+        raise JiemiError.of(self.failure())
+
+    async def connected_elsewhere(self, lost: Connection) -> Connection | None:
+        """None: there is no other."""
+        return None
+
+    def following(self, connection: Connection) -> contextlib.AbstractContextManager[None]:
+        """See `jiemi.rpc.remote_repository.Route`."""
+        return connection.scope(watch=True)
 
     def lost(self) -> JiemiError:
         """What a call raises whose connection ended."""
-        return JiemiError("KrapaoUnavailable", f"the connection to Krapao at {self._address} ended during the call")
+        return JiemiError("KrapaoUnavailable", f"the connection to Krapao at {self.address} ended during the call")
 
-    async def _keep_connected(self) -> None:
+    def want(self) -> None:
+        """See that there is a connection, or an attempt is made for one. Does not wait."""
+        self._wanted.set()
+
+    def hurry(self) -> None:
+        """Have the next attempt made now, however many have failed: something says that it may be there again."""
+        self._hurried.set()
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the last attempt found somebody, but no session was had with it."""
+        return self._refused is not None
+
+    def failure(self) -> Failure:
+        """Why there is no connection."""
+        if self._refused is not None:
+            return self._refused.at(f"no session with Krapao at {self.address}")
+        return Failure("KrapaoUnavailable", f"no connection to Krapao at {self.address}: {self._trouble}")
+
+    async def keep_connected(self) -> None:
+        """Keep a connection while one is wanted, until cancelled."""
         # A connection that is due lives on beside the one that takes its place, until its calls have ended.
         async with trio.open_nursery() as nursery:
             failures = 0
             while True:
                 await self._wanted.wait()  # without a deadline: until a call needs a connection
-                due = self._connection
+                self._hurried = trio.Event()
+                due = self.connection
                 made: Connection | None = await nursery.start(self._connect_once)
-                if made is not None:
+                if made is None:
+                    self._fail()
+                else:
                     failures = 0
                     if due is not None:
                         due.retire()
                     await made.spent.wait()  # as long as the connection lasts
-                    if not made.ended and self._open_repositories:
+                    if not made.ended and made.repositories:
                         continue
                     made.end()
-                    if not self._open_repositories:
+                    if not made.ended_in_use:
                         self._wanted = trio.Event()
                 # Full jitter, so that many clients do not all come back to a restarted server at once.
                 failures += 1
                 longest = doubled_seconds(
                     self._settings.backoff_first_seconds, failures, most_seconds=self._settings.backoff_most_seconds
                 )
-                await trio.sleep(random.uniform(0, longest))  # noqa: S311
+                with trio.move_on_after(random.uniform(0, longest)):  # noqa: S311
+                    await self._hurried.wait()
 
     async def _connect_once(self, *, task_status: trio.TaskStatus[Connection | None]) -> None:
         """Connect, and stay until the connection ends. Reports the connection, or None where there is no session."""
@@ -214,10 +264,12 @@ class KrapaoClient:
                 await self._bridge.connect(channel.socket, "Krapao", receive_bytes=codec.MAX_MESSAGE_BYTES, ready=got)
             nursery.cancel_scope.cancel()
 
-        def forget() -> None:
-            if self._connection is connection:
-                self._connection = None
+        def forget(ended: Connection) -> None:
+            if self.connection is ended:
+                self.connection = None
                 self._connection_made = trio.Event()  # nobody waits for the old one, which was set
+                self.failing = ended.ended_in_use
+                self._on_change()
             nursery.cancel_scope.cancel()
 
         connection: Connection | None = None
@@ -230,8 +282,10 @@ class KrapaoClient:
                     session = await self._open_session(bootstrap)
                     if session is not None:
                         self._refused = None
-                        connection = self._connection = Connection(session, forget)
+                        connection = self.connection = Connection(session, forget)
+                        self.failing = False
                         self._connection_made.set()
+                        self._on_change()
                         task_status.started(connection)
                 if connection is not None:
                     await self._until_due(channel.not_after)
@@ -246,16 +300,22 @@ class KrapaoClient:
             self._trouble = self._no_session()
             task_status.started(None)
 
+    def _fail(self) -> None:
+        """An attempt failed. The connection that there may be is as good as before."""
+        if self.connection is None:
+            self.failing = True
+            self._on_change()
+
     async def _reach(self) -> Channel | None:
         """The way to Krapao, where there is one."""
         patience = self._settings.connect_timeout_seconds
         try:
             with trio.fail_after(patience):
-                return await open_channel(self._address, self._tls)
+                return await open_channel(self.address, self._tls)
         except trio.TooSlowError:
-            self._trouble = f"no answer within {patience} s"
+            self._refused, self._trouble = None, f"no answer within {patience} s"
         except OSError as error:
-            self._trouble = error.strerror or "it can't be reached"
+            self._refused, self._trouble = None, error.strerror or "it can't be reached"
         except TlsError as error:
             self._refuse(Failure("KrapaoNotTrusted", str(error)))
         except JiemiError as error:
@@ -270,7 +330,7 @@ class KrapaoClient:
         await trio.sleep(max(left / 2, self._settings.renewal_least_seconds))
 
     def _no_session(self) -> str:
-        if not isinstance(self._address, TcpAddress):
+        if not isinstance(self.address, TcpAddress):
             return "it opened no session"
         if self._tls is None:
             return "it opened no session; if it was started with --tls-dir, give Miwen --tls-secret or --tls-dir"

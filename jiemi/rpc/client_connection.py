@@ -19,13 +19,17 @@ class Connection:
 
     Attributes:
         session: the capability.
+        repositories: how many are open on it.
         ended: whether it is of no further use.
+        ended_in_use: whether there were repositories open on it when it ended.
         spent: set when it has ended or is due.
     """
 
-    def __init__(self, session: Remote, on_end: Callable[[], None]) -> None:
+    def __init__(self, session: Remote, on_end: Callable[[Connection], None]) -> None:
         self.session = session
+        self.repositories = 0
         self.ended = False
+        self.ended_in_use = False
         self.spent = trio.Event()
         self._retired = False
         self._on_end = on_end
@@ -69,8 +73,9 @@ class Connection:
     def end(self) -> None:
         if not self.ended:
             self.ended = True
+            self.ended_in_use = self.repositories > 0
             self.spent.set()
-            self._on_end()
+            self._on_end(self)
             for scope in (*self._calls, *self._watches):
                 scope.cancel()
 

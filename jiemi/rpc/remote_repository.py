@@ -1,8 +1,9 @@
 """A repository that is open in another process, over whichever connection there is.
 
 It outlives connections. It remembers its source and credentials, and opens itself again with the first call on each
-connection; that costs no round trip, because the opening travels in front of the call. What keeps a call from being
-answered becomes a JiemiError here.
+connection; that costs no round trip, because the opening travels in front of the call. On a connection that another
+has taken the place of it is closed with the last call there. What keeps a call from being answered becomes a
+JiemiError here.
 """
 
 from __future__ import annotations
@@ -43,18 +44,33 @@ class CallTimeouts:
     render_seconds: float
 
 
-class Client(Protocol):
-    """What a repository needs of its client.
+class Route(Protocol):
+    """What a repository needs of its client: the way to whoever serves it."""
 
-    Attributes:
-        calls: bounds how many calls are under way at once.
-    """
+    @property
+    def calls(self) -> trio.CapacityLimiter:
+        """Bounds how many calls are under way at once."""
+        ...
 
-    calls: trio.CapacityLimiter
-    timeouts: CallTimeouts
+    @property
+    def timeouts(self) -> CallTimeouts:
+        """Of the calls."""
+        ...
 
     async def connected(self) -> Connection:
         """The connection, waited for a little. Raises JiemiError where there is none."""
+        ...
+
+    async def connected_elsewhere(self, lost: Connection) -> Connection | None:
+        """A connection to another server than the one that was lost during a call; None: a call is not begun again."""
+        ...
+
+    def following(self, connection: Connection) -> contextlib.AbstractContextManager[None]:
+        """What lasts runs in it. It is left, without an exception, when another connection takes its place.
+
+        Raises:
+            PeerLostError: the connection has ended, and there is no other server.
+        """
         ...
 
     def lost(self) -> JiemiError:
@@ -62,25 +78,37 @@ class Client(Protocol):
         ...
 
 
-class RemoteRepository:
-    """The `Repository` of `jiemi.rpc.client.KrapaoClient.open`."""
+class _Opening:
+    """A repository that is open on a connection, or will be with the first call."""
 
-    def __init__(
-        self, client: Client, bridge: Bridge, source: Source, credentials: GitCredentials, tenant: str
-    ) -> None:
-        self._client = client
+    def __init__(self, connection: Connection, remote: Remote) -> None:
+        self.connection = connection
+        self.remote = remote
+        self.users = 0
+        connection.repositories += 1
+
+    def release(self) -> None:
+        self.connection.repositories -= 1
+        self.remote.release()
+
+
+class RemoteRepository:
+    """The `Repository` of a client's `open`."""
+
+    def __init__(self, route: Route, bridge: Bridge, source: Source, credentials: GitCredentials, tenant: str) -> None:
+        self._route = route
         self._bridge = bridge
         self._source = source
         self._credentials = credentials
         self._tenant = tenant
-        self._opened: tuple[Connection, Remote] | None = None
+        self._openings: dict[Connection, _Opening] = {}
+        self._newest: Connection | None = None
         self._closed = False
 
     def close(self) -> None:
         self._closed = True
-        if self._opened is not None:
-            self._opened[1].release()
-            self._opened = None
+        while self._openings:
+            self._openings.popitem()[1].release()
 
     async def head(self, *, max_age_seconds: float) -> Head:
         return await self._call(
@@ -88,7 +116,7 @@ class RemoteRepository:
             lambda call: codec.write_max_age(call, max_age_seconds),
             codec.read_head_result,
             "report the newest revision",
-            self._client.timeouts.head_seconds,
+            self._route.timeouts.head_seconds,
         )
 
     async def files(self, request: FilesRequest) -> Files:
@@ -97,7 +125,7 @@ class RemoteRepository:
             lambda call: codec.write_files_request(call.request, request),
             codec.read_files_result,
             "say which files match",
-            self._client.timeouts.files_seconds,
+            self._route.timeouts.files_seconds,
         )
 
     async def render(self, request: RenderRequest) -> Rendered:
@@ -106,7 +134,7 @@ class RemoteRepository:
             lambda call: codec.write_render_request(call.request, request),
             codec.read_render_result,
             "decrypt the file",
-            self._client.timeouts.render_seconds,
+            self._route.timeouts.render_seconds,
         )
 
     async def _call(
@@ -114,31 +142,36 @@ class RemoteRepository:
     ) -> T:
         """Call a method whose answer is a result, on the connection that there is."""
         with self._translated_errors(), _deadline(what, timeout_seconds):
-            async with self._client.calls:
-                connection = await self._client.connected()
-                with connection.scope():
-                    return await self._on(connection).call(method, write, lambda answer: read(answer.result))
+            async with self._route.calls:
+                connection = await self._route.connected()
+                try:
+                    with connection.scope(), self._open_on(connection) as remote:
+                        return await remote.call(method, write, lambda answer: read(answer.result))
+                except PeerLostError:
+                    # Once: a call that ends every Krapao which takes it must not go to all of them in a row.
+                    other = await self._route.connected_elsewhere(connection)
+                    if other is None:
+                        raise
+                with other.scope(), self._open_on(other) as remote:
+                    return await remote.call(method, write, lambda answer: read(answer.result))
 
     async def watch(self, on_moved: Callable[[Head], None]) -> None:
         # Without a deadline: a watch lasts until it is cancelled or its connection ends.
-        watcher = _Watcher(self._bridge)
         moved_over = False
         with self._translated_errors():
             while True:
-                connection = await self._client.connected()
-                with connection.scope(watch=True):  # left when another connection takes its place
-                    await self._watch_on(connection, watcher, on_moved, moved_over=moved_over)
+                connection = await self._route.connected()
+                with self._route.following(connection), self._open_on(connection) as remote:
+                    await self._watch_on(remote, on_moved, moved_over=moved_over)
                 moved_over = True
 
-    async def _watch_on(
-        self, connection: Connection, watcher: _Watcher, on_moved: Callable[[Head], None], *, moved_over: bool
-    ) -> None:
+    async def _watch_on(self, remote: Remote, on_moved: Callable[[Head], None], *, moved_over: bool) -> None:
+        watcher = _Watcher(self._bridge)
+
         def write(call: Any) -> None:
             call.watcher = self._bridge.serve("Watcher", watcher)
 
-        subscription = await self._on(connection).call(
-            "watch", write, lambda answer: self._bridge.hold(answer.subscription)
-        )
+        subscription = await remote.call("watch", write, lambda answer: self._bridge.hold(answer.subscription))
         try:
             if moved_over:
                 # What happened between the two subscriptions. Krapao mostly knows it without asking the host.
@@ -148,31 +181,48 @@ class RemoteRepository:
                 on_moved(await watcher.next_head())
         finally:
             subscription.release()
+            if (untaken := watcher.untaken()) is not None:
+                on_moved(untaken)
 
-    def _on(self, connection: Connection) -> Remote:
-        """The capability on that connection; the opening of a new one travels in front of its first call."""
+    @contextlib.contextmanager
+    def _open_on(self, connection: Connection) -> Iterator[Remote]:
+        """The capability on that connection, for one call; the opening of a new one travels in front of it."""
         if self._closed:
             raise JiemiError("InternalError", "a repository was used after it was closed")
-        if self._opened is None or self._opened[0] is not connection:
-            session, source, credentials, tenant = connection.session, self._source, self._credentials, self._tenant
+        opening = self._openings.get(connection)
+        if opening is None:
+            opening = self._openings[connection] = _Opening(connection, Remote(self._bridge, self._opener(connection)))
+        self._newest = connection
+        opening.users += 1
+        try:
+            yield opening.remote
+        finally:
+            opening.users -= 1
+            self._release_old_ones()
 
-            def write(call: Any) -> None:
-                codec.write_source(call.source, source)
-                codec.write_credentials(call.credentials, credentials)
-                codec.write_tenant(call, tenant)
+    def _opener(self, connection: Connection) -> Callable[[], Any]:
+        session, source, credentials, tenant = connection.session, self._source, self._credentials, self._tenant
 
-            def opened() -> Any:
-                return request(session.capability(), "openRepository", write).send().repository
+        def write(call: Any) -> None:
+            codec.write_source(call.source, source)
+            codec.write_credentials(call.credentials, credentials)
+            codec.write_tenant(call, tenant)
 
-            self._opened = connection, Remote(self._bridge, opened)
-        return self._opened[1]
+        return lambda: request(session.capability(), "openRepository", write).send().repository
+
+    def _release_old_ones(self) -> None:
+        """Close the repository where no call of it is under way any more and none will be."""
+        for connection, opening in list(self._openings.items()):
+            if not opening.users and (connection is not self._newest or connection.ended):
+                del self._openings[connection]
+                opening.release()
 
     @contextlib.contextmanager
     def _translated_errors(self) -> Iterator[None]:
         try:
             yield
         except PeerLostError as error:
-            raise self._client.lost() from error
+            raise self._route.lost() from error
         except MessageTooLargeError as error:
             raise JiemiError("LimitExceeded", f"the credentials, keys or patterns are too large: {error}") from error
         except PeerTooOldError as error:
@@ -205,13 +255,18 @@ class _Watcher:
         """The newest revision that was not taken yet. Raises JiemiError when the watch has ended."""
         await self._news.wait()
         self._news = trio.Event()
-        head, self._head = self._head, None
+        head = self.untaken()
         if head is not None:
             if self._failure is not None:
                 self._news.set()
             return head
         assert self._failure is not None  # noqa: S101  one of the two makes news
         raise JiemiError.of(self._failure)
+
+    def untaken(self) -> Head | None:
+        """Take the newest revision, if there is one that was not taken yet."""
+        head, self._head = self._head, None
+        return head
 
     # In the loop's thread:
 

@@ -21,6 +21,7 @@ from contract.kubernetes_parts import (
     decryptor,
     denied,
     encoded,
+    endpoint_slice,
     event,
     failure_of,
     refused,
@@ -196,6 +197,36 @@ class KubernetesContract:
         assert other["spec"] == {**spec, "holderIdentity": "b"}
         assert await leases.write(*place, read, spec) is None, "somebody else has written it"
         assert (await leases.write(*place, other, spec) or {})["spec"] == spec
+
+    async def test_the_endpoint_slices_of_one_service_are_listed_and_watched(self, world: World) -> None:
+        slices, of = world.kubernetes.endpoint_slices, (world.namespace, "repository-svc")
+        await world.put(endpoint_slice(world, "one", "repository-svc"))
+        await world.put(endpoint_slice(world, "other", "another-svc"))
+        page = await slices.list(*of, limit=10, continue_token=None)
+        assert page.items == (await world.get("discovery.k8s.io/v1", "EndpointSlice", world.namespace, "one"),)
+        async with slices.watch(*of, resource_version=page.resource_version) as chunks:
+            events = Events(chunks)
+            await world.put(endpoint_slice(world, "another", "another-svc"))
+            await world.put(endpoint_slice(world, "two", "repository-svc"))
+            await world.delete("discovery.k8s.io/v1", "EndpointSlice", world.namespace, "one")
+            assert await events.changes(2) == [("ADDED", "two"), ("DELETED", "one")]
+        reason, _ = await failure_of(slices.list(*of, limit=1, continue_token="nonsense"))
+        assert reason == "WatchExpired"
+
+    async def test_endpoint_slices_need_the_right_to_be_listed_and_watched(self, world: World) -> None:
+        grant = "`list` and `watch` on endpointslices of API group discovery.k8s.io to Miwen's ServiceAccount in"
+        of = (world.namespace, "repository-svc")
+        async with world.limited({("list", "endpointslices")}) as kubernetes:
+            page = await kubernetes.endpoint_slices.list(*of, limit=1, continue_token=None)
+
+            async def watch() -> None:
+                async with kubernetes.endpoint_slices.watch(*of, resource_version=page.resource_version):
+                    pass
+
+            assert grant in await denied(watch(), "KrapaoUnavailable")
+        async with world.limited({("watch", "endpointslices")}) as kubernetes:
+            doing = kubernetes.endpoint_slices.list(*of, limit=1, continue_token=None)
+            assert grant in await denied(doing, "KrapaoUnavailable")
 
     async def test_apply_creates_and_returns_metadata_only(self, world: World) -> None:
         manifest = secret("made", stringData={"password": CANARY})

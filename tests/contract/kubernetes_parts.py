@@ -124,6 +124,29 @@ def secret(name: str, namespace: str | None = None, **fields: Any) -> dict[str, 
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, **fields}
 
 
+def endpoint_slice(world: World, name: str, service: str, *pods: str) -> dict[str, Any]:
+    """An EndpointSlice of a Service, with a Pod at each address 10.0.0.1, 10.0.0.2 and so on."""
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": name,
+            "namespace": world.namespace,
+            "labels": {"kubernetes.io/service-name": service},
+        },
+        "addressType": "IPv4",
+        "endpoints": [
+            {
+                "addresses": [f"10.0.0.{number}"],
+                "conditions": {"ready": True},
+                "targetRef": {"kind": "Pod", "name": pod, "namespace": world.namespace},
+            }
+            for number, pod in enumerate(pods, 1)
+        ],
+        "ports": [{"name": "capnp", "port": 50208, "protocol": "TCP"}],
+    }
+
+
 def event(world: World, name: str, **fields: Any) -> dict[str, Any]:
     """An Event about the Decryptor "one"."""
     regarding = {"apiVersion": API_VERSION, "kind": KIND, "name": "one", "namespace": world.namespace}

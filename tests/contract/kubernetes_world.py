@@ -30,7 +30,9 @@ RIGHTS = {("list", "decryptors"), ("watch", "decryptors")}
 
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
 _ADMISSION = "/apis/admissionregistration.k8s.io/v1"
-_GROUPS = {PLURAL: GROUP, "events": "events.k8s.io", "roles": "rbac.authorization.k8s.io"}
+_GROUPS = {PLURAL: GROUP, "events": "events.k8s.io", "roles": "rbac.authorization.k8s.io"} | {
+    "endpointslices": "discovery.k8s.io"
+}
 """API groups of the resources that rights name; the core group for others."""
 
 _MERGE_PATCH = "application/merge-patch+json"

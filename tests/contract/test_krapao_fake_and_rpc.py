@@ -16,6 +16,7 @@ from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.client import connect
 from jiemi.rpc.contract import GitCredentials, Krapao
 from jiemi.rpc.keys import AgeKey, DecryptionKey
+from jiemi.rpc.krapaos import Peer, connect_all
 from jiemi.rpc.server import serve
 
 
@@ -74,3 +75,20 @@ class TestKrapaoOverUnixSocket(_OverRpc):
 class TestKrapaoOverTcp(_OverRpc):
     def address(self, directory: Path) -> Address:
         return TcpAddress("127.0.0.1", 0)
+
+
+class TestOneOfSeveralKrapaos(KrapaoContract):
+    @pytest.fixture
+    async def world(self, tmp_path: Path) -> AsyncIterator[_FakeWorld]:
+        first = FakeKrapao()
+        fakes = [first, FakeKrapao(first.origins), FakeKrapao(first.origins)]
+        async with open_bridge() as bridge, trio.open_nursery() as nursery:
+            peers = []
+            for number, fake in enumerate(fakes):
+                where = UnixAddress(str(tmp_path / f"{number}.sock"))
+                peers.append(Peer(f"repository-{number}", where))
+                await nursery.start(lambda fake=fake, where=where, **kw: serve(fake, where, bridge=bridge, **kw))
+            async with connect_all(peers, bridge=bridge) as krapaos:
+                yield _FakeWorld(first, krapaos)
+            nursery.cancel_scope.cancel()
+        assert all((fake.opened, fake.running, fake.watching) == (0, 0, 0) for fake in fakes)

@@ -19,6 +19,7 @@ from jiemi.cli.main import app
 from jiemi.krapao.network.addresses import _BUILT_IN
 from jiemi.miwen.certificates.secrets import AUTHORITIES_SECRET, KRAPAO_SECRET
 from jiemi.miwen.leadership.elector import LeaseTiming
+from jiemi.miwen.watch.krapao_pods import PORT_NAME
 from jiemi.rpc.address import parse_address
 from jiemi.rpc.contract import DEFAULT_PORT
 
@@ -59,7 +60,7 @@ def test_no_two_manifests_are_the_same_object_and_all_namespaced_ones_are_in_jie
     manifests: list[dict[str, Any]],
 ) -> None:
     cluster_wide = {"Namespace", "CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"}
-    cluster_wide |= {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"}
+    cluster_wide |= {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding", "PriorityClass"}
     names = [(each["kind"], each["metadata"]["name"]) for each in manifests]
     assert len(set(names)) == len(names)
     namespaces = {each["metadata"].get("namespace") for each in manifests if each["kind"] not in cluster_wide}
@@ -124,7 +125,13 @@ def test_krapao_listens_where_miwen_calls(by_name: dict[tuple[str, str], dict[st
     (krapao,) = by_name["StatefulSet", "repository"]["spec"]["template"]["spec"]["containers"]
     (miwen,) = by_name["Deployment", "miwen"]["spec"]["template"]["spec"]["containers"]
     flags = dict(arg.split("=", 1) for arg in [*krapao["args"], *miwen["args"]] if "=" in arg)
-    assert str(parse_address(flags["--krapao"])) == f"tcp:repository-svc:{DEFAULT_PORT}"
+    service = by_name["Service", flags["--krapao"].removeprefix("service:")]["spec"]
+    # Miwen takes the port of this name from the EndpointSlices.
+    assert service["ports"] == [{"name": PORT_NAME, "port": DEFAULT_PORT, "targetPort": PORT_NAME, "protocol": "TCP"}]
+    assert service["selector"] == by_name["StatefulSet", "repository"]["spec"]["selector"]["matchLabels"]
+    assert by_name["Role", "miwen-krapaos"]["rules"] == [
+        {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]}
+    ]
     assert str(parse_address(flags["--listen"])) == f"tcp:*:{DEFAULT_PORT}"
     assert {"name": "capnp", "containerPort": DEFAULT_PORT, "protocol": "TCP"} in krapao["ports"]
 
@@ -250,6 +257,30 @@ def test_of_two_miwens_one_is_active_by_a_lease_that_it_may_write(
     assert budget["selector"] == spec["selector"]
     # The Lease outlives the time that the kubelet gives a Pod to end by less than it takes to be given up.
     assert spec["template"]["spec"]["terminationGracePeriodSeconds"] > LeaseTiming().duration_seconds
+
+
+def test_several_krapaos_are_started_at_once_and_drained_one_at_a_time(
+    by_name: dict[tuple[str, str], dict[str, Any]],
+) -> None:
+    spec = by_name["StatefulSet", "repository"]["spec"]
+    assert spec["replicas"] >= 2
+    # Kubernetes' default waits for each one before it makes the next, also when it replaces lost ones.
+    assert spec["podManagementPolicy"] == "Parallel"
+    budget = by_name["PodDisruptionBudget", "repository"]["spec"]
+    assert (budget["maxUnavailable"], budget["selector"]) == (1, spec["selector"])
+
+
+@pytest.mark.parametrize("key", WORKLOADS, ids=lambda key: key[1])
+def test_pods_are_spread_over_nodes_and_scheduled_before_ordinary_ones(
+    key: tuple[str, str], by_name: dict[tuple[str, str], dict[str, Any]]
+) -> None:
+    pod = by_name[key]["spec"]["template"]["spec"]
+    (spread,) = pod["topologySpreadConstraints"]
+    assert spread["labelSelector"] == by_name[key]["spec"]["selector"]
+    assert (spread["topologyKey"], spread["whenUnsatisfiable"]) == ("kubernetes.io/hostname", "ScheduleAnyway")
+    priority = by_name["PriorityClass", pod["priorityClassName"]]
+    assert 0 < priority["value"] < 2_000_000_000  # those of the cluster's own begin there
+    assert not priority.get("globalDefault")
 
 
 def test_each_ssh_host_key_is_the_one_that_its_host_publishes(by_name: dict[tuple[str, str], dict[str, Any]]) -> None:

@@ -142,6 +142,9 @@ class FakeOrigin:
 class FakeKrapao:
     """See the module.
 
+    Args:
+        origins: the repositories on hosts, by URL; those of another fake are shared with it.
+
     Attributes:
         gate: every head, files and render waits for it first. Set from the start.
         calls: ("head", url), ("files", url) and ("render", url, path), in their order.
@@ -154,7 +157,8 @@ class FakeKrapao:
         knows_formats: whether it obeys a stated format. Releases before there was one do not.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, origins: dict[str, FakeOrigin] | None = None) -> None:
+        self.origins = origins if origins is not None else {}
         self.gate = trio.Event()
         self.gate.set()
         self.calls: list[tuple[str, ...]] = []
@@ -166,13 +170,12 @@ class FakeKrapao:
         self.running = 0
         self.watching = 0
         self.knows_formats = True
-        self._origins: dict[str, FakeOrigin] = {}
         self._seen: dict[Source, tuple[str, float]] = {}
         self._named: dict[str, set[str]] = {}
         self._watchers: dict[Source, list[Callable[[Head], None]]] = {}
 
     def add_origin(self, url: str) -> FakeOrigin:
-        return self._origins.setdefault(url, FakeOrigin(url))
+        return self.origins.setdefault(url, FakeOrigin(url))
 
     @contextlib.asynccontextmanager
     async def open(self, source: Source, credentials: GitCredentials, tenant: str = "") -> AsyncIterator[Repository]:
@@ -207,9 +210,9 @@ class FakeKrapao:
         self._named.clear()
 
     def _origin(self, source: Source) -> FakeOrigin:
-        if source.url not in self._origins:
+        if source.url not in self.origins:
             raise JiemiError("RepositoryNotFound", f"there is no repository at {source.url}")
-        return self._origins[source.url]
+        return self.origins[source.url]
 
     def _head(self, source: Source, max_age_seconds: float) -> Head:
         now = trio.current_time()

@@ -37,6 +37,7 @@ BOOKMARK_SECONDS = 60.0
 """How often the real API server sends a bookmark."""
 
 _DECRYPTORS = Resource(API_VERSION, KIND, PLURAL, namespaced=True)
+_SLICES = Resource("discovery.k8s.io/v1", "EndpointSlice", "endpointslices", namespaced=True)
 
 
 @attrs.frozen
@@ -108,6 +109,7 @@ class FakeKubernetes:
     ) -> None:
         self.cluster = cluster if cluster is not None else FakeCluster()
         self.leases = FakeLeases(self.cluster)
+        self.endpoint_slices = FakeEndpointSlices(self)
         self.requests = RequestCounter()
         self.silent = False
         self.delays: dict[str, float] = {}
@@ -134,14 +136,14 @@ class FakeKubernetes:
         doing = "listing the Decryptors"
         await self.begin("list_decryptors", "list", PLURAL)
         self._require_decryptors("list", doing)
-        return self._page(_Selection(_DECRYPTORS, self._namespace), doing, limit, continue_token)
+        return self.page(_Selection(_DECRYPTORS, self._namespace), doing, limit, continue_token)
 
     @asynccontextmanager
     async def watch_decryptors(self, *, resource_version: str) -> AsyncIterator[AsyncIterator[bytes]]:
         doing = "watching the Decryptors"
         await self.begin("watch_decryptors", "watch", PLURAL)
         self._require_decryptors("watch", doing)
-        async with self._watching(_Selection(_DECRYPTORS, self._namespace), doing, resource_version) as chunks:
+        async with self.watching(_Selection(_DECRYPTORS, self._namespace), doing, resource_version) as chunks:
             yield chunks
 
     async def list_metadata(
@@ -151,7 +153,7 @@ class FakeKubernetes:
         await self.begin("list_metadata", "list", resource.plural)
         selection = self._selection(resource, label_selector, field_selector)
         self._require_collection("list", selection, doing)
-        return self._page(selection, doing, limit, continue_token)
+        return self.page(selection, doing, limit, continue_token)
 
     @asynccontextmanager
     async def watch_metadata(
@@ -161,7 +163,7 @@ class FakeKubernetes:
         await self.begin("watch_metadata", "watch", resource.plural)
         selection = self._selection(resource, label_selector, field_selector)
         self._require_collection("watch", selection, doing)
-        async with self._watching(selection, doing, resource_version) as chunks:
+        async with self.watching(selection, doing, resource_version) as chunks:
             yield chunks
 
     def _selection(self, resource: Resource, label_selector: str, field_selector: str) -> _Selection:
@@ -182,7 +184,7 @@ class FakeKubernetes:
             act = Act(doing, resource.plural, resource, selection.namespace)
             raise errors.access_failure(_no_right(verb, resource), act, "WatchForbidden", "list", "watch")
 
-    def _page(self, selection: _Selection, doing: str, limit: int, continue_token: str | None) -> Page:
+    def page(self, selection: _Selection, doing: str, limit: int, continue_token: str | None) -> Page:
         def place(obj: JsonObject) -> list[str]:
             return [obj["metadata"].get("namespace") or "", obj["metadata"]["name"]]
 
@@ -204,7 +206,7 @@ class FakeKubernetes:
         return Page(tuple(selection.shown(obj) for obj in page), str(version), token)
 
     @asynccontextmanager
-    async def _watching(
+    async def watching(
         self, selection: _Selection, doing: str, resource_version: str
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         self.cluster.watches += 1
@@ -605,6 +607,34 @@ class FakeLeases:
         if self.away:
             await trio.sleep(1)
             raise JiemiError("ClusterUnavailable", "the API server is away")
+
+
+@attrs.frozen
+class FakeEndpointSlices:
+    """The EndpointSlices of a cluster in memory."""
+
+    kubernetes: FakeKubernetes
+
+    async def list(self, namespace: str, service: str, *, limit: int, continue_token: str | None) -> Page:
+        selection, doing = await self._begin("list", "listing", namespace, service)
+        return self.kubernetes.page(selection, doing, limit, continue_token)
+
+    @asynccontextmanager
+    async def watch(
+        self, namespace: str, service: str, *, resource_version: str
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        selection, doing = await self._begin("watch", "watching", namespace, service)
+        async with self.kubernetes.watching(selection, doing, resource_version) as chunks:
+            yield chunks
+
+    async def _begin(self, verb: str, doing: str, namespace: str, service: str) -> tuple[_Selection, str]:
+        await self.kubernetes.begin(f"{verb}_endpoint_slices", verb, _SLICES.plural)
+        selection = _Selection(_SLICES, namespace, f"kubernetes.io/service-name={service}")
+        doing = f"{doing} the EndpointSlices of Service {namespace}/{service}"
+        if not self.kubernetes.may(verb, _SLICES.plural):
+            act = Act(doing, _SLICES.plural, _SLICES, namespace)
+            raise errors.access_failure(_no_right(verb, _SLICES), act, "KrapaoUnavailable", "list", "watch")
+        return selection, doing
 
 
 def _encoded(data: Mapping[str, SensitiveText]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The alerts about who is active and about certificates, each fired by its cause."""
+"""The alerts about who is active, who is lost, and about certificates, each fired by its cause."""
 
 from __future__ import annotations
 
@@ -14,14 +14,19 @@ from support.monitoring.recording import Recording
 from support.network.tls_folders import TestAuthority, now
 from trio.testing import MockClock
 
+from jiemi.core.errors import JiemiError
 from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.miwen.kubernetes.fence import Fence, Moment
 from jiemi.miwen.leadership.elector import Elector
 from jiemi.miwen.report.metrics import MiwenMetrics
+from jiemi.rpc.address import UnixAddress
+from jiemi.rpc.bridge import open_bridge
+from jiemi.rpc.contract import GitCredentials, Source
+from jiemi.rpc.krapaos import Peer, connect_all
 from jiemi.rpc.tls import ServerTls, TlsFolder
 from jiemi.rpc.tls_names import KRAPAO_NAME
 
-ONLY = {"jiemi_leading", "jiemi_build_info", "jiemi_certificate_not_after_timestamp_seconds"}
+ONLY = {"jiemi_leading", "jiemi_krapao_lost", "jiemi_build_info", "jiemi_certificate_not_after_timestamp_seconds"}
 
 
 @pytest.mark.e2e
@@ -50,6 +55,31 @@ async def test_that_no_miwen_can_have_the_lease_is_reported(
         await go_on(5)
         nursery.cancel_scope.cancel()
     recording.require_alerts(promtool, {4: {}, 6: {}, 8: {"JiemiNobodyLeads": 1}, 9: {"JiemiNobodyLeads": 1}, 12: {}})
+
+
+@pytest.mark.e2e
+async def test_that_a_krapao_is_lost_is_reported_until_it_is_no_more_among_them(
+    tmp_path: Path, promtool: Promtool, autojump_clock: MockClock
+) -> None:
+    metrics, krapao = MiwenMetrics(), KrapaoMetrics()
+    recording = Recording(tmp_path, 0, only=ONLY)
+
+    async def go_on(minutes: float) -> None:
+        for _ in range(round(minutes * 60 / recording.every_seconds)):
+            await trio.sleep(recording.every_seconds)
+            recording.scrape({"miwen": page(metrics), "krapao": page(krapao)})
+
+    nobody = Peer("repository-1", UnixAddress(str(tmp_path / "nobody.sock")))
+    async with open_bridge() as bridge, connect_all([nobody], bridge=bridge) as krapaos:
+        metrics.krapaos = krapaos.shares
+        await go_on(5)
+        async with krapaos.open(Source("https://git.example/app.git"), GitCredentials()) as repository:
+            with pytest.raises(JiemiError, match="KrapaoUnavailable"):
+                await repository.head(max_age_seconds=0)
+        await go_on(15)
+        krapaos.set_peers([])
+        await go_on(5)
+    recording.require_alerts(promtool, {4: {}, 13: {}, 17: {"JiemiKrapaoLost": 1}, 19: {"JiemiKrapaoLost": 1}, 22: {}})
 
 
 @pytest.mark.e2e

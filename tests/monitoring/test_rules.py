@@ -40,6 +40,7 @@ FIRED_BY = {
     "JiemiMiwenDown": _E2E,
     "JiemiKrapaoDown": _E2E,
     "JiemiKrapaoUnreachable": _E2E,
+    "JiemiKrapaoLost": _TRUST,
     "JiemiNobodyLeads": _TRUST,
     "JiemiCertificateExpires": _TRUST,
     "JiemiDecryptorNotReady": _E2E,

@@ -288,7 +288,7 @@ async def test_a_request_that_is_too_large_is_not_sent_and_hurts_no_one(tmp_path
     async with pair(tmp_path) as it, it.client.open(SOURCE, NOBODY) as other:
         revision = it.origin.commit({"f.yaml": []})
         await other.head(max_age_seconds=0)
-        connection = it.client._connection
+        connection = it.client.connection
         async with it.client.open(SOURCE, GitCredentials(known_hosts=large)) as repository:
             with pytest.raises(JiemiError, match=r"LimitExceeded: .*openRepository is larger than"):
                 await repository.head(max_age_seconds=0)
@@ -297,7 +297,7 @@ async def test_a_request_that_is_too_large_is_not_sent_and_hurts_no_one(tmp_path
         with pytest.raises(JiemiError, match=r"LimitExceeded: .*files is larger than"):
             await other.files(FilesRequest(revision, (large.reveal(),)))
         assert (await other.head(max_age_seconds=0)).revision == revision
-        assert it.client._connection is connection
+        assert it.client.connection is connection
 
 
 async def test_the_largest_answer_is_taken_and_a_larger_one_is_a_typed_failure(tmp_path: Path) -> None:
@@ -312,11 +312,11 @@ async def test_the_largest_answer_is_taken_and_a_larger_one_is_a_typed_failure(t
         )
         rendered = await repository.render(request(revision, "largest.yaml"))
         assert len(rendered.documents) == MAX_DOCUMENTS
-        connection = it.client._connection
+        connection = it.client.connection
         for path in ("larger.yaml", "more.yaml"):
             with pytest.raises(JiemiError, match=f"LimitExceeded: {path} decrypts to more than"):
                 await repository.render(request(revision, path))
-        assert it.client._connection is connection
+        assert it.client.connection is connection
 
 
 class _ManyFiles(FakeKrapao):

@@ -208,7 +208,7 @@ async def test_a_server_killed_in_the_middle_of_a_call_is_replaced(tmp_path: Pat
                         await repository.head(max_age_seconds=0)
 
                 nursery.start_soon(fails)
-                await until(lambda: client._connection is not None)
+                await until(lambda: client.connection is not None)
                 process.send_signal(signal.SIGKILL)
         # It could not remove its socket; the next one takes its place.
         assert Path(path).is_socket()  # noqa: ASYNC240
@@ -235,14 +235,14 @@ async def test_garbage_closes_its_connection_only(name: str, tmp_path: Path) -> 
     async with pair(tmp_path) as it, it.client.open(SOURCE, NOBODY) as repository:
         it.origin.commit({"f.yaml": []})
         assert await works(repository)
-        connection = it.client._connection
+        connection = it.client.connection
         async with stranger(it.server) as stream:
             with contextlib.suppress(trio.BrokenResourceError):
                 await stream.send_all(GARBAGE[name])
                 await stream.send_eof()
             assert await is_closed(stream)
         assert await works(repository)
-        assert it.client._connection is connection
+        assert it.client.connection is connection
 
 
 async def test_damaged_messages_of_a_real_client_hurt_no_other(tmp_path: Path) -> None:
@@ -364,7 +364,7 @@ async def test_a_message_over_the_limit_closes_its_connection_only(tmp_path: Pat
         it.origin.commit({"f.yaml": []})
         conversation = await _recorded_conversation(it.server)
         assert await works(repository)
-        connection = it.client._connection
+        connection = it.client.connection
         async with stranger(it.server) as stream:
             # In the middle of a good conversation, one message of one segment, as rpc.capnp frames it.
             await stream.send_all(conversation)
@@ -372,7 +372,7 @@ async def test_a_message_over_the_limit_closes_its_connection_only(tmp_path: Pat
                 await stream.send_all(struct.pack("<II", 0, 3 * codec.MAX_MESSAGE_BYTES // 8) + bytes(100_000))
             assert await is_closed(stream)
         assert await works(repository)
-        assert it.client._connection is connection
+        assert it.client.connection is connection
         await until(lambda: it.fake.opened == 1, "the end of the stranger's work")
 
 
@@ -380,11 +380,11 @@ async def test_a_connection_that_opens_no_session_is_closed(tmp_path: Path) -> N
     async with pair(tmp_path, limits=Limits(handshake_seconds=0.1)) as it, it.client.open(SOURCE, NOBODY) as repository:
         it.origin.commit({"f.yaml": []})
         assert await works(repository)
-        connection = it.client._connection
+        connection = it.client.connection
         async with stranger(it.server) as stream:
             assert await is_closed(stream)
         assert await works(repository)
-        assert it.client._connection is connection
+        assert it.client.connection is connection
 
 
 async def test_a_session_beyond_the_limit_is_refused_until_one_has_nothing_open_which_then_makes_way(
@@ -405,7 +405,7 @@ async def test_a_session_beyond_the_limit_is_refused_until_one_has_nothing_open_
                         with contextlib.suppress(JiemiError):
                             await other.head(max_age_seconds=0)
                             break
-            await until(lambda: it.client._connection is None, "the end of the first, which made way")
+            await until(lambda: it.client.connection is None, "the end of the first, which made way")
 
 
 async def test_strangers_beyond_the_places_for_newcomers_drive_out_their_own_oldest(tmp_path: Path) -> None:

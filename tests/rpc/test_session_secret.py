@@ -163,19 +163,19 @@ async def test_a_session_ends_once_its_secret_is_taken_out_and_not_before(tmp_pa
         ):
             for each in (repository, stolen):
                 assert await each.head(max_age_seconds=0) == Head(it.revision)
-            sessions = honest._connection, thief._connection
+            sessions = honest.connection, thief.connection
             for content in (f"{WRONG}\n{RIGHT}\n", "short", None):
                 if content is None:
                     it.file.unlink()
                 else:
                     it.file.write_text(content)
                 await trio.sleep(0.5)  # five looks
-                assert (honest._connection, thief._connection) == sessions
+                assert (honest.connection, thief.connection) == sessions
             shown[0] = WRONG
             it.file.write_text(WRONG)
-            await until(lambda: thief._connection is None, "the end of the session whose secret is no longer one")
+            await until(lambda: thief.connection is None, "the end of the session whose secret is no longer one")
             await refused(lambda: stolen.head(max_age_seconds=0))
-            await until(lambda: honest._connection not in (None, sessions[0]), "a session by the new secret")
+            await until(lambda: honest.connection not in (None, sessions[0]), "a session by the new secret")
             assert await repository.head(max_age_seconds=0) == Head(it.revision)
     assert any("is no longer Krapao's" in line.get("why", "") for line in logs)
     assert "canary" not in repr(logs)
@@ -384,15 +384,15 @@ async def test_a_session_with_nothing_open_ends_and_the_next_call_opens_another_
         async with port(tmp_path, limits=Limits(idle_seconds=0.2)) as it, it.client(RIGHT) as client:
             for _ in range(3):
                 assert await it.head(client) == Head(it.revision)
-                await until(lambda: client._connection is None, "the end of the idle session")
+                await until(lambda: client.connection is None, "the end of the idle session")
                 wanted = client._wanted
                 assert not wanted.is_set(), "it does not connect again before a call wants it"
             # With a repository open it stays.
             async with client.open(SOURCE, NOBODY) as repository:
                 await repository.head(max_age_seconds=0)
-                connection = client._connection
+                connection = client.connection
                 await trio.sleep(0.6)
-                assert client._connection is connection
+                assert client.connection is connection
     assert [line for line in logs if line["log_level"] in ("warning", "error")] == []
 
 

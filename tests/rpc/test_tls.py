@@ -360,8 +360,8 @@ async def test_the_names_are_the_operators_choice(tmp_path: Path) -> None:
 
 async def another_connection(client: KrapaoClient) -> None:
     """Wait until the client uses another connection than now."""
-    before = client._connection
-    await until(lambda: client._connection not in (before, None), "another connection")
+    before = client.connection
+    await until(lambda: client.connection not in (before, None), "another connection")
 
 
 @attrs.define
@@ -423,7 +423,7 @@ async def test_certificates_are_renewed_ten_times_and_no_call_and_no_watch_fails
                 # A new authority is made known first; it signs with the next renewal.
                 write(authorities[-2 if number % 2 else -1])
                 await another_connection(client)
-                connections.add(client._connection)
+                connections.add(client.connection)
                 await until(lambda: it.fake.watching == 1, "the watch is on one of them")
                 await churn.sees(it.origin, number)
             nursery.cancel_scope.cancel()
@@ -450,7 +450,7 @@ async def test_a_call_that_is_under_way_ends_on_the_connection_that_it_began_on(
 
             nursery.start_soon(call)
             await until(lambda: it.fake.running == 1, "the call is under way")
-            first = client._connection
+            first = client.connection
             assert first is not None
             begun_on = first
             it.pair.authority.write(it.pair.miwen, MIWEN_NAME)
@@ -469,7 +469,7 @@ async def test_a_session_ends_with_its_certificate_and_with_its_authority(tmp_pa
         with structlog.testing.capture_logs() as logs:
             async with it.client(short, settings=patient) as client, client.open(SOURCE, CREDENTIALS) as repository:
                 await repository.head(max_age_seconds=0)
-                connection = client._connection
+                connection = client.connection
                 assert connection is not None
                 await until(lambda: connection.ended, "the end of an expired session")
             async with (
@@ -477,7 +477,7 @@ async def test_a_session_ends_with_its_certificate_and_with_its_authority(tmp_pa
                 client.open(SOURCE, CREDENTIALS) as repository,
             ):
                 await repository.head(max_age_seconds=0)
-                second = client._connection
+                second = client.connection
                 assert second is not None
                 another = TestAuthority()
                 another.write(it.pair.krapao, KRAPAO_NAME)

@@ -215,12 +215,39 @@ class Leases(Protocol):
         ...
 
 
+class EndpointSlices(Protocol):
+    """The EndpointSlices (discovery.k8s.io/v1) of a Service, by which the Pods behind it are known."""
+
+    async def list(self, namespace: str, service: str, *, limit: int, continue_token: str | None) -> Page:
+        """One page of those of a Service, as `Kubernetes.list_decryptors`.
+
+        Raises:
+            JiemiError: WatchExpired; KrapaoUnavailable when a right is missing; ClusterUnavailable.
+        """
+        ...
+
+    def watch(
+        self, namespace: str, service: str, *, resource_version: str
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """The bytes of one watch of them, as `Kubernetes.watch_decryptors`.
+
+        Raises:
+            JiemiError: as `list`.
+        """
+        ...
+
+
 class Kubernetes(Protocol):
     """The Kubernetes API, as far as Miwen needs it."""
 
     @property
     def leases(self) -> Leases:
         """The Leases."""
+        ...
+
+    @property
+    def endpoint_slices(self) -> EndpointSlices:
+        """The EndpointSlices."""
         ...
 
     async def list_decryptors(self, *, limit: int, continue_token: str | None) -> Page:

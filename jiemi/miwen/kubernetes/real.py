@@ -37,10 +37,12 @@ from jiemi.miwen.kubernetes.http import JSON, Answer, KubernetesHttp, Request
 from jiemi.miwen.kubernetes.missing_rights import Right, RightMissing
 from jiemi.miwen.kubernetes.port import (
     Account,
+    EndpointSlices,
     JsonObject,
     Leases,
     Page,
 )
+from jiemi.miwen.kubernetes.real_endpoint_slices import RealEndpointSlices
 from jiemi.miwen.kubernetes.real_leases import RealLeases
 from jiemi.miwen.kubernetes.real_lists import MAX_PAGE_BYTES, Collection, Lists
 from jiemi.miwen.kubernetes.real_objects import JSON_PATCH, METADATA_ONLY, RealObjects, must_be
@@ -74,6 +76,7 @@ class RealKubernetes:
         requests: counts every request that is sent.
         fence: until when it may write.
         leases: the Leases.
+        endpoint_slices: the EndpointSlices.
     """
 
     def __init__(self, http: KubernetesHttp, settings: KubernetesSettings) -> None:
@@ -83,6 +86,7 @@ class RealKubernetes:
         self._http = http
         self._namespace = settings.namespace
         self._lists = Lists(http, watch_timeout_seconds=settings.watch_timeout_seconds)
+        self.endpoint_slices: EndpointSlices = RealEndpointSlices(self._lists)
         self._discovery = Discovery(self._fetch_kinds, self._fetch_all_kinds)
         self._reading = FairLimiter(SECRETS_AT_ONCE)
 

@@ -42,6 +42,7 @@ class MiwenMetrics(ServiceMetrics):
         watches: how the watches fare.
         turned_away: how many Decryptors are turned away for want of memory.
         leading: whether this Miwen is the active one; None where there is only one.
+        krapaos: each Krapao, and how many repositories are open on it; None: it is lost.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class MiwenMetrics(ServiceMetrics):
         self.watches = WatchCounts()
         self.turned_away: Callable[[], int] = lambda: 0
         self.leading: Callable[[], bool] | None = None
+        self.krapaos: Callable[[], Mapping[str, int | None]] = dict
         self._followed: dict[NamespacedName, Followed] = {}
         self._ticks = Counter(
             "jiemi_reconcile",
@@ -221,6 +223,7 @@ class _Counted(Collector):
                 "Whether the last call reached Krapao; absent until there was one.",
                 value=float(metrics.krapao_is_reachable),
             )
+        yield from _krapaos(metrics.krapaos())
         if metrics.leading is not None:
             yield GaugeMetricFamily(
                 "jiemi_leading",
@@ -240,6 +243,19 @@ class _Counted(Collector):
             for outcome, number in attrs.asdict(metrics.events()).items():
                 events.add_metric((outcome,), number)
             yield events
+
+
+def _krapaos(shares: Mapping[str, int | None]) -> Iterator[Metric]:
+    is_lost = GaugeMetricFamily(
+        "jiemi_krapao_lost", "Whether a Krapao is lost, so that others serve its repositories.", labels=("krapao",)
+    )
+    repositories = GaugeMetricFamily(
+        "jiemi_krapao_repositories", "Repositories open on a Krapao, one for each Decryptor.", labels=("krapao",)
+    )
+    for name, share in sorted(shares.items()):
+        is_lost.add_metric((name,), float(share is None))
+        repositories.add_metric((name,), share or 0)
+    yield from (is_lost, repositories)
 
 
 def _watches(counts: WatchCounts) -> Iterator[Metric]:

@@ -60,6 +60,7 @@ def miwen_metrics() -> MiwenMetrics:
     )
     metrics.follow(("shop", "app"), followed)
     metrics.leading = lambda: True
+    metrics.krapaos = lambda: {"repository-0": 1, "repository-1": None}
     metrics.certificate_ends = lambda: 1.0
     return metrics
 
