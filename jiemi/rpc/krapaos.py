@@ -306,7 +306,7 @@ class _Member:
     Attributes:
         trusted: whether it was not lost, or has been back for a while.
         losses: how often it was lost in a row, the last time at `lost_at`.
-        doubted: set when the time until it is trusted begins anew.
+        doubted: set when the time until it is trusted begins once more.
     """
 
     client: KrapaoClient
