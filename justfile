@@ -106,6 +106,10 @@ bench-mistakes *arguments:
 soak-kill *arguments:
     @PYTHONPATH=tests "{{ bin }}/python" -m bench.soak_kill "$@"
 
+# Pods killed, ended and cut off, and certificates rotated, during a churn of commits; as test-pods [KILLS] [ROTATIONS]
+soak-pods *arguments:
+    @PYTHONPATH=tests "{{ bin }}/python" -m pods.soak "$@"
+
 # Greedy namespaces of every kind beside an honest one, under Miwen's shipped memory limit
 soak-memory *arguments:
     @"{{ bin }}/pytest" -m "soak or not soak" -s tests/e2e/test_memory_of_miwen.py "$@"

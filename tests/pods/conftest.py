@@ -20,6 +20,12 @@ from jiemi.demo.git_server import serve_git
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "jiemi"
 KRAPAO_USER = 65532
+PODS = 4
+"""Two of each, as they are shipped."""
+
+MOST_KRAPAOS = 4
+"""As many have a volume."""
+
 _INTERVAL = "10s"
 
 
@@ -42,10 +48,10 @@ def kubectl(root: Path) -> Iterator[Kubectl]:
 def installed(kubectl: Kubectl, root: Path) -> Kubectl:
     """deploy/ as it is shipped, with all Pods ready."""
     until("the node is Ready", lambda: " Ready " in kubectl("get", "nodes"))
-    kubectl("apply", "-f", "-", given=_volume(root / "volume"))
+    kubectl("apply", "-f", "-", given=[_volume(root / "volumes", number) for number in range(MOST_KRAPAOS)])
     kubectl("apply", "-k", str(ROOT / "deploy"))
     try:
-        until("all Pods are ready", lambda: kubectl("get", "pods").count("1/1") == 3)
+        until("all Pods are ready", lambda: kubectl("get", "pods").count("1/1") == PODS)
     except TimeoutError as error:
         raise AssertionError(kubectl("describe", "pods")[-8_000:]) from error
     return kubectl
@@ -76,17 +82,18 @@ async def demo(installed: Kubectl, tmp_path: Path) -> AsyncIterator[Demo]:
         in_default("delete", "secret", KEY_SECRET, "demo", "--ignore-not-found")
 
 
-def _volume(folder: Path) -> dict[str, object]:
-    """A volume for the claim of repository-0. Nothing gives a hostPath the Pod's group, so it is its user's at once."""
-    folder.mkdir()
-    os.chown(folder, KRAPAO_USER, KRAPAO_USER)
+def _volume(folder: Path, number: int) -> dict[str, object]:
+    """A volume for a claim of a Krapao. Nothing gives a hostPath the Pod's group, so it is its user's at once."""
+    folder.mkdir(exist_ok=True)
+    (folder / str(number)).mkdir()
+    os.chown(folder / str(number), KRAPAO_USER, KRAPAO_USER)
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
-        "metadata": {"name": "state-repository-0"},
+        "metadata": {"name": f"state-{number}"},
         "spec": {
             "capacity": {"storage": "100Gi"},
             "accessModes": ["ReadWriteOnce"],
-            "hostPath": {"path": str(folder), "type": "Directory"},
+            "hostPath": {"path": str(folder / str(number)), "type": "Directory"},
         },
     }

@@ -5,13 +5,11 @@ from __future__ import annotations
 import base64
 
 import pytest
+from pods.conftest import PODS
 from support.kubernetes.kubectl import Kubectl
 from support.pods.demo import Demo, until
 
 from jiemi.demo.content import EXPECTED
-
-PODS = 3
-"""One of Krapao, two of Miwen."""
 
 _REPLACED_SECONDS = 60
 """Within which a lost Pod is replaced and has caught up."""
@@ -67,7 +65,7 @@ async def test_no_value_is_in_a_log_an_event_or_a_status(demo: Demo, installed: 
     ]
     said = [
         installed("logs", "--selector=app.kubernetes.io/component=miwen", "--tail=-1"),
-        installed("logs", "repository-0", "--tail=-1"),
+        installed("logs", "--selector=app.kubernetes.io/component=repository", "--tail=-1"),
         demo.kubectl("get", "events", "--output=yaml"),
         demo.kubectl("get", "decryptors", "--output=yaml"),
     ]

@@ -29,11 +29,12 @@ from jiemi.controlplane.pins import NODE_TOOLS, TOOLS, Tool
 HERE = Path(__file__).parent
 
 
-def main(arguments: list[str]) -> int:
+def main(arguments: list[str], files: str = "pods_*.py") -> int:
     """Run the tests; returns pytest's exit status.
 
     Args:
         arguments: for pytest, beside the files; `--packages` alone only prints which Debian packages this needs.
+        files: the tests that are run, all by default.
     """
     packages = " ".join((*isolation.DEBIAN_PACKAGES, *images.DEBIAN_PACKAGES))
     if arguments == ["--packages"]:
@@ -72,7 +73,7 @@ def main(arguments: list[str]) -> int:
             "JIEMI_PODS_KUBECTL": str(kubectl),
             **{_variable(tool): str(each.path) for tool, each in found.items()},
         }
-        command = [sys.executable, "-m", "pytest", *(str(path) for path in sorted(HERE.glob("pods_*.py"))), *arguments]
+        command = [sys.executable, "-m", "pytest", *(str(path) for path in sorted(HERE.glob(files))), *arguments]
         try:
             status = subprocess.run(isolation.isolated(command), env=environment, check=False).returncode
         finally:

@@ -39,12 +39,16 @@ class NodeSettings:
         programs: where each of its tools is.
         images: archives with the images that its Pods may have, the sandbox's among them. Nothing is pulled.
         control_group: name of the control group for its Pods.
+        audit_log: file for the API server's audit log, or None for none.
+        audit_policy: its policy file (audit.k8s.io/v1 Policy); needed where `audit_log` is given.
     """
 
     root: Path
     programs: Mapping[Tool, Path]
     images: Sequence[Path]
     control_group: str
+    audit_log: Path | None = None
+    audit_policy: Path | None = None
 
 
 @attrs.frozen
@@ -83,6 +87,8 @@ async def open_node(settings: NodeSettings) -> AsyncIterator[Node]:
         etcd=programs[Tool.ETCD],
         kube_apiserver=programs[Tool.KUBE_APISERVER],
         node_address=NODE_ADDRESS,
+        audit_log=settings.audit_log,
+        audit_policy=settings.audit_policy,
     )
     async with open_control_plane(control_plane_settings) as control_plane:
         _write_files(paths, settings, control_plane)

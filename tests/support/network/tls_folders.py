@@ -13,7 +13,7 @@ from jiemi.certificates import CLIENT_AUTH, SERVER_AUTH, Issued, Subject, issue,
 from jiemi.rpc.tls_names import AUTHORITIES, CERTIFICATE, KEY, KRAPAO_NAME, MIWEN_NAME
 
 HOUR = datetime.timedelta(hours=1)
-_USAGES = {KRAPAO_NAME: SERVER_AUTH, MIWEN_NAME: CLIENT_AUTH}
+USAGES = {KRAPAO_NAME: SERVER_AUTH, MIWEN_NAME: CLIENT_AUTH}
 
 
 def now() -> datetime.datetime:
@@ -45,7 +45,7 @@ class TestAuthority:
             name: `krapao` or `miwen`; also that of the certificate, unless `hosts` says otherwise.
             accepts: whose certificates it accepts; this authority's, where none is given.
         """
-        subject = Subject(name, (_USAGES[name],), (name,) if hosts is None else hosts)
+        subject = Subject(name, (USAGES[name],), (name,) if hosts is None else hosts)
         made = issue(self.issued, subject, made_at or now(), lifetime)
         parts = {
             CERTIFICATE: made.certificate_pem(),

@@ -5,12 +5,14 @@ That process ends when its standard input does, so that it can't outlive the run
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import trio
+from support.pods.audit import POLICY
 from support.processes.server_process import serve_until_input_ends, server_process
 
 from jiemi.controlplane.node.node import NodeSettings, open_node
@@ -36,12 +38,21 @@ def open_cluster() -> Iterator[Path]:
         yield kubeconfig
 
 
+def audit_log() -> Path:
+    """The API server's audit log of what Miwen writes (`support.pods.audit`)."""
+    return Path(given("ROOT")) / "audit.log"
+
+
 async def _serve() -> None:
+    policy = Path(given("ROOT")) / "audit-policy.json"
+    policy.write_text(json.dumps(POLICY))
     settings = NodeSettings(
         root=Path(given("ROOT")) / "node",
         programs={tool: program(tool) for tool in (*TOOLS, *NODE_TOOLS)},
         images=[Path(path) for path in given("IMAGES").split(":")],
         control_group=given("GROUP"),
+        audit_log=audit_log(),
+        audit_policy=policy,
     )
     async with open_node(settings) as node:
         await serve_until_input_ends(node.kubeconfig)
