@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import base64
+import json
+import subprocess
+from pathlib import Path
 
 import pytest
 from pods.conftest import PODS
+from support.canaries.forms import forms_of, found_in
 from support.kubernetes.kubectl import Kubectl
 from support.pods.demo import Demo, until
+from support.pods.rotation import page
 
 from jiemi.demo.content import EXPECTED
 
@@ -53,7 +58,9 @@ def _active(installed: Kubectl) -> str:
     return installed("get", "lease", "jiemi-miwen", "--output=jsonpath={.spec.holderIdentity}").partition("_")[0]
 
 
-async def test_no_value_is_in_a_log_an_event_or_a_status(demo: Demo, installed: Kubectl) -> None:
+async def test_no_value_is_in_a_log_an_event_a_status_or_a_metric_nor_on_the_node_s_disk(
+    demo: Demo, installed: Kubectl, root: Path, tmp_path: Path
+) -> None:
     until("the Secret is there", lambda: demo.plain() == EXPECTED)
     key = (demo.home / "key").read_text().strip()
     made = [
@@ -63,14 +70,39 @@ async def test_no_value_is_in_a_log_an_event_or_a_status(demo: Demo, installed: 
         .decode()
         .splitlines()[1:2]
     ]
-    said = [
-        installed("logs", "--selector=app.kubernetes.io/component=miwen", "--tail=-1"),
-        installed("logs", "--selector=app.kubernetes.io/component=repository", "--tail=-1"),
-        demo.kubectl("get", "events", "--output=yaml"),
-        demo.kubectl("get", "decryptors", "--output=yaml"),
-    ]
-    assert all(said)
     assert len(made) == 3
-    for value in (EXPECTED["password"], key, *made):
-        forms = (value, base64.b64encode(value.encode()).decode())
-        assert not [text for text in said if any(form in text for form in forms)]
+    forms = forms_of(EXPECTED["password"], key, *made)
+    said = {
+        component: installed("logs", f"--selector=app.kubernetes.io/component={component}", "--tail=-1")
+        for component in ("miwen", "repository")
+    }
+    said |= {kind: demo.kubectl("get", kind, "--output=yaml") for kind in ("events", "decryptors")}
+    said |= {name: installed("get", name, "--output=yaml") for name in ("events", "pods")}
+    pods = json.loads(installed("get", "pods", "--output=json"))["items"]
+    said |= {f"metrics of {pod['metadata']['name']}": page(pod) for pod in pods}
+    assert len(pods) == PODS
+    assert all(said.values())
+    assert found_in({name: text.encode() for name, text in said.items()}, forms) == []
+    # What a search finds where it is: the demo's own key.
+    patterns = tmp_path / "patterns"
+    patterns.write_bytes(b"\n".join(forms))
+    assert str(demo.home / "key") in _files_with(patterns, demo.home)
+    # Logs of containers, their layers, volumes, etcd's data, kubelet's and containerd's own; not volumes in memory.
+    patterns.write_text("restrict_oom_score_adj")
+    assert [path for path in _files_with(patterns, root) if path.endswith("containerd.toml")]
+    patterns.write_bytes(b"\n".join(forms))
+    assert _files_with(patterns, root) == []
+
+
+def _files_with(patterns: Path, folder: Path) -> list[str]:
+    """The files below a folder, on the file system that it is on, in which one of the patterns stands."""
+    done = subprocess.run(
+        # Files come and go meanwhile, of which both would tell.
+        ["find", folder, "-xdev", "-type", "f", "-exec", "grep", "-slaF", "-f", patterns, "{}", "+"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    return sorted(done.stdout.splitlines())
