@@ -17,6 +17,7 @@ the repositories of a Krapao that fails each time it works are not taken to it a
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from functools import partial
@@ -52,6 +53,9 @@ FORGIVEN_SECONDS = 600.0
 
 _NAMED = 3
 """How many Krapaos a message names."""
+
+_order = functools.lru_cache(maxsize=10_000)(ranking)
+"""Each change has the watches of all repositories look again."""
 
 
 @attrs.frozen
@@ -196,14 +200,15 @@ class Krapaos:
                         continue
                     if not member.client.failing:
                         member.trusted = True
-                        _log.info("krapao_is_back", krapao=member.name)
+                        if member.losses:
+                            _log.info("krapao_is_back", krapao=member.name)
                         self._notice()
 
     # --- which one is asked
 
     def _choose(self, key: str, passed_over: Sequence[_Member] = ()) -> _Member | None:
         """The one that a repository's calls go to now, where one is left."""
-        order = [self._members[name] for name in ranking(key, self._members)]
+        order = [self._members[name] for name in _order(key, tuple(self._members))]
         for preferred in (True, False):
             for member in order:
                 client = member.client
@@ -219,6 +224,7 @@ class Krapaos:
         Raises:
             JiemiError: KrapaoUnavailable; what keeps a session from being had with any of them.
         """
+        patience: dict[_Member, float] = {}
         passed_over: list[_Member] = []
         with trio.move_on_after(self._settings.wait_for_connection_seconds):
             while True:
@@ -229,15 +235,16 @@ class Krapaos:
                         each.client.want()
                     await changed.wait()  # each attempt that ends is a change
                     passed_over.clear()
+                    patience.clear()
                     if self._members and all(each.client.is_refused for each in self._members.values()):
                         break
                     continue
                 if member.client.connection is not None:
                     return member.client.connection
                 member.client.want()
-                with trio.move_on_after(PATIENCE_SECONDS) as patience:
+                with trio.move_on_at(patience.setdefault(member, trio.current_time() + PATIENCE_SECONDS)) as pending:
                     await changed.wait()
-                if patience.cancelled_caught:
+                if pending.cancelled_caught:
                     passed_over.append(member)
         raise JiemiError.of(self._failure(key))
 
@@ -251,7 +258,7 @@ class Krapaos:
             return self._unknown
         if not self._members:
             return Failure("KrapaoUnavailable", "there is no Krapao: none of its Pods has an address")
-        failures = [self._members[name].client.failure() for name in ranking(key, self._members)]
+        failures = [self._members[name].client.failure() for name in _order(key, tuple(self._members))]
         if len(failures) == 1 or {each.reason for each in failures} == {failures[0].reason} != {"KrapaoUnavailable"}:
             return failures[0]
         texts = "; ".join(each.text for each in failures[:_NAMED])
