@@ -46,6 +46,8 @@ class Churn:
         jiemi: kubectl in Jiemi's own namespace.
         clones: of each repository, by name.
         contents: for each repository its variants: the encrypted file, and the values that it gives.
+        current: for each repository, the variant that it has now.
+        variants: of each commit.
     """
 
     kubectl: Kubectl
@@ -57,7 +59,7 @@ class Churn:
     home: Path
     random: random.Random
     current: dict[str, int] = attrs.field(factory=dict)
-    heads: dict[str, str] = attrs.field(factory=dict)
+    variants: dict[str, int] = attrs.field(factory=dict)
 
     def commit(self, name: str) -> None:
         """Commit another variant of a repository's file, and push it."""
@@ -81,7 +83,7 @@ class Churn:
         done = subprocess.run(
             [self.git, "rev-parse", "HEAD"], cwd=clone, env=environment, check=True, capture_output=True, text=True
         )
-        self.current[name], self.heads[name] = variant, done.stdout.strip()
+        self.current[name] = self.variants[done.stdout.strip()] = variant
 
     def start(self) -> None:
         """Make the Decryptors, each of one repository."""
@@ -114,8 +116,11 @@ class Churn:
             conditions: list[Any] = status.get("conditions") or []
             ready: Any = next((each for each in conditions if each["type"] == "Ready"), {})
             revision = (status.get("current") or {}).get("revision")
-            if revision != self.heads[name] or ready.get("status") != "True":
-                found.append(f"{name} is at {revision}, not at {self.heads[name]}; {json.dumps(ready)}")
+            # A commit that brings back what is deployed leaves the deployed revision as it is.
+            if self.variants.get(revision) != self.current[name] or ready.get("status") != "True":
+                found.append(
+                    f"{name} is at {revision}: {self.variants.get(revision)}, not {self.current[name]}; {ready}"
+                )
         live, wanted = self.live(), self.wanted()
         found += [f"Secret {name} is missing" for name in wanted.keys() - live.keys()]
         found += [f"Secret {name} should not be there" for name in live.keys() - wanted.keys()]
