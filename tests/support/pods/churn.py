@@ -13,7 +13,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +175,8 @@ class Churn:
         uid = next(each["metadata"]["uid"] for each in self._all_pods() if each["metadata"]["name"] == pod)
         killed = time.time()
         for pid in _processes_of(uid):
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it went with another one
+                os.kill(pid, signal.SIGKILL)
         self.jiemi("delete", "pod", "--force", "--grace-period=0", "--wait=false", pod)
         return killed
 
