@@ -163,6 +163,7 @@ def left_of_this_version(admin: ApiServer) -> list[str]:
         *(f"{apps}/{kind}" for kind in ("deployments", "statefulsets")),
         *(f"{namespaced}/{kind}" for kind in ("roles", "rolebindings")),
         *(f"{rbac}/{kind}" for kind in ("clusterroles", "clusterrolebindings")),
+        f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases",
         f"/apis/networking.k8s.io/v1/namespaces/{NAMESPACE}/networkpolicies",
         f"/apis/policy/v1/namespaces/{NAMESPACE}/poddisruptionbudgets",
         *(f"{policy}/{kind}" for kind in ("validatingadmissionpolicies", "validatingadmissionpolicybindings")),
@@ -272,6 +273,8 @@ def test_the_page_leads_forward_and_back_and_forward_again_and_nothing_is_missin
     _what_leaves_git_leaves_the_cluster(move)
     expected["app"] = {"password": "three"}
 
+    _make_what_a_miwen_with_tls_makes(admin)
+
     move.run(BACK)
     assert left_of_this_version(admin) == []
     assert move.controllers.refused == {}
@@ -294,6 +297,14 @@ def test_the_page_leads_forward_and_back_and_forward_again_and_nothing_is_missin
     admin.call("DELETE", "/api/v1/namespaces/team-a/secrets/sentinel").ok()
     until("the watch sees it go", lambda: move.watch.saw("DELETED", "team-a", "sentinel"))
     assert [row[2] for row in move.watch.deleted()] == ["sentinel"]
+
+
+def _make_what_a_miwen_with_tls_makes(admin: ApiServer) -> None:
+    """This Miwen talks to Krapao by a unix socket, so it makes none of these."""
+    for name in ("krapao-tls", "miwen-tls", "jiemi-authorities"):
+        admin.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": NAMESPACE}}).ok()
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
+    admin.apply({**lease, "metadata": {"name": "jiemi-miwen", "namespace": NAMESPACE}}).ok()
 
 
 def _refused_over_the_first_version(move: Move) -> None:

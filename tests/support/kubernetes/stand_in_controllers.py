@@ -123,13 +123,15 @@ class Controllers:
 
     def _report(self, resource: str, workload: Manifest) -> None:
         count = 0 if workload["metadata"]["name"] in self.refused else workload["spec"]["replicas"]
-        status = dict.fromkeys(("replicas", "readyReplicas", "availableReplicas", "updatedReplicas"), count)
+        status: dict[str, Any] = dict.fromkeys(
+            ("replicas", "readyReplicas", "availableReplicas", "updatedReplicas"), count
+        )
         status["observedGeneration"] = workload["metadata"]["generation"]
-        if workload.get("status", {}).get("observedGeneration") == status["observedGeneration"]:
-            return
         revision = {"currentRevision": "1", "updateRevision": "1"} if resource == "statefulsets" else {}
-        path = f"/apis/apps/v1/namespaces/{self.namespace}/{resource}/{workload['metadata']['name']}/status"
-        self.admin.call("PATCH", path, {"status": {**status, **revision}}, _MERGE)
+        before, wanted = workload.get("status", {}), {**status, **revision}
+        if any(before.get(name, 0) != value for name, value in wanted.items()):
+            path = f"/apis/apps/v1/namespaces/{self.namespace}/{resource}/{workload['metadata']['name']}/status"
+            self.admin.call("PATCH", path, {"status": wanted}, _MERGE)
 
     def _programs(self) -> None:
         there = {pod["metadata"].get("labels", {}).get(COMPONENT) for pod in self._list("v1", "pods")}
