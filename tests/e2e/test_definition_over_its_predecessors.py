@@ -82,7 +82,9 @@ class Cluster:
 
         def is_taken_up() -> bool:
             answer = self.admin.call("POST", f"{_DECRYPTORS}?dryRun=All", probe)
-            return answer.status == 201 and (MARK in answer.body["spec"]) == earlier
+            if answer.status != 201 or (MARK in answer.body["spec"]) != earlier:
+                return False
+            return self.admin.call("GET", _DECRYPTORS).status == 200  # its cache is there a moment later (429)
 
         until("the API server has taken the definition up", is_taken_up)
 
@@ -162,7 +164,7 @@ def _paths(schema: Any, at: str = "") -> set[str]:
     return found
 
 
-def test_the_first_names_of_the_first_versions_fields_are_no_longer_shown_and_the_decryptor_says_so(
+def test_the_first_names_of_the_first_versions_fields_are_no_longer_shown_and_apply_under_their_new_ones(
     cluster: Cluster,
 ) -> None:
     cluster.admin.call("DELETE", _DECRYPTORS).ok()
@@ -176,8 +178,10 @@ def test_the_first_names_of_the_first_versions_fields_are_no_longer_shown_and_th
     shown = cluster.admin.call("GET", f"{_DECRYPTORS}/old").ok()
     assert shown["spec"]["provider"] == {"gcp": {}}
     read = read_decryptor(shown).spec
-    assert not isinstance(read, DecryptorSpec)
-    assert "serviceAccount" in str(read)
+    # Krapao refuses that with AmbientIdentityNotAllowed, unless its operator lends an identity of its own.
+    assert isinstance(read, DecryptorSpec)
+    assert read.provider.gcp is not None
+    assert read.provider.gcp.service_account is None
     # Applied with the new name it is as any other.
     cluster.kubectl("apply", "--filename", "-", given=_decryptor("old", {"gcp": {"serviceAccount": value}}, repository))
     assert cluster.admin.call("GET", f"{_DECRYPTORS}/old").ok()["spec"]["provider"] == {

@@ -266,8 +266,9 @@ def test_the_page_leads_forward_and_back_and_forward_again_and_nothing_is_missin
         assert values(lab) == expected
     assert left_of_the_first_version(admin) == []
     app = move.until_ready("app", "team-a", revision)
-    assert app["current"]["id"] == 4
-    assert [each["id"] for each in app["history"]] == [1, 2, 3]
+    assert [each["id"] for each in (*app["history"], app["current"])] == [1, 2, 3]
+    live = admin.call("GET", admin.path_of(objects()["app"])).ok()["metadata"]
+    assert live["labels"]["jiemi.cr/decryptor-name"] == "app"
     token = lab.data("team-a", "git-credentials")
     assert token == {"token": NEW_TOKEN}
     _what_leaves_git_leaves_the_cluster(move)
@@ -321,8 +322,8 @@ def _refused_over_the_first_version(move: Move) -> None:
     assert done.returncode != 0
     refused = [line for line in done.stderr.splitlines() if "is invalid" in line]
     assert len(refused) == 2, done.stderr
-    assert any('The Deployment "miwen" is invalid' in line and "immutable" in line for line in refused), refused
-    assert any('The StatefulSet "repository" is invalid' in line for line in refused), refused
+    for workload in ('Deployment.apps "miwen"', 'StatefulSet.apps "repository"'):
+        assert any(f"{workload} is invalid" in line and "field is immutable" in line for line in refused), refused
 
 
 def _what_leaves_git_leaves_the_cluster(move: Move) -> None:
@@ -330,7 +331,8 @@ def _what_leaves_git_leaves_the_cluster(move: Move) -> None:
     wanted = objects()["app"]
     wanted["stringData"] = {"password": "three"}
     revision = move.repository.commit({"app.yaml": move.encrypt(wanted)})
-    move.until_ready("app", "team-a", revision)
+    status = move.until_ready("app", "team-a", revision)
+    assert [each["id"] for each in (*status["history"], status["current"])] == [1, 2, 3, 4]
     assert move.lab.data("team-a", "app") == {"password": "three"}
 
 
