@@ -337,19 +337,19 @@ def _what_leaves_git_leaves_the_cluster(move: Move) -> None:
 
 
 def _the_first_version_works(move: Move) -> None:
-    """With its own rights it applies a commit, and its status is accepted as it writes it."""
-    admin = move.lab.admin
-    wanted = objects()["app"]
-    wanted["stringData"] = {"password": "four"}
-    revision = move.repository.commit({"app.yaml": move.encrypt(wanted)})
-    theirs = decryptor("app", "team-a", move.repository.url)
-    before = admin.call("GET", admin.path_of(theirs)).ok()["status"]
-    assert before.keys() <= {"current", "history"}, "fields that it does not know are not shown to it"
+    """With its own rights it applies a commit, for each Decryptor, and its status is accepted as it writes it."""
+    admin, made = move.lab.admin, objects()
+    made["app"]["stringData"] = {"password": "four"}
+    revision = move.repository.commit({"app.yaml": move.encrypt(made["app"])})
     until(
         "the API server has taken up its role", lambda: move.old_account().may("patch", "jiemi.cr", "decryptors/status")
     )
-    deploy(move.old_account(), theirs, wanted, revision)
-    after = admin.call("GET", admin.path_of(theirs)).ok()["status"]
-    assert after["current"]["id"] == before["current"]["id"] + 1
-    live = admin.call("GET", admin.path_of(wanted)).ok()["data"]
+    for name, wanted in made.items():
+        theirs = decryptor(name, wanted["metadata"]["namespace"], move.repository.url)
+        before = admin.call("GET", admin.path_of(theirs)).ok()["status"]
+        assert before.keys() <= {"current", "history"}, "fields that it does not know are not shown to it"
+        deploy(move.old_account(), theirs, wanted, revision)
+        after = admin.call("GET", admin.path_of(theirs)).ok()["status"]
+        assert after["current"]["id"] == before["current"]["id"] + 1
+    live = admin.call("GET", admin.path_of(made["app"])).ok()["data"]
     assert {name: base64.b64decode(value).decode() for name, value in live.items()} == {"password": "four"}
