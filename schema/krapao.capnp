@@ -13,6 +13,7 @@
 #   - add fields and methods with the next free number; never renumber, retype or reuse one;
 #   - a pointer that is null means "not given", which is not the same as empty text;
 #   - a field's default must mean what an older peer, which does not know the field, means;
+#   - a field of a request that restricts something has one in the answer that confirms it, because older peers ignore it;
 #   - what goes wrong is a Failure in a result, never an exception: an exception carries a traceback to the peer.
 # jiemi/rpc/contract.py has the same contract as Python values; jiemi/rpc/codec.py translates.
 

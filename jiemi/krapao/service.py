@@ -24,6 +24,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.krapao.confinement.processes import adopt_orphans
 from jiemi.krapao.decryption.sops import open_decrypter
 from jiemi.krapao.git.clones import Clones
+from jiemi.krapao.git.layout import prepare
 from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.repositories import Repositories
 from jiemi.krapao.settings import KrapaoSettings
@@ -93,6 +94,11 @@ class _Volume:
             except OSError as error:
                 os.close(lock)
                 raise JiemiError("StorageFailed", "another Krapao uses this state folder") from error
+            try:
+                prepare(self._state_dir)
+            except BaseException:
+                os.close(lock)
+                raise
             if self._lock is not None:
                 log.warning("state_folder_made_again", folder=str(self._state_dir))
                 os.close(self._lock)

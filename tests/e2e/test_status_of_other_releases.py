@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from support.e2e.lab import Lab, Repository, until
 from support.kubernetes.api_server import ApiServer
-from support.miwen.stored_statuses import STORED, record
+from support.miwen.stored_statuses import STORED, condition, record
 
 from jiemi.core.api.crd import crd
 
@@ -104,3 +104,50 @@ def test_a_decryptor_is_deployed_whatever_its_status_held(lab: Lab, repository: 
     conditions = {each["type"]: each for each in status["conditions"]}
     assert conditions["Ready"]["status"] == "True"
     assert status["current"]["id"] >= 1
+
+
+def with_fields_of_a_newer_release() -> dict[str, Any]:
+    """The CustomResourceDefinition of a release to come."""
+    made = copy.deepcopy(crd())
+    [version] = made["spec"]["versions"]
+    parts = version["schema"]["openAPIV3Schema"]["properties"]
+    newer = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    parts["spec"]["properties"]["newerPolicy"] = newer
+    parts["spec"]["properties"]["source"]["properties"]["newerPlace"] = {"type": "string"}
+    parts["status"]["properties"]["newerReport"] = newer
+    parts["status"]["properties"]["current"]["properties"]["newerFact"] = {"type": "string"}
+    return made
+
+
+def test_under_the_definition_of_a_newer_release_this_one_goes_on_and_leaves_specs_alone(
+    lab: Lab, repository: Repository
+) -> None:
+    # As after somebody went back and left the definition as it was.
+    name = "of-a-newer-release"
+    lab.admin.apply(with_fields_of_a_newer_release()).ok()
+    wanted = lab.decryptor(NAMESPACE, name, repository.url, file="newer.enc.yaml")
+    wanted["spec"]["suspend"] = True
+    wanted["spec"]["newerPolicy"] = {"mode": "Strict"}
+    wanted["spec"]["source"]["newerPlace"] = "here"
+    revision = repository.commit({"newer.enc.yaml": lab.encrypt(_secret(name))})
+
+    def is_kept() -> bool:
+        return bool(lab.admin.apply(wanted).ok()["spec"].get("newerPolicy"))
+
+    until("the API server has taken up the newer definition", is_kept)
+    newer = {
+        "current": {**record(7), "newerFact": "a"},
+        "history": [record(6)],
+        "newerReport": {"a": 1},
+        "conditions": [condition("Ready", reason="NewerReason"), condition("NewerCondition")],
+    }
+    put_status(lab.admin, name, newer)
+    lab.admin.apply({**wanted, "spec": {**wanted["spec"], "suspend": False}}).ok()
+    status = lab.until_synced(NAMESPACE, name, revision)
+    assert status["current"]["id"] == 8
+    assert [each["id"] for each in status["history"]] == [6, 7]
+    assert {each["type"]: each["reason"] for each in status["conditions"]}["Ready"] == "Synced"
+    assert lab.data(NAMESPACE, name) == {"value": name}
+    live = lab.admin.call("GET", _STATUS.format(name).removesuffix("/status")).ok()
+    assert live["spec"]["newerPolicy"] == {"mode": "Strict"}
+    assert live["spec"]["source"]["newerPlace"] == "here"

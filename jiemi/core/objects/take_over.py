@@ -53,11 +53,15 @@ DECLARATIVE_MANAGERS = (
     "argocd-application-controller",
     "argocd",
     "OpenAPI-Generator",
+    "unknown",
+    "miwen",
 )
 """Managers that make objects as somebody wants them to be: kubectl's ways to make and to change one (as for Flux, which
-takes over whatever begins with kubectl), what was there before managers were kept, helm, Flux, Argo CD, and Jiemi's
-first version (by the Python client's name). None of them is a controller that goes on to own a field, as an autoscaler
-does; what kubectl scales has an entry for the subresource `scale`, and stays."""
+takes over whatever begins with kubectl), what was there before managers were kept, helm, Flux, Argo CD, scripts with
+Kubernetes' own Python client, and Jiemi's first version. That one created an object by a client that says no name, for
+which the API server puts `unknown`, and applied it as `miwen` from the second commit on. None of them is a controller
+that goes on to own a field, as an autoscaler does (client-go always says a name); what kubectl scales has an entry for
+the subresource `scale`, and stays."""
 
 
 def sharers(metadata: Mapping[str, Any]) -> frozenset[str]:

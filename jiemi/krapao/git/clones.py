@@ -6,6 +6,8 @@ On the volume, under STATE/repositories/:
     <hash of the URL>/<generation>/objects/     packs, as git has them
     <hash of the URL>/<generation>/revisions/   an empty file for each commit that is complete in there
 
+That is layout 1 (`jiemi.krapao.git.layout` says what becomes of others).
+
 All tenants of one URL share its folder: it holds ciphertext, and git names each object by the hash of its bytes, so
 what is read for a revision is that revision, whoever fetched it. That a tenant may see the revision is proven by a
 listing with its own credentials, which its worker asks for; nothing of the credentials is on the volume, not even a
@@ -30,6 +32,7 @@ from jiemi.core.urls import Location
 from jiemi.krapao.git.clone import Clone, SharedFolder, Volume
 from jiemi.krapao.git.folders import storage
 from jiemi.krapao.git.git_host import GitHost
+from jiemi.krapao.git.layout import remove_set_aside, repositories
 from jiemi.krapao.git.limiters import Limiters
 from jiemi.krapao.git.port import GitStore
 from jiemi.krapao.git.store import Store
@@ -50,10 +53,16 @@ class Clones:
         self._settings = settings
         self._metrics = metrics if metrics is not None else KrapaoMetrics()
         self._hold_volume = hold_volume
-        self._root = settings.state_dir / "repositories"
+        self._root = repositories(settings.state_dir)
         self._folders: dict[str, SharedFolder] = {}
         self._pruning = trio.Lock()
-        self._store = Store(self._root, settings.max_store_bytes, settings.max_tenant_store_bytes, self._open_tenants)
+        self._store = Store(
+            self._root,
+            settings.max_store_bytes,
+            settings.max_tenant_store_bytes,
+            self._open_tenants,
+            lambda: remove_set_aside(settings.state_dir),
+        )
         self._metrics.watch_store(lambda: self._store.total_bytes, settings.max_store_bytes)
         limiters = Limiters(settings)
         self._volume = Volume(settings, limiters, self._store, hold_volume)

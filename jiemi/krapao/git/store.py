@@ -6,7 +6,8 @@ first, at these moments:
 
     before a fetch      the tenants' own, while they are beyond their share; any, while all are beyond the bound
     after a fetch       any, while all are beyond the bound
-    no space left       the tenants' own, then any, until a part of the volume is free; then it is tried once more
+    no space left       what was set aside (`layout`), the tenants' own, then any, until a part of the volume is free;
+                        then it is tried once more
     from time to time   as after a fetch, with every folder looked at again
 
 A tenant that is beyond its share with what it has open gets LimitExceeded, and nobody else does. What is under way at
@@ -92,13 +93,22 @@ class Store:
         max_bytes: of all clones.
         max_tenant_bytes: of those that are charged to one tenant.
         open_tenants: asked for each folder just before it goes, so one that is opened meanwhile stays.
+        remove_set_aside: removes what is on the volume beside the clones, and returns whether there was any.
     """
 
-    def __init__(self, root: Path, max_bytes: int, max_tenant_bytes: int, open_tenants: OpenTenants) -> None:
+    def __init__(
+        self,
+        root: Path,
+        max_bytes: int,
+        max_tenant_bytes: int,
+        open_tenants: OpenTenants,
+        remove_set_aside: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._root = root
         self._max_bytes = max_bytes
         self._max_tenant_bytes = max_tenant_bytes
         self._open_tenants = open_tenants
+        self._remove_set_aside = remove_set_aside
         self._lock = threading.Lock()
         self._clones: dict[str, Kept] = {}
         self._used: dict[str, float] = {}
@@ -172,7 +182,7 @@ class Store:
         with self._lock:
             theirs = frozenset(map(digest, tenants))
             unused = sorted(self._unused(but=name), key=lambda each: (not theirs & each.tenants, each.used, each.name))
-            removed = False
+            removed = self._remove_set_aside()
             for clone in unused:
                 if removed and self._has_room(wanted_bytes):
                     break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,12 @@ def _schemas(schema: dict[str, Any], at: str) -> list[tuple[str, dict[str, Any]]
 def test_the_file_under_deploy_is_what_the_command_prints() -> None:
     assert (REPOSITORY / "deploy" / "crd.yaml").read_text() == crd_yaml(), "run `just crd`"
     assert YAML(typ="safe").load(crd_yaml()) == crd()
+
+
+def test_kubectl_apply_can_keep_it_in_its_annotation() -> None:
+    # All annotations of an object may take 262,144 bytes (apimachinery, TotalAnnotationSizeLimitB), and kubectl
+    # keeps in one what was applied. Beyond that only `--server-side` and `replace` would work.
+    assert len(json.dumps(crd(), separators=(",", ":"))) < 200_000
 
 
 def test_every_field_has_a_type_and_a_description() -> None:

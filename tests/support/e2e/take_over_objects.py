@@ -135,6 +135,12 @@ def applies(manager: str) -> Callable[[Tools, Objects], None]:
     return make
 
 
+def _first_version(tools: Tools, wanted: Objects) -> None:
+    """Its client said no name when it created an object, which is `unknown` then, and `miwen` when it applied one."""
+    posts("unknown")(tools, wanted)
+    applies("miwen")(tools, wanted)
+
+
 def _leaves_no_managers(tools: Tools, wanted: Objects) -> None:
     posts("before-first-apply")(tools, wanted)
     for _, path in _placed(tools, wanted):
@@ -245,7 +251,8 @@ MAKERS = (
     Maker("Flux, helm-controller", ("helm-controller",), _UPDATE, posts("helm-controller"), is_real=False),
     Maker("Argo CD", ("argocd-controller",), _UPDATE, posts("argocd-controller"), is_real=False),
     Maker("Argo CD with ServerSideApply", ("argocd-controller",), _APPLY, applies("argocd-controller"), is_real=False),
-    Maker("Jiemi's first version", ("OpenAPI-Generator",), _UPDATE, posts("OpenAPI-Generator"), is_real=False),
+    Maker("Kubernetes' client for Python", ("OpenAPI-Generator",), _UPDATE, posts("OpenAPI-Generator"), is_real=False),
+    Maker("Jiemi's first version", ("unknown", "miwen"), f"{_UPDATE}, then {_APPLY}", _first_version, is_real=False),
     Maker("whoever left no managedFields", ("before-first-apply",), _UPDATE, _leaves_no_managers, is_real=False),
 )
 

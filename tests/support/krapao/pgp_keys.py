@@ -34,8 +34,8 @@ def made_pgp_key(home: Path, name: str, *, passphrase: str = "", expires: str = 
     return fingerprint, run_gpg(home, passphrase, "--armor", "--export-secret-keys", fingerprint)
 
 
-def encrypted_for_pgp(sops: Path, home: Path, fingerprint: str) -> bytes:
-    """A YAML file with `a: canary-value`."""
+def encrypted_for_pgp(sops: Path, home: Path, fingerprint: str, plain: bytes = b"a: canary-value\n") -> bytes:
+    """A YAML file, with `a: canary-value` if nothing else is given."""
     run = [str(sops), "encrypt", "--input-type", "yaml", "--output-type", "yaml", "--filename-override", "x.yaml"]
     environment = {
         "GNUPGHOME": str(home),
@@ -43,8 +43,6 @@ def encrypted_for_pgp(sops: Path, home: Path, fingerprint: str) -> bytes:
         "PATH": "/usr/bin:/bin",
         "SOPS_DISABLE_VERSION_CHECK": "1",
     }
-    done = subprocess.run(
-        [*run, "--pgp", fingerprint], input=b"a: canary-value\n", env=environment, capture_output=True, check=False
-    )
+    done = subprocess.run([*run, "--pgp", fingerprint], input=plain, env=environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import attrs
 from support.e2e.lab import until
-from support.kubernetes.api_server import ApiServer, open_admin
+from support.kubernetes.api_server import ApiServer, Manifest, open_admin
 
 from jiemi.core.api.crd import crd
 
@@ -79,14 +79,20 @@ class OwnControlPlane:
 
 
 @contextlib.contextmanager
-def open_own_control_plane(folder: Path) -> Iterator[tuple[OwnControlPlane, ApiServer]]:
-    """One with the CRD, and its administrator; it is ended with the context."""
+def open_own_control_plane(
+    folder: Path, definition: Manifest | None = None
+) -> Iterator[tuple[OwnControlPlane, ApiServer]]:
+    """One with a CRD, and its administrator; it is ended with the context.
+
+    Args:
+        definition: the CRD, if it is not this release's.
+    """
     running = OwnControlPlane(folder)
     running.start()
     try:
         admin, close = open_admin(running.kubeconfig)
         try:
-            admin.apply(crd()).ok()
+            admin.apply(definition or crd()).ok()
             until("the CRD is served", lambda: admin.call("GET", "/apis/jiemi.cr/v1alpha1").status == 200)
             yield running, admin
         finally:
