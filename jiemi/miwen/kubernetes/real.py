@@ -151,7 +151,7 @@ class RealKubernetes:
             if refusal.code == HTTPStatus.NOT_FOUND:
                 self._discovery.forget(resource.api_version)
                 return errors.kind_unknown(resource.api_version, resource.kind)
-            act = Act(doing, resource.plural, resource, namespace)
+            act = Act(doing, resource.plural, resource, namespace, followed=namespace in self.scopes)
             return errors.access_failure(refusal, act, "WatchForbidden", "list", "watch")
 
         return Collection(
@@ -170,7 +170,7 @@ class RealKubernetes:
 
     def objects(self, account: Account | None) -> RealObjects:
         """See the port."""
-        return RealObjects(self._http, self._discovery, account)
+        return RealObjects(self._http, self._discovery, account, self.scopes)
 
     async def _fetch_kinds(self, api_version: str) -> Mapping[str, Resource]:
         doing = f"asking for the kinds of {api_version}"
