@@ -1,6 +1,7 @@
-"""Copies what the chart renders, out of deploy/ and install/, into the chart: `just chart`. A chart can't read files outside of itself.
+"""Copies what the chart renders, out of deploy/ and install/, into the chart: `just chart`.
 
-The copies are not changed by hand; tests/deploy/test_chart.py compares them.
+A chart can't read files outside of itself. The copies are not changed by hand;
+tests/deploy/test_chart.py compares them.
 """
 
 from __future__ import annotations

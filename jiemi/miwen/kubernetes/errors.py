@@ -168,11 +168,11 @@ def _not_of_the_object(refusal: Refusal, act: Act) -> JiemiError | None:
     message = refusal.message
     if refusal.code == 403 and act.account is not None and _IMPERSONATION.match(message):
         account = act.account
-        grant = f"Grant `impersonate` on serviceaccounts {account.name} in namespace {account.namespace}"
+        right = f"`impersonate` on serviceaccounts of the core API group (resourceNames: {account.name})"
         return JiemiError(
             "ImpersonationForbidden",
             f"{act.doing} as {account}: Miwen may not act as it",
-            f"{grant} to Miwen's ServiceAccount (deploy/impersonation does).",
+            f"Grant {right} to Miwen's ServiceAccount in namespace {account.namespace} (deploy/impersonation does).",
         )
     if (policy := POLICY.match(message)) is not None:
         by = f"ValidatingAdmissionPolicy {policy[1]} (binding {policy[2]})"
