@@ -54,6 +54,7 @@ class Case:
         resources: manifests beside it.
         base: the folder that it is an overlay of.
         namespace: the release's.
+        without: kinds that are not rendered.
     """
 
     values: Mapping[str, Any]
@@ -343,6 +344,9 @@ CASES = {
 }
 
 
+_ALL = {"name": ".*"}
+
+
 def overlay(case: Case, folder: Path, kubectl: Path) -> Objects:
     """What Kustomize makes of the overlay of a case."""
     bases = case.more.get("resources", [case.base])
@@ -350,7 +354,7 @@ def overlay(case: Case, folder: Path, kubectl: Path) -> Objects:
     if case.resources:
         (folder / "more.yaml").write_text("".join(f"---\n{json.dumps(each)}\n" for each in case.resources))
         paths.append("more.yaml")
-    patches = []
+    patches: list[dict[str, Any]] = []
     for (kind, name), what in case.patches.items():
         operations = what
         if what == "delete":
@@ -360,10 +364,10 @@ def overlay(case: Case, folder: Path, kubectl: Path) -> Objects:
             (known,) = YAML(typ="safe").load_all((ROOT / "deploy" / "known-hosts.yaml").read_text())
             text = known["data"]["ssh_known_hosts"] + "git.example ssh-rsa AAAA\n"
             operations = [{"op": "replace", "path": "/data/ssh_known_hosts", "value": text}]
-        target = {"kind": kind, "name": name} if kind else {}
-        patches.append({"target": target or {"name": ".*"}, "patch": json.dumps(operations)})
-    # A patch of all objects comes before those that add to what it makes.
-    patches.sort(key=lambda each: each.get("target") != {"name": ".*"})
+        target = {"kind": kind, "name": name} if kind else _ALL
+        patch = {"target": target, "patch": json.dumps(operations)}
+        # One of all objects comes before those that add to what it makes.
+        patches.insert(0 if target is _ALL else len(patches), patch)
     kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",

@@ -10,6 +10,7 @@ import contextlib
 import json
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,10 @@ def test_the_form_for_the_whole_cluster_applies_secrets_and_configmaps_everywher
         assert BY_LABEL in message
 
 
+def _has_data(scene: Scene) -> bool:
+    return scene.data("app") == {"a": "1"}
+
+
 def test_the_form_for_named_namespaces_follows_them_with_rights_in_no_other(
     kubectl_program: Path, tools: dict[str, Path]
 ) -> None:
@@ -140,14 +145,14 @@ def test_the_form_for_named_namespaces_follows_them_with_rights_in_no_other(
             scene.commit(repository, secret("app", a="1"))
             scene.put("app", repository.url)
         for namespace in ("team-a", "team-b"):
-            until(f"{namespace} is followed", lambda at=namespace: scenes[at].data("app") == {"a": "1"})
+            until(f"{namespace} is followed", partial(_has_data, scenes[namespace]))
         # Drift is seen: Secrets are watched in both.
         for namespace in ("team-a", "team-b"):
             patch = {"data": {"a": "Mg=="}}
             path = f"/api/v1/namespaces/{namespace}/secrets/app"
             lab.admin.call("PATCH", path, patch, "application/merge-patch+json").ok()
         for namespace in ("team-a", "team-b"):
-            until(f"{namespace} is corrected", lambda at=namespace: scenes[at].data("app") == {"a": "1"})
+            until(f"{namespace} is corrected", partial(_has_data, scenes[namespace]))
             assert condition(scenes[namespace].status("app"), "Drifted") == {}
         assert scenes["other"].status("app") == {}
         assert scenes["other"].data("app") == {}

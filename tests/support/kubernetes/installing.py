@@ -70,14 +70,14 @@ def start_installed(lab: Lab, manifests: Sequence[Manifest], *more: object) -> R
     port, mounted = _free_port(), lab.folder / "krapao-tls"
     address = f"tcp:127.0.0.1:{port}"
     # Outside of a Pod the namespace is named; and there is no port for the metrics, because all tests share a machine.
-    here = {
+    of_miwen = {
         "--krapao": address,
         "--lease": "jiemi/jiemi-miwen",
         "--tls-secret": "jiemi/miwen-tls",
         "--metrics-listen": None,
     }
     kubeconfig = lab.service_account_kubeconfig("jiemi", "miwen")
-    given = arguments(manifests, "Deployment", "miwen", here)
+    given = arguments(manifests, "Deployment", "miwen", of_miwen)
     miwen = lab.start(*given, "--kubeconfig", kubeconfig, "--interval", "1s", *more)
 
     def certificate() -> dict[str, str] | None:
@@ -89,7 +89,7 @@ def start_installed(lab: Lab, manifests: Sequence[Manifest], *more: object) -> R
     hosts = lab.folder / "known_hosts"
     (known,) = (each for each in manifests if each["metadata"]["name"] == "krapao-ssh-known-hosts")
     hosts.write_text(known["data"]["ssh_known_hosts"])
-    here = {
+    of_krapao = {
         "--listen": address,
         "--tls-dir": mounted,
         "--state-dir": lab.folder / "krapao-state",
@@ -97,7 +97,7 @@ def start_installed(lab: Lab, manifests: Sequence[Manifest], *more: object) -> R
         "--ssh-known-hosts": hosts,
         "--metrics-listen": None,
     }
-    given = arguments(manifests, "StatefulSet", "repository", here)
+    given = arguments(manifests, "StatefulSet", "repository", of_krapao)
     return Running(miwen, lab.start(*given, "--sops", lab.tools["sops"], *LOOPBACK_FLAGS))
 
 
