@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from support.e2e.lab import Lab, git_server, until
 from support.e2e.scene import Scene, condition, config_map, secret
 from support.kubernetes.api_server import ApiServer, Manifest
 from support.kubernetes.deploy_manifests import DEPLOY
+from support.kubernetes.grants import Grant, grants_in
 from support.kubernetes.installing import Running, kustomized, start_installed
 from support.kubernetes.own_control_plane import open_own_control_plane
 from support.paths import ROOT
@@ -74,9 +75,21 @@ class Installed:
 
 
 @contextlib.contextmanager
-def installed(kubectl: Path, tools: dict[str, Path], folder: Path) -> Iterator[Installed]:
-    """That form in a cluster with the namespaces team-a, team-b and other."""
+def installed(
+    kubectl: Path,
+    tools: dict[str, Path],
+    folder: Path,
+    change: Callable[[list[Manifest]], None] = lambda _: None,
+    meanwhile: Callable[[Lab, str], None] = lambda *_: None,
+) -> Iterator[Installed]:
+    """That form in a cluster with the namespaces team-a, team-b and other.
+
+    Args:
+        change: changes the manifests before they are applied.
+        meanwhile: called with Miwen's log until Miwen has made the certificates.
+    """
     manifests = kustomized(kubectl, folder)
+    change(manifests)
     parent = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with (
         tempfile.TemporaryDirectory(prefix="jiemi-form-", dir=parent) as name,
@@ -90,7 +103,7 @@ def installed(kubectl: Path, tools: dict[str, Path], folder: Path) -> Iterator[I
             # Namespaces and what defines kinds come first in Kustomize's order.
             for manifest in manifests:
                 admin.apply(manifest).ok()
-            running = start_installed(lab, manifests)
+            running = start_installed(lab, manifests, partial(meanwhile, lab))
             yield Installed(lab, manifests, running, admin.service_account("jiemi", "miwen"))
         finally:
             lab.end_services()
@@ -181,6 +194,96 @@ def test_the_form_for_named_namespaces_follows_them_with_rights_in_no_other(
         lab.admin.call("PATCH", path, {"rules": rules}, "application/merge-patch+json").ok()
         until("the label's rules hold", lambda: miwen.may("patch", RBAC, "roles", "team-b"))
         assert not miwen.may("patch", RBAC, "roles", "other")
+
+
+def _no_watches_in_team_b(manifests: list[Manifest]) -> None:
+    for each in manifests:
+        if (each["kind"], each["metadata"].get("namespace")) == ("Role", "team-b"):
+            for rule in each["rules"]:
+                if "secrets" in rule["resources"]:
+                    rule["verbs"] = ["get", "create", "patch", "delete"]
+
+
+def test_without_list_and_watch_a_namespace_is_served_and_says_that_no_drift_is_seen_there_and_what_to_add(
+    kubectl_program: Path, tools: dict[str, Path]
+) -> None:
+    with installed(kubectl_program, tools, INSTALL / "namespaces", _no_watches_in_team_b) as form:
+        team_a, team_b = form.scene("team-a"), form.scene("team-b")
+        repository = form.lab.repository()
+        team_a.commit(repository, secret("app", a="1"))
+        for scene in (team_a, team_b):
+            scene.put("app", repository.url)
+            until("it is applied", partial(_has_data, scene), on_failure=form.running.miwen.log_text)
+        found = team_b.until_condition("app", "Drifted", "Unknown", "WatchForbidden")
+        right = "Grant `list` and `watch` on secrets of the core API group to Miwen's ServiceAccount"
+        assert f"{right} in namespace team-b" in found["message"]
+        assert condition(team_a.status("app"), "Drifted") == {}
+        assert condition(team_b.status("app"), "Ready")["status"] == "True"
+        form.grant("team-b", ("jiemi", "miwen"), ("list watch", "", "secrets"))
+        until("drift is seen", lambda: condition(team_b.status("app"), "Drifted") == {}, seconds=120)
+
+
+def _no_rights(manifests: list[Manifest]) -> None:
+    """Take Miwen's rights away, all of them."""
+    kinds = ("RoleBinding", "ClusterRoleBinding")
+    manifests[:] = [each for each in manifests if each["kind"] not in kinds or "miwen" not in each["metadata"]["name"]]
+
+
+def test_a_miwen_without_rights_names_one_right_after_the_other_until_it_works_and_none_that_the_form_has_not(
+    kubectl_program: Path, tools: dict[str, Path]
+) -> None:
+    folder = INSTALL / "namespaces"
+    usual = {
+        (each["metadata"]["namespace"], group, resource, verb)
+        for each in kustomized(kubectl_program, folder)
+        if each["kind"] == "Role"
+        for rule in each["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    granted: dict[Grant, None] = {}
+
+    def obey(lab: Lab, text: str) -> None:
+        for grant in grants_in(text):
+            if grant not in granted:
+                granted[grant] = None
+                for manifest in grant.manifests(("jiemi", "miwen")):
+                    lab.admin.apply(manifest).ok()
+
+    with installed(kubectl_program, tools, folder, _no_rights, obey) as form:
+        lab, scenes = form.lab, [form.scene("team-a"), form.scene("team-b")]
+        repository = lab.repository()
+        scenes[0].commit(repository, secret("app", a="1"))
+        for scene in scenes:
+            scene.put("app", repository.url)
+
+        def works() -> bool:
+            statuses = [scene.status("app") for scene in scenes]
+            obey(lab, form.running.miwen.log_text() + json.dumps(statuses))
+            return all(
+                _has_data(scene)
+                and condition(status, "Ready").get("status") == "True"
+                and condition(status, "Drifted") == {}
+                and scene.events("app")
+                for scene, status in zip(scenes, statuses, strict=True)
+            )
+
+        until("both are followed", works, seconds=180, on_failure=form.running.miwen.log_text)
+        asked = {(str(each.namespace), each.group, each.resource, verb) for each in granted for verb in each.verbs}
+        assert asked <= usual
+        needed = {(group, resource, verb) for _, group, resource, verb in asked}
+        for right in (
+            ("coordination.k8s.io", "leases", "create"),
+            ("coordination.k8s.io", "leases", "update"),
+            ("", "secrets", "update"),
+            ("jiemi.cr", "decryptors", "list"),
+            ("jiemi.cr", "decryptors/status", "patch"),
+            ("events.k8s.io", "events", "create"),
+            ("", "secrets", "watch"),
+            ("", "secrets", "patch"),
+        ):
+            assert right in needed
 
 
 def test_the_form_by_impersonation_writes_nothing_by_itself_and_acts_as_one_account_of_each_namespace(

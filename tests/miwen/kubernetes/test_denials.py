@@ -4,7 +4,6 @@ grant is granted, word for word, and then the same request is not refused."""
 from __future__ import annotations
 
 import datetime
-import re
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 import trio
 from contract.kubernetes_parts import decryptor, event, secret
 from contract.kubernetes_world import RealWorld, write_kubeconfig
+from support.kubernetes.grants import grants_in
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.objects.identity import ObjectRef
@@ -31,14 +31,6 @@ SECRETS = Resource("v1", "Secret", "secrets", namespaced=True)
 ROLES = Resource("rbac.authorization.k8s.io/v1", "Role", "roles", namespaced=True)
 NAMESPACES = Resource("v1", "Namespace", "namespaces", namespaced=False)
 NOW = datetime.datetime(2026, 11, 24, tzinfo=datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-_RBAC = "/apis/rbac.authorization.k8s.io/v1"
-_GRANT = re.compile(
-    r"Grant (?P<verbs>`[a-z`, and]+`) on (?P<resource>[a-z/]+)"
-    r" of (?:the core API group|API group (?P<group>[a-z0-9.]+))"
-    r"(?: \(resourceNames: (?P<name>[-a-z0-9]+)\))? to Miwen's ServiceAccount"
-    r" (?:in namespace (?P<namespace>[-a-z0-9]+)|in all namespaces \(a ClusterRoleBinding\))"
-)
 
 
 @attrs.frozen
@@ -72,24 +64,9 @@ class Stage:
 
     async def grant(self, text: str) -> None:
         """What a refusal says to grant, and nothing else."""
-        found = _GRANT.search(text)
-        assert found is not None, text
-        rule = {
-            "apiGroups": [found["group"] or ""],
-            "resources": [found["resource"]],
-            "verbs": re.findall(r"`([a-z]+)`", found["verbs"]),
-            **({"resourceNames": [found["name"]]} if found["name"] else {}),
-        }
-        name, namespace = f"g{uuid.uuid4().hex[:12]}", found["namespace"]
-        at, kind = (f"{_RBAC}/namespaces/{namespace}/", "Role") if namespace else (f"{_RBAC}/cluster", "ClusterRole")
-        binding = {
-            "metadata": {"name": name},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name},
-            "subjects": [{"kind": "ServiceAccount", "name": self.account, "namespace": self.namespace}],
-        }
-        admin = self.world.admin
-        await admin.must("POST", f"{at}roles", {"metadata": {"name": name}, "rules": [rule]})
-        await admin.must("POST", f"{at}rolebindings", binding)
+        (grant,) = grants_in(text)
+        for manifest in grant.manifests((self.namespace, self.account)):
+            await self.world.put(manifest)
 
 
 @pytest.fixture

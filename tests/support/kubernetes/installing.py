@@ -6,7 +6,7 @@ import base64
 import os
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -59,13 +59,15 @@ class Running:
     krapao: Service
 
 
-def start_installed(lab: Lab, manifests: Sequence[Manifest], *more: object) -> Running:
+def start_installed(
+    lab: Lab, manifests: Sequence[Manifest], meanwhile: Callable[[str], None] = lambda _: None
+) -> Running:
     """Start Miwen with its ServiceAccount's token and the arguments of its container, and Krapao with those of its own.
 
     As in a cluster, Miwen makes the certificates, and Krapao starts once the Secret is there that its Pod mounts.
 
     Args:
-        more: further arguments of Miwen.
+        meanwhile: called with Miwen's log, again and again, until the certificates are there.
     """
     port, mounted = _free_port(), lab.folder / "krapao-tls"
     address = f"tcp:127.0.0.1:{port}"
@@ -78,9 +80,10 @@ def start_installed(lab: Lab, manifests: Sequence[Manifest], *more: object) -> R
     }
     kubeconfig = lab.service_account_kubeconfig("jiemi", "miwen")
     given = arguments(manifests, "Deployment", "miwen", of_miwen)
-    miwen = lab.start(*given, "--kubeconfig", kubeconfig, "--interval", "1s", *more)
+    miwen = lab.start(*given, "--kubeconfig", kubeconfig, "--interval", "1s")
 
     def certificate() -> dict[str, str] | None:
+        meanwhile(miwen.log_text())
         found = lab.admin.call("GET", "/api/v1/namespaces/jiemi/secrets/krapao-tls")
         return found.body["data"] if found.status == 200 else None
 
