@@ -14,6 +14,9 @@ from support.kubernetes.api_server import Manifest
 from support.kubernetes.deploy_manifests import DEPLOY
 
 CHART = DEPLOY / "helm" / "jiemi"
+KUBE_VERSION = "--kube-version=1.37"
+"""What `helm template` takes for the cluster's; a helm of ours knows no newer one than its build says."""
+
 RUN_SECONDS = 120
 
 
@@ -44,7 +47,7 @@ def run_helm(program: Path, *arguments: object, home: Path, values: Mapping[str,
 def rendered(program: Path, home: Path, values: Mapping[str, Any], *, namespace: str = "jiemi") -> list[Manifest]:
     """What `helm template` makes of values."""
     status, output = run_helm(
-        program, "template", "jiemi", CHART, f"--namespace={namespace}", "--kube-version=1.37", home=home, values=values
+        program, "template", "jiemi", CHART, f"--namespace={namespace}", KUBE_VERSION, home=home, values=values
     )
     assert status == 0, output
     return [each for each in YAML(typ="safe").load_all(output) if each is not None]

@@ -137,7 +137,7 @@ where the object is not rendered. These templates give no text.
 {{- define "jiemi.image" -}}
   {{- $repository := .image.repository | default (regexReplaceAll ":[^:]*$" .container.image "") -}}
   {{- $tag := .image.tag | default (regexFind "[^:]*$" .container.image) -}}
-  {{- $name := .image.digest | ternary (printf "%s@%s" $repository .image.digest) (printf "%s:%s" $repository $tag) -}}
+  {{- $name := empty .image.digest | ternary (printf "%s:%s" $repository $tag) (printf "%s@%s" $repository .image.digest) -}}
   {{- $_ := set .container "image" $name -}}
   {{- with .image.pullPolicy -}}
     {{- $_ := set $.container "imagePullPolicy" . -}}
