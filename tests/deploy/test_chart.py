@@ -499,17 +499,3 @@ def test_the_chart_has_this_release_as_its_version() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     chart = YAML(typ="safe").load((CHART / "Chart.yaml").read_text())
     assert (chart["version"], chart["appVersion"]) == (version, version)
-
-
-def test_the_rights_of_a_named_namespace_are_those_that_the_whole_cluster_form_has() -> None:
-    (role,) = (
-        each
-        for each in YAML(typ="safe").load_all((ROOT / "install" / "namespaces" / "rights" / "rights.yaml").read_text())
-        if each["kind"] == "Role"
-    )
-    (cluster_role,) = (
-        each
-        for each in YAML(typ="safe").load_all((ROOT / "deploy" / "rbac.yaml").read_text())
-        if (each["kind"], each["metadata"]["name"]) == ("ClusterRole", "jiemi-miwen")
-    )
-    assert role["rules"] == cluster_role["rules"]
