@@ -90,7 +90,7 @@ def test_a_named_namespace_has_the_rules_of_the_form_for_the_whole_cluster(kubec
 
 
 def _is_own(role: Manifest) -> bool:
-    return role["metadata"]["name"] == "jiemi-miwen"
+    return bool(role["metadata"]["name"] == "jiemi-miwen")
 
 
 def test_in_the_form_by_impersonation_miwen_writes_no_objects_and_acts_as_one_name(kubectl_program: Path) -> None:
@@ -119,7 +119,8 @@ def test_the_overlay_of_the_docs_gives_rights_in_the_namespace_that_it_names(
     kubectl_program: Path, tmp_path: Path
 ) -> None:
     chapter = (ROOT / "docs" / "operations.md").read_text().partition("**Named namespaces.**")[2]
-    files = re.findall(r"^    # (\S*kustomization\.yaml)\n((?:^    .*\n|^\n(?=    ))+)", chapter, re.MULTILINE)[:2]
+    code = chapter.partition("\n- ")[0]
+    files = re.findall(r"^    # (\S+)$(.+?)(?=^    # |\Z)", code, re.MULTILINE | re.DOTALL)
     assert [name for name, _ in files] == ["kustomization.yaml", "shop/kustomization.yaml"]
     base = tmp_path / "overlay"
     for name, text in files:
