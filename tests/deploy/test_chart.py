@@ -383,26 +383,27 @@ def overlay(case: Case, folder: Path, kubectl: Path) -> Objects:
     return {key: each for key, each in objects.items() if key[0] not in case.without}
 
 
-@pytest.mark.parametrize("version", [3, 4])
+@pytest.fixture(scope="module")
+def plain(kubectl_program: Path) -> Objects:
+    """deploy/ as it is."""
+    return by_name(kustomized(kubectl_program, ROOT / "deploy"))
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_the_chart_renders_what_kustomize_makes_of_the_overlay_that_says_the_same(
-    name: str, version: int, helm_programs: dict[int, Path], kubectl_program: Path, tmp_path: Path
+    name: str, plain: Objects, helm_programs: dict[int, Path], kubectl_program: Path, tmp_path: Path
 ) -> None:
     case = CASES[name]
     folder = tmp_path / "overlay"
     folder.mkdir()
     wanted = overlay(case, folder, kubectl_program)
+    assert (wanted == plain) is (name == "nothing"), "a case changes something"
     values = {"createNamespace": True, **case.values}
-    found = by_name(rendered(helm_programs[version], tmp_path, values, namespace=case.namespace))
-    assert found.keys() == wanted.keys()
-    for key, each in wanted.items():
-        assert found[key] == each, key
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_each_case_changes_something(name: str, kubectl_program: Path, tmp_path: Path) -> None:
-    plain = by_name(kustomized(kubectl_program, ROOT / "deploy"))
-    assert (overlay(CASES[name], tmp_path, kubectl_program) == plain) is (name == "nothing")
+    for program in helm_programs.values():
+        found = by_name(rendered(program, tmp_path, values, namespace=case.namespace))
+        assert found.keys() == wanted.keys()
+        for key, each in wanted.items():
+            assert found[key] == each, key
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
