@@ -276,10 +276,10 @@ def test_a_miwen_without_rights_names_one_right_after_the_other_until_it_works_a
         for right in (
             ("coordination.k8s.io", "leases", "create"),
             ("coordination.k8s.io", "leases", "update"),
-            ("", "secrets", "update"),
             ("jiemi.cr", "decryptors", "list"),
             ("jiemi.cr", "decryptors/status", "patch"),
             ("events.k8s.io", "events", "create"),
+            ("", "secrets", "create"),
             ("", "secrets", "watch"),
             ("", "secrets", "patch"),
         ):
@@ -325,7 +325,9 @@ def test_the_form_by_impersonation_writes_nothing_by_itself_and_acts_as_one_acco
         # Another account is not within the form: the message says which right Miwen needs to act as it.
         metadata = {"namespace": "team-a", "name": "another"}
         lab.admin.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}).ok()
-        manifest = lab.decryptor("team-a", "another", repository.url, provider=provider)
+        theirs = lab.repository()
+        scene.commit(theirs, secret("another", a="1"))
+        manifest = lab.decryptor("team-a", "another", theirs.url, provider=provider)
         manifest["spec"]["serviceAccountName"] = "another"
         lab.admin.apply(manifest).ok()
         status = lab.until_reason("team-a", "another", "ImpersonationForbidden")

@@ -126,7 +126,9 @@ def _read_decryptor(stage: Stage) -> Awaitable[object]:
 
 
 def _write_status(stage: Stage) -> Awaitable[object]:
-    return stage.everywhere.patch_status(stage.namespace, "one", {}, uid=stage.one["metadata"]["uid"])
+    current = {"id": 0, "revision": "", "file_to_decrypt": "x", "deployed_at": None, "status": "NotSync"}
+    status = {"current": {**current, "error_message": None}, "history": []}
+    return stage.everywhere.patch_status(stage.namespace, "one", status, uid=stage.one["metadata"]["uid"])
 
 
 def _set_finalizers(stage: Stage) -> Awaitable[object]:
