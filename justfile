@@ -67,8 +67,12 @@ fmt:
     @"{{ bin }}/ruff" format .
 
 # Generate deploy/crd.yaml from the API's classes
-crd:
+crd: && chart
     @"{{ bin }}/jiemi" crd > deploy/crd.yaml
+
+# Copy deploy/ into the Helm chart, which renders it
+chart:
+    @"{{ bin }}/python" deploy/helm/copy_files.py
 
 # Generate the tables of docs/
 docs:

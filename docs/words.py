@@ -22,6 +22,7 @@ SEARCHED = (
     "examples/**/*.md",
     "examples/**/*.yaml",
     "deploy/**/*.yaml",
+    "install/**/*.yaml",
     "deploy/images/*",
     "schema/*.capnp",
     "jiemi/**/*.py",

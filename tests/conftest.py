@@ -37,12 +37,15 @@ _LONGEST_FIRST = (
     "e2e/test_canary_providers.py",
     "e2e/test_memory_of_miwen.py",
     "e2e/test_faults.py",
+    "e2e/test_install_forms.py",
+    "e2e/test_helm_install.py",
     "e2e/test_canary_reconcile.py",
     "e2e/test_alerts.py",
     "miwen/report/test_alerts.py",
     "e2e/test_follow.py",
     "e2e/test_doing_nothing.py",
     "e2e/test_killed.py",
+    "deploy/test_chart.py",
     "e2e/test_canary.py",
 )
 """Files that take a minute and more, the longest first. A worker takes a whole file (`--dist loadfile`), so one that

@@ -73,7 +73,7 @@ def run(flags: MiwenFlags) -> None:
     kubernetes_settings = KubernetesSettings(
         kubeconfig=flags.kubeconfig,
         context=flags.context,
-        namespace=flags.namespace,
+        namespaces=_namespaces(flags),
         environment=dict(os.environ),
     )
 
@@ -188,9 +188,13 @@ def miwen_settings(flags: MiwenFlags) -> MiwenSettings:
     Raises:
         CommandError: a flag can't be used.
     """
-    for flag, name in (("--namespace", flags.namespace), ("--own-namespace", flags.own_namespace)):
+    own = [] if flags.own_namespace is None else [flags.own_namespace]
+    for flag, name in (
+        *(("--namespace", name) for name in flags.namespaces),
+        *(("--own-namespace", name) for name in own),
+    ):
         # One that nobody has would be no bound, and protect nothing.
-        if name is not None and not is_object_name(name, group="", kind="Namespace"):
+        if not is_object_name(name, group="", kind="Namespace"):
             raise CommandError(f"{flag}: no namespace can have that name: {NAMESPACE_RULE}")
     return MiwenSettings(
         interval_seconds=flags.interval_seconds,
@@ -199,7 +203,7 @@ def miwen_settings(flags: MiwenFlags) -> MiwenSettings:
         tenancy=Tenancy(
             default_service_account=_account_name(flags.default_service_account),
             own_namespace_only=flags.no_cross_namespace,
-            limited=flags.namespace is not None,
+            namespaces=frozenset(_namespaces(flags)),
             protection=Protection(_own_namespace(flags), frozenset(map(_openable, flags.allow_protected))),
             require_full_mac=flags.require_full_mac,
             merged_managers=_managers(flags.take_over_from),
@@ -245,6 +249,11 @@ def _lifetimes(flags: MiwenFlags) -> Lifetimes:
             "is in Krapao's volume"
         )
     return attrs.evolve(Lifetimes(), certificate=lifetime, spread=max(lifetime / 30, _SHORTEST_SPREAD))
+
+
+def _namespaces(flags: MiwenFlags) -> tuple[str, ...]:
+    """Those that are given, each once, in their order."""
+    return tuple(dict.fromkeys(flags.namespaces))
 
 
 def _own_namespace(flags: MiwenFlags) -> str:

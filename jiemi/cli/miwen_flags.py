@@ -83,7 +83,12 @@ class MiwenFlags:
         Path | None, typer.Option(help="Kubeconfig file.", envvar="KUBECONFIG", show_default="the Pod's ServiceAccount")
     ] = None
     context: Context = None
-    namespace: Annotated[str | None, typer.Option(help="Follow the Decryptors of this namespace only.")] = None
+    namespaces: Annotated[
+        list[str],
+        typer.Option(
+            "--namespace", help="Follow the Decryptors of this namespace only; may be repeated.", metavar="NAME"
+        ),
+    ] = attrs.field(factory=list)
     interval_seconds: Annotated[
         float,
         typer.Option(

@@ -61,7 +61,10 @@ def run(flags: StatusFlags) -> bool:
     found = find_kubeconfig(flags.kubeconfig)
     namespace = None if flags.all_namespaces else flags.namespace or usual_namespace(found, flags.context)
     settings = KubernetesSettings(
-        kubeconfig=found, context=flags.context, namespace=namespace, environment=dict(os.environ)
+        kubeconfig=found,
+        context=flags.context,
+        namespaces=() if namespace is None else (namespace,),
+        environment=dict(os.environ),
     )
     names = frozenset(flags.names)
     if flags.watch:
@@ -90,7 +93,7 @@ async def _watch(settings: KubernetesSettings, names: frozenset[str]) -> None:
             console.print(line)
 
     def show_all(decryptors: list[Decryptor]) -> None:
-        print_decryptors(decryptors, console, namespace=settings.namespace)
+        print_decryptors(decryptors, console, namespace=next(iter(settings.namespaces), None))
 
     async with open_kubernetes(settings) as kubernetes:
         await watch_decryptors(

@@ -352,7 +352,7 @@ REASONS: Mapping[str, ReasonInfo] = {
     ),
     "ListForbidden": _stalled(
         "Miwen may not list, watch or write the status of Decryptors, or the CRD is not installed.",
-        "Apply deploy/ (CRD and RBAC), or give `--namespace` if Miwen has rights in one namespace only.",
+        "Apply deploy/ (CRD and RBAC), or give `--namespace` for each namespace that Miwen has rights in.",
     ),
     "WatchExpired": _transient(
         "The API server no longer keeps the changes since the last list (410 Gone).",

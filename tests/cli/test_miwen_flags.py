@@ -33,6 +33,12 @@ def test_a_namespace_that_nobody_can_have_keeps_miwen_from_starting(flag: str, n
     assert f"{flag}: no namespace can have that name" in " ".join(output.split())
 
 
+def test_one_name_among_several_that_nobody_can_have_keeps_miwen_from_starting() -> None:
+    status, output = miwen("--kubeconfig", "/nowhere", "--namespace", "team-a", "--namespace", "team,b")
+    assert status == 1
+    assert "--namespace: no namespace can have that name" in " ".join(output.split())
+
+
 def test_the_pod_says_where_jiemi_runs(tmp_path: Path) -> None:
     assert pods_namespace(tmp_path) is None
     (tmp_path / "namespace").write_text("")

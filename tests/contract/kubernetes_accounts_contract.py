@@ -79,8 +79,9 @@ class KubernetesAccountsContract:
                 objects.remove_fields(there, [("data", "a")], resource_version=made["metadata"]["resourceVersion"]),
             ):
                 message = await denied(doing, "ImpersonationForbidden")
-                grant = f"Grant `impersonate` on serviceaccounts {account.name} in namespace {account.namespace}"
-                assert f"{grant} to Miwen's ServiceAccount" in message
+                right = f"`impersonate` on serviceaccounts of the core API group (resourceNames: {account.name})"
+                grant = f"Grant {right} to Miwen's ServiceAccount in namespace {account.namespace} "
+                assert grant in message
 
     @pytest.mark.parametrize(
         ("namespace", "name"), [("team", "a\r\nX: y"), ("team", "ü"), ("team", ""), ("team", "a:b"), ("a.b", "a")]

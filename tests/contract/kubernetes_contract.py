@@ -443,12 +443,12 @@ class KubernetesContract:
             with pytest.raises(JiemiError) as caught:
                 await kubernetes.list_decryptors(limit=1, continue_token=None)
             assert caught.value.failure.reason == "ListForbidden"
-            assert "`list` on decryptors of API group jiemi.cr" in str(caught.value)
+            assert "`list` and `watch` on decryptors of API group jiemi.cr" in str(caught.value)
             with pytest.raises(JiemiError) as caught:
                 async with kubernetes.watch_decryptors(resource_version="1"):
                     pass
             assert caught.value.failure.reason == "ListForbidden"
-            assert "`watch` on decryptors" in str(caught.value)
+            assert "`list` and `watch` on decryptors" in str(caught.value)
             with pytest.raises(JiemiError) as caught:
                 await kubernetes.get_secret(world.namespace, "there")
             assert caught.value.failure.reason == "SecretForbidden"

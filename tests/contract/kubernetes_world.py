@@ -262,12 +262,12 @@ class RealWorld:
         account = await self.admin.account(self.namespace, rights)
         token = await self.admin.token(self.namespace, account)
         path = write_kubeconfig(self.directory / account, self.kubeconfig, {"token": token})
-        async with open_kubernetes(KubernetesSettings(kubeconfig=path, namespace=self.namespace)) as kubernetes:
+        async with open_kubernetes(KubernetesSettings(kubeconfig=path, namespaces=(self.namespace,))) as kubernetes:
             yield kubernetes
 
     @asynccontextmanager
     async def short_watch(self) -> AsyncIterator[Kubernetes]:
-        settings = KubernetesSettings(kubeconfig=self.kubeconfig, namespace=self.namespace, watch_timeout_seconds=1)
+        settings = KubernetesSettings(kubeconfig=self.kubeconfig, namespaces=(self.namespace,), watch_timeout_seconds=1)
         async with open_kubernetes(settings) as kubernetes:
             yield kubernetes
 
@@ -283,7 +283,7 @@ async def open_world(kubeconfig: Path, directory: Path) -> AsyncIterator[RealWor
         admin = Admin(http)
         await admin.install_crd()
         namespace = await admin.new_namespace()
-        async with open_kubernetes(KubernetesSettings(kubeconfig=kubeconfig, namespace=namespace)) as kubernetes:
+        async with open_kubernetes(KubernetesSettings(kubeconfig=kubeconfig, namespaces=(namespace,))) as kubernetes:
             yield RealWorld(kubernetes, namespace, admin, kubeconfig, directory)
         await admin.send("DELETE", f"/apis/{API_VERSION}/namespaces/{namespace}/{PLURAL}")
 

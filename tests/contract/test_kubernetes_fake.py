@@ -25,7 +25,7 @@ class _FakeWorld:
     namespace = "team"
 
     def __init__(self) -> None:
-        self.kubernetes = FakeKubernetes(namespace=self.namespace)
+        self.kubernetes = FakeKubernetes(namespaces=(self.namespace,))
         self.cluster = self.kubernetes.cluster
         self.cluster.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}})
 
@@ -82,11 +82,11 @@ class _FakeWorld:
 
     @asynccontextmanager
     async def limited(self, rights: Collection[tuple[str, str]]) -> AsyncIterator[FakeKubernetes]:
-        yield FakeKubernetes(self.cluster, namespace=self.namespace, rights=rights)
+        yield FakeKubernetes(self.cluster, namespaces=(self.namespace,), rights=rights)
 
     @asynccontextmanager
     async def short_watch(self) -> AsyncIterator[Kubernetes]:
-        yield FakeKubernetes(self.cluster, namespace=self.namespace, watch_timeout_seconds=0.1)
+        yield FakeKubernetes(self.cluster, namespaces=(self.namespace,), watch_timeout_seconds=0.1)
 
 
 @pytest.fixture

@@ -266,7 +266,7 @@ def test_rights_that_the_clusters_controller_aggregates_survive_applying_deploy_
 def test_a_role_binding_in_place_of_the_cluster_wide_one_confines_miwen_to_that_namespace(
     installed: ApiServer, namespace: str, granted: Callable[[ApiServer, str], set[Rule]]
 ) -> None:
-    # As docs/operations.md has it ("One namespace only"), for a ServiceAccount of the test's own.
+    # As docs/operations.md has it ("Install forms", impersonation), for a ServiceAccount of the test's own.
     metadata = {"namespace": "jiemi", "name": "confined"}
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}
     binding = {

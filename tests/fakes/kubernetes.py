@@ -87,7 +87,7 @@ class FakeKubernetes:
 
     Args:
         cluster: what it talks to; None makes one.
-        namespace: whose Decryptors it looks at; None: all.
+        namespaces: those that it looks at; empty: all.
         rights: pairs of verb and resource that it has ("get", "secrets"); None: all.
         watch_timeout_seconds, watch_grace_seconds: as in KubernetesSettings.
 
@@ -96,13 +96,14 @@ class FakeKubernetes:
         requests: counts as the real form does.
         silent: while it is True, nothing arrives on watches.
         delays: seconds that each call of a method takes, by the method's name (also of `Objects`).
+        closed: collections that may not be listed or watched: plural and namespace.
     """
 
     def __init__(
         self,
         cluster: FakeCluster | None = None,
         *,
-        namespace: str | None = None,
+        namespaces: tuple[str, ...] = (),
         rights: Collection[tuple[str, str]] | None = None,
         watch_timeout_seconds: float = 300.0,
         watch_grace_seconds: float = 30.0,
@@ -115,7 +116,8 @@ class FakeKubernetes:
         self.delays: dict[str, float] = {}
         self.denied: set[tuple[str, str]] = set()
         self.discovery = Discovery(self._fetch_kinds, self._fetch_all_kinds)
-        self._namespace = namespace
+        self._namespaces = namespaces
+        self.closed: set[tuple[str, str | None]] = set()
         self._rights = rights
         self._watch_timeout = watch_timeout_seconds
         self._watch_silence = watch_timeout_seconds + watch_grace_seconds
@@ -132,55 +134,83 @@ class FakeKubernetes:
 
     # --- lists and watches
 
-    async def list_decryptors(self, *, limit: int, continue_token: str | None) -> Page:
+    @property
+    def scopes(self) -> tuple[str | None, ...]:
+        return self._namespaces or (None,)
+
+    async def list_decryptors(self, *, limit: int, continue_token: str | None, namespace: str | None = None) -> Page:
         doing = "listing the Decryptors"
         await self.begin("list_decryptors", "list", PLURAL)
-        self._require_decryptors("list", doing)
-        return self.page(_Selection(_DECRYPTORS, self._namespace), doing, limit, continue_token)
+        selection = _Selection(_DECRYPTORS, self._looked_at(namespace))
+        self._require_decryptors("list", doing, selection.namespace)
+        return self.page(selection, doing, limit, continue_token)
 
     @asynccontextmanager
-    async def watch_decryptors(self, *, resource_version: str) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def watch_decryptors(
+        self, *, resource_version: str, namespace: str | None = None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
         doing = "watching the Decryptors"
         await self.begin("watch_decryptors", "watch", PLURAL)
-        self._require_decryptors("watch", doing)
-        async with self.watching(_Selection(_DECRYPTORS, self._namespace), doing, resource_version) as chunks:
+        selection = _Selection(_DECRYPTORS, self._looked_at(namespace))
+        self._require_decryptors("watch", doing, selection.namespace)
+        async with self.watching(selection, doing, resource_version) as chunks:
             yield chunks
 
     async def list_metadata(
-        self, resource: Resource, *, label_selector: str, field_selector: str, limit: int, continue_token: str | None
+        self,
+        resource: Resource,
+        *,
+        label_selector: str,
+        field_selector: str,
+        limit: int,
+        continue_token: str | None,
+        namespace: str | None = None,
     ) -> Page:
         doing = f"listing {resource.plural}"
         await self.begin("list_metadata", "list", resource.plural)
-        selection = self._selection(resource, label_selector, field_selector)
+        selection = self._selection(resource, label_selector, field_selector, namespace)
         self._require_collection("list", selection, doing)
         return self.page(selection, doing, limit, continue_token)
 
     @asynccontextmanager
     async def watch_metadata(
-        self, resource: Resource, *, label_selector: str, field_selector: str, resource_version: str
+        self,
+        resource: Resource,
+        *,
+        label_selector: str,
+        field_selector: str,
+        resource_version: str,
+        namespace: str | None = None,
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         doing = f"watching {resource.plural}"
         await self.begin("watch_metadata", "watch", resource.plural)
-        selection = self._selection(resource, label_selector, field_selector)
+        selection = self._selection(resource, label_selector, field_selector, namespace)
         self._require_collection("watch", selection, doing)
         async with self.watching(selection, doing, resource_version) as chunks:
             yield chunks
 
-    def _selection(self, resource: Resource, label_selector: str, field_selector: str) -> _Selection:
-        namespace = self._namespace if resource.namespaced else None
+    def _looked_at(self, namespace: str | None) -> str | None:
+        return self._namespaces[0] if namespace is None and len(self._namespaces) == 1 else namespace
+
+    def _selection(
+        self, resource: Resource, label_selector: str, field_selector: str, namespace: str | None
+    ) -> _Selection:
+        namespace = self._looked_at(namespace) if resource.namespaced else None
         return _Selection(resource, namespace, label_selector, field_selector, metadata_only=True)
 
-    def _require_decryptors(self, verb: str, doing: str) -> None:
+    def _require_decryptors(self, verb: str, doing: str, namespace: str | None) -> None:
         if KIND not in self.cluster.served(API_VERSION):
             raise JiemiError("ListForbidden", f"{doing}: the CRD {PLURAL}.{GROUP} is not installed; apply deploy/")
-        self._require(verb, PLURAL, doing)
+        if not self.may(verb, PLURAL) or (PLURAL, namespace) in self.closed:
+            right = Right(("list", "watch"), PLURAL, GROUP, namespace)
+            raise RightMissing("ListForbidden", doing, right)
 
     def _require_collection(self, verb: str, selection: _Selection, doing: str) -> None:
         resource = selection.resource
         if self.cluster.served(resource.api_version).get(resource.kind) != resource:
             self.discovery.forget(resource.api_version)
             raise errors.kind_unknown(resource.api_version, resource.kind)
-        if not self.may(verb, resource.plural):
+        if not self.may(verb, resource.plural) or (resource.plural, selection.namespace) in self.closed:
             act = Act(doing, resource.plural, resource, selection.namespace)
             raise errors.access_failure(_no_right(verb, resource), act, "WatchForbidden", "list", "watch")
 
@@ -336,7 +366,7 @@ class FakeKubernetes:
         self, namespace: str, name: str, status: JsonObject, *, uid: str, keep_rest: bool = False
     ) -> JsonObject | None:
         await self.begin("patch_status", "patch", f"{PLURAL}/status")
-        self._require("patch", f"{PLURAL}/status", f"writing the status of Decryptor {namespace}/{name}")
+        self._require("patch", f"{PLURAL}/status", f"writing the status of Decryptor {namespace}/{name}", namespace)
         key = (API_VERSION, KIND, namespace, name)
         live = self.cluster.objects.get(key)
         if live is None or live["metadata"]["uid"] != uid:
@@ -350,7 +380,7 @@ class FakeKubernetes:
         self, namespace: str, name: str, finalizers: Sequence[str], *, uid: str, resource_version: str
     ) -> JsonObject | None:
         await self.begin("set_finalizers", "patch", PLURAL)
-        self._require("patch", PLURAL, f"writing the finalizers of Decryptor {namespace}/{name}")
+        self._require("patch", PLURAL, f"writing the finalizers of Decryptor {namespace}/{name}", namespace)
         key = (API_VERSION, KIND, namespace, name)
         live = self.cluster.objects.get(key)
         if live is None or live["metadata"]["uid"] != uid:
@@ -367,7 +397,7 @@ class FakeKubernetes:
 
     async def get_decryptor(self, namespace: str, name: str) -> JsonObject | None:
         await self.begin("get_decryptor", "get", PLURAL)
-        self._require("get", PLURAL, f"reading Decryptor {namespace}/{name}")
+        self._require("get", PLURAL, f"reading Decryptor {namespace}/{name}", namespace)
         return self.cluster.get(KIND, namespace, name, api_version=API_VERSION)
 
     async def create_event(self, namespace: str, event: JsonObject) -> None:
@@ -410,9 +440,9 @@ class FakeKubernetes:
             return rights is None or (verb, resource) in rights
         return (verb, resource) not in self.denied and (self._rights is None or (verb, resource) in self._rights)
 
-    def _require(self, verb: str, resource: str, doing: str) -> None:
+    def _require(self, verb: str, resource: str, doing: str, namespace: str) -> None:
         if not self.may(verb, resource):
-            raise RightMissing("ListForbidden", doing, Right((verb,), resource, GROUP, self._namespace))
+            raise RightMissing("ListForbidden", doing, Right((verb,), resource, GROUP, namespace))
 
 
 class FakeObjects:

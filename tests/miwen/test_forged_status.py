@@ -133,7 +133,7 @@ async def test_it_takes_no_object_of_a_decryptor_that_another_miwen_follows(
     world.add("forger", "another", targetNamespace="default", target=None)
     forge(world, THEIRS)
     world.origin.commit({FILE: [secret(greeting="one")]})
-    async with miwen(world, tenancy=Tenancy(limited=True)):
+    async with miwen(world, tenancy=Tenancy(namespaces=frozenset({"another"}))):
         for _ in range(4):
             await settle()
             assert world.status("forger", "another")["conditions"][0]["reason"] == "ObjectClaimed"

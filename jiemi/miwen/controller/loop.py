@@ -145,9 +145,15 @@ class DecryptorLoop:
 
     async def _compare(self, mailbox: Mailbox, state: LoopState, resource: Resource) -> None:
         """Once a kind is watched, look for objects that were deleted while nobody watched."""
-        if not await self.reconciler.watches.synced(resource):
+
+        def namespaces() -> set[str]:
+            return {
+                key.namespace for key in mailbox.inventory if (key.group, key.kind) == (resource.group, resource.kind)
+            }
+
+        if not await self.reconciler.watches.synced(resource, namespaces()):
             mailbox.wake()  # the status says why
-            while not self.reconciler.watches.known(resource):
+            while not self.reconciler.watches.known(resource, namespaces()):
                 await trio.sleep(REWATCH_SECONDS)
                 if resource not in state.watching:
                     return  # nobody asks for it any longer

@@ -11,6 +11,7 @@ ended.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Set as AbstractSet
 
 import trio
 
@@ -102,10 +103,23 @@ class Decryptors:
             entry.removed = True
             entry.scope.cancel()
 
-    def keep_only(self, keys: Iterable[NamespacedName]) -> None:
-        """A whole list was read: what is not in it is gone, and what is in it is all there is."""
+    def keep_only(self, keys: Iterable[NamespacedName], *, namespace: str | None = None) -> None:
+        """A whole list was read: what is not in it is gone, and what is in it is all there is.
+
+        Args:
+            namespace: the one whose Decryptors were listed; None: all.
+        """
         for key in (self.keys() | self._turned_away.keys()) - frozenset(keys):
-            self.remove(key)
+            if namespace in {None, key[0]}:
+                self.remove(key)
+
+    def all_are_read(self, *, except_in: AbstractSet[str] = frozenset()) -> None:
+        """All Decryptors that there were at the start have been put.
+
+        Args:
+            except_in: namespaces that may not be read.
+        """
+        self._registry.unseen = frozenset(except_in)
         self._registry.complete.set()
 
     async def _supervise(self, key: NamespacedName, entry: _Entry) -> None:

@@ -26,7 +26,8 @@ from jiemi.miwen.kubernetes.http import KubernetesHttp
 from jiemi.miwen.kubernetes.kubeconfig import from_kubeconfig
 
 _WATCHES = 4
-"""How many watches the pool leaves places for; with more of them it may drop a connection that could be kept."""
+"""How many watches of a namespace, or of all, the pool leaves places for; with more of them it may drop a connection
+that could be kept."""
 
 
 @attrs.frozen
@@ -36,7 +37,7 @@ class KubernetesSettings:
     Attributes:
         kubeconfig: the operator's own file (it may name commands to run), or None: the ServiceAccount of this pod.
         context: the context of the kubeconfig; None: its current one.
-        namespace: the one whose Decryptors are looked at; None: all.
+        namespaces: those whose Decryptors and objects are looked at; empty: all.
         environment: variables: a pod's KUBERNETES_SERVICE_HOST and _PORT; proxies (HTTPS_PROXY, NO_PROXY); and what the
             kubeconfig's credential plugin gets.
         request_timeout_seconds: for one try of a request, counted from when it has its place.
@@ -48,7 +49,7 @@ class KubernetesSettings:
 
     kubeconfig: Path | None = None
     context: str | None = None
-    namespace: str | None = None
+    namespaces: tuple[str, ...] = ()
     environment: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     request_timeout_seconds: float = 30.0
     watch_timeout_seconds: float = 300.0
@@ -90,7 +91,7 @@ def _pool(access: Access, settings: KubernetesSettings) -> urllib3.PoolManager:
     configuration = Configuration(
         proxy=proxy,
         no_proxy=variable("NO_PROXY"),
-        connection_pool_maxsize=settings.max_concurrent_requests + _WATCHES,
+        connection_pool_maxsize=settings.max_concurrent_requests + _WATCHES * max(1, len(settings.namespaces)),
     )
     configuration.keep_alive = True
     try:

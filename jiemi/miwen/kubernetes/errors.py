@@ -46,6 +46,7 @@ class Act:
         resource: the kind.
         namespace: the namespace; None for a kind that has none, or for all.
         account: the account that asked; None is Miwen.
+        followed: whether Miwen looks at Decryptors there.
         shown: what of an answer may be shown, by the manifest that was sent.
     """
 
@@ -55,6 +56,7 @@ class Act:
     namespace: str | None
     account: Account | None = None
     shown: Shown = Shown()
+    followed: bool = True
 
 
 def unavailable(doing: str, refusal: Refusal) -> JiemiError:
@@ -166,11 +168,11 @@ def _not_of_the_object(refusal: Refusal, act: Act) -> JiemiError | None:
     message = refusal.message
     if refusal.code == 403 and act.account is not None and _IMPERSONATION.match(message):
         account = act.account
-        grant = f"Grant `impersonate` on serviceaccounts {account.name} in namespace {account.namespace}"
+        right = f"`impersonate` on serviceaccounts of the core API group (resourceNames: {account.name})"
         return JiemiError(
             "ImpersonationForbidden",
             f"{act.doing} as {account}: Miwen may not act as it",
-            f"{grant} to Miwen's ServiceAccount (deploy/impersonation does).",
+            f"Grant {right} to Miwen's ServiceAccount in namespace {account.namespace} (deploy/impersonation does).",
         )
     if (policy := POLICY.match(message)) is not None:
         by = f"ValidatingAdmissionPolicy {policy[1]} (binding {policy[2]})"
@@ -228,6 +230,5 @@ def _conflict(refusal: Refusal, act: Act) -> JiemiError:
 
 
 def _right_missing(reason: str, act: Act, *verbs: str) -> RightMissing:
-    return RightMissing(
-        reason, act.doing, Right(verbs, act.resource.plural, act.resource.group, act.namespace), act.account
-    )
+    right = Right(verbs, act.resource.plural, act.resource.group, act.namespace, by_label=act.followed)
+    return RightMissing(reason, act.doing, right, act.account)

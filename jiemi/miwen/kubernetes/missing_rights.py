@@ -20,12 +20,15 @@ class Right:
         resource: the plural of the kind: "secrets", "decryptors/status".
         group: the API group; "" is the core group.
         namespace: the namespace that it is for; None: all.
+        by_label: whether a ClusterRole with the label that is aggregated gives it: Miwen has those roles where it
+            looks at Decryptors.
     """
 
     verbs: tuple[str, ...]
     resource: str
     group: str
     namespace: str | None
+    by_label: bool = True
 
     def __str__(self) -> str:
         """What to grant: "`get` and `list` on secrets of the core API group"."""
@@ -49,7 +52,7 @@ class RightMissing(JiemiError):
         whom = grantee(account)
         where = f"in namespace {right.namespace}" if right.namespace else "in all namespaces (a ClusterRoleBinding)"
         grant = f"Grant {right} to {whom} {where}"
-        if reason in _OF_OBJECTS and account is None:
+        if reason in _OF_OBJECTS and account is None and right.by_label:
             grant += ', for example by a ClusterRole labelled jiemi.cr/aggregate-to-miwen: "true"'
         super().__init__(reason, f"{doing}: not allowed to {whom}", f"{grant}.")
         self._doing = doing

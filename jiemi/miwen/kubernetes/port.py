@@ -250,19 +250,27 @@ class Kubernetes(Protocol):
         """The EndpointSlices."""
         ...
 
-    async def list_decryptors(self, *, limit: int, continue_token: str | None) -> Page:
-        """One page of the Decryptors of the namespaces that Miwen looks at.
+    @property
+    def scopes(self) -> tuple[str | None, ...]:
+        """The namespaces that Miwen looks at: each is listed and watched by itself. `(None,)`: all of them at once."""
+        ...
+
+    async def list_decryptors(self, *, limit: int, continue_token: str | None, namespace: str | None = None) -> Page:
+        """One page of the Decryptors of a namespace that Miwen looks at.
 
         Args:
             limit: the most objects; there may be fewer, though more follow.
             continue_token: the page before's; None for the first.
+            namespace: one of `scopes`; None: all, or the one that there is.
 
         Raises:
             JiemiError: WatchExpired when the token is too old (list from the start again); ListForbidden.
         """
         ...
 
-    def watch_decryptors(self, *, resource_version: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+    def watch_decryptors(
+        self, *, resource_version: str, namespace: str | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """The bytes of one watch from that version on, in chunks as they arrive, bookmarks included.
 
         The server is asked to end it after some minutes; the iterator then ends. A connection on which nothing arrives
@@ -275,15 +283,22 @@ class Kubernetes(Protocol):
         ...
 
     async def list_metadata(
-        self, resource: Resource, *, label_selector: str, field_selector: str, limit: int, continue_token: str | None
+        self,
+        resource: Resource,
+        *,
+        label_selector: str,
+        field_selector: str,
+        limit: int,
+        continue_token: str | None,
+        namespace: str | None = None,
     ) -> Page:
-        """One page of the metadata of a kind's objects, in the namespaces that Miwen looks at (for a kind that has
+        """One page of the metadata of a kind's objects, in a namespace that Miwen looks at (for a kind that has
         none: of all). The items are PartialObjectMetadata: apiVersion, kind and metadata, no data.
 
         Args:
             resource: the kind.
             label_selector, field_selector: a selection of objects; "" for all.
-            limit, continue_token: the same as of `list_decryptors`.
+            limit, continue_token, namespace: the same as of `list_decryptors`.
 
         Raises:
             JiemiError: WatchExpired as `list_decryptors`; WatchForbidden when a right is missing; KindUnknown when the
@@ -292,7 +307,13 @@ class Kubernetes(Protocol):
         ...
 
     def watch_metadata(
-        self, resource: Resource, *, label_selector: str, field_selector: str, resource_version: str
+        self,
+        resource: Resource,
+        *,
+        label_selector: str,
+        field_selector: str,
+        resource_version: str,
+        namespace: str | None = None,
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """The bytes of one watch of what `list_metadata` lists; as `watch_decryptors` else.
 

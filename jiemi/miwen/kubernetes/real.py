@@ -84,7 +84,7 @@ class RealKubernetes:
         self.fence: Fence = http.fence
         self.leases: Leases = RealLeases(http)
         self._http = http
-        self._namespace = settings.namespace
+        self._namespaces = settings.namespaces
         self._lists = Lists(http, watch_timeout_seconds=settings.watch_timeout_seconds)
         self.endpoint_slices: EndpointSlices = RealEndpointSlices(self._lists)
         self._discovery = Discovery(self._fetch_kinds, self._fetch_all_kinds)
@@ -92,65 +92,89 @@ class RealKubernetes:
 
     # --- lists and watches
 
-    async def list_decryptors(self, *, limit: int, continue_token: str | None) -> Page:
+    @property
+    def scopes(self) -> tuple[str | None, ...]:
         """See the port."""
-        return await self._lists.page(self._decryptors(), limit=limit, continue_token=continue_token)
+        return self._namespaces or (None,)
 
-    def watch_decryptors(self, *, resource_version: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+    async def list_decryptors(self, *, limit: int, continue_token: str | None, namespace: str | None = None) -> Page:
         """See the port."""
-        return self._lists.watch(self._decryptors(), resource_version=resource_version)
+        return await self._lists.page(self._decryptors(namespace), limit=limit, continue_token=continue_token)
+
+    def watch_decryptors(
+        self, *, resource_version: str, namespace: str | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """See the port."""
+        return self._lists.watch(self._decryptors(namespace), resource_version=resource_version)
 
     async def list_metadata(
-        self, resource: Resource, *, label_selector: str, field_selector: str, limit: int, continue_token: str | None
+        self,
+        resource: Resource,
+        *,
+        label_selector: str,
+        field_selector: str,
+        limit: int,
+        continue_token: str | None,
+        namespace: str | None = None,
     ) -> Page:
         """See the port."""
-        selected = self._metadata_of(resource, label_selector, field_selector)
+        selected = self._metadata_of(resource, label_selector, field_selector, namespace)
         return await self._lists.page(selected, limit=limit, continue_token=continue_token)
 
     def watch_metadata(
-        self, resource: Resource, *, label_selector: str, field_selector: str, resource_version: str
+        self,
+        resource: Resource,
+        *,
+        label_selector: str,
+        field_selector: str,
+        resource_version: str,
+        namespace: str | None = None,
     ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """See the port."""
-        selected = self._metadata_of(resource, label_selector, field_selector)
+        selected = self._metadata_of(resource, label_selector, field_selector, namespace)
         return self._lists.watch(selected, resource_version=resource_version)
 
-    def _decryptors(self) -> Collection:
-        namespace = self._looked_at("ListForbidden")
+    def _decryptors(self, namespace: str | None) -> Collection:
+        namespace = self._looked_at(namespace, "ListForbidden")
 
-        def failure(refusal: Refusal, doing: str, verb: str) -> JiemiError:
+        def failure(refusal: Refusal, doing: str, _: str) -> JiemiError:
             if refusal.code == HTTPStatus.FORBIDDEN:
-                return self._forbidden(doing, verb, PLURAL)
+                return _forbidden(doing, ("list", "watch"), PLURAL, namespace)
             if refusal.code == HTTPStatus.NOT_FOUND:
                 return JiemiError("ListForbidden", f"{doing}: the CRD {PLURAL}.{GROUP} is not installed; apply deploy/")
             return errors.unavailable(doing, refusal)
 
         return Collection(_DECRYPTORS, namespace, "the Decryptors", failure)
 
-    def _metadata_of(self, resource: Resource, label_selector: str, field_selector: str) -> Collection:
-        namespace = self._looked_at("WatchForbidden") if resource.namespaced else None
+    def _metadata_of(
+        self, resource: Resource, label_selector: str, field_selector: str, namespace: str | None
+    ) -> Collection:
+        namespace = self._looked_at(namespace, "WatchForbidden") if resource.namespaced else None
 
         def failure(refusal: Refusal, doing: str, _: str) -> JiemiError:
             if refusal.code == HTTPStatus.NOT_FOUND:
                 self._discovery.forget(resource.api_version)
                 return errors.kind_unknown(resource.api_version, resource.kind)
-            act = Act(doing, resource.plural, resource, namespace)
+            act = Act(doing, resource.plural, resource, namespace, followed=namespace in self.scopes)
             return errors.access_failure(refusal, act, "WatchForbidden", "list", "watch")
 
         return Collection(
             resource, namespace, resource.plural, failure, label_selector, field_selector, metadata_only=True
         )
 
-    def _looked_at(self, reason: str) -> str | None:
-        """The namespace that is looked at; None: all."""
-        if self._namespace is not None and not is_path_part(self._namespace):
+    def _looked_at(self, namespace: str | None, reason: str) -> str | None:
+        """The namespace that is listed or watched; None: all."""
+        if namespace is None and len(self._namespaces) == 1:
+            namespace = self._namespaces[0]
+        if namespace is not None and not is_path_part(namespace):
             raise JiemiError(reason, "no namespace can have the name that --namespace gives")
-        return self._namespace
+        return namespace
 
     # --- objects
 
     def objects(self, account: Account | None) -> RealObjects:
         """See the port."""
-        return RealObjects(self._http, self._discovery, account)
+        return RealObjects(self._http, self._discovery, account, self.scopes)
 
     async def _fetch_kinds(self, api_version: str) -> Mapping[str, Resource]:
         doing = f"asking for the kinds of {api_version}"
@@ -234,7 +258,7 @@ class RealKubernetes:
         if answer.status == HTTPStatus.NOT_FOUND:
             return None
         if answer.status == HTTPStatus.FORBIDDEN:
-            raise self._forbidden(doing, "get", PLURAL)
+            raise _forbidden(doing, ("get",), PLURAL, namespace)
         return self._http.object_in(answer, doing)
 
     async def patch_status(
@@ -328,7 +352,7 @@ class RealKubernetes:
         if refusal.code == HTTPStatus.NOT_FOUND:
             return None
         if refusal.code == HTTPStatus.FORBIDDEN:
-            raise self._forbidden(act.doing, "patch", resource)
+            raise _forbidden(act.doing, ("patch",), resource, act.namespace)
         # No finalizer can be added to what is being deleted: whoever asks for that does not know it yet.
         too_late = any(cause.field == _FINALIZERS and cause.reason == "FieldValueForbidden" for cause in refusal.causes)
         if refusal.code == HTTPStatus.CONFLICT or too_late:
@@ -343,9 +367,10 @@ class RealKubernetes:
             raise errors.decryptor_refused(refusal, act)
         raise errors.unavailable(act.doing, refusal)
 
-    def _forbidden(self, doing: str, verb: str, resource: str) -> JiemiError:
-        """Miwen itself lacks a right that it always needs."""
-        return RightMissing("ListForbidden", doing, Right((verb,), resource, GROUP, self._namespace))
+
+def _forbidden(doing: str, verbs: tuple[str, ...], resource: str, namespace: str | None) -> JiemiError:
+    """Miwen itself lacks a right that it always needs."""
+    return RightMissing("ListForbidden", doing, Right(verbs, resource, GROUP, namespace))
 
 
 def _encoded(data: Mapping[str, SensitiveText]) -> dict[str, str]:

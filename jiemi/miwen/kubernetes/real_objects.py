@@ -11,7 +11,7 @@ caller reads the object again; a deletion whose object is gone at the second try
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -69,12 +69,20 @@ class RealObjects:
         http: the way to the API server.
         discovery: what is known of kinds; it is asked for as Miwen, whoever the account is.
         account: the account that reads and writes; None is Miwen.
+        scopes: as the port has them.
     """
 
-    def __init__(self, http: KubernetesHttp, discovery: Discovery, account: Account | None) -> None:
+    def __init__(
+        self,
+        http: KubernetesHttp,
+        discovery: Discovery,
+        account: Account | None,
+        scopes: Collection[str | None] = (None,),
+    ) -> None:
         self._http = http
         self._discovery = discovery
         self._account = account
+        self._scopes = scopes
 
     async def resource(self, api_version: str, kind: str, *, fresh: bool = False) -> Resource | None:
         """See the port."""
@@ -191,7 +199,7 @@ class RealObjects:
             raise errors.kind_unknown(api_version, kind)
         to = target(manifest, resource, default_namespace=default_namespace)
         doing = "trying" if dry else "applying"
-        act = Act(f"{doing} {to.label}", to.label, resource, to.namespace, self._account, Shown(manifest))
+        act = self._act(f"{doing} {to.label}", to.label, resource, to.namespace, manifest)
         query = {"fieldManager": FIELD_MANAGER, "force": "true" if take_over else "false"}
         if dry:
             query["dryRun"] = "All"
@@ -224,8 +232,14 @@ class RealObjects:
         if resource is None or not is_path_part(ref.name) or (resource.namespaced and not is_path_part(ref.namespace)):
             return None
         namespace = ref.namespace if resource.namespaced else None
-        act = Act(f"{doing} {ref.label}", ref.label, resource, namespace, self._account)
+        act = self._act(f"{doing} {ref.label}", ref.label, resource, namespace)
         return _Asked(act, resource.path(namespace, ref.name))
+
+    def _act(
+        self, doing: str, of: str, resource: Resource, namespace: str | None, manifest: JsonObject | None = None
+    ) -> Act:
+        followed = None in self._scopes or namespace in self._scopes
+        return Act(doing, of, resource, namespace, self._account, Shown(manifest), followed)
 
     async def _send(
         self,

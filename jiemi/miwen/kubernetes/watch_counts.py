@@ -14,25 +14,26 @@ class WatchCounts:
         begun: how often a watch was opened, the first time included.
         failed: how often a list or watch failed, by collection and reason.
         open: of each collection that is followed now, how many watches of it are open.
+        closed: of each, how many are not. There is one for each namespace that Miwen looks at, or one for all.
     """
 
     def __init__(self) -> None:
         self.begun: Counter[str] = Counter()
         self.failed: Counter[tuple[str, str]] = Counter()
         self.open: dict[str, int] = {}
-        self._followers: Counter[str] = Counter()
+        self.closed: dict[str, int] = {}
 
     @contextlib.contextmanager
     def following(self, name: str) -> Iterator[None]:
         """While the context lasts, a collection is followed."""
-        self._followers[name] += 1
         self.open.setdefault(name, 0)
+        self.closed[name] = self.closed.get(name, 0) + 1
         try:
             yield
         finally:
-            self._followers[name] -= 1
-            if not self._followers[name]:
-                del self._followers[name]
+            self.closed[name] -= 1
+            if not self.closed[name] and not self.open[name]:
+                del self.closed[name]
                 del self.open[name]
 
     @contextlib.contextmanager
@@ -40,10 +41,12 @@ class WatchCounts:
         """While the context lasts, a watch of a collection that is followed is open."""
         self.begun[name] += 1
         self.open[name] += 1
+        self.closed[name] -= 1
         try:
             yield
         finally:
             self.open[name] -= 1
+            self.closed[name] += 1
 
     def failure(self, name: str, reason: str) -> None:
         """A list or a watch failed."""

@@ -30,15 +30,15 @@ class Bounds:
         rules: the policy's rule for each file, by path; None where there is no policy.
         own_namespace_only: whether objects of other namespaces, and those without one, are refused.
         merged_managers: the field managers whose fields become ours alone where we apply them too.
-        asks_whose: whether the labels of an object decide which Decryptor has it, because Miwen does not see all
-            Decryptors.
+        namespaces: those whose Decryptors Miwen sees; empty: all. Where it does not see all, the labels of an object
+            decide which Decryptor has it.
         protection: what Miwen does not write under its own account.
         full_mac: whether files are refused whose MAC covers their encrypted values only.
     """
 
     rules: Mapping[str, PolicyRule] | None
     own_namespace_only: bool
-    asks_whose: bool
+    namespaces: frozenset[str]
     merged_managers: frozenset[str]
     protection: Protection
     full_mac: bool = False
@@ -148,7 +148,7 @@ class Admission:
                 f"Let one of the two describe it; to hand it over, take it out of the files of {holder[0]}/{holder[1]} "
                 "first (with `prune: false`).",
             )
-        if not self.bounds.asks_whose or self.registry.is_borne_out(meta.key, each.key) or each.resource is None:
+        if not self.bounds.namespaces or self.registry.is_borne_out(meta.key, each.key) or each.resource is None:
             return None
         failure = await self._objection_of_labels(each)
         if failure is None and self.spec.mode == "Apply":
@@ -168,7 +168,7 @@ class Admission:
         self.registry.prove(each.key, Owner.in_labels(metadata.get("labels")) if metadata is not None else None)
 
     async def _objection_of_labels(self, each: Resolved) -> Failure | None:
-        """Why an object that no Decryptor of this namespace has may be another's."""
+        """Why an object that none of the Decryptors has that Miwen sees may be another's."""
         try:
             metadata = await self._objects().get_metadata(each.ref)
         except JiemiError as error:
@@ -177,8 +177,8 @@ class Admission:
             # It is to be applied next, so whoever grants the right to read it should not meet the next one missing.
             return (error.with_verbs("create", "patch") if isinstance(error, RightMissing) else error).failure
         owner = Owner.in_labels(metadata.get("labels")) if metadata is not None else None
-        # Labels stay on an object that its Decryptor has dropped. Of this namespace's the registry knows better.
-        if owner is None or owner.namespace == self.meta.namespace:
+        # Labels stay on an object that its Decryptor has dropped. Of those that Miwen sees the registry knows better.
+        if owner is None or owner.namespace in self.bounds.namespaces - self.registry.unseen:
             return None
         return Failure(
             "ObjectClaimed", f"{each.ref.label} belongs to Decryptor {owner}, as its labels jiemi.cr/decryptor-* say"

@@ -66,7 +66,7 @@ class Deployer:
             bounds=Bounds(
                 rules=self._rules(decryptor, spec, attempt.work.files),
                 own_namespace_only=self.tenancy.own_namespace_only,
-                asks_whose=self.tenancy.limited,
+                namespaces=self.tenancy.namespaces,
                 protection=self.tenancy.protection,
                 full_mac=self.tenancy.require_full_mac,
                 merged_managers=self.tenancy.merged_managers,

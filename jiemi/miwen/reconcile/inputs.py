@@ -11,7 +11,8 @@ from jiemi.core.decisions.conditions import condition
 from jiemi.miwen.reconcile.credentials import have_changed
 from jiemi.miwen.reconcile.file_changes import try_again
 from jiemi.miwen.reconcile.tick import ReconcileContext
-from jiemi.miwen.watch.object_watches import SECRETS, ObjectWatches
+from jiemi.miwen.watch.kind_watch import SECRETS
+from jiemi.miwen.watch.object_watches import ObjectWatches
 
 
 @attrs.frozen

@@ -23,7 +23,7 @@ class Tenancy:
         default_service_account: the name of the account, in the namespace of the Decryptor, under which objects are
             applied where the spec names none. None: under the account of Miwen.
         own_namespace_only: whether a Decryptor may name nothing outside its namespace.
-        limited: whether Miwen sees one namespace's Decryptors only.
+        namespaces: those whose Decryptors Miwen sees; empty: all.
         protection: what Miwen does not write under its own account.
         require_full_mac: whether files are refused whose MAC covers their encrypted values only.
         merged_managers: the field managers whose fields become Jiemi's alone where it applies them too.
@@ -31,7 +31,7 @@ class Tenancy:
 
     default_service_account: str | None = None
     own_namespace_only: bool = False
-    limited: bool = False
+    namespaces: frozenset[str] = frozenset()
     protection: Protection = Protection()
     require_full_mac: bool = False
     merged_managers: frozenset[str] = frozenset(DECLARATIVE_MANAGERS)

@@ -15,7 +15,8 @@ from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.reconcile import drift_correction
 from jiemi.miwen.reconcile.tick import ReconcileContext
 from jiemi.miwen.state.registry import Registry
-from jiemi.miwen.watch.object_watches import SECRETS, ObjectWatches
+from jiemi.miwen.watch.kind_watch import SECRETS
+from jiemi.miwen.watch.object_watches import ObjectWatches
 
 
 @attrs.frozen
@@ -73,5 +74,6 @@ class WatchedKinds:
 
     def _watch_failure(self, context: ReconcileContext) -> Failure | None:
         """Why changes of some objects are not seen, where that lasts."""
-        failures = [self.watches.failure(resource) for resource in sorted(context.state.watching, key=str)]
+        namespaces = {entry.namespace or "" for entry in context.status.inventory}
+        failures = [self.watches.failure(resource, namespaces) for resource in sorted(context.state.watching, key=str)]
         return next((each for each in failures if each is not None and each.reason == "WatchForbidden"), None)

@@ -260,7 +260,9 @@ def _krapaos(shares: Mapping[str, int | None]) -> Iterator[Metric]:
 
 def _watches(counts: WatchCounts) -> Iterator[Metric]:
     is_open = GaugeMetricFamily(
-        "jiemi_watch_open", "Whether the watch of a kind that is followed is open.", labels=("resource",)
+        "jiemi_watch_open",
+        "Whether the watch of a kind that is followed is open, in each namespace that is looked at.",
+        labels=("resource",),
     )
     begun = CounterMetricFamily(
         "jiemi_watch_starts", "How often a watch was opened, the first time included.", labels=("resource",)
@@ -268,8 +270,8 @@ def _watches(counts: WatchCounts) -> Iterator[Metric]:
     failed = CounterMetricFamily(
         "jiemi_watch_failures", "How often a list or a watch failed, by reason.", labels=("resource", "reason")
     )
-    for resource, number in list(counts.open.items()):
-        is_open.add_metric((resource,), float(number > 0))
+    for resource, number in list(counts.closed.items()):
+        is_open.add_metric((resource,), float(number == 0))
     for resource, number in list(counts.begun.items()):
         begun.add_metric((resource,), number)
     for labels, number in list(counts.failed.items()):

@@ -42,11 +42,13 @@ class Registry:
 
     Attributes:
         complete: set once every Decryptor that existed at the start is in it.
+        unseen: namespaces of which that is not true, because they may not be read.
     """
 
     def __init__(self, *, own_namespace_only: bool = False) -> None:
         self._own_namespace_only = own_namespace_only
         self.complete = trio.Event()
+        self.unseen: frozenset[str] = frozenset()
         self._decryptors: dict[NamespacedName, Decryptor] = {}
         self._holders: dict[ObjectKey, NamespacedName] = {}
         self._held: dict[NamespacedName, frozenset[ObjectKey]] = {}

@@ -120,9 +120,11 @@ class _BreakingWatch:
         self._original = world.kubernetes.watch_decryptors
 
     @asynccontextmanager
-    async def __call__(self, *, resource_version: str) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def __call__(
+        self, *, resource_version: str, namespace: str | None = None
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
         self.versions.append(int(resource_version))
-        async with self._original(resource_version=resource_version) as chunks:
+        async with self._original(resource_version=resource_version, namespace=namespace) as chunks:
             yield self._breaking(chunks)
 
     async def _breaking(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -48,7 +48,7 @@ async def test_a_token_file_that_is_replaced_is_read_again_when_the_old_token_is
     file = world.directory / "token"
     file.write_text("ended\n")
     path = write_kubeconfig(world.directory / "file", world.kubeconfig, {"tokenFile": "token"})
-    async with open_kubernetes(KubernetesSettings(kubeconfig=path, namespace=world.namespace)) as kubernetes:
+    async with open_kubernetes(KubernetesSettings(kubeconfig=path, namespaces=(world.namespace,))) as kubernetes:
         assert await reason_of(kubernetes) == "ClusterAccessDenied"
         file.write_text(await world.admin.token(world.namespace, account) + "\n")
         async with trio.open_nursery() as nursery:
@@ -85,7 +85,9 @@ async def test_a_credential_plugin_runs_once_and_again_when_its_token_has_ended(
         }
     }
     path = write_kubeconfig(world.directory / "exec", world.kubeconfig, user)
-    settings = KubernetesSettings(kubeconfig=path, namespace=world.namespace, environment={"PATH": os.environ["PATH"]})
+    settings = KubernetesSettings(
+        kubeconfig=path, namespaces=(world.namespace,), environment={"PATH": os.environ["PATH"]}
+    )
     async with open_kubernetes(settings) as kubernetes:
         assert await reason_of(kubernetes) == ""
         (world.directory / "expires.txt").write_text("2100-01-01T00:00:00Z")
@@ -133,7 +135,7 @@ async def test_a_pod_s_service_account_is_used_where_no_kubeconfig_is_given(
     )
     server = urlsplit(cluster["server"])
     settings = KubernetesSettings(
-        namespace=world.namespace,
+        namespaces=(world.namespace,),
         environment={"KUBERNETES_SERVICE_HOST": server.hostname or "", "KUBERNETES_SERVICE_PORT": str(server.port)},
     )
     async with open_kubernetes(settings) as kubernetes:

@@ -29,6 +29,17 @@ TEAM = Account("team", "app")
             ),
         ),
         (
+            RightMissing(
+                "ApplyForbidden",
+                "applying Job other/x",
+                Right(("create", "patch"), "jobs", "batch", "other", by_label=False),
+            ),
+            (
+                "applying Job other/x: not allowed to Miwen's ServiceAccount. Grant `create` and `patch` on jobs of "
+                "API group batch to Miwen's ServiceAccount in namespace other."
+            ),
+        ),
+        (
             RightMissing("SecretForbidden", "reading Secret team/app", Right(("get",), "secrets", "", "team")),
             (
                 "reading Secret team/app: not allowed to Miwen's ServiceAccount. "

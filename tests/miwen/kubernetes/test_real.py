@@ -160,7 +160,7 @@ async def until_served(world: RealWorld, path: str, *, served: bool = True) -> N
 
 async def test_connections_are_kept_and_used_again(world: RealWorld, proxy: TcpProxy) -> None:
     path = await through_proxy(proxy, world)
-    async with open_kubernetes(KubernetesSettings(kubeconfig=path, namespace=world.namespace)) as kubernetes:
+    async with open_kubernetes(KubernetesSettings(kubeconfig=path, namespaces=(world.namespace,))) as kubernetes:
         for _ in range(20):
             assert await reason_of(kubernetes) == ""
         assert proxy.accepted == 1
@@ -169,7 +169,7 @@ async def test_connections_are_kept_and_used_again(world: RealWorld, proxy: TcpP
 
 async def test_a_connection_that_was_cut_while_idle_costs_no_error(world: RealWorld, proxy: TcpProxy) -> None:
     path = await through_proxy(proxy, world)
-    async with open_kubernetes(KubernetesSettings(kubeconfig=path, namespace=world.namespace)) as kubernetes:
+    async with open_kubernetes(KubernetesSettings(kubeconfig=path, namespaces=(world.namespace,))) as kubernetes:
         assert await reason_of(kubernetes) == ""
         await proxy.cut()
         assert await reason_of(kubernetes) == ""
@@ -180,7 +180,7 @@ async def test_a_request_that_is_cancelled_ends_its_connection_and_its_thread(
     world: RealWorld, proxy: TcpProxy
 ) -> None:
     path = await through_proxy(proxy, world)
-    settings = KubernetesSettings(kubeconfig=path, namespace=world.namespace, max_concurrent_requests=1)
+    settings = KubernetesSettings(kubeconfig=path, namespaces=(world.namespace,), max_concurrent_requests=1)
     async with open_kubernetes(settings) as kubernetes:
         assert await reason_of(kubernetes) == ""
         proxy.hold()
@@ -198,7 +198,7 @@ async def test_a_request_that_is_cancelled_ends_its_connection_and_its_thread(
 async def test_cancelling_at_any_moment_leaves_no_connection(world: RealWorld, proxy: TcpProxy) -> None:
     path = await through_proxy(proxy, world)
     version = (await world.kubernetes.list_decryptors(limit=1, continue_token=None)).resource_version
-    settings = KubernetesSettings(kubeconfig=path, namespace=world.namespace)
+    settings = KubernetesSettings(kubeconfig=path, namespaces=(world.namespace,))
     for milliseconds in range(40):
         async with open_kubernetes(settings) as kubernetes:
             with trio.move_on_after(milliseconds / 1_000):
@@ -214,7 +214,7 @@ async def test_a_watch_takes_no_place_from_requests_and_no_thread_between_chunks
     world: RealWorld, proxy: TcpProxy
 ) -> None:
     path = await through_proxy(proxy, world)
-    settings = KubernetesSettings(kubeconfig=path, namespace=world.namespace, max_concurrent_requests=1)
+    settings = KubernetesSettings(kubeconfig=path, namespaces=(world.namespace,), max_concurrent_requests=1)
     async with open_kubernetes(settings) as kubernetes, trio.open_nursery() as nursery:
         version = (await kubernetes.list_decryptors(limit=1, continue_token=None)).resource_version
 
@@ -233,7 +233,7 @@ async def test_a_watch_takes_no_place_from_requests_and_no_thread_between_chunks
 
 async def test_a_watch_that_is_cut_says_so(world: RealWorld, proxy: TcpProxy) -> None:
     path = await through_proxy(proxy, world)
-    async with open_kubernetes(KubernetesSettings(kubeconfig=path, namespace=world.namespace)) as kubernetes:
+    async with open_kubernetes(KubernetesSettings(kubeconfig=path, namespaces=(world.namespace,))) as kubernetes:
         version = (await kubernetes.list_decryptors(limit=1, continue_token=None)).resource_version
         async with kubernetes.watch_decryptors(resource_version=version) as chunks:
             await proxy.cut()
@@ -254,7 +254,7 @@ async def _stop_and_kill(running: ControlPlane, directory: Path) -> None:
     async with open_world(running.kubeconfig, directory) as world:
         short = KubernetesSettings(
             kubeconfig=running.kubeconfig,
-            namespace=world.namespace,
+            namespaces=(world.namespace,),
             request_timeout_seconds=0.5,
             watch_timeout_seconds=1,
             watch_grace_seconds=0.2,

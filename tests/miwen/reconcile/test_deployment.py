@@ -857,7 +857,7 @@ async def test_a_miwen_of_one_namespace_asks_the_labels_whose_an_object_is(
     theirs = {**secret("app", "default"), "metadata": {"name": "app", "namespace": "default", "labels": labels}}
     world.cluster.put(theirs)
     world.add()
-    async with miwen(world, tenancy=Tenancy(limited=True)):
+    async with miwen(world, tenancy=Tenancy(namespaces=frozenset({"default"}))):
         assert world.reason() == "ObjectClaimed"
         assert "Decryptor elsewhere/theirs, as its labels jiemi.cr/decryptor-* say" in message(world)
         world.cluster.edit("Secret", "default", "app", metadata={"labels": None})
@@ -869,7 +869,7 @@ async def test_a_miwen_of_one_namespace_knows_what_its_own_decryptors_have_dropp
     world: World, autojump_clock: MockClock
 ) -> None:
     world.origin.commit({"a.yaml": [secret("x", k="a"), secret("y")], "b.yaml": [secret("x", k="b")]})
-    async with miwen(world, tenancy=Tenancy(limited=True)):
+    async with miwen(world, tenancy=Tenancy(namespaces=frozenset({"default"}))):
         world.add("first", source=source("a.yaml"))
         await settle()
         world.add("second", source=source("b.yaml"))
@@ -888,7 +888,7 @@ async def test_where_whose_an_object_is_can_not_be_read_it_alone_is_refused(
     world.origin.commit({FILE: [secret("a", k="1"), config]})
     world.kubernetes.deny("get", "configmaps")
     world.add()
-    async with miwen(world, tenancy=Tenancy(limited=True)):
+    async with miwen(world, tenancy=Tenancy(namespaces=frozenset({"default"}))):
         assert (failed(world), world.data("a")) == ({"c": "ReadForbidden"}, {"k": "1"})
 
 

@@ -19,7 +19,8 @@ from jiemi.core.errors import JiemiError
 from jiemi.core.objects.identity import Owner
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import JsonObject, Page
-from jiemi.miwen.watch.object_watches import SECRETS, NotSynced, ObjectWatches
+from jiemi.miwen.watch.kind_watch import SECRETS
+from jiemi.miwen.watch.object_watches import NotSynced, ObjectWatches
 
 CONFIG_MAPS = Resource("v1", "ConfigMap", "configmaps", namespaced=True)
 DEPLOYMENTS = Resource("apps/v1", "Deployment", "deployments", namespaced=True)
@@ -322,7 +323,7 @@ class _Says:
         self._stay = stay
 
     @asynccontextmanager
-    async def __call__(self, resource: Resource, **_: str) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def __call__(self, resource: Resource, **_: str | None) -> AsyncIterator[AsyncIterator[bytes]]:
         await trio.lowlevel.checkpoint()
         async with aclosing(self._chunks()) as chunks:
             yield chunks

@@ -20,7 +20,8 @@ from jiemi.core.errors import JiemiError
 from jiemi.core.objects.identity import NAME_LABEL, NAMESPACE_LABEL, Owner
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes, Page
-from jiemi.miwen.watch.object_watches import SECRETS, ObjectWatches
+from jiemi.miwen.watch.kind_watch import SECRETS
+from jiemi.miwen.watch.object_watches import ObjectWatches
 
 CONFIG_MAPS = Resource("v1", "ConfigMap", "configmaps", namespaced=True)
 OURS = Owner.of("team", "app").labels

@@ -53,7 +53,7 @@ def miwen_metrics() -> MiwenMetrics:
     metrics.corrected(1)
     with metrics.watches.following("secrets"), metrics.watches.watching("secrets"):
         pass
-    metrics.watches.open["secrets"] = 1
+    metrics.watches.closed["secrets"] = 0
     metrics.watches.failure("secrets", "WatchForbidden")
     followed = Followed(
         "a" * 40, "a" * 40, ready=True, objects=1, drifted=0, warnings=("KeyExpiring",), times=Times(1, 1, 1)

@@ -115,7 +115,7 @@ class Churn:
             name, status = item["metadata"]["name"], item.get("status") or {}
             conditions: list[Any] = status.get("conditions") or []
             ready: Any = next((each for each in conditions if each["type"] == "Ready"), {})
-            revision = (status.get("current") or {}).get("revision")
+            revision = (status.get("current") or {}).get("revision", "")
             # A commit that brings back what is deployed leaves the deployed revision as it is.
             if self.variants.get(revision) != self.current[name] or ready.get("status") != "True":
                 found.append(
