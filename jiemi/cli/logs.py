@@ -17,12 +17,13 @@ from typing import Any, TextIO, cast
 import structlog
 
 from jiemi.cli.outputs import LogFormat
+from jiemi.tracing.current import add_trace
 
 
 def configure_logs(form: LogFormat, *, level: int = logging.INFO) -> None:
     """Set up the logs of this process: Jiemi's own lines, and those of libraries from warnings on."""
     shared: list[Any] = [
-        structlog.contextvars.merge_contextvars,
+        add_trace,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         without_exception_text,

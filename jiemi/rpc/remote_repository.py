@@ -15,6 +15,7 @@ import attrs
 import trio
 
 from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.trace_context import TraceContext
 from jiemi.rpc import codec
 from jiemi.rpc.bridge import Bridge
 from jiemi.rpc.capability import (
@@ -27,6 +28,7 @@ from jiemi.rpc.capability import (
 )
 from jiemi.rpc.client_connection import Connection
 from jiemi.rpc.contract import Files, FilesRequest, GitCredentials, Head, Rendered, RenderRequest, Source
+from jiemi.tracing.current import current, in_trace
 
 T = TypeVar("T")
 
@@ -113,11 +115,17 @@ class RemoteRepository:
         self, method: str, write: Callable[[Any], None], read: Callable[[Any], T], what: str, timeout_seconds: float
     ) -> T:
         """Call a method whose answer is a result, on the connection that there is."""
+        trace = current()
+
+        def write_all(call: Any) -> None:
+            write(call)
+            codec.write_trace(call, trace)
+
         with self._translated_errors(), _deadline(what, timeout_seconds):
             async with self._client.calls:
                 connection = await self._client.connected()
                 with connection.scope():
-                    return await self._on(connection).call(method, write, lambda answer: read(answer.result))
+                    return await self._on(connection).call(method, write_all, lambda answer: read(answer.result))
 
     async def watch(self, on_moved: Callable[[Head], None]) -> None:
         # Without a deadline: a watch lasts until it is cancelled or its connection ends.
@@ -145,7 +153,9 @@ class RemoteRepository:
                 with contextlib.suppress(JiemiError):
                     on_moved(await self.head(max_age_seconds=_KNOWN_SECONDS))
             while True:
-                on_moved(await watcher.next_head())
+                head, trace = await watcher.next_head()
+                with in_trace(trace):  # of whoever saw it move
+                    on_moved(head)
         finally:
             subscription.release()
 
@@ -198,11 +208,15 @@ class _Watcher:
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
         self._news = trio.Event()
-        self._head: Head | None = None
+        self._head: tuple[Head, TraceContext | None] | None = None
         self._failure: Failure | None = None
 
-    async def next_head(self) -> Head:
-        """The newest revision that was not taken yet. Raises JiemiError when the watch has ended."""
+    async def next_head(self) -> tuple[Head, TraceContext | None]:
+        """The newest revision that was not taken yet, and the trace of the call that saw it.
+
+        Raises:
+            JiemiError: the watch has ended.
+        """
         await self._news.wait()
         self._news = trio.Event()
         head, self._head = self._head, None
@@ -216,7 +230,7 @@ class _Watcher:
     # In the loop's thread:
 
     async def moved(self, call: Any) -> None:
-        self._bridge.to_trio(self._set_head, codec.read_head(call.params.head))
+        self._bridge.to_trio(self._set_head, codec.read_head(call.params.head), codec.read_trace(call.params))
 
     async def ended(self, call: Any) -> None:
         self._bridge.to_trio(self._set_failure, codec.read_failure(call.params.failure))
@@ -226,8 +240,8 @@ class _Watcher:
 
     # In trio's:
 
-    def _set_head(self, head: Head) -> None:
-        self._head = head
+    def _set_head(self, head: Head, trace: TraceContext | None) -> None:
+        self._head = head, trace
         self._news.set()
 
     def _set_failure(self, failure: Failure) -> None:

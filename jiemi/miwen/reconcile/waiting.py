@@ -19,6 +19,7 @@ from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.reconcile.tenancy import Tenancy
 from jiemi.miwen.reconcile.tick import ReconcileContext
 from jiemi.miwen.reconcile.timing import Timing
+from jiemi.miwen.state.mailbox import Wake
 
 
 @attrs.frozen
@@ -76,7 +77,7 @@ class Waiting:
         found = await waiter.until_ready(context.status.inventory, seconds=min(left, interval))
         if found is not None and found.reason == "ObjectsNotReady":
             if interval < left:
-                context.mailbox.wake()
+                context.mailbox.wake(Wake.OBJECTS_NOT_READY)
             if context.mailbox.woken:
                 raise Superseded
         return found

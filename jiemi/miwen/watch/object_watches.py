@@ -33,6 +33,7 @@ from jiemi.miwen.kubernetes.on_behalf import NOBODY, on_behalf_of
 from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes, Page
 from jiemi.miwen.kubernetes.watch_counts import WatchCounts
 from jiemi.miwen.watch.reflector import reflect
+from jiemi.tracing.current import in_trace
 
 SECRETS = Resource("v1", "Secret", "secrets", namespaced=True)
 
@@ -118,7 +119,7 @@ class ObjectWatches:
         new = _KindWatch(self._kubernetes, resource, self._on_change, self._random, known)
         new.synced = watch is not None and watch.synced
         self._watches[key] = new
-        with on_behalf_of(NOBODY):  # whatever wants it first is only one of those that do
+        with on_behalf_of(NOBODY), in_trace(None):  # whatever wants it first is only one of those that do
             self._nursery.start_soon(new.run, self._counts)
 
     async def synced(self, resource: Resource) -> bool:

@@ -10,6 +10,7 @@ import pytest
 import structlog
 
 from jiemi.cli.logs import configure_logs, without_exception_text
+from jiemi.tracing.current import add_trace
 
 
 def pytest_configure() -> None:
@@ -17,7 +18,7 @@ def pytest_configure() -> None:
     exception with the values of all variables, which takes a second per exception."""
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            add_trace,
             structlog.processors.add_log_level,
             without_exception_text,
             structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0, sort_keys=False),
