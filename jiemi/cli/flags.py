@@ -28,6 +28,23 @@ from jiemi.cli.outputs import LogFormat
 F = TypeVar("F")
 
 LogFormatFlag = Annotated[LogFormat, typer.Option(help="Format of the log lines.", envvar="JIEMI_LOG_FORMAT")]
+LogLevel = Annotated[
+    str,
+    typer.Option(
+        help="How much is logged: LEVEL, and AREA=LEVEL for areas of the code, separated by commas, such as "
+        "info,jiemi.rpc=debug. LEVEL is debug, info, warning or error.",
+        metavar="LEVELS",
+        envvar="JIEMI_LOG_LEVEL",
+    ),
+]
+LogLevelFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="File with the same, which holds instead of --log-level while it is there. It is read again when it "
+        "changes.",
+        envvar="JIEMI_LOG_LEVEL_FILE",
+    ),
+]
 Sops = Annotated[
     Path | None,
     typer.Option(help="The sops program.", envvar="JIEMI_SOPS", show_default="on the PATH, or from `jiemi tools`"),

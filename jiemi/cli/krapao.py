@@ -13,6 +13,7 @@ import trio
 
 from jiemi.cli.errors import CommandError
 from jiemi.cli.krapao_flags import KrapaoFlags
+from jiemi.cli.log_levels import follow_file, levels_of_flag
 from jiemi.cli.logs import configure_logs
 from jiemi.cli.metrics import pages_of, watch_loops
 from jiemi.cli.programs import GET_SOPS, find_gpg, find_sops
@@ -43,7 +44,7 @@ def run(flags: KrapaoFlags) -> None:
     Raises:
         CommandError: a flag can't be used.
     """
-    configure_logs(flags.log_format)
+    log_filter = configure_logs(flags.log_format, levels_of_flag(flags.log_level))
     try:
         address = parse_address(flags.listen)
     except ValueError as error:
@@ -59,6 +60,8 @@ def run(flags: KrapaoFlags) -> None:
     async def main() -> None:
         async with open_bridge() as bridge, open_service(settings, metrics) as krapao, trio.open_nursery() as nursery:
             nursery.start_soon(keep_trimmed)
+            if flags.log_level_file is not None:
+                nursery.start_soon(follow_file, flags.log_level_file, log_filter)
             nursery.start_soon(watch_loops, metrics.health, bridge)
             bound = await nursery.start(partial(serve, krapao, address, bridge=bridge, admission=admission))
             log = structlog.get_logger("jiemi.krapao")

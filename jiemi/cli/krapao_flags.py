@@ -8,7 +8,7 @@ from typing import Annotated
 import attrs
 import typer
 
-from jiemi.cli.flags import Gpg, InsecurePlainTcp, LogFormatFlag, MetricsListen, Sops
+from jiemi.cli.flags import Gpg, InsecurePlainTcp, LogFormatFlag, LogLevel, LogLevelFile, MetricsListen, Sops
 from jiemi.cli.outputs import LogFormat
 from jiemi.rpc.tls_names import MIWEN_NAME
 
@@ -157,3 +157,5 @@ class KrapaoFlags:
     ] = 16
     metrics_listen: MetricsListen = None
     log_format: LogFormatFlag = LogFormat.JSON
+    log_level: LogLevel = "info"
+    log_level_file: LogLevelFile = None

@@ -15,6 +15,7 @@ import attrs
 import trio
 
 from jiemi.cli.errors import CommandError
+from jiemi.cli.log_levels import follow_file, levels_of_flag
 from jiemi.cli.logs import configure_logs
 from jiemi.cli.metrics import pages_of, watch_loops
 from jiemi.cli.miwen_flags import MiwenFlags
@@ -56,7 +57,7 @@ def run(flags: MiwenFlags) -> None:
     Raises:
         CommandError: a flag can't be used.
     """
-    configure_logs(flags.log_format)
+    log_filter = configure_logs(flags.log_format, levels_of_flag(flags.log_level))
     address = _krapaos_address(flags.krapao)
     if flags.session_secret is not None and flags.session_secret_file is not None:
         raise CommandError("--session-secret and --session-secret-file exclude each other")
@@ -81,6 +82,8 @@ def run(flags: MiwenFlags) -> None:
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(keep_trimmed)
+            if flags.log_level_file is not None:
+                nursery.start_soon(follow_file, flags.log_level_file, log_filter)
             nursery.start_soon(watch_loops, metrics.health, bridge)
             metrics.requests = kubernetes.requests.snapshot
             to_krapao = _ToKrapao(flags, kubernetes, tls_at, secret_at)

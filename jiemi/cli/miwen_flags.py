@@ -9,7 +9,7 @@ import attrs
 import typer
 
 from jiemi.cli.durations import parse_duration
-from jiemi.cli.flags import Context, InsecurePlainTcp, LogFormatFlag, MetricsListen
+from jiemi.cli.flags import Context, InsecurePlainTcp, LogFormatFlag, LogLevel, LogLevelFile, MetricsListen
 from jiemi.cli.outputs import LogFormat
 from jiemi.rpc.tls_names import KRAPAO_NAME
 
@@ -147,3 +147,5 @@ class MiwenFlags:
     ] = None
     metrics_listen: MetricsListen = None
     log_format: LogFormatFlag = LogFormat.JSON
+    log_level: LogLevel = "info"
+    log_level_file: LogLevelFile = None

@@ -22,7 +22,7 @@ import trio
 from jiemi.concurrency.askers import Askers
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.trace_context import TraceContext
-from jiemi.tracing.current import current
+from jiemi.tracing.current import current, link
 
 T = TypeVar("T")
 
@@ -86,6 +86,7 @@ class SingleFlight:
             self._nursery.start_soon(self._fly, question, flight, fly)
         elif flight.trace is not None:
             log.debug("run_shared", run_of=flight.trace.trace_id)
+            link(flight.trace)
         flight._waiters += 1
         try:
             with flight.askers.joined(askers):

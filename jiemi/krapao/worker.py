@@ -83,6 +83,7 @@ class Worker:
         answer = self._answers.get(ref)
         # An answer of this very moment may be older than a push of this very moment: 0 always asks.
         if answer is not None and max_age_seconds > 0 and trio.current_time() - answer[1] <= max_age_seconds:
+            self._log.debug("head_known", ref=str(ref), revision=answer[0].revision)
             return Head(answer[0].revision)
         found = await self._single_flight.do(
             ("head", ref), lambda flight: self._list(ref, flight), askers, may_join=_is_young_enough(max_age_seconds)
@@ -132,6 +133,8 @@ class Worker:
             raise
         self.listing = "ok"
         began = flight.began_at if flight.began_at is not None else trio.current_time()
+        duration_ms = round((trio.current_time() - began) * 1000)
+        self._log.debug("listed", ref=str(ref), revision=found.revision, duration_ms=duration_ms)
         self._authorized_at = max(began, self._authorized_at or began)
         return found, began
 

@@ -230,6 +230,7 @@ class KrapaoClient:
                     session = await self._open_session(bootstrap)
                     if session is not None:
                         self._refused = None
+                        _log.debug("session_opened", address=str(self._address))
                         connection = self._connection = Connection(session, forget)
                         self._connection_made.set()
                         task_status.started(connection)

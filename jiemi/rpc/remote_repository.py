@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
 import attrs
+import structlog
 import trio
 
 from jiemi.core.errors import Failure, JiemiError
@@ -29,6 +30,8 @@ from jiemi.rpc.capability import (
 from jiemi.rpc.client_connection import Connection
 from jiemi.rpc.contract import Files, FilesRequest, GitCredentials, Head, Rendered, RenderRequest, Source
 from jiemi.tracing.current import current, in_trace
+
+_log = structlog.get_logger("jiemi.rpc")
 
 T = TypeVar("T")
 
@@ -121,7 +124,7 @@ class RemoteRepository:
             write(call)
             codec.write_trace(call, trace)
 
-        with self._translated_errors(), _deadline(what, timeout_seconds):
+        with _logged(method), self._translated_errors(), _deadline(what, timeout_seconds):
             async with self._client.calls:
                 connection = await self._client.connected()
                 with connection.scope():
@@ -191,6 +194,21 @@ class RemoteRepository:
             ) from error
         except BridgeError as error:
             raise JiemiError("InternalError", f"the call to Krapao failed: {error}") from error
+
+
+@contextlib.contextmanager
+def _logged(method: str) -> Iterator[None]:
+    """Log (debug) what came of a call, and how long it took."""
+    began, outcome = trio.current_time(), "cancelled"
+    try:
+        yield
+        outcome = "ok"
+    except JiemiError as error:
+        outcome = error.failure.reason
+        raise
+    finally:
+        duration_ms = round((trio.current_time() - began) * 1000)
+        _log.debug("call_ended", method=method, outcome=outcome, duration_ms=duration_ms)
 
 
 @contextlib.contextmanager

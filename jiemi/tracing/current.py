@@ -108,6 +108,13 @@ def span(name: str, *, kind: Kind = Kind.INTERNAL, **attributes: object) -> Abst
     return _child(scope, scope.span.tracer, name, kind, attributes)
 
 
+def link(context: TraceContext) -> None:
+    """Name another trace that does what this task waits for."""
+    scope = _scope.get()
+    if scope is not None and scope.span is not None:
+        scope.span.link(context)
+
+
 def span_of_call(tracer: Tracer, name: str, **attributes: object) -> AbstractContextManager[AnySpan]:
     """The part of a trace that a peer's call is; nothing where the peer names no trace that is recorded here too."""
     scope = _scope.get()

@@ -117,7 +117,7 @@ class Span:
         elif isinstance(error, Exception):
             self.reason = type(error).__name__
         elif error is not None:
-            self.attributes["jiemi.cancelled"] = True
+            self.attributes["cancelled"] = True
         self.tracer.ended(self)
 
 

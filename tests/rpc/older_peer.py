@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import capnp
+import structlog
 import trio
 from fakes.krapao import FakeKrapao
 from rpc.rpc_helpers import QUICK, SOURCE, URL
@@ -57,6 +58,7 @@ async def ask(socket: str) -> None:
 
 if __name__ == "__main__":
     role, socket, folder = sys.argv[1:]
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     forget_traces(Path(folder))
     main: Callable[[str], Awaitable[None]] = serve_fake if role == "serve" else ask
     trio.run(main, socket)

@@ -36,7 +36,7 @@ from jiemi.rpc.capability import where
 from jiemi.rpc.keys import DecryptionKey
 from jiemi.tracing.current import in_trace
 
-_log = structlog.get_logger("jiemi.krapao.holders")
+_log = structlog.get_logger("jiemi.krapao.decryption")
 
 
 @attrs.frozen

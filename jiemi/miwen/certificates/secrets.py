@@ -42,7 +42,7 @@ _MOST_SECONDS = 3_600.0
 """How long at most until the Secrets are looked at again: somebody may have deleted one."""
 _FIRST_RETRY_SECONDS, _MOST_RETRY_SECONDS = 2.0, 60.0
 
-_log = structlog.get_logger("jiemi.miwen")
+_log = structlog.get_logger("jiemi.miwen.certificates")
 
 Data = Mapping[str, SensitiveText]
 

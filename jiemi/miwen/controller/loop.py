@@ -47,7 +47,7 @@ from jiemi.tracing.spans import AnySpan, Tracer
 REWATCH_SECONDS = 30.0
 """How often a kind that can't be watched is asked about again."""
 
-_log = structlog.get_logger("jiemi.miwen")
+_log = structlog.get_logger("jiemi.miwen.controller")
 
 
 @attrs.frozen
@@ -138,7 +138,7 @@ class DecryptorLoop:
                 failure = unwritten or result.failure
                 counting.end_tick(mailbox.latest, state, status, failure, conclusive=result.conclusive, phases=phases)
                 failures.count(failure, decryptor, state.head_revision)
-                tick.set(**{"jiemi.revision": state.head_revision})
+                tick.set(revision=state.head_revision)
                 if failure is not None:
                     tick.fail(failure.reason)
                 delay = self._delay(decryptor, result, failure, failures.in_a_row)
@@ -168,9 +168,9 @@ class DecryptorLoop:
         shown = {"namespace": meta.namespace, "name": meta.name}
         attributes = {
             "k8s.namespace.name": meta.namespace,
-            "jiemi.decryptor": meta.name,
-            "jiemi.generation": meta.generation,
-            "jiemi.woken_by": woken_by,
+            "decryptor": meta.name,
+            "generation": meta.generation,
+            "woken_by": woken_by,
         }
         with new_trace(self.tracer, "tick", shown=shown, attributes=attributes, link=seen_by) as tick:
             seen = {"seen_by": seen_by.trace_id} if seen_by is not None else {}

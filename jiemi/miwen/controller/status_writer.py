@@ -26,7 +26,7 @@ from jiemi.miwen.report.events import EventRecorder
 from jiemi.miwen.report.summary import summarized
 from jiemi.tracing.current import span
 
-_log = structlog.get_logger("jiemi.miwen")
+_log = structlog.get_logger("jiemi.miwen.controller")
 
 
 class StatusWriter:

@@ -19,7 +19,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.rpc.contract import GitCredentials, Head, Krapao, Repository, Source
 from jiemi.tracing.current import in_trace
 
-_log = structlog.get_logger("jiemi.miwen")
+_log = structlog.get_logger("jiemi.miwen.state")
 
 
 def tenant_of(namespace: str) -> str:

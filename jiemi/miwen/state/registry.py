@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
+import structlog
 import trio
 
 from jiemi.core.api.decryptor import Decryptor
@@ -28,6 +29,8 @@ from jiemi.core.objects.identity import ObjectKey, Owner
 from jiemi.core.objects.inventory import by_key, certain
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.state.mailbox import Mailbox, Wake
+
+_log = structlog.get_logger("jiemi.miwen.state")
 
 _MOST_AWAITED = 100
 """For how many objects of others, those it asked for last, a Decryptor is woken when they are free. A thousand
@@ -286,7 +289,10 @@ class Registry:
 
     def secret_changed(self, namespace: str, name: str) -> None:
         """A Secret was written or deleted: whoever names it looks."""
-        self._wake(self._users.get((namespace, name), ()), Wake.SECRET)
+        users = self._users.get((namespace, name), ())
+        if users:
+            _log.debug("secret_changed", secret=f"{namespace}/{name}", decryptors=len(users))
+        self._wake(users, Wake.SECRET)
 
     def _wake(self, keys: Iterable[NamespacedName], cause: Wake) -> None:
         for key in tuple(keys):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
+import threading
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,6 +35,7 @@ def logs_as_they_were(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Put logging back, if it was set up."""
     root, configure, before = logging.getLogger(), structlog.configure, structlog.get_config()
     handlers, level, was_set_up = tuple(root.handlers), root.level, False
+    hooks = (sys.excepthook, threading.excepthook, sys.unraisablehook, warnings.showwarning)
 
     def configured(**settings: Any) -> None:
         nonlocal was_set_up
@@ -45,6 +49,7 @@ def logs_as_they_were(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     if was_set_up:
         configure(**before)
         root.setLevel(level)
+        sys.excepthook, threading.excepthook, sys.unraisablehook, warnings.showwarning = hooks
         # Those that pytest itself puts there for a phase of the test, it takes away by itself.
         root.handlers = [each for each in root.handlers if each in handlers or not _is_ours(each)]
 
