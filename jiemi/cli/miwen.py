@@ -22,6 +22,7 @@ from jiemi.cli.miwen_flags import MiwenFlags
 from jiemi.cli.running import forbid_core_dumps, run_until_signalled
 from jiemi.cli.session_secrets import secret_name, secret_of_file
 from jiemi.cli.tls_identities import identity_of_folder
+from jiemi.cli.traces import exporter_of, running
 from jiemi.concurrency.memory import keep_trimmed
 from jiemi.core.decisions.policy import Policy, read_policy
 from jiemi.core.names import NAMESPACE_RULE, is_object_name
@@ -45,6 +46,7 @@ from jiemi.rpc.client import ClientSettings, SecretSource, connect
 from jiemi.rpc.contract import MEBIBYTE
 from jiemi.rpc.tls import IdentitySource, TlsIdentity
 from jiemi.rpc.tls_names import PARTS
+from jiemi.tracing.spans import Tracer
 
 _SHORTEST_LIFETIME = datetime.timedelta(hours=1)
 _SHORTEST_SPREAD = datetime.timedelta(minutes=10)
@@ -67,6 +69,8 @@ def run(flags: MiwenFlags) -> None:
     lease_at = secret_name("--lease", flags.lease) if flags.lease is not None else None
     settings = miwen_settings(flags)
     metrics = MiwenMetrics()
+    exporter = exporter_of(flags, metrics, service="miwen")
+    tracer = Tracer(exporter.ended, flags.traces_ratio) if exporter is not None else None
     pages = pages_of(flags.metrics_listen, metrics, service="miwen")
     kubernetes_settings = KubernetesSettings(
         kubeconfig=flags.kubeconfig,
@@ -77,6 +81,7 @@ def run(flags: MiwenFlags) -> None:
 
     async def main() -> None:
         async with (
+            running(exporter),
             open_bridge() as bridge,
             open_kubernetes(kubernetes_settings) as kubernetes,
             trio.open_nursery() as nursery,
@@ -102,7 +107,7 @@ def run(flags: MiwenFlags) -> None:
                 ):
                     for keep in to_krapao.keeping:
                         working.start_soon(keep)
-                    ports = MiwenPorts(kubernetes, client, _now, random.random, metrics)
+                    ports = MiwenPorts(kubernetes, client, _now, random.random, metrics, tracer)
                     await working.start(partial(run_miwen, ports, settings))
                     metrics.health.ready()
                     await trio.sleep_forever()
