@@ -34,6 +34,7 @@ from jiemi.krapao.rendering.file_opener import FileOpener
 from jiemi.krapao.rendering.file_renderer import NOT_ABOUT_THE_FILE, FileRenderer, RenderingTools
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import Files, FilesRequest, Head, Rendered, RenderRequest, is_revision
+from jiemi.tracing.current import span
 
 T = TypeVar("T")
 
@@ -211,8 +212,9 @@ class Worker:
 
     async def _render_quietly(self, ref: Ref, request: RenderRequest, askers: Askers) -> Rendered:
         wanted = await self._require_advertised(ref, request.revision, askers)
-        data = await self._read(ref, wanted, request.path, None, askers)
-        config = await self._read_config(ref, wanted, request, askers)
+        with span("read"):
+            data = await self._read(ref, wanted, request.path, None, askers)
+            config = await self._read_config(ref, wanted, request, askers)
         try:
             return await self._open(data, config, request, askers)
         except JiemiError as error:

@@ -36,7 +36,6 @@ from jiemi.krapao.git.store import Store
 from jiemi.krapao.git.tree_paths import Parts, split_path
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import MAX_FILES, FileEntry, FilesRequest
-from jiemi.tracing.current import span
 
 T = TypeVar("T")
 
@@ -170,10 +169,9 @@ class Clone:
 
     async def read(self, revision: str, path: str, askers: Askers | None = None, *, max_bytes: int) -> bytes:
         parts = split_path(path)
-        with span("read", path=path):
-            return await self._undamaged(
-                lambda: self._blocking(lambda _: self._read(revision, parts, path, max_bytes), askers)
-            )
+        return await self._undamaged(
+            lambda: self._blocking(lambda _: self._read(revision, parts, path, max_bytes), askers)
+        )
 
     async def _undamaged(self, read: Callable[[], Awaitable[T]]) -> T:
         """What `read` gives. A clone that turns out to be damaged is removed."""
