@@ -155,6 +155,7 @@ class Exporter:
             return self._failed(f"it answered {status}")
         if 200 <= status < 300:
             self._counts["sent"] += len(batch)
+            _log.debug("spans_sent", spans=len(batch), size_bytes=len(body))
             if self._trouble is not None:
                 _log.info("spans_sent_again", endpoint=self._endpoint.authority)
             self._trouble = None

@@ -111,7 +111,8 @@ async def test_a_collector_that_does_not_take_them_loses_them_in_bounded_time(od
             it.answer = answer_well
             make(exporter, 1)
             await until(lambda: exporter.counts["sent"] == 1)
-    assert [each["event"] for each in logs] == ["spans_not_sent", "spans_sent_again"], "it is said once"
+    said = [each["event"] for each in logs if each["log_level"] != "debug"]
+    assert said == ["spans_not_sent", "spans_sent_again"], "it is said once"
 
 
 @pytest.mark.parametrize("status", [301, 307, 400, 401, 404, 500])

@@ -118,8 +118,9 @@ class CertificateSecrets:
                 retry_seconds = min(retry_seconds * 2, _MOST_RETRY_SECONDS)
             else:
                 retry_seconds = _FIRST_RETRY_SECONDS
-                left = (due - self._now()).total_seconds()
-                await trio.sleep(min(max(left, 1), _MOST_SECONDS))
+                left = min(max((due - self._now()).total_seconds(), 1), _MOST_SECONDS)
+                _log.debug("certificates_looked_at", due=due.isoformat(), next_seconds=round(left))
+                await trio.sleep(left)
 
     async def renew(self) -> datetime.datetime:
         """Make what is missing and renew what is old; returns when there will be something to do.
