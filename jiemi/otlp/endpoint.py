@@ -21,6 +21,7 @@ from jiemi import __version__
 _USUAL_PATH = "/v1/traces"
 _MOST_ANSWER_BYTES = 64 * 1024
 _MOST_HEADER_BYTES = 16 * 1024
+_ENDED = "it ended the connection"
 
 
 @attrs.frozen
@@ -92,14 +93,16 @@ async def post(endpoint: Endpoint, body: bytes) -> int:
         OSError: there was no answer, or none that is HTTP (ConnectionError).
     """
     async with await trio.open_tcp_stream(endpoint.host, endpoint.port) as plain:
-        if endpoint.tls is None:
-            return await _converse(endpoint, plain, body)
-        stream = trio.SSLStream(plain, endpoint.tls, server_hostname=endpoint.host, https_compatible=True)
+        stream: trio.abc.Stream = plain
+        if endpoint.tls is not None:
+            stream = trio.SSLStream(plain, endpoint.tls, server_hostname=endpoint.host, https_compatible=True)
         try:
             return await _converse(endpoint, stream, body)
-        except (trio.BrokenResourceError, ssl.SSLError) as error:
-            cause = error.__cause__ if isinstance(error.__cause__, ssl.SSLError) else error
-            raise ConnectionError(f"TLS: {type(cause).__name__}") from error
+        except h11.RemoteProtocolError as error:
+            raise ConnectionError("what it answers is no HTTP") from error
+        except trio.BrokenResourceError as error:
+            why = f"TLS: {type(error.__cause__).__name__}" if isinstance(error.__cause__, ssl.SSLError) else _ENDED
+            raise ConnectionError(why) from error
 
 
 async def _converse(endpoint: Endpoint, stream: trio.abc.Stream, body: bytes) -> int:
@@ -112,14 +115,9 @@ async def _converse(endpoint: Endpoint, stream: trio.abc.Stream, body: bytes) ->
         ("Connection", "close"),
     ]
     request = connection.send(h11.Request(method="POST", target=endpoint.path, headers=headers))
-    try:
-        await stream.send_all((request or b"") + (connection.send(h11.Data(data=body)) or b""))
-        connection.send(h11.EndOfMessage())
-        return await _status(connection, stream)
-    except h11.RemoteProtocolError as error:
-        raise ConnectionError("what it answers is no HTTP") from error
-    except trio.BrokenResourceError as error:
-        raise ConnectionError("it ended the connection") from error
+    await stream.send_all((request or b"") + (connection.send(h11.Data(data=body)) or b""))
+    connection.send(h11.EndOfMessage())
+    return await _status(connection, stream)
 
 
 async def _status(connection: h11.Connection, stream: trio.abc.Stream) -> int:

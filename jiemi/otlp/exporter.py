@@ -151,6 +151,8 @@ class Exporter:
         except OSError as error:
             # Of what the system says the number's text alone: its own names the address.
             return self._failed(error.strerror or (str(error) if type(error) is ConnectionError else "no connection"))
+        except Exception as error:  # noqa: BLE001 - the boundary of what may fail alone, for example a name that is none
+            return self._failed(type(error).__name__)
         if status in _AGAIN:
             return self._failed(f"it answered {status}")
         if 200 <= status < 300:

@@ -6,6 +6,7 @@ import contextlib
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import attrs
 import pytest
 import structlog
 import trio
+from support.network.tls_folders import TestAuthority
 from support.processes.threads import own_threads
 from support.traces.collector import Collector, answer_bytes, answer_well, answer_with, collector, hang, spans_of
 
@@ -68,6 +70,35 @@ async def test_spans_come_as_otlp_over_http() -> None:
         assert (head.attributes, tick.attributes) == ({"jiemi.path": "a.yaml"}, {"jiemi.decryptor": "app"})
         assert tick.began_ns <= head.began_ns <= head.ended_ns <= tick.ended_ns
         assert abs(time.time_ns() - tick.ended_ns) < 60e9
+
+
+async def test_over_tls_the_collector_must_have_a_certificate_of_an_authority_that_is_trusted(tmp_path: Path) -> None:
+    ours, others = TestAuthority(), TestAuthority()
+    folders = {
+        "good": ours.write(tmp_path / "good", "krapao", hosts=("localhost",)),
+        "other": others.write(tmp_path / "other", "krapao", hosts=("localhost",)),
+        "name": ours.write(tmp_path / "name", "krapao", hosts=("elsewhere.example",)),
+    }
+    for name, folder in folders.items():
+        with collector(folder) as it, structlog.testing.capture_logs() as logs:
+            endpoint = read_endpoint(it.url, ca_bundle=folders["good"] / "ca.crt")
+            exporter = Exporter(endpoint, RESOURCE, QUICK)
+            async with exporter.running():
+                make(exporter)
+                await until(partial(_is_counted, exporter))
+            assert exporter.counts["sent"] == len(it.bodies) == (1 if name == "good" else 0)
+            said = [each["why"] for each in logs if each["event"] == "spans_not_sent"]
+            assert said == ([] if name == "good" else ["TLS: SSLCertVerificationError"])
+
+
+def _is_counted(exporter: Exporter) -> bool:
+    return sum(exporter.counts.values()) == 1
+
+
+async def test_a_host_that_can_be_none_loses_spans_and_ends_nothing() -> None:
+    async with exporting(f"https://{'a' * 70}.example") as exporter:
+        make(exporter)
+        await until(lambda: exporter.counts["not_sent"] == 1)
 
 
 async def test_what_is_left_at_the_end_is_sent_even_when_the_process_is_cancelled() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -138,8 +140,12 @@ def answer_bytes(data: bytes, *, again_seconds: float | None = None) -> Callable
 
 
 @contextlib.contextmanager
-def collector() -> Iterator[Collector]:
-    """A collector, for as long as the context lasts."""
+def collector(tls: Path | None = None) -> Iterator[Collector]:
+    """A collector, for as long as the context lasts.
+
+    Args:
+        tls: a folder with tls.crt and tls.key for localhost; None for http.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -160,6 +166,11 @@ def collector() -> Iterator[Collector]:
 
     with Server(("127.0.0.1", 0), Handler) as server:
         it = Collector(f"http://127.0.0.1:{server.server_address[1]}")
+        if tls is not None:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(tls / "tls.crt", tls / "tls.key")
+            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+            it.url = f"https://localhost:{server.server_address[1]}"
         thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.02))
         thread.start()
         try:
