@@ -107,8 +107,8 @@ class EventRecorder:
         rate = self._rate(decryptor.uid, now)
         verdict = rate.take(content.key, now, transition=transition, reserve=reserve)
         if verdict is Verdict.DROPPED:
+            _log.debug("event_dropped", namespace=decryptor.namespace, name=decryptor.name, reason=content.reason)
             self._count(left_out=1)
-        _log.debug("event_recorded", reason=content.reason, verdict=verdict.name.lower())
         if verdict is not Verdict.WRITE:
             return
         if len(self._queue) >= QUEUE_LIMIT:
