@@ -57,6 +57,7 @@ SLOW = {
         "test_a_krapao_that_knows_no_traces_answers_a_client_that_sends_them",
     ),
     "cli/test_log_ways.py": (),
+    "otlp/test_both_services.py": (),
     "otlp/test_exporter.py": (),
     "otlp/test_wire.py": ("test_any_text_number_and_truth_value_is_an_attribute",),
     "miwen/test_certificates.py": (),

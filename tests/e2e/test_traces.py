@@ -10,7 +10,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from pyrage import x25519
 from support.canaries.forms import forms_of, found_in
 from support.e2e.lab import Lab, Service, git_server, until
 from support.e2e.scene import METRICS, metrics_page
-from support.traces.collector import Collector, Seen, collector, hang
+from support.traces.collector import Collector, Seen, collector, hang, is_whole, paths
 
 from jiemi.core.sensitive import SensitiveText
 
@@ -76,17 +76,6 @@ def traced(lab: Lab, other: Collector) -> Iterator[Traced]:
         lab.end_services()
 
 
-def paths(spans: Sequence[Seen]) -> set[str]:
-    """Each span with those around it."""
-    by_id = {each.span_id: each for each in spans}
-
-    def path(each: Seen) -> str:
-        name = f"{each.service.removeprefix('jiemi-')}:{each.name}"
-        return name if not each.parent else f"{path(by_id[each.parent])} {name}"
-
-    return {path(each) for each in spans}
-
-
 def trace_of(traced: Traced, name: str, **attributes: object) -> list[Seen]:
     """The spans of the trace of the tick of that Decryptor that has an attribute, once all of them have come."""
 
@@ -94,10 +83,8 @@ def trace_of(traced: Traced, name: str, **attributes: object) -> list[Seen]:
         for spans in traced.collector.traces().values():
             for tick in spans:
                 wanted = {"jiemi.decryptor": name, **attributes}
-                if tick.name == "tick" and wanted.items() <= tick.attributes.items():
-                    parents = {each.parent for each in spans if each.parent}
-                    if parents <= {each.span_id for each in spans} and any("krapao" in each.service for each in spans):
-                        return spans
+                if tick.name == "tick" and wanted.items() <= tick.attributes.items() and is_whole(spans):
+                    return spans
         return None
 
     spans: list[Seen] = until(f"the trace of {name}", found)

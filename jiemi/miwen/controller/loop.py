@@ -119,7 +119,8 @@ class DecryptorLoop:
         while True:
             decryptor = mailbox.begin_tick()
             woken_by = ",".join(sorted(cause.value for cause in mailbox.woken_by or {by_itself}))
-            seen_by = news.begin_tick()
+            seen_by = news.begin_tick()  # often its own question, which then woke nothing
+            seen_by = seen_by if Wake.REPOSITORY in mailbox.woken_by else None
             with self._traced(decryptor, woken_by, seen_by) as tick:
                 counting.begin_tick()
                 writer.begin_tick(decryptor, woken_by)

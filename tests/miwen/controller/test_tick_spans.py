@@ -79,16 +79,18 @@ async def test_each_tick_is_a_trace_of_its_own_and_names_what_led_to_it(
     world.add()
     async with miwen(world, tracer=Tracer(spans.append)):
         await settle()
-        await trio.sleep(INTERVAL + 1)
+        # What its own question shows it, leads to no other tick.
         world.origin.commit({FILE: [secret(greeting="two")]})
+        await trio.sleep(2 * INTERVAL + 1)
+        world.origin.commit({FILE: [secret(greeting="three")]})
         async with world.krapao.open(Source(world.origin.url), GitCredentials()) as repository:
             with in_trace(theirs):
                 await repository.head(max_age_seconds=0)
         await settle()
     ticks = [each for each in spans if each.name == "tick"]
-    assert [each.attributes["woken_by"] for each in ticks] == ["start", "interval", "repository"]
-    assert [each.links for each in ticks] == [[], [], [theirs]]
-    assert len({each.context.trace_id for each in ticks}) == 3
+    assert [each.attributes["woken_by"] for each in ticks] == ["start", "interval", "interval", "repository"]
+    assert [each.links for each in ticks] == [[], [], [], [theirs]]
+    assert len({each.context.trace_id for each in ticks}) == 4
 
 
 async def test_the_span_of_what_failed_and_of_the_tick_have_the_reason_and_no_text(

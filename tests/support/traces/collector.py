@@ -7,7 +7,7 @@ import ssl
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Span as WireSpan
+
+_SERVER, _CLIENT = WireSpan.SPAN_KIND_SERVER, WireSpan.SPAN_KIND_CLIENT
 
 
 @attrs.frozen
@@ -57,6 +59,25 @@ def spans_of(body: bytes) -> list[Seen]:
             assert scope_spans.scope.name == "jiemi"
             found += [_seen(str(resource["service.name"]), each) for each in scope_spans.spans]
     return found
+
+
+def is_whole(spans: Sequence[Seen]) -> bool:
+    """Whether all spans of a trace have come: the parent of each, and of each call the span of who answered it, which
+    comes after all that it has in it."""
+    ids, answered = {each.span_id for each in spans}, {each.parent for each in spans if each.kind == _SERVER}
+    calls = {each.span_id for each in spans if each.kind == _CLIENT}
+    return all(each.parent in ids for each in spans if each.parent) and bool(calls) and calls <= answered
+
+
+def paths(spans: Sequence[Seen]) -> set[str]:
+    """Each span with those around it, each with its service: `miwen:tick miwen:head`."""
+    by_id = {each.span_id: each for each in spans}
+
+    def path(each: Seen) -> str:
+        name = f"{each.service.removeprefix('jiemi-')}:{each.name}"
+        return name if not each.parent else f"{path(by_id[each.parent])} {name}"
+
+    return {path(each) for each in spans}
 
 
 def _seen(service: str, span: WireSpan) -> Seen:
