@@ -45,25 +45,28 @@ interface Session {
 interface Repository {
   # A repository that is open; released, Krapao forgets it. Cancelling a call ends its work.
 
-  head @0 (maxAgeSeconds :Float64) -> (result :HeadResult);
+  # traceparent, of this and other calls: the trace that the call belongs to, in W3C Trace Context's form; null for none. It is
+  # for logs and traces alone. A text of any other form counts as null.
+
+  head @0 (maxAgeSeconds :Float64, traceparent :Text) -> (result :HeadResult);
   # The newest revision of the followed ref. maxAgeSeconds: seconds; an answer of the host that old at most will do, 0 asks
   # the host now. Not negative and not NaN.
 
-  render @1 (request :RenderRequest) -> (result :RenderResult);
+  render @1 (request :RenderRequest, traceparent :Text) -> (result :RenderResult);
   # One file of one revision, decrypted.
 
   watch @2 (watcher :Watcher) -> (subscription :Subscription);
   # Notifies the watcher when the followed ref is seen to move, until the subscription is released.
 
-  files @3 (request :FilesRequest) -> (result :FilesResult);
+  files @3 (request :FilesRequest, traceparent :Text) -> (result :FilesResult);
   # Which files of one revision match. Decrypts nothing.
 }
 
 interface Watcher {
   # Implemented by the client.
 
-  moved @0 (head :Head) -> ();
-  # The newest revision. The next call comes when this one has returned, and has only the newest of what moved meanwhile.
+  moved @0 (head :Head, traceparent :Text) -> ();
+  # The newest revision, and the trace of the call that saw it move. The next call comes when this one has returned, and has only the newest of what moved meanwhile.
 
   ended @1 (failure :Failure) -> ();
   # There will be no further notification, and why.

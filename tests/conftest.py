@@ -55,6 +55,14 @@ comes last leaves the others idle; by itself pytest-xdist begins with the files 
 
 SLOW = {
     "rpc/test_tls.py": (),
+    "rpc/test_traces.py": (
+        "test_a_client_that_sends_no_traces_is_answered",
+        "test_a_krapao_that_knows_no_traces_answers_a_client_that_sends_them",
+    ),
+    "cli/test_log_ways.py": (),
+    "otlp/test_both_services.py": (),
+    "otlp/test_exporter.py": (),
+    "otlp/test_wire.py": ("test_any_text_number_and_truth_value_is_an_attribute",),
     "miwen/test_certificates.py": (),
     "miwen/test_renewal.py": (),
     "miwen/test_elector.py": ("test_one_of_three_works_and_stays_the_one",),

@@ -28,6 +28,44 @@ from jiemi.cli.outputs import LogFormat
 F = TypeVar("F")
 
 LogFormatFlag = Annotated[LogFormat, typer.Option(help="Format of the log lines.", envvar="JIEMI_LOG_FORMAT")]
+LogLevel = Annotated[
+    str,
+    typer.Option(
+        help="How much is logged: LEVEL, and AREA=LEVEL for areas of the code, separated by commas, such as "
+        "info,jiemi.rpc=debug. LEVEL is debug, info, warning or error.",
+        metavar="LEVELS",
+        envvar="JIEMI_LOG_LEVEL",
+    ),
+]
+LogLevelFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="File with the same, which holds instead of --log-level while it is there. It is read again when it "
+        "changes.",
+        envvar="JIEMI_LOG_LEVEL_FILE",
+    ),
+]
+TracesEndpoint = Annotated[
+    str | None,
+    typer.Option(
+        help="URL of a collector that takes OpenTelemetry traces (OTLP over HTTP): https, or http on this host. "
+        "Without this flag no traces are collected.",
+        metavar="URL",
+        envvar="JIEMI_TRACES_ENDPOINT",
+    ),
+]
+TracesRatio = Annotated[float, typer.Option(help="Part of all traces that is collected.", min=0.0, max=1.0)]
+TracesCaBundle = Annotated[
+    Path | None,
+    typer.Option(help="PEM file of certificate authorities for --traces-endpoint, in place of the system's."),
+]
+InsecurePlainTraces = Annotated[
+    bool,
+    typer.Option(
+        "--insecure-plain-traces",
+        help="Allow http for --traces-endpoint on other hosts: whoever can listen on the network reads the traces.",
+    ),
+]
 Sops = Annotated[
     Path | None,
     typer.Option(help="The sops program.", envvar="JIEMI_SOPS", show_default="on the PATH, or from `jiemi tools`"),

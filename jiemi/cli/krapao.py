@@ -13,10 +13,12 @@ import trio
 
 from jiemi.cli.errors import CommandError
 from jiemi.cli.krapao_flags import KrapaoFlags
+from jiemi.cli.log_levels import follow_file, levels_of_flag
 from jiemi.cli.logs import configure_logs
 from jiemi.cli.metrics import pages_of, watch_loops
 from jiemi.cli.programs import GET_SOPS, find_gpg, find_sops
 from jiemi.cli.running import forbid_core_dumps, run_until_signalled
+from jiemi.cli.traces import exporter_of, running
 from jiemi.concurrency.memory import keep_trimmed
 from jiemi.core.addresses import normal_address
 from jiemi.krapao.git.known_hosts import may_be_known_hosts
@@ -26,6 +28,7 @@ from jiemi.krapao.network.proxy import HttpProxy, may_be_direct, read_proxy
 from jiemi.krapao.operator_environment import AMBIENT_PROVIDERS, AmbientBounds, OperatorEnvironment
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
+from jiemi.krapao.traced import TracedKrapao
 from jiemi.rpc.address import Address, TcpAddress, parse_address
 from jiemi.rpc.admission import Admission
 from jiemi.rpc.bridge import open_bridge
@@ -35,6 +38,7 @@ from jiemi.rpc.session_secret import MAKE_ONE, SessionSecretError, read_secret_f
 from jiemi.rpc.sockets import ListenError
 from jiemi.rpc.tls import ServerTls, TlsError, TlsFolder
 from jiemi.rpc.tls_names import KRAPAO_NAME, PARTS
+from jiemi.tracing.spans import Tracer
 
 
 def run(flags: KrapaoFlags) -> None:
@@ -43,7 +47,7 @@ def run(flags: KrapaoFlags) -> None:
     Raises:
         CommandError: a flag can't be used.
     """
-    configure_logs(flags.log_format)
+    log_filter = configure_logs(flags.log_format, levels_of_flag(flags.log_level))
     try:
         address = parse_address(flags.listen)
     except ValueError as error:
@@ -55,11 +59,21 @@ def run(flags: KrapaoFlags) -> None:
     metrics.certificate_ends = partial(_certificate_ends, admission)
     pages = pages_of(flags.metrics_listen, metrics, service="krapao")
     settings = krapao_settings(flags, ambient)
+    exporter = exporter_of(flags, metrics, service="krapao")
+    tracer = Tracer(exporter.ended, flags.traces_ratio) if exporter is not None else None
 
     async def main() -> None:
-        async with open_bridge() as bridge, open_service(settings, metrics) as krapao, trio.open_nursery() as nursery:
+        async with (
+            running(exporter),
+            open_bridge() as bridge,
+            open_service(settings, metrics) as service,
+            trio.open_nursery() as nursery,
+        ):
             nursery.start_soon(keep_trimmed)
+            if flags.log_level_file is not None:
+                nursery.start_soon(follow_file, flags.log_level_file, log_filter)
             nursery.start_soon(watch_loops, metrics.health, bridge)
+            krapao = service if tracer is None else TracedKrapao(service, tracer)
             bound = await nursery.start(partial(serve, krapao, address, bridge=bridge, admission=admission))
             log = structlog.get_logger("jiemi.krapao")
             if settings.sops is None:

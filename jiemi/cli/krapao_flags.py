@@ -8,7 +8,19 @@ from typing import Annotated
 import attrs
 import typer
 
-from jiemi.cli.flags import Gpg, InsecurePlainTcp, LogFormatFlag, MetricsListen, Sops
+from jiemi.cli.flags import (
+    Gpg,
+    InsecurePlainTcp,
+    InsecurePlainTraces,
+    LogFormatFlag,
+    LogLevel,
+    LogLevelFile,
+    MetricsListen,
+    Sops,
+    TracesCaBundle,
+    TracesEndpoint,
+    TracesRatio,
+)
 from jiemi.cli.outputs import LogFormat
 from jiemi.rpc.tls_names import MIWEN_NAME
 
@@ -157,3 +169,9 @@ class KrapaoFlags:
     ] = 16
     metrics_listen: MetricsListen = None
     log_format: LogFormatFlag = LogFormat.JSON
+    log_level: LogLevel = "info"
+    log_level_file: LogLevelFile = None
+    traces_endpoint: TracesEndpoint = None
+    traces_ratio: TracesRatio = 1.0
+    traces_ca_bundle: TracesCaBundle = None
+    insecure_plain_traces: InsecurePlainTraces = False

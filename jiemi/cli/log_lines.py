@@ -3,8 +3,8 @@
     19:15:01 in_sync default/demo, id 2, revision a888f02e1111, file secret.enc.yaml
     19:16:44 error not_in_sync default/demo, reason KeyMissing, message no key given opens the file. …
 
-Only what is of no use at that moment is left out: the date, the level of usual lines, and the later part of a
-revision. Another kind of line, such as a traceback, is shown as it is.
+Only what is of no use at that moment is left out: the date, the level of usual lines, the trace, and the later part of
+a revision. Another kind of line, such as a traceback, is shown as it is.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from rich.text import Text
 from jiemi.cli.console import printable
 from jiemi.core.decisions.status import SHORT_REVISION
 
+_LEFT_OUT = frozenset({"logger", "trace_id"})
 _LEVEL_STYLES = {"warning": "yellow", "error": "red", "critical": "bold red"}
 _REVISION = re.compile(r"\b[0-9a-f]{40}(?:[0-9a-f]{24})?\b")
 
@@ -32,6 +33,7 @@ def for_terminal(line: str) -> Text:
         fields = None
     if not isinstance(fields, dict) or not isinstance(fields.get("event"), str):
         return Text(printable(line))
+    fields = {name: value for name, value in fields.items() if name not in _LEFT_OUT}
     level = str(fields.pop("level", "info"))
     style = _LEVEL_STYLES.get(level, "")
     event = printable(fields.pop("event"))

@@ -17,12 +17,14 @@ import trio
 
 from jiemi.cli.errors import CommandError
 from jiemi.cli.krapao_places import KrapaoPlaces, places_of
+from jiemi.cli.log_levels import follow_file, levels_of_flag
 from jiemi.cli.logs import configure_logs
 from jiemi.cli.metrics import pages_of, watch_loops
 from jiemi.cli.miwen_flags import MiwenFlags
 from jiemi.cli.running import forbid_core_dumps, run_until_signalled
 from jiemi.cli.session_secrets import secret_name, secret_of_file
 from jiemi.cli.tls_identities import identity_of_folder
+from jiemi.cli.traces import exporter_of, running
 from jiemi.concurrency.memory import keep_trimmed
 from jiemi.core.decisions.policy import Policy, read_policy
 from jiemi.core.names import NAMESPACE_RULE, is_object_name
@@ -47,6 +49,7 @@ from jiemi.rpc.contract import MEBIBYTE
 from jiemi.rpc.krapaos import connect_all
 from jiemi.rpc.tls import IdentitySource, TlsIdentity
 from jiemi.rpc.tls_names import PARTS
+from jiemi.tracing.spans import Tracer
 
 _SHORTEST_LIFETIME = datetime.timedelta(hours=1)
 _SHORTEST_SPREAD = datetime.timedelta(minutes=10)
@@ -59,7 +62,7 @@ def run(flags: MiwenFlags) -> None:
     Raises:
         CommandError: a flag can't be used.
     """
-    configure_logs(flags.log_format)
+    log_filter = configure_logs(flags.log_format, levels_of_flag(flags.log_level))
     places = places_of(flags.krapao)
     if flags.session_secret is not None and flags.session_secret_file is not None:
         raise CommandError("--session-secret and --session-secret-file exclude each other")
@@ -69,6 +72,8 @@ def run(flags: MiwenFlags) -> None:
     lease_at = secret_name("--lease", flags.lease) if flags.lease is not None else None
     settings = miwen_settings(flags)
     metrics = MiwenMetrics()
+    exporter = exporter_of(flags, metrics, service="miwen")
+    tracer = Tracer(exporter.ended, flags.traces_ratio) if exporter is not None else None
     pages = pages_of(flags.metrics_listen, metrics, service="miwen")
     kubernetes_settings = KubernetesSettings(
         kubeconfig=flags.kubeconfig,
@@ -79,11 +84,14 @@ def run(flags: MiwenFlags) -> None:
 
     async def main() -> None:
         async with (
+            running(exporter),
             open_bridge() as bridge,
             open_kubernetes(kubernetes_settings) as kubernetes,
             trio.open_nursery() as nursery,
         ):
             nursery.start_soon(keep_trimmed)
+            if flags.log_level_file is not None:
+                nursery.start_soon(follow_file, flags.log_level_file, log_filter)
             nursery.start_soon(watch_loops, metrics.health, bridge)
             metrics.requests = kubernetes.requests.snapshot
             to_krapao = _ToKrapao(flags, kubernetes, tls_at, secret_at)
@@ -108,7 +116,7 @@ def run(flags: MiwenFlags) -> None:
                         working.start_soon(followed, slices, *places.service, krapaos)
                     for keep in to_krapao.keeping:
                         working.start_soon(keep)
-                    ports = MiwenPorts(kubernetes, krapaos, _now, random.random, metrics)
+                    ports = MiwenPorts(kubernetes, krapaos, _now, random.random, metrics, tracer)
                     await working.start(partial(run_miwen, ports, settings))
                     metrics.health.ready()
                     await trio.sleep_forever()

@@ -9,7 +9,18 @@ import attrs
 import typer
 
 from jiemi.cli.durations import parse_duration
-from jiemi.cli.flags import Context, InsecurePlainTcp, LogFormatFlag, MetricsListen
+from jiemi.cli.flags import (
+    Context,
+    InsecurePlainTcp,
+    InsecurePlainTraces,
+    LogFormatFlag,
+    LogLevel,
+    LogLevelFile,
+    MetricsListen,
+    TracesCaBundle,
+    TracesEndpoint,
+    TracesRatio,
+)
 from jiemi.cli.outputs import LogFormat
 from jiemi.rpc.tls_names import KRAPAO_NAME
 
@@ -160,3 +171,9 @@ class MiwenFlags:
     ] = None
     metrics_listen: MetricsListen = None
     log_format: LogFormatFlag = LogFormat.JSON
+    log_level: LogLevel = "info"
+    log_level_file: LogLevelFile = None
+    traces_endpoint: TracesEndpoint = None
+    traces_ratio: TracesRatio = 1.0
+    traces_ca_bundle: TracesCaBundle = None
+    insecure_plain_traces: InsecurePlainTraces = False

@@ -4,6 +4,8 @@ A flight is a task in the owner's nursery. Who asks what a flight is already on 
 one. A waiter that is cancelled leaves the others alone; when the last one has gone, the flight itself is cancelled.
 Each waiter gets its own exception, made from the same failure: one exception object raised in several tasks would
 mix up their tracebacks.
+
+What a flight logs has the trace id of who started it. Another who waits for it has a line (debug) that names that id.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ import trio
 
 from jiemi.concurrency.askers import Askers
 from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.trace_context import TraceContext
+from jiemi.tracing.current import current, link
 
 T = TypeVar("T")
 
@@ -33,10 +37,12 @@ class Flight:
         began_at: when the host began to be asked, by trio's clock in seconds; None before that.
         askers: the tenants that wait for it. It waits for slots (`jiemi.concurrency.fair_limiter`) in the queues of all
             of them, so that nobody waits behind the queue of the tenant that happened to ask first.
+        trace: that of who started it; None for none.
     """
 
     began_at: float | None = None
     askers: Askers = attrs.field(factory=Askers)
+    trace: TraceContext | None = attrs.field(factory=current)
     _waiters: int = 0
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     _done: trio.Event = attrs.field(factory=trio.Event)
@@ -78,6 +84,9 @@ class SingleFlight:
         if flight is None or not may_join(flight):
             flight = self._latest[question] = Flight()
             self._nursery.start_soon(self._fly, question, flight, fly)
+        elif flight.trace is not None:
+            log.debug("run_shared", run_of=flight.trace.trace_id)
+            link(flight.trace)
         flight._waiters += 1
         try:
             with flight.askers.joined(askers):

@@ -34,6 +34,7 @@ from jiemi.krapao.rendering.file_opener import FileOpener
 from jiemi.krapao.rendering.file_renderer import NOT_ABOUT_THE_FILE, FileRenderer, RenderingTools
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import Files, FilesRequest, Head, Rendered, RenderRequest, is_revision
+from jiemi.tracing.current import span
 
 T = TypeVar("T")
 
@@ -83,6 +84,7 @@ class Worker:
         answer = self._answers.get(ref)
         # An answer of this very moment may be older than a push of this very moment: 0 always asks.
         if answer is not None and max_age_seconds > 0 and trio.current_time() - answer[1] <= max_age_seconds:
+            self._log.debug("head_known", ref=str(ref), revision=answer[0].revision)
             return Head(answer[0].revision)
         found = await self._single_flight.do(
             ("head", ref), lambda flight: self._list(ref, flight), askers, may_join=_is_young_enough(max_age_seconds)
@@ -132,6 +134,8 @@ class Worker:
             raise
         self.listing = "ok"
         began = flight.began_at if flight.began_at is not None else trio.current_time()
+        duration_ms = round((trio.current_time() - began) * 1000)
+        self._log.debug("listed", ref=str(ref), revision=found.revision, duration_ms=duration_ms)
         self._authorized_at = max(began, self._authorized_at or began)
         return found, began
 
@@ -208,8 +212,9 @@ class Worker:
 
     async def _render_quietly(self, ref: Ref, request: RenderRequest, askers: Askers) -> Rendered:
         wanted = await self._require_advertised(ref, request.revision, askers)
-        data = await self._read(ref, wanted, request.path, None, askers)
-        config = await self._read_config(ref, wanted, request, askers)
+        with span("read"):
+            data = await self._read(ref, wanted, request.path, None, askers)
+            config = await self._read_config(ref, wanted, request, askers)
         try:
             return await self._open(data, config, request, askers)
         except JiemiError as error:

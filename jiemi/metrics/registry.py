@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 import attrs
 from prometheus_client import CollectorRegistry, Info, ProcessCollector, disable_created_metrics
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -58,6 +58,7 @@ class ServiceMetrics:
     Attributes:
         certificate_ends: when the certificate ends that this service shows the other, in seconds since 1970; None
             where it has shown none.
+        spans: how many spans there were, by what became of them; empty where no traces are collected. From any thread.
     """
 
     def __init__(self, component: str) -> None:
@@ -67,6 +68,7 @@ class ServiceMetrics:
         build = Info("jiemi_build", "The release of this service.", registry=self.registry)
         build.info({"component": component, "version": __version__})
         self.certificate_ends: Callable[[], float | None] = lambda: None
+        self.spans: Callable[[], Mapping[str, int]] = dict
         self._slots: dict[str, Slots] = {}
         self._slot_use: dict[str, SlotUse] = {}
         self.registry.register(_Common(self))
@@ -118,6 +120,17 @@ class _Common(Collector):
             waiting.add_metric((name,), use.waiting)
             oldest.add_metric((name,), use.oldest_wait_seconds)
         yield from (ages, used, waiting, oldest)
+        spans = self._metrics.spans()
+        if spans:
+            family = CounterMetricFamily(
+                "jiemi_trace_spans",
+                "Spans for the collector of --traces-endpoint, by what became of them: sent, queue_full, refused, "
+                "not_sent; absent without it.",
+                labels=("outcome",),
+            )
+            for outcome, number in spans.items():
+                family.add_metric((outcome,), number)
+            yield family
         ends = self._metrics.certificate_ends()
         if ends is not None:
             yield GaugeMetricFamily(

@@ -36,6 +36,7 @@ from jiemi.miwen.report.metrics import MiwenMetrics
 from jiemi.miwen.state.registry import Registry
 from jiemi.miwen.watch.object_watches import ObjectWatches
 from jiemi.rpc.contract import Krapao
+from jiemi.tracing.spans import Tracer
 
 _log = structlog.get_logger("jiemi.miwen")
 
@@ -80,6 +81,7 @@ class MiwenPorts:
         now: the wall clock.
         random: gives a number in [0, 1), for jitter.
         metrics: what is counted.
+        tracer: where the spans of ticks go; None where no traces are collected.
     """
 
     kubernetes: Kubernetes
@@ -87,6 +89,7 @@ class MiwenPorts:
     now: Callable[[], datetime.datetime]
     random: Callable[[], float]
     metrics: MiwenMetrics = attrs.field(factory=MiwenMetrics)
+    tracer: Tracer | None = None
 
 
 async def run_miwen(
@@ -123,7 +126,8 @@ async def run_miwen(
             settings.tenancy,
             budget,
         )
-        loop = DecryptorLoop(kubernetes, MeasuredKrapao(ports.krapao, metrics), reconciler, events, metrics, random)
+        krapao = MeasuredKrapao(ports.krapao, metrics)
+        loop = DecryptorLoop(kubernetes, krapao, reconciler, events, metrics, random, ports.tracer)
         turned_away = TurnedAway(kubernetes, budget, events, metrics, now=now)
         metrics.turned_away = lambda: len(turned_away.keys())
         decryptors = Decryptors(nursery, loop.run, registry, budget, turned_away, loop.report_deleted)

@@ -52,6 +52,7 @@ class SessionSecretStore:
                 if error.failure.reason != "SecretNotFound":
                     raise
             else:
+                _log.debug("session_secret_read", namespace=self._namespace, secret=self._name)
                 return self._secret_in(secret)
             made = make_secret()
             if await self._kubernetes.create_secret(self._namespace, self._name, {TOKEN_KEY: made}):

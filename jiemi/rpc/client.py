@@ -282,6 +282,7 @@ class KrapaoClient:
                     session = await self._open_session(bootstrap)
                     if session is not None:
                         self._refused = None
+                        _log.debug("session_opened", address=str(self.address))
                         connection = self.connection = Connection(session, forget)
                         self.failing = False
                         self._connection_made.set()

@@ -8,6 +8,9 @@ the tests. A `Repository` is a capability: its holder may read that repository, 
         head = await repository.head(max_age_seconds=90)
         rendered = await repository.render(RenderRequest(head.revision, "secret.enc.yaml", keys))
 
+The trace that a caller works for (`jiemi.tracing.current`) goes with each call of `head`, `files` and `render`, and is
+that in which the call is answered; `on_moved` of a watch is called in the trace of the call that saw the ref move.
+
 Every method raises `JiemiError` and nothing else (but trio's own Cancelled). Opening never fails: what is wrong with
 the source is raised by the first method called, so that open and head can travel in one round trip.
 """

@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
 import attrs
+import structlog
 import trio
 
 from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.trace_context import TraceContext
 from jiemi.rpc import codec
 from jiemi.rpc.bridge import Bridge
 from jiemi.rpc.capability import (
@@ -28,6 +30,9 @@ from jiemi.rpc.capability import (
 )
 from jiemi.rpc.client_connection import Connection
 from jiemi.rpc.contract import Files, FilesRequest, GitCredentials, Head, Rendered, RenderRequest, Source
+from jiemi.tracing.current import current, in_trace
+
+_log = structlog.get_logger("jiemi.rpc")
 
 T = TypeVar("T")
 
@@ -141,19 +146,27 @@ class RemoteRepository:
         self, method: str, write: Callable[[Any], None], read: Callable[[Any], T], what: str, timeout_seconds: float
     ) -> T:
         """Call a method whose answer is a result, on the connection that there is."""
-        with self._translated_errors(), _deadline(what, timeout_seconds):
+        trace = current()
+
+        def write_all(call: Any) -> None:
+            write(call)
+            codec.write_trace(call, trace)
+
+        async def call_on(connection: Connection) -> T:
+            with connection.scope(), self._open_on(connection) as remote:
+                return await remote.call(method, write_all, lambda answer: read(answer.result))
+
+        with _logged(method), self._translated_errors(), _deadline(what, timeout_seconds):
             async with self._route.calls:
                 connection = await self._route.connected()
                 try:
-                    with connection.scope(), self._open_on(connection) as remote:
-                        return await remote.call(method, write, lambda answer: read(answer.result))
+                    return await call_on(connection)
                 except PeerLostError:
                     # Once: a call that ends every Krapao which takes it must not go to all of them in a row.
                     other = await self._route.connected_elsewhere(connection)
                     if other is None:
                         raise
-                with other.scope(), self._open_on(other) as remote:
-                    return await remote.call(method, write, lambda answer: read(answer.result))
+                return await call_on(other)
 
     async def watch(self, on_moved: Callable[[Head], None]) -> None:
         # Without a deadline: a watch lasts until it is cancelled or its connection ends.
@@ -171,6 +184,11 @@ class RemoteRepository:
         def write(call: Any) -> None:
             call.watcher = self._bridge.serve("Watcher", watcher)
 
+        def tell(news: _News) -> None:
+            head, trace = news
+            with in_trace(trace):  # of whoever saw it move
+                on_moved(head)
+
         subscription = await remote.call("watch", write, lambda answer: self._bridge.hold(answer.subscription))
         try:
             if moved_over:
@@ -178,11 +196,11 @@ class RemoteRepository:
                 with contextlib.suppress(JiemiError):
                     on_moved(await self.head(max_age_seconds=_KNOWN_SECONDS))
             while True:
-                on_moved(await watcher.next_head())
+                tell(await watcher.next_head())
         finally:
             subscription.release()
             if (untaken := watcher.untaken()) is not None:
-                on_moved(untaken)
+                tell(untaken)
 
     @contextlib.contextmanager
     def _open_on(self, connection: Connection) -> Iterator[Remote]:
@@ -234,6 +252,21 @@ class RemoteRepository:
 
 
 @contextlib.contextmanager
+def _logged(method: str) -> Iterator[None]:
+    """Log (debug) what came of a call, and how long it took."""
+    began, outcome = trio.current_time(), "cancelled"
+    try:
+        yield
+        outcome = "ok"
+    except JiemiError as error:
+        outcome = error.failure.reason
+        raise
+    finally:
+        duration_ms = round((trio.current_time() - began) * 1000)
+        _log.debug("call_ended", method=method, outcome=outcome, duration_ms=duration_ms)
+
+
+@contextlib.contextmanager
 def _deadline(what: str, seconds: float) -> Iterator[None]:
     """Raises JiemiError Timeout when what is in it takes longer."""
     with trio.move_on_after(seconds) as scope:
@@ -242,17 +275,25 @@ def _deadline(what: str, seconds: float) -> Iterator[None]:
         raise JiemiError("Timeout", f"Krapao did not {what} within {seconds} s")
 
 
+_News = tuple[Head, TraceContext | None]
+"""A revision, and the trace of the call that saw it."""
+
+
 class _Watcher:
     """The target of the interface Watcher: keeps the newest revision until it is taken."""
 
     def __init__(self, bridge: Bridge) -> None:
         self._bridge = bridge
         self._news = trio.Event()
-        self._head: Head | None = None
+        self._head: _News | None = None
         self._failure: Failure | None = None
 
-    async def next_head(self) -> Head:
-        """The newest revision that was not taken yet. Raises JiemiError when the watch has ended."""
+    async def next_head(self) -> _News:
+        """The newest revision that was not taken yet, and the trace of the call that saw it.
+
+        Raises:
+            JiemiError: the watch has ended.
+        """
         await self._news.wait()
         self._news = trio.Event()
         head = self.untaken()
@@ -263,15 +304,15 @@ class _Watcher:
         assert self._failure is not None  # noqa: S101  one of the two makes news
         raise JiemiError.of(self._failure)
 
-    def untaken(self) -> Head | None:
-        """Take the newest revision, if there is one that was not taken yet."""
+    def untaken(self) -> _News | None:
+        """Take what `next_head` would give at once, if there is that."""
         head, self._head = self._head, None
         return head
 
     # In the loop's thread:
 
     async def moved(self, call: Any) -> None:
-        self._bridge.to_trio(self._set_head, codec.read_head(call.params.head))
+        self._bridge.to_trio(self._set_head, codec.read_head(call.params.head), codec.read_trace(call.params))
 
     async def ended(self, call: Any) -> None:
         self._bridge.to_trio(self._set_failure, codec.read_failure(call.params.failure))
@@ -281,8 +322,8 @@ class _Watcher:
 
     # In trio's:
 
-    def _set_head(self, head: Head) -> None:
-        self._head = head
+    def _set_head(self, head: Head, trace: TraceContext | None) -> None:
+        self._head = head, trace
         self._news.set()
 
     def _set_failure(self, failure: Failure) -> None:

@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeVar
 import trio
 
 from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.trace_context import TraceContext
 from jiemi.rpc import codec
 from jiemi.rpc.bridge import Bridge
 from jiemi.rpc.capability import BridgeError, PeerLostError, Remote
@@ -35,6 +36,7 @@ from jiemi.rpc.contract import (
 )
 from jiemi.rpc.limits import REPOSITORY_BYTES, WATCH_BYTES, Account, Limits
 from jiemi.rpc.open_repositories import Budget, Permit, RepositoryTask, internal_error
+from jiemi.tracing.current import current, in_trace
 
 T = TypeVar("T")
 
@@ -289,6 +291,7 @@ class _Repository:
         connection, owned = self._connection, self._owned
         try:
             work, size = read(call.params)
+            trace = codec.read_trace(call.params)
         except JiemiError as error:
             return error.failure
         call.release_params()
@@ -297,7 +300,7 @@ class _Repository:
             return Failure("KrapaoUnavailable", "Krapao has as many requests in hand as it takes")
         owned.request_bytes += size
         try:
-            return await self._bridge.in_trio(self._holder.start_soon, lambda: _value_or_failure(work))
+            return await self._bridge.in_trio(self._holder.start_soon, lambda: _value_or_failure(work, trace))
         except PeerLostError:
             return Failure("KrapaoUnavailable", "Krapao is about to end")
         finally:
@@ -339,12 +342,12 @@ class _Receipt:
 
 async def _watch(repository: Repository, watcher: Remote) -> None:
     """Notify the watcher, one call at a time and always the newest, until cancelled or the watch fails."""
-    newest: Head | None = None
+    newest: tuple[Head, TraceContext | None] | None = None
     moved = trio.Event()
 
     def on_moved(head: Head) -> None:
         nonlocal newest
-        newest = head
+        newest = head, current()  # called by whoever sees it move
         moved.set()
 
     async def notify() -> None:
@@ -354,7 +357,7 @@ async def _watch(repository: Repository, watcher: Remote) -> None:
                 await moved.wait()
                 moved = trio.Event()
                 assert newest is not None  # noqa: S101  on_moved sets it first
-                await watcher.call("moved", functools.partial(_write_moved, head=newest), _nothing)
+                await watcher.call("moved", functools.partial(_write_moved, *newest), _nothing)
         nursery.cancel_scope.cancel()
 
     failure: Failure | None = None
@@ -376,18 +379,20 @@ def _write_ended(call: Any, *, failure: Failure) -> None:
     codec.write_failure(call.failure, failure)
 
 
-def _write_moved(call: Any, *, head: Head) -> None:
+def _write_moved(head: Head, trace: TraceContext | None, call: Any) -> None:
     codec.write_head(call.head, head)
+    codec.write_trace(call, trace)
 
 
 def _nothing(_: Any) -> None:
     """What is read of an answer that holds nothing."""
 
 
-async def _value_or_failure(work: Callable[[], Awaitable[T]]) -> T | Failure:
-    try:
-        return await work()
-    except JiemiError as error:
-        return error.failure
-    except Exception as error:  # noqa: BLE001  the client learns that it is a fault, and the log what
-        return internal_error(error)
+async def _value_or_failure(work: Callable[[], Awaitable[T]], trace: TraceContext | None = None) -> T | Failure:
+    with in_trace(trace):
+        try:
+            return await work()
+        except JiemiError as error:
+            return error.failure
+        except Exception as error:  # noqa: BLE001  the client learns that it is a fault, and the log what
+            return internal_error(error)

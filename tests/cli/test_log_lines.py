@@ -43,6 +43,10 @@ def test_what_is_no_log_line_is_shown_as_it_is(line: str) -> None:
     assert for_terminal(line).plain == line
 
 
+def test_what_tells_lines_of_one_tick_from_others_is_of_no_use_there() -> None:
+    assert shown(event="x", logger="jiemi.miwen", trace_id="4bf92f3577b34da6a3ce929d0e0e4736", a=1).endswith(" x a 1")
+
+
 def test_a_time_that_is_none_is_no_fault() -> None:
     nonsense: tuple[object, ...] = (None, 7, "x", {})
     for timestamp in nonsense:
@@ -56,7 +60,7 @@ _LEAVES = st.none() | st.booleans() | st.text(max_size=5)
 @given(st.dictionaries(st.text(max_size=8), st.recursive(_LEAVES, st.lists, max_leaves=10)))
 def test_every_field_is_shown(fields: dict[str, object]) -> None:
     text = for_terminal(json.dumps({**fields, "event": "e"})).plain
-    for name in fields.keys() - {"event", "level", "timestamp", "namespace", "name"}:
+    for name in fields.keys() - {"event", "level", "timestamp", "namespace", "name", "logger", "trace_id"}:
         assert all(part in text for part in name.replace("_", " ") if part.isprintable())
     assert text.isprintable()
 

@@ -18,6 +18,7 @@ from support.monitoring.expressions import unknown_in
 from support.monitoring.promtool import Promtool
 from support.monitoring.rules import alerts, dashboard_expressions
 from support.network.tls_folders import tls_pair
+from support.traces.collector import collector
 
 pytestmark = pytest.mark.e2e
 
@@ -29,33 +30,35 @@ SERIES_OF_ONE = 10
 @pytest.fixture(scope="module")
 def timeline(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Timeline]:
     """Services in whose cluster there is one of everything that the dashboard shows."""
-    lab.namespace(NAMESPACE)
-    tls = tls_pair(lab.folder / "dashboard")
-    krapao, address = lab.start_krapao_on_tcp(tls, *METRICS, name="dashboard")
-    kubeconfig = _without_a_watch_of_configmaps(lab)
-    active = ("--lease", f"{NAMESPACE}/jiemi-miwen", "--tls-dir", tls.miwen)
-    miwen = lab.start_miwen(address, NAMESPACE, *METRICS, *active, kubeconfig=kubeconfig)
-    scene = Scene(lab, NAMESPACE)
-    scene.follow("app", secret("app", a="one"))
-    scene.write(scene.secret_path("app"), {"data": {"a": "dGhlaXJz"}})
-    until("the drift is corrected", lambda: scene.data("app") == {"a": "one"})
-    scene.follow("config", config_map("config", a="one"))
-    paused, _ = scene.follow("paused", secret("paused", a="one"))
-    scene.put("paused", paused.url, suspend=True)
-    mac = lab.repository({"secret.enc.yaml": lab.encrypt_mac_only(listed(secret("mac", a="one")))})
-    scene.put("mac", mac.url)
-    missing = {"age": {"privateKey": {"secretName": "not-there", "key": "age"}}}
-    scene.put("broken", mac.url, provider=missing)
-    scene.until_condition("mac", "MacOnlyEncrypted", "True", "MacNotOfEverything")
-    lab.until_reason(NAMESPACE, "broken", "SecretNotFound")
-    timeline = Timeline.begin({"krapao": krapao, "miwen": miwen}, tmp_path_factory.mktemp("dashboard"))
-    until(
-        "the watch of ConfigMaps has failed",
-        lambda: total(page_of(miwen) or "", "jiemi_watch_failures_total", resource="configmaps") > 0,
-    )
-    timeline.go_on(5)
-    yield timeline
-    lab.end_services()
+    with collector() as it:
+        traces = ("--traces-endpoint", it.url)
+        lab.namespace(NAMESPACE)
+        tls = tls_pair(lab.folder / "dashboard")
+        krapao, address = lab.start_krapao_on_tcp(tls, *METRICS, *traces, name="dashboard")
+        kubeconfig = _without_a_watch_of_configmaps(lab)
+        active = ("--lease", f"{NAMESPACE}/jiemi-miwen", "--tls-dir", tls.miwen)
+        miwen = lab.start_miwen(address, NAMESPACE, *METRICS, *traces, *active, kubeconfig=kubeconfig)
+        scene = Scene(lab, NAMESPACE)
+        scene.follow("app", secret("app", a="one"))
+        scene.write(scene.secret_path("app"), {"data": {"a": "dGhlaXJz"}})
+        until("the drift is corrected", lambda: scene.data("app") == {"a": "one"})
+        scene.follow("config", config_map("config", a="one"))
+        paused, _ = scene.follow("paused", secret("paused", a="one"))
+        scene.put("paused", paused.url, suspend=True)
+        mac = lab.repository({"secret.enc.yaml": lab.encrypt_mac_only(listed(secret("mac", a="one")))})
+        scene.put("mac", mac.url)
+        missing = {"age": {"privateKey": {"secretName": "not-there", "key": "age"}}}
+        scene.put("broken", mac.url, provider=missing)
+        scene.until_condition("mac", "MacOnlyEncrypted", "True", "MacNotOfEverything")
+        lab.until_reason(NAMESPACE, "broken", "SecretNotFound")
+        timeline = Timeline.begin({"krapao": krapao, "miwen": miwen}, tmp_path_factory.mktemp("dashboard"))
+        until(
+            "the watch of ConfigMaps has failed",
+            lambda: total(page_of(miwen) or "", "jiemi_watch_failures_total", resource="configmaps") > 0,
+        )
+        timeline.go_on(5)
+        yield timeline
+        lab.end_services()
 
 
 def _without_a_watch_of_configmaps(lab: Lab) -> Path:

@@ -18,6 +18,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import attrs
+import structlog
 import trio
 
 from jiemi.concurrency.askers import Askers
@@ -57,6 +58,9 @@ from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.network.connecting import RequireDestination, led_astray, require_destination
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.keys import AgeKey, DecryptionKey, HuaweiKey, PgpKey, VaultKey
+from jiemi.tracing.current import span
+
+_log = structlog.get_logger("jiemi.krapao.decryption")
 
 DATA_KEY_BYTES = (32, 33)
 """sops's data keys are of 32 bytes (sops.go, GenerateDataKey); a part of a divided one has one more (shamir.go)."""
@@ -203,7 +207,8 @@ class Guard:
         if not given:
             self._note(Outcome(provider, name, Verdict.NOT_GIVEN))
         for key in given:
-            with self._metrics.key_request_measured(provider) if self._metrics is not None else nullcontext():
+            measured = self._metrics.key_request_measured(provider) if self._metrics is not None else nullcontext()
+            with span("key_request", provider=provider), measured:
                 found = await self._ask(key, request.key, request.ciphertext)
             if isinstance(found, bytes):
                 self._note(Outcome(provider, name, Verdict.OPENED))
@@ -213,6 +218,7 @@ class Guard:
 
     def _note(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
+        _log.debug("key_request", provider=outcome.provider, verdict=outcome.verdict.name.lower())
         if self._metrics is not None:
             self._metrics.key_request(outcome.provider or "none", outcome.verdict.name.lower())
 

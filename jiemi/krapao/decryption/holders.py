@@ -34,8 +34,9 @@ from jiemi.krapao.decryption.holder_start import HolderKey, HolderPrograms, Star
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.capability import where
 from jiemi.rpc.keys import DecryptionKey
+from jiemi.tracing.current import in_trace
 
-_log = structlog.get_logger("jiemi.krapao.holders")
+_log = structlog.get_logger("jiemi.krapao.decryption")
 
 
 @attrs.frozen
@@ -180,7 +181,8 @@ class Holders:
             if len(self._all) < self._settings.max_holders:
                 holder = self._holders[wanted] = _Holder(wanted, used_at=trio.current_time())
                 self._all.add(holder)
-                self._nursery.start_soon(self._hold, holder, programs)
+                with in_trace(None):  # it serves later calls too
+                    self._nursery.start_soon(self._hold, holder, programs)
                 return holder
             await self._make_room()
 

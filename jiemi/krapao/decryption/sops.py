@@ -50,8 +50,9 @@ from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.reading.reader import Reading
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.keys import DecryptionKey
+from jiemi.tracing.current import span
 
-log = structlog.get_logger("jiemi.krapao.sops")
+log = structlog.get_logger("jiemi.krapao.decryption")
 
 _SOPS_CONFIG = """\
 stores:
@@ -158,13 +159,15 @@ class SopsDecrypter:
         try:
             if form.output is not None:
                 await _require_one_document(run)
-            found = await self._decrypt_in_slot(run, keys, allowed_recipients, rendering.repository)
+            with span("decrypt"):
+                found = await self._decrypt_in_slot(run, keys, allowed_recipients, rendering.repository)
             outcome_word = "ok"
         except JiemiError as error:
             outcome_word = error.failure.reason
             raise
         finally:
             self._metrics.decryption(outcome_word)
+            log.debug("decrypted", outcome=outcome_word, format=format.value, size_bytes=len(data))
         return found
 
     async def _decrypt_in_slot(
@@ -281,7 +284,7 @@ class SopsDecrypter:
         )
         async with trio.open_nursery() as nursery:
             await nursery.start(guard.serve, socket)
-            with self._metrics.sops_run():
+            with span("sops"), self._metrics.sops_run():
                 result = await outcome.acapture(
                     run_program,
                     command,

@@ -28,7 +28,7 @@ from jiemi.krapao.network.connecting import Permit
 from jiemi.krapao.operator_environment import OperatorEnvironment
 from jiemi.rpc.keys import VaultKey
 
-_log = structlog.get_logger("jiemi.krapao.holders")
+_log = structlog.get_logger("jiemi.krapao.decryption")
 
 _MAX_ANSWER_BYTES = 1024 * 1024
 _SECONDS = 8

@@ -24,6 +24,7 @@ from jiemi.krapao.git.transports import open_client
 from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import GitCredentials
+from jiemi.tracing.current import span
 
 T = TypeVar("T")
 
@@ -83,7 +84,7 @@ class GitHost:
             meter.interrupter = interrupter
             return function(meter)
 
-        with self.metrics.git_request(limits.operation, lambda: meter.received):
+        with span(limits.operation), self.metrics.git_request(limits.operation, lambda: meter.received):
             try:
                 with trio.fail_after(seconds):
                     return await on_thread(call)

@@ -21,7 +21,7 @@ import trio
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.network.addresses import Address, AddressRules, first_refusal, read_address
 
-log = structlog.get_logger("jiemi.krapao")
+log = structlog.get_logger("jiemi.krapao.network")
 
 Permit = Callable[[str, Sequence[str]], None]
 """Called with a host and all its addresses; raises where one of them is not to be connected to."""
@@ -54,6 +54,7 @@ def permit_by(rules: AddressRules, field: str) -> Permit:
         if found is not None:
             log.warning("address_refused", host=host, address=str(found[0]), kind=found[1])
             raise _not_allowed(host, field)
+        log.debug("address_permitted", host=host, addresses=len(addresses))
 
     return permit
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import attrs
+import structlog
 import trio
 
 from jiemi.concurrency.for_each import for_each
@@ -43,6 +44,9 @@ from jiemi.miwen.apply.wait_budget import POLL_SECONDS, WaitBudget
 from jiemi.miwen.kubernetes import errors
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.port import JsonObject, Objects
+from jiemi.tracing.current import span
+
+_log = structlog.get_logger("jiemi.miwen.apply")
 
 SERVED_SECONDS = 60.0
 """How long the CustomResourceDefinitions of one apply may take together until their kinds are served. A tick's own
@@ -283,8 +287,11 @@ class Applier:
             done.refused.append(Refused(each.ref, each.manifest.file, lost))
             return
         try:
-            done.entries[each.key] = await self._write(each, before, recreator)
+            with span("apply.object", object=each.ref.label):
+                done.entries[each.key] = await self._write(each, before, recreator)
+            _log.debug("object_applied", object=each.ref.label, file=each.manifest.file)
         except JiemiError as error:
+            _log.debug("object_refused", object=each.ref.label, reason=error.failure.reason)
             done.refused.append(Refused(each.ref, each.manifest.file, error.failure))
 
     async def _write(self, each: Resolved, before: InventoryEntry | None, recreator: Recreator) -> InventoryEntry:

@@ -24,7 +24,7 @@ from jiemi.core.objects.unblocking import Unblocking, unblockings
 from jiemi.miwen.kubernetes.port import JsonObject, Objects
 from jiemi.miwen.kubernetes.rejected_fields import FieldsRejected
 
-_log = structlog.get_logger("jiemi.miwen")
+_log = structlog.get_logger("jiemi.miwen.apply")
 
 _BACK_SECONDS = 5.0
 """How long giving back may keep a task that is cancelled."""

@@ -42,7 +42,7 @@ _MOST_SECONDS = 3_600.0
 """How long at most until the Secrets are looked at again: somebody may have deleted one."""
 _FIRST_RETRY_SECONDS, _MOST_RETRY_SECONDS = 2.0, 60.0
 
-_log = structlog.get_logger("jiemi.miwen")
+_log = structlog.get_logger("jiemi.miwen.certificates")
 
 Data = Mapping[str, SensitiveText]
 
@@ -118,8 +118,9 @@ class CertificateSecrets:
                 retry_seconds = min(retry_seconds * 2, _MOST_RETRY_SECONDS)
             else:
                 retry_seconds = _FIRST_RETRY_SECONDS
-                left = (due - self._now()).total_seconds()
-                await trio.sleep(min(max(left, 1), _MOST_SECONDS))
+                left = min(max((due - self._now()).total_seconds(), 1), _MOST_SECONDS)
+                _log.debug("certificates_looked_at", due=due.isoformat(), next_seconds=round(left))
+                await trio.sleep(left)
 
     async def renew(self) -> datetime.datetime:
         """Make what is missing and renew what is old; returns when there will be something to do.

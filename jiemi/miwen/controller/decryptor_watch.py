@@ -29,7 +29,7 @@ HUNG_SECONDS = 900.0
 """From when on the watch of the Decryptors counts as hung. A watch that stays silent is given up after six minutes at
 most, and a request after half a minute; then it is tried again, which is progress too."""
 
-_log = structlog.get_logger("jiemi.miwen")
+_log = structlog.get_logger("jiemi.miwen.controller")
 
 
 async def follow(

@@ -8,7 +8,8 @@ one tick cause one more tick, with the last of them. After each tick the loop re
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import attrs
 import structlog
@@ -23,6 +24,7 @@ from jiemi.core.decisions.status import blank
 from jiemi.core.errors import Failure
 from jiemi.core.objects.drift import Observation
 from jiemi.core.objects.inventory import by_key
+from jiemi.core.trace_context import TraceContext
 from jiemi.miwen.controller.counting import Counting
 from jiemi.miwen.controller.reports import Reports, report_deleted
 from jiemi.miwen.controller.status_writer import StatusWriter
@@ -35,15 +37,17 @@ from jiemi.miwen.reconcile.tick import ReconcileContext, ReconcileResult
 from jiemi.miwen.report.events import EventRecorder
 from jiemi.miwen.report.metrics import MiwenMetrics
 from jiemi.miwen.state.loop_state import LoopState, SecretVersions
-from jiemi.miwen.state.mailbox import Mailbox
+from jiemi.miwen.state.mailbox import Mailbox, Wake
 from jiemi.miwen.state.open_repository import OpenRepository, tenant_of
 from jiemi.miwen.watch.object_watches import NotSynced
 from jiemi.rpc.contract import Head, Krapao
+from jiemi.tracing.current import current, new_trace
+from jiemi.tracing.spans import AnySpan, Tracer
 
 REWATCH_SECONDS = 30.0
 """How often a kind that can't be watched is asked about again."""
 
-_log = structlog.get_logger("jiemi.miwen")
+_log = structlog.get_logger("jiemi.miwen.controller")
 
 
 @attrs.frozen
@@ -57,6 +61,7 @@ class DecryptorLoop:
         events: what users see.
         metrics: what operators see.
         random: gives a number in [0, 1), for jitter.
+        tracer: where the spans of ticks go; None where no traces are collected.
     """
 
     kubernetes: Kubernetes
@@ -65,6 +70,7 @@ class DecryptorLoop:
     events: EventRecorder
     metrics: MiwenMetrics
     random: Callable[[], float]
+    tracer: Tracer | None = None
 
     async def run(self, mailbox: Mailbox) -> None:
         """Follow one Decryptor until cancelled."""
@@ -95,9 +101,9 @@ class DecryptorLoop:
 
         def on_moved(head: Head) -> None:
             # Our own question may be what makes Krapao see that the ref moved: the tick that asked knows it already.
-            news.revision = head.revision
+            news.revision, news.trace = head.revision, current()
             if not news.ticking and head.revision != state.head_revision:
-                mailbox.wake()
+                mailbox.wake(Wake.REPOSITORY)
 
         tenant = tenant_of(mailbox.latest.meta.namespace)
         repositories = OpenRepository(self.krapao, tenant, nursery, on_moved=on_moved, random=self.random)
@@ -107,30 +113,70 @@ class DecryptorLoop:
         def settle() -> None:
             mailbox.end_tick()
             if news.end_tick() not in (None, state.head_revision):
-                mailbox.wake()
+                mailbox.wake(Wake.REPOSITORY)
 
+        by_itself = Wake.START
         while True:
             decryptor = mailbox.begin_tick()
-            news.begin_tick()
-            counting.begin_tick()
-            writer.begin_tick(decryptor)
-            draft = StatusDraft(status, decryptor.meta.generation, self.reconciler.now, mailbox.set_inventory)
-            phases = PhaseTimes()
-            result = await self.reconciler.tick(
-                ReconcileContext(decryptor, draft, repositories, state, mailbox, writer.write, settle, phases=phases)
-            )
-            settle()
-            reports.report(decryptor, result)
-            status = result.status or status
-            unwritten = await writer.end_tick(result.status)
-            self.reconciler.files.count_held(decryptor.meta.key, state, status)
-            failure = unwritten or result.failure
-            counting.end_tick(mailbox.latest, state, status, failure, conclusive=result.conclusive, phases=phases)
-            failures.count(failure, decryptor, state.head_revision)
+            woken_by = ",".join(sorted(cause.value for cause in mailbox.woken_by or {by_itself}))
+            seen_by = news.begin_tick()  # often its own question, which then woke nothing
+            seen_by = seen_by if Wake.REPOSITORY in mailbox.woken_by else None
+            with self._traced(decryptor, woken_by, seen_by) as tick:
+                counting.begin_tick()
+                writer.begin_tick(decryptor, woken_by)
+                draft = StatusDraft(status, decryptor.meta.generation, self.reconciler.now, mailbox.set_inventory)
+                phases = PhaseTimes()
+                result = await self.reconciler.tick(
+                    ReconcileContext(
+                        decryptor, draft, repositories, state, mailbox, writer.write, settle, phases=phases
+                    )
+                )
+                settle()
+                reports.report(decryptor, result)
+                status = result.status or status
+                unwritten = await writer.end_tick(result.status)
+                self.reconciler.files.count_held(decryptor.meta.key, state, status)
+                failure = unwritten or result.failure
+                counting.end_tick(mailbox.latest, state, status, failure, conclusive=result.conclusive, phases=phases)
+                failures.count(failure, decryptor, state.head_revision)
+                tick.set(revision=state.head_revision)
+                if failure is not None:
+                    tick.fail(failure.reason)
+                delay = self._delay(decryptor, result, failure, failures.in_a_row)
+                _log.debug(
+                    "tick_ended",
+                    reason=failure.reason if failure is not None else None,
+                    revision=state.head_revision,
+                    conclusive=result.conclusive,
+                    next_seconds=round(delay, 1),
+                    **{f"{phase.value}_ms": round(seconds * 1000) for phase, seconds in phases.seconds},
+                )
+            by_itself = Wake.INTERVAL if failure is None and result.requeue_after_seconds is None else Wake.RETRY
             for resource in state.watching - compared:
                 nursery.start_soon(self._compare, mailbox, state, resource)
             compared = set(state.watching)
-            await mailbox.wait(self._delay(decryptor, result, failure, failures.in_a_row))
+            await mailbox.wait(delay)
+
+    @contextlib.contextmanager
+    def _traced(self, decryptor: Decryptor, woken_by: str, seen_by: TraceContext | None) -> Iterator[AnySpan]:
+        """One tick: its log lines have one id, and its spans are one trace.
+
+        Args:
+            woken_by: the causes.
+            seen_by: the trace of the call that saw the repository move, where that is a cause.
+        """
+        meta = decryptor.meta
+        shown = {"namespace": meta.namespace, "name": meta.name}
+        attributes = {
+            "k8s.namespace.name": meta.namespace,
+            "decryptor": meta.name,
+            "generation": meta.generation,
+            "woken_by": woken_by,
+        }
+        with new_trace(self.tracer, "tick", shown=shown, attributes=attributes, link=seen_by) as tick:
+            seen = {"seen_by": seen_by.trace_id} if seen_by is not None else {}
+            _log.debug("tick_began", woken_by=woken_by, generation=meta.generation, **seen)
+            yield tick
 
     def _delay(self, decryptor: Decryptor, result: ReconcileResult, failure: Failure | None, failures: int) -> float:
         retry = decryptor.spec.retry_interval if isinstance(decryptor.spec, DecryptorSpec) else None
@@ -152,12 +198,12 @@ class DecryptorLoop:
             }
 
         if not await self.reconciler.watches.synced(resource, namespaces()):
-            mailbox.wake()  # the status says why
+            mailbox.wake(Wake.KIND_WATCHED)  # the status says why
             while not self.reconciler.watches.known(resource, namespaces()):
                 await trio.sleep(REWATCH_SECONDS)
                 if resource not in state.watching:
                     return  # nobody asks for it any longer
-            mailbox.wake()
+            mailbox.wake(Wake.KIND_WATCHED)
         for key in mailbox.inventory:
             if (key.group, key.kind) != (resource.group, resource.kind):
                 continue
@@ -211,10 +257,14 @@ class _News:
     """The newest revision that Krapao has reported since the tick began."""
 
     revision: str | None = None
+    trace: TraceContext | None = None
     ticking = False
 
-    def begin_tick(self) -> None:
+    def begin_tick(self) -> TraceContext | None:
+        """Returns the trace of the call that saw the revision which was reported last before the tick, if one was."""
+        trace, self.trace = self.trace, None
         self.revision, self.ticking = None, True
+        return trace
 
     def end_tick(self) -> str | None:
         """The newest revision that was reported during the tick, or None."""

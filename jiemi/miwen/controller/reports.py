@@ -26,7 +26,7 @@ from jiemi.miwen.state.mailbox import Mailbox
 
 _MAX_SHOWN = 10
 
-_log = structlog.get_logger("jiemi.miwen")
+_log = structlog.get_logger("jiemi.miwen.controller")
 
 _Shown = tuple[str, str]
 """A failure as it was reported: its reason and its text."""

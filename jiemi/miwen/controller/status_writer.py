@@ -14,6 +14,7 @@ import structlog
 from jiemi.core.api.decryptor import Decryptor
 from jiemi.core.api.decryptor_status import DecryptorStatus
 from jiemi.core.api.status_bounds import status_json
+from jiemi.core.decisions.conditions import condition
 from jiemi.core.decisions.status import after_failure, blank
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.objects.drift import is_newer
@@ -23,8 +24,9 @@ from jiemi.miwen.reconcile.tick import ObjectGone
 from jiemi.miwen.report.event_object import EventContent
 from jiemi.miwen.report.events import EventRecorder
 from jiemi.miwen.report.summary import summarized
+from jiemi.tracing.current import span
 
-_log = structlog.get_logger("jiemi.miwen")
+_log = structlog.get_logger("jiemi.miwen.controller")
 
 
 class StatusWriter:
@@ -53,27 +55,48 @@ class StatusWriter:
         self._written = written
         self._version = decryptor.meta.resource_version
         self._refusal: Failure | None = None
+        self._woken_by = ""
 
-    def begin_tick(self, decryptor: Decryptor) -> None:
-        """Write for the Decryptor in this state from now on."""
+    def begin_tick(self, decryptor: Decryptor, woken_by: str = "") -> None:
+        """Write for the Decryptor in this state from now on; what woke the tick is for the log."""
         self._decryptor = decryptor
+        self._woken_by = woken_by
 
     async def write(self, status: DecryptorStatus) -> None:
-        """Write the status where it changed.
+        """Write the status where it changed, in the middle of a tick.
 
         Raises:
             JiemiError: why it was refused, or not answered.
             ObjectGone.
         """
+        if await self._write(status):
+            _log.debug("status_written_ahead", **self._shown(status))
+
+    async def _write(self, status: DecryptorStatus) -> bool:
+        """As `write`. Returns whether it changed."""
         status = summarized(status, self._decryptor)
         if status == self._written and not self._is_overwritten:
-            return
+            return False
         meta = self._decryptor.meta
-        found = await self._kubernetes.patch_status(meta.namespace, meta.name, status_json(status), uid=meta.uid)
+        with span("status"):
+            found = await self._kubernetes.patch_status(meta.namespace, meta.name, status_json(status), uid=meta.uid)
         if found is None:
             raise ObjectGone
         self._written = status
         self._version = str(found["metadata"]["resourceVersion"])
+        return True
+
+    def _shown(self, status: DecryptorStatus) -> dict[str, object]:
+        """What the log says of a status that was written."""
+        meta, ready = self._decryptor.meta, condition(status, "Ready")
+        return {
+            "namespace": meta.namespace,
+            "name": meta.name,
+            "woken_by": self._woken_by,
+            "ready": ready.status if ready is not None else None,
+            "reason": ready.reason if ready is not None else None,
+            "resource_version": self._version,
+        }
 
     async def end_tick(self, status: DecryptorStatus | None) -> Failure | None:
         """Write the status at the end of a tick. Returns why it could not be written.
@@ -87,8 +110,8 @@ class StatusWriter:
     async def _end_tick(self, status: DecryptorStatus | None) -> Failure | None:
         meta = self._decryptor.meta
         try:
-            if status is not None:
-                await self.write(status)
+            if status is not None and await self._write(status):
+                _log.info("status_written", **self._shown(status))
         except JiemiError as error:
             failure = error.failure
             _log.warning("status_not_written", namespace=meta.namespace, name=meta.name, failure=str(error))

@@ -1,13 +1,18 @@
-"""How many requests went to the API server, by what they asked for."""
+"""How many requests went to the API server, by what they asked for; and what the log says of each (debug)."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 
 import attrs
+import structlog
+import trio
+
+_log = structlog.get_logger("jiemi.miwen.kubernetes")
 
 WRITING_VERBS = frozenset({"apply", "create", "delete", "patch", "remove-fields", "set-managed-fields"})
 """What may change something. "dry-run" may not."""
@@ -49,3 +54,19 @@ class RequestCounter:
     def snapshot(self) -> RequestCounts:
         with self._lock:
             return RequestCounts(MappingProxyType(dict(self._requests)))
+
+
+@contextlib.contextmanager
+def logged(verb: str, path: str) -> Iterator[Callable[[int], None]]:
+    """Log how long one try takes; what it gives takes the status of the answer, which is 0 where none came."""
+    began, status = trio.current_time(), 0
+
+    def note(answered: int) -> None:
+        nonlocal status
+        status = answered
+
+    try:
+        yield note
+    finally:
+        duration_ms = round((trio.current_time() - began) * 1000)
+        _log.debug("request_ended", verb=verb, path=path, status=status, duration_ms=duration_ms)

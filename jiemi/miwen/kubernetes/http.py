@@ -44,7 +44,7 @@ from jiemi.concurrency.http import resume
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.miwen.kubernetes.access import Access
-from jiemi.miwen.kubernetes.counts import RequestCounter
+from jiemi.miwen.kubernetes.counts import RequestCounter, logged
 from jiemi.miwen.kubernetes.errors import not_authenticated, unavailable
 from jiemi.miwen.kubernetes.fence import Fence
 from jiemi.miwen.kubernetes.on_behalf import who_asks
@@ -271,8 +271,10 @@ class KubernetesHttp:
 
             self.requests.add(request.verb, request.resource)
             try:
-                with trio.fail_after(timeout):
-                    return await run_blocking(call, limiter=trio.CapacityLimiter(1))
+                with trio.fail_after(timeout), logged(request.verb, request.path) as note_status:
+                    answer = await run_blocking(call, limiter=trio.CapacityLimiter(1))
+                    note_status(answer.status)
+                return answer
             except trio.TooSlowError as error:
                 raise AnswerTooLate(request, self.server, timeout) from error
             except ProtocolError:

@@ -38,7 +38,7 @@ _METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=
 _METADATA_WATCH = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 
-_log = structlog.get_logger("jiemi.miwen")
+_log = structlog.get_logger("jiemi.miwen.kubernetes")
 
 
 @attrs.frozen

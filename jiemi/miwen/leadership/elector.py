@@ -26,7 +26,7 @@ from jiemi.miwen.leadership.lease import LeaseRecord, as_text
 _GIVE_UP_SECONDS = 2.0
 """How long giving the Lease up may take; otherwise it runs out."""
 
-_log = structlog.get_logger("jiemi.miwen")
+_log = structlog.get_logger("jiemi.miwen.leadership")
 
 
 @attrs.frozen
@@ -169,6 +169,7 @@ class Elector:
             return False
         self._lease, self._record = written, wanted
         self._fence.bound(began, self._timing.write_seconds)
+        _log.debug("lease_written", lease=f"{self._namespace}/{self._name}", holder=wanted.holder)
         return True
 
     async def _give_up(self) -> None:

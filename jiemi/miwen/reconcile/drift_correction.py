@@ -21,7 +21,7 @@ _MAX_SHOWN = 5
 _UNREAD_SECONDS = 5.0
 """How soon Miwen looks again at an object that may differ, after a failure that may pass."""
 
-_log = structlog.get_logger("jiemi.miwen")
+_log = structlog.get_logger("jiemi.miwen.reconcile")
 
 
 async def find_drift(context: ReconcileContext, spec: DecryptorSpec, objects: Objects) -> Mapping[ObjectKey, Drift]:
@@ -51,6 +51,7 @@ async def find_drift(context: ReconcileContext, spec: DecryptorSpec, objects: Ob
                 found[key] = state.drift.drifted[key]
             continue
         if drift is not None:
+            _log.debug("drifted", object=key.label, correct=spec.drift_policy == "Correct")
             found[key] = drift
     state.drift.backoff.keep_only(set(mailbox.inventory))
     to_correct = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 import attrs
+import structlog
 
 from jiemi.core.api.decryptor_status import DecryptorStatus, FileStatus
 from jiemi.core.api.source import SourceSpec
@@ -22,6 +23,8 @@ from jiemi.miwen.reconcile.phases import Phase
 from jiemi.miwen.reconcile.tick import ReconcileContext
 from jiemi.miwen.state.loop_state import LoopState, files_bytes
 from jiemi.rpc.contract import FilesRequest, Repository, Source
+
+_log = structlog.get_logger("jiemi.miwen.reconcile")
 
 _CONFIG_NAME = ".sops.yaml"
 
@@ -250,6 +253,14 @@ class FileChanges:
         if spec.target is not None and not resync and (work.render or work.removed_paths):
             # Its keys come from several files.
             work = todo(files, context.status.files, render_all=True, failed=state.files.failed)
+        _log.debug(
+            "files_compared",
+            files=len(work.files),
+            to_render=len(work.render),
+            removed=len(work.removed_paths),
+            failed_before=len(work.failed),
+            resync=resync,
+        )
         return work
 
 

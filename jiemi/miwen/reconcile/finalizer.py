@@ -35,7 +35,7 @@ namespace."""
 LATE_SECONDS = 60.0
 """How long a try may take that begins when the time is nearly over, because Miwen was away meanwhile."""
 
-_log = structlog.get_logger("jiemi.miwen")
+_log = structlog.get_logger("jiemi.miwen.reconcile")
 
 _TRIES = 3
 

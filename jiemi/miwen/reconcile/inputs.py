@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import attrs
+import structlog
 
 from jiemi.core.api.conditions import SUSPENDED
 from jiemi.core.api.secret_refs import git_secret_names, key_secret_names, secret_names
@@ -13,6 +14,8 @@ from jiemi.miwen.reconcile.file_changes import try_again
 from jiemi.miwen.reconcile.tick import ReconcileContext
 from jiemi.miwen.watch.kind_watch import SECRETS
 from jiemi.miwen.watch.object_watches import ObjectWatches
+
+_log = structlog.get_logger("jiemi.miwen.reconcile")
 
 
 @attrs.frozen
@@ -60,4 +63,5 @@ async def notice_inputs(context: ReconcileContext, spec: DecryptorSpec, watches:
         await context.repositories.close()
     if new_credentials or new_keys or is_asked:
         try_again(context)
+    _log.debug("inputs", asked=is_asked, new_credentials=new_credentials, new_keys=new_keys)
     return Inputs(reconcile_at, is_asked, new_credentials, new_keys)

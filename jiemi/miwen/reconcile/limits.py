@@ -35,7 +35,7 @@ _RETRY_SECONDS = 5.0
 _LOOK_SECONDS = 60.0
 """How often Miwen checks whether there is room, though nobody reported any."""
 
-_log = structlog.get_logger("jiemi.miwen")
+_log = structlog.get_logger("jiemi.miwen.reconcile")
 
 
 @attrs.define

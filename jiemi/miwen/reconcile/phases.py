@@ -1,4 +1,4 @@
-"""How long the phases of a tick took, as the tick notes it for the metrics."""
+"""How long the phases of a tick took, as the tick notes it for the metrics; each is a span, too."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 import attrs
 import trio
+
+from jiemi.tracing.current import span
 
 
 class Phase(enum.Enum):
@@ -36,6 +38,7 @@ class PhaseTimes:
         """Note how long the context lasts, however it ends."""
         began = trio.current_time()
         try:
-            yield
+            with span(phase.value):
+                yield
         finally:
             self.seconds.append((phase, trio.current_time() - began))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import attrs
+import structlog
 
 from jiemi.core.api.decryptor_status import InventoryEntry
 from jiemi.core.api.spec import DecryptorSpec
@@ -16,6 +17,9 @@ from jiemi.core.text import first_of
 from jiemi.miwen.apply.prune import Pruned, prune
 from jiemi.miwen.kubernetes.port import Objects
 from jiemi.miwen.reconcile.tick import ReconcileContext
+from jiemi.tracing.current import span
+
+_log = structlog.get_logger("jiemi.miwen.reconcile")
 
 
 @attrs.frozen
@@ -40,7 +44,9 @@ class Pruning:
         pruned = Pruned()
         try:
             if gone and self.spec.prune:
-                await prune(gone, self.objects, self.owner, pruned)
+                with span("prune", objects=len(gone)):
+                    await prune(gone, self.objects, self.owner, pruned)
+                _log.debug("pruned", deleted=len(pruned.deleted), kept=len(pruned.kept), refused=len(pruned.refused))
             else:
                 pruned.kept = list(gone)
                 pruned.stay = list(gone)

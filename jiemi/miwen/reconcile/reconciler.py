@@ -49,7 +49,7 @@ _WAITING = frozenset({"DependencyNotReady", "DependencyCycle"})
 _CLEANUP_AGAIN_SECONDS = 5.0
 """How soon Miwen tries again to delete the objects of a deleted Decryptor."""
 
-_log = structlog.get_logger("jiemi.miwen")
+_log = structlog.get_logger("jiemi.miwen.reconcile")
 
 
 @attrs.frozen

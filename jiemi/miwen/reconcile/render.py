@@ -29,6 +29,7 @@ from jiemi.core.sensitive import SensitiveBytes
 from jiemi.miwen.reconcile.file_changes import path_in_tree
 from jiemi.rpc.contract import NestedPlaces, Rendered, RenderRequest, Repository
 from jiemi.rpc.keys import DecryptionKey, VaultKey
+from jiemi.tracing.current import span
 
 MAX_DECRYPTOR_BYTES = 32 * 1024 * 1024
 """The most that the files of one Decryptor may decrypt to together: they are in memory until they are applied."""
@@ -139,7 +140,8 @@ class Renderer:
         async def one(file: FileStatus) -> None:
             nonlocal address, size
             try:
-                done = await self._file(file.path, address)
+                with span("render", path=file.path):
+                    done = await self._file(file.path, address)
             except JiemiError as error:
                 if error.failure.reason in _OF_ALL_FILES:
                     raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import attrs
+import structlog
 
 from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.credential_limits import total_bytes, values_of
@@ -18,6 +19,8 @@ from jiemi.miwen.reconcile.phases import Phase
 from jiemi.miwen.reconcile.tick import ReconcileContext
 from jiemi.miwen.reconcile.timing import Timing
 from jiemi.rpc.contract import Repository
+
+_log = structlog.get_logger("jiemi.miwen.reconcile")
 
 _REOPEN = frozenset(
     {"RepositoryAccessDenied", "RepositoryNotFound", "HostKeyUnknown", "InvalidUrl", "SchemeNotAllowed"}
@@ -77,6 +80,7 @@ class RepositoryAccess:
         with context.phases.measured(Phase.HEAD):
             head = await repository.head(max_age_seconds=max_age)
         context.state.head_revision = head.revision
+        _log.debug("head", revision=head.revision, max_age_seconds=max_age, deployed=known.current.revision)
         return head.revision
 
     def forget_head(self, context: ReconcileContext) -> None:

@@ -19,6 +19,8 @@ from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.reconcile.tenancy import Tenancy
 from jiemi.miwen.reconcile.tick import ReconcileContext
 from jiemi.miwen.reconcile.timing import Timing
+from jiemi.miwen.state.mailbox import Wake
+from jiemi.tracing.current import span
 
 
 @attrs.frozen
@@ -48,11 +50,12 @@ class Waiting:
         account = self.tenancy.account(decryptor, spec)
         objects = as_account(self.kubernetes, account)
         waiter = Waiter(objects, self.now, lambda: context.mailbox.woken)
-        failure = await waiter.until_ready(context.status.inventory, seconds=0)
-        if failure is not None and failure.reason == "ObjectsNotReady":
-            failure = await self._wait_on(context, waiter, failure)
-        if failure is not None:
-            raise JiemiError.of(failure)
+        with span("wait", objects=len(context.status.inventory)):
+            failure = await waiter.until_ready(context.status.inventory, seconds=0)
+            if failure is not None and failure.reason == "ObjectsNotReady":
+                failure = await self._wait_on(context, waiter, failure)
+            if failure is not None:
+                raise JiemiError.of(failure)
         state.wait.found_ready(trio.current_time())
         if not is_ready(context.status, context.generation):
             context.draft.still_synced()
@@ -76,7 +79,7 @@ class Waiting:
         found = await waiter.until_ready(context.status.inventory, seconds=min(left, interval))
         if found is not None and found.reason == "ObjectsNotReady":
             if interval < left:
-                context.mailbox.wake()
+                context.mailbox.wake(Wake.OBJECTS_NOT_READY)
             if context.mailbox.woken:
                 raise Superseded
         return found

@@ -34,7 +34,7 @@ SHUTDOWN_SECONDS = 2.0
 """How long the end of Miwen may wait for what is queued. The last Events are what a user will look for (it was rolled
 back, it was suspended); but the API server may be why Miwen ends, and a Pod that ends late is killed."""
 
-_log = structlog.get_logger("jiemi.miwen")
+_log = structlog.get_logger("jiemi.miwen.report")
 
 
 @attrs.frozen
@@ -107,6 +107,7 @@ class EventRecorder:
         rate = self._rate(decryptor.uid, now)
         verdict = rate.take(content.key, now, transition=transition, reserve=reserve)
         if verdict is Verdict.DROPPED:
+            _log.debug("event_dropped", namespace=decryptor.namespace, name=decryptor.name, reason=content.reason)
             self._count(left_out=1)
         if verdict is not Verdict.WRITE:
             return

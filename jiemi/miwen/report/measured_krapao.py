@@ -1,4 +1,4 @@
-"""Krapao as Miwen reaches it, with each call measured: how long it took, and what came of it."""
+"""Krapao as Miwen reaches it, with each call measured: how long it took, and what came of it; each is a span, too."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from jiemi.rpc.contract import (
     Repository,
     Source,
 )
+from jiemi.tracing.current import span
+from jiemi.tracing.spans import Kind
 
 
 @attrs.frozen
@@ -67,7 +69,8 @@ class _MeasuredRepository:
     def _measured(self, method: str) -> Iterator[None]:
         began, outcome = trio.current_time(), "cancelled"
         try:
-            yield
+            with span(f"krapao.{method}", kind=Kind.CLIENT):
+                yield
             outcome = "ok"
         except JiemiError as error:
             outcome = error.failure.reason

@@ -6,6 +6,7 @@ observation, the newest.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from types import MappingProxyType
@@ -25,12 +26,39 @@ unknown."""
 _NONE: Mapping[ObjectKey, InventoryEntry] = MappingProxyType({})
 
 
+class Wake(enum.Enum):
+    """Why a loop ticks. The values are words of the log."""
+
+    START = "start"
+    INTERVAL = "interval"
+    RETRY = "retry"
+    """The tick before failed, or asked for another one soon."""
+    SPEC = "spec"
+    """The Decryptor's spec, or what else counts as its generation."""
+    REQUEST = "request"
+    """The annotation by which a user asks."""
+    DELETION = "deletion"
+    SECRET = "secret"  # noqa: S105 - a word of the log
+    REPOSITORY = "repository"
+    """The followed ref moved, as another's question showed."""
+    DRIFT = "drift"
+    DEPENDENCY = "dependency"
+    OBJECT_FREE = "object_free"
+    """Another Decryptor had an object that this one describes too."""
+    OBJECTS_NOT_READY = "objects_not_ready"
+    """It waits for its objects, and it is time to look at the repository."""
+    KIND_WATCHED = "kind_watched"
+    """A kind of its objects began to be watched, or can't be."""
+
+
 class Mailbox:
     """The latest state of one Decryptor, what was seen of its objects, and a wake-up for its loop."""
 
     def __init__(self, decryptor: Decryptor) -> None:
         self._latest = decryptor
         self._woken = trio.Event()
+        self._causes: set[Wake] = set()
+        self._woken_by: frozenset[Wake] = frozenset()
         self._ticking = False
         self._inventory = _NONE
         self._applied: dict[ObjectKey, str] = {}
@@ -56,16 +84,22 @@ class Mailbox:
         if new.generation < old.generation:
             return  # an older state that a watch showed again
         self._latest = decryptor
-        if (new.generation, new.reconcile_at, new.deleting) != (old.generation, old.reconcile_at, old.deleting):
-            self.wake()
+        if new.generation != old.generation:
+            self.wake(Wake.SPEC)
+        if new.reconcile_at != old.reconcile_at:
+            self.wake(Wake.REQUEST)
+        if new.deleting != old.deleting:
+            self.wake(Wake.DELETION)
 
-    def wake(self) -> None:
+    def wake(self, cause: Wake) -> None:
         """Let the loop tick now, or once more after the tick that runs."""
+        self._causes.add(cause)
         self._woken.set()
 
     def begin_tick(self) -> Decryptor:
         """The state to tick with; wake-ups from here on are for the next tick."""
         self._woken = trio.Event()
+        self._woken_by, self._causes = frozenset(self._causes), set()
         self._ticking = True
         self._seen_this_tick.clear()
         return self._latest
@@ -75,7 +109,7 @@ class Mailbox:
         self._ticking = False
         # What the tick found and could not deal with waits for the next one: it is no news.
         if any(key in self._seen and self._matters(key, self._seen[key]) for key in self._seen_this_tick):
-            self.wake()
+            self.wake(Wake.DRIFT)
         self._seen = {key: seen for key, seen in self._seen.items() if self._matters(key, seen)}
 
     def is_behind(self, decryptor: Decryptor) -> bool:
@@ -87,6 +121,11 @@ class Mailbox:
         """Until woken, at most so long."""
         with trio.move_on_after(seconds):
             await self._woken.wait()
+
+    @property
+    def woken_by(self) -> AbstractSet[Wake]:
+        """What woke the loop for the tick that runs; empty where its time had come."""
+        return self._woken_by
 
     @property
     def woken(self) -> bool:
@@ -139,7 +178,7 @@ class Mailbox:
             self._seen_this_tick.add(key)
         elif self._matters(key, seen):
             self._seen[key] = seen.to_keep()
-            self.wake()
+            self.wake(Wake.DRIFT)
         else:
             self._seen.pop(key, None)
 

@@ -17,8 +17,9 @@ import trio
 from jiemi.core.decisions.schedule import watch_retry_seconds
 from jiemi.core.errors import JiemiError
 from jiemi.rpc.contract import GitCredentials, Head, Krapao, Repository, Source
+from jiemi.tracing.current import in_trace
 
-_log = structlog.get_logger("jiemi.miwen")
+_log = structlog.get_logger("jiemi.miwen.state")
 
 
 def tenant_of(namespace: str) -> str:
@@ -69,7 +70,8 @@ class OpenRepository:
             held.generation = generation
             return held.repository
         await self.close()
-        held = _held(await self._nursery.start(self._own, source, credentials))
+        with in_trace(None):  # it stays open for later ticks
+            held = _held(await self._nursery.start(self._own, source, credentials))
         held.generation = generation
         self._held = held
         return held.repository

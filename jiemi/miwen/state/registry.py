@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
+import structlog
 import trio
 
 from jiemi.core.api.decryptor import Decryptor
@@ -27,7 +28,9 @@ from jiemi.core.objects.drift import Observation
 from jiemi.core.objects.identity import ObjectKey, Owner
 from jiemi.core.objects.inventory import by_key, certain
 from jiemi.miwen.kubernetes.discovery import Resource
-from jiemi.miwen.state.mailbox import Mailbox
+from jiemi.miwen.state.mailbox import Mailbox, Wake
+
+_log = structlog.get_logger("jiemi.miwen.state")
 
 _MOST_AWAITED = 100
 """For how many objects of others, those it asked for last, a Decryptor is woken when they are free. A thousand
@@ -79,9 +82,9 @@ class Registry:
             for name in secret_names(decryptor.spec):
                 self._users[key[0], name].add(key)
         if old is not None and depends_on(old) != depends_on(decryptor):
-            self._wake(self._behind(key))
+            self._wake(self._behind(key), Wake.DEPENDENCY)
         elif old is None or _is_ready(old) != _is_ready(decryptor) or old.spec != decryptor.spec:
-            self._wake(self._dependents.get(key, ()))
+            self._wake(self._dependents.get(key, ()), Wake.DEPENDENCY)
 
     def remove(self, key: NamespacedName) -> None:
         """A Decryptor is gone."""
@@ -94,7 +97,7 @@ class Registry:
             self._withdraw(key, each)
         for each in self._awaited.pop(key, {}):
             self._stop_waiting(key, each)
-        self._wake(self._behind(key))
+        self._wake(self._behind(key), Wake.DEPENDENCY)
 
     @contextlib.contextmanager
     def following(self, mailbox: Mailbox) -> Iterator[None]:
@@ -218,7 +221,7 @@ class Registry:
         waiting = self._waiting.pop(each, set())
         for key in waiting:
             self._awaited[key].pop(each, None)
-        self._wake(waiting)
+        self._wake(waiting, Wake.OBJECT_FREE)
 
     def _wait_for(self, key: NamespacedName, each: ObjectKey) -> None:
         awaited = self._awaited[key]
@@ -288,12 +291,15 @@ class Registry:
 
     def secret_changed(self, namespace: str, name: str) -> None:
         """A Secret was written or deleted: whoever names it looks."""
-        self._wake(self._users.get((namespace, name), ()))
+        users = self._users.get((namespace, name), ())
+        if users:
+            _log.debug("secret_changed", secret=f"{namespace}/{name}", decryptors=len(users))
+        self._wake(users, Wake.SECRET)
 
-    def _wake(self, keys: Iterable[NamespacedName]) -> None:
+    def _wake(self, keys: Iterable[NamespacedName], cause: Wake) -> None:
         for key in tuple(keys):
             if key in self._mailboxes:
-                self._mailboxes[key].wake()
+                self._mailboxes[key].wake(cause)
 
     def _forget_references(self, decryptor: Decryptor) -> None:
         key = decryptor.meta.key

@@ -37,7 +37,7 @@ SECRETS_FIELD_SELECTOR = "type!=helm.sh/release.v1"
 SLOWNESS = 10
 """How much longer the waits are (10 s, doubling up to 5 minutes) where only a human helps: a right or a CRD is
 missing."""
-_log = structlog.get_logger("jiemi.miwen")
+_log = structlog.get_logger("jiemi.miwen.watch")
 
 KindKey = tuple[str, str]
 """Group and kind. The objects are the same by whatever version of the group they are read."""
@@ -165,6 +165,7 @@ class KindWatch:
         new = before is None or (before.uid, before.version) != (now.uid, now.version)
         if new and not self._ended:
             self.objects[key] = now
+            _log.debug("object_changed", object="/".join(key), **self._kind_for_log())
             self._on_change(self.resource, metadata, deleted=False)
         return key
 

@@ -18,6 +18,7 @@ from jiemi.miwen.kubernetes.on_behalf import NOBODY, on_behalf_of
 from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.kubernetes.watch_counts import WatchCounts
 from jiemi.miwen.watch.kind_watch import KindKey, KindWatch, OnChange, kind_key
+from jiemi.tracing.current import in_trace
 
 _Watched = dict[str | None, KindWatch]
 """The watches of one kind, by their namespaces; None: of all, or of a kind that has none."""
@@ -70,7 +71,7 @@ class ObjectWatches:
                 watch.end()
             new = KindWatch(self._kubernetes, resource, namespace, self._on_change, self._random, before=watch)
             watched[namespace] = new
-            with on_behalf_of(NOBODY):  # whatever wants it first is only one of those that do
+            with on_behalf_of(NOBODY), in_trace(None):  # whatever wants it first is only one of those that do
                 self._nursery.start_soon(new.run, self._counts)
 
     async def synced(self, resource: Resource, namespaces: Collection[str] | None = None) -> bool:

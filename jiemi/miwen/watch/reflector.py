@@ -44,7 +44,7 @@ STEADY_SECONDS = 30.0
 _LIST_AGAIN = frozenset({"WatchExpired", "KindUnknown"})
 """After these the version that was seen is of no use. A kind that is served again may have begun again."""
 
-_log = structlog.get_logger("jiemi.miwen")
+_log = structlog.get_logger("jiemi.miwen.watch")
 
 K = TypeVar("K", bound=Hashable)
 

@@ -1,7 +1,7 @@
 """The contract's values to and from Cap'n Proto messages.
 
 There is one module per call of the contract: `session`, `source` (opening a repository), `head`, `files`, `render` with
-its `keys`, and `failures`; each is written and read in the same module, over the single fields of `fields`.
+its `keys`, `trace` and `failures`; each is written and read in the same module, over the single fields of `fields`.
 
 The readers and builders are pycapnp's, used by their attributes only: nothing here imports it. Callers are in the
 bridge's thread, and only the frozen values leave it. Each field is read once, because a reader counts what it
@@ -58,6 +58,7 @@ from jiemi.rpc.codec.source import (
     write_source,
     write_tenant,
 )
+from jiemi.rpc.codec.trace import read_trace, write_trace
 
 __all__ = [
     "MAX_MESSAGE_BYTES",
@@ -80,6 +81,7 @@ __all__ = [
     "read_session_checked",
     "read_source",
     "read_tenant",
+    "read_trace",
     "rendered_bytes",
     "request_bytes",
     "source_bytes",
@@ -96,4 +98,5 @@ __all__ = [
     "write_session_request",
     "write_source",
     "write_tenant",
+    "write_trace",
 ]

@@ -25,7 +25,7 @@ from jiemi.miwen.reconcile.drift_correction import find_drift
 from jiemi.miwen.reconcile.status_draft import StatusDraft
 from jiemi.miwen.reconcile.tick import ReconcileContext
 from jiemi.miwen.state.loop_state import LoopState
-from jiemi.miwen.state.mailbox import Mailbox
+from jiemi.miwen.state.mailbox import Mailbox, Wake
 from jiemi.miwen.state.open_repository import OpenRepository
 
 ENTRY = InventoryEntry("v1", "Secret", "app", "default", "f.yaml", fields=5)
@@ -163,7 +163,7 @@ async def test_waiting_ends_with_the_time_or_with_a_wake_up(autojump_clock: trio
 
     async def wake() -> None:
         await trio.sleep(30)
-        mailbox.wake()
+        mailbox.wake(Wake.DRIFT)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wake)

@@ -17,6 +17,7 @@ from fakes.kubernetes import FakeCluster, FakeKubernetes
 from jiemi.core.api.decryptor import API_VERSION, KIND
 from jiemi.miwen.report.metrics import MiwenMetrics
 from jiemi.miwen.service import MiwenPorts, MiwenSettings, run_miwen
+from jiemi.tracing.spans import Tracer
 
 INTERVAL = 180.0
 URL = "https://git.example/app.git"
@@ -107,12 +108,18 @@ async def settle() -> None:
 
 @contextlib.asynccontextmanager
 async def miwen(
-    world: World, *, interval: float = INTERVAL, metrics: MiwenMetrics | None = None, **settings: Any
+    world: World,
+    *,
+    interval: float = INTERVAL,
+    metrics: MiwenMetrics | None = None,
+    tracer: Tracer | None = None,
+    **settings: Any,
 ) -> AsyncIterator[None]:
     """Run Miwen on the world while the context lasts.
 
     Args:
         metrics: where it counts; its own where nobody reads them.
+        tracer: where its spans go.
     """
 
     began = trio.current_time()
@@ -123,7 +130,9 @@ async def miwen(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(
             lambda: run_miwen(
-                MiwenPorts(world.kubernetes, world.krapao, now, lambda: 0.5, metrics or MiwenMetrics()),  # no jitter
+                MiwenPorts(
+                    world.kubernetes, world.krapao, now, lambda: 0.5, metrics or MiwenMetrics(), tracer
+                ),  # no jitter
                 MiwenSettings(interval_seconds=interval, **settings),
             )
         )

@@ -61,6 +61,7 @@ def miwen_metrics() -> MiwenMetrics:
     metrics.follow(("shop", "app"), followed)
     metrics.leading = lambda: True
     metrics.krapaos = lambda: {"repository-0": 1, "repository-1": None}
+    metrics.spans = lambda: {"sent": 1}
     metrics.certificate_ends = lambda: 1.0
     return metrics
 
@@ -74,6 +75,7 @@ async def krapao_metrics() -> KrapaoMetrics:
     metrics.decryption("ok")
     with metrics.key_request_measured("vault"), metrics.sops_run(), metrics.git_request("fetch", lambda: 1):
         pass
+    metrics.spans = lambda: {"sent": 1}
     metrics.certificate_ends = lambda: 1.0
     return metrics
 

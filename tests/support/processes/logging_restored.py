@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import sys
+import threading
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 import structlog
 
 from jiemi.cli.logs import configure_logs, without_exception_text
+from jiemi.tracing.current import add_trace
 
 
 def pytest_configure() -> None:
@@ -17,7 +21,7 @@ def pytest_configure() -> None:
     exception with the values of all variables, which takes a second per exception."""
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            add_trace,
             structlog.processors.add_log_level,
             without_exception_text,
             structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0, sort_keys=False),
@@ -31,6 +35,7 @@ def logs_as_they_were(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Put logging back, if it was set up."""
     root, configure, before = logging.getLogger(), structlog.configure, structlog.get_config()
     handlers, level, was_set_up = tuple(root.handlers), root.level, False
+    hooks = (sys.excepthook, threading.excepthook, sys.unraisablehook, warnings.showwarning)
 
     def configured(**settings: Any) -> None:
         nonlocal was_set_up
@@ -44,6 +49,7 @@ def logs_as_they_were(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     if was_set_up:
         configure(**before)
         root.setLevel(level)
+        sys.excepthook, threading.excepthook, sys.unraisablehook, warnings.showwarning = hooks
         # Those that pytest itself puts there for a phase of the test, it takes away by itself.
         root.handlers = [each for each in root.handlers if each in handlers or not _is_ours(each)]
 
