@@ -184,7 +184,7 @@ class RemoteRepository:
         def write(call: Any) -> None:
             call.watcher = self._bridge.serve("Watcher", watcher)
 
-        def tell(news: _News) -> None:
+        def report(news: _News) -> None:
             head, trace = news
             with in_trace(trace):  # of whoever saw it move
                 on_moved(head)
@@ -196,11 +196,11 @@ class RemoteRepository:
                 with contextlib.suppress(JiemiError):
                     on_moved(await self.head(max_age_seconds=_KNOWN_SECONDS))
             while True:
-                tell(await watcher.next_head())
+                report(await watcher.next_head())
         finally:
             subscription.release()
             if (untaken := watcher.untaken()) is not None:
-                tell(untaken)
+                report(untaken)
 
     @contextlib.contextmanager
     def _open_on(self, connection: Connection) -> Iterator[Remote]:

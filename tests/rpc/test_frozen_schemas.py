@@ -46,8 +46,8 @@ def test_todays_schema_keeps_all_that_an_earlier_one_promised(path: Path) -> Non
         ("  wholeFile @4 :Bool;", "  wholeFile @4 :Bool = true;", "RenderRequest @4"),
         ("  patterns @1 :List(Text);", "  patterns @1 :List(Data);", "FilesRequest @1"),
         (
-            "  render @1 (request :RenderRequest)",
-            "  render @1 (request :FilesRequest)",
+            "  render @1 (request :RenderRequest,",
+            "  render @1 (request :FilesRequest,",
             "parameters of Repository @1 @0",
         ),
         ("  head @0 (maxAgeSeconds", "  newest @0 (maxAgeSeconds", "Repository @0"),
