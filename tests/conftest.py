@@ -41,6 +41,7 @@ _LONGEST_FIRST = (
     "e2e/test_alerts.py",
     "miwen/report/test_alerts.py",
     "e2e/test_follow.py",
+    "e2e/test_definition_over_its_predecessors.py",
     "e2e/test_doing_nothing.py",
     "e2e/test_killed.py",
     "e2e/test_canary.py",
@@ -52,6 +53,10 @@ comes last leaves the others idle; by itself pytest-xdist begins with the files 
 
 SLOW = {
     "rpc/test_tls.py": (),
+    "rpc/test_frozen_schemas.py": (
+        "test_a_method_that_an_older_krapao_does_not_have_is_a_reason_to_upgrade_it",
+        "test_todays_client_follows_a_repository_of_an_older_krapao",
+    ),
     "miwen/test_certificates.py": (),
     "miwen/test_renewal.py": (),
     "miwen/test_elector.py": ("test_one_of_three_works_and_stays_the_one",),
