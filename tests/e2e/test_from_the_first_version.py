@@ -32,6 +32,7 @@ PAGE = scripts(ROOT / "docs" / "from-the-first-version.md")
 FORWARD = [heading for heading in PAGE if heading[0].isdigit()]
 BACK = "The way back"
 NEW_TOKEN = "ghp-a-new-token"
+NOTE = "teams.example/note"
 
 SECRETS = {"app": ("team-a", {"password": "one", "user": "me"}), "payments": ("team-b", {"key": "two"})}
 FRONT = {"ports": [{"name": "http", "port": 80}], "selector": {"app": "front"}}
@@ -43,7 +44,7 @@ def objects() -> dict[str, Manifest]:
         name: {
             "apiVersion": "v1",
             "kind": "Secret",
-            "metadata": {"name": name, "namespace": namespace},
+            "metadata": {"name": name, "namespace": namespace, "annotations": {NOTE: "of old"}},
             "stringData": dict(values),
         }
         for name, (namespace, values) in SECRETS.items()
@@ -329,11 +330,16 @@ def _refused_over_the_first_version(move: Move) -> None:
 def _what_leaves_git_leaves_the_cluster(move: Move) -> None:
     """The first version's field managers keep nothing in an object that git drops."""
     wanted = objects()["app"]
+    before = move.lab.admin.call("GET", move.lab.admin.path_of(wanted)).ok()["metadata"]
+    assert before["annotations"][NOTE] == "of old"
     wanted["stringData"] = {"password": "three"}
+    del wanted["metadata"]["annotations"]
     revision = move.repository.commit({"app.yaml": move.encrypt(wanted)})
     status = move.until_ready("app", "team-a", revision)
     assert [each["id"] for each in (*status["history"], status["current"])] == [1, 2, 3, 4]
     assert move.lab.data("team-a", "app") == {"password": "three"}
+    live = move.lab.admin.call("GET", move.lab.admin.path_of(wanted)).ok()["metadata"]
+    assert NOTE not in live.get("annotations", {})
 
 
 def _the_first_version_works(move: Move) -> None:

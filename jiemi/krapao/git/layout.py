@@ -63,9 +63,7 @@ def prepare(state_dir: Path, *, layout: int = LAYOUT, migrations: Migrations = M
     elif found < layout:
         _migrate(state_dir, found, layout, migrations)
     if found != layout or not (state_dir / "layout").exists():
-        written = state_dir / "layout.new"
-        written.write_text(f"{layout}\n")
-        written.rename(state_dir / "layout")
+        _write(state_dir, layout)
     _take_out(state_dir, layout)
 
 
@@ -87,6 +85,12 @@ def _found(state_dir: Path) -> int | None:
     return int(text) if _NUMBER.fullmatch(text) else None
 
 
+def _write(state_dir: Path, layout: int) -> None:
+    written = state_dir / "layout.new"
+    written.write_text(f"{layout}\n")
+    written.rename(state_dir / "layout")
+
+
 def _set_aside(state_dir: Path, found: str, layout: int) -> None:
     clones = repositories(state_dir)
     if not clones.exists():
@@ -106,6 +110,7 @@ def _migrate(state_dir: Path, found: int, layout: int, migrations: Migrations) -
     if all(step in migrations for step in steps):
         for step in steps:
             migrations[step](clones)
+            _write(state_dir, step + 1)
         log.info("store_migrated", layout=found, to_layout=layout)
         return
     _hide(clones)

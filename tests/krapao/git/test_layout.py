@@ -70,7 +70,7 @@ def test_an_older_layout_is_migrated_step_by_step(tmp_path: Path) -> None:
     assert layout_of(tmp_path) == "3\n"
 
 
-def test_a_migration_that_was_cut_off_begins_again(tmp_path: Path) -> None:
+def test_a_migration_that_was_cut_off_begins_again_and_those_before_it_do_not(tmp_path: Path) -> None:
     a_store(tmp_path, "1\n")
     tries: list[int] = []
 
@@ -79,11 +79,14 @@ def test_a_migration_that_was_cut_off_begins_again(tmp_path: Path) -> None:
         if len(tries) == 1:
             raise OSError("the power went")
 
+    content = tmp_path / "repositories" / "clone" / "content"
+    steps = {1: _appends(", once"), 2: migrate}
     with pytest.raises(OSError, match="the power went"):
-        prepare(tmp_path, layout=2, migrations={1: migrate})
-    assert layout_of(tmp_path) == "1\n"
-    prepare(tmp_path, layout=2, migrations={1: migrate})
+        prepare(tmp_path, layout=3, migrations=steps)
     assert layout_of(tmp_path) == "2\n"
+    prepare(tmp_path, layout=3, migrations=steps)
+    assert layout_of(tmp_path) == "3\n"
+    assert content.read_text() == "of 1\n, once"
     assert len(tries) == 2
 
 
