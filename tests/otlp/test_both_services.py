@@ -114,6 +114,9 @@ async def stage(git: tuple[GitServer, Path]) -> AsyncIterator[Stage]:
         process = subprocess.Popen(command, stderr=output)  # noqa: ASYNC220 - it starts in a moment
         exporter = Exporter(read_endpoint(it.url), {"service.name": "jiemi-miwen"})
         try:
+            with trio.fail_after(40):
+                while not socket.exists():  # noqa: ASYNC110 - of another process's doing
+                    await trio.sleep(0.05)
             with structlog.testing.capture_logs(processors=[add_trace]) as lines:
                 async with (
                     exporter.running(),

@@ -180,9 +180,13 @@ async def test_scaling_from_three_to_four_moves_repositories_to_the_fourth_only(
 
 
 def _taken_over(since: float) -> float:
-    """How many seconds after a moment another process took the Lease."""
-    began = [tenure.began for tenure in tenures(read_audit(audit_log())) if tenure.began > since]
-    return min(began) - since
+    """How many seconds after a moment another process took the Lease; waits until one does."""
+
+    def began() -> list[float]:
+        return [tenure.began for tenure in tenures(read_audit(audit_log())) if tenure.began > since]
+
+    until("another process has the Lease", lambda: bool(began()), seconds=60)
+    return min(began()) - since
 
 
 def _require_the_lease() -> None:
