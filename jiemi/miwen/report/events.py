@@ -30,6 +30,8 @@ MAX_DECRYPTORS = 16_384
 twice. With fewer than there are in a cluster, a round of all of them would find none known: so it is well above."""
 TRIES = 6
 """Of one Event while the API server can't be reached: 31 seconds of waiting."""
+MAX_FORBIDDEN = 100
+"""In how many namespaces a missing right is logged at a time: where it is missing in more, it is the same right."""
 SHUTDOWN_SECONDS = 2.0
 """How long the end of Miwen may wait for what is queued. The last Events are what a user will look for (it was rolled
 back, it was suspended); but the API server may be why Miwen ends, and a Pod that ends late is killed."""
@@ -78,7 +80,7 @@ class EventRecorder:
         self._news = trio.Event()
         self._rates: OrderedDict[str, EventRate] = OrderedDict()
         self._counts = EventCounts()
-        self._forbidden_in: str | None = None
+        self._forbidden_in: set[str] = set()
 
     @property
     def counts(self) -> EventCounts:
@@ -161,18 +163,18 @@ class EventRecorder:
                 await trio.sleep(watch_retry_seconds(failures, random=self._random()))
             else:
                 self._count(written=1)
-                if self._forbidden_in == queued.namespace:
-                    self._forbidden_in = None
+                if queued.namespace in self._forbidden_in:
+                    self._forbidden_in.remove(queued.namespace)
                     _log.info("events_allowed", namespace=queued.namespace)
                 return
 
     def _log_failure(self, queued: _Queued, error: JiemiError) -> None:
         failure = error.failure
         if failure.reason == "EventForbidden":
-            # Logged once: it is the same for each Event. A right may be there in one namespace and not in another, so
-            # only one that is written in the same namespace shows that it is worth logging again.
-            if self._forbidden_in is None:
-                self._forbidden_in = queued.namespace
+            # Logged once for each namespace: it is the same for each Event of it, and a right may be there in one
+            # namespace and not in another. One that is written there shows that it is worth logging again.
+            if queued.namespace not in self._forbidden_in and len(self._forbidden_in) < MAX_FORBIDDEN:
+                self._forbidden_in.add(queued.namespace)
                 _log.warning("events_forbidden", reason=failure.reason, message=failure.text)
             return
         _log.warning(

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable
 import trio
 
 from jiemi.core.errors import Failure
+from jiemi.core.reasons import Kind
 from jiemi.miwen.kubernetes.discovery import Resource
 from jiemi.miwen.kubernetes.on_behalf import NOBODY, on_behalf_of
 from jiemi.miwen.kubernetes.port import Kubernetes
@@ -131,13 +132,14 @@ class ObjectWatches:
 
     def failure(self, resource: Resource, namespaces: Collection[str] | None = None) -> Failure | None:
         """Why changes of the kind aren't seen now: WatchForbidden, KindUnknown; or a transient one that came twice in
-        a row, because the first is mended in a second or two.
+        a row, because the first is mended in a second or two. Of several, one that lasts.
 
         Args:
             namespaces: those whose objects matter; None: all.
         """
-        failures = (each.failure for each in self._among(resource, namespaces))
-        return next((failure for failure in failures if failure is not None), None)
+        failures = [each.failure for each in self._among(resource, namespaces) if each.failure is not None]
+        lasting = (failure for failure in failures if failure.kind is not Kind.TRANSIENT)
+        return next(lasting, failures[0] if failures else None)
 
     def _among(self, resource: Resource, namespaces: Collection[str] | None) -> list[KindWatch]:
         """The watches of a kind that see those namespaces."""

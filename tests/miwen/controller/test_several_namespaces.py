@@ -118,6 +118,20 @@ async def test_drift_is_corrected_in_one_namespace_while_another_may_not_be_watc
         assert (world.data("app", "team-b"), drifted(world, "team-b")) == ({"k": "v"}, ("", ""))
 
 
+async def test_a_right_that_is_missing_in_one_namespace_is_not_hidden_by_a_passing_failure_in_another(
+    world: World, autojump_clock: MockClock
+) -> None:
+    world.origin.commit({FILE: [secret("app", "team-a", k="v"), secret("app", "team-b", k="v")]})
+    world.add(namespace="team-b")
+    world.kubernetes.closed.add(("secrets", "team-b"))
+    down = JiemiError("ClusterUnavailable", "no answer")
+    world.kubernetes.fail_next("watch_metadata", *[down] * 40)
+    async with miwen(world, tenancy=TENANCY):
+        await trio.sleep(INTERVAL)
+        assert world.data("app", "team-a") == {"k": "v"}
+        assert drifted(world, "team-b")[0] == "WatchForbidden"
+
+
 async def test_an_object_that_a_decryptor_of_another_followed_namespace_dropped_is_free(
     world: World, autojump_clock: MockClock
 ) -> None:

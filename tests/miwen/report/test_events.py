@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import re
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
@@ -257,6 +258,24 @@ async def test_what_is_beyond_the_queue_falls_out_the_oldest_first_and_is_counte
     counted = " (and 1 more event was left out)"
     assert notes(kubernetes) == ["note 2", f"note 3{counted}", f"note 4{counted}", "note 0"]
     assert recorder.counts == EventCounts(written=4, left_out=2)
+
+
+async def test_a_missing_right_is_said_for_each_namespace_because_it_may_be_granted_in_one_alone(
+    kubernetes: FakeKubernetes, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "MAX_FORBIDDEN", 2)
+    elsewhere = [
+        attrs.evolve(OTHER, namespace=namespace, uid=namespace) for namespace in ("team-a", "team-b", "team-c")
+    ]
+    with capture_logs() as logs:
+        async with recording(kubernetes) as recorder:
+            kubernetes.deny("create", "events")
+            for note in ("one", "two"):
+                for meta in elsewhere:
+                    fail(recorder, note, meta=meta)
+            await settle()
+    said = [re.findall(r"in namespace ([-a-z]+)", each["message"]) for each in logs]
+    assert said == [["team-a"], ["team-b"]]
 
 
 async def test_a_missing_right_is_said_once_and_again_only_after_it_was_there(

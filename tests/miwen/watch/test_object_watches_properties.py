@@ -131,6 +131,8 @@ def _disturb(kubernetes: FakeKubernetes, *step: Any) -> None:
 class _ManySecrets:
     """Lists Secrets with metadata as long as they come, recreated for each page; its watch says nothing."""
 
+    scopes = (None,)
+
     def __init__(self, number: int) -> None:
         self._number = number
 
