@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import json
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pods.conftest import PODS
+from pods.conftest import PODS, ROOT
 from support.canaries.forms import forms_of, found_in
 from support.kubernetes.kubectl import Kubectl
 from support.pods.demo import Demo, until
 from support.pods.rotation import page
+from support.traces.collector import Collector, collector
 
+from jiemi.controlplane.node.arguments import NODE_ADDRESS
 from jiemi.demo.content import EXPECTED
 
 _REPLACED_SECONDS = 60
@@ -58,10 +61,37 @@ def _active(installed: Kubectl) -> str:
     return installed("get", "lease", "jiemi-miwen", "--output=jsonpath={.spec.holderIdentity}").partition("_")[0]
 
 
-async def test_no_value_is_in_a_log_an_event_a_status_or_a_metric_nor_on_the_node_s_disk(
-    demo: Demo, installed: Kubectl, root: Path, tmp_path: Path
+@pytest.fixture
+def traced(installed: Kubectl) -> Iterator[Collector]:
+    """A collector to which both send their traces, meanwhile."""
+    with collector(host=NODE_ADDRESS) as found:
+        at = "/spec/template/spec/containers/0/args/-"
+        flags = (f"--traces-endpoint={found.url}", "--insecure-plain-traces")
+        patch = json.dumps([{"op": "add", "path": at, "value": flag} for flag in flags])
+        for workload in _WORKLOADS:
+            installed("patch", workload, "--type=json", f"--patch={patch}")
+        _until_rolled_out(installed)
+        yield found
+    installed("apply", "-k", str(ROOT / "deploy"))
+    _until_rolled_out(installed)
+
+
+_WORKLOADS = ("statefulset/repository", "deployment/miwen")
+
+
+def _until_rolled_out(installed: Kubectl) -> None:
+    for workload in _WORKLOADS:
+        installed("rollout", "status", workload, "--timeout=55s")
+
+
+async def test_no_value_is_in_a_log_an_event_a_status_a_metric_or_a_trace_nor_on_the_node_s_disk(
+    traced: Collector, demo: Demo, installed: Kubectl, root: Path, tmp_path: Path
 ) -> None:
     until("the Secret is there", lambda: demo.plain() == EXPECTED)
+    demo.push("Hello for the traces")
+    until("the push is deployed", lambda: demo.revision() == demo.repository.head())
+    until("both have sent spans", lambda: {span.service for span in traced.spans} == {"jiemi-krapao", "jiemi-miwen"})
+    until("the decryption is among them", lambda: any(span.name == "decrypt" for span in traced.spans))
     key = (demo.home / "key").read_text().strip()
     made = [
         line
@@ -82,7 +112,8 @@ async def test_no_value_is_in_a_log_an_event_a_status_or_a_metric_nor_on_the_nod
     said |= {f"metrics of {pod['metadata']['name']}": page(pod) for pod in pods}
     assert len(pods) == PODS
     assert all(said.values())
-    assert found_in({name: text.encode() for name, text in said.items()}, forms) == []
+    sent = {f"spans {number}": body for number, body in enumerate(traced.bodies)}
+    assert found_in({name: text.encode() for name, text in said.items()} | sent, forms) == []
     # What a search finds where it is: the demo's own key.
     patterns = tmp_path / "patterns"
     patterns.write_bytes(b"\n".join(forms))

@@ -161,10 +161,11 @@ def answer_bytes(data: bytes, *, again_seconds: float | None = None) -> Callable
 
 
 @contextlib.contextmanager
-def collector(tls: Path | None = None) -> Iterator[Collector]:
+def collector(tls: Path | None = None, *, host: str = "127.0.0.1") -> Iterator[Collector]:
     """A collector, for as long as the context lasts.
 
     Args:
+        host: the address that it listens on.
         tls: a folder with tls.crt and tls.key for localhost; None for http.
     """
 
@@ -185,8 +186,8 @@ def collector(tls: Path | None = None) -> Iterator[Collector]:
         def handle_error(self, *_: object) -> None:
             """A client that is gone is a part of the tests."""
 
-    with Server(("127.0.0.1", 0), Handler) as server:
-        it = Collector(f"http://127.0.0.1:{server.server_address[1]}")
+    with Server((host, 0), Handler) as server:
+        it = Collector(f"http://{host}:{server.server_address[1]}")
         if tls is not None:
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             context.load_cert_chain(tls / "tls.crt", tls / "tls.key")
