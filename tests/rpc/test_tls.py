@@ -29,6 +29,7 @@ from jiemi.rpc.bridge import Bridge, open_bridge
 from jiemi.rpc.channel import ClientTls
 from jiemi.rpc.client import ClientSettings, KrapaoClient, connect
 from jiemi.rpc.contract import GitCredentials, Head
+from jiemi.rpc.krapaos import Peer, connect_all
 from jiemi.rpc.limits import Limits
 from jiemi.rpc.server import serve
 from jiemi.rpc.tls import ServerTls, TlsError, TlsFolder, read_identity
@@ -335,6 +336,23 @@ async def test_a_client_says_nothing_to_who_is_not_krapao(tmp_path: Path, change
         assert reason == "KrapaoNotTrusted"
         assert words in text
         assert it.fake.calls == []
+
+
+async def test_of_several_krapaos_one_that_is_somebody_else_is_passed_over_and_learns_nothing(tmp_path: Path) -> None:
+    """As where a Pod has Krapao's labels, or an EndpointSlice names somebody's address."""
+    async with port(tmp_path / "ours") as it, port(tmp_path / "theirs") as stranger:
+        there = [Peer("repository-0", it.address), Peer("repository-1", stranger.address)]
+        here = [Peer("repository-0", stranger.address), Peer("repository-1", it.address)]
+        for peers in (there, here):
+            tls = ClientTls(identity_of_folder(it.pair.miwen))
+            async with (
+                connect_all(peers, bridge=it.bridge, settings=QUICK, tls=tls) as krapaos,
+                krapaos.open(SOURCE, CREDENTIALS) as repository,
+            ):
+                with trio.fail_after(DEADLINE_SECONDS):
+                    assert await repository.head(max_age_seconds=0) == Head(it.revision)
+        assert len(it.fake.calls) == 2
+        assert (stranger.fake.credentials, stranger.fake.calls) == ([], [])
 
 
 async def test_the_names_are_the_operators_choice(tmp_path: Path) -> None:
