@@ -41,7 +41,7 @@ async def test_pods_of_each_install_form_follow_repositories(form: str, installe
         installed("create", "namespace", namespace)
     # `apply` leaves what the form that was there before has and this one has not.
     installed("delete", "clusterrolebinding", "jiemi-miwen", "jiemi-miwen-extra")
-    installed("apply", "-k", str(ROOT / "install" / form))
+    attrs.evolve(installed, namespace="")("apply", "-k", str(ROOT / "install" / form))
     if form == "impersonation":
         for command in _ACCOUNT:
             team_a(*command)

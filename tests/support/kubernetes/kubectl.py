@@ -32,7 +32,7 @@ class Kubectl:
         program: where it is.
         home: its home directory, where it keeps what it knows of the API server.
         kubeconfig: of the user.
-        namespace: what it works in.
+        namespace: what it works in; "" says none.
     """
 
     program: Path
@@ -49,7 +49,11 @@ class Kubectl:
             environment: what it gets beside its home and the search path.
         """
         done = subprocess.run(
-            [self.program, f"--kubeconfig={self.kubeconfig}", f"--namespace={self.namespace}", *arguments],
+            [
+                *(self.program, f"--kubeconfig={self.kubeconfig}"),
+                *([f"--namespace={self.namespace}"] if self.namespace else []),
+                *arguments,
+            ],
             input="" if given is None else _documents(given),
             env={"HOME": str(self.home), "PATH": os.environ.get("PATH", os.defpath), **environment},
             capture_output=True,
