@@ -188,6 +188,10 @@ class KrapaoClient:
         """None: there is no other."""
         return None
 
+    def has_another(self, lost: Connection) -> bool:
+        """There is no other."""
+        return False
+
     def following(self, connection: Connection) -> contextlib.AbstractContextManager[None]:
         """See `jiemi.rpc.remote_repository.Route`."""
         return connection.scope(watch=True)
@@ -283,7 +287,7 @@ class KrapaoClient:
                     if session is not None:
                         self._refused = None
                         _log.debug("session_opened", address=str(self.address))
-                        connection = self.connection = Connection(session, forget)
+                        connection = self.connection = Connection(session, self, forget)
                         self.failing = False
                         self._connection_made.set()
                         self._on_change()

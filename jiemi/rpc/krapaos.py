@@ -32,7 +32,6 @@ from jiemi.core.rendezvous import ranking
 from jiemi.core.urls import parse_url
 from jiemi.rpc.address import Address
 from jiemi.rpc.bridge import Bridge
-from jiemi.rpc.capability import PeerLostError
 from jiemi.rpc.channel import ClientTls
 from jiemi.rpc.client import ClientSettings, KrapaoClient, SecretSource, beside
 from jiemi.rpc.client_connection import Connection
@@ -253,6 +252,10 @@ class Krapaos:
         others = any(not member.client.failing for member in self._members.values())
         return await self.connected(key) if others else None
 
+    def has_another(self, lost: Connection) -> bool:
+        """See `jiemi.rpc.remote_repository.Route`."""
+        return any(member.client is not lost.server for member in self._members.values())
+
     def _failure(self, key: str) -> Failure:
         if self._unknown is not None:
             return self._unknown
@@ -300,9 +303,6 @@ class Krapaos:
             try:
                 with connection.scope(watch=True):
                     yield
-            except PeerLostError:
-                if len(self._members) < 2:
-                    raise  # as the client of one does; whoever watches comes back after a while
             finally:
                 self._watches.discard(watch)
 
@@ -367,6 +367,9 @@ class _Route:
 
     async def connected_elsewhere(self, lost: Connection) -> Connection | None:
         return await self.krapaos.connected_elsewhere(self.key)
+
+    def has_another(self, lost: Connection) -> bool:
+        return self.krapaos.has_another(lost)
 
     def following(self, connection: Connection) -> contextlib.AbstractContextManager[None]:
         return self.krapaos.following(self.key, connection)

@@ -9,6 +9,7 @@ JiemiError here.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
@@ -38,6 +39,9 @@ T = TypeVar("T")
 
 _KNOWN_SECONDS = 600.0
 """How old what Krapao knows may be, where a watch moves to another connection."""
+
+_LOSSES_APART_SECONDS = 60.0
+"""A watch that loses its server again so soon ends."""
 
 
 @attrs.frozen
@@ -70,11 +74,15 @@ class Route(Protocol):
         """A connection to another server than the one that was lost during a call; None: a call is not begun again."""
         ...
 
+    def has_another(self, lost: Connection) -> bool:
+        """Whether there is another server than the one that was lost, connected or not."""
+        ...
+
     def following(self, connection: Connection) -> contextlib.AbstractContextManager[None]:
         """What lasts runs in it. It is left, without an exception, when another connection takes its place.
 
         Raises:
-            PeerLostError: the connection has ended, and there is no other server.
+            PeerLostError: the connection has ended.
         """
         ...
 
@@ -170,12 +178,19 @@ class RemoteRepository:
 
     async def watch(self, on_moved: Callable[[Head], None]) -> None:
         # Without a deadline: a watch lasts until it is cancelled or its connection ends.
-        moved_over = False
+        moved_over, lost_at = False, -math.inf
         with self._translated_errors():
             while True:
                 connection = await self._route.connected()
-                with self._route.following(connection), self._open_on(connection) as remote:
-                    await self._watch_on(remote, on_moved, moved_over=moved_over)
+                try:
+                    with self._route.following(connection), self._open_on(connection) as remote:
+                        await self._watch_on(remote, on_moved, moved_over=moved_over)
+                except PeerLostError:
+                    # Once, as for a call. Whoever watches comes back after a while.
+                    now = trio.current_time()
+                    if now - lost_at < _LOSSES_APART_SECONDS or not self._route.has_another(connection):
+                        raise
+                    lost_at = now
                 moved_over = True
 
     async def _watch_on(self, remote: Remote, on_moved: Callable[[Head], None], *, moved_over: bool) -> None:
