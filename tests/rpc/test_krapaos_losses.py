@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 from rpc.rpc_helpers import until
-from rpc.test_krapaos import Watched, fleet
+from rpc.test_krapaos import NOBODY, SOURCE, Watched, fleet
 
 from jiemi.core.errors import JiemiError
+from jiemi.rpc.contract import Head
 
 
 async def test_what_ends_each_krapao_is_not_carried_to_all_of_them_by_a_watch_that_moves(tmp_path: Path) -> None:
@@ -48,3 +50,21 @@ async def test_a_watch_moves_to_the_last_one_that_is_left_when_the_others_are_ta
         it.krapaos.set_peers([it.peers()[second]])
         await until(lambda: it.watching == [int(number == second) for number in range(2)])
         nursery.cancel_scope.cancel()
+
+
+async def test_a_repository_that_moves_is_not_told_what_the_other_knew_before(tmp_path: Path) -> None:
+    async with fleet(tmp_path, 2) as it, it.krapaos.open(SOURCE, NOBODY) as other:
+        first, second = it.order()
+        older = it.commit()
+        # Another Decryptor has it open at the second one, which keeps what it knows for as long.
+        it.krapaos.set_peers([attrs.evolve(peer, ready=number != first) for number, peer in enumerate(it.peers())])
+        assert await other.head(max_age_seconds=600) == Head(older)
+        assert it.asked[second] == 1
+        it.krapaos.set_peers(it.peers())
+        async with it.krapaos.open(SOURCE, NOBODY) as repository:
+            newer = it.commit()
+            assert await repository.head(max_age_seconds=600) == Head(newer)
+            assert it.asked[first] == 1
+            await it.servers[first].stop()
+            assert await repository.head(max_age_seconds=600) == Head(newer)
+            assert it.asked[second] == 2
