@@ -271,6 +271,8 @@ class Krapaos:
     # --- what follows from a change
 
     def _notice_member(self, member: _Member) -> None:
+        if self._members.get(member.name) is not member:
+            return  # it was taken away, and what was on it moves
         if member.client.failing and member.trusted:
             now = trio.current_time()
             member.trusted = False
