@@ -264,7 +264,7 @@ class Krapaos:
         failures = [self._members[name].client.failure() for name in _order(key, tuple(self._members))]
         if len(failures) == 1 or {each.reason for each in failures} == {failures[0].reason} != {"KrapaoUnavailable"}:
             return failures[0]
-        texts = "; ".join(each.text for each in failures[:_NAMED])
+        texts = "; ".join(each.message for each in failures[:_NAMED])
         rest = f"; and {len(failures) - _NAMED} more" if len(failures) > _NAMED else ""
         return Failure("KrapaoUnavailable", texts + rest)
 

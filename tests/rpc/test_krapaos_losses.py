@@ -11,7 +11,7 @@ import structlog
 import trio
 from fakes.krapao import FakeKrapao
 from rpc.rpc_helpers import QUICK, URL, Running, until
-from rpc.test_krapaos import NOBODY, SOURCE, Watched, fleet, works
+from rpc.test_krapaos import IMPATIENT, NOBODY, SOURCE, Watched, fleet, works
 
 from jiemi.core.errors import JiemiError
 from jiemi.rpc.address import UnixAddress
@@ -126,6 +126,18 @@ async def test_a_repository_that_moves_is_not_told_what_the_other_knew_before(tm
             await it.servers[first].stop()
             assert await repository.head(max_age_seconds=600) == Head(newer)
             assert it.asked[second] == 2
+
+
+async def test_when_all_are_lost_the_message_says_once_what_to_do(tmp_path: Path) -> None:
+    async with fleet(tmp_path, settings=IMPATIENT) as it, it.krapaos.open(SOURCE, NOBODY) as repository:
+        for server in it.servers:
+            await server.stop()
+        with pytest.raises(JiemiError) as caught:
+            await repository.head(max_age_seconds=0)
+        text = caught.value.failure.text
+        assert all(str(server.address) in text for server in it.servers)
+        assert text.count("Miwen reconnects by itself") == 1
+        assert ".;" not in text
 
 
 async def test_the_log_says_why_one_was_lost_also_where_a_call_finds_that_out(tmp_path: Path) -> None:
