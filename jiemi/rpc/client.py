@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -155,6 +156,7 @@ class KrapaoClient:
         self._settings = settings
         self._wanted = trio.Event()
         self._hurried = trio.Event()
+        self._closing = False
         self._connection_made = trio.Event()
         self._trouble = "no attempt has ended yet"
 
@@ -187,6 +189,10 @@ class KrapaoClient:
     async def connected_elsewhere(self, lost: Connection) -> Connection | None:
         """None: there is no other."""
         return None
+
+    def has_another(self, lost: Connection) -> bool:
+        """There is no other."""
+        return False
 
     def following(self, connection: Connection) -> contextlib.AbstractContextManager[None]:
         """See `jiemi.rpc.remote_repository.Route`."""
@@ -265,11 +271,7 @@ class KrapaoClient:
             nursery.cancel_scope.cancel()
 
         def forget(ended: Connection) -> None:
-            if self.connection is ended:
-                self.connection = None
-                self._connection_made = trio.Event()  # nobody waits for the old one, which was set
-                self.failing = ended.ended_in_use
-                self._on_change()
+            self._forget(ended)
             nursery.cancel_scope.cancel()
 
         connection: Connection | None = None
@@ -283,7 +285,7 @@ class KrapaoClient:
                     if session is not None:
                         self._refused = None
                         _log.debug("session_opened", address=str(self.address))
-                        connection = self.connection = Connection(session, forget)
+                        connection = self.connection = Connection(session, self, forget)
                         self.failing = False
                         self._connection_made.set()
                         self._on_change()
@@ -294,12 +296,22 @@ class KrapaoClient:
                     await trio.sleep_forever()  # talk ends it, or who retires it, or a call that finds it ended
                 nursery.cancel_scope.cancel()
         finally:
+            self._closing = trio.current_effective_deadline() == -math.inf
             if connection is not None:
-                self._trouble = "the connection ended"
                 connection.end()
         if connection is None:
             self._trouble = self._no_session()
             task_status.started(None)
+
+    def _forget(self, ended: Connection) -> None:
+        if self.connection is not ended:
+            return  # another one has its place
+        self.connection = None
+        self._connection_made = trio.Event()  # nobody waits for the old one, which was set
+        self._trouble = "the connection ended"
+        if not self._closing:  # where this end goes nothing is lost
+            self.failing = ended.ended_in_use
+            self._on_change()
 
     def _fail(self) -> None:
         """An attempt failed. The connection that there may be is as good as before."""

@@ -19,14 +19,16 @@ class Connection:
 
     Attributes:
         session: the capability.
+        server: stands for whom it leads to: the connections that take each other's place have the same.
         repositories: how many are open on it.
         ended: whether it is of no further use.
         ended_in_use: whether there were repositories open on it when it ended.
         spent: set when it has ended or is due.
     """
 
-    def __init__(self, session: Remote, on_end: Callable[[Connection], None]) -> None:
+    def __init__(self, session: Remote, server: object, on_end: Callable[[Connection], None]) -> None:
         self.session = session
+        self.server = server
         self.repositories = 0
         self.ended = False
         self.ended_in_use = False

@@ -32,7 +32,6 @@ from jiemi.core.rendezvous import ranking
 from jiemi.core.urls import parse_url
 from jiemi.rpc.address import Address
 from jiemi.rpc.bridge import Bridge
-from jiemi.rpc.capability import PeerLostError
 from jiemi.rpc.channel import ClientTls
 from jiemi.rpc.client import ClientSettings, KrapaoClient, SecretSource, beside
 from jiemi.rpc.client_connection import Connection
@@ -253,6 +252,10 @@ class Krapaos:
         others = any(not member.client.failing for member in self._members.values())
         return await self.connected(key) if others else None
 
+    def has_another(self, lost: Connection) -> bool:
+        """See `jiemi.rpc.remote_repository.Route`."""
+        return any(member.client is not lost.server for member in self._members.values())
+
     def _failure(self, key: str) -> Failure:
         if self._unknown is not None:
             return self._unknown
@@ -261,13 +264,15 @@ class Krapaos:
         failures = [self._members[name].client.failure() for name in _order(key, tuple(self._members))]
         if len(failures) == 1 or {each.reason for each in failures} == {failures[0].reason} != {"KrapaoUnavailable"}:
             return failures[0]
-        texts = "; ".join(each.text for each in failures[:_NAMED])
+        texts = "; ".join(each.message for each in failures[:_NAMED])
         rest = f"; and {len(failures) - _NAMED} more" if len(failures) > _NAMED else ""
         return Failure("KrapaoUnavailable", texts + rest)
 
     # --- what follows from a change
 
     def _notice_member(self, member: _Member) -> None:
+        if self._members.get(member.name) is not member:
+            return  # it was taken away, and what was on it moves
         if member.client.failing and member.trusted:
             now = trio.current_time()
             member.trusted = False
@@ -300,9 +305,6 @@ class Krapaos:
             try:
                 with connection.scope(watch=True):
                     yield
-            except PeerLostError:
-                if len(self._members) < 2:
-                    raise  # as the client of one does; whoever watches comes back after a while
             finally:
                 self._watches.discard(watch)
 
@@ -367,6 +369,9 @@ class _Route:
 
     async def connected_elsewhere(self, lost: Connection) -> Connection | None:
         return await self.krapaos.connected_elsewhere(self.key)
+
+    def has_another(self, lost: Connection) -> bool:
+        return self.krapaos.has_another(lost)
 
     def following(self, connection: Connection) -> contextlib.AbstractContextManager[None]:
         return self.krapaos.following(self.key, connection)

@@ -4,11 +4,15 @@ It outlives connections. It remembers its source and credentials, and opens itse
 connection; that costs no round trip, because the opening travels in front of the call. On a connection that another
 has taken the place of it is closed with the last call there. What keeps a call from being answered becomes a
 JiemiError here.
+
+A server that it moves to may know of an older revision than the last one did. So what was known there before it came
+counts as too old.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, TypeVar
 
@@ -38,6 +42,9 @@ T = TypeVar("T")
 
 _KNOWN_SECONDS = 600.0
 """How old what Krapao knows may be, where a watch moves to another connection."""
+
+_LOSSES_APART_SECONDS = 60.0
+"""A watch that loses its server again so soon ends."""
 
 
 @attrs.frozen
@@ -70,11 +77,15 @@ class Route(Protocol):
         """A connection to another server than the one that was lost during a call; None: a call is not begun again."""
         ...
 
+    def has_another(self, lost: Connection) -> bool:
+        """Whether there is another server than the one that was lost, connected or not."""
+        ...
+
     def following(self, connection: Connection) -> contextlib.AbstractContextManager[None]:
         """What lasts runs in it. It is left, without an exception, when another connection takes its place.
 
         Raises:
-            PeerLostError: the connection has ended, and there is no other server.
+            PeerLostError: the connection has ended.
         """
         ...
 
@@ -108,6 +119,8 @@ class RemoteRepository:
         self._tenant = tenant
         self._openings: dict[Connection, _Opening] = {}
         self._newest: Connection | None = None
+        self._server: object | None = None
+        self._came_at = -math.inf
         self._closed = False
 
     def close(self) -> None:
@@ -118,7 +131,7 @@ class RemoteRepository:
     async def head(self, *, max_age_seconds: float) -> Head:
         return await self._call(
             "head",
-            lambda call: codec.write_max_age(call, max_age_seconds),
+            lambda call, served_seconds: codec.write_max_age(call, min(max_age_seconds, served_seconds)),
             codec.read_head_result,
             "report the newest revision",
             self._route.timeouts.head_seconds,
@@ -127,7 +140,7 @@ class RemoteRepository:
     async def files(self, request: FilesRequest) -> Files:
         return await self._call(
             "files",
-            lambda call: codec.write_files_request(call.request, request),
+            lambda call, _: codec.write_files_request(call.request, request),
             codec.read_files_result,
             "say which files match",
             self._route.timeouts.files_seconds,
@@ -136,24 +149,35 @@ class RemoteRepository:
     async def render(self, request: RenderRequest) -> Rendered:
         return await self._call(
             "render",
-            lambda call: codec.write_render_request(call.request, request),
+            lambda call, _: codec.write_render_request(call.request, request),
             codec.read_render_result,
             "decrypt the file",
             self._route.timeouts.render_seconds,
         )
 
     async def _call(
-        self, method: str, write: Callable[[Any], None], read: Callable[[Any], T], what: str, timeout_seconds: float
+        self,
+        method: str,
+        write: Callable[[Any, float], None],
+        read: Callable[[Any], T],
+        what: str,
+        timeout_seconds: float,
     ) -> T:
-        """Call a method whose answer is a result, on the connection that there is."""
-        trace = current()
+        """Call a method whose answer is a result, on the connection that there is.
 
-        def write_all(call: Any) -> None:
-            write(call)
-            codec.write_trace(call, trace)
+        Args:
+            write: fills the request, given for how many seconds the repository has been with that server.
+        """
+        trace = current()
 
         async def call_on(connection: Connection) -> T:
             with connection.scope(), self._open_on(connection) as remote:
+                served_seconds = trio.current_time() - self._came_at
+
+                def write_all(call: Any) -> None:
+                    write(call, served_seconds)
+                    codec.write_trace(call, trace)
+
                 return await remote.call(method, write_all, lambda answer: read(answer.result))
 
         with _logged(method), self._translated_errors(), _deadline(what, timeout_seconds):
@@ -170,12 +194,19 @@ class RemoteRepository:
 
     async def watch(self, on_moved: Callable[[Head], None]) -> None:
         # Without a deadline: a watch lasts until it is cancelled or its connection ends.
-        moved_over = False
+        moved_over, lost_at = False, -math.inf
         with self._translated_errors():
             while True:
                 connection = await self._route.connected()
-                with self._route.following(connection), self._open_on(connection) as remote:
-                    await self._watch_on(remote, on_moved, moved_over=moved_over)
+                try:
+                    with self._route.following(connection), self._open_on(connection) as remote:
+                        await self._watch_on(remote, on_moved, moved_over=moved_over)
+                except PeerLostError:
+                    # Once, as for a call. Whoever watches comes back after a while.
+                    now = trio.current_time()
+                    if now - lost_at < _LOSSES_APART_SECONDS or not self._route.has_another(connection):
+                        raise
+                    lost_at = now
                 moved_over = True
 
     async def _watch_on(self, remote: Remote, on_moved: Callable[[Head], None], *, moved_over: bool) -> None:
@@ -192,7 +223,7 @@ class RemoteRepository:
         subscription = await remote.call("watch", write, lambda answer: self._bridge.hold(answer.subscription))
         try:
             if moved_over:
-                # What happened between the two subscriptions. Krapao mostly knows it without asking the host.
+                # What happened between the two subscriptions. The same server mostly knows it without asking the host.
                 with contextlib.suppress(JiemiError):
                     on_moved(await self.head(max_age_seconds=_KNOWN_SECONDS))
             while True:
@@ -210,6 +241,9 @@ class RemoteRepository:
         opening = self._openings.get(connection)
         if opening is None:
             opening = self._openings[connection] = _Opening(connection, Remote(self._bridge, self._opener(connection)))
+        if connection.server is not self._server:
+            self._came_at = trio.current_time() if self._server is not None else -math.inf
+            self._server = connection.server
         self._newest = connection
         opening.users += 1
         try:
