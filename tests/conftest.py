@@ -62,6 +62,7 @@ SLOW = {
     ),
     "rpc/test_krapaos.py": (),
     "cli/test_log_ways.py": (),
+    "cli/test_quiet_logs.py": (),
     "otlp/test_both_services.py": (),
     "otlp/test_exporter.py": (),
     "otlp/test_wire.py": ("test_any_text_number_and_truth_value_is_an_attribute",),

@@ -29,8 +29,10 @@ def kubectl_main() -> None:
 
 def _run(name: str | None) -> None:
     try:
-        from jiemi.cli.main import app  # noqa: PLC0415 - inside of the try
+        from jiemi.cli.logs import quiet_logs  # noqa: PLC0415 - inside of the try
+        from jiemi.cli.main import app  # noqa: PLC0415
 
+        quiet_logs()
         app(prog_name=name)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)

@@ -74,6 +74,21 @@ def configure_logs(form: LogFormat, levels: Levels | None = None) -> LevelFilter
     return filter
 
 
+def quiet_logs() -> None:
+    """Set up the logs of a command that prints for people: warnings only, and on standard error. Services go on to
+    `configure_logs`."""
+    out = _StandardError()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            without_exception_text,
+            structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0, sort_keys=False),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=lambda *_: structlog.WriteLogger(cast(TextIO, out)),
+    )
+
+
 class _AreaLogger(structlog.WriteLogger):
     """Writes the lines of one area."""
 

@@ -68,6 +68,7 @@ def test_status_ends_with_0_where_all_that_are_shown_are_ready(lab: Lab, running
     done = _run("status", "good", "-n", NAMESPACE, "--kubeconfig", lab.kubeconfig)
     assert (done.returncode, done.stderr) == (0, "")
     assert "broken" not in done.stdout
+    assert len(done.stdout.splitlines()) == 2, "a table of one, and no line of a log"
 
 
 @pytest.mark.parametrize("form", ["json", "yaml"])

@@ -75,6 +75,9 @@ def test_it_ends_with_0_once_the_demo_secret_is_there(tools: dict[str, Path]) ->
         assert f"✓ {step}" in output
     assert max(len(line) for line in output.splitlines() if line.startswith("✓")) <= 80
     assert "miwen │" in output
+    # All that is shown are its steps and the lines of the two services; not what its own client of the cluster logs.
+    strangers = [line for line in output.splitlines() if not line.startswith(("✓", "  miwen │", " krapao │"))]
+    assert strangers == []
     assert "AGE-SECRET-KEY" not in output
     assert "demo-password-not-a-secret" not in output
 
