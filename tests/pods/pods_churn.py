@@ -15,6 +15,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+from pods.conftest import PODS
 from support.kubernetes.api_server import open_admin
 from support.kubernetes.kubectl import Kubectl
 from support.pods.audit import read_audit, tenures, without_the_lease
@@ -64,6 +65,7 @@ async def churn(installed: Kubectl, tmp_path: Path) -> AsyncIterator[Churn]:
         kubectl("delete", "decryptors", "--all")
         installed("delete", "namespace", _NAMESPACE)
     installed("scale", "statefulset", "repository", "--replicas=2")
+    until("the Pods are those that are shipped", lambda: len(installed("get", "pods", "--output=name").split()) == PODS)
     close()
 
 
