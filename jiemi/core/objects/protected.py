@@ -65,6 +65,8 @@ _BOOTSTRAP_PREFIX = "bootstrap-token-"
 _OWN_PREFIXES = ("jiemi-miwen", "jiemi-decryptor")
 """With what the names of Jiemi's own objects begin that have no namespace (deploy/)."""
 
+_OWN_PRIORITY = "jiemi"
+
 _KIND = re.compile(r"[A-Za-z][A-Za-z0-9]{0,62}\.[a-z0-9][a-z0-9.-]{0,252}")
 _NAMESPACE_WORD = "namespace/"
 
@@ -261,6 +263,12 @@ def _rights_of_own(each: _Candidate) -> str | None:
     return None
 
 
+def _priority_of_own(each: _Candidate) -> str | None:
+    if each.group_kind != ("scheduling.k8s.io", "PriorityClass") or each.ref.name != _OWN_PRIORITY:
+        return None
+    return "Jiemi's own Pods have it"
+
+
 def _is_of(subject: Any, namespace: str) -> bool:
     """Whether a binding's subject is of a namespace's ServiceAccounts."""
     found = _mapping(subject)
@@ -284,6 +292,7 @@ _ALWAYS: tuple[_Rule, ...] = (
     _owned_elsewhere,
     _of_the_clusters_own,
     _rights_of_own,
+    _priority_of_own,
 )
 
 _ALWAYS_OF_THE_WHOLE: tuple[_Rule, ...] = (_of_the_clusters_own, _rights_of_own)
