@@ -198,10 +198,6 @@ class KrapaoClient:
         """See `jiemi.rpc.remote_repository.Route`."""
         return connection.scope(watch=True)
 
-    def lost(self) -> JiemiError:
-        """What a call raises whose connection ended."""
-        return JiemiError("KrapaoUnavailable", f"the connection to Krapao at {self.address} ended during the call")
-
     def want(self) -> None:
         """See that there is a connection, or an attempt is made for one. Does not wait."""
         self._wanted.set()
@@ -285,7 +281,7 @@ class KrapaoClient:
                     if session is not None:
                         self._refused = None
                         _log.debug("session_opened", address=str(self.address))
-                        connection = self.connection = Connection(session, self, forget)
+                        connection = self.connection = Connection(session, self, self.address, forget)
                         self.failing = False
                         self._connection_made.set()
                         self._on_change()

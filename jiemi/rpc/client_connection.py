@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import trio
 
+from jiemi.rpc.address import Address
 from jiemi.rpc.capability import PeerLostError, Remote
 
 
@@ -26,9 +27,10 @@ class Connection:
         spent: set when it has ended or is due.
     """
 
-    def __init__(self, session: Remote, server: object, on_end: Callable[[Connection], None]) -> None:
+    def __init__(self, session: Remote, server: object, address: Address, on_end: Callable[[Connection], None]) -> None:
         self.session = session
         self.server = server
+        self._ending = f"the connection to Krapao at {address} ended during the call"
         self.repositories = 0
         self.ended = False
         self.ended_in_use = False
@@ -47,7 +49,7 @@ class Connection:
                 without an exception.
 
         Raises:
-            PeerLostError: it has ended.
+            PeerLostError: it has ended; the text names whom it led to, and is safe to show.
         """
         scopes = self._watches if watch else self._calls
         with trio.CancelScope() as scope:
@@ -56,14 +58,14 @@ class Connection:
             scopes.add(scope)
             try:
                 yield
-            except PeerLostError:
+            except PeerLostError as error:
                 self.end()  # so that the next call waits for another
-                raise
+                raise PeerLostError(self._ending) from error
             finally:
                 scopes.discard(scope)
                 self._end_when_left()
         if scope.cancelled_caught and not (watch and self._retired):
-            raise PeerLostError("the connection ended")
+            raise PeerLostError(self._ending)
 
     def retire(self) -> None:
         """Another one took its place: end with the last call, at the latest at its deadline."""

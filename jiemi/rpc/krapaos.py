@@ -376,9 +376,6 @@ class _Route:
     def following(self, connection: Connection) -> contextlib.AbstractContextManager[None]:
         return self.krapaos.following(self.key, connection)
 
-    def lost(self) -> JiemiError:
-        return JiemiError("KrapaoUnavailable", "the connection to Krapao ended during the call")
-
 
 def key_of(source: Source) -> str:
     """What is equal for all Decryptors of a repository, however they spell its URL."""

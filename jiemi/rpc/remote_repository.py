@@ -89,10 +89,6 @@ class Route(Protocol):
         """
         ...
 
-    def lost(self) -> JiemiError:
-        """What a call raises whose connection ended."""
-        ...
-
 
 class _Opening:
     """A repository that is open on a connection, or will be with the first call."""
@@ -274,7 +270,7 @@ class RemoteRepository:
         try:
             yield
         except PeerLostError as error:
-            raise self._route.lost() from error
+            raise JiemiError("KrapaoUnavailable", str(error)) from error
         except MessageTooLargeError as error:
             raise JiemiError("LimitExceeded", f"the credentials, keys or patterns are too large: {error}") from error
         except PeerTooOldError as error:

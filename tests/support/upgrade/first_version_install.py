@@ -94,7 +94,7 @@ def workloads() -> list[Manifest]:
     repository = {
         **_container("repository", "marci/krapao:latest"),
         "ports": [{"containerPort": 50208, "name": "rpc"}],
-        "volumeMounts": [{"name": "data", "mountPath": "/root/workspace/repo"}],
+        "volumeMounts": [{"name": "data", "mountPath": "/workspace/repo"}],
     }
     claim = {
         "metadata": {"name": "data"},
