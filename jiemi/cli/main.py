@@ -98,7 +98,7 @@ def control_plane(flags: ControlPlaneFlags) -> None:
 def run_all(flags: RunAllFlags) -> None:
     """Run everything on this machine: a cluster, a demo repository, Krapao, Miwen; and follow a commit into a
     Secret."""
-    from jiemi.cli.run_all import run
+    from jiemi.cli.run_all.command import run
 
     with shown_to_user():
         run(flags)

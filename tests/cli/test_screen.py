@@ -7,7 +7,7 @@ import json
 
 from rich.console import Console
 
-from jiemi.cli.screen import Screen
+from jiemi.cli.run_all.screen import Screen
 
 LOG = json.dumps(
     {

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from jiemi.cli.programs import own_command
-from jiemi.cli.screen import Screen
+from jiemi.cli.run_all.screen import Screen
 from jiemi.core.api.decryptor import Decryptor, read_decryptor
 from jiemi.core.decisions.status import SHORT_REVISION
 from jiemi.core.errors import JiemiError
