@@ -10,7 +10,6 @@ a small machine.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
@@ -20,7 +19,8 @@ from pathlib import Path
 import attrs
 import trio
 
-_LOCK_POLL_SECONDS = 0.1
+from jiemi.controlplane.locks import locked
+
 _MAKING = ".making-"
 
 
@@ -53,13 +53,7 @@ class ToolCache:
         """
         tools = self.directory / "tools"
         tools.mkdir(parents=True, exist_ok=True)
-        with (tools / ".lock").open("wb") as lock:
-            waited = False
-            while not _try_lock(lock.fileno()):
-                if not waited:
-                    on_wait()
-                    waited = True
-                await trio.sleep(_LOCK_POLL_SECONDS)
+        async with locked(tools / ".lock", on_wait):
             for stale in tools.glob(f"{_MAKING}*"):
                 await _remove(stale)
             directory = Path(tempfile.mkdtemp(prefix=_MAKING, dir=tools))
@@ -87,14 +81,6 @@ class Making:
 def is_executable(path: Path) -> bool:
     """Whether the path is a file that this user may run."""
     return path.is_file() and os.access(path, os.X_OK)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _move_synced(made: Path, entry: Path) -> None:

@@ -8,10 +8,11 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import trio
-from support.pods.images import Images, build_images_again, images_sops, require_programs
+from support.pods.images import build_images_again, images_sops, require_programs
 
 import jiemi
 from jiemi.cli.tools import tool_settings
+from jiemi.controlplane.node.images import Images
 
 
 @pytest.fixture(scope="session")

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import trio
 from support.paths import DATA, ROOT
-from support.pods.images import NAMES, Images
 from support.pods.sbom import fault_of_sbom, syft, write_sbom
 
 import jiemi
+from jiemi.controlplane.node.images import NAMES, Images
 from jiemi.controlplane.pins import PINS, Tool
 
 _LOCAL = [f"{folder}/" for folder in (ROOT, Path.home(), tempfile.gettempdir(), "/var/tmp", "/home")]

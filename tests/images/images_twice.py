@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from support.pods.image_content import Entry, ImageContent, Layer, differences, read_image
-from support.pods.images import NAMES, Images
+
+from jiemi.controlplane.node.images import NAMES, Images
 
 
 @pytest.mark.parametrize("name", NAMES)

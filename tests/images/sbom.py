@@ -7,11 +7,12 @@ from pathlib import Path
 
 import trio
 from support.paths import ROOT
-from support.pods.images import NAMES, build_images, images_sops, require_programs
+from support.pods.images import build_images, images_sops, require_programs
 from support.pods.sbom import syft, write_sbom
 
 import jiemi
 from jiemi.cli.tools import tool_settings
+from jiemi.controlplane.node.images import NAMES
 
 
 def main(folder: Path) -> None:

@@ -13,7 +13,9 @@ from support.kubernetes.kubectl import Kubectl
 from support.paths import ROOT
 from support.pods.cluster import given
 from support.pods.image_content import ImageContent, read_image
-from support.pods.images import EPOCH, LABELS, NAMES
+from support.pods.images import EPOCH, LABELS
+
+from jiemi.controlplane.node.images import NAMES
 
 MEGABYTE = 1_000_000
 LIMITS = {"krapao": 108 * MEGABYTE, "miwen": 60 * MEGABYTE}

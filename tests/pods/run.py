@@ -18,12 +18,12 @@ import trio
 from rich.console import Console
 from support.kubernetes.kubectl import build_kubectl
 from support.pods import images
-from support.pods.sandbox import write_sandbox_image
 
 import jiemi
 from jiemi.cli.tools import resolve_tools, tool_settings
 from jiemi.controlplane.node import isolation
 from jiemi.controlplane.node.node import FIXED_FOLDERS
+from jiemi.controlplane.node.sandbox import write_sandbox_image
 from jiemi.controlplane.pins import NODE_TOOLS, TOOLS, Tool
 
 HERE = Path(__file__).parent
@@ -60,27 +60,25 @@ def main(arguments: list[str], files: str = "pods_*.py") -> int:
     kubectl = trio.run(build_kubectl)
     name = f"jiemi-node-{os.getpid()}"
     _step(began, "a node, and the tests in it")
-    fixed = [Path(folder) for folder in FIXED_FOLDERS if not Path(folder).exists()]
     # Not in /tmp, which may be a tmpfs: containers' layers are there.
-    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix=f"{name}-") as root:
+    with (
+        tempfile.TemporaryDirectory(dir="/var/tmp", prefix=f"{name}-") as root,
+        tempfile.TemporaryDirectory(dir="/dev/shm", prefix=f"{name}-") as memory,
+        isolation.cleaned_up(name, FIXED_FOLDERS) as left,
+    ):
         sandbox = Path(root) / "sandbox.tar"
         trio.run(write_sandbox_image, sandbox)
         environment = {
             **os.environ,
             "JIEMI_PODS_ROOT": root,
+            "JIEMI_PODS_MEMORY": memory,
             "JIEMI_PODS_GROUP": name,
             "JIEMI_PODS_IMAGES": ":".join(map(str, (built.krapao, built.miwen, sandbox))),
             "JIEMI_PODS_KUBECTL": str(kubectl),
             **{_variable(tool): str(each.path) for tool, each in found.items()},
         }
         command = [sys.executable, "-m", "pytest", *(str(path) for path in sorted(HERE.glob(files))), *arguments]
-        try:
-            status = subprocess.run(isolation.isolated(command), env=environment, check=False).returncode
-        finally:
-            left = isolation.remove_control_groups(name)
-            for folder in fixed:
-                if folder.exists():
-                    folder.rmdir()
+        status = subprocess.run(isolation.isolated(command), env=environment, check=False).returncode
     if left:
         print(f"these control groups are left: {', '.join(map(str, left))}", file=sys.stderr)
         return status or 1

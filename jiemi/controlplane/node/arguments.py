@@ -30,14 +30,30 @@ SANDBOX_IMAGE = "localhost/jiemi/sandbox:1"
 
 @attrs.frozen
 class NodePaths:
-    """Where a node keeps what: all of it in one folder."""
+    """Where a node keeps what.
+
+    Attributes:
+        root: folder on a real file system, for containers' layers and for what is no secret.
+        memory: folder on tmpfs, for keys, the kubeconfig and etcd's data.
+    """
 
     root: Path
+    memory: Path
+
+    @property
+    def control_plane(self) -> Path:
+        """The control plane's state."""
+        return self.memory / "control-plane"
+
+    @property
+    def kubelet_certificates(self) -> Path:
+        """kubelet's own certificate and key."""
+        return self.memory / "kubelet-pki"
 
     @property
     def kubeconfig(self) -> Path:
         """The administrator's, by an address that is the same in every process of the node."""
-        return self.root / "kubeconfig"
+        return self.memory / "kubeconfig"
 
     @property
     def containerd_config(self) -> Path:
@@ -76,8 +92,13 @@ class NodePaths:
 
     @property
     def logs(self) -> Path:
-        """What each of them logs, and below `pods` what containers write."""
+        """What each of them logs."""
         return self.root / "logs"
+
+    @property
+    def pod_logs(self) -> Path:
+        """What containers write."""
+        return self.logs / "pods"
 
 
 def containerd_toml(paths: NodePaths, cni_programs: Path) -> str:
@@ -157,7 +178,7 @@ def kubelet_json(paths: NodePaths, control_plane: ControlPlane, cgroup_root: str
                 "x509": {"clientCAFile": str(control_plane.authority)},
             },
             "authorization": {"mode": "Webhook"},
-            "podLogsDir": str(paths.logs / "pods"),
+            "podLogsDir": str(paths.pod_logs),
             "volumePluginDir": str(paths.root / "volume-plugins"),
             "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
             "imageGCHighThresholdPercent": 100,
@@ -235,7 +256,7 @@ def kubelet_arguments(paths: NodePaths) -> Sequence[str]:
         f"--kubeconfig={paths.kubeconfig}",
         f"--config={paths.kubelet_config}",
         f"--root-dir={paths.kubelet_root}",
-        f"--cert-dir={paths.root / 'kubelet-pki'}",
+        f"--cert-dir={paths.kubelet_certificates}",
         f"--hostname-override={NODE_NAME}",
         f"--node-ip={NODE_ADDRESS}",
     )

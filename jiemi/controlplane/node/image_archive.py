@@ -1,4 +1,4 @@
-"""An image of one program, as the archive that `docker save` writes and containerd imports."""
+"""An image of one layer, as the archive that `docker save` writes and containerd imports."""
 
 from __future__ import annotations
 
@@ -6,27 +6,29 @@ import hashlib
 import io
 import json
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jiemi.controlplane.pins import host_platform
 
 
-def write_image(to: Path, name: str, program: Path) -> None:
-    """Write an archive with an image that holds one static program and runs it. The same program gives the same bytes.
+def write_image(to: Path, name: str, files: Mapping[str, bytes], command: list[str]) -> None:
+    """Write an archive with an image of some programs, of which it runs one. The same files give the same bytes.
 
     Args:
         to: the file.
         name: the image's whole name, with its tag.
-        program: the program; in the image it is /PROGRAM.
+        files: content by path in the image, without the first slash. All of them may be run.
+        command: what it runs, as no user that exists.
 
     Source: the Docker Image Specification v1.2, "Combined Image JSON + Filesystem Changeset Format".
     """
-    layer = _tar({program.name: (program.read_bytes(), 0o755)})
+    layer = _tar({path: (content, 0o755) for path, content in sorted(files.items())})
     config: dict[str, Any] = {
         "architecture": host_platform().partition("-")[2],
         "os": "linux",
-        "config": {"Entrypoint": [f"/{program.name}"], "User": "65535:65535"},
+        "config": {"Entrypoint": command, "User": "65535:65535"},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
     }
     manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]
@@ -41,7 +43,7 @@ def write_image(to: Path, name: str, program: Path) -> None:
     )
 
 
-def _tar(files: dict[str, tuple[bytes, int]]) -> bytes:
+def _tar(files: Mapping[str, tuple[bytes, int]]) -> bytes:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name, (content, mode) in files.items():

@@ -2,7 +2,7 @@
 
 A network without a way out, mounts that nobody else sees, and process ids whose first process is ours: when that ends,
 the kernel kills the others, and with them go the mounts, the interfaces and the rules of the firewall. Only control
-groups and files are left; `remove_control_groups` removes the former.
+groups and files are left; `cleaned_up` removes the former.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 CONTROL_GROUPS = Path("/sys/fs/cgroup")
@@ -84,7 +84,29 @@ def make_control_group(name: str) -> None:
                 (folder / each).write_text((folder.parent / each).read_text())
 
 
-def remove_control_groups(name: str) -> list[Path]:
+@contextlib.contextmanager
+def cleaned_up(control_group: str, folders: Sequence[str]) -> Iterator[list[Path]]:
+    """Remove what a node leaves when the context ends, which must be after its last process.
+
+    Args:
+        control_group: its name.
+        folders: those that a node makes where they are not, and mounts something on. They are removed if they were not.
+
+    Returns:
+        The control groups that could not be removed; filled at the end.
+    """
+    made = [Path(folder) for folder in folders if not Path(folder).exists()]
+    left: list[Path] = []
+    try:
+        yield left
+    finally:
+        left += _remove_control_groups(control_group)
+        for folder in made:
+            if folder.exists():
+                folder.rmdir()
+
+
+def _remove_control_groups(name: str) -> list[Path]:
     """Remove a control group with all below it, once its processes have ended; returns those that are still there."""
     tops = _folders_of_group(name, file="cgroup.procs")
     for top in tops:

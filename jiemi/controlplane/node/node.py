@@ -35,7 +35,8 @@ class NodeSettings:
     """How to run a node.
 
     Attributes:
-        root: folder for all that it keeps; on a real file system, not a tmpfs, because containers' layers are there.
+        root: folder for what it keeps; on a real file system, not a tmpfs, because containers' layers are there.
+        memory: folder on tmpfs for its keys, the kubeconfig and etcd's data.
         programs: where each of its tools is.
         images: archives with the images that its Pods may have, the sandbox's among them. Nothing is pulled.
         control_group: name of the control group for its Pods.
@@ -44,6 +45,7 @@ class NodeSettings:
     """
 
     root: Path
+    memory: Path
     programs: Mapping[Tool, Path]
     images: Sequence[Path]
     control_group: str
@@ -58,11 +60,13 @@ class Node:
     Attributes:
         control_plane: its API.
         kubeconfig: for the administrator, by an address that Pods reach too.
+        pod_logs: folder of what containers write.
         pids: of its processes, by name.
     """
 
     control_plane: ControlPlane
     kubeconfig: Path
+    pod_logs: Path
     pids: Mapping[str, int]
 
 
@@ -75,15 +79,16 @@ async def open_node(settings: NodeSettings) -> AsyncIterator[Node]:
     """
     if not is_isolated():
         raise ControlPlaneError("a node needs a network of its own: start this process by `isolation.isolated`")
-    paths, programs = NodePaths(settings.root), settings.programs
-    make_private_directory(paths.root)
+    paths, programs = NodePaths(settings.root, settings.memory), settings.programs
+    for folder in (paths.root, paths.memory):
+        make_private_directory(folder)
     for folder in (paths.logs, paths.cni):
         make_private_directory(folder)
     await _make_private_folders()
     await _make_network()
     make_control_group(settings.control_group)
     control_plane_settings = ControlPlaneSettings(
-        state_dir=paths.root / "control-plane",
+        state_dir=paths.control_plane,
         etcd=programs[Tool.ETCD],
         kube_apiserver=programs[Tool.KUBE_APISERVER],
         node_address=NODE_ADDRESS,
@@ -104,7 +109,7 @@ async def open_node(settings: NodeSettings) -> AsyncIterator[Node]:
                 _commands(paths, programs, control_plane), paths.logs, environment=environment
             ) as others:
                 pids = {**control_plane.pids, **first, **others}
-                yield Node(control_plane, paths.kubeconfig, pids)
+                yield Node(control_plane, paths.kubeconfig, paths.pod_logs, pids)
 
 
 def _commands(

@@ -22,6 +22,12 @@ def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def _left(control_group: str) -> list[Path]:
+    with isolation.cleaned_up(control_group, []) as left:
+        pass
+    return left
+
+
 def test_control_groups_of_version_1_are_made_in_each_hierarchy_and_removed_with_all_below(groups: Path) -> None:
     for name in ("cpu", "memory", "cpuset"):
         (groups / name).mkdir()
@@ -38,7 +44,7 @@ def test_control_groups_of_version_1_are_made_in_each_hierarchy_and_removed_with
     for name in ("cpuset.cpus", "cpuset.mems"):  # the kernel's files go with their group
         (groups / "cpuset" / "node-1" / name).unlink()
     (groups / "memory" / "node-1" / "kubepods" / "pod-1").mkdir(parents=True)
-    assert isolation.remove_control_groups("node-1") == []
+    assert _left("node-1") == []
     assert not list(groups.rglob("node-1"))
 
 
@@ -46,7 +52,7 @@ def test_one_control_group_of_version_2(groups: Path) -> None:
     (groups / "cgroup.controllers").touch()
     isolation.make_control_group("node-1")
     assert (groups / "node-1").is_dir()
-    assert isolation.remove_control_groups("node-1") == []
+    assert _left("node-1") == []
     assert not (groups / "node-1").exists()
 
 
@@ -54,7 +60,16 @@ def test_what_can_not_be_removed_is_named(groups: Path) -> None:
     (groups / "cgroup.controllers").touch()
     isolation.make_control_group("node-1")
     (groups / "node-1" / "held").touch()
-    assert isolation.remove_control_groups("node-1") == [groups / "node-1"]
+    assert _left("node-1") == [groups / "node-1"]
+
+
+def test_the_folders_that_a_node_makes_are_removed_and_those_that_were_there_stay(groups: Path, tmp_path: Path) -> None:
+    (groups / "cgroup.controllers").touch()
+    there, made, never = (tmp_path / name for name in ("there", "made", "never"))
+    there.mkdir()
+    with isolation.cleaned_up("node-1", [str(there), str(made), str(never)]):
+        made.mkdir()
+    assert (there.exists(), made.exists(), never.exists()) == (True, False, False)
 
 
 def test_what_a_machine_lacks_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ async def _serve() -> None:
     policy.write_text(json.dumps(POLICY))
     settings = NodeSettings(
         root=Path(given("ROOT")) / "node",
+        memory=Path(given("MEMORY")) / "node",
         programs={tool: program(tool) for tool in (*TOOLS, *NODE_TOOLS)},
         images=[Path(path) for path in given("IMAGES").split(":")],
         control_group=given("GROUP"),

@@ -8,19 +8,21 @@ built as `SOPS=source` builds it, but once per machine.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import attrs
+import trio
 from support.kubernetes.go_programs import go_program
 from support.paths import ROOT
 
+from jiemi.controlplane.node.images import Buildah, Images, ImageSettings, images_of_clone
+from jiemi.controlplane.node.images import build_images as build
 from jiemi.controlplane.node.isolation import SEARCH_PATH
 from jiemi.controlplane.pins import PINS, Tool
 
@@ -35,19 +37,6 @@ EPOCH = 1_735_689_600
 
 LABELS = {"SOURCE": "https://git.example.com/jiemi", "REVISION": "0" * 40, "CREATED": "2025-01-01T00:00:00Z"}
 """The arguments that become labels."""
-
-NAMES = ("krapao", "miwen")
-
-_AUTHORITIES = ("SSL_CERT_FILE", "PIP_CERT")
-"""Environment variables that name a file with the authorities of this machine."""
-
-
-@attrs.frozen
-class Images:
-    """Archives of images (the format of `docker save`)."""
-
-    krapao: Path
-    miwen: Path
 
 
 def missing_programs() -> list[str]:
@@ -86,22 +75,7 @@ def build_images(cache: Path, sops: Path, version: str) -> Images:
         sops: the program that goes into Krapao's image.
         version: the images' tag.
     """
-    cache.mkdir(parents=True, exist_ok=True)
-    with _locked(cache / "lock"):
-        key = _digest_of_inputs(sops)
-        folder = cache / key
-        images = Images(folder / "krapao.tar", folder / "miwen.tar")
-        if images.krapao.exists() and images.miwen.exists():
-            return images
-        for old in cache.glob("[0-9a-f]*"):
-            if old.is_dir() and len(old.name) == len(key):
-                shutil.rmtree(old)
-        with tempfile.TemporaryDirectory(dir=cache) as scratch:
-            making = Path(scratch) / "images"
-            making.mkdir()
-            _build(cache, sops, version, making)
-            making.rename(folder)
-        return images
+    return trio.run(images_of_clone, _settings(cache, sops, version), cache, _say)
 
 
 def build_images_again(cache: Path, sops: Path, version: str, to: Path) -> Images:
@@ -113,57 +87,41 @@ def build_images_again(cache: Path, sops: Path, version: str, to: Path) -> Image
         version: the images' tag.
         to: folder that they are put into.
     """
+    return trio.run(build, _settings(cache, sops, version), to, _say)
+
+
+def base_image(cache: Path) -> str:
+    """The base, as buildah takes one.
+
+    Args:
+        cache: as for `build_images`.
+    """
     cache.mkdir(parents=True, exist_ok=True)
-    with _locked(cache / "lock"):
-        return _build(cache, sops, version, to)
+    archive = cache / f"base-{SUITE}-image.tar"
+    with _locked(cache / "base-lock"):
+        if not archive.exists():
+            with tempfile.TemporaryDirectory(dir=cache) as scratch:
+                making = Path(scratch) / "image.tar"
+                _make_base(Path(scratch) / "rootfs.tar")
+                trio.run(_as_image, Path(scratch), making)
+                making.rename(archive)
+    return f"docker-archive:{archive}"
 
 
-def _build(cache: Path, sops: Path, version: str, to: Path) -> Images:
-    base = cache / f"base-{SUITE}.tar"
-    if not base.exists():
-        _make_base(base)
-    engine = _Buildah(cache)
-    with tempfile.TemporaryDirectory(dir=cache) as scratch:
-        context = Path(scratch) / "context"
-        _export(context, sops)
-        engine.build_base(Path(scratch) / "base", base)
-        for name in NAMES:
-            engine.build(name, context, to / f"{name}.tar", f"docker.io/jiemi/{name}:{version}")
-    engine.forget()
-    return Images(to / "krapao.tar", to / "miwen.tar")
+def _settings(cache: Path, sops: Path, version: str) -> ImageSettings:
+    return ImageSettings(ROOT, version, base=base_image(cache), sops=sops, epoch_seconds=EPOCH, arguments=LABELS)
 
 
-class _Buildah:
-    def __init__(self, cache: Path) -> None:
-        self._store = cache / "store"
-        self._command = [
-            *(_program("buildah"), "--storage-driver=vfs", f"--root={self._store}", f"--runroot={cache / 'store-run'}"),
-        ]
+async def _as_image(folder: Path, to: Path) -> None:
+    """The folder's rootfs.tar as an image."""
+    engine = Buildah(folder / "store")
+    (folder / "Dockerfile").write_text("FROM scratch\nADD rootfs.tar /\n")
+    await engine.run("bud", "--isolation=chroot", f"--timestamp={EPOCH}", f"--tag={_BASE}", str(folder))
+    await engine.run("push", "--quiet", _BASE, f"docker-archive:{to}:{_BASE}")
 
-    def build_base(self, folder: Path, rootfs: Path) -> None:
-        folder.mkdir()
-        os.link(rootfs, folder / "rootfs.tar")
-        (folder / "Dockerfile").write_text("FROM scratch\nADD rootfs.tar /\n")
-        _run([*self._command, "bud", "--isolation=chroot", f"--timestamp={EPOCH}", f"--tag={_BASE}", str(folder)])
 
-    def build(self, name: str, context: Path, archive: Path, image: str) -> None:
-        """Build one image as its Dockerfile says, with pip's configuration of this machine lent to the build."""
-        lent = [Path("/etc/pip.conf"), *(Path(os.environ[each]) for each in _AUTHORITIES if os.environ.get(each))]
-        volumes = [f"--volume={path}:{path}:ro" for path in dict.fromkeys(lent) if path.is_file()]
-        _run(
-            [
-                *self._command,
-                *("bud", "--isolation=chroot", "--network=host", f"--timestamp={EPOCH}", *volumes),
-                *(f"--build-arg={key}={value}" for key, value in {"PYTHON_IMAGE": _BASE, **LABELS}.items()),
-                *(f"--file={context / 'deploy' / 'images' / f'Dockerfile.{name}'}", f"--tag={image}", str(context)),
-            ]
-        )
-        _run([*self._command, "push", "--quiet", image, f"docker-archive:{archive}:{image}"])
-
-    def forget(self) -> None:
-        """Give the room of the layers back: the archives are what is kept."""
-        _run([*self._command, "rmi", "--all", "--force"])
-        shutil.rmtree(self._store, ignore_errors=True)
+def _say(line: str) -> None:
+    sys.stderr.write(f"       {line}\n")
 
 
 def _make_base(to: Path) -> None:
@@ -198,36 +156,6 @@ def _mirror() -> str:
         if words[:1] == ["deb"]:
             return next(word for word in words if "://" in word)
     raise SystemExit("apt names no mirror on this machine")
-
-
-def _tracked() -> list[Path]:
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, timeout=60).stdout
-    return [ROOT / os.fsdecode(name) for name in listed.split(b"\0") if name and (ROOT / os.fsdecode(name)).is_file()]
-
-
-_INPUTS = ("constraints.txt", "pyproject.toml", "README.md", "LICENSE", "schema", "deploy", "examples", "jiemi")
-
-
-def _inputs() -> list[Path]:
-    tops = [ROOT / each for each in _INPUTS]
-    return sorted(path for path in _tracked() if any(path.is_relative_to(top) for top in tops))
-
-
-def _digest_of_inputs(sops: Path) -> str:
-    digest = hashlib.sha256(SUITE.encode())
-    for path in (*_inputs(), sops):
-        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def _export(to: Path, sops: Path) -> None:
-    """The build's context: what is tracked, and nothing that lies beside it."""
-    for path in (*_inputs(), ROOT / ".dockerignore"):
-        target = to / path.relative_to(ROOT)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
-    shutil.copy(sops, to / "sops")
 
 
 def _environment() -> Mapping[str, str]:

@@ -1,3 +1,0 @@
-module jiemi.cr/tests/sandbox
-
-go 1.26.0
