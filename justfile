@@ -17,7 +17,7 @@ setup:
     python3 -m venv .venv
     .venv/bin/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 
-# Run everything on this machine: a cluster, a demo repository, Krapao, Miwen [--cluster auto|kind|current|embedded] [--exit-after-sync]
+# Run everything on this machine: a cluster, a demo repository, Krapao, Miwen [--cluster auto|kind|current|embedded|node] [--exit-after-sync]
 [no-exit-message]
 run-all *arguments:
     @"{{ bin }}/jiemi" run-all "$@"

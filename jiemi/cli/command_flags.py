@@ -40,7 +40,11 @@ class RunAllFlags:
 
     cluster: Annotated[
         str,
-        typer.Option(help="Cluster to use: auto, kind, current (the current context) or embedded.", metavar="CLUSTER"),
+        typer.Option(
+            help="Cluster to use: auto, kind, current (the current context), embedded, or node (Jiemi as Pods on a "
+            "kubelet of this machine; as root, on Debian or Ubuntu).",
+            metavar="CLUSTER",
+        ),
     ] = "auto"
     exit_after_sync: Annotated[
         bool,
@@ -56,6 +60,16 @@ class RunAllFlags:
         float,
         typer.Option("--timeout", parser=parse_duration, help="Longest wait for the demo Secret.", metavar="DURATION"),
     ] = "2m"  # type: ignore[assignment] # the parser reads the default too
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="For --cluster node: folder with krapao.tar and miwen.tar, as `docker save` writes them.",
+            show_default="built from this clone, by buildah",
+        ),
+    ] = None
+    python_image: Annotated[
+        str, typer.Option(help="For --cluster node: the base of the images that are built.", metavar="IMAGE")
+    ] = "docker.io/library/python:3.13-slim"
     sops: Sops = None
     etcd: Etcd = None
     kube_apiserver: KubeApiserver = None

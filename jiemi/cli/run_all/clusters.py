@@ -28,6 +28,7 @@ class ClusterKind(enum.StrEnum):
     KIND = "kind"
     CURRENT = "current"
     EMBEDDED = "embedded"
+    NODE = "node"
 
 
 @attrs.frozen

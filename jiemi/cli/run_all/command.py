@@ -3,33 +3,33 @@
 Each step is a context that the next one stands in, so that Ctrl-C at any moment ends them in the reverse order:
 
     tools -> cluster -> CRD -> demo repository -> Krapao -> Miwen -> Decryptor -> wait for the Secret -> stay
+
+With `--cluster node` they are Pods (`node`).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager
+import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from jiemi.cli.command_flags import RunAllFlags
 from jiemi.cli.errors import CommandError
 from jiemi.cli.run_all.clusters import ClusterKind, choose, open_cluster
-from jiemi.cli.run_all.folder import runtime_folder
-from jiemi.cli.run_all.objects import apply, demo_decryptor, key_secret, until_synced
+from jiemi.cli.run_all.faults import as_command_errors
+from jiemi.cli.run_all.folder import memory_folder
+from jiemi.cli.run_all.follow import follow, make_demo, stay
+from jiemi.cli.run_all.node import require_node, run_in_node
+from jiemi.cli.run_all.objects import apply
 from jiemi.cli.run_all.processes import start_processes
 from jiemi.cli.run_all.screen import Screen
-from jiemi.cli.run_all.what_next import make_commands, print_what_next, show_pushes
 from jiemi.cli.running import run_until_signalled
 from jiemi.cli.tools import resolve_tools, tool_settings
 from jiemi.controlplane.pins import Tool
 from jiemi.core.api.crd import crd
-from jiemi.demo.content import NAME, NAMESPACE, DemoError, make_age_key, make_repository
-from jiemi.demo.git_server import serve_git
-from jiemi.demo.services import ServiceEnded
 from jiemi.miwen.kubernetes.connection import KubernetesSettings
 from jiemi.miwen.kubernetes.real import open_kubernetes
 
@@ -44,19 +44,28 @@ def run(flags: RunAllFlags) -> None:
         wanted = ClusterKind(flags.cluster)
     except ValueError as error:
         raise CommandError(f"--cluster {flags.cluster}: choose {', '.join(ClusterKind)}") from error
-    done = False
+    if wanted is ClusterKind.NODE:
+        require_node(flags)
+    elif flags.images is not None:
+        raise CommandError(f"--images is for --cluster node; with --cluster {wanted} nothing runs in a container")
+    status: int | None = None
     screen = Screen(Console(highlight=False))
 
     async def main() -> None:
-        nonlocal done
-        with runtime_folder() as folder:
+        nonlocal status
+        if wanted is ClusterKind.NODE:
+            status = await run_in_node(flags, screen)
+            return
+        with memory_folder() as folder:
             await _run(flags, wanted, folder, screen)
-        done = True
+        status = 0
 
-    with _as_command_errors():
+    with as_command_errors():
         run_until_signalled(main, on_signal=lambda: screen.say("stopping …"))
-    if flags.exit_after_sync and not done:
+    if flags.exit_after_sync and status is None:
         raise CommandError("interrupted before the demo Secret was there")
+    if status:
+        sys.exit(status)
 
 
 async def _run(flags: RunAllFlags, wanted: ClusterKind, folder: Path, screen: Screen) -> None:
@@ -85,13 +94,7 @@ async def _run(flags: RunAllFlags, wanted: ClusterKind, folder: Path, screen: Sc
         with screen.step("CustomResourceDefinition") as done:
             await apply(kubernetes, crd())
             done("decryptors.jiemi.cr")
-        with screen.step("demo repository") as done:
-            key = make_age_key(folder / "age-key.txt")
-            root = folder / "repositories"
-            root.mkdir()
-            server = await stack.enter_async_context(serve_git(root))
-            repository = await make_repository(server, folder, key, sops=sops)
-            done(f"{repository.url}, for {key.recipient[:12]}…")
+        demo = await make_demo(stack, screen, folder, sops=sops)
         await start_processes(
             stack,
             screen,
@@ -100,34 +103,7 @@ async def _run(flags: RunAllFlags, wanted: ClusterKind, folder: Path, screen: Sc
             sops=sops,
             interval_seconds=flags.interval_seconds,
         )
-        with screen.step("Decryptor") as done:
-            await apply(kubernetes, key_secret(key))
-            await apply(kubernetes, demo_decryptor(repository))
-            done(f"{NAMESPACE}/{NAME}")
-        with screen.step("Secret") as done:
-            await until_synced(kubernetes, flags.timeout_seconds, screen)
-            done(f"{NAMESPACE}/{NAME} holds what the repository says")
+        await follow(screen, kubernetes, demo, timeout_seconds=flags.timeout_seconds)
         if flags.exit_after_sync:
             return
-        commands = make_commands(
-            folder, kubeconfig=cluster.kubeconfig, age_key=key.file, clone=repository.clone, sops=sops
-        )
-        print_what_next(screen.console, commands, cluster.end)
-        await show_pushes(kubernetes, repository, screen)
-
-
-@contextmanager
-def _as_command_errors() -> Iterator[None]:
-    """Turn errors that the user can correct into CommandErrors."""
-    try:
-        yield
-    except* (DemoError, ServiceEnded, FileNotFoundError) as group:
-        raise CommandError("\n".join(str(error) for error in _leaves(group))) from None
-
-
-def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
+        await stay(screen, kubernetes, demo, kubeconfig=cluster.kubeconfig, end=cluster.end)

@@ -1,4 +1,4 @@
-"""The folder of a run: in memory, and removed however the run ends."""
+"""The folders of a run, which are removed however it ends."""
 
 from __future__ import annotations
 
@@ -11,13 +11,26 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _FOLDER = "jiemi-run-"
+_DISK = Path("/var/tmp")  # noqa: S108 - a real file system, which /tmp may not be
 
 
 @contextmanager
-def runtime_folder() -> Iterator[Path]:
+def memory_folder() -> Iterator[Path]:
     """A folder on tmpfs where there is one: it holds the demo's key, the cluster's state and the socket."""
     memory = Path("/dev/shm")  # noqa: S108 - a tmpfs is wanted
-    parent = memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())
+    with _folder(memory if os.access(memory, os.W_OK) else Path(tempfile.gettempdir())) as folder:
+        yield folder
+
+
+@contextmanager
+def disk_folder() -> Iterator[Path]:
+    """A folder on a real file system, for what is large and no secret."""
+    with _folder(_DISK) as folder:
+        yield folder
+
+
+@contextmanager
+def _folder(parent: Path) -> Iterator[Path]:
     _remove_abandoned(parent)
     folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-", dir=parent))
     try:

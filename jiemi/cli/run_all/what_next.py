@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import trio
@@ -23,18 +24,23 @@ _GREETING = '["stringData"]["greeting"]'
 
 
 def make_commands(
-    folder: Path, *, kubeconfig: Path, age_key: Path, clone: Path, sops: Path
+    folder: Path, *, kubeconfig: Path, age_key: Path, clone: Path, sops: Path, enter: Sequence[str] = ()
 ) -> tuple[tuple[str, str], ...]:
     """The commands to type, each with its purpose. The first line sets up a shell for the others, wherever that is.
 
     Args:
         folder: gets a file that a shell reads, and a folder of programs for its PATH. Neither holds a secret.
+        enter: the command by which another command runs where the cluster is reached; empty: it is reached from here.
     """
     programs = folder / "bin"
     programs.mkdir()
     (programs / "sops").symlink_to(sops.absolute())
-    (programs / "jiemi").write_text(f'#!/bin/sh\nexec {shlex.join(own_command())} "$@"\n')
-    (programs / "jiemi").chmod(0o755)
+    wrapped = {"jiemi": own_command()}
+    if enter:
+        wrapped |= {name: [found] for name in ("git", "kubectl") if (found := shutil.which(name)) is not None}
+    for name, command in wrapped.items():
+        (programs / name).write_text(f'#!/bin/sh\nexec {shlex.join([*enter, *command])} "$@"\n')
+        (programs / name).chmod(0o755)
     shell = folder / "shell"
     shell.write_text(
         f"export KUBECONFIG={shlex.quote(str(kubeconfig))}\n"
@@ -44,7 +50,7 @@ def make_commands(
     )
     kubectl = shutil.which("kubectl") is not None
     return (
-        ("In another terminal (sh, bash or zsh):", ""),
+        (f"In another terminal{', as root' if enter else ''} (sh, bash or zsh):", ""),
         ("", f". {shlex.quote(str(shell))}"),
         ("Look at it:", ""),
         ("", "jiemi status"),
