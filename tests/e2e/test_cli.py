@@ -227,6 +227,8 @@ _UNIX = ("--state-dir", "{folder}/x", "--listen", "unix:{folder}/l")
         ),
         (["run-all", "--cluster", "cloud"], "--cluster cloud"),
         (["run-all", "--cluster", "current"], "--cluster current"),
+        (["run-all", "--cluster", "embedded", "--images", "/x"], "--images is for --cluster node"),
+        (["run-all", "--cluster", "node", "--images", "/nowhere"], "there is no krapao.tar and no miwen.tar"),
     ],
 )
 def test_a_flag_that_cannot_be_used_is_named_in_one_line(lab: Lab, arguments: list[str], message: str) -> None:
