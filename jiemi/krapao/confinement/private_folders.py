@@ -12,12 +12,15 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from jiemi.core.errors import JiemiError
 
 _PREFIX = "jiemi-sops-"
+_ATTEMPTS = 20
+_PAUSE_SECONDS = 0.01
 _MEMORY_FILE_SYSTEMS = frozenset({"tmpfs", "ramfs"})
 
 
@@ -37,7 +40,8 @@ def private_folder(runtime_dir: Path) -> Iterator[Path]:
         _lock(lock)
         yield path
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        with contextlib.suppress(OSError):  # the next start removes what is left
+            _remove(path)
         os.close(lock)
 
 
@@ -75,11 +79,26 @@ def remove_abandoned(runtime_dir: Path, before: Callable[[Path], None] | None = 
                     fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     if before is not None:
                         before(path)
-                    shutil.rmtree(path)
+                    _remove(path)
                     removed.append(path)
             finally:
                 os.close(folder)
     return tuple(removed)
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder in which a gpg-agent that is about to end may still make and remove its own files.
+
+    Raises:
+        OSError: it is there still.
+    """
+    for _ in range(_ATTEMPTS):
+        with contextlib.suppress(OSError):
+            shutil.rmtree(path)
+        if not path.exists():
+            return
+        time.sleep(_PAUSE_SECONDS)
+    shutil.rmtree(path)
 
 
 def require_memory(path: Path) -> None:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -168,6 +169,30 @@ def test_only_folders_that_nobody_uses_are_removed(runtime: Path) -> None:
         assert (used / "file").exists()
         assert used.stat().st_mode & 0o777 == 0o700
     (runtime / "another").rmdir()
+
+
+def test_a_folder_goes_though_an_agent_makes_and_removes_files_in_it_meanwhile(runtime: Path) -> None:
+    folder = runtime / "jiemi-sops-abandoned"
+    (folder / "private-keys-v1.d").mkdir(parents=True)
+    for number in range(100):
+        (folder / f"key-{number}").touch()
+    removals = 0
+    real_unlink = os.unlink
+
+    def unlink(path: Any, **options: Any) -> None:
+        # What an agent that ends does at the worst moments: it removes a file first, and makes another.
+        nonlocal removals
+        removals += 1
+        real_unlink(path, **options)
+        if removals == 50:
+            raise FileNotFoundError(2, "No such file or directory")
+        if removals in (60, 150):
+            (folder / f"S.gpg-agent-{removals}").touch()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "unlink", unlink)
+        assert remove_abandoned(runtime) == (folder,)
+    assert list(runtime.iterdir()) == []
 
 
 KILLED = """
