@@ -1,4 +1,5 @@
-"""How the embedded etcd and kube-apiserver are started: their arguments and configuration files, as pure functions."""
+"""How the embedded etcd, kube-apiserver and kube-controller-manager are started: their arguments and configuration
+files, as pure functions."""
 
 from __future__ import annotations
 
@@ -64,6 +65,8 @@ class ApiServer:
         audit_log: file for its audit log, or None.
         audit_policy: file with the log's policy, or None.
         node_address: address at which the Pods of this cluster reach it; None where there is nobody but this machine.
+        service_accounts: whether the controller runs that makes each namespace's default ServiceAccount. Without it,
+            no Pod could be made where Pods need one.
         extra: further arguments, which come last and so win.
     """
 
@@ -74,6 +77,7 @@ class ApiServer:
     audit_log: Path | None = None
     audit_policy: Path | None = None
     node_address: str | None = None
+    service_accounts: bool = False
     extra: tuple[str, ...] = ()
 
 
@@ -81,6 +85,7 @@ def api_server_arguments(server: ApiServer, pki: Pki) -> Sequence[str]:
     """kube-apiserver's arguments."""
     audit = () if server.audit_log is None else (f"--audit-log-path={server.audit_log}",)
     policy = () if server.audit_policy is None else (f"--audit-policy-file={server.audit_policy}",)
+    admission = () if server.service_accounts else ("--disable-admission-plugins=ServiceAccount",)
     return (
         *_reach(server.node_address, pki),
         f"--secure-port={server.port}",
@@ -100,6 +105,7 @@ def api_server_arguments(server: ApiServer, pki: Pki) -> Sequence[str]:
         f"--service-cluster-ip-range={SERVICES}",
         f"--encryption-provider-config={server.encryption_config}",
         "--profiling=false",
+        *admission,
         *audit,
         *policy,
         *server.extra,
@@ -115,8 +121,6 @@ def _reach(node_address: str | None, pki: Pki) -> Sequence[str]:
             # The default publishes the address as an Endpoint, and refuses a loopback one.
             "--endpoint-reconciler-type=none",
             "--anonymous-auth=false",
-            # Its controller, which makes each namespace's default ServiceAccount, does not run here.
-            "--disable-admission-plugins=ServiceAccount",
         )
     return (
         "--bind-address=0.0.0.0",
@@ -125,6 +129,46 @@ def _reach(node_address: str | None, pki: Pki) -> Sequence[str]:
         "--kubelet-preferred-address-types=InternalIP",
         f"--kubelet-client-certificate={pki.admin.certificate}",
         f"--kubelet-client-key={pki.admin.key}",
+    )
+
+
+@attrs.frozen(kw_only=True)
+class ControllerManager:
+    """One kube-controller-manager.
+
+    Attributes:
+        port: where it serves its health, on loopback.
+        kubeconfig: file by which it reaches the API server.
+        controllers: as `--controllers` takes them.
+        extra: further arguments, which come last and so win.
+    """
+
+    port: int
+    kubeconfig: Path
+    controllers: tuple[str, ...]
+    extra: tuple[str, ...] = ()
+
+
+def controller_manager_arguments(manager: ControllerManager, pki: Pki) -> Sequence[str]:
+    """kube-controller-manager's arguments."""
+    return (
+        f"--kubeconfig={manager.kubeconfig}",
+        f"--controllers={','.join(manager.controllers)}",
+        f"--bind-address={LOOPBACK}",
+        f"--secure-port={manager.port}",
+        "--permit-port-sharing=true",
+        f"--tls-cert-file={pki.controller_manager.certificate}",
+        f"--tls-private-key-file={pki.controller_manager.key}",
+        "--leader-elect=false",
+        "--use-service-account-credentials=true",
+        f"--service-account-private-key-file={pki.service_account_key}",
+        f"--root-ca-file={pki.authority.certificate}",
+        f"--service-cluster-ip-range={SERVICES}",
+        # One client asks for the account and the token of each controller: by the default rate that takes 5 s.
+        "--kube-api-qps=200",
+        "--kube-api-burst=400",
+        "--profiling=false",
+        *manager.extra,
     )
 
 
@@ -141,12 +185,13 @@ def encryption_config(key: bytes) -> bytes:
     return json.dumps(config, indent=2).encode()
 
 
-def kubeconfig(server: str, authority: bytes, certificate: bytes, key: bytes) -> bytes:
-    """A kubeconfig for the administrator, which needs no other file.
+def kubeconfig(server: str, authority: bytes, certificate: bytes, key: bytes, *, user: str = "jiemi-admin") -> bytes:
+    """A kubeconfig, which needs no other file.
 
     Args:
         server: the API server's URL.
         authority, certificate, key: PEM.
+        user: what the file calls its user; the API server reads the certificate.
     """
 
     def inline(pem: bytes) -> str:
@@ -162,7 +207,7 @@ clusters:
       server: {server}
       certificate-authority-data: {inline(authority)}
 users:
-  - name: jiemi-admin
+  - name: {user}
     user:
       client-certificate-data: {inline(certificate)}
       client-key-data: {inline(key)}
@@ -170,6 +215,6 @@ contexts:
   - name: jiemi
     context:
       cluster: jiemi
-      user: jiemi-admin
+      user: {user}
       namespace: default
 """.encode()

@@ -2,6 +2,7 @@
 
     DIR/lock         held while a control plane runs there
     DIR/kubeconfig   for the administrator
+    DIR/kube-controller-manager.kubeconfig   for the controllers, where they run
     DIR/port         of the API server, taken again at the next start where it is free
     DIR/pki/         certificates and keys (pki.py)
     DIR/encryption.json   the key that encrypts Secrets in etcd
@@ -11,7 +12,8 @@
 Both children start at once: kube-apiserver is busy with itself for longer than etcd needs to be up. The ports are bound
 here, with SO_REUSEPORT and without listening, before the children bind them too, so that no other process can take
 them. Each child has a task that waits for its end; an end that was not asked for ends the context with an error. The
-end is always the same: kube-apiserver, then etcd, gets SIGTERM, is killed after a grace, and is waited for.
+end is always the same: the controllers where they run (`controller_manager`), kube-apiserver, then etcd, gets SIGTERM,
+is killed after a grace, and is waited for.
 """
 
 from __future__ import annotations
@@ -21,8 +23,6 @@ import datetime
 import fcntl
 import secrets
 import signal
-import socket
-import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -39,12 +39,15 @@ from jiemi.controlplane.arguments import (
     etcd_arguments,
     kubeconfig,
 )
+from jiemi.controlplane.controller_manager import (
+    SERVICE_ACCOUNTS,
+    ControllerManagerSettings,
+    open_controller_manager,
+)
+from jiemi.controlplane.loopback import Answer, reserve_port, wait_until_ready
 from jiemi.controlplane.pki import Pki, ensure_pki
 from jiemi.controlplane.private_files import make_private_directory, write_private
 from jiemi.controlplane.processes import ControlPlaneError, quote_log, running
-
-_READY_POLL_SECONDS = 0.05
-_PROBE_SECONDS = 5.0
 
 
 @attrs.frozen
@@ -58,8 +61,10 @@ class ControlPlaneSettings:
         audit_log: file for the API server's audit log, or None for none.
         audit_policy: its policy file (audit.k8s.io/v1 Policy); needed where `audit_log` is given.
         node_address: address of this machine by which Pods reach the API server; None: it is reached on loopback only.
+        controllers: the cluster's own controllers; None: none run.
         extra_arguments: further arguments of kube-apiserver; they come after ours and so win.
-        start_timeout_seconds: limit from the first child's start to readiness. About 3 are needed on 2 idle cores.
+        start_timeout_seconds: limit from the first child's start to the API server's readiness. About 3 are needed on 2
+            idle cores.
     """
 
     state_dir: Path
@@ -69,6 +74,7 @@ class ControlPlaneSettings:
     audit_log: Path | None = None
     audit_policy: Path | None = None
     node_address: str | None = None
+    controllers: ControllerManagerSettings | None = None
     extra_arguments: tuple[str, ...] = ()
     start_timeout_seconds: float = 60.0
 
@@ -85,7 +91,7 @@ class ControlPlane:
         kubeconfig: file for the administrator, mode 0600.
         server: URL of the API server.
         pki: its certificates and keys.
-        pids: of `etcd` and `kube-apiserver`.
+        pids: of `etcd` and `kube-apiserver`, and of `kube-controller-manager` where it runs.
     """
 
     kubeconfig: Path
@@ -118,11 +124,11 @@ async def open_control_plane(settings: ControlPlaneSettings) -> AsyncIterator[Co
             encryption = _ensure_encryption(state_dir / "encryption.json")
             make_private_directory(state_dir / "logs")
             make_private_directory(state_dir / "etcd")
-            port = stack.enter_context(_reserve_port(settings.port or _last_port(state_dir)))
+            port = stack.enter_context(reserve_port(settings.port or _last_port(state_dir)))
             if settings.port not in (0, port):
                 raise ControlPlaneError(f"port {settings.port} is in use; choose another, or none")
-            etcd_port = stack.enter_context(_reserve_port(0))
-            peer_port = stack.enter_context(_reserve_port(0))
+            etcd_port = stack.enter_context(reserve_port(0))
+            peer_port = stack.enter_context(reserve_port(0))
             write_private(state_dir / "port", f"{port}\n".encode())
         except OSError as error:
             raise ControlPlaneError(f"the state directory {state_dir} can't be used: {error}") from error
@@ -134,6 +140,7 @@ async def open_control_plane(settings: ControlPlaneSettings) -> AsyncIterator[Co
             audit_log=settings.audit_log,
             audit_policy=settings.audit_policy,
             node_address=settings.node_address,
+            service_accounts=settings.controllers is not None and settings.controllers.runs(SERVICE_ACCOUNTS),
             extra=settings.extra_arguments,
         )
         commands: dict[str, list[str | Path]] = {
@@ -143,7 +150,7 @@ async def open_control_plane(settings: ControlPlaneSettings) -> AsyncIterator[Co
         async with running(commands, state_dir / "logs") as pids:
             try:
                 with trio.fail_after(settings.start_timeout_seconds):
-                    await _wait_until_ready(port, pki)
+                    await wait_until_ready(port, "/readyz", pki.authority.certificate, pki.admin, _is_ready)
             except trio.TooSlowError as error:
                 raise ControlPlaneError(
                     f"kube-apiserver was not ready within {settings.start_timeout_seconds:g} s;"
@@ -152,7 +159,19 @@ async def open_control_plane(settings: ControlPlaneSettings) -> AsyncIterator[Co
             server = f"https://{LOOPBACK}:{port}"
             config = state_dir / "kubeconfig"
             write_private(config, _kubeconfig(server, pki))
-            yield ControlPlane(config, server, pki, pids)
+            async with _controllers(settings.controllers, state_dir, server, pki) as more:
+                yield ControlPlane(config, server, pki, {**pids, **more})
+
+
+@contextlib.asynccontextmanager
+async def _controllers(
+    settings: ControllerManagerSettings | None, state_dir: Path, server: str, pki: Pki
+) -> AsyncIterator[Mapping[str, int]]:
+    if settings is None:
+        yield {}
+        return
+    async with open_controller_manager(settings, state_dir, server, pki) as pids:
+        yield pids
 
 
 async def run_control_plane(settings: ControlPlaneSettings, *, announce: Callable[[ControlPlane], None]) -> None:
@@ -187,26 +206,8 @@ async def run_control_plane(settings: ControlPlaneSettings, *, announce: Callabl
         raise failure
 
 
-async def _wait_until_ready(port: int, pki: Pki) -> None:
-    """Ask /readyz until it answers 200. The caller sets the deadline."""
-    context = ssl.create_default_context(cafile=pki.authority.certificate)
-    context.load_cert_chain(pki.admin.certificate, pki.admin.key)
-    while True:
-        with contextlib.suppress(OSError, trio.BrokenResourceError, trio.TooSlowError):
-            with trio.fail_after(_PROBE_SECONDS):
-                if await _probe(port, context):
-                    return
-        await trio.sleep(_READY_POLL_SECONDS)
-
-
-async def _probe(port: int, context: ssl.SSLContext) -> bool:
-    stream = await trio.open_ssl_over_tcp_stream(LOOPBACK, port, ssl_context=context, https_compatible=True)
-    async with stream:
-        await stream.send_all(f"GET /readyz HTTP/1.1\r\nHost: {LOOPBACK}\r\nConnection: close\r\n\r\n".encode())
-        answer = b""
-        while b"\r\n" not in answer and (chunk := await stream.receive_some(4_096)):
-            answer += bytes(chunk)
-    return answer.partition(b"\r\n")[0].split(b" ")[1:2] == [b"200"]
+def _is_ready(answer: Answer) -> bool:
+    return answer.status == 200
 
 
 @contextlib.contextmanager
@@ -237,25 +238,6 @@ def _last_port(state_dir: Path) -> int:
     except (OSError, ValueError):
         return 0
     return port if 0 < port < 65_536 else 0
-
-
-@contextlib.contextmanager
-def _reserve_port(preferred: int) -> Iterator[int]:
-    """Bind a loopback port that a child of ours may bind too: the preferred one, or another if that is in use.
-
-    It is bound alone, and opened to processes of this user after that: with SO_REUSEPORT from the start, two control
-    planes could take the same one.
-    """
-    with socket.socket() as sock:
-        # Connections of an earlier run that linger in TIME_WAIT must not keep the port from us.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            sock.bind((LOOPBACK, preferred))
-        except OSError:
-            sock.bind((LOOPBACK, 0))
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        yield sock.getsockname()[1]
 
 
 def _kubeconfig(server: str, pki: Pki) -> bytes:

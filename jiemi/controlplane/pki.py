@@ -1,7 +1,8 @@
 """The certificates of one embedded control plane.
 
 One authority, whose key never leaves the directory, signs: the API server's certificate, etcd's, the one that the API
-server shows to etcd, and the administrator's (organization system:masters). They are made together in one directory
+server shows to etcd, the controllers' (user system:kube-controller-manager, to whom Kubernetes' own roles give what
+they need), and the administrator's (organization system:masters). They are made together in one directory
 that appears by a rename, so a crash leaves none or all, and are recreated when one of them is about to expire. The key
 pair that signs ServiceAccount tokens lies apart: it stays, and so tokens stay valid.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import datetime
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -55,6 +56,7 @@ class Pki:
     api_server: KeyPair
     etcd: KeyPair
     etcd_client: KeyPair
+    controller_manager: KeyPair
     admin: KeyPair
     service_account_key: Path
     service_account_public_key: Path
@@ -68,20 +70,25 @@ class Pki:
             api_server=KeyPair.of(certificates, "kube-apiserver"),
             etcd=KeyPair.of(certificates, "etcd"),
             etcd_client=KeyPair.of(certificates, "kube-apiserver-etcd-client"),
+            controller_manager=KeyPair.of(certificates, "kube-controller-manager"),
             admin=KeyPair.of(certificates, "admin"),
             service_account_key=directory / "service-account.key",
             service_account_public_key=directory / "service-account.pub",
         )
 
 
+_API_SERVER = "kube-apiserver"
 _SERVER_HOSTS = ("localhost", "127.0.0.1")
-_SUBJECTS: Sequence[Subject] = (
-    Subject("kube-apiserver", (SERVER_AUTH,), (*_SERVER_HOSTS, "kubernetes.default.svc")),
+_SUBJECTS: Mapping[str, Subject] = {
+    _API_SERVER: Subject("kube-apiserver", (SERVER_AUTH,), (*_SERVER_HOSTS, "kubernetes.default.svc")),
     # etcd also shows it to itself, as a client.
-    Subject("etcd", (SERVER_AUTH, CLIENT_AUTH), _SERVER_HOSTS),
-    Subject("kube-apiserver-etcd-client", (CLIENT_AUTH,)),
-    Subject("admin", (CLIENT_AUTH,), organization="system:masters"),
-)
+    "etcd": Subject("etcd", (SERVER_AUTH, CLIENT_AUTH), _SERVER_HOSTS),
+    "kube-apiserver-etcd-client": Subject("kube-apiserver-etcd-client", (CLIENT_AUTH,)),
+    # It serves its health too.
+    "kube-controller-manager": Subject("system:kube-controller-manager", (SERVER_AUTH, CLIENT_AUTH), _SERVER_HOSTS),
+    "admin": Subject("admin", (CLIENT_AUTH,), organization="system:masters"),
+}
+"""By the names of their files."""
 
 
 def ensure_pki(directory: Path, now: datetime.datetime, hosts: Sequence[str] = ()) -> Pki:
@@ -122,7 +129,7 @@ def ensure_pki(directory: Path, now: datetime.datetime, hosts: Sequence[str] = (
 def _is_fresh(pki: Pki, now: datetime.datetime, hosts: Sequence[str]) -> bool:
     try:
         authority = x509.load_pem_x509_certificate(pki.authority.certificate.read_bytes())
-        for pair in (pki.authority, pki.api_server, pki.etcd, pki.etcd_client, pki.admin):
+        for pair in (pki.authority, *(KeyPair.of(pki.authority.certificate.parent, name) for name in _SUBJECTS)):
             certificate = x509.load_pem_x509_certificate(pair.certificate.read_bytes())
             key = serialization.load_pem_private_key(pair.key.read_bytes(), password=None)
             if key.public_key() != certificate.public_key():
@@ -141,9 +148,10 @@ def _is_fresh(pki: Pki, now: datetime.datetime, hosts: Sequence[str]) -> bool:
 def _make_certificates(directory: Path, now: datetime.datetime, hosts: Sequence[str]) -> None:
     authority = make_authority("jiemi control plane", now, LIFETIME)
     _write_pair(KeyPair.of(directory, "ca"), authority)
-    server, *others = _SUBJECTS
-    for subject in (attrs.evolve(server, hosts=(*server.hosts, *hosts)), *others):
-        _write_pair(KeyPair.of(directory, subject.name), issue(authority, subject, now, LIFETIME))
+    server = _SUBJECTS[_API_SERVER]
+    subjects = {**_SUBJECTS, _API_SERVER: attrs.evolve(server, hosts=(*server.hosts, *hosts))}
+    for name, subject in subjects.items():
+        _write_pair(KeyPair.of(directory, name), issue(authority, subject, now, LIFETIME))
 
 
 def _write_pair(pair: KeyPair, issued: Issued) -> None:

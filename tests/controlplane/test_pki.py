@@ -6,6 +6,7 @@ import datetime
 import ssl
 from pathlib import Path
 
+import attrs
 import pytest
 from cryptography import x509
 
@@ -15,7 +16,9 @@ NOW = datetime.datetime(2030, 1, 2, tzinfo=datetime.UTC)
 
 
 def contents(pki: Pki) -> dict[str, bytes]:
-    pairs: list[KeyPair] = [pki.authority, pki.api_server, pki.etcd, pki.etcd_client, pki.admin]
+    pairs: list[KeyPair] = [
+        *(pki.authority, pki.api_server, pki.etcd, pki.etcd_client, pki.controller_manager, pki.admin),
+    ]
     paths = [path for pair in pairs for path in (pair.certificate, pair.key)]
     return {path.name: path.read_bytes() for path in [*paths, pki.service_account_key]}
 
@@ -28,7 +31,7 @@ def test_certificates_stay_until_they_come_near_their_end(tmp_path: Path) -> Non
     assert {name for name in first if renewed[name] == first[name]} == {"service-account.key"}
 
 
-@pytest.mark.parametrize("name", ["ca.crt", "admin.key", "etcd.crt"])
+@pytest.mark.parametrize("name", ["ca.crt", "admin.key", "etcd.crt", "kube-controller-manager.key"])
 @pytest.mark.parametrize("damage", ["gone", "cut"])
 def test_damaged_certificates_are_recreated(name: str, damage: str, tmp_path: Path) -> None:
     before = contents(ensure_pki(tmp_path / "pki", NOW))
@@ -107,3 +110,14 @@ def test_certificates_are_recreated_where_the_api_server_has_a_name_that_they_la
     # One that has more names than are asked for stays.
     assert contents(ensure_pki(tmp_path / "pki", NOW, ("kubernetes",))) == after
     assert contents(ensure_pki(tmp_path / "pki", NOW)) == after
+
+
+def test_only_the_administrator_is_in_the_group_that_may_do_anything(tmp_path: Path) -> None:
+    pki = ensure_pki(tmp_path / "pki", NOW)
+    users = {
+        name: x509.load_pem_x509_certificate(pair.certificate.read_bytes()).subject.rfc4514_string()
+        for name, pair in attrs.asdict(pki, recurse=False).items()
+        if isinstance(pair, KeyPair)
+    }
+    assert [name for name, user in users.items() if "system:masters" in user] == ["admin"]
+    assert users["controller_manager"] == "CN=system:kube-controller-manager"
