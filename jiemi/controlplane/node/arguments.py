@@ -1,8 +1,8 @@
 """How what makes a node is started: arguments and configuration files, as pure functions.
 
-    containerd   runs containers                   kube-controller-manager   ServiceAccounts, Deployments, namespaces, …
-    kubelet      runs Pods on the node             kube-scheduler            gives Pods their node
-    kube-proxy   makes Services reachable          CoreDNS                   gives Services their names
+    containerd       runs containers                 kubelet      runs Pods on the node
+    kube-scheduler   gives Pods their node           kube-proxy   makes Services reachable
+    CoreDNS          gives Services their names
 
 Addresses: Pods 10.88.0.0/16, Services as in `jiemi.controlplane.arguments`, the node 10.89.0.1. All of them are in a
 network namespace that has no way out (`isolation`).
@@ -17,7 +17,6 @@ from typing import Any
 
 import attrs
 
-from jiemi.controlplane.arguments import SERVICES
 from jiemi.controlplane.control_plane import ControlPlane
 
 NODE_NAME = "jiemi-node"
@@ -221,22 +220,6 @@ def corefile(paths: NodePaths) -> str:
     cache 5
 }}
 """
-
-
-def controller_manager_arguments(paths: NodePaths, control_plane: ControlPlane) -> Sequence[str]:
-    """kube-controller-manager's arguments."""
-    pki = control_plane.pki
-    return (
-        f"--kubeconfig={paths.kubeconfig}",
-        "--leader-elect=false",
-        "--secure-port=0",
-        "--use-service-account-credentials=true",
-        f"--service-account-private-key-file={pki.service_account_key}",
-        f"--root-ca-file={pki.authority.certificate}",
-        f"--service-cluster-ip-range={SERVICES}",
-        # A Pod that was killed is to be replaced within seconds, as in a cluster that does not rest.
-        "--node-monitor-period=2s",
-    )
 
 
 def scheduler_arguments(paths: NodePaths) -> Sequence[str]:

@@ -15,6 +15,7 @@ import trio
 from jiemi.controlplane import children
 from jiemi.controlplane.arguments import kubeconfig
 from jiemi.controlplane.control_plane import ControlPlane, ControlPlaneSettings, open_control_plane
+from jiemi.controlplane.controller_manager import ControllerManagerSettings
 from jiemi.controlplane.node import arguments as node_arguments
 from jiemi.controlplane.node.arguments import NODE_ADDRESS, NODE_DEVICE, NodePaths
 from jiemi.controlplane.node.isolation import SEARCH_PATH, cni_folder, is_isolated, make_control_group
@@ -92,6 +93,11 @@ async def open_node(settings: NodeSettings) -> AsyncIterator[Node]:
         etcd=programs[Tool.ETCD],
         kube_apiserver=programs[Tool.KUBE_APISERVER],
         node_address=NODE_ADDRESS,
+        controllers=ControllerManagerSettings(
+            programs[Tool.KUBE_CONTROLLER_MANAGER],
+            # A Pod that was killed is to be replaced within seconds, as in a cluster that does not rest.
+            extra_arguments=("--node-monitor-period=2s",),
+        ),
         audit_log=settings.audit_log,
         audit_policy=settings.audit_policy,
     )
@@ -105,20 +111,15 @@ async def open_node(settings: NodeSettings) -> AsyncIterator[Node]:
             await _until_it_listens(paths.containerd_socket)
             for image in settings.images:
                 await _import(paths, image)
-            async with running(
-                _commands(paths, programs, control_plane), paths.logs, environment=environment
-            ) as others:
+            async with running(_commands(paths, programs), paths.logs, environment=environment) as others:
                 pids = {**control_plane.pids, **first, **others}
                 yield Node(control_plane, paths.kubeconfig, paths.pod_logs, pids)
 
 
-def _commands(
-    paths: NodePaths, programs: Mapping[Tool, Path], control_plane: ControlPlane
-) -> dict[str, list[str | Path]]:
+def _commands(paths: NodePaths, programs: Mapping[Tool, Path]) -> dict[str, list[str | Path]]:
     of = node_arguments
     arguments: dict[Tool, Sequence[str]] = {
         Tool.COREDNS: ("-conf", str(paths.corefile)),
-        Tool.KUBE_CONTROLLER_MANAGER: of.controller_manager_arguments(paths, control_plane),
         Tool.KUBE_SCHEDULER: of.scheduler_arguments(paths),
         Tool.KUBE_PROXY: (f"--config={paths.proxy_config}",),
         Tool.KUBELET: of.kubelet_arguments(paths),
