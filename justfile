@@ -22,7 +22,7 @@ setup:
 run-all *arguments:
     @"{{ bin }}/jiemi" run-all "$@"
 
-# All tests; the first run on a machine builds etcd, kube-apiserver and sops
+# All tests; the first run on a machine builds etcd, kube-apiserver, kube-controller-manager and sops
 test *arguments:
     @"{{ bin }}/jiemi" tools
     @"{{ bin }}/pytest" --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"

@@ -21,7 +21,6 @@ from contract.kubernetes_parts import (
     decryptor,
     denied,
     encoded,
-    endpoint_slice,
     event,
     failure_of,
     refused,
@@ -32,6 +31,7 @@ from contract.kubernetes_parts import (
 
 from jiemi.core.api.decryptor import API_VERSION, KIND
 from jiemi.core.errors import JiemiError
+from jiemi.core.objects.endpoints import endpoints
 from jiemi.core.objects.watch_events import Bookmark, Change, Expired
 from jiemi.core.sensitive import SensitiveText
 from jiemi.miwen.kubernetes.port import JsonObject
@@ -198,20 +198,33 @@ class KubernetesContract:
         assert await leases.write(*place, read, spec) is None, "somebody else has written it"
         assert (await leases.write(*place, other, spec) or {})["spec"] == spec
 
-    async def test_the_endpoint_slices_of_one_service_are_listed_and_watched(self, world: World) -> None:
+    async def test_the_pods_behind_one_service_are_known_by_a_list_and_a_watch_of_its_endpoint_slices(
+        self, world: World
+    ) -> None:
         slices, of = world.kubernetes.endpoint_slices, (world.namespace, "repository-svc")
-        await world.put(endpoint_slice(world, "one", "repository-svc"))
-        await world.put(endpoint_slice(world, "other", "another-svc"))
+        await world.serve("repository-svc", "repository-0")
+        await world.serve("another-svc", "another-0")
         page = await slices.list(*of, limit=10, continue_token=None)
-        live = await world.get("discovery.k8s.io/v1", "EndpointSlice", world.namespace, "one")
+        [item] = page.items
+        live = await world.get("discovery.k8s.io/v1", "EndpointSlice", world.namespace, item["metadata"]["name"])
         # A list of a kind of the API server's own leaves out apiVersion and kind of each.
-        assert [{**live, **each} for each in page.items] == [live]
+        assert {**live, **item} == live
+        known = {item["metadata"]["name"]: item}
+        [first] = endpoints(known.values(), "capnp")
+        assert (first.pod, first.port, first.ready) == ("repository-0", 50208, True)
         async with slices.watch(*of, resource_version=page.resource_version) as chunks:
             events = Events(chunks)
-            await world.put(endpoint_slice(world, "another", "another-svc"))
-            await world.put(endpoint_slice(world, "two", "repository-svc"))
-            await world.delete("discovery.k8s.io/v1", "EndpointSlice", world.namespace, "one")
-            assert await events.changes(2) == [("ADDED", "two"), ("DELETED", "one")]
+            await world.serve("another-svc", "another-1")
+            for pods in (["repository-0", "repository-1"], ["repository-1"], []):
+                await world.serve("repository-svc", *pods)
+                with trio.fail_after(DEADLINE_SECONDS):
+                    while [each.pod for each in endpoints(known.values(), "capnp") if each.ready] != pods:
+                        event = await events.next()
+                        assert isinstance(event, Change | Bookmark), event
+                        if isinstance(event, Change):
+                            metadata = event.object["metadata"]
+                            assert metadata["labels"]["kubernetes.io/service-name"] == "repository-svc"
+                            known[metadata["name"]] = event.object
         reason, _ = await failure_of(slices.list(*of, limit=1, continue_token="nonsense"))
         assert reason == "WatchExpired"
 

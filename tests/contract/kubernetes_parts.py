@@ -82,6 +82,10 @@ class World(Protocol):
         """Limit how many objects `namespace` may hold: {"count/secrets": "1"}."""
         ...
 
+    async def serve(self, service: str, *pods: str) -> None:
+        """Have these Pods, and no others, behind a Service of `namespace`: all ready, at port 50208."""
+        ...
+
     async def account(self, rights: Collection[tuple[str, str]]) -> Account:
         """A new ServiceAccount with these rights in `namespace`, pairs of verb and resource."""
         ...
@@ -124,14 +128,14 @@ def secret(name: str, namespace: str | None = None, **fields: Any) -> dict[str, 
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, **fields}
 
 
-def endpoint_slice(world: World, name: str, service: str, *pods: str) -> dict[str, Any]:
+def endpoint_slice(namespace: str, name: str, service: str, *pods: str) -> dict[str, Any]:
     """An EndpointSlice of a Service, with a Pod at each address 10.0.0.1, 10.0.0.2 and so on."""
     return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
         "metadata": {
             "name": name,
-            "namespace": world.namespace,
+            "namespace": namespace,
             "labels": {"kubernetes.io/service-name": service},
         },
         "addressType": "IPv4",
@@ -139,7 +143,7 @@ def endpoint_slice(world: World, name: str, service: str, *pods: str) -> dict[st
             {
                 "addresses": [f"10.0.0.{number}"],
                 "conditions": {"ready": True},
-                "targetRef": {"kind": "Pod", "name": pod, "namespace": world.namespace},
+                "targetRef": {"kind": "Pod", "name": pod, "namespace": namespace},
             }
             for number, pod in enumerate(pods, 1)
         ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,12 @@ import attrs
 import trio
 from contract.tcp_proxy import TcpProxy
 from ruamel.yaml import YAML
+from support.kubernetes.stand_in_kubelet import NODE, NODE_MANIFEST, STRATEGIC_MERGE, ready_status
 
 from jiemi.core.api.crd import crd
 from jiemi.core.api.decryptor import API_VERSION, GROUP, PLURAL
 from jiemi.core.errors import JiemiError
+from jiemi.core.objects.endpoints import endpoints
 from jiemi.miwen.kubernetes.connection import KubernetesSettings, open_http
 from jiemi.miwen.kubernetes.discovery import Discovery, Resource, parse_resources, version_path
 from jiemi.miwen.kubernetes.http import Answer, KubernetesHttp, Request
@@ -87,10 +89,14 @@ class Admin:
     async def delete(self, api_version: str, kind: str, namespace: str | None, name: str) -> None:
         await self.must("DELETE", await self._path(api_version, kind, namespace, name))
 
-    async def new_namespace(self) -> str:
-        """A namespace that no other test has."""
+    async def new_namespace(self, finalizers: Sequence[str] = ()) -> str:
+        """A namespace that no other test has.
+
+        Args:
+            finalizers: what keeps it in deletion.
+        """
         name = f"t{uuid.uuid4().hex[:12]}"
-        await self.must("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+        await self.must("POST", "/api/v1/namespaces", {"metadata": {"name": name, "finalizers": list(finalizers)}})
         return name
 
     async def install_crd(self) -> None:
@@ -159,11 +165,43 @@ class Admin:
         await self.send("DELETE", f"{_ADMISSION}/validatingadmissionpolicies/{name}")
 
     async def quota(self, namespace: str, name: str, hard: Mapping[str, str]) -> None:
-        """A ResourceQuota of which nothing is used yet. The controller that counts does not run here."""
+        """A ResourceQuota whose controller has counted what is there."""
         path = f"/api/v1/namespaces/{namespace}/resourcequotas"
-        made = await self.must("POST", path, {"metadata": {"name": name}, "spec": {"hard": hard}})
-        counted = {"hard": hard, "used": dict.fromkeys(hard, "0")}
-        await self.must("PUT", f"{path}/{name}/status", {**made, "status": counted})
+        await self.must("POST", path, {"metadata": {"name": name}, "spec": {"hard": hard}})
+        with trio.fail_after(DEADLINE_SECONDS):
+            while "used" not in (await self.must("GET", f"{path}/{name}"))["status"]:  # noqa: ASYNC110
+                await trio.sleep(0.02)
+
+    async def serve(self, namespace: str, service: str, pods: Collection[str]) -> None:
+        """Have these Pods, and no others, behind a Service. What a kubelet writes is written here."""
+        at, labels = f"/api/v1/namespaces/{namespace}", {"app": service}
+        ports = [{"name": "capnp", "port": 50208, "targetPort": "capnp"}]
+        spec = {"clusterIP": "None", "selector": labels, "ports": ports}
+        for path, manifest in (
+            ("/api/v1/nodes", NODE_MANIFEST),
+            (f"{at}/services", {"metadata": {"name": service}, "spec": spec}),
+        ):
+            assert (await self.send("POST", path, manifest)).status in (201, 409)
+        listed = (await self.must("GET", f"{at}/pods?labelSelector=app={service}"))["items"]
+        there = {each["metadata"]["name"] for each in listed}
+        for name in there - set(pods):
+            await self.must("DELETE", f"{at}/pods/{name}", {"gracePeriodSeconds": 0})
+        container = {"name": "app", "image": "example.org/app:1", "ports": [{"name": "capnp", "containerPort": 50208}]}
+        for number, name in enumerate(sorted(set(pods) - there), 2 + len(there)):
+            pod = {"metadata": {"name": name, "labels": labels}, "spec": {"nodeName": NODE, "containers": [container]}}
+            with trio.fail_after(DEADLINE_SECONDS):
+                # 403: the controller has not made the namespace's default ServiceAccount yet.
+                while (await self.send("POST", f"{at}/pods", pod)).status == 403:  # noqa: ASYNC110
+                    await trio.sleep(0.02)
+            ready = ready_status(pod, f"10.88.0.{number}")
+            await self.must("PATCH", f"{at}/pods/{name}/status", ready, STRATEGIC_MERGE)
+        path = f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
+        path += f"?labelSelector=kubernetes.io/service-name={service}"
+        with trio.fail_after(DEADLINE_SECONDS):
+            while {  # noqa: ASYNC110
+                each.pod for each in endpoints((await self.must("GET", path))["items"], "capnp") if each.ready
+            } != set(pods):
+                await trio.sleep(0.02)
 
     async def _fetch_kinds(self, api_version: str) -> Mapping[str, Resource]:
         answer = await self.send("GET", version_path(api_version))
@@ -188,6 +226,7 @@ class RealWorld:
     admin: Admin
     kubeconfig: Path
     directory: Path
+    doomed: str | None = None
 
     async def put(self, obj: JsonObject, *, manager: str = "tests") -> Mapping[str, Any]:
         return await self.admin.put(obj, manager)
@@ -214,10 +253,12 @@ class RealWorld:
         return await self.admin.exists(api_version, kind, namespace, name)
 
     async def doomed_namespace(self) -> str:
-        name = await self.admin.new_namespace()
-        # Nothing finalizes namespaces here, so it stays in deletion.
-        await self.admin.delete("v1", "Namespace", None, name)
-        return name
+        self.doomed = await self.admin.new_namespace(finalizers=["tests.example/stays"])
+        await self.admin.delete("v1", "Namespace", None, self.doomed)
+        return self.doomed
+
+    async def serve(self, service: str, *pods: str) -> None:
+        await self.admin.serve(self.namespace, service, pods)
 
     @asynccontextmanager
     async def policy(self, reason: str = "Invalid") -> AsyncIterator[str]:
@@ -284,8 +325,12 @@ async def open_world(kubeconfig: Path, directory: Path) -> AsyncIterator[RealWor
         await admin.install_crd()
         namespace = await admin.new_namespace()
         async with open_kubernetes(KubernetesSettings(kubeconfig=kubeconfig, namespaces=(namespace,))) as kubernetes:
-            yield RealWorld(kubernetes, namespace, admin, kubeconfig, directory)
+            world = RealWorld(kubernetes, namespace, admin, kubeconfig, directory)
+            yield world
+        # Not the namespace: for its end the controller asks for every kind, which costs the API server 0.2 s of CPU.
         await admin.send("DELETE", f"/apis/{API_VERSION}/namespaces/{namespace}/{PLURAL}")
+        if world.doomed is not None:
+            await admin.edit("v1", "Namespace", None, world.doomed, {"metadata": {"finalizers": None}})
 
 
 def cluster_of(kubeconfig: Path) -> dict[str, Any]:

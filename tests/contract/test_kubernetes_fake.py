@@ -13,7 +13,7 @@ from contract.kubernetes_accounts_contract import KubernetesAccountsContract
 from contract.kubernetes_contract import KubernetesContract
 from contract.kubernetes_metadata_contract import KubernetesMetadataContract
 from contract.kubernetes_objects_contract import KubernetesObjectsContract
-from contract.kubernetes_parts import Events, decryptor, version_now
+from contract.kubernetes_parts import Events, decryptor, endpoint_slice, version_now
 from fakes.kubernetes import FakeKubernetes
 
 from jiemi.core.errors import JiemiError
@@ -74,6 +74,9 @@ class _FakeWorld:
     async def quota(self, name: str, hard: Mapping[str, str]) -> None:
         metadata = {"name": name, "namespace": self.namespace}
         self.cluster.put({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": {"hard": hard}})
+
+    async def serve(self, service: str, *pods: str) -> None:
+        self.cluster.put(endpoint_slice(self.namespace, f"{service}-x7k2p", service, *pods))
 
     async def account(self, rights: Collection[tuple[str, str]]) -> Account:
         account = Account(self.namespace, f"account{len(self.cluster.account_rights)}")

@@ -19,7 +19,7 @@ import attrs
 import pytest
 from support.canaries.forms import forms_of, found_in
 from support.e2e.lab import Lab, git_server, until
-from support.e2e.scene import MERGE, METRICS, Scene, config_map, deployment, metrics_page, secret
+from support.e2e.scene import METRICS, Scene, config_map, deployment, metrics_page, secret
 
 from jiemi.core.sensitive import SensitiveText
 
@@ -73,13 +73,21 @@ def _watching_processes() -> Iterator[Processes]:
 
 @contextmanager
 def _policy_that_quotes_values(scene: Scene) -> Iterator[None]:
-    """A ValidatingAdmissionPolicy of the namespace that refuses ConfigMaps called denied, and tells what they hold."""
+    """A ValidatingAdmissionPolicy of the namespace that quotes what it refuses: the ConfigMap "denied", and the Pods of
+    the Deployment "waiting"."""
     group = "admissionregistration.k8s.io/v1"
     admin = scene.lab.admin
-    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["configmaps"]}
+    rule = {
+        "apiGroups": [""],
+        "apiVersions": ["v1"],
+        "operations": ["CREATE", "UPDATE"],
+        "resources": ["configmaps", "pods"],
+    }
     validation = {
-        "expression": "object.metadata.name != 'denied'",
-        "messageExpression": "'not this: ' + object.data.value",
+        "expression": "object.kind == 'Pod' ? object.metadata.labels.app != 'waiting'"
+        " : object.metadata.name != 'denied'",
+        "messageExpression": "'not this: '"
+        " + (object.kind == 'Pod' ? object.spec.containers[0].env[0].value : object.data.value)",
     }
     names = {"kubernetes.io/metadata.name": scene.namespace}
     admin.apply(
@@ -178,14 +186,14 @@ def _labelled(manifest: dict[str, Any], value: str) -> dict[str, Any]:
 
 
 def _waiting(scene: Scene) -> None:
+    """For a Deployment whose own status quotes a value: its controller repeats why its Pods are refused."""
     repository = scene.lab.repository()
-    scene.commit(repository, deployment("waiting"))
+    waiting = deployment("waiting", progressDeadlineSeconds=2)
+    waiting["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "A", "value": OURS}]
+    scene.commit(repository, waiting)
     scene.put("waiting", repository.url, wait=True)
-    scene.until_condition("waiting", "Ready", "Unknown", "ObjectsNotReady")
-    progressing = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": THEIRS}
-    path = f"{scene.deployment_path('waiting')}/status"
-    scene.lab.admin.call("PATCH", path, {"status": {"observedGeneration": 1, "conditions": [progressing]}}, MERGE).ok()
     scene.until_condition("waiting", "Ready", "False", "ObjectsFailed")
+    assert OURS in json.dumps(scene.existing(scene.deployment_path("waiting"))["status"])
 
 
 def _prune(scene: Scene) -> None:
@@ -239,6 +247,8 @@ def test_values_are_reported_nowhere_while_objects_are_reconciled(lab: Lab, tmp_
     assert b"failedObjects" in told["status of denied"]
     assert b"data.more" in told["status of plan"]
     events = lab.admin.call("GET", f"/apis/events.k8s.io/v1/namespaces/{scene.namespace}/events").ok()["items"]
+    # The cluster's own controllers repeat in theirs why Pods were refused.
+    events = [each for each in events if each.get("reportingController") == "jiemi.cr/miwen"]
     assert {"Drifted", "Pruned", "AdmissionDenied", "FieldConflict"} <= {each["reason"] for each in events}
     told["events"] = json.dumps(events).encode()
     told["logs"] = lab.logs().encode()

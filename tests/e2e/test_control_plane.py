@@ -21,6 +21,7 @@ import attrs
 import kubernetes
 import pytest
 import trio
+from support.processes.of_folder import processes_of
 
 import jiemi
 from jiemi.controlplane.control_plane import ControlPlaneSettings, open_control_plane
@@ -87,17 +88,6 @@ def until(condition: Callable[[], object], *, seconds: float = 20) -> None:
     while not condition():
         assert time.monotonic() < end, "not within its time"
         time.sleep(0.02)
-
-
-def processes_of(state_dir: Path) -> set[int]:
-    """Running processes that were started for a state directory (their arguments name it), but those of this test."""
-    found = set()
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            arguments = (process / "cmdline").read_bytes()  # empty when it has ended
-            if str(state_dir).encode() in arguments:
-                found.add(int(process.name))
-    return found
 
 
 def api_status(server: str, path: str, *, headers: str = "") -> int:

@@ -1,7 +1,7 @@
 """One after the other: `dependsOn` between Decryptors, and `wait` for the objects' own readiness.
 
-The embedded control plane has no controllers, so the tests write what a Deployment's controller would. Miwen looks
-every 10 minutes, at all namespaces: what goes on within seconds does so because something woke it.
+Deployments have their own controller; what a kubelet would say of their Pods, the tests write. Miwen looks every 10
+minutes, at all namespaces: what goes on within seconds does so because something woke it.
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ from typing import Any
 
 import pytest
 from support.e2e.lab import Lab, until
-from support.e2e.scene import MERGE, Scene, condition, deployment, forget_decryptors, seconds_until, secret
+from support.e2e.scene import Scene, condition, deployment, forget_decryptors, seconds_until, secret
+from support.kubernetes.stand_in_kubelet import make_pods_ready
 
 pytestmark = pytest.mark.e2e
 
 AT_ONCE_SECONDS = 2.5
 """Less than the first retry of what waits."""
+
+OVERDUE_SECONDS = 3
+"""After which a Deployment's controller gives it up."""
 
 
 @pytest.fixture(scope="module")
@@ -133,20 +137,17 @@ def test_one_that_waits_for_itself_is_a_circle(scene: Scene) -> None:
     assert f"{name} -> {name}" in condition(status, "Ready")["message"]
 
 
-def _write_status(scene: Scene, name: str, *conditions: dict[str, str], ready: int = 1) -> None:
-    """What the Deployment's controller would."""
-    path = scene.deployment_path(name)
-    generation = (scene.object(path) or {})["metadata"]["generation"]
-    counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), ready)
-    status = {"observedGeneration": generation, "conditions": list(conditions), **counts}
-    scene.lab.admin.call("PATCH", f"{path}/status?fieldManager=controller", {"status": status}, MERGE).ok()
+def _roll_out(scene: Scene, name: str) -> None:
+    """Report the Pods of a Deployment ready until its controller has replaced all that are not of its newest form."""
 
+    def is_rolled_out() -> bool:
+        make_pods_ready(scene.lab.admin, scene.namespace, name)
+        found = scene.existing(scene.deployment_path(name))
+        status, wanted = found.get("status", {}), found["spec"]["replicas"]
+        counts = {status.get(each) for each in ("replicas", "updatedReplicas", "availableReplicas")}
+        return status.get("observedGeneration") == found["metadata"]["generation"] and counts == {wanted}
 
-AVAILABLE = (
-    {"type": "Available", "status": "True", "reason": "MinimumReplicasAvailable"},
-    {"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable"},
-)
-OVERDUE = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
+    until(f"Deployment {name} is rolled out", is_rolled_out)
 
 
 def test_ready_waits_for_a_deployment_and_so_do_dependents(scene: Scene) -> None:
@@ -170,7 +171,7 @@ def test_ready_waits_for_a_deployment_and_so_do_dependents(scene: Scene) -> None
     scene.lab.admin.call("DELETE", scene.secret_path("waited")).ok()
     until("the Secret is back", lambda: scene.data("waited") == {"a": "one"}, seconds=5)
 
-    _write_status(scene, "waited", *AVAILABLE)
+    _roll_out(scene, "waited")
     status = scene.until_settled("waited", revision)
     assert not condition(status, "Reconciling")
     assert (status["current"]["id"], status["history"]) == (1, [])
@@ -197,7 +198,7 @@ def test_a_new_commit_ends_a_wait_for_the_old_one(scene: Scene) -> None:
         return str(template["spec"]["containers"][0]["image"])
 
     assert seconds_until("the commit is applied", lambda: image() == "example.org/app:2") < 5
-    _write_status(scene, "replaced", *AVAILABLE)
+    _roll_out(scene, "replaced")
     status = scene.until_settled("replaced", revision)
     assert status["current"]["id"] == 2
     assert scene.events("replaced", "Recovered") == [], "nothing had failed"
@@ -213,7 +214,7 @@ def test_what_is_not_ready_within_the_timeout_is_reported_and_recovers(scene: Sc
     assert condition(status, "Reconciling")["reason"] == "ProgressingWithRetry"
     assert status["current"]["revision"] == revision, "it is applied"
     scene.until_event("late", "ObjectsNotReady", "Deployment")
-    _write_status(scene, "late", *AVAILABLE)
+    _roll_out(scene, "late")
     scene.until_settled("late", revision)
     scene.until_event("late", "Recovered")
     assert len(scene.events("late", "ObjectsNotReady")) == 1
@@ -221,14 +222,13 @@ def test_what_is_not_ready_within_the_timeout_is_reported_and_recovers(scene: Sc
 
 def test_an_object_that_gave_up_is_reported_at_once(scene: Scene) -> None:
     repository = scene.lab.repository()
-    revision = scene.commit(repository, deployment("given-up"))
+    revision = scene.commit(repository, deployment("given-up", progressDeadlineSeconds=OVERDUE_SECONDS))
     scene.put("given-up", repository.url, wait=True)
     scene.until_condition("given-up", "Ready", "Unknown", "ObjectsNotReady")
-    _write_status(scene, "given-up", OVERDUE, ready=0)
-    found = scene.until_condition("given-up", "Ready", "False", "ObjectsFailed", seconds=6)
+    found = scene.until_condition("given-up", "Ready", "False", "ObjectsFailed", seconds=OVERDUE_SECONDS + 6)
     assert "Deployment" in found["message"]
     assert scene.condition("given-up", "Stalled")["reason"] == "ObjectsFailed"
     # It looks again when it is asked to.
-    _write_status(scene, "given-up", *AVAILABLE)
+    _roll_out(scene, "given-up")
     scene.annotate("given-up", reconcile_at="now")
     scene.until_settled("given-up", revision)

@@ -172,14 +172,15 @@ def test_a_repository_writes_nothing_of_jiemis_own_or_of_the_clusters_namespaces
 
 def test_a_repository_changes_no_authorities_and_has_the_cluster_delete_nothing_elsewhere(attack: Attack) -> None:
     theirs = attack.theirs
-    theirs.lab.admin.apply(config_map("kube-root-ca.crt", theirs.namespace, **{"ca.crt": "the cluster's"})).ok()
-    before = [theirs.object(theirs.secret_path("other")), theirs.object(theirs.config_path("kube-root-ca.crt"))]
+    path = theirs.config_path("kube-root-ca.crt")
+    until("the cluster has published its authorities", lambda: theirs.object(path) is not None)
+    before = [theirs.object(theirs.secret_path("other")), theirs.object(path)]
     orphan = secret("other", theirs.namespace, token="x")
     orphan["metadata"]["ownerReferences"] = [{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "u"}]
     authorities = config_map("kube-root-ca.crt", theirs.namespace, **{"ca.crt": "the writer's"})
     failed = _refused(attack, "deleters", orphan, authorities)
     assert {each["reason"] for each in failed} == {"ObjectProtected"}
-    after = [theirs.object(theirs.secret_path("other")), theirs.object(theirs.config_path("kube-root-ca.crt"))]
+    after = [theirs.object(theirs.secret_path("other")), theirs.object(path)]
     assert after == before
 
 

@@ -22,10 +22,6 @@ from jiemi.rpc.krapaos import Peer
 SERVICE = "repository-svc"
 
 
-class Place:
-    namespace = "jiemi"
-
-
 class Reported:
     """The listener."""
 
@@ -45,7 +41,7 @@ class Reported:
 
 
 def slice_of(name: str, *pods: str, service: str = SERVICE) -> dict[str, Any]:
-    return endpoint_slice(Place(), name, service, *pods)  # type: ignore[arg-type]  # its namespace is all that is read
+    return endpoint_slice("jiemi", name, service, *pods)
 
 
 @asynccontextmanager

@@ -74,6 +74,13 @@ class ApiServer:
         namespace = f"/namespaces/{metadata['namespace']}" if resource["namespaced"] else ""
         return f"{prefix}{namespace}/{resource['name']}/{metadata['name']}"
 
+    def changes_since(self, path: str, version: str) -> list[Manifest]:
+        """What an object was after each change since a resourceVersion, which a watch shows."""
+        collection, _, name = path.rpartition("/")
+        selected = f"fieldSelector=metadata.name={name}&resourceVersion={version}"
+        lines = self.text(f"{collection}?watch=true&{selected}&timeoutSeconds=1").splitlines()
+        return [json.loads(line)["object"] for line in lines]
+
     def apply(self, manifest: Manifest, *, query: str = "") -> Answer:
         """Server-side apply."""
         return self.call(

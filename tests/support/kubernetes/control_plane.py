@@ -2,6 +2,7 @@
 
 The control plane runs in a process of its own (this file as a program), since a pytest-trio fixture lives as long as
 one test. That process ends when its standard input does, so that it can't outlive the test run, however that ends.
+The cluster's own controllers run in it. There is no node: `support.kubernetes.stand_in_kubelet` does what one would.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,15 @@ import trio
 from support.processes.server_process import serve_until_input_ends, server_process
 
 from jiemi.controlplane.control_plane import ControlPlaneSettings, open_control_plane
+from jiemi.controlplane.controller_manager import ControllerManagerSettings
 from jiemi.controlplane.pins import TOOLS, Tool
 from jiemi.controlplane.settings import ToolSettings
 from jiemi.controlplane.tools import resolve_all
 
 END_SECONDS = 30
+
+CONTROLLERS = ("*", "-node-lifecycle-controller")
+"""All that are on by default, except the one that asks nodes for signs of life: those of tests are no nodes."""
 
 
 class Printing:
@@ -52,13 +57,14 @@ def tool_settings() -> ToolSettings:
         assets_dir=settings.assets_dir,
         sops_release_url=None,
         envtest_release_url=None,
+        kubernetes_release_url=None,
     )
 
 
 @pytest.fixture(scope="session")
 def tools() -> dict[str, Path]:
-    """Paths of `sops`, `etcd` and `kube-apiserver`; the first run on a machine builds them."""
-    resolved = trio.run(resolve_all, TOOLS, tool_settings(), Printing())
+    """Paths of `sops` and of what a control plane runs; the first run on a machine builds them."""
+    resolved = trio.run(resolve_all, (*TOOLS, Tool.KUBE_CONTROLLER_MANAGER), tool_settings(), Printing())
     return {tool.value: each.path for tool, each in resolved.items()}
 
 
@@ -74,17 +80,30 @@ def fast_directory() -> Iterator[Path]:
 def control_plane(tools: dict[str, Path]) -> Iterator[Path]:
     """The administrator's kubeconfig of a control plane that runs for the whole session."""
     parent = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    with tempfile.TemporaryDirectory(prefix="jiemi-session-", dir=parent) as directory:
-        arguments = (directory, tools["etcd"], tools["kube-apiserver"])
-        with server_process(__file__, arguments, end_seconds=END_SECONDS) as kubeconfig:
-            yield kubeconfig
+    with (
+        tempfile.TemporaryDirectory(prefix="jiemi-session-", dir=parent) as directory,
+        server_process(__file__, (directory, *programs(tools)), end_seconds=END_SECONDS) as kubeconfig,
+    ):
+        yield kubeconfig
 
 
-async def _serve(state_dir: Path, etcd: Path, kube_apiserver: Path) -> None:
-    async with open_control_plane(ControlPlaneSettings(state_dir / "state", etcd, kube_apiserver)) as running:
+def programs(tools: Mapping[str, Path]) -> list[Path]:
+    """Those that `with_controllers` takes, in its order."""
+    return [tools[name] for name in ("etcd", "kube-apiserver", "kube-controller-manager")]
+
+
+def with_controllers(state_dir: Path, etcd: Path, kube_apiserver: Path, manager: Path) -> ControlPlaneSettings:
+    """A control plane in which the cluster's own controllers run, by the paths of its programs."""
+    return ControlPlaneSettings(
+        state_dir, etcd, kube_apiserver, controllers=ControllerManagerSettings(manager, CONTROLLERS)
+    )
+
+
+async def _serve(settings: ControlPlaneSettings) -> None:
+    async with open_control_plane(settings) as running:
         await serve_until_input_ends(running.kubeconfig)
 
 
 if __name__ == "__main__":
-    _state_dir, _etcd, _kube_apiserver = map(Path, sys.argv[1:])
-    trio.run(_serve, _state_dir, _etcd, _kube_apiserver)
+    _directory, *_programs = map(Path, sys.argv[1:])
+    trio.run(_serve, with_controllers(_directory / "state", *_programs))
