@@ -21,7 +21,12 @@ pytestmark = pytest.mark.e2e
 
 CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/decryptors.jiemi.cr"
 EXTRA = "/apis/rbac.authorization.k8s.io/v1/clusterroles/jiemi-miwen-extra"
-MERGE = "application/merge-patch+json"
+MORE_RIGHTS: Manifest = {
+    "apiVersion": "rbac.authorization.k8s.io/v1",
+    "kind": "ClusterRole",
+    "metadata": {"name": "more-rights", "labels": {"jiemi.cr/aggregate-to-miwen": "true"}},
+    "rules": [{"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get"]}],
+}
 DECRYPTOR = {
     "apiVersion": "jiemi.cr/v1alpha1",
     "kind": "Decryptor",
@@ -37,12 +42,12 @@ Helm = Callable[..., None]
 
 
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
+def cluster(tools: dict[str, Path]) -> Iterator[Cluster]:
     """A cluster without Jiemi, and with the namespace team-a."""
     parent = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with (
         tempfile.TemporaryDirectory(prefix="jiemi-helm-", dir=parent) as name,
-        open_own_control_plane(Path(name)) as (plane, admin),
+        open_own_control_plane(Path(name), tools=tools) as (plane, admin),
     ):
         admin.call("DELETE", CRD).ok()
         until("the CRD is gone", lambda: admin.call("GET", CRD).status == 404)
@@ -80,9 +85,11 @@ def test_the_chart_is_installed_upgraded_with_its_crd_and_uninstalled_without_it
     _are_there(admin, rendered(helm_programs[version], tmp_path, {}))
     until("the CRD is served", lambda: admin.call("GET", "/apis/jiemi.cr/v1alpha1/decryptors").status == 200)
     admin.apply(DECRYPTOR).ok()
-    # The cluster's own controller aggregates rules (the test plays it), which an upgrade leaves alone.
-    rules = [{"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get"]}]
-    admin.call("PATCH", f"{EXTRA}?fieldManager=clusterrole-aggregation-controller", {"rules": rules}, MERGE).ok()
+    # The cluster's own controller aggregates rules, which an upgrade leaves alone.
+    admin.apply(MORE_RIGHTS).ok()
+    rules = MORE_RIGHTS["rules"]
+    until("they are aggregated", lambda: admin.call("GET", EXTRA).ok()["rules"] == rules)
+    aggregated = admin.call("GET", EXTRA).ok()["metadata"]["resourceVersion"]
 
     # Another release: its CRD says something else, and the values name a form with fewer rights.
     newer = tmp_path / "newer"
@@ -99,6 +106,7 @@ def test_the_chart_is_installed_upgraded_with_its_crd_and_uninstalled_without_it
     roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles/jiemi-miwen"
     assert admin.call("GET", roles).status == 404
     assert admin.call("GET", EXTRA).ok()["rules"] == rules
+    assert [each["rules"] for each in admin.changes_since(EXTRA, aggregated) if each["rules"] != rules] == []
     deployment = admin.call("GET", "/apis/apps/v1/namespaces/jiemi/deployments/miwen").ok()
     assert deployment["spec"]["replicas"] == 3
 

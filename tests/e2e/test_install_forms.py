@@ -93,7 +93,7 @@ def installed(
     parent = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with (
         tempfile.TemporaryDirectory(prefix="jiemi-form-", dir=parent) as name,
-        open_own_control_plane(Path(name)) as (plane, admin),
+        open_own_control_plane(Path(name), tools=tools) as (plane, admin),
         git_server(Path(name)) as git,
     ):
         lab = Lab(admin, plane.kubeconfig, tools, git, Path(name))
@@ -184,14 +184,15 @@ def test_the_form_for_named_namespaces_follows_them_with_rights_in_no_other(
         lab.until_synced("team-a", "elsewhere", revision, seconds=90)
         assert lab.data("other", "elsewhere") == {"a": "1"}
 
-        # More kinds come by the label, in both namespaces and in no other (the test plays the cluster's controller).
+        # More kinds come by the label, which the cluster's own controller follows, in both namespaces and in no other.
         scenes["team-a"].commit(repository, secret("app", a="1"), role("app", "team-a"))
         message = form.refusals(scenes["team-a"], "app", "ReadForbidden")["app"]
         assert f"on roles of API group {RBAC} to Miwen's ServiceAccount in namespace team-a" in message
         assert BY_LABEL in message
         rules = [{"apiGroups": [RBAC], "resources": ["roles"], "verbs": ["get", "create", "patch"]}]
-        path = f"/apis/{RBAC}/v1/clusterroles/jiemi-miwen-extra"
-        lab.admin.call("PATCH", path, {"rules": rules}, "application/merge-patch+json").ok()
+        metadata = {"name": "jiemi-applies-roles", "labels": {BY_LABEL: "true"}}
+        more = {"apiVersion": f"{RBAC}/v1", "kind": "ClusterRole", "metadata": metadata, "rules": rules}
+        lab.admin.apply(more).ok()
         until("the label's rules hold", lambda: miwen.may("patch", RBAC, "roles", "team-b"))
         assert not miwen.may("patch", RBAC, "roles", "other")
 

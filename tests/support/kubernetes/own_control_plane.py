@@ -1,4 +1,7 @@
-"""A control plane of its own, as a process that can be ended, started again and held still: for faults and benches."""
+"""A control plane of its own, as a process that can be ended, started again and held still: for faults and benches.
+
+It is `jiemi control-plane`; or, where the cluster's own controllers run in it, this file as a program.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +10,31 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import attrs
+import trio
 from support.e2e.lab import until
 from support.kubernetes.api_server import ApiServer, Manifest, open_admin
+from support.kubernetes.control_plane import programs, with_controllers
+from support.processes.server_process import environment
 
+from jiemi.controlplane.control_plane import ControlPlane, run_control_plane
 from jiemi.core.api.crd import crd
 
 
 @attrs.define
 class OwnControlPlane:
-    """`jiemi control-plane`; what it stores, its port and its certificates stay from one start to the next.
+    """What it stores, its port and its certificates stay from one start to the next.
 
     Attributes:
         folder: where its state is, best on tmpfs: etcd syncs each write.
+        tools: where etcd, kube-apiserver and kube-controller-manager are, if the cluster's own controllers are to run.
     """
 
     folder: Path
+    tools: Mapping[str, Path] | None = None
     _process: subprocess.Popen[str] | None = None
 
     @property
@@ -34,11 +43,11 @@ class OwnControlPlane:
 
     def start(self) -> None:
         """Start it, and wait until it serves."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "jiemi", "control-plane", "--state-dir", str(self.folder / "cluster")],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        state = self.folder / "cluster"
+        command: list[str | Path] = [sys.executable, "-m", "jiemi", "control-plane", "--state-dir", state]
+        if self.tools is not None:
+            command = [sys.executable, __file__, state, *programs(self.tools)]
+        self._process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         assert self._process.stdout.readline().startswith("ready: ")
 
@@ -80,14 +89,15 @@ class OwnControlPlane:
 
 @contextlib.contextmanager
 def open_own_control_plane(
-    folder: Path, definition: Manifest | None = None
+    folder: Path, definition: Manifest | None = None, tools: Mapping[str, Path] | None = None
 ) -> Iterator[tuple[OwnControlPlane, ApiServer]]:
     """One with a CRD, and its administrator; it is ended with the context.
 
     Args:
         definition: the CRD, if it is not this release's.
+        tools: as `OwnControlPlane`.
     """
-    running = OwnControlPlane(folder)
+    running = OwnControlPlane(folder, tools)
     running.start()
     try:
         admin, close = open_admin(running.kubeconfig)
@@ -99,3 +109,13 @@ def open_own_control_plane(
             close()
     finally:
         running.end()
+
+
+def _announce(running: ControlPlane) -> None:
+    sys.stdout.write(f"ready: {running.server}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    _settings = with_controllers(*map(Path, sys.argv[1:]))
+    trio.run(lambda: run_control_plane(_settings, announce=_announce))

@@ -25,10 +25,9 @@ def server_process(script: str, arguments: Sequence[str | Path] = (), *, end_sec
     Args:
         end_seconds: how long it may take to end.
     """
-    root = Path(jiemi.__file__).parents[1]
     process = subprocess.Popen(
         [sys.executable, script, *arguments],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(root), str(root / "tests")))},
+        env=environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -46,6 +45,12 @@ def server_process(script: str, arguments: Sequence[str | Path] = (), *, end_sec
             process.kill()
             process.wait()
             process.stdout.close()
+
+
+def environment() -> dict[str, str]:
+    """This process's, with which a program finds Jiemi and what tests share."""
+    root = Path(jiemi.__file__).parents[1]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join((str(root), str(root / "tests")))}
 
 
 async def serve_until_input_ends(path: Path) -> None:
