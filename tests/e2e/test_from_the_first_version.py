@@ -1,7 +1,8 @@
 """docs/from-the-first-version.md, typed by a reader with the real kubectl: forward, back, and forward again.
 
 The first version is installed from its manifests by kubectl. It does not run: a client does what it did, with its
-ServiceAccount's rights. This release's Krapao and Miwen are processes, and Miwen has the rights of deploy/.
+ServiceAccount's rights. The cluster's own controllers run, and a stand-in of a kubelet: in it this release's Krapao and
+Miwen are processes, and Miwen has the rights of deploy/.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from support.e2e.lab import Lab, Repository, git_server, until
 from support.krapao.pgp_keys import encrypted_for_pgp, gpg_home_in_memory, made_pgp_key
 from support.kubernetes.api_server import ApiServer, Manifest
 from support.kubernetes.own_control_plane import open_own_control_plane
-from support.kubernetes.stand_in_controllers import Controllers
+from support.kubernetes.stand_in_kubelet import Kubelet
 from support.paths import ROOT
 from support.upgrade.first_version_install import NAMESPACE, definition, deploy, workloads
 from support.upgrade.page_commands import Reader, scripts
@@ -104,7 +105,6 @@ class Move:
 
     lab: Lab
     reader: Reader
-    controllers: Controllers
     repository: Repository
     encrypt: Callable[[Manifest], bytes]
     watch: Watch
@@ -161,7 +161,8 @@ def left_of_this_version(admin: ApiServer) -> list[str]:
     namespaced = f"{rbac}/namespaces/{NAMESPACE}"
     places = [
         *(f"{core}/{kind}" for kind in ("configmaps", "services", "serviceaccounts", "persistentvolumeclaims", "pods")),
-        *(f"{apps}/{kind}" for kind in ("deployments", "statefulsets")),
+        *(f"{apps}/{kind}" for kind in ("deployments", "replicasets", "statefulsets", "controllerrevisions")),
+        f"/apis/discovery.k8s.io/v1/namespaces/{NAMESPACE}/endpointslices",
         *(f"{namespaced}/{kind}" for kind in ("roles", "rolebindings")),
         *(f"{rbac}/{kind}" for kind in ("clusterroles", "clusterrolebindings")),
         f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases",
@@ -180,12 +181,19 @@ def left_of_this_version(admin: ApiServer) -> list[str]:
     return found + [each["metadata"]["name"] for each in admin.call("GET", f"{core}/secrets").ok()["items"]]
 
 
+def refused_pods(admin: ApiServer) -> list[str]:
+    """What the controllers report of Pods that the namespace's profile did not let in."""
+    events = admin.call("GET", f"/api/v1/namespaces/{NAMESPACE}/events").ok()["items"]
+    notes = [each["message"] for each in events if each["reason"] == "FailedCreate"]
+    return [note for note in notes if "violates PodSecurity" in note]
+
+
 @pytest.fixture(scope="module")
 def move(tools: dict[str, Path], kubectl_program: Path) -> Iterator[Move]:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="jiemi-move-", dir="/dev/shm")))
         git = stack.enter_context(git_server(folder))
-        cluster, admin = stack.enter_context(open_own_control_plane(folder, definition()))
+        cluster, admin = stack.enter_context(open_own_control_plane(folder, definition(), tools))
         home = stack.enter_context(contextlib.contextmanager(gpg_home_in_memory)())
         fingerprint, key = made_pgp_key(home, "first-version")
         lab = Lab(admin, cluster.kubeconfig, tools, git, folder)
@@ -228,13 +236,12 @@ def move(tools: dict[str, Path], kubectl_program: Path) -> Iterator[Move]:
             address = f"unix:{folder / 'krapao.sock'}"
             return lab.start("miwen", "--krapao", address, "--kubeconfig", account, *arguments).end
 
-        controllers = Controllers(admin, NAMESPACE, {"repository": krapao, "miwen": miwen})
-        stack.enter_context(controllers.running())
+        stack.enter_context(Kubelet(admin, NAMESPACE, {"repository": krapao, "miwen": miwen}).running())
         until("the first version has its Pods and its claim", lambda: len(left_of_the_first_version(admin)) == 9)
         watch = Watch(kubectl_program, environment, folder)
         stack.callback(watch.end)
         until("the watch sees what is there", lambda: watch.saw("ADDED", "team-a", "app"))
-        yield Move(lab, reader, controllers, repository, encrypt, watch, uids(admin))
+        yield Move(lab, reader, repository, encrypt, watch, uids(admin))
 
 
 def install_the_first_version(kubectl: Path, environment: dict[str, str]) -> None:
@@ -279,7 +286,7 @@ def test_the_page_leads_forward_and_back_and_forward_again_and_nothing_is_missin
 
     move.run(BACK)
     assert left_of_this_version(admin) == []
-    assert move.controllers.refused == {}
+    assert refused_pods(admin) == []
     assert len(left_of_the_first_version(admin)) == 9
     assert values(lab) == expected
     _the_first_version_works(move)
