@@ -55,6 +55,7 @@ comes last leaves the others idle; by itself pytest-xdist begins with the files 
 
 
 SLOW = {
+    "core/test_semver_beside_masterminds.py": (),
     "rpc/test_tls.py": (),
     "rpc/test_traces.py": (
         "test_a_client_that_sends_no_traces_is_answered",
