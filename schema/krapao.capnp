@@ -87,7 +87,14 @@ struct Source {
     branch @2 :Text;        # short name
     tag @3 :Text;           # short name
     commit @4 :Text;        # full commit hash: this one, whatever moves
+    name @5 :Text;          # full name: refs/pull/420/head
+    tags @6 :TagRange;      # the newest version among these
   }
+}
+
+struct TagRange {
+  versions @0 :Text;        # range of semantic versions; jiemi/core/semver.py reads it
+  matching @1 :Text;        # regular expression (RE2) that is found in the tag's name; null for all tags
 }
 
 struct GitCredentials {
@@ -100,6 +107,7 @@ struct GitCredentials {
 
 struct Head {
   revision @0 :Text;        # full commit hash, 40 or 64 lower-case hexadecimal digits
+  ref @1 :Text;             # full name of the ref that names it; null where the commit itself was asked for
 }
 
 struct FilesRequest {

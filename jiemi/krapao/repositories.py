@@ -93,7 +93,7 @@ class Repositories:
     @contextlib.asynccontextmanager
     async def open(self, source: Source, credentials: GitCredentials, tenant: str = "") -> AsyncIterator[Repository]:
         """As `Krapao.open` of the contract."""
-        ref = Ref(source.branch, source.tag, source.commit)
+        ref = Ref.of(source)
         try:
             require_tenant(tenant)
             location = parse_url(source.url, allow_file=self._settings.allow_file_urls)

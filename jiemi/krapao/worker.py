@@ -85,11 +85,11 @@ class Worker:
         # An answer of this very moment may be older than a push of this very moment: 0 always asks.
         if answer is not None and max_age_seconds > 0 and trio.current_time() - answer[1] <= max_age_seconds:
             self._log.debug("head_known", ref=str(ref), revision=answer[0].revision)
-            return Head(answer[0].revision)
+            return Head(answer[0].revision, answer[0].ref)
         found = await self._single_flight.do(
             ("head", ref), lambda flight: self._list(ref, flight), askers, may_join=_is_young_enough(max_age_seconds)
         )
-        return Head(found.revision)
+        return Head(found.revision, found.ref)
 
     async def files(self, ref: Ref, request: FilesRequest, askers: Askers) -> Files:
         """As `Repository.files` of the contract; `ref` as for `render`."""
@@ -159,7 +159,7 @@ class Worker:
             self._log.info("moved", ref=str(ref), revision=found.revision, first=before is None)
         if before is not None and before[0].revision != found.revision:
             for on_moved in list(self._watchers.get(ref, ())):
-                on_moved(Head(found.revision))
+                on_moved(Head(found.revision, found.ref))
         return found
 
     async def _files(self, ref: Ref, request: FilesRequest, askers: Askers) -> Files:
@@ -312,7 +312,9 @@ def _check_ref(ref: Ref) -> None:
             f"{_COMMIT_FIELD} is no full commit hash",
             "Give all 40 (or 64) characters of the hash, as `git rev-parse` prints it.",
         )
-    name = ref.branch if ref.branch is not None else ref.tag
+    field, name = next(
+        ((field, name) for field in ("branch", "tag", "name") if (name := getattr(ref, field)) is not None), ("", None)
+    )
     if name is None:
         return
     bad = (
@@ -324,9 +326,10 @@ def _check_ref(ref: Ref) -> None:
         or name.endswith(("/", ".", ".lock"))
     )
     if bad:
-        kind = "branch" if ref.branch is not None else "tag"
+        how = "`git ls-remote`" if field == "name" else f"`git {field} --list`"
+        short = "" if field == "name" else ", without refs/ before it"
         raise JiemiError(
             "RefNotFound",
-            f"spec.source.repository.ref.{kind} is no name that git takes",
-            f"Write the {kind}'s name as `git {kind} --list` does, without refs/ before it.",
+            f"spec.source.repository.ref.{field} is no name that git takes",
+            f"Write the name as {how} does{short}.",
         )

@@ -67,24 +67,41 @@ def require_tenant(text: str) -> None:
 
 
 @attrs.frozen
+class TagRange:
+    """The tags of which the newest version is followed.
+
+    Attributes:
+        versions: range of semantic versions, as `jiemi.core.semver` reads it.
+        matching: regular expression (RE2 syntax) that is found in the tag's name; None for all tags.
+    """
+
+    versions: str
+    matching: str | None = None
+
+
+@attrs.frozen
 class Source:
-    """A repository and the ref in it that is followed.
+    """A repository and the ref in it that is followed. One of the ways to name a ref, or none: the repository's HEAD.
 
     Attributes:
         url: as in spec.source.repository.url; holds no credential.
-        branch: short name of the branch to follow, or None.
-        tag: short name of the tag to follow, or None. With neither, the repository's HEAD is followed.
-        commit: full hash of the one commit that is wanted, whatever moves; or None. Neither branch nor tag then.
+        branch: short name of the branch to follow.
+        tag: short name of the tag to follow.
+        commit: full hash of the one commit that is wanted, whatever moves.
+        name: full name of the ref to follow: refs/pull/420/head.
+        tags: those of which the newest is followed.
     """
 
     url: str
     branch: str | None = None
     tag: str | None = None
     commit: str | None = None
+    name: str | None = None
+    tags: TagRange | None = None
 
     def __attrs_post_init__(self) -> None:
-        if sum(each is not None for each in (self.branch, self.tag, self.commit)) > 1:
-            raise ValueError("a source follows a branch or a tag, or is one commit")
+        if sum(each is not None for each in (self.branch, self.tag, self.commit, self.name, self.tags)) > 1:
+            raise ValueError("a source follows one ref, or is one commit")
 
 
 @attrs.frozen
@@ -106,9 +123,15 @@ class GitCredentials:
 
 @attrs.frozen
 class Head:
-    """The newest revision of the followed ref: a full commit hash in lower-case hexadecimal."""
+    """What the followed ref names now.
+
+    Attributes:
+        revision: the commit, a full hash in lower-case hexadecimal.
+        ref: full name of the ref that names it; None for a commit that is wanted itself, or where the peer is older.
+    """
 
     revision: str
+    ref: str | None = None
 
 
 @attrs.frozen

@@ -27,6 +27,7 @@ from jiemi.rpc.contract import (
     RenderRequest,
     Repository,
     Source,
+    TagRange,
     is_revision,
 )
 from jiemi.rpc.keys import DecryptionKey
@@ -147,6 +148,32 @@ class KrapaoContract:
             async with world.krapao.open(source, world.credentials) as repository:
                 assert await head(repository) == revision, source
 
+    async def test_the_newest_tag_of_a_range_and_any_ref_by_its_full_name_are_followed(self, world: World) -> None:
+        first = await world.commit({FILE: [{"a": 1}]})
+        second = await world.commit({FILE: [{"a": 2}]})
+        for name, revision in (("v1.0.0", first), ("v1.2.0", second), ("v2.0.0-rc.1", first), ("latest", first)):
+            await world.tag(name, revision)
+        ones = Source(world.url, tags=TagRange("1.x"))
+        for source, revision, ref in (
+            (Source(world.url), second, "HEAD"),
+            (Source(world.url, branch="main"), second, "refs/heads/main"),
+            (Source(world.url, tag="latest"), first, "refs/tags/latest"),
+            (Source(world.url, name="refs/tags/v1.0.0"), first, "refs/tags/v1.0.0"),
+            (Source(world.url, name="refs/heads/main"), second, "refs/heads/main"),
+            (Source(world.url, commit=first), first, None),
+            (ones, second, "refs/tags/v1.2.0"),
+            (Source(world.url, tags=TagRange("*", "0$")), second, "refs/tags/v1.2.0"),
+            (Source(world.url, tags=TagRange(">=1-0", r"-rc\.")), first, "refs/tags/v2.0.0-rc.1"),
+        ):
+            async with world.krapao.open(source, world.credentials) as repository:
+                with trio.fail_after(DEADLINE_SECONDS):
+                    assert await repository.head(max_age_seconds=0) == Head(revision, ref), source
+        async with world.krapao.open(ones, world.credentials) as repository:
+            third = await world.commit({FILE: [{"a": 3}]})
+            await world.tag("v1.10.0", third)
+            assert await head(repository) == third
+            assert documents(await render(world, repository, third)) == [{"a": 3}]
+
     async def test_opening_does_not_fail_and_the_first_call_tells_why(self, world: World) -> None:
         await world.commit({FILE: [{"a": 1}]})
         for source, reasons in (
@@ -154,6 +181,10 @@ class KrapaoContract:
             (Source(world.missing_url), {"RepositoryNotFound", "RepositoryAccessDenied"}),
             (Source(world.url, branch="gone"), {"RefNotFound"}),
             (Source(world.url, tag="gone"), {"RefNotFound"}),
+            (Source(world.url, name="refs/pull/1/head"), {"RefNotFound"}),
+            (Source(world.url, tags=TagRange("*")), {"RefNotFound"}),
+            (Source(world.url, tags=TagRange("new")), {"InvalidSpec"}),
+            (Source(world.url, tags=TagRange("*", "(")), {"InvalidSpec"}),
         ):
             async with world.krapao.open(source, world.credentials) as repository:
                 with pytest.raises(JiemiError) as caught:

@@ -22,6 +22,7 @@ import trio
 from jiemi.core.content.globs import is_excluded, is_glob, matches_path
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
+from jiemi.krapao.git.tag_range import newest_tag
 from jiemi.rpc.contract import (
     MAX_FILES,
     Encryption,
@@ -139,6 +140,31 @@ class FakeOrigin:
         return FileEntry(path, _hash(path, isinstance(content, Plain), shown), self.config)
 
 
+_PREFIXES = {"branch ": "refs/heads/", "tag ": "refs/tags/"}
+"""What the full name of a ref begins with, by how it is called here."""
+
+
+def _full_name(ref: str) -> str:
+    for short, full in _PREFIXES.items():
+        if ref.startswith(short):
+            return full + ref.removeprefix(short)
+    return ref
+
+
+def _followed(source: Source, refs: Collection[str]) -> str:
+    """What a source follows, as it is called here."""
+    if source.branch:
+        return f"branch {source.branch}"
+    if source.tag:
+        return f"tag {source.tag}"
+    if source.name:
+        return next((ref for ref in refs if _full_name(ref) == source.name), source.name)
+    if source.tags:
+        tags = [ref.removeprefix("tag ") for ref in refs if ref.startswith("tag ")]
+        return f"tag {newest_tag(source.tags, tags, source.url)}"
+    return "HEAD"
+
+
 class FakeKrapao:
     """See the module.
 
@@ -170,7 +196,7 @@ class FakeKrapao:
         self.running = 0
         self.watching = 0
         self.knows_formats = True
-        self._seen: dict[Source, tuple[str, float]] = {}
+        self._seen: dict[Source, tuple[Head, float]] = {}
         self._named: dict[str, set[str]] = {}
         self._watchers: dict[Source, list[Callable[[Head], None]]] = {}
 
@@ -217,9 +243,9 @@ class FakeKrapao:
     def _head(self, source: Source, max_age_seconds: float) -> Head:
         now = trio.current_time()
         if source in self._seen:
-            revision, seen_at = self._seen[source]
+            head, seen_at = self._seen[source]
             if max_age_seconds > 0 and now - seen_at <= max_age_seconds:
-                return Head(revision)
+                return head
         origin = self._origin(source)
         origin.asked += 1
         if origin.fail is not None:
@@ -228,15 +254,16 @@ class FakeKrapao:
             # The host is asked whether it lets the tenant in; that it has the commit shows when it is fetched.
             if not is_revision(source.commit):
                 raise JiemiError("RefNotFound", "spec.source.repository.ref.commit is no full commit hash")
-            self._seen[source] = (source.commit, now)
+            head = Head(source.commit)
+            self._seen[source] = (head, now)
             self._named.setdefault(source.url, set()).add(source.commit)
-            return Head(source.commit)
-        ref = f"branch {source.branch}" if source.branch else f"tag {source.tag}" if source.tag else "HEAD"
+            return head
+        ref = _followed(source, origin.refs)
         if ref not in origin.refs:
             raise JiemiError("RefNotFound", f"{source.url} has no {ref}")
-        moved = source in self._seen and self._seen[source][0] != origin.refs[ref]
-        self._seen[source] = (origin.refs[ref], now)
-        head = Head(origin.refs[ref])
+        head = Head(origin.refs[ref], _full_name(ref))
+        moved = source in self._seen and self._seen[source][0].revision != head.revision
+        self._seen[source] = (head, now)
         self._named.setdefault(source.url, set()).add(head.revision)
         if moved:
             for on_moved in list(self._watchers.get(source, ())):

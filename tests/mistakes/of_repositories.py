@@ -202,6 +202,40 @@ URLS = (
         "another.",
         _ref(commit="1" * 40),
     ),
+    Mistake(
+        "tags-are-no-versions",
+        "`semver`, and the tags are no whole versions.",
+        "RefNotFound",
+        "spec.source.repository.ref.semver: {url} has no tag whose version is in 1.x: none of its tags is a version; "
+        "they are v1.0. Push tags such as v1.2.3, with all three numbers; or name the tag itself in ref.tag.",
+        _ref(semver="1.x"),
+    ),
+    Mistake(
+        "semver-is-no-range",
+        "`semver` is no range.",
+        "InvalidSpec",
+        "must be a range of versions, but it can't be read from 'latest' on @ spec.source.repository.ref.semver. Write "
+        "a range such as >=1.0.0 <2.0.0, ~1.4 or *.",
+        _ref(semver="latest"),
+    ),
+    Mistake(
+        "semver-filter-is-no-expression",
+        "`semverFilter` is no regular expression.",
+        "InvalidSpec",
+        "spec.source.repository.ref.semverFilter is no regular expression: missing ): (v. Correct it; its syntax is "
+        "RE2's, which Flux takes too.",
+        _ref(semver="*", semverFilter="(v"),
+    ),
+    Mistake(
+        "no-such-ref",
+        "`name` is no ref of the host.",
+        "RefNotFound",
+        "spec.source.repository.ref.name: {url} has no ref refs/merge-requests/1/head. Correct "
+        "spec.source.repository.ref.name; `git ls-remote` shows the refs that there are. Changes under review are "
+        "refs/pull/1/head on GitHub and Gitea, refs/merge-requests/1/head on GitLab, refs/pull-requests/1/from on "
+        "Bitbucket.",
+        _ref(name="refs/merge-requests/1/head"),
+    ),
 )
 
 PATHS = (

@@ -47,6 +47,7 @@ _PRINTER_COLUMNS = (
     ("Reason", "string", ".status.conditions[?(@.type=='Ready')].reason", "Reason of the Ready condition.", 1),
     ("Commit", "string", ".status.current.revision", "Full hash of the commit that is deployed.", 1),
     ("Attempted", "string", ".status.lastAttemptedRevision", "Commit that was last tried.", 1),
+    ("Ref", "string", ".status.ref", "Ref that is followed.", 1),
     ("File", "string", ".spec.source.fileToDecrypt", "File that is followed.", 1),
     ("Repository", "string", ".spec.source.repository.url", "Repository that is followed.", 1),
 )

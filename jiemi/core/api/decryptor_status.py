@@ -217,6 +217,12 @@ class DecryptorStatus:
     last_attempted_revision: str | None = api(
         "Full hash of the commit that was last tried, whether or not it was deployed.", default=None
     )
+    ref: str | None = api(
+        "Full name of the ref whose commit was last tried: of a branch, of the tag that semver chose. It is absent "
+        "where spec.source.repository.ref.commit names the commit.",
+        default=None,
+        maxLength=1024,
+    )
     encryption: EncryptionStatus | None = api(
         "Encryption of the deployed file, according to its own metadata.", default=None
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Iterator
 from typing import ClassVar
 
 import attrs
@@ -11,6 +13,7 @@ from jiemi.core.api.fields import FieldError, Rule, api
 from jiemi.core.api.file_formats import FileFormat, FormatOfFile, format_field, format_of_file, require_format
 from jiemi.core.api.provider import CredentialValue
 from jiemi.core.content.globs import is_glob
+from jiemi.core.semver import RangeError, read_range
 
 _MAX_DESCRIBED = 4096
 """Characters of the files' description in status; a path is never cut."""
@@ -32,25 +35,72 @@ class RepositoryCredentials:
     )
 
 
+_FOLLOWED = ("branch", "tag", "semver", "name")
+"""The fields of which one says what is followed."""
+
+
+def _contradictions() -> Iterator[Rule]:
+    for one, other in itertools.combinations(_FOLLOWED, 2):
+        yield Rule(f"!(has(self.{one}) && has(self.{other}))", f"{one} contradicts {other}: give one or the other")
+
+
 @attrs.frozen
 class RepositoryRef:
-    """The branch, tag or commit that is followed."""
+    """The branch, tag or commit that is followed, the newest of some tags, or any other ref."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule("!(has(self.branch) && has(self.tag))", "branch contradicts tag: give one or the other"),
+        *_contradictions(),
+        Rule("!has(self.semverFilter) || has(self.semver)", "semverFilter is for semver: give that too"),
     )
 
     branch: str | None = api("Name of the branch to follow.", default=None, minLength=1, maxLength=255)
     tag: str | None = api("Name of the tag to follow.", default=None, minLength=1, maxLength=255)
+    semver: str | None = api(
+        "Range of versions, as in >=1.0.0 <2.0.0, ~1.4 or *. The tag with the newest version in it is followed. Tags "
+        "are versions with or without a v before them; pre-releases count if the range has one, as in >=1.0.0-0.",
+        default=None,
+        minLength=1,
+        maxLength=512,
+    )
+    semver_filter: str | None = api(
+        "Regular expression (RE2) that is found in the names of the tags that semver chooses from.",
+        default=None,
+        minLength=1,
+        maxLength=512,
+    )
+    name: str | None = api(
+        "Full name of the ref to follow, for refs that are neither branch nor tag: refs/pull/420/head, "
+        "refs/merge-requests/1/head.",
+        default=None,
+        minLength=6,
+        maxLength=255,
+        pattern="^refs/.+",
+    )
     commit: str | None = api(
-        "Full hash of the commit to deploy. While it is set, branch and tag are not followed.",
+        "Full hash of the commit to deploy. While it is set, nothing else is followed.",
         default=None,
         pattern="^([0-9a-f]{40}|[0-9a-f]{64})$",
     )
 
     def __attrs_post_init__(self) -> None:
-        if self.branch is not None and self.tag is not None:
-            raise FieldError("branch contradicts tag: give one or the other")
+        given = [name for name in _FOLLOWED if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise FieldError(f"{given[0]} contradicts {given[1]}: give one or the other")
+        if self.semver_filter is not None and self.semver is None:
+            raise FieldError("semverFilter is for semver: give that too")
+        if self.semver is not None:
+            try:
+                read_range(self.semver)
+            except RangeError as error:
+                raise FieldError(
+                    f"must be a range of versions, but it {error} @ semver",
+                    "Write a range such as >=1.0.0 <2.0.0, ~1.4 or *.",
+                ) from None
+        if self.name is not None and not self.name.startswith("refs/"):
+            raise FieldError(
+                "must be a full name, which begins with refs/ @ name",
+                "Write refs/heads/NAME for a branch, refs/tags/NAME for a tag, or what `git ls-remote` shows.",
+            )
         if self.commit is not None and re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", self.commit) is None:
             raise FieldError(
                 "must be a full commit hash in lower case @ commit",
@@ -72,7 +122,9 @@ class Repository:
         "Credentials that the host asks for. A public repository needs none.", default=None, nullable=True
     )
     ref: RepositoryRef | None = api(
-        "Branch, tag or commit to follow. The default is the repository's default branch (HEAD).", default=None
+        "Branch, tag, range of tags, other ref or commit to follow. The default is the repository's default branch "
+        "(HEAD).",
+        default=None,
     )
 
 

@@ -112,6 +112,14 @@ def with_handled_request(before: DecryptorStatus, reconcile_at: str | None) -> D
     return before if reconcile_at is None else attrs.evolve(before, last_handled_reconcile_at=reconcile_at)
 
 
+_MAX_REF = 1024
+
+
+def with_ref(before: DecryptorStatus, name: str | None) -> DecryptorStatus:
+    """The status with the ref that is followed, by its full name; None where the spec names a commit."""
+    return attrs.evolve(before, ref=name[:_MAX_REF] if name is not None else None)
+
+
 def with_plan(before: DecryptorStatus, plan: PlanStatus) -> DecryptorStatus:
     """The status with what an apply would do (spec.mode: DryRun)."""
     return attrs.evolve(before, plan=plan)

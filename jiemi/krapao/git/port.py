@@ -14,32 +14,47 @@ import attrs
 
 from jiemi.concurrency.askers import Askers
 from jiemi.core.urls import Location
-from jiemi.rpc.contract import FileEntry, FilesRequest, GitCredentials
+from jiemi.rpc.contract import FileEntry, FilesRequest, GitCredentials, Source, TagRange
+
+HEADS, TAGS = b"refs/heads/", b"refs/tags/"
 
 
 @attrs.frozen
 class Ref:
-    """What is followed: a branch, a tag, or the repository's HEAD. Or one commit, which nothing moves."""
+    """What is followed: a branch, a tag, a ref by its full name, the newest of some tags, or the repository's HEAD. Or
+    one commit, which nothing moves."""
 
     branch: str | None = None
     tag: str | None = None
     commit: str | None = None
+    name: str | None = None
+    tags: TagRange | None = None
+
+    @classmethod
+    def of(cls, source: Source) -> Ref:
+        """What a source follows."""
+        return cls(source.branch, source.tag, source.commit, source.name, source.tags)
 
     @property
-    def name(self) -> bytes:
-        """The full name of the ref that is asked about. For a commit any will do."""
+    def full_name(self) -> bytes:
+        """The full name of the ref that is asked about: of a range, what all tags begin with. For a commit any will
+        do."""
         if self.branch is not None:
-            return b"refs/heads/" + self.branch.encode("utf-8", "replace")
+            return HEADS + self.branch.encode("utf-8", "replace")
         if self.tag is not None:
-            return b"refs/tags/" + self.tag.encode("utf-8", "replace")
-        return b"HEAD"
+            return TAGS + self.tag.encode("utf-8", "replace")
+        if self.name is not None:
+            return self.name.encode("utf-8", "replace")
+        return TAGS if self.tags is not None else b"HEAD"
 
     def __str__(self) -> str:
         if self.commit is not None:
             return f"commit {self.commit[:12]}"
+        if self.tags is not None:
+            return f"tags {self.tags.versions}"
         if self.branch is not None:
             return f"branch {self.branch}"
-        return f"tag {self.tag}" if self.tag is not None else "HEAD"
+        return f"tag {self.tag}" if self.tag is not None else self.name or "HEAD"
 
 
 @attrs.frozen
@@ -49,10 +64,12 @@ class Advertised:
     Attributes:
         revision: the commit, in lower-case hexadecimal.
         target: what the ref itself names: the commit, or the tag object that names it. Old servers give out only this.
+        ref: full name of the ref; None for a commit that is wanted itself.
     """
 
     revision: str
     target: str
+    ref: str | None = None
 
 
 class GitStore(Protocol):

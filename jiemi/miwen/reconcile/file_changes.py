@@ -22,7 +22,7 @@ from jiemi.miwen.reconcile.limits import no_room
 from jiemi.miwen.reconcile.phases import Phase
 from jiemi.miwen.reconcile.tick import ReconcileContext
 from jiemi.miwen.state.loop_state import LoopState, files_bytes
-from jiemi.rpc.contract import FilesRequest, Repository, Source
+from jiemi.rpc.contract import FilesRequest, Repository, Source, TagRange
 
 _log = structlog.get_logger("jiemi.miwen.reconcile")
 
@@ -48,7 +48,8 @@ def source_of(spec: DecryptorSpec) -> Source:
         return Source(repository.url)
     if ref.commit is not None:
         return Source(repository.url, commit=ref.commit)
-    return Source(repository.url, ref.branch, ref.tag)
+    tags = None if ref.semver is None else TagRange(ref.semver, ref.semver_filter)
+    return Source(repository.url, ref.branch, ref.tag, name=ref.name, tags=tags)
 
 
 async def wanted_files(

@@ -80,6 +80,7 @@ class RepositoryAccess:
         with context.phases.measured(Phase.HEAD):
             head = await repository.head(max_age_seconds=max_age)
         context.state.head_revision = head.revision
+        context.draft.found_ref(head.ref)
         _log.debug("head", revision=head.revision, max_age_seconds=max_age, deployed=known.current.revision)
         return head.revision
 

@@ -30,6 +30,7 @@ from jiemi.core.decisions.status_facts import (
     with_inventory,
     with_observed_secrets,
     with_plan,
+    with_ref,
     with_unsure_files,
 )
 from jiemi.core.decisions.status_warnings import with_file_warnings, with_warnings
@@ -103,6 +104,10 @@ class StatusDraft:
     def planned(self, plan: PlanStatus) -> None:
         """This is what an apply would do."""
         self._status = with_plan(self._status, plan)
+
+    def found_ref(self, name: str | None) -> None:
+        """The ref whose commit is followed, by its full name; None where the spec names the commit itself."""
+        self._status = with_ref(self._status, name)
 
     # --- what is done
 

@@ -6,7 +6,7 @@ import math
 
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.rpc.codec.failures import read_failure, unknown_result, write_failure
-from jiemi.rpc.codec.fields import Builder, Reader, get_text, member_of, put_text
+from jiemi.rpc.codec.fields import Builder, Reader, get_optional, get_text, member_of, put_text
 from jiemi.rpc.contract import Head, is_revision
 
 
@@ -24,6 +24,7 @@ def read_max_age(reader: Reader) -> float:
 
 def write_head(builder: Builder, head: Head) -> None:
     put_text(builder, "revision", head.revision)
+    put_text(builder, "ref", head.ref)
 
 
 def read_head(reader: Reader) -> Head:
@@ -31,7 +32,7 @@ def read_head(reader: Reader) -> Head:
     revision = get_text(reader, "revision")
     if not is_revision(revision):
         raise JiemiError("InternalError", "Krapao answered with a revision that is no full commit hash")
-    return Head(revision)
+    return Head(revision, get_optional(reader, "ref"))
 
 
 def write_head_result(builder: Builder, result: Head | Failure) -> None:

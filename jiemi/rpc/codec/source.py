@@ -7,8 +7,8 @@ import sys
 from jiemi.core.credential_limits import require_total, values_of
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
-from jiemi.rpc.codec.fields import Builder, Reader, get_credential, get_text, member_of, put_text
-from jiemi.rpc.contract import GitCredentials, Source, require_tenant
+from jiemi.rpc.codec.fields import Builder, Reader, get_credential, get_optional, get_text, member_of, put_text
+from jiemi.rpc.contract import GitCredentials, Source, TagRange, require_tenant
 
 
 def write_source(builder: Builder, source: Source) -> None:
@@ -16,6 +16,11 @@ def write_source(builder: Builder, source: Source) -> None:
     put_text(builder.ref, "branch", source.branch)
     put_text(builder.ref, "tag", source.tag)
     put_text(builder.ref, "commit", source.commit)
+    put_text(builder.ref, "name", source.name)
+    if source.tags is not None:
+        tags = builder.ref.init("tags")
+        put_text(tags, "versions", source.tags.versions)
+        put_text(tags, "matching", source.tags.matching)
 
 
 def read_source(reader: Reader) -> Source:
@@ -30,6 +35,10 @@ def read_source(reader: Reader) -> Source:
             return Source(url, tag=get_text(ref, "tag"))
         case "commit":
             return Source(url, commit=get_text(ref, "commit"))
+        case "name":
+            return Source(url, name=get_text(ref, "name"))
+        case "tags":
+            return Source(url, tags=TagRange(get_text(ref.tags, "versions"), get_optional(ref.tags, "matching")))
     raise JiemiError("InvalidSpec", "this Krapao does not know the kind of ref that is asked for; upgrade it")
 
 
@@ -73,7 +82,8 @@ def read_credentials(reader: Reader) -> GitCredentials:
 
 def source_bytes(source: Source) -> int:
     """About how many bytes of memory a source takes."""
-    return sum(map(sys.getsizeof, (source.url, source.branch, source.tag, source.commit)))
+    tags = () if source.tags is None else (source.tags.versions, source.tags.matching)
+    return sum(map(sys.getsizeof, (source.url, source.branch, source.tag, source.commit, source.name, *tags)))
 
 
 def credentials_bytes(credentials: GitCredentials) -> int:

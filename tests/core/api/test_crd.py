@@ -84,7 +84,7 @@ def test_it_has_the_columns_the_short_name_and_the_status_subresource() -> None:
         "Message",
     ]
     assert [each["name"] for each in columns if each.get("priority")] == [
-        *("Status", "Reason", "Commit", "Attempted", "File", "Repository")
+        *("Status", "Reason", "Commit", "Attempted", "Ref", "File", "Repository")
     ]
     assert version["subresources"] == {"status": {}}
     assert crd()["spec"]["names"]["shortNames"] == ["dec"]

@@ -82,6 +82,31 @@ def test_an_object_of_the_first_version_is_read_completely() -> None:
             {"branch": "a", "tag": "b"},
             "branch contradicts tag: give one or the other @ spec.source.repository.ref",
         ),
+        (
+            "spec.source.repository.ref",
+            {"branch": "a", "semver": "*"},
+            "branch contradicts semver: give one or the other @ spec.source.repository.ref",
+        ),
+        (
+            "spec.source.repository.ref",
+            {"tag": "a", "name": "refs/x"},
+            "tag contradicts name: give one or the other @ spec.source.repository.ref",
+        ),
+        (
+            "spec.source.repository.ref",
+            {"tag": "a", "semverFilter": "x"},
+            "semverFilter is for semver: give that too @ spec.source.repository.ref",
+        ),
+        (
+            "spec.source.repository.ref.semver",
+            "1.x.|, !",
+            "must be a range of versions, but it can't be read from '!' on @ spec.source.repository.ref.semver",
+        ),
+        (
+            "spec.source.repository.ref.name",
+            "main",
+            "must be a full name, which begins with refs/ @ spec.source.repository.ref.name",
+        ),
         ("spec.source.repository.ref.commit", CANARY, _NO_COMMIT),
         ("spec.source.repository.ref.commit", "a" * 39, _NO_COMMIT),
         ("spec.source.repository.ref.commit", "A" * 40, _NO_COMMIT),

@@ -15,6 +15,7 @@ from jiemi.demo.git_server import Asked, Fault, GitServer
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.port import Ref
 from jiemi.krapao.settings import KrapaoSettings
+from jiemi.rpc.contract import TagRange
 
 
 async def test_branches_tags_and_annotated_tags_name_commits(
@@ -36,6 +37,58 @@ async def test_branches_tags_and_annotated_tags_name_commits(
         assert await store.read(first, "x", max_bytes=10) == b"one"
         assert "branch gone" in await fails("RefNotFound", store.advertised(Ref(branch="gone")))
         await fails("RefNotFound", store.advertised(Ref(tag="v")))
+
+
+async def test_a_range_follows_the_newest_tag_however_tags_move(
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings
+) -> None:
+    first = work.commit({"x": "one"})
+    work.git("tag", "v1.0.0")
+    work.git("tag", "-a", "v1.1.0", "-m", "annotated")
+    work.git("tag", "-a", "v1.2.0", "-m", "of a tag", "v1.1.0")
+    work.push(repository, "main", "--tags")
+    ones = Ref(tags=TagRange("1.x"))
+    async with Clones(settings).open(parse_url(git_server.url_of("r.git")), NOBODY) as store:
+        found = await store.advertised(ones)
+        assert (found.revision, found.ref) == (first, "refs/tags/v1.2.0")
+        assert found.target != first
+        await store.fetch(found)
+        assert await store.read(first, "x", max_bytes=10) == b"one"
+        # A tag is moved to another commit, and then a newer one is deleted.
+        second = work.commit({"x": "two"})
+        work.git("tag", "-f", "v1.2.0")
+        work.push(repository, "main", "--tags", "--force")
+        moved = await store.advertised(ones)
+        assert (moved.revision, moved.ref) == (second, "refs/tags/v1.2.0")
+        work.git("push", "--quiet", str(repository), ":refs/tags/v1.2.0")
+        assert (await store.advertised(ones)).ref == "refs/tags/v1.1.0"
+        # What is no commit is refused when it is fetched, as a tag that is named.
+        blob = work.git("rev-parse", "HEAD:x")
+        work.git("tag", "v1.9.0", blob)
+        work.push(repository, "--tags")
+        odd = await store.advertised(ones)
+        assert odd.ref == "refs/tags/v1.9.0"
+        assert "is no commit" in await fails("RefNotFound", store.fetch(odd))
+
+
+async def test_a_ref_that_is_neither_branch_nor_tag_is_followed_by_its_full_name(
+    git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings
+) -> None:
+    work.commit({"x": "one"})
+    work.push(repository)
+    change = work.commit({"x": "two"})
+    work.push(repository, "HEAD:refs/pull/420/head", "HEAD:refs/merge-requests/1/head")
+    async with Clones(settings).open(parse_url(git_server.url_of("r.git")), NOBODY) as store:
+        for name in ("refs/pull/420/head", "refs/merge-requests/1/head"):
+            found = await store.advertised(Ref(name=name))
+            assert (found.revision, found.ref) == (change, name)
+        await store.fetch(found)
+        assert await store.read(change, "x", max_bytes=10) == b"two"
+        gone = Ref(name="refs/pull/420/merge")
+        assert "it has refs/pull/420/head" in await fails("RefNotFound", store.advertised(gone))
+        git_server.forget_hits()
+        assert "it has refs/pull/420/head" in await fails("RefNotFound", store.advertised(gone))
+        assert git_server.count(Asked.LS_REFS) == 1
 
 
 async def test_an_empty_repository_has_no_head(

@@ -30,6 +30,16 @@ MANY = [b"HEAD", *(b"refs/heads/team-%d/work" % number for number in range(300))
         (Ref(branch="deadbeef"), [b"refs/heads/main"], "has no branch deadbeef; it has the branch main. Correct"),
         (Ref(), [], "has no HEAD, or is empty. Push a first commit"),
         (Ref(), [b"refs/heads/trunk"], "its default branch does not exist; it has the branch trunk. Name the branch"),
+        (
+            Ref(name="refs/pull/42/head"),
+            [],
+            "ref.name: https://git.example/acme/app.git has no ref refs/pull/42/head. ",
+        ),
+        (
+            Ref(name="refs/pull/42/haed"),
+            [b"refs/pull/42/head", b"refs/pull/42/merge"],
+            "has no ref refs/pull/42/haed; it has refs/pull/42/head, refs/pull/42/merge. Correct",
+        ),
         (Ref(branch="x"), [b"refs/heads/\xff\n\x1b[2J"], "has no branch x; it has the branch"),
     ],
 )
@@ -38,10 +48,11 @@ def test_the_error_names_what_there_is(ref: Ref, refs: list[bytes], says: str) -
     assert failure.reason == "RefNotFound"
     assert says in failure.text
     assert failure.text.isprintable()
-    assert len(failure.text) < 600
+    assert len(failure.text) < 700
 
 
 def test_no_more_is_asked_for_than_is_reported() -> None:
     assert prefixes_of_others(Ref(branch="a")) == (b"refs/heads/", b"refs/tags/a")
     assert prefixes_of_others(Ref(tag="a")) == (b"refs/tags/", b"refs/heads/a")
+    assert prefixes_of_others(Ref(name="refs/pull/42/head")) == (b"refs/pull/42/",)
     assert prefixes_of_others(Ref()) == (b"refs/heads/",)
