@@ -156,7 +156,15 @@ REASONS: Mapping[str, ReasonInfo] = {
         "The revision has no file at `fileToDecrypt`, at a path in `files`, or at `sopsPath`. The message says which.",
         "Correct the path, or commit the file.",
     ),
-    "NotAFile": _stalled("The path is a directory, a symbolic link or a submodule.", "Name a regular file."),
+    "NotAFile": _stalled(
+        "The path is a directory, a submodule, or a symbolic link that leads out of the repository.",
+        "Name a regular file.",
+    ),
+    "LfsPointer": _stalled(
+        "The file in git is a pointer of Git LFS. Krapao reads what is in the repository only.",
+        "Take the file out of LFS (`git lfs untrack PATH`, then `git add --renormalize PATH`) and commit it; encrypted "
+        "files are small.",
+    ),
     "LimitExceeded": _stalled(
         "The file, its decrypted content, the time to decrypt it, or the space that a namespace's clones use on "
         "Krapao's volume exceeds the limit that the message names.",

@@ -141,6 +141,18 @@ CASES = (
         patterns=("evil/*", "**"),
     ),
     GlobCase(
+        name="glob-symlink-in",
+        tries="a symbolic link to a file of the repository, one that is dangling, and one to a folder of it",
+        tree=lambda objects, lab: [
+            (b"a", FOLDER, objects.tree((b"x.yaml", FILE, objects.blob(b"a: 1")))),
+            (b"dangling.yaml", SYMLINK, objects.blob(b"a/y.yaml")),
+            (b"folder.yaml", SYMLINK, objects.blob(b"a")),
+            (b"link.yaml", SYMLINK, objects.blob(b"a/x.yaml")),
+        ],
+        finds=("a/x.yaml", "good.yaml", "link.yaml"),
+        so="the first is found as a file, the others are left out",
+    ),
+    GlobCase(
         name="glob-submodule",
         tries="a submodule",
         tree=lambda *_: [(b"evil.yaml", SUBMODULE, ObjectID(b"1" * 40))],

@@ -20,6 +20,7 @@ from jiemi.core.reasons import REASONS
 from jiemi.rpc.contract import NestedPlaces
 
 MEBIBYTE = 1024 * 1024
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 4711\n"
 FILE, SYMLINK, FOLDER, SUBMODULE = 0o100644, 0o120000, stat.S_IFDIR, 0o160000
 
 
@@ -152,7 +153,36 @@ CASES = (
         tries="a symbolic link to a file of Krapao's",
         tree=_one(SYMLINK, lambda _: b"/proc/self/environ"),
         gets="NotAFile",
-        says="a symbolic link",
+        says="out of the repository",
+    ),
+    TreeCase(
+        name="symlink-up",
+        tries="a symbolic link that leads up and out of the repository",
+        tree=_one(SYMLINK, lambda _: b"x/../../../../../etc/passwd"),
+        gets="FileNotFound",
+    ),
+    TreeCase(
+        name="symlink-round",
+        tries="symbolic links that lead to each other",
+        tree=lambda objects, lab: [
+            (b"s.yaml", SYMLINK, objects.blob(b"t.yaml")),
+            (b"t.yaml", SYMLINK, objects.blob(b"s.yaml")),
+        ],
+        gets="NotAFile",
+        says="a circle of them",
+    ),
+    TreeCase(
+        name="symlink-long",
+        tries="a symbolic link of a mebibyte",
+        tree=_one(SYMLINK, lambda _: b"a/" * 524_288),
+        gets="NotAFile",
+        says="more than 4096 bytes",
+    ),
+    TreeCase(
+        name="lfs-pointer",
+        tries="a pointer of Git LFS in place of the file",
+        tree=_one(FILE, lambda _: LFS_POINTER),
+        gets="LfsPointer",
     ),
     TreeCase(
         name="symlink-in",
@@ -161,14 +191,16 @@ CASES = (
             (b"real.yaml", FILE, _secret(objects, lab)),
             (b"s.yaml", SYMLINK, objects.blob(b"real.yaml")),
         ],
-        gets="NotAFile",
+        gets=OPENS,
+        so="it is the file that it leads to",
     ),
     TreeCase(
         name="symlink-folder",
         tries="a symbolic link as a folder of the path",
         tree=_one(SYMLINK, lambda _: b"/etc", b"folder"),
         path="folder/passwd",
-        gets="FileNotFound",
+        gets="NotAFile",
+        says="out of the repository",
     ),
     TreeCase(
         name="submodule",

@@ -49,8 +49,14 @@ def _sops_path(bench: Bench) -> None:
 
 def _symlink(bench: Bench) -> None:
     bench.good()
-    bench.symlinks[bench.path("link.yaml")] = "secret.enc.yaml"
+    bench.symlinks[bench.path("link.yaml")] = "/srv/secret.enc.yaml"
     bench.spec["source"]["fileToDecrypt"] = bench.path("link.yaml")
+
+
+def _lfs(bench: Bench) -> None:
+    bench.good()
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 4711\n"
+    bench.put("secret.enc.yaml", pointer)
 
 
 URLS = (
@@ -288,11 +294,20 @@ PATHS = (
     ),
     Mistake(
         "symlink",
-        "`fileToDecrypt` is a symbolic link.",
+        "`fileToDecrypt` is a symbolic link out of the repository.",
         "NotAFile",
-        "spec.source.fileToDecrypt: {app}/link.yaml: a symbolic link. Name the file itself that it stands for, "
-        "or commit a regular file there.",
+        "spec.source.fileToDecrypt: {app}/link.yaml: the symbolic link {app}/link.yaml leads to /srv/secret.enc.yaml, "
+        "out of the repository. Let the link lead to a file of this repository by a relative path, or commit the file "
+        "in its place.",
         _symlink,
+    ),
+    Mistake(
+        "lfs",
+        "The file is kept by Git LFS.",
+        "LfsPointer",
+        "{app}/secret.enc.yaml: the file is a Git LFS pointer; its content is not in the repository. Take the file out "
+        "of LFS (`git lfs untrack PATH`, then `git add --renormalize PATH`) and commit it; encrypted files are small.",
+        _lfs,
     ),
     Mistake(
         "leading-slash",

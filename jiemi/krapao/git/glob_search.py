@@ -88,6 +88,7 @@ class Search:
     max_entries: int
     max_files: int
     found: dict[str, Found] = attrs.field(factory=dict)
+    links: list[str] = attrs.field(factory=list)
     _looked_at: int = 0
     _compared: int = 0
     _checked: int = 0
@@ -118,6 +119,11 @@ class Search:
     def take(self, path: str, file: Found) -> None:
         self.found[path] = file
         if len(self.found) > self.max_files:
+            raise too_many_files(self.max_files)
+
+    def take_link(self, path: str) -> None:
+        self.links.append(path)
+        if len(self.links) > self.max_files:
             raise too_many_files(self.max_files)
 
 

@@ -14,6 +14,7 @@ from typing import Protocol
 from jiemi.core.content.globs import is_glob
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.git.glob_search import too_many_files
+from jiemi.krapao.git.links import MAX_LINK_BYTES
 from jiemi.krapao.git.packs import BLOB, COMMIT, MAX_STRUCTURE_BYTES, TAG, TREE
 from jiemi.krapao.git.tree_paths import Parts, split_path
 from jiemi.krapao.git.trees import Trees
@@ -118,7 +119,14 @@ def _trees(
         kind, data = _structure(objects, sha)
         return data if kind == TREE else None
 
-    return Trees(root, load, is_config=is_config, check=check)
+    def read_link(sha: str) -> bytes | None:
+        size = objects.size(sha)
+        if size is not None and size > MAX_LINK_BYTES:
+            return None
+        kind, data = _verified(objects, sha)
+        return data if kind == BLOB and len(data) <= MAX_LINK_BYTES else None
+
+    return Trees(root, load, read_link=read_link, is_config=is_config, check=check)
 
 
 def _structure(objects: Objects, sha: str) -> tuple[int, bytes]:

@@ -7,7 +7,8 @@ times, so that few objects make more paths than there is time to walk. So here
 - each entry is read from the bytes as it comes, and nothing is kept but what matches;
 - a search goes into no folder below which no glob can match, leaves out each entry whose path can't be read again or
   is not the only one of its name, and ends at bounds: of entries, of comparisons, of bytes, of depth, of files;
-- a path that is given is looked up as `read` looks it up, and with the same words where it is not there.
+- a path that is given is looked up as `read` looks it up, and with the same words where it is not there;
+- a symbolic link is followed within the repository (`links`), by a glob only if it leads to a file.
 
 The nearest `.sops.yaml` above a file comes along with it.
 """
@@ -23,7 +24,8 @@ from jiemi.core.content.globs import Glob
 from jiemi.core.errors import JiemiError
 from jiemi.core.near import near
 from jiemi.krapao.git.glob_search import Found, Search, SearchedFolder
-from jiemi.krapao.git.tree_paths import Parts, usable_name
+from jiemi.krapao.git.links import Entry, Links
+from jiemi.krapao.git.tree_paths import Parts, split_path, usable_name
 
 CONFIG = ".sops.yaml"
 MAX_CONFIG_DEPTH = 16
@@ -36,7 +38,13 @@ _MAX_BYTES = 32 * 1024 * 1024
 _KIND, _FOLDER, _SYMLINK, _SUBMODULE = 0o170000, 0o040000, 0o120000, 0o160000
 _REGULAR = frozenset({0o100644, 0o100755, 0o100664})
 _MODES = {b"%o" % mode: mode for mode in (_FOLDER, _SYMLINK, _SUBMODULE, *_REGULAR)}
-_KINDS = {_FOLDER: "a directory", _SYMLINK: "a symbolic link", _SUBMODULE: "a submodule"}
+_KINDS = {_FOLDER: "a directory", _SUBMODULE: "a submodule"}
+
+_NO_FILE = ("FileNotFound", "NotAFile")
+"""Why a link leads to no file. Any other reason is a limit."""
+
+Results = dict[str, Found | JiemiError | None]
+"""What is at paths; None where there is a symbolic link on the way."""
 
 
 class Trees:
@@ -45,6 +53,7 @@ class Trees:
     Args:
         root: hash of the revision's tree, in hexadecimal.
         load: gives a tree object's bytes by its hash; None where the object is no tree, though a folder says so.
+        read_link: gives a symbolic link's content by its hash; None where it is no file, or too large.
         is_config: whether a .sops.yaml of that hash is one that is looked into.
         check: raises where the call was cancelled; called often.
     """
@@ -54,10 +63,12 @@ class Trees:
         root: str,
         load: Callable[[str], bytes | None],
         *,
+        read_link: Callable[[str], bytes | None] = lambda _: None,
         is_config: Callable[[str], bool] = lambda _: True,
         check: Callable[[], None] = lambda: None,
     ) -> None:
         self._root = root
+        self._links = Links(root, self._entry, read_link)
         self._load = load
         self._is_config = is_config
         self._check = check
@@ -75,21 +86,45 @@ class Trees:
             JiemiError: FileNotFound, NotAFile, LimitExceeded.
         """
         all_parts = dict(paths)
-        results: dict[str, Found | JiemiError] = {}
-        left = [_Wanted(self._root, 0, all_parts, None, or_glob)] if all_parts else []
-        while left:
-            self._step_down(left.pop(), results, left, revision)
+        results = self._look_up(all_parts, revision, or_glob=or_glob)
+        through_links = {path: all_parts[path] for path, one in results.items() if one is None}
+        if through_links:
+            real = {path: self._followed(path, parts) for path, parts in through_links.items()}
+            results |= {path: one for path, one in real.items() if isinstance(one, JiemiError)}
+            led = {path: parts for path, parts in real.items() if not isinstance(parts, JiemiError)}
+            results |= self._look_up(led, revision, or_glob=or_glob)
         found: dict[str, Found] = {}
         for path, parts in all_parts.items():
             one = results[path]
             if isinstance(one, JiemiError):
                 raise JiemiError.of(one.failure.about(path)) from one
-            found[b"/".join(parts).decode()] = one
+            if one is not None:
+                found[b"/".join(parts).decode()] = one
         return found
 
-    def _step_down(
-        self, here: _Wanted, results: dict[str, Found | JiemiError], left: list[_Wanted], revision: str
-    ) -> None:
+    def _look_up(self, paths: dict[str, Parts], revision: str, *, or_glob: bool) -> Results:
+        results: Results = {}
+        left = [_Wanted(self._root, 0, paths, None, or_glob)] if paths else []
+        while left:
+            self._step_down(left.pop(), results, left, revision)
+        return results
+
+    def _followed(self, path: str, parts: Parts) -> Parts | JiemiError:
+        try:
+            return self._links.real(path, parts)
+        except JiemiError as error:
+            return error
+
+    def _entry(self, folder: str, wanted: bytes) -> Entry | None:
+        raw = self._load(folder)
+        found = None
+        for name, mode, hash in self._entries(raw, "") if raw is not None else ():
+            if name == wanted:
+                kind = mode & _KIND
+                found = Entry(hash.hex(), kind == _FOLDER, kind == _SYMLINK, mode in _REGULAR)
+        return found
+
+    def _step_down(self, here: _Wanted, results: Results, left: list[_Wanted], revision: str) -> None:
         """Look up one folder's part of the paths: give results for those that end here, and leave the others."""
         names = {parts[here.depth] for parts in here.paths.values()} | {_CONFIG_NAME}
         entries: dict[bytes, tuple[int, str]] = {}
@@ -102,20 +137,21 @@ class Trees:
         for name, mode, hash in self._entries(raw, next(iter(here.paths))):
             if name in names:
                 entries[name] = mode, hash.hex()
-        config = self._config(entries.get(_CONFIG_NAME), here.depth, here.config)
+        folder_parts = next(iter(here.paths.values()))[: here.depth]
+        config = self._config(entries.get(_CONFIG_NAME), folder_parts, here.config)
         below: dict[str, dict[str, Parts]] = {}
         for path, parts in here.paths.items():
             mode, sha = entries.get(parts[here.depth], (0, ""))
             last = here.depth == len(parts) - 1
             if not mode:
                 results[path] = self._missing(path, parts, here.depth, raw, revision)
+            elif mode & _KIND == _SYMLINK:
+                results[path] = None
             elif last and mode in _REGULAR:
                 results[path] = Found(sha, config)
             elif last:
                 remedy = "Name a regular file in it."
-                if mode != _FOLDER:
-                    remedy = "Name the file itself that it stands for, or commit a regular file there."
-                elif here.or_glob:
+                if mode == _FOLDER and here.or_glob:
                     remedy = f"Name a file in it, or give spec.source.files {path.rstrip('/')}/** for all files in it."
                 results[path] = JiemiError("NotAFile", f"{path}: {_KINDS.get(mode & _KIND, 'no regular file')}", remedy)
             elif mode & _KIND == _FOLDER:
@@ -170,6 +206,16 @@ class Trees:
         left = [SearchedFolder(self._root, "", 0, taking, leaving, None)] if taking else []
         while left:
             self._search_one(left.pop(), left, search)
+        for path in search.links:
+            try:
+                found = self.look_up({path: split_path(path)}, "")
+            except JiemiError as error:
+                # One that leads to no file is left out, as all is that is no file. A limit ends the search.
+                if error.failure.reason not in _NO_FILE:
+                    raise
+            else:
+                for led, file in found.items():
+                    search.take(led, file)
         return search.found
 
     def _search_one(self, here: SearchedFolder, left: list[SearchedFolder], search: Search) -> None:
@@ -184,7 +230,8 @@ class Trees:
                 twice.add(name)
             entries[name] = mode, hash
         config_mode, config_hash = entries.get(_CONFIG_NAME, (0, b""))
-        config = self._config((config_mode, config_hash.hex()), here.depth, here.config)
+        folder_parts = tuple(part.encode() for part in here.path.split("/")[:-1])
+        config = self._config((config_mode, config_hash.hex()), folder_parts, here.config)
         comparisons = sum(len(places) for _, places in (*here.taking, *here.leaving))
         for name, (mode, hash) in entries.items():
             text = usable_name(name)
@@ -196,14 +243,41 @@ class Trees:
                 folder = here.folder_below(text, hash.hex(), config)
                 if folder is not None:
                     left.append(folder)
+            elif mode == _SYMLINK and text != CONFIG and here.takes_file(text):
+                search.take_link(here.path_below(text))
             elif mode in _REGULAR and text != CONFIG and here.takes_file(text):
                 search.take(here.path_below(text), Found(hash.hex(), config))
 
-    def _config(self, entry: tuple[int, str] | None, depth: int, above: str | None) -> str | None:
+    def _config(self, entry: tuple[int, str] | None, folder: Parts, above: str | None) -> str | None:
         """The nearest .sops.yaml of a folder: its own, or the one above."""
-        if entry is None or depth > MAX_CONFIG_DEPTH or entry[0] not in _REGULAR or not self._is_config(entry[1]):
+        if entry is None or len(folder) > MAX_CONFIG_DEPTH:
             return above
-        return entry[1]
+        mode, sha = entry
+        if mode == _SYMLINK:
+            sha = self._linked_file((*folder, _CONFIG_NAME)) or ""
+        elif mode not in _REGULAR:
+            return above
+        return sha if sha and self._is_config(sha) else above
+
+    def _linked_file(self, parts: Parts) -> str | None:
+        """The file that a link leads to, by its hash; None where it leads to none.
+
+        Raises:
+            JiemiError: LimitExceeded.
+        """
+        real = self._followed(CONFIG, parts)
+        if isinstance(real, JiemiError):
+            if real.failure.reason not in _NO_FILE:
+                raise real
+            return None
+        folder = self._root
+        for part in real[:-1]:
+            entry = self._entry(folder, part)
+            if entry is None:
+                return None
+            folder = entry.hash
+        found = self._entry(folder, real[-1])
+        return found.hash if found is not None and found.is_file else None
 
     def _entries(self, raw: bytes, where: str) -> Iterator[tuple[bytes, int, bytes]]:
         """Name, mode and hash of each entry.

@@ -30,7 +30,7 @@ async def test_a_revision_is_listed_fetched_once_and_read(
     first = work.commit({"a/b.yaml": "one", "top.yaml": "t"})
     work.push(repository)
     async with Clones(settings).open(parse_url(git_server.url_of("r.git")), NOBODY) as store:
-        assert await store.advertised(HEAD) == Advertised(first, first)
+        assert await store.advertised(HEAD) == Advertised(first, first, "HEAD")
         assert git_server.count(Asked.LS_REFS) == 1
         assert git_server.count(Asked.FETCH) == 0
         for _ in range(3):
@@ -46,7 +46,7 @@ async def test_a_revision_is_listed_fetched_once_and_read(
         ("gone.yaml", "FileNotFound"),
         ("dir/gone", "FileNotFound"),
         ("x/y", "FileNotFound"),
-        ("link/x", "FileNotFound"),
+        ("link/x", "NotAFile"),
         ("dir", "NotAFile"),
         ("link", "NotAFile"),
         ("module", "NotAFile"),

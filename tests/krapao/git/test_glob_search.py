@@ -126,7 +126,7 @@ GLOBS = st.lists(st.lists(st.sampled_from(["*", "**", "a", "a*", "*.yaml"]), min
 def _paths(content: Nested, above: str = "") -> dict[str, str]:
     every: dict[str, str] = {}
     for name, value in content.items():
-        every |= {above + name: blob(value)} if isinstance(value, str) else _paths(value, f"{above}{name}/")
+        every |= {above + name: blob(value)} if isinstance(value, str) else _paths(value, f"{above}{name}/")  # type: ignore[arg-type]
     return every
 
 

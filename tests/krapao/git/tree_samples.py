@@ -23,14 +23,22 @@ REVISION = "c" * 40
 PLENTY = {"max_entries": 100_000, "max_files": 1_000}
 
 
-Nested = Mapping[str, "str | Nested"]
+@attrs.frozen
+class Link:
+    """A symbolic link to a path."""
+
+    to: str
+
+
+Nested = Mapping[str, "str | Link | Nested"]
 
 
 @attrs.define
 class Store:
-    """Tree objects, and how often each was read."""
+    """Tree objects, what links hold, and how often each tree was read."""
 
     trees: dict[str, bytes] = attrs.field(factory=dict)
+    links: dict[str, bytes] = attrs.field(factory=dict)
     reads: list[str] = attrs.field(factory=list)
 
     def add(self, *entries: tuple[str, bytes, str]) -> str:
@@ -47,16 +55,25 @@ class Store:
         """A tree of files, each of which is its own hash's word."""
         entries = []
         for name, value in content.items():
-            mode, sha = (FILE, blob(value)) if isinstance(value, str) else (FOLDER, self.nested(value))
+            if isinstance(value, Link):
+                mode, sha = LINK, self.link(value.to.encode())
+            else:
+                mode, sha = (FILE, blob(value)) if isinstance(value, str) else (FOLDER, self.nested(value))
             entries.append((mode, name.encode(), sha))
         return self.add(*entries)
+
+    def link(self, to: bytes) -> str:
+        """What a symbolic link holds; returns its hash."""
+        sha = hashlib.sha1(b"link" + to, usedforsecurity=False).hexdigest()
+        self.links[sha] = to
+        return sha
 
     def load(self, sha: str) -> bytes | None:
         self.reads.append(sha)
         return self.trees.get(sha)
 
     def at(self, root: str, **options: Any) -> Trees:
-        return Trees(root, self.load, **options)
+        return Trees(root, self.load, read_link=self.links.get, **options)
 
 
 def blob(content: str) -> str:
