@@ -22,7 +22,7 @@ def newer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     for old, new in (
         ("@0xc3f1a5d2b7e94608", "@0xc3f1a5d2b7e94609"),
         ("    pgp @1 :Text;", f"    pgp @1 :Text;\n    later @{free} :Text;"),
-        ("    commit @4 :Text;", "    commit @4 :Text;\n    later @5 :Text;"),
+        ("    commit @4 :Text;", "    commit @4 :Text;\n    later @7 :Text;"),
         ("    files @0 :Files;\n", "    files @0 :Files;\n    later @2 :Text;\n"),
         ("    head @0 :Head;\n    failure @1", "    head @0 :Head;\n    later @2 :Text;\n    failure @1"),
         ("    rendered @0 :Rendered;\n", "    rendered @0 :Rendered;\n    later @2 :Text;\n"),
