@@ -139,7 +139,7 @@ async def test_every_decryptor_of_a_repository_asks_the_same_one_however_it_spel
         for url in spellings:
             for tenant in ("a", "b"):
                 async with it.krapaos.open(Source(url), NOBODY, tenant) as repository:
-                    assert await repository.head(max_age_seconds=0) == Head(revision)
+                    assert await repository.head(max_age_seconds=0) == Head(revision, "HEAD")
         first = it.order()[0]
         assert it.asked[first] == len(spellings) * 2
         assert sum(it.asked) == it.asked[first]
@@ -176,7 +176,7 @@ async def test_a_call_under_way_is_answered_by_the_next_one_when_its_krapao_is_l
             nursery.start_soon(ask)
             await until(lambda: it.fakes[first].running == 1)
             await it.servers[first].stop()
-        assert heads == [Head(revision)]
+        assert heads == [Head(revision, "HEAD")]
         assert (it.asked[second], it.asked[third]) == (1, 0)
 
 

@@ -76,7 +76,7 @@ async def test_open_and_head_travel_in_one_round_trip(tmp_path: Path) -> None:
             assert proxy.from_server == heard
             assert not answers
             proxy.let_go()
-        assert answers == [Head(revision)]
+        assert answers == [Head(revision, "HEAD")]
 
 
 async def test_credentials_keys_and_paths_arrive_as_they_were_given(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ async def test_a_krapao_of_an_older_release_is_distinguished_from_a_fault(tmp_pa
                 for _ in range(2):  # the connection outlives it
                     with pytest.raises(JiemiError, match=r"^ProviderNotSupportedYet: Krapao is of an older release"):
                         await repository.files(FilesRequest(revision, ("**",)))
-                    assert await repository.head(max_age_seconds=0) == Head(revision)
+                    assert await repository.head(max_age_seconds=0) == Head(revision, "HEAD")
             nursery.cancel_scope.cancel()
 
 
@@ -205,7 +205,7 @@ async def test_cancelling_a_call_ends_its_work_in_krapao_and_no_other(tmp_path: 
             scope.cancel()
             await until(lambda: it.fake.running == 1, "the end of the work")
             it.fake.gate.set()
-        assert answers == [Head(revision)]
+        assert answers == [Head(revision, "HEAD")]
         assert scope.cancelled_caught
 
 

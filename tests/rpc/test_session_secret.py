@@ -107,13 +107,13 @@ async def test_who_shows_the_secret_is_served_and_who_shows_another_or_none_lear
     with structlog.testing.capture_logs() as logs:
         async with port(tmp_path) as it:
             async with it.client(RIGHT) as client:
-                assert await it.head(client) == Head(it.revision)
+                assert await it.head(client) == Head(it.revision, "HEAD")
             async with it.client(WRONG, settings=IMPATIENT) as client:
                 wrong = await refused(lambda: it.head(client))
             async with it.client(None, settings=IMPATIENT) as client:
                 none = await refused(lambda: it.head(client))
             async with it.client(RIGHT) as client:
-                assert await it.head(client) == Head(it.revision)
+                assert await it.head(client) == Head(it.revision, "HEAD")
     assert "is not the one that Krapao has" in wrong
     assert "--session-secret" in none
     assert it.fake.calls.count(("head", URL)) == 2
@@ -137,7 +137,7 @@ async def test_a_changed_file_is_taken_up_and_in_between_both_secrets_are_good(t
         it.file.write_text(f"{WRONG}\n{RIGHT}\n")
         for secret in (WRONG, RIGHT):
             async with it.client(secret) as client:
-                assert await it.head(client) == Head(it.revision)
+                assert await it.head(client) == Head(it.revision, "HEAD")
         it.file.write_text(WRONG)
         async with it.client(RIGHT, settings=IMPATIENT) as client:
             await refused(lambda: it.head(client))
@@ -162,7 +162,7 @@ async def test_a_session_ends_once_its_secret_is_taken_out_and_not_before(tmp_pa
             thief.open(SOURCE, NOBODY) as stolen,
         ):
             for each in (repository, stolen):
-                assert await each.head(max_age_seconds=0) == Head(it.revision)
+                assert await each.head(max_age_seconds=0) == Head(it.revision, "HEAD")
             sessions = honest.connection, thief.connection
             for content in (f"{WRONG}\n{RIGHT}\n", "short", None):
                 if content is None:
@@ -177,7 +177,7 @@ async def test_a_session_ends_once_its_secret_is_taken_out_and_not_before(tmp_pa
             # At once, because it had a repository open. Until that is used again, the new session owns nothing.
             await until(lambda: honest.connection not in (None, sessions[0]), "a session by the new secret")
             await refused(lambda: stolen.head(max_age_seconds=0))
-            assert await repository.head(max_age_seconds=0) == Head(it.revision)
+            assert await repository.head(max_age_seconds=0) == Head(it.revision, "HEAD")
     assert any("is no longer Krapao's" in line.get("why", "") for line in logs)
     assert "canary" not in repr(logs)
 
@@ -194,7 +194,7 @@ async def test_a_client_that_was_refused_gets_in_by_itself_once_its_secret_is_ri
         with trio.fail_after(DEADLINE_SECONDS):
             while True:
                 try:
-                    assert await it.head(client) == Head(it.revision)
+                    assert await it.head(client) == Head(it.revision, "HEAD")
                 except JiemiError:
                     continue
                 return
@@ -299,7 +299,7 @@ async def test_a_client_with_a_secret_works_with_a_krapao_that_does_not_ask_and_
                     connect(address, bridge=newer, secret=shows(RIGHT)) as client,
                     client.open(SOURCE, NOBODY) as repository,
                 ):
-                    assert await repository.head(max_age_seconds=0) == Head(revision)
+                    assert await repository.head(max_age_seconds=0) == Head(revision, "HEAD")
             nursery.cancel_scope.cancel()
     told = [line for line in logs if line["event"] == "session_secret_not_checked"]
     assert len(told) == 2  # one for each client
@@ -323,7 +323,7 @@ async def test_strangers_without_the_secret_keep_nobody_out_and_hold_a_place_for
                 await stream.send_all(said[: len(said) * (number % 3) // 2])
             strangers.append(stream)
         async with it.client(RIGHT) as client:
-            assert await it.head(client) == Head(it.revision)
+            assert await it.head(client) == Head(it.revision, "HEAD")
         for stream in strangers:
             with trio.fail_after(DEADLINE_SECONDS), contextlib.suppress(trio.BrokenResourceError):
                 while await stream.receive_some():
@@ -371,7 +371,7 @@ async def test_a_peer_of_another_user_is_refused_on_a_unix_socket(
             settings = attrs.evolve(IMPATIENT, wait_for_connection_seconds=DEADLINE_SECONDS if is_served else 0.5)
             async with it.client(RIGHT, settings=settings) as client:
                 if is_served:
-                    assert await it.head(client) == Head(it.revision)
+                    assert await it.head(client) == Head(it.revision, "HEAD")
                 else:
                     with pytest.raises(JiemiError, match="KrapaoUnavailable"):
                         await it.head(client)
@@ -384,7 +384,7 @@ async def test_a_session_with_nothing_open_ends_and_the_next_call_opens_another_
     with structlog.testing.capture_logs() as logs:
         async with port(tmp_path, limits=Limits(idle_seconds=0.2)) as it, it.client(RIGHT) as client:
             for _ in range(3):
-                assert await it.head(client) == Head(it.revision)
+                assert await it.head(client) == Head(it.revision, "HEAD")
                 await until(lambda: client.connection is None, "the end of the idle session")
                 # Its task learns of the end a moment later.
                 await until(lambda: not client._wanted.is_set(), "that it connects again only when a call wants it")

@@ -69,7 +69,7 @@ class Port:
     async def serves(self) -> bool:
         """Whether an honest client is served."""
         async with self.client(self.pair.miwen) as client:
-            return await self.head(client) == Head(self.revision)
+            return await self.head(client) == Head(self.revision, "HEAD")
 
 
 @contextlib.asynccontextmanager
@@ -102,7 +102,7 @@ async def test_who_has_the_right_certificate_is_served_and_the_wire_shows_nothin
         async with relay(it.address, heard) as through:
             tls = ClientTls(identity_of_folder(it.pair.miwen))
             async with connect(through, bridge=it.bridge, settings=QUICK, tls=tls) as client:
-                assert await it.head(client) == Head(it.revision)
+                assert await it.head(client) == Head(it.revision, "HEAD")
         assert ("head", URL) in it.fake.calls
         assert len(heard) > 1_000
         assert CANARY.encode() not in heard
@@ -350,7 +350,7 @@ async def test_of_several_krapaos_one_that_is_somebody_else_is_passed_over_and_l
                 krapaos.open(SOURCE, CREDENTIALS) as repository,
             ):
                 with trio.fail_after(DEADLINE_SECONDS):
-                    assert await repository.head(max_age_seconds=0) == Head(it.revision)
+                    assert await repository.head(max_age_seconds=0) == Head(it.revision, "HEAD")
         assert len(it.fake.calls) == 2
         assert (stranger.fake.credentials, stranger.fake.calls) == ([], [])
 
@@ -369,7 +369,7 @@ async def test_the_names_are_the_operators_choice(tmp_path: Path) -> None:
         )
         it = Port(fake, origin, revision, bridge, bound, pair, tmp_path)
         async with it.client(pair.miwen, name="k.example") as client:
-            assert await it.head(client) == Head(revision)
+            assert await it.head(client) == Head(revision, "HEAD")
         nursery.cancel_scope.cancel()
 
 
@@ -501,7 +501,7 @@ async def test_a_session_ends_with_its_certificate_and_with_its_authority(tmp_pa
                 another.write(it.pair.krapao, KRAPAO_NAME)
                 await until(lambda: second.ended, "the end of a session of an authority that is gone")
                 another.write(it.pair.miwen, MIWEN_NAME)
-                assert await repository.head(max_age_seconds=0) == Head(it.revision)
+                assert await repository.head(max_age_seconds=0) == Head(it.revision, "HEAD")
         said = [line["why"] for line in logs if line["event"] == "connection_closed"]
         assert said == ["its certificate has expired", "an authority is no longer trusted"]
 
