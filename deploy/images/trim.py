@@ -41,9 +41,8 @@ for name in sys.argv[1:]:
     module = importlib.import_module(name)
     for each in pkgutil.walk_packages(getattr(module, "__path__", ()), f"{name}."):
         importlib.import_module(each.name)
-from typer.testing import CliRunner
 from jiemi.cli.main import app
-CliRunner().invoke(app, ["probe", "miwen", "--alive-file", "/nonexistent"])
+app(["probe", "miwen", "--alive-file", "/nonexistent"], standalone_mode=False)
 for module in list(sys.modules.values()):
     if getattr(module, "__file__", None):
         print(module.__file__)

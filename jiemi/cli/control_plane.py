@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import click
 import trio
-import typer
 from rich.console import Console
 
 from jiemi.cli.command_flags import ControlPlaneFlags
@@ -23,7 +23,7 @@ def run(flags: ControlPlaneFlags) -> None:
     settings = tool_settings(etcd=flags.etcd, kube_apiserver=flags.kube_apiserver)
 
     def announce(control_plane: ControlPlane) -> None:
-        typer.echo(f"ready: {control_plane.server}, KUBECONFIG={control_plane.kubeconfig}")
+        click.echo(f"ready: {control_plane.server}, KUBECONFIG={control_plane.kubeconfig}")
 
     async def main() -> None:
         found = await resolve_tools([Tool.ETCD, Tool.KUBE_APISERVER], settings, Console(stderr=True))

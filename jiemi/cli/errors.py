@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import typer
+import click
 
 from jiemi.core.errors import JiemiError
 
@@ -32,7 +32,7 @@ def shown_to_user() -> Iterator[None]:
     except JiemiError as error:
         _exit(_text(error))
     except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
+        raise click.exceptions.Exit(INTERRUPTED) from None
     except BaseExceptionGroup as group:
         correctable, rest = group.split((CommandError, JiemiError, KeyboardInterrupt))
         if rest is not None or correctable is None:
@@ -40,7 +40,7 @@ def shown_to_user() -> Iterator[None]:
         errors = [error for error in _leaves(correctable) if not isinstance(error, KeyboardInterrupt)]
         for line in dict.fromkeys(_text(error) for error in errors):
             _say(line)
-        raise typer.Exit(1 if errors else INTERRUPTED) from None
+        raise click.exceptions.Exit(1 if errors else INTERRUPTED) from None
 
 
 def _text(error: BaseException) -> str:
@@ -68,4 +68,4 @@ def _say(text: str) -> None:
 
 def _exit(text: str) -> None:
     _say(text)
-    raise typer.Exit(1) from None
+    raise click.exceptions.Exit(1) from None

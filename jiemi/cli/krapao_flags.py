@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import attrs
-import typer
 
 from jiemi.cli.flags import (
+    Flag,
     Gpg,
     InsecurePlainTcp,
     InsecurePlainTraces,
@@ -29,23 +29,23 @@ from jiemi.rpc.tls_names import MIWEN_NAME
 class KrapaoFlags:
     """The flags, in the order of `--help`."""
 
-    state_dir: Annotated[Path, typer.Option(help="Folder for the clones (ciphertext only).", envvar="JIEMI_STATE_DIR")]
-    listen: Annotated[
-        str, typer.Option(help="Address to serve on: unix:/path or tcp:host:port.", envvar="JIEMI_LISTEN")
-    ] = "tcp:127.0.0.1:50208"
+    state_dir: Annotated[Path, Flag(help="Folder for the clones (ciphertext only).", envvar="JIEMI_STATE_DIR")]
+    listen: Annotated[str, Flag(help="Address to serve on: unix:/path or tcp:host:port.", envvar="JIEMI_LISTEN")] = (
+        "tcp:127.0.0.1:50208"
+    )
     tls_dir: Annotated[
         Path | None,
-        typer.Option(
+        Flag(
             help="Folder with tls.crt, tls.key and ca.crt, for TLS on TCP. It is read at each connection.",
             envvar="JIEMI_TLS_DIR",
         ),
     ] = None
-    tls_client_name: Annotated[
-        str, typer.Option(help="DNS name that a client's certificate must have.", metavar="NAME")
-    ] = MIWEN_NAME
+    tls_client_name: Annotated[str, Flag(help="DNS name that a client's certificate must have.", metavar="NAME")] = (
+        MIWEN_NAME
+    )
     session_secret_file: Annotated[
         Path | None,
-        typer.Option(
+        Flag(
             help="File with the secrets that Miwen may show, one per line. It is read at each session.",
             envvar="JIEMI_SESSION_SECRET_FILE",
         ),
@@ -53,32 +53,32 @@ class KrapaoFlags:
     insecure_plain_tcp: InsecurePlainTcp = False
     insecure_no_session_secret: Annotated[
         bool,
-        typer.Option(
+        Flag(
             "--insecure-no-session-secret", help="With --insecure-plain-tcp: serve everyone who reaches the TCP port."
         ),
     ] = False
     runtime_dir: Annotated[
-        Path, typer.Option(help="Directory in memory (tmpfs) for GnuPG homes.", envvar="JIEMI_RUNTIME_DIR")
+        Path, Flag(help="Directory in memory (tmpfs) for GnuPG homes.", envvar="JIEMI_RUNTIME_DIR")
     ] = Path("/dev/shm")  # noqa: S108 - a tmpfs is wanted
     sops: Sops = None
     gpg: Gpg = None
-    allow_file_urls: Annotated[bool, typer.Option("--allow-file-urls", help="Allow file:// repositories.")] = False
+    allow_file_urls: Annotated[bool, Flag("--allow-file-urls", help="Allow file:// repositories.")] = False
     ssh_known_hosts: Annotated[
-        Path | None, typer.Option(help="known_hosts file with the keys of ssh hosts, used for every repository.")
+        Path | None, Flag(help="known_hosts file with the keys of ssh hosts, used for every repository.")
     ] = None
     ca_bundle: Annotated[
         Path | None,
-        typer.Option(help="PEM file of certificate authorities for https git hosts, in addition to the system's."),
+        Flag(help="PEM file of certificate authorities for https git hosts, in addition to the system's."),
     ] = None
     http_proxy: Annotated[
-        str | None, typer.Option(help="Proxy for http and https git hosts, without credentials.", metavar="URL")
+        str | None, Flag(help="Proxy for http and https git hosts, without credentials.", metavar="URL")
     ] = None
     http_proxy_file: Annotated[
-        Path | None, typer.Option(help="File with that URL; in a file it may hold a user name and password.")
+        Path | None, Flag(help="File with that URL; in a file it may hold a user name and password.")
     ] = None
     no_proxy: Annotated[
         str,
-        typer.Option(
+        Flag(
             help="Hosts that are reached without the proxy, separated by commas: names (with their "
             "subdomains), addresses, networks.",
             metavar="HOSTS",
@@ -86,7 +86,7 @@ class KrapaoFlags:
     ] = ""
     allow_addresses: Annotated[
         list[str],
-        typer.Option(
+        Flag(
             "--allow-address",
             help="An address or network (CIDR) that Krapao may connect to although it refuses it by default, such as "
             "loopback; may be repeated.",
@@ -95,7 +95,7 @@ class KrapaoFlags:
     ] = attrs.field(factory=list)
     deny_addresses: Annotated[
         list[str],
-        typer.Option(
+        Flag(
             "--deny-address",
             help="An address or network (CIDR) that Krapao must not connect to; may be repeated. The narrowest "
             "network that matches decides.",
@@ -104,7 +104,7 @@ class KrapaoFlags:
     ] = attrs.field(factory=list)
     allow_ambient_identity: Annotated[
         str,
-        typer.Option(
+        Flag(
             help="Providers for which a Decryptor that names no credential may use the Pod's own identity: "
             "any of aws,gcp,azure,vault.",
             metavar="PROVIDERS",
@@ -113,7 +113,7 @@ class KrapaoFlags:
     ] = ""
     ambient_keys: Annotated[
         list[str],
-        typer.Option(
+        Flag(
             "--ambient-key",
             help="Keys that may be used with the Pod's own identity, for example aws=arn:aws:kms:*:*:key/*; may "
             "be repeated. Each provider of --allow-ambient-identity needs one.",
@@ -122,7 +122,7 @@ class KrapaoFlags:
     ] = attrs.field(factory=list)
     ambient_repositories: Annotated[
         list[str],
-        typer.Option(
+        Flag(
             "--ambient-repository",
             help="URLs of the repositories whose files may be opened with the Pod's own identity; may be repeated. "
             "--allow-ambient-identity needs one.",
@@ -131,7 +131,7 @@ class KrapaoFlags:
     ] = attrs.field(factory=list)
     allow_vault_addresses: Annotated[
         list[str],
-        typer.Option(
+        Flag(
             "--allow-vault-address",
             help="A Vault server that every Decryptor's token may be sent to; may be repeated.",
             metavar="URL",
@@ -139,20 +139,18 @@ class KrapaoFlags:
     ] = attrs.field(factory=list)
     require_vault_address: Annotated[
         bool,
-        typer.Option(
+        Flag(
             "--require-vault-address",
             help="Refuse a Vault server that nobody has named, instead of trusting the first one.",
         ),
     ] = False
     age_plugins: Annotated[
         str,
-        typer.Option(
-            help="Folders with age plugins, separated by colons; without this flag none is run.", metavar="PATH"
-        ),
+        Flag(help="Folders with age plugins, separated by colons; without this flag none is run.", metavar="PATH"),
     ] = ""
     max_store_mebibytes: Annotated[
         int,
-        typer.Option(
+        Flag(
             "--max-store",
             min=1,
             help="Most MiB that all clones may take; those that nobody has open are removed first.",
@@ -160,12 +158,10 @@ class KrapaoFlags:
     ] = 8192
     max_tenant_store_mebibytes: Annotated[
         int,
-        typer.Option(
-            "--max-tenant-store", min=1, help="Most MiB that the clones of one namespace's Decryptors may take."
-        ),
+        Flag("--max-tenant-store", min=1, help="Most MiB that the clones of one namespace's Decryptors may take."),
     ] = 4096
     max_holders: Annotated[
-        int, typer.Option(min=1, help="How many processes may hold credentials at once; each takes about 40 MiB.")
+        int, Flag(min=1, help="How many processes may hold credentials at once; each takes about 40 MiB.")
     ] = 16
     metrics_listen: MetricsListen = None
     log_format: LogFormatFlag = LogFormat.JSON

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
+import click
 
 from jiemi import __version__
 from jiemi.cli.command_flags import (
@@ -16,32 +14,49 @@ from jiemi.cli.command_flags import (
     StatusFlags,
     ToolsFlags,
 )
-from jiemi.cli.errors import NOT_READY, shown_to_user
+from jiemi.cli.errors import INTERRUPTED, NOT_READY, shown_to_user
 from jiemi.cli.flags import from_flags
 from jiemi.cli.krapao_flags import KrapaoFlags
 from jiemi.cli.miwen_flags import MiwenFlags
 
-app = typer.Typer(
-    name="jiemi",
-    help="Keeps SOPS-encrypted files in git applied, decrypted, to a Kubernetes cluster.",
-    no_args_is_help=True,
-    pretty_exceptions_show_locals=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # its tables cut the names of flags and variables at 80 columns
-    context_settings={"help_option_names": ["-h", "--help"]},
+
+class _Commands(click.Group):
+    """Commands in the order in which they are declared. Ctrl-C ends each as a shell expects."""
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(INTERRUPTED) from None
+
+
+def _show_completion(context: click.Context, _: click.Parameter, shell: str | None) -> None:
+    if shell is None or context.resilient_parsing:
+        return
+    from click.shell_completion import BashComplete, FishComplete, ZshComplete
+
+    name = context.find_root().info_name or "jiemi"
+    # The variable that click looks at when it is asked for completions.
+    variable = f"_{name}_COMPLETE".replace("-", "_").replace(".", "_").upper()
+    made = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}[shell]
+    click.echo(made(context.command, {}, name, variable).source())
+    context.exit()
+
+
+@click.group("jiemi", cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="jiemi %(version)s", help="Print the version.")
+@click.option(
+    "--show-completion",
+    type=click.Choice(["bash", "zsh", "fish"]),
+    callback=_show_completion,
+    is_eager=True,
+    expose_value=False,
+    help="Print a script that makes this shell complete commands and flags.",
 )
-
-
-def _version(value: bool) -> None:
-    if value:
-        typer.echo(f"jiemi {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _main(
-    _: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)] = False,
-) -> None:
+def app() -> None:
     """Keeps SOPS-encrypted files in git applied, decrypted, to a Kubernetes cluster."""
 
 
@@ -50,7 +65,7 @@ def crd() -> None:
     """Print the CustomResourceDefinition of Decryptors."""
     from jiemi.core.api.crd import crd_yaml
 
-    typer.echo(crd_yaml(), nl=False)
+    click.echo(crd_yaml(), nl=False)
 
 
 @app.command(short_help="Run Krapao, which clones, decrypts and serves.")
@@ -115,7 +130,7 @@ def status(flags: StatusFlags) -> None:
 
     with shown_to_user():
         if not run(flags):
-            raise typer.Exit(NOT_READY)
+            raise click.exceptions.Exit(NOT_READY)
 
 
 @app.command(short_help="Check what Krapao needs here, and say what is missing.")
@@ -128,11 +143,12 @@ def doctor(flags: DoctorFlags) -> None:
         run(flags)
 
 
-probe_app = typer.Typer(help="Health checks, for Kubernetes probes.", no_args_is_help=True)
-app.add_typer(probe_app, name="probe")
+@app.group(cls=_Commands)
+def probe() -> None:
+    """Health checks, for Kubernetes probes."""
 
 
-@probe_app.command("krapao")
+@probe.command("krapao")
 @from_flags
 def probe_krapao(flags: ProbeKrapaoFlags) -> None:
     """Exit with status 0 if Krapao answers."""
@@ -142,7 +158,7 @@ def probe_krapao(flags: ProbeKrapaoFlags) -> None:
         run(flags)
 
 
-@probe_app.command("miwen")
+@probe.command("miwen")
 @from_flags
 def probe_miwen(flags: ProbeMiwenFlags) -> None:
     """Exit with status 0 if Miwen's event loop runs."""

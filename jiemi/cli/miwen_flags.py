@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import attrs
-import typer
 
 from jiemi.cli.durations import parse_duration
 from jiemi.cli.flags import (
     Context,
+    Flag,
     InsecurePlainTcp,
     InsecurePlainTraces,
     LogFormatFlag,
@@ -31,7 +31,7 @@ class MiwenFlags:
 
     krapao: Annotated[
         list[str],
-        typer.Option(
+        Flag(
             help="Address of Krapao, unix:/path or tcp:host:port; repeated where there are several, among which "
             "repositories are spread. Or service:[NAMESPACE/]NAME, the Service whose Pods they are.",
             envvar="JIEMI_KRAPAO",
@@ -40,28 +40,28 @@ class MiwenFlags:
     ]
     lease: Annotated[
         str | None,
-        typer.Option(
+        Flag(
             help="Lease by which one of several Miwens is the active one; by default in its own namespace.",
             metavar="[NAMESPACE/]NAME",
         ),
     ] = None
     tls_secret: Annotated[
         str | None,
-        typer.Option(
+        Flag(
             help="Secret with tls.crt, tls.key and ca.crt, for TLS on TCP; by default in Miwen's own namespace.",
             metavar="[NAMESPACE/]NAME",
         ),
     ] = None
     make_certificates: Annotated[
         bool,
-        typer.Option(
+        Flag(
             "--make-certificates",
             help="Make and renew that Secret, and krapao-tls for Krapao beside it. Not where cert-manager does.",
         ),
     ] = False
     certificate_lifetime_seconds: Annotated[
         float,
-        typer.Option(
+        Flag(
             "--certificate-lifetime",
             parser=parse_duration,
             help="How long these certificates are valid; they are renewed after two thirds of it.",
@@ -70,67 +70,61 @@ class MiwenFlags:
     ] = "720h"  # type: ignore[assignment] # the parser reads the default too
     tls_dir: Annotated[
         Path | None,
-        typer.Option(help="Folder with tls.crt, tls.key and ca.crt, instead of --tls-secret.", envvar="JIEMI_TLS_DIR"),
+        Flag(help="Folder with tls.crt, tls.key and ca.crt, instead of --tls-secret.", envvar="JIEMI_TLS_DIR"),
     ] = None
-    krapao_name: Annotated[str, typer.Option(help="DNS name that Krapao's certificate must have.", metavar="NAME")] = (
+    krapao_name: Annotated[str, Flag(help="DNS name that Krapao's certificate must have.", metavar="NAME")] = (
         KRAPAO_NAME
     )
     insecure_plain_tcp: InsecurePlainTcp = False
     session_secret: Annotated[
         str | None,
-        typer.Option(
+        Flag(
             help="Secret whose key `token` Miwen shows to Krapao, by default in its own namespace; created if missing.",
             metavar="[NAMESPACE/]NAME",
         ),
     ] = None
     session_secret_file: Annotated[
         Path | None,
-        typer.Option(
+        Flag(
             help="File with the secret that Miwen shows to Krapao, instead of --session-secret.",
             envvar="JIEMI_SESSION_SECRET_FILE",
         ),
     ] = None
     kubeconfig: Annotated[
-        Path | None, typer.Option(help="Kubeconfig file.", envvar="KUBECONFIG", show_default="the Pod's ServiceAccount")
+        Path | None, Flag(help="Kubeconfig file.", envvar="KUBECONFIG", show_default="the Pod's ServiceAccount")
     ] = None
     context: Context = None
     namespaces: Annotated[
         list[str],
-        typer.Option(
-            "--namespace", help="Follow the Decryptors of this namespace only; may be repeated.", metavar="NAME"
-        ),
+        Flag("--namespace", help="Follow the Decryptors of this namespace only; may be repeated.", metavar="NAME"),
     ] = attrs.field(factory=list)
     interval_seconds: Annotated[
         float,
-        typer.Option(
+        Flag(
             "--interval",
             parser=parse_duration,
             help="How often Miwen looks for a new revision for each Decryptor.",
             metavar="DURATION",
         ),
     ] = "3m"  # type: ignore[assignment] # the parser reads the default too
-    alive_file: Annotated[
-        Path | None, typer.Option(help="File that Miwen touches while it runs, for `jiemi probe miwen`.")
-    ] = None
+    alive_file: Annotated[Path | None, Flag(help="File that Miwen touches while it runs, for `jiemi probe miwen`.")] = (
+        None
+    )
     policy: Annotated[
         Path | None,
-        typer.Option(help="File of rules: which namespaces may use which repositories, files and recipients."),
+        Flag(help="File of rules: which namespaces may use which repositories, files and recipients."),
     ] = None
     default_service_account: Annotated[
         str | None,
-        typer.Option(
-            help="ServiceAccount in a Decryptor's namespace whose rights are used to apply if its spec names none."
-        ),
+        Flag(help="ServiceAccount in a Decryptor's namespace whose rights are used to apply if its spec names none."),
     ] = None
     no_cross_namespace: Annotated[
         bool,
-        typer.Option(
-            "--no-cross-namespace", help="Refuse objects and dependencies outside a Decryptor's own namespace."
-        ),
+        Flag("--no-cross-namespace", help="Refuse objects and dependencies outside a Decryptor's own namespace."),
     ] = False
     own_namespace: Annotated[
         str | None,
-        typer.Option(
+        Flag(
             help="Namespace that Jiemi runs in; Decryptors there do nothing, and nothing is applied there.",
             metavar="NAME",
             show_default="the Pod's, or jiemi",
@@ -138,7 +132,7 @@ class MiwenFlags:
     ] = None
     allow_protected: Annotated[
         list[str],
-        typer.Option(
+        Flag(
             help="A kind (KIND.GROUP) or system namespace (namespace/NAME) that Miwen may write with its own rights "
             "although it is protected by default; may be repeated.",
             metavar="NAME",
@@ -146,7 +140,7 @@ class MiwenFlags:
     ] = attrs.field(factory=list)
     decryptor_memory_mebibytes: Annotated[
         int,
-        typer.Option(
+        Flag(
             "--decryptor-memory",
             min=1,
             metavar="MIB",
@@ -156,14 +150,14 @@ class MiwenFlags:
     ] = 192
     require_full_mac: Annotated[
         bool,
-        typer.Option(
+        Flag(
             "--require-full-mac",
             help="Refuse files whose MAC covers their encrypted values only (mac_only_encrypted).",
         ),
     ] = False
     take_over_from: Annotated[
         str | None,
-        typer.Option(
+        Flag(
             help="Field managers, separated by commas, from which Jiemi takes over the fields that it applies itself. "
             "Default: those of kubectl, helm, Flux and Argo CD; '' for none.",
             metavar="NAMES",

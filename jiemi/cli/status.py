@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import compress
 
+import click
 import trio
-import typer
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
@@ -79,7 +79,7 @@ def run(flags: StatusFlags) -> bool:
     if flags.output is Output.TABLE:
         print_decryptors(decryptors, table_console(), namespace=namespace)
     else:
-        typer.echo(as_text(decryptors, yaml=flags.output is Output.YAML), nl=False)
+        click.echo(as_text(decryptors, yaml=flags.output is Output.YAML), nl=False)
     return all(_is_ready(each) for each in decryptors)
 
 

@@ -1,7 +1,7 @@
 """Durations are read as Kubernetes users write them."""
 
+import click
 import pytest
-import typer
 
 from jiemi.cli.durations import parse_duration
 
@@ -15,5 +15,5 @@ def test_a_duration_is_read_as_seconds(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "3", "m", "3 m", "-3m", "3mm", "0s", "3m!", "s3"])
 def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
-    with pytest.raises(typer.BadParameter, match="write 3m"):
+    with pytest.raises(click.BadParameter, match="write 3m"):
         parse_duration(text)

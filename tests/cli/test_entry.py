@@ -1,4 +1,4 @@
-"""The entry points, where a service's packages are not installed."""
+"""The entry points: a service's packages are not installed, or Ctrl-C comes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
+
+from jiemi.cli.errors import INTERRUPTED
+from jiemi.cli.main import app
 
 _WITHOUT = """
 import importlib.abc, sys
@@ -50,3 +54,12 @@ def test_another_missing_module_is_a_fault_and_stays_a_traceback() -> None:
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert "pip install" not in done.stderr
+
+
+def test_ctrl_c_is_what_a_shell_says_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jiemi.core.api.crd.crd_yaml", interrupted)
+    found = CliRunner().invoke(app, ["crd"])
+    assert (found.exit_code, found.output) == (INTERRUPTED, "")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from ruamel.yaml import YAML
-from typer.testing import CliRunner
 
 from jiemi.cli.main import app
 from jiemi.krapao.git.known_hosts import may_be_known_hosts

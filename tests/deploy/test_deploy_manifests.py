@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from ruamel.yaml import YAML
-from typer.testing import CliRunner
 
 from jiemi.cli.main import app
 from jiemi.krapao.network.addresses import _BUILT_IN

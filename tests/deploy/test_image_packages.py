@@ -45,7 +45,7 @@ for name in names:
     module = importlib.import_module(name)
     for each in pkgutil.walk_packages(getattr(module, "__path__", ()), name + "."):
         importlib.import_module(each.name)
-from typer.testing import CliRunner
+from click.testing import CliRunner
 from jiemi.cli.main import app
 result = CliRunner().invoke(app, command)
 print(json.dumps([result.exit_code, sorted({each.partition(".")[0] for each in sys.modules})]))

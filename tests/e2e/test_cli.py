@@ -245,7 +245,7 @@ def test_crd_prints_what_is_under_deploy() -> None:
 
 def test_completion_can_be_shown_for_the_common_shells() -> None:
     for shell in ("bash", "zsh", "fish"):
-        done = _run("--show-completion", shell, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+        done = _run("--show-completion", shell)
         assert done.returncode == 0, done.stderr
         assert "_JIEMI_COMPLETE" in done.stdout
 

@@ -13,8 +13,8 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import cattrs
+import click
 import trio
-import typer
 from rich.console import Console
 
 from jiemi.cli.errors import shown_to_user
@@ -48,7 +48,7 @@ def main() -> None:
     try:
         with shown_to_user(), as_command_errors():
             run_until_signalled(run)
-    except typer.Exit as error:
+    except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     if inside.exit_after_sync and not done:
         sys.exit(1)
