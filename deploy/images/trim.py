@@ -20,13 +20,36 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 UNUSED: Mapping[str, Sequence[str]] = {
+    # Tests of their own.
+    "trio": ("trio/_tests", "trio/_core/_tests"),
+    "sniffio": ("sniffio/_tests",),
+    # Its `git` for people: Krapao speaks the protocol by the modules beneath.
+    "dulwich": (
+        "dulwich/__main__.py",
+        "dulwich/cli.py",
+        "dulwich/porcelain",
+        "dulwich/tests",
+        "dulwich/web.py",
+        "../../../bin/dul*",
+    ),
+    # What reads C declarations, while a library is built. A built one needs `_cffi_backend` alone.
+    "cffi": ("cffi", "../../../bin/cffi-gen-src"),
     # Generated from the API server's description: a class for each kind and for each group, twice. Miwen makes its
     # requests itself (jiemi/miwen/kubernetes/http.py); the client opens its connection alone.
     "kubernetes": ("kubernetes/aio", "kubernetes/client/api", "kubernetes/client/models/[!_]*"),
-    # What its library was compiled from.
-    "pycapnp": ("capnp/lib/capnp.cpp",),
-    # Where its wheel lay while the image was built.
-    "jiemi": ("jiemi-*.dist-info/direct_url.json",),
+    # What its library was compiled from, and what generates source from a schema.
+    "pycapnp": (
+        "capnp/helpers",
+        "capnp/includes",
+        "capnp/lib/*.cpp",
+        "capnp/lib/*.h",
+        "capnp/lib/*.pxd",
+        "capnp/lib/*.pyx",
+        "capnp/templates",
+        "../../../bin/capnpc-cython",
+    ),
+    # Manifests for people who install the package, and where its wheel lay while the image was built.
+    "jiemi": ("jiemi/deploy", "jiemi/examples", "jiemi-*.dist-info/direct_url.json"),
 }
 
 IMPORTED: Mapping[str, Sequence[str]] = {
