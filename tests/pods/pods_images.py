@@ -18,10 +18,14 @@ from support.pods.images import EPOCH, LABELS
 from jiemi.controlplane.node.images import NAMES
 
 MEGABYTE = 1_000_000
-LIMITS = {"krapao": 108 * MEGABYTE, "miwen": 60 * MEGABYTE}
-"""Bytes above the base, as an engine unpacks them. docs/operations.md says what they are made of."""
-PULLED = {"krapao": 36 * MEGABYTE, "miwen": 19 * MEGABYTE}
+PROMISED = 90 * MEGABYTE
+"""Bytes above the base, as an engine unpacks them, which no image may have."""
+LIMITS = {"krapao": 89 * MEGABYTE, "miwen": 52 * MEGABYTE}
+"""The same, for what is in them today. docs/operations.md says what that is."""
+PULLED = {"krapao": 30 * MEGABYTE, "miwen": 17 * MEGABYTE}
 """Bytes above the base that are pulled."""
+
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 
 _FILE, _FOLDER = "0", "5"
 """Kinds of entries."""
@@ -29,8 +33,10 @@ _FILE, _FOLDER = "0", "5"
 PODS = {"krapao": "statefulset/repository", "miwen": "deployment/miwen"}
 SITE = "opt/jiemi/lib/python3.13/site-packages"
 BUILDERS = {"cc", "gcc", "g++", "ld", "as", "make", "go", "rustc", "cargo", "strip", "pip", "pip3"}
+OF_GNUPG = {"gpg", "gpg-agent"}
+"""Its programs that Krapao starts. They can start no other one."""
 ABSENT = {
-    "krapao": {"kubernetes", "aiohttp", "requests", "pyrage", "hypothesis"},
+    "krapao": {"kubernetes", "aiohttp", "requests", "pydantic", "pydantic_core", "pygments", "pyrage", "hypothesis"},
     "miwen": {
         "dulwich",
         "paramiko",
@@ -39,6 +45,7 @@ ABSENT = {
         "nacl",
         "bcrypt",
         "aiohttp",
+        "pygments",
         "pyrage",
         "hypothesis",
     },
@@ -73,8 +80,17 @@ def test_the_image_stays_within_its_size(name: str, contents: Mapping[str, Image
     size, pulled = sum(layer.size for layer in own), sum(layer.compressed_size() for layer in own)
     print(f"{name}: {size / MEGABYTE:.1f} MB above the base, {pulled / MEGABYTE:.1f} MB pulled")
     assert own
+    assert size < PROMISED
     assert size <= LIMITS[name]
     assert pulled <= PULLED[name]
+
+
+def test_the_docs_say_how_large_they_are(contents: Mapping[str, ImageContent]) -> None:
+    row = re.search(r"^\| unpacked, above the base \| ([\d.]+) \| ([\d.]+) \|$", OPERATIONS, re.MULTILINE)
+    assert row is not None
+    for name, said in zip(NAMES, row.groups(), strict=True):
+        measured = sum(layer.size for layer in contents[name].own)
+        assert abs(float(said) * MEGABYTE - measured) < MEGABYTE / 2, name
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -97,6 +113,7 @@ def test_there_is_nothing_in_it_to_build_or_install_with(name: str, contents: Ma
         Path(path).name for path, entry in contents[name].entries() if entry.mode & 0o111 and entry.kind == _FILE
     }
     assert "jiemi" in programs
+    assert {each for each in programs if re.match("gpg|keyboxd", each)} == (OF_GNUPG if name == "krapao" else set())
     assert programs & BUILDERS == set()
     packages = {path.removeprefix(f"{SITE}/").split("/")[0] for path, _ in contents[name].entries()}
     assert {"jiemi", "trio", "capnp"} <= packages
