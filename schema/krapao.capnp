@@ -14,6 +14,8 @@
 #   - a pointer that is null means "not given", which is not the same as empty text;
 #   - a field's default must mean what an older peer, which does not know the field, means;
 #   - a field of a request that restricts something has one in the answer that confirms it, because older peers ignore it;
+#   - a new kind of git credential is named in `required` of openRepositoryRequiring, because without it Krapao would ask the
+#     host as nobody;
 #   - what goes wrong is a Failure in a result, never an exception: an exception carries a traceback to the peer.
 # jiemi/rpc/contract.py has the same contract as Python values; jiemi/rpc/codec.py translates.
 
@@ -40,6 +42,12 @@ interface Session {
   # returns that failure. tenant: an opaque id of the tenant that the repository is opened for, at most 64 characters of
   # A-Z a-z 0-9 . _ -; Krapao shares time and memory fairly between tenants. Clients that give null or an empty text share
   # one tenant. It is no credential and gives access to nothing.
+
+  openRepositoryRequiring @1 (source :Source, credentials :GitCredentials, tenant :Text, required :List(Text))
+      -> (repository :Repository);
+  # The same, for credentials that not every Krapao knows. required: the names of the fields of `credentials` that must not be
+  # ignored. If the server does not know one of them, every method of the repository returns that failure. A server that does
+  # not know this method knows none of the fields that need it.
 }
 
 interface Repository {
@@ -103,6 +111,7 @@ struct GitCredentials {
   token @1 :Text;           # password or access token, for https
   ssh @2 :Text;             # private key in OpenSSH or PEM form
   knownHosts @3 :Text;      # lines of a known_hosts file (sshd(8))
+  bearer @4 :Text;          # token that https sends as `Authorization: Bearer` (RFC 6750)
 }
 
 struct Head {

@@ -124,7 +124,7 @@ REASONS: Mapping[str, ReasonInfo] = {
     ),
     "RepositoryAccessDenied": _stalled(
         "The host refused the repository's credentials, or requires credentials.",
-        "Correct `credentials.username`, `credentials.token` or `credentials.ssh`.",
+        "Correct the field of `credentials` that the message names.",
     ),
     "HostKeyUnknown": _stalled(
         "The ssh host's key is unknown, or differs from the known one.",

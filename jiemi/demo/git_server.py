@@ -19,6 +19,7 @@ import enum
 import hmac
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -166,32 +167,38 @@ async def serve_git(
     *,
     username: str | None = None,
     token: SensitiveText | None = None,
+    bearer: SensitiveText | None = None,
+    tls: ssl.SSLContext | None = None,
     host: str = "127.0.0.1",
-    port: int = 0,
-    git: str | None = None,
 ) -> AsyncIterator[GitServer]:
     """Serve the bare repositories under `root` for as long as the context lasts.
 
     Args:
         root: folder that exists.
         username: name that every request must give with `token` by basic authentication; None asks for nothing.
+        bearer: token that every request must give as `Authorization: Bearer`, in place of these.
+        tls: how https is served, and which client certificates it asks for; None serves http.
         host: address of this machine.
-        port: 0 takes a free one.
-        git: path of the git program; None searches the PATH.
 
     Raises:
         FileNotFoundError: there is no git program.
-        OSError: the port is taken.
+        OSError: there is no such address.
     """
-    program = git if git is not None else shutil.which("git")
+    program = shutil.which("git")
     if program is None:
         raise FileNotFoundError("no git program on the PATH")
     expected = None
     if token is not None:
-        expected = base64.b64encode(f"{username or ''}:{token.reveal()}".encode())
-    httpd = _Server((host, port), _Handler)
+        expected = b"Basic " + base64.b64encode(f"{username or ''}:{token.reveal()}".encode())
+    if bearer is not None:
+        expected = b"Bearer " + bearer.reveal().encode()
+    httpd = _Server((host, 0), _Handler)
     httpd.expected_authorization = expected
-    httpd.git_server = GitServer(root, f"http://{host}:{httpd.server_address[1]}", program)
+    if tls is not None:
+        # The handshake is made by the connection's own thread, as it reads the first request.
+        httpd.socket = tls.wrap_socket(httpd.socket, server_side=True, do_handshake_on_connect=False)
+    scheme = "http" if tls is None else "https"
+    httpd.git_server = GitServer(root, f"{scheme}://{host}:{httpd.server_address[1]}", program)
     thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.02}, name="git-server")
     thread.start()
     try:
@@ -286,7 +293,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._wait_for_the_end()
                 return
             if not self._authorized():
-                status, headers = HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": 'Basic realm="git"'}
+                kind = (self.server.expected_authorization or b"").partition(b" ")[0].decode()
+                status, headers = HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": f'{kind} realm="git"'}
             elif fault is not None and fault.status is not None:
                 status = fault.status
                 headers = {"Location": fault.location} if fault.location is not None else {}
@@ -304,8 +312,7 @@ class _Handler(BaseHTTPRequestHandler):
         expected = self.server.expected_authorization
         if expected is None:
             return True
-        kind, _, value = self.headers.get("Authorization", "").partition(" ")
-        return kind.lower() == "basic" and hmac.compare_digest(value.strip().encode(), expected)
+        return hmac.compare_digest(self.headers.get("Authorization", "").encode(), expected)
 
     def _wait_for_the_end(self) -> None:
         """Wait until the client goes or the server stops. What else the client sends is thrown away."""

@@ -113,12 +113,14 @@ class GitCredentials:
         token: a password or access token, for https.
         ssh: a private key in OpenSSH or PEM form, for ssh.
         known_hosts: lines of a known_hosts file (sshd(8)), beside those that Krapao was started with.
+        bearer: a token that https sends as `Authorization: Bearer` (RFC 6750), in place of username and token.
     """
 
     username: SensitiveText | None = None
     token: SensitiveText | None = None
     ssh: SensitiveText | None = None
     known_hosts: SensitiveText | None = None
+    bearer: SensitiveText | None = None
 
 
 @attrs.frozen

@@ -110,9 +110,7 @@ class RemoteRepository:
     def __init__(self, route: Route, bridge: Bridge, source: Source, credentials: GitCredentials, tenant: str) -> None:
         self._route = route
         self._bridge = bridge
-        self._source = source
-        self._credentials = credentials
-        self._tenant = tenant
+        self._opening = codec.Opening(source, credentials, tenant)
         self._openings: dict[Connection, _Opening] = {}
         self._newest: Connection | None = None
         self._server: object | None = None
@@ -249,14 +247,12 @@ class RemoteRepository:
             self._release_old_ones()
 
     def _opener(self, connection: Connection) -> Callable[[], Any]:
-        session, source, credentials, tenant = connection.session, self._source, self._credentials, self._tenant
+        session, opening = connection.session, self._opening
 
         def write(call: Any) -> None:
-            codec.write_source(call.source, source)
-            codec.write_credentials(call.credentials, credentials)
-            codec.write_tenant(call, tenant)
+            codec.write_opening(call, opening)
 
-        return lambda: request(session.capability(), "openRepository", write).send().repository
+        return lambda: request(session.capability(), opening.method, write).send().repository
 
     def _release_old_ones(self) -> None:
         """Close the repository where no call of it is under way any more and none will be."""
@@ -274,6 +270,8 @@ class RemoteRepository:
         except MessageTooLargeError as error:
             raise JiemiError("LimitExceeded", f"the credentials, keys or patterns are too large: {error}") from error
         except PeerTooOldError as error:
+            if self._opening.required:
+                raise codec.too_old(self._opening.required) from error
             raise JiemiError(
                 "ProviderNotSupportedYet", "Krapao is of an older release than Miwen and does not know this: upgrade it"
             ) from error

@@ -126,25 +126,25 @@ class _Session:
         self._connection = connection
         self._owned = owned
 
-    async def open_repository(self, call: Any) -> None:
+    async def open_repository(self, call: Any, *, requiring: bool = False) -> None:
         connection, owned = self._connection, self._owned
         target: _Repository | _RefusedRepository
         try:
-            if owned.repositories >= connection.limits.repositories:
-                limit = connection.limits.repositories
+            if owned.repositories >= (limit := connection.limits.repositories):
                 raise JiemiError("LimitExceeded", f"the connection has {limit} repositories open, which is its limit")
-            source, credentials = codec.read_source(call.params.source), codec.read_credentials(call.params.credentials)
-            tenant = codec.read_tenant(call.params)
-            size = REPOSITORY_BYTES + codec.source_bytes(source) + codec.credentials_bytes(credentials)
-            if not connection.account.charge(size):
+            opening = codec.read_opening(call.params, requiring=requiring)
+            if not connection.account.charge(size := REPOSITORY_BYTES + opening.size):
                 raise JiemiError("LimitExceeded", "Krapao holds as much for its clients as it may")
         except JiemiError as error:
             target = _RefusedRepository(connection, owned, error.failure)
         else:
             target = _Repository(connection, owned, size)
-            target.begin(lambda: connection.krapao.open(source, credentials, tenant))
+            target.begin(lambda: connection.krapao.open(opening.source, opening.credentials, opening.tenant))
         call.release_params()
         call.results.repository = connection.bridge.serve("Repository", target)
+
+    async def open_repository_requiring(self, call: Any) -> None:
+        await self.open_repository(call, requiring=True)
 
     def released(self) -> None:
         """Its repositories live on, each until its own release."""
@@ -160,6 +160,8 @@ class _RefusedSession:
     async def open_repository(self, call: Any) -> None:
         target = _RefusedRepository(self._connection, _Owned(self._connection), self._failure)
         call.results.repository = self._connection.bridge.serve("Repository", target)
+
+    open_repository_requiring = open_repository
 
     def released(self) -> None:
         """Nothing ends with it."""

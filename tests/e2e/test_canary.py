@@ -27,6 +27,7 @@ pytestmark = pytest.mark.e2e
 NAMESPACE = "e2e-canary"
 PLAIN = "canary-plaintext-5f3a9c"
 TOKEN = "canary-git-token-81d2e7"
+BEARER = "canary-bearer-token-c41b90"
 BAD_KEY = "canary-bad-key-77aa01"
 BAD_DATA = "canary-bad-data-c0ffee"
 
@@ -39,10 +40,11 @@ def test_canaries_are_found_nowhere(lab: Lab, pgp_key: str, tmp_path: Path) -> N
     lab.namespace(NAMESPACE)
     stranger = x25519.Identity.generate()
     pgp_line = pgp_key.splitlines()[5]
-    canaries = forms_of(PLAIN, TOKEN, BAD_KEY, BAD_DATA, str(lab.identity), str(stranger), pgp_line)
+    canaries = forms_of(PLAIN, TOKEN, BEARER, BAD_KEY, BAD_DATA, str(lab.identity), str(stranger), pgp_line)
     started = time.time()
     with (
         git_server(lab.folder / "token", username="me", token=SensitiveText(TOKEN)) as private,
+        git_server(lab.folder / "bearer", bearer=SensitiveText(BEARER)) as bearing,
         watching_command_lines() as command_lines,
     ):
         state = ("--state-dir", tmp_path / "state")
@@ -85,10 +87,18 @@ def test_canaries_are_found_nowhere(lab: Lab, pgp_key: str, tmp_path: Path) -> N
         refused = {"username": {"literal": BAD_KEY}, "token": {"literal": TOKEN}}
         lab.admin.apply(lab.decryptor(NAMESPACE, "refused", url, repository={"credentials": refused})).ok()
 
+        others = {"bearer": BEARER, "bearer-refused": BAD_KEY, "bearer-malformed": f"Bearer {BEARER}"}
+        url = bearing.create("empty.git")
+        for name, literal in others.items():
+            given = {"bearer": {"literal": literal}}
+            lab.admin.apply(lab.decryptor(NAMESPACE, name, url, repository={"credentials": given})).ok()
+
         for name, (_, _, reason) in cases.items():
             lab.until_reason(NAMESPACE, name, reason)
         lab.until_reason(NAMESPACE, "token", "RefNotFound")
         lab.until_reason(NAMESPACE, "refused", "RepositoryAccessDenied")
+        for name in others:
+            lab.until_reason(NAMESPACE, name, "RefNotFound" if name == "bearer" else "RepositoryAccessDenied")
         lab.until_synced(NAMESPACE, "good", revision)
         assert lab.data(NAMESPACE, "good") == {"value": PLAIN}
         for service in (krapao, miwen):
@@ -103,7 +113,7 @@ def test_canaries_are_found_nowhere(lab: Lab, pgp_key: str, tmp_path: Path) -> N
         f"status of {item['metadata']['name']}": json.dumps(item.get("status")).encode()
         for item in lab.admin.call("GET", f"/apis/jiemi.cr/v1alpha1/namespaces/{NAMESPACE}/decryptors").ok()["items"]
     }
-    assert len(told) == len(cases) + 2
+    assert len(told) == len(cases) + len(others) + 2
     events = lab.admin.call("GET", f"/apis/events.k8s.io/v1/namespaces/{NAMESPACE}/events").ok()
     told["events"] = json.dumps(events["items"]).encode()
     told["logs"] = lab.logs().encode()

@@ -186,6 +186,10 @@ def _wrong_token(bench: Bench) -> None:
     bench.repo(url=bench.urls["private"], credentials=token)
 
 
+def _bearer_with_its_word(bench: Bench) -> None:
+    bench.repo(url=bench.urls["private"], credentials={"bearer": {"literal": "Bearer canary"}})
+
+
 def _ssh_without_a_key(bench: Bench) -> None:
     bench.repo(url="git@127.0.0.1:acme/app.git")
 
@@ -393,6 +397,14 @@ HOSTS = (
         "spec.source.repository.credentials.username and token: the token may have expired, or not be let read "
         "this repository.",
         _wrong_token,
+    ),
+    Mistake(
+        "bearer-word",
+        "The word Bearer stands before the token.",
+        "RepositoryAccessDenied",
+        "spec.source.repository.credentials.bearer is no bearer token: it is empty, or holds a space or another "
+        "character that no token has. Put the token alone there, without the word Bearer.",
+        _bearer_with_its_word,
     ),
     Mistake(
         "ssh-without-key",

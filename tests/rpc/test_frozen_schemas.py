@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 from rpc.rpc_helpers import QUICK, SOURCE, until
@@ -148,3 +149,25 @@ async def test_a_method_that_an_older_krapao_does_not_have_is_a_reason_to_upgrad
         with pytest.raises(JiemiError) as caught:
             await repository.files(FilesRequest(REVISION, ("*.yaml",)))
         assert "Krapao is of an older release" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [each.name for each in attrs.fields(GitCredentials)])
+async def test_a_credential_that_an_older_krapao_would_ignore_is_refused_by_its_name(
+    old_krapao: UnixAddress, name: str
+) -> None:
+    async with (
+        open_bridge() as bridge,
+        connect(old_krapao, bridge=bridge, settings=QUICK) as client,
+        client.open(SOURCE, GitCredentials(**{name: SensitiveText("canary")}), tenant="") as repository,
+    ):
+        if name in ("username", "token", "ssh", "known_hosts"):
+            assert await repository.head(max_age_seconds=0) == Head(REVISION)
+            return
+        for call in (repository.head(max_age_seconds=0), repository.watch(lambda _: None)):
+            with pytest.raises(JiemiError) as caught:
+                await call
+            first, *more = name.split("_")
+            field = first + "".join(each.title() for each in more)
+            assert caught.value.failure.reason == "ProviderNotSupportedYet"
+            assert f"does not know spec.source.repository.credentials.{field}" in str(caught.value)
+            assert "canary" not in str(caught.value)

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import attrs
 import capnp
 import pytest
 import structlog
@@ -80,14 +81,18 @@ async def test_open_and_head_travel_in_one_round_trip(tmp_path: Path) -> None:
 
 
 async def test_credentials_keys_and_paths_arrive_as_they_were_given(tmp_path: Path) -> None:
-    everything = GitCredentials(*[SensitiveText(text) for text in ("usér", "t\x00ken", "-----BEGIN\nKEY-----\n", "")])
+    texts = ("usér", "t\x00ken", "-----BEGIN\nKEY-----\n", "", *map(str, range(len(attrs.fields(GitCredentials)) - 4)))
+    everything = GitCredentials(*map(SensitiveText, texts))
+    older = GitCredentials(*map(SensitiveText, texts[:4]))
     async with pair(tmp_path) as it:
         it.origin.keys = (PgpKey(SensitiveText("-----BEGIN PGP-----\nü")),)
         revision = it.origin.commit({"каталог/f.yaml": [{"a": "б"}]})
         async with it.client.open(SOURCE, everything) as repository:
             asked = RenderRequest(revision, "каталог/f.yaml", None, (AgeKey(SensitiveText("x")), *it.origin.keys))
             rendered = await repository.render(asked)
-    assert it.fake.credentials == [everything]
+        async with it.client.open(SOURCE, older) as repository:
+            assert (await repository.head(max_age_seconds=0)).revision == revision
+    assert it.fake.credentials == [everything, older]
     assert [json.loads(document.reveal()) for document in rendered.documents] == [{"a": "б"}]
 
 

@@ -32,6 +32,16 @@ class Rule:
     message: str
 
 
+def given(name: str) -> str:
+    """CEL for whether a field that may be null is given."""
+    return f"(has(self.{name}) && dyn(self.{name}) != null)"
+
+
+def contradiction(one: str, other: str) -> Rule:
+    """A rule: not both of two fields that may be null."""
+    return Rule(f"!({given(one)} && {given(other)})", f"{one} contradicts {other}: give one or the other")
+
+
 @attrs.frozen
 class ApiField:
     """What a field is in the API, beside its Python type."""

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import attrs
 
-from jiemi.core.api.fields import FieldError, Rule, api
+from jiemi.core.api.fields import FieldError, Rule, api, contradiction
 from jiemi.core.api.file_formats import FileFormat, FormatOfFile, format_field, format_of_file, require_format
 from jiemi.core.api.provider import CredentialValue
 from jiemi.core.content.globs import is_glob
@@ -23,6 +23,11 @@ _MAX_DESCRIBED = 4096
 class RepositoryCredentials:
     """The credentials that the repository's host asks for."""
 
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        contradiction("bearer", "username"),
+        contradiction("bearer", "token"),
+    )
+
     username: CredentialValue | None = api("User name for https.", default=None, nullable=True)
     token: CredentialValue | None = api("Access token or password for https.", default=None, nullable=True)
     ssh: CredentialValue | None = api(
@@ -33,6 +38,16 @@ class RepositoryCredentials:
         default=None,
         nullable=True,
     )
+    bearer: CredentialValue | None = api(
+        "Token for https that is sent as Authorization: Bearer, for hosts that take no basic authentication.",
+        default=None,
+        nullable=True,
+    )
+
+    def __attrs_post_init__(self) -> None:
+        for other in ("username", "token"):
+            if self.bearer is not None and getattr(self, other) is not None:
+                raise FieldError(f"bearer contradicts {other}: give one or the other")
 
 
 _FOLLOWED = ("branch", "tag", "semver", "name")

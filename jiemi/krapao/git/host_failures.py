@@ -137,7 +137,7 @@ class _Said:
     credentials: GitCredentials
 
     def shown(self) -> str:
-        given = (self.credentials.username, self.credentials.token)
+        given = (self.credentials.username, self.credentials.token, self.credentials.bearer)
         words = safe_words(self.line, [each.reveal() for each in given if each is not None])
         return f'; it says: "{words}"' if words else ""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -32,6 +33,9 @@ from jiemi.rpc.contract import GitCredentials
 
 _MAX_REDIRECTS = 3
 _BUSY = frozenset({429, 502, 503, 504})
+
+_BEARER = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+"""RFC 6750, section 2.1: b64token."""
 
 
 @contextlib.contextmanager
@@ -64,7 +68,7 @@ def http_client(
         )
     watched = make_interruptible(pool, Watch(permit, meter.arrived))
     try:
-        yield _HttpClient(location, _basic_auth(credentials), watched, meter)
+        yield _HttpClient(location, _authorization(credentials), watched, meter)
     finally:
         close_pool(pool)
 
@@ -84,8 +88,18 @@ def _context_with(authorities: Path) -> ssl.SSLContext:
     return context
 
 
-def _basic_auth(credentials: GitCredentials) -> str | None:
-    """The Authorization header's value (RFC 7617), or None."""
+def _authorization(credentials: GitCredentials) -> str | None:
+    """The Authorization header's value (RFC 6750, RFC 7617), or None."""
+    if credentials.bearer is not None:
+        token = credentials.bearer.reveal().strip()
+        if not _BEARER.fullmatch(token):
+            raise JiemiError(
+                "RepositoryAccessDenied",
+                f"{CREDENTIALS_FIELD}.bearer is no bearer token: it is empty, or holds a space or another character "
+                "that no token has",
+                "Put the token alone there, without the word Bearer.",
+            )
+        return f"Bearer {token}"
     if credentials.token is None and credentials.username is None:
         return None
     username = credentials.username.reveal().strip() if credentials.username is not None else "git"
@@ -106,6 +120,7 @@ class _HttpClient(Urllib3HttpGitClient):
         super().__init__(location.url, pool_manager=pool, dumb=False, thin_packs=True, quiet=True)
         self._location = location
         self._authorization = authorization
+        self._given = "bearer" if (authorization or "").startswith("Bearer ") else "username and token"
         self._pool = pool
         self._meter = meter
         self._last: urllib3.BaseHTTPResponse | None = None
@@ -244,7 +259,7 @@ class _HttpClient(Urllib3HttpGitClient):
             "RepositoryAccessDenied",
             f"{self._location.authority} {did}: {CREDENTIALS_FIELD} refused",
             mend
-            or f"Correct {CREDENTIALS_FIELD}.username and token: the token may have expired, or not be let read this "
+            or f"Correct {CREDENTIALS_FIELD}.{self._given}: the token may have expired, or not be let read this "
             "repository.",
         )
 

@@ -251,6 +251,7 @@ async def git_credentials(
         # A file that `kubectl create secret --from-file` read ends with a newline that is no part of a name or token.
         username=_stripped(await read(credentials.username, "username")),
         token=_stripped(await read(credentials.token, "token")),
+        bearer=_stripped(await read(credentials.bearer, "bearer")),
         ssh=await read(credentials.ssh, "ssh"),
         known_hosts=await read(credentials.known_hosts, "knownHosts"),
     )

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+
+import attrs
 
 from jiemi.core.credential_limits import require_total, values_of
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
-from jiemi.rpc.codec.fields import Builder, Reader, get_credential, get_optional, get_text, member_of, put_text
+from jiemi.rpc.codec.fields import (
+    Builder,
+    Reader,
+    get_credential,
+    get_optional,
+    get_text,
+    get_texts,
+    member_of,
+    put_text,
+    put_texts,
+)
 from jiemi.rpc.contract import GitCredentials, Source, TagRange, require_tenant
 
 
@@ -57,7 +70,70 @@ def read_tenant(reader: Reader) -> str:
     return tenant
 
 
-_CREDENTIALS = {"username": "username", "token": "token", "ssh": "ssh", "known_hosts": "knownHosts"}
+_ALWAYS_KNOWN = {"username": "username", "token": "token", "ssh": "ssh", "known_hosts": "knownHosts"}
+"""The fields of credentials that every Krapao knows, by their names in the contract."""
+
+_CREDENTIALS = {**_ALWAYS_KNOWN, "bearer": "bearer"}
+
+_AT = "spec.source.repository.credentials"
+
+
+@attrs.frozen
+class Opening:
+    """What a repository is opened with."""
+
+    source: Source
+    credentials: GitCredentials
+    tenant: str
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The names of those fields of the credentials that a Krapao may not know, and must not ignore."""
+        return tuple(
+            field
+            for name, field in _CREDENTIALS.items()
+            if name not in _ALWAYS_KNOWN and getattr(self.credentials, name) is not None
+        )
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory it takes."""
+        return source_bytes(self.source) + credentials_bytes(self.credentials)
+
+    @property
+    def method(self) -> str:
+        """The method of a session that it is written for."""
+        return "openRepositoryRequiring" if self.required else "openRepository"
+
+
+def write_opening(builder: Builder, opening: Opening) -> None:
+    """Fill a request of `Opening.method`."""
+    write_source(builder.source, opening.source)
+    write_credentials(builder.credentials, opening.credentials)
+    write_tenant(builder, opening.tenant)
+    if opening.required:
+        put_texts(builder, "required", opening.required)
+
+
+def read_opening(reader: Reader, *, requiring: bool) -> Opening:
+    """Of a request of openRepository, or of openRepositoryRequiring.
+
+    Raises:
+        JiemiError: ProviderNotSupportedYet where a field is required that is not known here; InvalidSpec,
+            LimitExceeded, CredentialTooLarge.
+    """
+    unknown = sorted(set(get_texts(reader, "required")) - set(_CREDENTIALS.values())) if requiring else []
+    if unknown:
+        raise too_old(unknown)
+    return Opening(read_source(reader.source), read_credentials(reader.credentials), read_tenant(reader))
+
+
+def too_old(fields: Sequence[str]) -> JiemiError:
+    """For a Krapao that does not know fields of the credentials."""
+    return JiemiError(
+        "ProviderNotSupportedYet",
+        f"Krapao is of an older release than Miwen and does not know {', '.join(f'{_AT}.{each}' for each in fields)}",
+    )
 
 
 def write_credentials(builder: Builder, credentials: GitCredentials) -> None:
@@ -68,15 +144,14 @@ def write_credentials(builder: Builder, credentials: GitCredentials) -> None:
 
 def read_credentials(reader: Reader) -> GitCredentials:
     """Raises JiemiError CredentialTooLarge: a caller is bound as a Decryptor is."""
-    at = "spec.source.repository.credentials"
     found = GitCredentials(
         **{
-            name: get_credential(reader, field, f"{at}.{field}")
+            name: get_credential(reader, field, f"{_AT}.{field}")
             for name, field in _CREDENTIALS.items()
             if reader._has(field)
         }
     )
-    require_total(values_of(found), at)
+    require_total(values_of(found), _AT)
     return found
 
 
@@ -88,5 +163,4 @@ def source_bytes(source: Source) -> int:
 
 def credentials_bytes(credentials: GitCredentials) -> int:
     """About how many bytes of memory credentials take: text of four bytes a character where one needs that."""
-    values = (credentials.username, credentials.token, credentials.ssh, credentials.known_hosts)
-    return sum(sys.getsizeof(value.reveal()) for value in values if value is not None)
+    return sum(sys.getsizeof(value.reveal()) for value in values_of(credentials))

@@ -78,6 +78,11 @@ def test_an_object_of_the_first_version_is_read_completely() -> None:
         ),
         ("spec.provider.pgp.privateKey", {"literal": 3}, "must be a string @ spec.provider.pgp.privateKey.literal"),
         (
+            "spec.source.repository.credentials",
+            {"bearer": {"literal": CANARY}, "token": {"literal": CANARY}},
+            "bearer contradicts token: give one or the other @ spec.source.repository.credentials",
+        ),
+        (
             "spec.source.repository.ref",
             {"branch": "a", "tag": "b"},
             "branch contradicts tag: give one or the other @ spec.source.repository.ref",

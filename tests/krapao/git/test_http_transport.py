@@ -9,10 +9,11 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from krapao.git.clone_checks import HEAD, NOBODY, fails, files_under
-from krapao.git.following import listing_fails, pin
+from krapao.git.following import follow, listing_fails, pin
 from support.krapao.work_tree import Work
 
 from jiemi.core.sensitive import SensitiveText
@@ -92,6 +93,35 @@ async def test_credentials_open_the_repository_and_wrong_or_no_ones_do_not(
             assert b"t0ken" not in each.read_bytes()
 
 
+async def test_a_bearer_token_opens_the_repository_and_another_or_a_malformed_one_does_not(
+    tmp_path: Path, work: Work, settings: KrapaoSettings
+) -> None:
+    root = tmp_path / "private"
+    root.mkdir()
+    async with serve_git(root, bearer=SensitiveText("t0ken.A-z_~+/==")) as server:
+        url = server.create("r.git")
+        await follow(settings, url, GitCredentials(bearer=SensitiveText(" t0ken.A-z_~+/==\n")), work, root / "r.git")
+        server.forget_hits()
+        for given, says in (
+            (GitCredentials(bearer=SensitiveText("canary")), "Correct spec.source.repository.credentials.bearer:"),
+            (GitCredentials(token=SensitiveText("canary")), "Correct spec.source.repository.credentials.username and"),
+            (NOBODY, "credentials gives none"),
+        ):
+            message = await listing_fails("RepositoryAccessDenied", settings, url, given)
+            assert says in message
+            assert "canary" not in message
+        asked = len(server.hits)
+        for text in ("", "Bearer canary", "canary\r\nX: y", "canär", "canary\x00"):
+            message = await listing_fails(
+                "RepositoryAccessDenied", settings, url, GitCredentials(bearer=SensitiveText(text))
+            )
+            assert "credentials.bearer is no bearer token" in message
+            assert "canary" not in message
+        assert len(server.hits) == asked
+    for each in files_under(settings.state_dir):
+        assert b"t0ken" not in each.read_bytes()
+
+
 async def test_a_redirect_on_the_same_host_is_followed_and_no_other(
     git_server: GitServer, repository: Path, work: Work, settings: KrapaoSettings
 ) -> None:
@@ -110,6 +140,24 @@ async def test_a_redirect_on_the_same_host_is_followed_and_no_other(
 
         git_server.on_asked = heal
         assert (await store.advertised(HEAD)).revision == revision
+
+
+@pytest.mark.parametrize("field", ["token", "bearer"])
+@pytest.mark.parametrize("asked", [Asked.REFS, Asked.LS_REFS])
+async def test_no_redirect_takes_credentials_to_another_host_or_port_or_to_plain_http(
+    git_server: GitServer, repository: Path, tmp_path: Path, settings: KrapaoSettings, asked: Asked, field: str
+) -> None:
+    (tmp_path / "stranger").mkdir()
+    async with serve_git(tmp_path / "stranger") as stranger:
+        path = "/r.git/info/refs?service=git-upload-pack"
+        for to in (f"{stranger.url}{path}", f"//{stranger.url.removeprefix('http://')}{path}"):
+            for status in (301, 302, 303, 307, 308):
+                git_server.fault = Fault(status=status, location=to, asked=frozenset({asked}))
+                credentials = GitCredentials(**{field: SensitiveText("canary")})
+                async with Clones(settings).open(parse_url(git_server.url_of("r.git")), credentials) as store:
+                    reason = "InvalidUrl" if asked is Asked.REFS else "GitProtocolError"
+                    assert "canary" not in await fails(reason, store.advertised(HEAD))
+        assert stranger.hits == []
 
 
 async def test_a_redirect_that_two_parsers_read_differently_takes_no_credentials_along(

@@ -52,7 +52,7 @@ SOURCES = st.one_of(
 )
 
 
-CREDENTIALS = st.builds(GitCredentials, *[st.none() | SECRETS] * 4)
+CREDENTIALS = st.builds(GitCredentials, *[st.none() | SECRETS] * len(attrs.fields(GitCredentials)))
 
 
 TEXTS = st.lists(TEXT, max_size=3).map(tuple)

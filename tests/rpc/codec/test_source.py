@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 from hypothesis import given
 from rpc.codec.messages import CREDENTIALS, SCHEMA, SOURCES, through
+from rpc.hostile_peer import krapao_struct
 
 from jiemi.core.credential_limits import limit_bytes
 from jiemi.core.errors import JiemiError
@@ -35,9 +37,10 @@ def test_text_that_is_not_unicode_is_refused_without_being_quoted() -> None:
     assert "canary" not in repr(caught.value)
 
 
-@pytest.mark.parametrize("field", ["username", "token", "ssh", "known_hosts"])
+@pytest.mark.parametrize("field", [each.name for each in attrs.fields(GitCredentials)])
 def test_a_credential_of_a_stranger_is_bound_as_one_of_a_decryptor_is(field: str) -> None:
-    path = f"spec.source.repository.credentials.{'knownHosts' if field == 'known_hosts' else field}"
+    first, *more = field.split("_")
+    path = f"spec.source.repository.credentials.{first}{''.join(each.title() for each in more)}"
     for size, is_refused in ((limit_bytes(path), False), (limit_bytes(path) + 1, True)):
         credentials = GitCredentials(**{field: SensitiveText("x" * size)})
         try:
@@ -50,6 +53,26 @@ def test_a_credential_of_a_stranger_is_bound_as_one_of_a_decryptor_is(field: str
         else:
             assert not is_refused
             assert back == credentials
+
+
+@given(CREDENTIALS)
+def test_only_credentials_that_an_older_krapao_would_ignore_need_the_newer_method(credentials: GitCredentials) -> None:
+    opening = codec.Opening(Source("https://git.example/r"), credentials, "team")
+    newer = {each.name for each in attrs.fields(GitCredentials)} - {"username", "token", "ssh", "known_hosts"}
+    assert len(opening.required) == sum(getattr(credentials, name) is not None for name in newer)
+    assert opening.method == ("openRepositoryRequiring" if opening.required else "openRepository")
+    request = krapao_struct(SCHEMA.Session.schema.methods[opening.method].param_type, {})
+    codec.write_opening(request, opening)
+    assert codec.read_opening(request.as_reader(), requiring=bool(opening.required)) == opening
+
+
+def test_a_credential_that_this_krapao_does_not_know_is_refused_by_its_name() -> None:
+    params = {"source": {"url": "https://git.example/r"}, "required": ["bearer", "newer"]}
+    request = krapao_struct(SCHEMA.Session.schema.methods["openRepositoryRequiring"].param_type, params)
+    with pytest.raises(JiemiError) as caught:
+        codec.read_opening(request.as_reader(), requiring=True)
+    assert caught.value.failure.reason == "ProviderNotSupportedYet"
+    assert caught.value.failure.message.endswith("does not know spec.source.repository.credentials.newer")
 
 
 def test_equal_credentials_of_two_clients_are_held_once() -> None:

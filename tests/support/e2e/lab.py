@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -358,7 +359,14 @@ def lab(admin: ApiServer, control_plane: Path, tools: dict[str, Path]) -> Iterat
 
 
 @contextlib.contextmanager
-def git_server(folder: Path, *, username: str | None = None, token: SensitiveText | None = None) -> Iterator[GitServer]:
+def git_server(
+    folder: Path,
+    *,
+    username: str | None = None,
+    token: SensitiveText | None = None,
+    bearer: SensitiveText | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> Iterator[GitServer]:
     """A git server, in a thread with a trio of its own: a module outlives a test's."""
     root = folder / "git"
     root.mkdir(parents=True)
@@ -367,7 +375,7 @@ def git_server(folder: Path, *, username: str | None = None, token: SensitiveTex
 
     async def serve() -> None:
         with trio.CancelScope() as scope:
-            async with serve_git(root, username=username, token=token, git=shutil.which("git")) as server:
+            async with serve_git(root, username=username, token=token, bearer=bearer, tls=tls) as server:
                 servers.append(server)
                 scopes.append((scope, trio.lowlevel.current_trio_token()))
                 started.set()
