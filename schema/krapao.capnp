@@ -112,6 +112,9 @@ struct GitCredentials {
   ssh @2 :Text;             # private key in OpenSSH or PEM form
   knownHosts @3 :Text;      # lines of a known_hosts file (sshd(8))
   bearer @4 :Text;          # token that https sends as `Authorization: Bearer` (RFC 6750)
+  caBundle @5 :Text;        # certificates of authorities for https (PEM), beside those that Krapao trusts
+  clientCertificate @6 :Text;  # for https, with its chain (PEM)
+  clientKey @7 :Text;       # its private key (PEM)
 }
 
 struct Head {

@@ -68,6 +68,7 @@ SLOW = {
     "otlp/test_exporter.py": (),
     "otlp/test_wire.py": ("test_any_text_number_and_truth_value_is_an_attribute",),
     "rpc/test_frozen_schemas.py": (
+        "test_a_credential_that_an_older_krapao_would_ignore_is_refused_by_its_name",
         "test_a_method_that_an_older_krapao_does_not_have_is_a_reason_to_upgrade_it",
         "test_todays_client_follows_a_repository_of_an_older_krapao",
     ),

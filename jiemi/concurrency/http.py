@@ -102,7 +102,17 @@ def _inform_interrupter(sock: socket.socket) -> None:
 
 
 class _InterruptibleHttps(_Interruptible, HTTPSConnection):
-    pass
+    def send(self, data: Any) -> None:
+        try:
+            super().send(data)
+        except TimeoutError:
+            raise
+        except OSError:
+            # In TLS 1.3 a server that refuses the client's certificate, or the lack of one, says so after the handshake
+            # (RFC 8446, 4.4.2.4), and closes while the request is being sent. Why is still there to be read.
+            if self.sock is not None:
+                self.sock.recv(1)
+            raise
 
 
 def make_interruptible(manager: urllib3.PoolManager, watch: Watch | None = None) -> urllib3.PoolManager:

@@ -23,6 +23,7 @@ DEFAULT_BYTES = 64 * KIBIBYTE
 
 LIMITS_BYTES: Mapping[str, int] = {
     "spec.source.repository.credentials.knownHosts": 512 * KIBIBYTE,
+    "spec.source.repository.credentials.caBundle": 512 * KIBIBYTE,
     "spec.provider.age.privateKey": 128 * KIBIBYTE,
     "spec.provider.age.privateKeys": 128 * KIBIBYTE,
     "spec.provider.pgp.privateKey": 512 * KIBIBYTE,

@@ -132,8 +132,8 @@ REASONS: Mapping[str, ReasonInfo] = {
     ),
     "TlsVerificationFailed": _stalled(
         "The host's TLS certificate could not be verified.",
-        "Ask the operator to give Krapao the certificate of the authority that signed the host's certificate (`jiemi "
-        "krapao --ca-bundle`), or use a host whose certificate Krapao trusts.",
+        "Put the certificate of the authority that signed the host's certificate into `credentials.caBundle`, or ask "
+        "the operator to give it to Krapao (`jiemi krapao --ca-bundle`).",
     ),
     "RefNotFound": _stalled(
         "The repository does not have the branch, tag or commit, is empty, or its host does not serve that commit.",

@@ -77,11 +77,11 @@ class Fault:
     """What happens in place of the answer.
 
     Attributes:
-        status: HTTP status of an answer without a body.
+        status: HTTP status of an answer that is not git's.
         location: Location header of an answer with a 3xx status.
         hang: whether there is no answer at all; the connection stays open until the client or the server ends it.
         cut_after_bytes: number of bytes of the true answer's body after which the connection ends.
-        body: bytes that are answered (200) in place of git's, with git's content type.
+        body: bytes that are answered in place of git's: with `status`, or else with 200 and git's content type.
         asked: requests that the fault is for; None is all.
     """
 
@@ -296,7 +296,7 @@ class _Handler(BaseHTTPRequestHandler):
                 kind = (self.server.expected_authorization or b"").partition(b" ")[0].decode()
                 status, headers = HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": f'{kind} realm="git"'}
             elif fault is not None and fault.status is not None:
-                status = fault.status
+                status, answer = fault.status, fault.body or b""
                 headers = {"Location": fault.location} if fault.location is not None else {}
             else:
                 status, headers, answer = self._run_git(address.path, address.query, body)

@@ -114,6 +114,9 @@ class GitCredentials:
         ssh: a private key in OpenSSH or PEM form, for ssh.
         known_hosts: lines of a known_hosts file (sshd(8)), beside those that Krapao was started with.
         bearer: a token that https sends as `Authorization: Bearer` (RFC 6750), in place of username and token.
+        ca_bundle: certificates of authorities for https (PEM), beside those that Krapao trusts.
+        client_certificate: for https, with its chain (PEM).
+        client_key: the private key of the client certificate (PEM).
     """
 
     username: SensitiveText | None = None
@@ -121,6 +124,9 @@ class GitCredentials:
     ssh: SensitiveText | None = None
     known_hosts: SensitiveText | None = None
     bearer: SensitiveText | None = None
+    ca_bundle: SensitiveText | None = None
+    client_certificate: SensitiveText | None = None
+    client_key: SensitiveText | None = None
 
 
 @attrs.frozen

@@ -19,6 +19,7 @@ from support.canaries.disk_search import contents, new_files_of_the_machine
 from support.canaries.forms import forms_of, found_in
 from support.e2e.lab import Lab, git_server
 from support.e2e.scene import METRICS, metrics_page
+from support.network.https import authority, client_of, server_of
 
 from jiemi.core.sensitive import SensitiveText
 
@@ -36,15 +37,26 @@ def _secret(name: str, **values: str) -> str:
     return json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": values})
 
 
+def _of_client(key: str) -> dict[str, dict[str, str]]:
+    fields = {"caBundle": "ca", "clientCertificate": "cert", "clientKey": key}
+    return {field: {"secretName": "client", "key": name} for field, name in fields.items()}
+
+
 def test_canaries_are_found_nowhere(lab: Lab, pgp_key: str, tmp_path: Path) -> None:
     lab.namespace(NAMESPACE)
     stranger = x25519.Identity.generate()
     pgp_line = pgp_key.splitlines()[5]
-    canaries = forms_of(PLAIN, TOKEN, BEARER, BAD_KEY, BAD_DATA, str(lab.identity), str(stranger), pgp_line)
+    signer = authority()
+    certificate, client_key = client_of(signer)
+    client_line = client_key.splitlines()[1]
+    canaries = forms_of(
+        PLAIN, TOKEN, BEARER, client_line, BAD_KEY, BAD_DATA, str(lab.identity), str(stranger), pgp_line
+    )
     started = time.time()
     with (
         git_server(lab.folder / "token", username="me", token=SensitiveText(TOKEN)) as private,
         git_server(lab.folder / "bearer", bearer=SensitiveText(BEARER)) as bearing,
+        git_server(lab.folder / "tls", tls=server_of(signer, tmp_path, clients_of=signer)) as secured,
         watching_command_lines() as command_lines,
     ):
         state = ("--state-dir", tmp_path / "state")
@@ -87,18 +99,25 @@ def test_canaries_are_found_nowhere(lab: Lab, pgp_key: str, tmp_path: Path) -> N
         refused = {"username": {"literal": BAD_KEY}, "token": {"literal": TOKEN}}
         lab.admin.apply(lab.decryptor(NAMESPACE, "refused", url, repository={"credentials": refused})).ok()
 
-        others = {"bearer": BEARER, "bearer-refused": BAD_KEY, "bearer-malformed": f"Bearer {BEARER}"}
-        url = bearing.create("empty.git")
-        for name, literal in others.items():
-            given = {"bearer": {"literal": literal}}
+        bundle = signer.certificate_pem().decode()
+        lab.secret(NAMESPACE, "client", cert=certificate, key=client_key, ca=bundle, cut=client_key[:-30])
+        empty = (bearing.create("empty.git"), secured.create("empty.git"))
+        others = {
+            "bearer": (empty[0], {"bearer": {"literal": BEARER}}, "RefNotFound"),
+            "bearer-refused": (empty[0], {"bearer": {"literal": BAD_KEY}}, "RepositoryAccessDenied"),
+            "bearer-malformed": (empty[0], {"bearer": {"literal": f"Bearer {BEARER}"}}, "RepositoryAccessDenied"),
+            "client": (empty[1], _of_client("key"), "RefNotFound"),
+            "client-cut": (empty[1], _of_client("cut"), "RepositoryAccessDenied"),
+        }
+        for name, (url, given, _) in others.items():
             lab.admin.apply(lab.decryptor(NAMESPACE, name, url, repository={"credentials": given})).ok()
 
         for name, (_, _, reason) in cases.items():
             lab.until_reason(NAMESPACE, name, reason)
         lab.until_reason(NAMESPACE, "token", "RefNotFound")
         lab.until_reason(NAMESPACE, "refused", "RepositoryAccessDenied")
-        for name in others:
-            lab.until_reason(NAMESPACE, name, "RefNotFound" if name == "bearer" else "RepositoryAccessDenied")
+        for name, (_, _, reason) in others.items():
+            lab.until_reason(NAMESPACE, name, reason)
         lab.until_synced(NAMESPACE, "good", revision)
         assert lab.data(NAMESPACE, "good") == {"value": PLAIN}
         for service in (krapao, miwen):

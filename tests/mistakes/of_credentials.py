@@ -190,6 +190,21 @@ def _bearer_with_its_word(bench: Bench) -> None:
     bench.repo(url=bench.urls["private"], credentials={"bearer": {"literal": "Bearer canary"}})
 
 
+def _ca_bundle_in_one_line(bench: Bench) -> None:
+    line = "-----BEGIN CERTIFICATE-----canary-----END CERTIFICATE-----"
+    bench.repo(url="https://127.0.0.1:9/acme/app.git", credentials={"caBundle": {"literal": line}})
+
+
+def _client_certificate_that_is_none(bench: Bench) -> None:
+    given = {name: {"literal": "canary"} for name in ("clientCertificate", "clientKey")}
+    bench.repo(url="https://127.0.0.1:9/acme/app.git", credentials=given)
+
+
+def _client_certificate_for_plain_http(bench: Bench) -> None:
+    given = {name: {"literal": "canary"} for name in ("clientCertificate", "clientKey")}
+    bench.repo(credentials=given)
+
+
 def _ssh_without_a_key(bench: Bench) -> None:
     bench.repo(url="git@127.0.0.1:acme/app.git")
 
@@ -394,8 +409,8 @@ HOSTS = (
         "The token has expired.",
         "RepositoryAccessDenied",
         "{private_host} answered 401: spec.source.repository.credentials refused. Correct "
-        "spec.source.repository.credentials.username and token: the token may have expired, or not be let read "
-        "this repository.",
+        "spec.source.repository.credentials.username and token: it may have expired, or not be let read this "
+        "repository.",
         _wrong_token,
     ),
     Mistake(
@@ -405,6 +420,31 @@ HOSTS = (
         "spec.source.repository.credentials.bearer is no bearer token: it is empty, or holds a space or another "
         "character that no token has. Put the token alone there, without the word Bearer.",
         _bearer_with_its_word,
+    ),
+    Mistake(
+        "ca-bundle-in-one-line",
+        "The authority's certificate lost its line breaks.",
+        "TlsVerificationFailed",
+        "spec.source.repository.credentials.caBundle holds no certificate (PEM) that can be read. Put the certificate "
+        "of the authority that signed the host's there: the lines from BEGIN CERTIFICATE to END CERTIFICATE, with "
+        "their line breaks.",
+        _ca_bundle_in_one_line,
+    ),
+    Mistake(
+        "client-certificate-none",
+        "Something else stands where the client certificate belongs.",
+        "RepositoryAccessDenied",
+        "spec.source.repository.credentials.clientCertificate is no certificate (PEM) that can be read. Put the lines "
+        "from BEGIN CERTIFICATE to END CERTIFICATE there, with their line breaks.",
+        _client_certificate_that_is_none,
+    ),
+    Mistake(
+        "client-certificate-http",
+        "A client certificate for an http:// URL.",
+        "InvalidUrl",
+        "spec.source.repository.url is no https:// URL, and spec.source.repository.credentials.clientCertificate is "
+        "for these alone. Use the repository's https:// URL, or take clientCertificate away.",
+        _client_certificate_for_plain_http,
     ),
     Mistake(
         "ssh-without-key",

@@ -42,6 +42,11 @@ def contradiction(one: str, other: str) -> Rule:
     return Rule(f"!({given(one)} && {given(other)})", f"{one} contradicts {other}: give one or the other")
 
 
+def together(first: str, second: str) -> Rule:
+    """A rule: neither or both of two fields that may be null."""
+    return Rule(f"{given(first)} == {given(second)}", f"give {first} together with {second}, or neither")
+
+
 @attrs.frozen
 class ApiField:
     """What a field is in the API, beside its Python type."""

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import attrs
 
-from jiemi.core.api.fields import FieldError, Rule, api
+from jiemi.core.api.fields import FieldError, Rule, api, together
 from jiemi.core.sensitive import SensitiveText
 
 PROVIDERS = ("age", "aws", "azure", "gcp", "huawei", "pgp", "vault")
@@ -62,12 +62,6 @@ def _patterns(description: str) -> Any:
     return api(description, default=(), maxItems=100, items={"minLength": 1, "maxLength": 2048})
 
 
-def _together(first: str, second: str) -> Rule:
-    """A rule: neither or both of two fields."""
-    given = [f"(has(self.{name}) && dyn(self.{name}) != null)" for name in (first, second)]
-    return Rule(f"{given[0]} == {given[1]}", f"give {first} together with {second}, or neither")
-
-
 def _at_most_one(*names: str) -> Rule:
     """A rule: no two of some fields."""
     given = [f"(has(self.{name}) && dyn(self.{name}) != null ? 1 : 0)" for name in names]
@@ -113,7 +107,7 @@ def _require_some_key(provider: AgeProvider | PgpProvider) -> None:
 class AwsProvider:
     """AWS KMS. Without keyId and accessKey, Krapao's own identity is used where its operator allows that."""
 
-    RULES: ClassVar[tuple[Rule, ...]] = (_together("keyId", "accessKey"),)
+    RULES: ClassVar[tuple[Rule, ...]] = (together("keyId", "accessKey"),)
 
     key_id: CredentialValue | None = _value("The access key's id (AWS_ACCESS_KEY_ID).")
     access_key: CredentialValue | None = _value("The secret access key (AWS_SECRET_ACCESS_KEY).")

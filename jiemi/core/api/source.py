@@ -9,45 +9,14 @@ from typing import ClassVar
 
 import attrs
 
-from jiemi.core.api.fields import FieldError, Rule, api, contradiction
+from jiemi.core.api.fields import FieldError, Rule, api
 from jiemi.core.api.file_formats import FileFormat, FormatOfFile, format_field, format_of_file, require_format
-from jiemi.core.api.provider import CredentialValue
+from jiemi.core.api.repository_credentials import RepositoryCredentials
 from jiemi.core.content.globs import is_glob
 from jiemi.core.semver import RangeError, read_range
 
 _MAX_DESCRIBED = 4096
 """Characters of the files' description in status; a path is never cut."""
-
-
-@attrs.frozen
-class RepositoryCredentials:
-    """The credentials that the repository's host asks for."""
-
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        contradiction("bearer", "username"),
-        contradiction("bearer", "token"),
-    )
-
-    username: CredentialValue | None = api("User name for https.", default=None, nullable=True)
-    token: CredentialValue | None = api("Access token or password for https.", default=None, nullable=True)
-    ssh: CredentialValue | None = api(
-        "Private key for ssh, in OpenSSH or PEM form, without a passphrase.", default=None, nullable=True
-    )
-    known_hosts: CredentialValue | None = api(
-        "Lines of a known_hosts file with the ssh host's keys, in addition to those that the operator gives Krapao.",
-        default=None,
-        nullable=True,
-    )
-    bearer: CredentialValue | None = api(
-        "Token for https that is sent as Authorization: Bearer, for hosts that take no basic authentication.",
-        default=None,
-        nullable=True,
-    )
-
-    def __attrs_post_init__(self) -> None:
-        for other in ("username", "token"):
-            if self.bearer is not None and getattr(self, other) is not None:
-                raise FieldError(f"bearer contradicts {other}: give one or the other")
 
 
 _FOLLOWED = ("branch", "tag", "semver", "name")

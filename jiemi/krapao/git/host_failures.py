@@ -82,8 +82,45 @@ def _certificate_remedy(why: str) -> str:
     if "mismatch" in why or "doesn't match" in why or "not valid for" in why:
         return f"Write the host's name in {FIELD} as its certificate has it."
     return (
-        "Ask the operator to give Krapao the certificate of the authority that signed the host's "
-        "(`jiemi krapao --ca-bundle`)."
+        f"Put the certificate of the authority that signed the host's into {CREDENTIALS_FIELD}.caBundle, or ask the "
+        "operator to give it to Krapao (`jiemi krapao --ca-bundle`)."
+    )
+
+
+_ALERTS = frozenset(
+    {
+        "TLSV13_ALERT_CERTIFICATE_REQUIRED",
+        "SSLV3_ALERT_BAD_CERTIFICATE",
+        "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE",
+        "SSLV3_ALERT_CERTIFICATE_REVOKED",
+        "SSLV3_ALERT_CERTIFICATE_EXPIRED",
+        "SSLV3_ALERT_CERTIFICATE_UNKNOWN",
+        "TLSV1_ALERT_UNKNOWN_CA",
+        "TLSV1_ALERT_ACCESS_DENIED",
+        "TLSV1_ALERT_DECRYPT_ERROR",
+    }
+)
+"""Alerts of a host (RFC 8446, section 6.2) about the certificate that it was or was not shown, by OpenSSL's names."""
+
+
+def certificate_refused(host: str, *, is_given: bool, is_missing: bool) -> JiemiError:
+    """For a host that wants a client certificate.
+
+    Args:
+        is_given: whether the credentials have one.
+        is_missing: whether the host says that it got none.
+    """
+    if not is_given:
+        return JiemiError(
+            "RepositoryAccessDenied",
+            f"{host} wants a client certificate, and {CREDENTIALS_FIELD} gives none",
+            f"Put one that the host accepts into {CREDENTIALS_FIELD}.clientCertificate, and its key into clientKey.",
+        )
+    what = "wants a client certificate of another authority than" if is_missing else "refused"
+    return JiemiError(
+        "RepositoryAccessDenied",
+        f"{host} {what} {CREDENTIALS_FIELD}.clientCertificate",
+        "Correct it: it may have expired, or be signed by an authority that the host does not know.",
     )
 
 
@@ -145,7 +182,8 @@ class _Said:
 def _classify(error: Exception, host: str, location: Location, timeout_seconds: float, said: _Said) -> JiemiError:
     """The error for an exception: the most certain of what its chain of causes says."""
     chain = list(_chain(error))
-    certain = next(filter(None, (_of_one(each, host) for each in chain)), None)
+    is_given = said.credentials.client_certificate is not None
+    certain = next(filter(None, (_of_one(each, host, has_certificate=is_given) for each in chain)), None)
     certain = certain or _unreachable(chain, host, timeout_seconds)
     if certain is not None:
         return certain
@@ -158,7 +196,7 @@ def _classify(error: Exception, host: str, location: Location, timeout_seconds: 
     return JiemiError("GitProtocolError", f"{host} answered, but not as a git server does ({type(error).__name__})")
 
 
-def _of_one(cause: BaseException, host: str) -> JiemiError | None:
+def _of_one(cause: BaseException, host: str, *, has_certificate: bool) -> JiemiError | None:
     """The error for a cause that says by itself what went wrong: one of Krapao's own, or a bad certificate."""
     if isinstance(cause, JiemiError):
         return cause
@@ -167,6 +205,9 @@ def _of_one(cause: BaseException, host: str) -> JiemiError | None:
         return JiemiError(
             "TlsVerificationFailed", f"{host}: its certificate does not verify: {why}", _certificate_remedy(why)
         )
+    if isinstance(cause, ssl.SSLError) and cause.reason in _ALERTS:
+        is_missing = cause.reason == "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+        return certificate_refused(host, is_given=has_certificate, is_missing=is_missing)
     return None
 
 

@@ -10,29 +10,30 @@ from __future__ import annotations
 import base64
 import contextlib
 import re
-import ssl
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
 import urllib3
 from dulwich.client import GitClient, Urllib3HttpGitClient, default_user_agent_string
-from urllib3.util.ssl_ import create_urllib3_context
 
 from jiemi.concurrency.http import Watch, close_pool, make_interruptible
 from jiemi.core.errors import JiemiError
 from jiemi.core.urls import CREDENTIALS_FIELD, FIELD, Location
 from jiemi.krapao.git.encoded import decoded
-from jiemi.krapao.git.host_failures import HostBusyError
+from jiemi.krapao.git.host_failures import HostBusyError, certificate_refused
 from jiemi.krapao.git.host_words import MAX_BODY_BYTES, asks_to_wait, hint, leads_to_login
 from jiemi.krapao.git.meter import Meter
+from jiemi.krapao.git.tls_context import proxy_context, tls_context
 from jiemi.krapao.network.connecting import permit_by
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import GitCredentials
 
 _MAX_REDIRECTS = 3
 _BUSY = frozenset({429, 502, 503, 504})
+
+_CERTIFICATE_WANTED = frozenset({400, 495, 496})
+"""What nginx answers where it gets no client certificate, or another (ngx_http_ssl_module, "Error Processing")."""
 
 _BEARER = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """RFC 6750, section 2.1: b64token."""
@@ -45,8 +46,8 @@ def http_client(
     """A dulwich client over http or https; its connections end with the context.
 
     Raises:
-        JiemiError: RepositoryAccessDenied where the user name can't be sent, TlsVerificationFailed where the operator's
-            authorities can't be read.
+        JiemiError: RepositoryAccessDenied where the credentials can't be sent, TlsVerificationFailed where authorities
+            can't be read.
     """
     options: dict[str, Any] = {
         "retries": False,
@@ -55,8 +56,9 @@ def http_client(
         "block": False,
         "cert_reqs": "CERT_REQUIRED",
     }
-    if settings.ca_bundle is not None:
-        options["ssl_context"] = _context_with(settings.ca_bundle)
+    context = tls_context(credentials, settings.ca_bundle)
+    if context is not None:
+        options["ssl_context"] = context
     permit, proxy = None, settings.http_proxy
     if proxy is None or not proxy.is_for(location.host):
         pool, permit = urllib3.PoolManager(**options), permit_by(settings.addresses, FIELD)
@@ -64,28 +66,13 @@ def http_client(
         # The proxy is the operator's own choice. It will look the host's name up, so only the name could be judged.
         headers = {"Proxy-Authorization": proxy.authorization.reveal()} if proxy.authorization is not None else None
         pool = urllib3.ProxyManager(
-            proxy.url, proxy_headers=headers, proxy_ssl_context=options.get("ssl_context"), **options
+            proxy.url, proxy_headers=headers, proxy_ssl_context=proxy_context(settings.ca_bundle), **options
         )
     watched = make_interruptible(pool, Watch(permit, meter.arrived))
     try:
-        yield _HttpClient(location, _authorization(credentials), watched, meter)
+        yield _HttpClient(location, credentials, watched, meter)
     finally:
         close_pool(pool)
-
-
-def _context_with(authorities: Path) -> ssl.SSLContext:
-    """TLS as urllib3 would have it, with authorities beside the system's."""
-    context = create_urllib3_context(cert_reqs=ssl.CERT_REQUIRED)
-    context.load_default_certs()
-    try:
-        context.load_verify_locations(authorities)
-    except (OSError, ssl.SSLError) as error:
-        raise JiemiError(
-            "TlsVerificationFailed",
-            "Krapao can't read the file of its --ca-bundle",
-            "Ask the operator to look at that file; it must hold certificates (PEM).",
-        ) from error
-    return context
 
 
 def _authorization(credentials: GitCredentials) -> str | None:
@@ -113,14 +100,27 @@ def _authorization(credentials: GitCredentials) -> str | None:
     return "Basic " + base64.b64encode(f"{username}:{token}".encode()).decode()
 
 
+def _given(credentials: GitCredentials) -> str:
+    """The names of the fields that show the host who asks; "" for none."""
+    fields = {
+        "username": credentials.username,
+        "token": credentials.token,
+        "bearer": credentials.bearer,
+        "clientCertificate": credentials.client_certificate,
+    }
+    return " and ".join(name for name, value in fields.items() if value is not None)
+
+
 class _HttpClient(Urllib3HttpGitClient):
     """Git's smart HTTP protocol, and nothing else that dulwich's client can."""
 
-    def __init__(self, location: Location, authorization: str | None, pool: urllib3.PoolManager, meter: Meter) -> None:
+    def __init__(
+        self, location: Location, credentials: GitCredentials, pool: urllib3.PoolManager, meter: Meter
+    ) -> None:
         super().__init__(location.url, pool_manager=pool, dumb=False, thin_packs=True, quiet=True)
         self._location = location
-        self._authorization = authorization
-        self._given = "bearer" if (authorization or "").startswith("Bearer ") else "username and token"
+        self._authorization = _authorization(credentials)
+        self._given = _given(credentials)
         self._pool = pool
         self._meter = meter
         self._last: urllib3.BaseHTTPResponse | None = None
@@ -204,6 +204,8 @@ class _HttpClient(Urllib3HttpGitClient):
             raise HostBusyError(
                 "GitProtocolError", f"{host} answered {status}: it takes no more requests for the moment"
             )
+        if status in _CERTIFICATE_WANTED and b"ssl certificate" in (said := self._begin_of(response).lower()):
+            raise certificate_refused(host, is_given="clientCertificate" in self._given, is_missing=b"no " in said)
         if status in (401, 403):
             raise self._denied(f"answered {status}", hint(self._begin_of(response), self._location.host))
         if status == 203:
@@ -217,7 +219,7 @@ class _HttpClient(Urllib3HttpGitClient):
             )
         if status in (404, 410):
             path = self._location.path
-            if self._authorization is None:
+            if not self._given:
                 raise JiemiError(
                     "RepositoryNotFound",
                     f"{FIELD}: {host} answered {status}: no repository at {path}, or none without credentials",
@@ -247,7 +249,7 @@ class _HttpClient(Urllib3HttpGitClient):
 
     def _denied(self, did: str, mend: str | None = None) -> JiemiError:
         """For a host that wants credentials, or other ones."""
-        if self._authorization is None:
+        if not self._given:
             return JiemiError(
                 "RepositoryAccessDenied",
                 f"{self._location.authority} {did}: it wants credentials, and {CREDENTIALS_FIELD} gives none",
@@ -259,8 +261,7 @@ class _HttpClient(Urllib3HttpGitClient):
             "RepositoryAccessDenied",
             f"{self._location.authority} {did}: {CREDENTIALS_FIELD} refused",
             mend
-            or f"Correct {CREDENTIALS_FIELD}.{self._given}: the token may have expired, or not be let read this "
-            "repository.",
+            or f"Correct {CREDENTIALS_FIELD}.{self._given}: it may have expired, or not be let read this repository.",
         )
 
     def _begin_of(self, response: urllib3.BaseHTTPResponse) -> bytes:

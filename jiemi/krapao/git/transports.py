@@ -19,7 +19,8 @@ from collections.abc import Iterator
 
 from dulwich.client import GitClient
 
-from jiemi.core.urls import FIELD, Location, Scheme, file_url_refused
+from jiemi.core.errors import JiemiError
+from jiemi.core.urls import CREDENTIALS_FIELD, FIELD, Location, Scheme, file_url_refused
 from jiemi.krapao.git.file_transport import FileClient
 from jiemi.krapao.git.http_transport import http_client
 from jiemi.krapao.git.meter import Meter
@@ -38,12 +39,14 @@ def open_client(
     """A dulwich client and the path to give to its methods.
 
     Raises:
-        JiemiError: SchemeNotAllowed, AddressNotAllowed, or what the credentials' form makes impossible.
+        JiemiError: SchemeNotAllowed, AddressNotAllowed, InvalidUrl where credentials are for other schemes, or what the
+            credentials' form makes impossible.
     """
     with contextlib.ExitStack() as stack:
         path = location.path.encode("utf-8", "surrogateescape")
         if location.scheme is not Scheme.FILE:
             require_name(location.host, settings.addresses, FIELD)
+        _require_fitting(location, credentials)
         match location.scheme:
             case Scheme.HTTP | Scheme.HTTPS:
                 yield stack.enter_context(http_client(location, credentials, settings, meter)), b""
@@ -58,3 +61,28 @@ def open_client(
                     raise file_url_refused()
                 meter.is_git = True  # nobody's host
                 yield FileClient(), path
+
+
+_HTTP = (Scheme.HTTPS, Scheme.HTTP)
+_SCHEMES = {
+    "bearer": _HTTP,
+    "caBundle": (Scheme.HTTPS,),
+    "clientCertificate": (Scheme.HTTPS,),
+}
+"""Credentials, by the schemes of the URLs that they are for."""
+
+
+def _require_fitting(location: Location, credentials: GitCredentials) -> None:
+    """Refuse credentials that would not be used, because who gave them counts on them."""
+    given = {
+        "bearer": credentials.bearer,
+        "caBundle": credentials.ca_bundle,
+        "clientCertificate": credentials.client_certificate,
+    }
+    for name, schemes in _SCHEMES.items():
+        if given[name] is not None and location.scheme not in schemes:
+            raise JiemiError(
+                "InvalidUrl",
+                f"{FIELD} is no {schemes[0].value}:// URL, and {CREDENTIALS_FIELD}.{name} is for these alone",
+                f"Use the repository's {schemes[0].value}:// URL, or take {name} away.",
+            )

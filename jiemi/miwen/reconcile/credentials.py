@@ -252,6 +252,9 @@ async def git_credentials(
         username=_stripped(await read(credentials.username, "username")),
         token=_stripped(await read(credentials.token, "token")),
         bearer=_stripped(await read(credentials.bearer, "bearer")),
+        ca_bundle=await read(credentials.ca_bundle, "caBundle"),
+        client_certificate=await read(credentials.client_certificate, "clientCertificate"),
+        client_key=await read(credentials.client_key, "clientKey"),
         ssh=await read(credentials.ssh, "ssh"),
         known_hosts=await read(credentials.known_hosts, "knownHosts"),
     )

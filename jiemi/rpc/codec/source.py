@@ -73,7 +73,13 @@ def read_tenant(reader: Reader) -> str:
 _ALWAYS_KNOWN = {"username": "username", "token": "token", "ssh": "ssh", "known_hosts": "knownHosts"}
 """The fields of credentials that every Krapao knows, by their names in the contract."""
 
-_CREDENTIALS = {**_ALWAYS_KNOWN, "bearer": "bearer"}
+_CREDENTIALS = {
+    **_ALWAYS_KNOWN,
+    "bearer": "bearer",
+    "ca_bundle": "caBundle",
+    "client_certificate": "clientCertificate",
+    "client_key": "clientKey",
+}
 
 _AT = "spec.source.repository.credentials"
 

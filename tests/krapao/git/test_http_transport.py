@@ -104,7 +104,7 @@ async def test_a_bearer_token_opens_the_repository_and_another_or_a_malformed_on
         server.forget_hits()
         for given, says in (
             (GitCredentials(bearer=SensitiveText("canary")), "Correct spec.source.repository.credentials.bearer:"),
-            (GitCredentials(token=SensitiveText("canary")), "Correct spec.source.repository.credentials.username and"),
+            (GitCredentials(token=SensitiveText("canary")), "Correct spec.source.repository.credentials.token:"),
             (NOBODY, "credentials gives none"),
         ):
             message = await listing_fails("RepositoryAccessDenied", settings, url, given)

@@ -1,0 +1,59 @@
+"""spec.source.repository.credentials: what the repository's host asks for."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import attrs
+
+from jiemi.core.api.fields import FieldError, Rule, api, contradiction, together
+from jiemi.core.api.provider import CredentialValue
+
+_CONTRADICTIONS = (("bearer", "username"), ("bearer", "token"))
+_TOGETHER = (("client_certificate", "client_key"),)
+_JSON_NAMES = {"client_certificate": "clientCertificate", "client_key": "clientKey"}
+
+
+def _json(name: str) -> str:
+    return _JSON_NAMES.get(name, name)
+
+
+def _value(description: str) -> Any:
+    """An optional credential value."""
+    return api(description, default=None, nullable=True)
+
+
+@attrs.frozen
+class RepositoryCredentials:
+    """The credentials that the repository's host asks for."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        *(contradiction(_json(one), _json(other)) for one, other in _CONTRADICTIONS),
+        *(together(_json(one), _json(other)) for one, other in _TOGETHER),
+    )
+
+    username: CredentialValue | None = _value("User name for https.")
+    token: CredentialValue | None = _value("Access token or password for https.")
+    ssh: CredentialValue | None = _value("Private key for ssh, in OpenSSH or PEM form, without a passphrase.")
+    known_hosts: CredentialValue | None = _value(
+        "Lines of a known_hosts file with the ssh host's keys, in addition to those that the operator gives Krapao."
+    )
+    bearer: CredentialValue | None = _value(
+        "Token for https that is sent as Authorization: Bearer, for hosts that take no basic authentication."
+    )
+    ca_bundle: CredentialValue | None = _value(
+        "Certificates of the authorities that sign the https host's certificate (PEM), in addition to those that "
+        "Krapao trusts."
+    )
+    client_certificate: CredentialValue | None = _value(
+        "Client certificate for https, with its chain (PEM), for hosts that require one."
+    )
+    client_key: CredentialValue | None = _value("Private key of the client certificate (PEM), without a passphrase.")
+
+    def __attrs_post_init__(self) -> None:
+        for one, other in _CONTRADICTIONS:
+            if getattr(self, one) is not None and getattr(self, other) is not None:
+                raise FieldError(f"{_json(one)} contradicts {_json(other)}: give one or the other")
+        for one, other in _TOGETHER:
+            if (getattr(self, one) is None) != (getattr(self, other) is None):
+                raise FieldError(f"give {_json(one)} together with {_json(other)}, or neither")
