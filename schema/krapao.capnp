@@ -115,6 +115,7 @@ struct GitCredentials {
   caBundle @5 :Text;        # certificates of authorities for https (PEM), beside those that Krapao trusts
   clientCertificate @6 :Text;  # for https, with its chain (PEM)
   clientKey @7 :Text;       # its private key (PEM)
+  passphrase @8 :Text;      # of the key `ssh`
 }
 
 struct Head {

@@ -111,12 +111,13 @@ class GitCredentials:
     Attributes:
         username: for https; for ssh the user where the URL names none.
         token: a password or access token, for https.
-        ssh: a private key in OpenSSH or PEM form, for ssh.
+        ssh: a private key in OpenSSH or PEM form, for ssh. `passphrase` opens it where it is protected by one.
         known_hosts: lines of a known_hosts file (sshd(8)), beside those that Krapao was started with.
         bearer: a token that https sends as `Authorization: Bearer` (RFC 6750), in place of username and token.
         ca_bundle: certificates of authorities for https (PEM), beside those that Krapao trusts.
         client_certificate: for https, with its chain (PEM).
         client_key: the private key of the client certificate (PEM).
+        passphrase: that of the private key for ssh.
     """
 
     username: SensitiveText | None = None
@@ -127,6 +128,7 @@ class GitCredentials:
     ca_bundle: SensitiveText | None = None
     client_certificate: SensitiveText | None = None
     client_key: SensitiveText | None = None
+    passphrase: SensitiveText | None = None
 
 
 @attrs.frozen

@@ -12,14 +12,18 @@ import re
 import time
 from pathlib import Path
 
+import paramiko
 import pytest
+from cryptography.hazmat.primitives.serialization import PrivateFormat
 from pyrage import x25519
 from support.canaries.command_lines import watching_command_lines
 from support.canaries.disk_search import contents, new_files_of_the_machine
 from support.canaries.forms import forms_of, found_in
 from support.e2e.lab import Lab, git_server
 from support.e2e.scene import METRICS, metrics_page
+from support.krapao.ssh_keys import made, public_key, written
 from support.network.https import authority, client_of, server_of
+from support.network.ssh_server import ssh_server
 
 from jiemi.core.sensitive import SensitiveText
 
@@ -29,6 +33,7 @@ NAMESPACE = "e2e-canary"
 PLAIN = "canary-plaintext-5f3a9c"
 TOKEN = "canary-git-token-81d2e7"
 BEARER = "canary-bearer-token-c41b90"
+PASSPHRASE = "canary-passphrase-2e7d15"
 BAD_KEY = "canary-bad-key-77aa01"
 BAD_DATA = "canary-bad-data-c0ffee"
 
@@ -42,6 +47,11 @@ def _of_client(key: str) -> dict[str, dict[str, str]]:
     return {field: {"secretName": "client", "key": name} for field, name in fields.items()}
 
 
+def _of_ssh(passphrase: str) -> dict[str, dict[str, str]]:
+    fields = {"ssh": "ssh", "passphrase": passphrase, "knownHosts": "known"}
+    return {field: {"secretName": "ssh", "key": name} for field, name in fields.items()}
+
+
 def test_canaries_are_found_nowhere(lab: Lab, pgp_key: str, tmp_path: Path) -> None:
     lab.namespace(NAMESPACE)
     stranger = x25519.Identity.generate()
@@ -49,14 +59,18 @@ def test_canaries_are_found_nowhere(lab: Lab, pgp_key: str, tmp_path: Path) -> N
     signer = authority()
     certificate, client_key = client_of(signer)
     client_line = client_key.splitlines()[1]
-    canaries = forms_of(
-        PLAIN, TOKEN, BEARER, client_line, BAD_KEY, BAD_DATA, str(lab.identity), str(stranger), pgp_line
-    )
+    deploy = made("ed25519")
+    own_key = written(deploy, PrivateFormat.OpenSSH, PASSPHRASE)
+    ssh_lines = [key.splitlines()[2] for key in (own_key, written(deploy, PrivateFormat.OpenSSH))]
+    host_key = paramiko.ECDSAKey.generate()
+    given_to_host = (TOKEN, BEARER, PASSPHRASE, client_line, *ssh_lines)
+    canaries = forms_of(PLAIN, *given_to_host, BAD_KEY, BAD_DATA, str(lab.identity), str(stranger), pgp_line)
     started = time.time()
     with (
         git_server(lab.folder / "token", username="me", token=SensitiveText(TOKEN)) as private,
         git_server(lab.folder / "bearer", bearer=SensitiveText(BEARER)) as bearing,
         git_server(lab.folder / "tls", tls=server_of(signer, tmp_path, clients_of=signer)) as secured,
+        ssh_server(lab.folder / "tls" / "git", [public_key(deploy)], [host_key]) as (ssh_port, _),
         watching_command_lines() as command_lines,
     ):
         state = ("--state-dir", tmp_path / "state")
@@ -102,12 +116,17 @@ def test_canaries_are_found_nowhere(lab: Lab, pgp_key: str, tmp_path: Path) -> N
         bundle = signer.certificate_pem().decode()
         lab.secret(NAMESPACE, "client", cert=certificate, key=client_key, ca=bundle, cut=client_key[:-30])
         empty = (bearing.create("empty.git"), secured.create("empty.git"))
+        over_ssh = f"ssh://git@127.0.0.1:{ssh_port}/empty.git"
+        known = f"[127.0.0.1]:{ssh_port} {host_key.get_name()} {host_key.get_base64()}"
+        lab.secret(NAMESPACE, "ssh", ssh=own_key, right=PASSPHRASE, wrong=BAD_KEY, known=known)
         others = {
             "bearer": (empty[0], {"bearer": {"literal": BEARER}}, "RefNotFound"),
             "bearer-refused": (empty[0], {"bearer": {"literal": BAD_KEY}}, "RepositoryAccessDenied"),
             "bearer-malformed": (empty[0], {"bearer": {"literal": f"Bearer {BEARER}"}}, "RepositoryAccessDenied"),
             "client": (empty[1], _of_client("key"), "RefNotFound"),
             "client-cut": (empty[1], _of_client("cut"), "RepositoryAccessDenied"),
+            "ssh": (over_ssh, _of_ssh("right"), "RefNotFound"),
+            "ssh-wrong": (over_ssh, _of_ssh("wrong"), "RepositoryAccessDenied"),
         }
         for name, (url, given, _) in others.items():
             lab.admin.apply(lab.decryptor(NAMESPACE, name, url, repository={"credentials": given})).ok()

@@ -217,6 +217,16 @@ def _deploy_key_under_a_passphrase(bench: Bench) -> None:
     bench.repo(url="git@127.0.0.1:acme/app.git", credentials={"ssh": {"literal": _ssh_key(b"canary")[0]}})
 
 
+def _wrong_passphrase_of_the_deploy_key(bench: Bench) -> None:
+    given = {"ssh": {"literal": _ssh_key(b"canary")[0]}, "passphrase": {"literal": "another"}}
+    bench.repo(url="git@127.0.0.1:acme/app.git", credentials=given)
+
+
+def _deploy_key_of_putty(bench: Bench) -> None:
+    given = {"ssh": {"literal": "PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none\n"}}
+    bench.repo(url="git@127.0.0.1:acme/app.git", credentials=given)
+
+
 def _port_in_the_short_form(bench: Bench) -> None:
     bench.repo(url="git@127.0.0.1:2222/acme/app.git", credentials={"ssh": {"literal": _ssh_key()[0]}})
 
@@ -467,9 +477,27 @@ HOSTS = (
         "ssh-passphrase",
         "The deploy key has a passphrase.",
         "RepositoryAccessDenied",
-        "spec.source.repository.credentials.ssh is a key with a passphrase, which nobody can be asked for here. "
-        "Make a deploy key without one (`ssh-keygen -t ed25519 -N ''`), and give the host its public half.",
+        "spec.source.repository.credentials.ssh is protected by a passphrase, and "
+        "spec.source.repository.credentials.passphrase gives none. Put the key's passphrase into "
+        "spec.source.repository.credentials.passphrase, or give a key without one.",
         _deploy_key_under_a_passphrase,
+    ),
+    Mistake(
+        "ssh-wrong-passphrase",
+        "The passphrase is not the deploy key's.",
+        "RepositoryAccessDenied",
+        "spec.source.repository.credentials.passphrase is not the passphrase of "
+        "spec.source.repository.credentials.ssh, or the key is damaged. Correct the passphrase in "
+        "spec.source.repository.credentials.passphrase. `ssh-keygen -y -f KEY` shows whether it is right.",
+        _wrong_passphrase_of_the_deploy_key,
+    ),
+    Mistake(
+        "ssh-putty",
+        "The deploy key is in PuTTY's form.",
+        "RepositoryAccessDenied",
+        "spec.source.repository.credentials.ssh is a key of PuTTY's own form. Put what `puttygen KEY -O "
+        "private-openssh -o NEW` writes there.",
+        _deploy_key_of_putty,
     ),
     Mistake(
         "scp-like-port",

@@ -6,11 +6,12 @@ from typing import Any, ClassVar
 
 import attrs
 
-from jiemi.core.api.fields import FieldError, Rule, api, contradiction, together
+from jiemi.core.api.fields import FieldError, Rule, api, contradiction, given, together
 from jiemi.core.api.provider import CredentialValue
 
 _CONTRADICTIONS = (("bearer", "username"), ("bearer", "token"))
 _TOGETHER = (("client_certificate", "client_key"),)
+_WITHOUT_KEY = "passphrase is for ssh: give that too"
 _JSON_NAMES = {"client_certificate": "clientCertificate", "client_key": "clientKey"}
 
 
@@ -30,11 +31,12 @@ class RepositoryCredentials:
     RULES: ClassVar[tuple[Rule, ...]] = (
         *(contradiction(_json(one), _json(other)) for one, other in _CONTRADICTIONS),
         *(together(_json(one), _json(other)) for one, other in _TOGETHER),
+        Rule(f"!{given('passphrase')} || {given('ssh')}", _WITHOUT_KEY),
     )
 
     username: CredentialValue | None = _value("User name for https.")
     token: CredentialValue | None = _value("Access token or password for https.")
-    ssh: CredentialValue | None = _value("Private key for ssh, in OpenSSH or PEM form, without a passphrase.")
+    ssh: CredentialValue | None = _value("Private key for ssh (Ed25519, ECDSA or RSA), in OpenSSH or PEM form.")
     known_hosts: CredentialValue | None = _value(
         "Lines of a known_hosts file with the ssh host's keys, in addition to those that the operator gives Krapao."
     )
@@ -50,6 +52,8 @@ class RepositoryCredentials:
     )
     client_key: CredentialValue | None = _value("Private key of the client certificate (PEM), without a passphrase.")
 
+    passphrase: CredentialValue | None = _value("Passphrase of the private key for ssh, if the key has one.")
+
     def __attrs_post_init__(self) -> None:
         for one, other in _CONTRADICTIONS:
             if getattr(self, one) is not None and getattr(self, other) is not None:
@@ -57,3 +61,5 @@ class RepositoryCredentials:
         for one, other in _TOGETHER:
             if (getattr(self, one) is None) != (getattr(self, other) is None):
                 raise FieldError(f"give {_json(one)} together with {_json(other)}, or neither")
+        if self.passphrase is not None and self.ssh is None:
+            raise FieldError(_WITHOUT_KEY)

@@ -8,7 +8,6 @@ the key of the credentials is offered, and `git-upload-pack` runs with the path 
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import socket
 from collections.abc import Callable, Iterator
@@ -23,13 +22,13 @@ from jiemi.core.errors import JiemiError
 from jiemi.core.urls import CREDENTIALS_FIELD, FIELD, Location
 from jiemi.krapao.git import known_hosts
 from jiemi.krapao.git.meter import Meter
+from jiemi.krapao.git.ssh_keys import private_key
 from jiemi.krapao.git.wire import write_though_closed
 from jiemi.krapao.network.connecting import permit_by
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import GitCredentials
 
 _MAX_STDERR_BYTES = 16 * 1024
-_KEY_CLASSES: tuple[type[paramiko.PKey], ...] = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
 
 # paramiko logs what hosts say; here errors are values.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
@@ -45,43 +44,9 @@ def ssh_client(
     Raises:
         JiemiError: RepositoryAccessDenied where the credentials hold no usable key.
     """
-    key = parse_private_key(credentials)
+    key = private_key(credentials)
     with contextlib.ExitStack() as stack:
         yield _SshClient(location, credentials, settings, meter, key, stack)
-
-
-def parse_private_key(credentials: GitCredentials) -> paramiko.PKey:
-    """The private key of the credentials: Ed25519, ECDSA or RSA, in OpenSSH or PEM form.
-
-    Raises:
-        JiemiError: RepositoryAccessDenied.
-    """
-    if credentials.ssh is None:
-        raise JiemiError(
-            "RepositoryAccessDenied",
-            f"spec.source.repository.url is an ssh URL, and {CREDENTIALS_FIELD}.ssh gives no private key",
-            f"Put a private key that the host knows into {CREDENTIALS_FIELD}.ssh, or use the repository's https:// "
-            "URL.",
-        )
-    text = credentials.ssh.reveal().strip() + "\n"
-    for kind in _KEY_CLASSES:
-        try:
-            return kind.from_private_key(io.StringIO(text))
-        except paramiko.PasswordRequiredException:
-            break
-        except Exception:  # noqa: BLE001, S112 - paramiko raises whatever the bytes lead it to; the next kind may fit
-            continue
-    else:
-        raise JiemiError(
-            "RepositoryAccessDenied",
-            f"{CREDENTIALS_FIELD}.ssh is no private key of Ed25519, ECDSA or RSA in OpenSSH or PEM form",
-            "Put the whole file of the private key there (not the .pub beside it), with its line breaks.",
-        )
-    raise JiemiError(
-        "RepositoryAccessDenied",
-        f"{CREDENTIALS_FIELD}.ssh is a key with a passphrase, which nobody can be asked for here",
-        "Make a deploy key without one (`ssh-keygen -t ed25519 -N ''`), and give the host its public half.",
-    )
 
 
 class _SshClient(TraditionalGitClient):

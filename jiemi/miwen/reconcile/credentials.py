@@ -255,6 +255,7 @@ async def git_credentials(
         ca_bundle=await read(credentials.ca_bundle, "caBundle"),
         client_certificate=await read(credentials.client_certificate, "clientCertificate"),
         client_key=await read(credentials.client_key, "clientKey"),
+        passphrase=_without_line_end(await read(credentials.passphrase, "passphrase")),
         ssh=await read(credentials.ssh, "ssh"),
         known_hosts=await read(credentials.known_hosts, "knownHosts"),
     )
@@ -264,6 +265,11 @@ async def git_credentials(
 
 def _stripped(text: SensitiveText | None) -> SensitiveText | None:
     return None if text is None else SensitiveText.shared(text.reveal().strip())
+
+
+def _without_line_end(text: SensitiveText | None) -> SensitiveText | None:
+    """A passphrase may have spaces at its ends."""
+    return None if text is None else SensitiveText.shared(text.reveal().rstrip("\r\n"))
 
 
 async def decryption_keys(

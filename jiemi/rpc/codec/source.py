@@ -79,6 +79,7 @@ _CREDENTIALS = {
     "ca_bundle": "caBundle",
     "client_certificate": "clientCertificate",
     "client_key": "clientKey",
+    "passphrase": "passphrase",
 }
 
 _AT = "spec.source.repository.credentials"

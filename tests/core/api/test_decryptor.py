@@ -83,6 +83,16 @@ def test_an_object_of_the_first_version_is_read_completely() -> None:
             "bearer contradicts token: give one or the other @ spec.source.repository.credentials",
         ),
         (
+            "spec.source.repository.credentials",
+            {"clientKey": {"literal": CANARY}},
+            "give clientCertificate together with clientKey, or neither @ spec.source.repository.credentials",
+        ),
+        (
+            "spec.source.repository.credentials",
+            {"passphrase": {"literal": CANARY}},
+            "passphrase is for ssh: give that too @ spec.source.repository.credentials",
+        ),
+        (
             "spec.source.repository.ref",
             {"branch": "a", "tag": "b"},
             "branch contradicts tag: give one or the other @ spec.source.repository.ref",

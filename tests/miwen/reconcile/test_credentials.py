@@ -51,6 +51,12 @@ async def fails(reason: str, credentials: Mapping[str, Any], **rest: str) -> str
     return caught.value.failure.text
 
 
+async def test_a_passphrase_keeps_its_spaces_and_loses_the_line_break_at_its_end() -> None:
+    given = {name: {"secretName": "git", "key": name} for name in ("ssh", "passphrase")}
+    found = await read(given, url="git@git.example:r", ssh="canary\n", passphrase=" canary \r\n")
+    assert shown(found) == {"ssh": "canary\n", "passphrase": " canary "}
+
+
 async def test_a_bearer_token_is_read_without_the_line_break_at_its_end() -> None:
     found = await read({"bearer": {"secretName": "git", "key": "token"}}, token="canary\n")
     assert shown(found) == {"bearer": "canary"}
