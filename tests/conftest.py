@@ -94,6 +94,11 @@ SLOW = {
     "cli/test_log_lines.py": ("test_every_field_is_shown",),
     "cli/test_logs.py": ("test_a_line_that_cannot_be_written_is_lost_and_the_process_goes_on",),
     "core/objects/test_difference.py": ("test_depth_is_no_limit",),
+    "miwen/webhooks/test_receiver.py": (
+        "test_a_body_beyond_the_bound_is_refused",
+        "test_connections_that_say_nothing_end_and_keep_nobody_out",
+        "test_of_a_flood_no_more_is_accepted_than_the_pace_lets",
+    ),
     "core/webhooks/test_payload.py": ("test_any_json_is_a_push_or_none",),
     "core/objects/test_protected.py": ("test_all_that_deploy_installs_is_protected",),
     "core/decisions/test_dependency_cycles.py": ("test_depth_is_no_limit_and_each_is_asked_once",),
