@@ -98,6 +98,8 @@ SLOW = {
         "test_a_body_beyond_the_bound_is_refused",
         "test_connections_that_say_nothing_end_and_keep_nobody_out",
         "test_of_a_flood_no_more_is_accepted_than_the_pace_lets",
+        "test_genuine_requests_cost_their_source_nothing",
+        "test_behind_a_proxy_the_source_is_whom_the_proxy_saw",
     ),
     "core/webhooks/test_payload.py": ("test_any_json_is_a_push_or_none",),
     "core/objects/test_protected.py": ("test_all_that_deploy_installs_is_protected",),

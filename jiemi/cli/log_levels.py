@@ -40,6 +40,7 @@ AREAS = (
     "jiemi.miwen.report",
     "jiemi.miwen.state",
     "jiemi.miwen.watch",
+    "jiemi.miwen.webhooks",
     "jiemi.otlp",
     "jiemi.process",
     "jiemi.rpc",

@@ -25,6 +25,7 @@ from jiemi.cli.running import forbid_core_dumps, run_until_signalled
 from jiemi.cli.session_secrets import secret_name, secret_of_file
 from jiemi.cli.tls_identities import identity_of_folder
 from jiemi.cli.traces import exporter_of, running
+from jiemi.cli.webhooks import forward, identity_with_address, serve_webhooks, webhooks_address
 from jiemi.concurrency.memory import keep_trimmed
 from jiemi.core.decisions.policy import Policy, read_policy
 from jiemi.core.names import NAMESPACE_RULE, is_object_name
@@ -39,7 +40,7 @@ from jiemi.miwen.kubernetes.real import open_kubernetes
 from jiemi.miwen.leadership.elector import Elector
 from jiemi.miwen.reconcile.tenancy import Tenancy
 from jiemi.miwen.report.metrics import MiwenMetrics
-from jiemi.miwen.service import MiwenPorts, MiwenSettings, run_miwen
+from jiemi.miwen.service import MiwenPorts, MiwenSettings, Webhooks, run_miwen
 from jiemi.miwen.session_secret import SessionSecretStore
 from jiemi.miwen.watch.krapao_pods import follow_krapaos
 from jiemi.rpc.bridge import open_bridge
@@ -74,6 +75,7 @@ def run(flags: MiwenFlags) -> None:
     metrics = MiwenMetrics()
     exporter = exporter_of(flags, metrics, service="miwen")
     tracer = Tracer(exporter.ended, flags.traces_ratio) if exporter is not None else None
+    webhooks_at = webhooks_address(flags)
     pages = pages_of(flags.metrics_listen, metrics, service="miwen")
     kubernetes_settings = KubernetesSettings(
         kubeconfig=flags.kubeconfig,
@@ -96,6 +98,7 @@ def run(flags: MiwenFlags) -> None:
             metrics.requests = kubernetes.requests.snapshot
             to_krapao = _ToKrapao(flags, kubernetes, tls_at, secret_at)
             metrics.certificate_ends = lambda: to_krapao.certificate_ends
+            webhooks = await serve_webhooks(flags, webhooks_at, kubernetes, metrics, nursery)
 
             async def work() -> None:
                 async with (
@@ -116,7 +119,7 @@ def run(flags: MiwenFlags) -> None:
                         working.start_soon(followed, slices, *places.service, krapaos)
                     for keep in to_krapao.keeping:
                         working.start_soon(keep)
-                    ports = MiwenPorts(kubernetes, krapaos, _now, random.random, metrics, tracer)
+                    ports = MiwenPorts(kubernetes, krapaos, _now, random.random, metrics, tracer, webhooks)
                     await working.start(partial(run_miwen, ports, settings))
                     metrics.health.ready()
                     await trio.sleep_forever()
@@ -124,11 +127,9 @@ def run(flags: MiwenFlags) -> None:
             if lease_at is None:
                 await work()
                 return
-            identity = f"{socket.gethostname()}_{uuid.uuid4()}"
+            identity = identity_with_address(f"{socket.gethostname()}_{uuid.uuid4()}", flags, webhooks_at)
             elector = Elector(kubernetes.leases, lease_at, identity, kubernetes.fence, _now)
-            metrics.leading = lambda: elector.leading
-            metrics.health.ready()  # one that waits its turn is as it should be
-            await elector.lead(work)
+            await _lead(elector, work, metrics, webhooks)
 
     if flags.alive_file is not None:
         try:
@@ -137,6 +138,17 @@ def run(flags: MiwenFlags) -> None:
             raise CommandError(f"--alive-file {flags.alive_file} can't be written: {error.strerror}") from error
     forbid_core_dumps()
     run_until_signalled(main, on_signal=metrics.health.stopping, beside=pages)
+
+
+async def _lead(
+    elector: Elector, work: Callable[[], Awaitable[None]], metrics: MiwenMetrics, webhooks: Webhooks | None
+) -> None:
+    """Work whenever this Miwen is the active one, until cancelled."""
+    if webhooks is not None:
+        forward(webhooks, lambda: elector.holder)
+    metrics.leading = lambda: elector.leading
+    metrics.health.ready()  # one that waits its turn is as it should be
+    await elector.lead(work)
 
 
 @contextlib.asynccontextmanager

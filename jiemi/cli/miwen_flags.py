@@ -163,6 +163,31 @@ class MiwenFlags:
             metavar="NAMES",
         ),
     ] = None
+    webhooks_listen: Annotated[
+        str | None,
+        typer.Option(
+            help="host:port to receive webhooks of git hosts on, so that a push is looked at when it happens; without "
+            "this flag none are received. Secrets labelled jiemi.cr/webhook say which.",
+            metavar="HOST:PORT",
+        ),
+    ] = None
+    webhooks_proxies: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=8,
+            metavar="NUMBER",
+            help="How many proxies (an Ingress) stand before that port, each of which adds to X-Forwarded-For; by it "
+            "Miwen knows the sources that it limits.",
+        ),
+    ] = 0
+    webhooks_address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="IP",
+            help="Address at which other Miwens reach that port; those that wait for the Lease send webhooks on to it.",
+        ),
+    ] = None
     metrics_listen: MetricsListen = None
     log_format: LogFormatFlag = LogFormat.JSON
     log_level: LogLevel = "info"

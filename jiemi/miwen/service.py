@@ -8,8 +8,10 @@ the watches of objects and Secrets, which wake the loops.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -35,6 +37,10 @@ from jiemi.miwen.report.measured_krapao import MeasuredKrapao
 from jiemi.miwen.report.metrics import MiwenMetrics
 from jiemi.miwen.state.registry import Registry
 from jiemi.miwen.watch.object_watches import ObjectWatches
+from jiemi.miwen.webhooks.bursts import Bursts
+from jiemi.miwen.webhooks.genuine import Verifier
+from jiemi.miwen.webhooks.intake import Intake, Moved
+from jiemi.miwen.webhooks.receiver import Receiver
 from jiemi.rpc.contract import Krapao
 from jiemi.tracing.spans import Tracer
 
@@ -72,6 +78,19 @@ class MiwenSettings:
 
 
 @attrs.frozen
+class Webhooks:
+    """The port that git hosts send to, served by whoever runs Miwen: also while another is the active one.
+
+    Attributes:
+        receiver: the port.
+        verifier: which requests are genuine.
+    """
+
+    receiver: Receiver
+    verifier: Verifier
+
+
+@attrs.frozen
 class MiwenPorts:
     """What Miwen reaches outside of itself.
 
@@ -82,6 +101,7 @@ class MiwenPorts:
         random: gives a number in [0, 1), for jitter.
         metrics: what is counted.
         tracer: where the spans of ticks go; None where no traces are collected.
+        webhooks: the port that git hosts send to; None where none is served.
     """
 
     kubernetes: Kubernetes
@@ -90,6 +110,7 @@ class MiwenPorts:
     random: Callable[[], float]
     metrics: MiwenMetrics = attrs.field(factory=MiwenMetrics)
     tracer: Tracer | None = None
+    webhooks: Webhooks | None = None
 
 
 async def run_miwen(
@@ -135,7 +156,22 @@ async def run_miwen(
         await nursery.start(
             lambda task_status: follow(kubernetes, decryptors, random=random, metrics=metrics, task_status=task_status)
         )
-        task_status.started()
+        with contextlib.ExitStack() as stack:
+            if ports.webhooks is not None:
+                bursts = Bursts(registry.pushed)
+                nursery.start_soon(bursts.run)
+                own = settings.tenancy.protection.own_namespace
+                intake = Intake(ports.webhooks.verifier, own, partial(_moved, registry, bursts))
+                stack.enter_context(ports.webhooks.receiver.taking(intake))
+            task_status.started()
+            await trio.sleep_forever()
+
+
+def _moved(registry: Registry, bursts: Bursts, moved: Moved) -> int:
+    """Repositories moved: those who follow them look. Returns how many follow them."""
+    followers, concerned = registry.repositories.followers(moved.repositories, moved.namespace, moved.refs)
+    bursts.push(concerned)
+    return followers
 
 
 async def _show_life(file: trio.Path) -> None:

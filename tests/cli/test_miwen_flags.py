@@ -45,3 +45,20 @@ def test_the_pod_says_where_jiemi_runs(tmp_path: Path) -> None:
     assert pods_namespace(tmp_path) is None
     (tmp_path / "namespace").write_text("tools\n")
     assert pods_namespace(tmp_path) == "tools"
+
+
+@pytest.mark.parametrize(
+    ("flags", "what"),
+    [
+        (("--webhooks-listen", "unix:/x"), "--webhooks-listen: give host:port"),
+        (("--webhooks-listen", "127.0.0.1"), "--webhooks-listen: give host:port"),
+        (("--webhooks-listen", "h:70000"), "--webhooks-listen: "),
+        (("--webhooks-listen", "*:8080", "--webhooks-address", "no address"), "--webhooks-address: "),
+        (("--webhooks-proxies", "1"), "need --webhooks-listen"),
+        (("--webhooks-address", "10.0.0.1"), "need --webhooks-listen"),
+    ],
+)
+def test_a_port_for_webhooks_that_can_not_be_keeps_miwen_from_starting(flags: tuple[str, ...], what: str) -> None:
+    status, output = miwen("--kubeconfig", "/nowhere", *flags)
+    assert status == 1
+    assert what in " ".join(output.split())

@@ -20,6 +20,8 @@ from support.monitoring.promtool import Promtool
 from support.monitoring.rules import alerts, dashboard_expressions
 from support.network.tls_folders import tls_pair
 from support.traces.collector import collector
+from support.webhooks.delivery import deliver
+from support.webhooks.requests import request
 
 pytestmark = pytest.mark.e2e
 
@@ -38,7 +40,8 @@ def timeline(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tim
         krapao, address = lab.start_krapao_on_tcp(tls, *METRICS, *traces, name="dashboard")
         kubeconfig = _without_a_watch_of_configmaps(lab)
         active = ("--lease", f"{NAMESPACE}/jiemi-miwen", "--tls-dir", tls.miwen)
-        miwen = lab.start_miwen(address, NAMESPACE, *METRICS, *traces, *active, kubeconfig=kubeconfig)
+        webhooks = ("--webhooks-listen", "127.0.0.1:0")
+        miwen = lab.start_miwen(address, NAMESPACE, *METRICS, *traces, *active, *webhooks, kubeconfig=kubeconfig)
         scene = Scene(lab, NAMESPACE)
         scene.follow("app", secret("app", a="one"))
         scene.write(scene.secret_path("app"), {"data": {"a": "dGhlaXJz"}})
@@ -52,6 +55,7 @@ def timeline(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tim
         scene.put("broken", mac.url, provider=missing)
         scene.until_condition("mac", "MacOnlyEncrypted", "True", "MacNotOfEverything")
         lab.until_reason(NAMESPACE, "broken", "SecretNotFound")
+        assert until("webhooks are received", lambda: deliver(miwen, request("github"), NAMESPACE, "none")) == 403
         timeline = Timeline.begin({"krapao": krapao, "miwen": miwen}, tmp_path_factory.mktemp("dashboard"))
         until(
             "the watch of ConfigMaps has failed",

@@ -63,6 +63,7 @@ class Elector:
 
     Attributes:
         leading: whether this process is the active one.
+        holder: the identity of the one that is, as it was seen last; "" where nobody is.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Elector:
         timing: LeaseTiming | None = None,
     ) -> None:
         self.leading = False
+        self.holder = ""
         self._leases = leases
         self._namespace, self._name = place
         self._identity = identity
@@ -119,6 +121,7 @@ class Elector:
             try:
                 lease = await self._leases.get(self._namespace, self._name)
                 record = LeaseRecord.read(lease) if lease is not None else LeaseRecord()
+                self.holder = record.holder
                 if seen is None or seen[0] != record:
                     # Counted from the answer: it may have been renewed at any time until then.
                     seen = record, self._fence.now()

@@ -18,6 +18,7 @@ from jiemi.miwen.reconcile.limits import no_room
 from jiemi.miwen.reconcile.phases import Phase
 from jiemi.miwen.reconcile.tick import ReconcileContext
 from jiemi.miwen.reconcile.timing import Timing
+from jiemi.miwen.state.mailbox import Wake
 from jiemi.rpc.contract import Repository
 
 _log = structlog.get_logger("jiemi.miwen.reconcile")
@@ -75,17 +76,20 @@ class RepositoryAccess:
         known = context.status
         # A push may have come just before the change of the spec. Those who ask at once share Krapao's question.
         stale = any(each.reason == "RevisionNotFound" for each in known.conditions)
-        ask_host = ask_host or stale or known.observed_generation != context.generation
+        ask_host = ask_host or stale or context.state.is_pushed or known.observed_generation != context.generation
         max_age = 0.0 if ask_host else head_max_age_seconds(self.timing.interval_of(context.decryptor))
         with context.phases.measured(Phase.HEAD):
             head = await repository.head(max_age_seconds=max_age)
         context.state.head_revision = head.revision
+        context.state.is_pushed = False
         context.draft.found_ref(head.ref)
         _log.debug("head", revision=head.revision, max_age_seconds=max_age, deployed=known.current.revision)
         return head.revision
 
     def forget_head(self, context: ReconcileContext) -> None:
         """A tick begins, which has found no revision yet."""
+        if Wake.PUSH in context.mailbox.woken_by:
+            context.state.is_pushed = True  # until the host has been asked, though this tick fails
         context.state.head_revision = None
 
     async def close_if_refused(self, context: ReconcileContext, failure: Failure) -> None:

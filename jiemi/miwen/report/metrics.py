@@ -42,6 +42,7 @@ class MiwenMetrics(ServiceMetrics):
         watches: how the watches fare.
         turned_away: how many Decryptors are turned away for want of memory.
         leading: whether this Miwen is the active one; None where there is only one.
+        webhooks: how many webhooks can be used; None where none are received.
         krapaos: each Krapao, and how many repositories are open on it; None: it is lost.
     """
 
@@ -57,6 +58,7 @@ class MiwenMetrics(ServiceMetrics):
         self.watches = WatchCounts()
         self.turned_away: Callable[[], int] = lambda: 0
         self.leading: Callable[[], bool] | None = None
+        self.webhooks: Callable[[], int] | None = None
         self.krapaos: Callable[[], Mapping[str, int | None]] = dict
         self._followed: dict[NamespacedName, Followed] = {}
         self._ticks = Counter(
@@ -91,6 +93,12 @@ class MiwenMetrics(ServiceMetrics):
             "How long calls of Krapao took, with what it did for them.",
             ("method",),
             buckets=SECONDS_BUCKETS,
+            registry=self.registry,
+        )
+        self._webhooks = Counter(
+            "jiemi_webhook_requests",
+            "Requests to the port for webhooks, by what became of them; absent without --webhooks-listen.",
+            ("outcome",),
             registry=self.registry,
         )
         self._is_reachable: bool | None = None
@@ -133,6 +141,10 @@ class MiwenMetrics(ServiceMetrics):
     def krapao_is_reachable(self) -> bool | None:
         """Whether the last call that was not cancelled reached Krapao; None: there was none."""
         return self._is_reachable
+
+    def webhook(self, outcome: str) -> None:
+        """Count a request to the port for webhooks, by a word of `jiemi.miwen.webhooks.receiver.Outcome`."""
+        self._webhooks.labels(outcome).inc()
 
     def deployed(self) -> None:
         """Count a deployment."""
@@ -229,6 +241,12 @@ class _Counted(Collector):
                 "jiemi_leading",
                 "Whether this Miwen holds the Lease and so is the active one; absent without --lease.",
                 value=float(metrics.leading()),
+            )
+        if metrics.webhooks is not None:
+            yield GaugeMetricFamily(
+                "jiemi_webhooks",
+                "Webhooks that Secrets declare and that can be used; absent without --webhooks-listen.",
+                value=metrics.webhooks(),
             )
         yield from _watches(metrics.watches)
         if metrics.requests is not None:

@@ -224,6 +224,7 @@ class LoopState:
     Attributes:
         head_revision: the newest revision that the last tick found, or None where it found none.
         watching: the kinds of the objects that are watched.
+        is_pushed: whether a webhook said that the repository moved, and the host was not asked since.
         is_compared: whether the objects were compared with what the watches show, since the start.
     """
 
@@ -233,4 +234,5 @@ class LoopState:
     wait: WaitMemory = attrs.field(factory=WaitMemory)
     head_revision: str | None = None
     watching: AbstractSet[Resource] = frozenset()
+    is_pushed: bool = False
     is_compared: bool = False

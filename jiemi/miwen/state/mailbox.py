@@ -41,6 +41,8 @@ class Wake(enum.Enum):
     SECRET = "secret"  # noqa: S105 - a word of the log
     REPOSITORY = "repository"
     """The followed ref moved, as another's question showed."""
+    PUSH = "push"
+    """A webhook says that the repository moved."""
     DRIFT = "drift"
     DEPENDENCY = "dependency"
     OBJECT_FREE = "object_free"

@@ -28,6 +28,7 @@ from jiemi.core.objects.drift import Observation
 from jiemi.core.objects.identity import ObjectKey, Owner
 from jiemi.core.objects.inventory import by_key, certain
 from jiemi.miwen.kubernetes.discovery import Resource
+from jiemi.miwen.state.followed_repositories import FollowedRepositories
 from jiemi.miwen.state.mailbox import Mailbox, Wake
 
 _log = structlog.get_logger("jiemi.miwen.state")
@@ -46,12 +47,14 @@ class Registry:
     Attributes:
         complete: set once every Decryptor that existed at the start is in it.
         unseen: namespaces of which that is not true, because they may not be read.
+        repositories: which Decryptors follow which.
     """
 
     def __init__(self, *, own_namespace_only: bool = False) -> None:
         self._own_namespace_only = own_namespace_only
         self.complete = trio.Event()
         self.unseen: frozenset[str] = frozenset()
+        self.repositories = FollowedRepositories()
         self._decryptors: dict[NamespacedName, Decryptor] = {}
         self._holders: dict[ObjectKey, NamespacedName] = {}
         self._held: dict[NamespacedName, frozenset[ObjectKey]] = {}
@@ -77,6 +80,7 @@ class Registry:
         if old is None or old.spec != decryptor.spec:
             if old is not None:
                 self._forget_references(old)
+            self.repositories.put(decryptor)
             for other in depends_on(decryptor):
                 self._dependents[other].add(key)
             for name in secret_names(decryptor.spec):
@@ -92,6 +96,7 @@ class Registry:
         if old is None:
             return
         self._forget_references(old)
+        self.repositories.remove(key)
         self.hold(key, ())
         for each in [each for each, claimants in self._unproven.items() if key in claimants]:
             self._withdraw(key, each)
@@ -295,6 +300,12 @@ class Registry:
         if users:
             _log.debug("secret_changed", secret=f"{namespace}/{name}", decryptors=len(users))
         self._wake(users, Wake.SECRET)
+
+    # --- which Decryptors follow a repository
+
+    def pushed(self, keys: Iterable[NamespacedName]) -> None:
+        """A webhook says that what these follow may have moved."""
+        self._wake(keys, Wake.PUSH)
 
     def _wake(self, keys: Iterable[NamespacedName], cause: Wake) -> None:
         for key in tuple(keys):

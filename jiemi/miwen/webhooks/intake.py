@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import attrs
 import structlog
 
-from jiemi.core.names import NamespacedName
 from jiemi.core.webhooks.deliveries import Deliveries
 from jiemi.core.webhooks.payload import MalformedPayload, Push, read_push
 from jiemi.core.webhooks.repository import RepositoryKey, repository_key
-from jiemi.core.webhooks.verification import Verdict, delivery_id, is_signed, verify
+from jiemi.core.webhooks.verification import delivery_id
 from jiemi.core.webhooks.webhook import Webhook
+from jiemi.miwen.webhooks.genuine import Verifier
 from jiemi.miwen.webhooks.receiver import Delivery, Outcome
 
 _log = structlog.get_logger("jiemi.miwen.webhooks")
-
-_REFUSED = {Verdict.UNSIGNED: Outcome.UNSIGNED, Verdict.FORGED: Outcome.FORGED, Verdict.STALE: Outcome.STALE}
 
 
 @attrs.frozen
@@ -41,32 +38,24 @@ class Intake:
     """A `jiemi.miwen.webhooks.receiver.Taker`.
 
     Attributes:
-        webhooks: those that there are.
+        verifier: what is genuine.
         own_namespace: Jiemi's own; a webhook there is for all namespaces.
         on_moved: notified of each push; returns how many Decryptors follow what moved. It must not block.
-        now: the wall clock.
     """
 
-    webhooks: Mapping[NamespacedName, Webhook]
+    verifier: Verifier
     own_namespace: str
     on_moved: Callable[[Moved], int]
-    now: Callable[[], datetime.datetime]
     _deliveries: Deliveries = attrs.field(factory=Deliveries, init=False)
 
     def objection(self, delivery: Delivery) -> Outcome | None:
-        webhook = self.webhooks.get(delivery.webhook)
-        if webhook is None:
-            return Outcome.UNKNOWN
-        return None if is_signed(webhook.host, delivery.headers) else Outcome.UNSIGNED
+        return self.verifier.objection(delivery)
 
     async def take(self, delivery: Delivery, body: bytes) -> Outcome:
-        webhook = self.webhooks.get(delivery.webhook)
-        if webhook is None:
-            return Outcome.UNKNOWN
-        now = self.now()
-        verdict = verify(webhook.host, delivery.headers, body, webhook.secrets, now)
-        if verdict is not Verdict.GENUINE:
-            return _REFUSED[verdict]
+        webhook = self.verifier.webhook_of(delivery, body)
+        if not isinstance(webhook, Webhook):
+            return webhook
+        now = self.verifier.now()
         if not self._deliveries.is_new("/".join(webhook.key), delivery_id(webhook.host, delivery.headers, body), now):
             return Outcome.DUPLICATE
         try:

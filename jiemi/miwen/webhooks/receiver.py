@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import enum
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Protocol
 
@@ -155,6 +155,15 @@ class Receiver:
     _sources: Sources = attrs.field(factory=Sources, init=False)
     _buffers: Buffers = attrs.field(factory=Buffers, init=False)
     _open: dict[trio.CancelScope, None] = attrs.field(factory=dict, init=False)
+
+    @contextlib.contextmanager
+    def taking(self, taker: Taker) -> Iterator[None]:
+        """While the context lasts, that one decides; then again the one before it."""
+        before, self.taker = self.taker, taker
+        try:
+            yield
+        finally:
+            self.taker = before
 
     async def serve(
         self, host: str | None, port: int, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED

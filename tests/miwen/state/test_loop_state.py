@@ -96,6 +96,7 @@ def test_all_memories_have_an_owner_and_what_is_beside_them_has_one_too() -> Non
     assert setters == {
         "head_revision": {"reconcile/repository_access"},
         "watching": {"reconcile/watched_kinds"},
+        "is_pushed": {"reconcile/repository_access"},
         "is_compared": {"controller/loop"},
     }
 

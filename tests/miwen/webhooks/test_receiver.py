@@ -12,7 +12,7 @@ import pytest
 import trio
 import trio.testing
 from support.metrics_pages import ask
-from support.webhooks.requests import FORMS, NOW, SECRET, Request, place, request
+from support.webhooks.requests import FORMS, NOW, SECRET, Request, place, raw, request, status
 
 from jiemi.core.names import NamespacedName
 from jiemi.core.sensitive import SensitiveText
@@ -20,6 +20,7 @@ from jiemi.core.webhooks.payload import MAX_BODY_BYTES
 from jiemi.core.webhooks.repository import repository_key
 from jiemi.core.webhooks.webhook import Webhook
 from jiemi.miwen.webhooks import receiver as module
+from jiemi.miwen.webhooks.genuine import Verifier
 from jiemi.miwen.webhooks.intake import Intake, Moved
 from jiemi.miwen.webhooks.limits import REFUSED_BURST
 from jiemi.miwen.webhooks.receiver import Outcome, Receiver
@@ -45,23 +46,6 @@ class Served:
         return status(await ask(self.port, raw(sent, path)))
 
 
-def raw(sent: Request, path: str = "/webhooks/team-a/app", *, chunked: bool = False) -> bytes:
-    fields = [("Host", "x"), *sent.fields]
-    body = sent.body
-    if chunked:
-        fields.append(("Transfer-Encoding", "chunked"))
-        parts = [body[at : at + 100] for at in range(0, len(body), 100)]
-        body = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
-    else:
-        fields.append(("Content-Length", str(len(body))))
-    head = f"POST {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields)
-    return head.encode() + b"\r\n" + body
-
-
-def status(answer: bytes) -> int:
-    return int(answer.split(b" ")[1]) if answer else 0
-
-
 @pytest.fixture
 async def served(nursery: trio.Nursery) -> Served:
     outcomes: Counter[Outcome] = Counter()
@@ -71,7 +55,7 @@ async def served(nursery: trio.Nursery) -> Served:
         served.moved.append(moved)
         return served.followers
 
-    served.receiver.taker = Intake(served.webhooks, "jiemi", on_moved, lambda: served.now)
+    served.receiver.taker = Intake(Verifier(served.webhooks, lambda: served.now), "jiemi", on_moved)
     served.port = await nursery.start(partial(served.receiver.serve, "127.0.0.1", 0))
     return served
 

@@ -16,7 +16,7 @@ from fakes.kubernetes import FakeCluster, FakeKubernetes
 
 from jiemi.core.api.decryptor import API_VERSION, KIND
 from jiemi.miwen.report.metrics import MiwenMetrics
-from jiemi.miwen.service import MiwenPorts, MiwenSettings, run_miwen
+from jiemi.miwen.service import MiwenPorts, MiwenSettings, Webhooks, run_miwen
 from jiemi.tracing.spans import Tracer
 
 INTERVAL = 180.0
@@ -113,6 +113,7 @@ async def miwen(
     interval: float = INTERVAL,
     metrics: MiwenMetrics | None = None,
     tracer: Tracer | None = None,
+    webhooks: Webhooks | None = None,
     **settings: Any,
 ) -> AsyncIterator[None]:
     """Run Miwen on the world while the context lasts.
@@ -120,6 +121,7 @@ async def miwen(
     Args:
         metrics: where it counts; its own where nobody reads them.
         tracer: where its spans go.
+        webhooks: where it takes webhooks; nowhere by itself.
     """
 
     began = trio.current_time()
@@ -131,7 +133,7 @@ async def miwen(
         nursery.start_soon(
             lambda: run_miwen(
                 MiwenPorts(
-                    world.kubernetes, world.krapao, now, lambda: 0.5, metrics or MiwenMetrics(), tracer
+                    world.kubernetes, world.krapao, now, lambda: 0.5, metrics or MiwenMetrics(), tracer, webhooks
                 ),  # no jitter
                 MiwenSettings(interval_seconds=interval, **settings),
             )

@@ -277,3 +277,22 @@ def request(form: str, ref: str = "refs/heads/main", urls: tuple[str, str] | Non
     kind, secret, body_of, fields_of = _FORMS[form]
     body = body_of(*(urls or place(form)), ref)
     return Request(kind, secret, (("Content-Type", "application/json"), *fields_of(body)), body)
+
+
+def raw(sent: Request, path: str = "/webhooks/team-a/app", *, chunked: bool = False) -> bytes:
+    """The bytes of a request."""
+    fields = [("Host", "x"), *sent.fields]
+    body = sent.body
+    if chunked:
+        fields.append(("Transfer-Encoding", "chunked"))
+        parts = [body[at : at + 100] for at in range(0, len(body), 100)]
+        body = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+    else:
+        fields.append(("Content-Length", str(len(body))))
+    head = f"POST {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields)
+    return head.encode() + b"\r\n" + body
+
+
+def status(answer: bytes) -> int:
+    """The status of an answer; 0 where there is none."""
+    return int(answer.split(b" ")[1]) if answer else 0
