@@ -17,11 +17,11 @@ FILES = DEPLOY / "helm" / "jiemi" / "files"
 def wanted() -> dict[str, Path]:
     """The files that the chart renders: their paths in the chart, and where they are."""
     found = {path.name: path for path in DEPLOY.glob("*.yaml")}
-    for folder in (ROOT / "install", DEPLOY / "monitoring"):
+    for folder in (ROOT / "install", DEPLOY / "monitoring", DEPLOY / "webhooks"):
         for path in folder.rglob("*"):
             # Of these folders, Kustomize alone reads the lists. The chart has no use for rules.yaml, which is for a
-            # Prometheus without an operator.
-            if path.is_file() and path.name not in {"kustomization.yaml", "rules.yaml"}:
+            # Prometheus without an operator, or for an example.
+            if path.is_file() and path.name not in {"kustomization.yaml", "rules.yaml", "ingress-example.yaml"}:
                 found[str(path.relative_to(folder.parent))] = path
     return found
 

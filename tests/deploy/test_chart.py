@@ -107,13 +107,19 @@ def certificate(name: str, usage: str) -> Manifest:
     )
 
 
-def without_arguments(workload: str, *flags: str) -> list[dict[str, Any]]:
-    """Operations that take arguments away, by where deploy/ has them; the last first."""
+def arguments_of(workload: str) -> list[str]:
+    """The arguments that deploy/ gives."""
     kind, name = WORKLOADS[workload]
     file = {"miwen": "miwen.yaml", "krapao": "repository.yaml"}[workload]
     documents = YAML(typ="safe").load_all((ROOT / "deploy" / file).read_text())
     (found,) = (each for each in documents if (each["kind"], each["metadata"]["name"]) == (kind, name))
-    arguments = found["spec"]["template"]["spec"]["containers"][0]["args"]
+    arguments: list[str] = found["spec"]["template"]["spec"]["containers"][0]["args"]
+    return arguments
+
+
+def without_arguments(workload: str, *flags: str) -> list[dict[str, Any]]:
+    """Operations that take arguments away, by where deploy/ has them; the last first."""
+    arguments = arguments_of(workload)
     at = [number for number, each in enumerate(arguments) if each.partition("=")[0] in flags]
     assert len(at) == len(flags)
     return [{"op": "remove", "path": f"{ARGS}/{number}"} for number in reversed(at)]
@@ -298,6 +304,21 @@ CASES = {
         },
         more={"resources": ["deploy", "deploy/monitoring"]},
     ),
+    "webhooks": Case({"webhooks": {"enabled": True}}, more={"components": ["deploy/webhooks"]}),
+    "webhooks in the form for named namespaces, behind two proxies": Case(
+        {"form": "namespaces", "namespaces": ["team-a", "team-b"], "webhooks": {"enabled": True, "proxies": 2}},
+        {
+            WORKLOADS["miwen"]: [
+                {
+                    "op": "replace",
+                    "path": f"{ARGS}/{len(arguments_of('miwen')) + 4}",
+                    "value": "--webhooks-proxies=2",
+                }
+            ]
+        },
+        more={"components": ["deploy/webhooks"]},
+        base="install/namespaces",
+    ),
     "no network policies": Case({"networkPolicy": {"enabled": False}}, without=("NetworkPolicy",)),
     "no CRD": Case({"crds": {"install": False}}, without=("CustomResourceDefinition",)),
     "no namespace": Case({"createNamespace": False}, without=("Namespace",)),
@@ -353,7 +374,12 @@ _ALL = {"name": ".*"}
 def overlay(case: Case, folder: Path, kubectl: Path) -> Objects:
     """What Kustomize makes of the overlay of a case."""
     bases = case.more.get("resources", [case.base])
-    paths = [f"{'../' * (len(folder.parts) - 1)}{(ROOT / base).relative_to('/')}" for base in bases]
+
+    def from_here(base: str) -> str:
+        return f"{'../' * (len(folder.parts) - 1)}{(ROOT / base).relative_to('/')}"
+
+    paths = [from_here(base) for base in bases]
+    components = {"components": [from_here(base) for base in case.more.get("components", ())]}
     if case.resources:
         (folder / "more.yaml").write_text("".join(f"---\n{json.dumps(each)}\n" for each in case.resources))
         paths.append("more.yaml")
@@ -375,6 +401,7 @@ def overlay(case: Case, folder: Path, kubectl: Path) -> Objects:
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         **case.more,
+        **(components if components["components"] else {}),
         "resources": paths,
         "patches": patches,
     }
@@ -411,6 +438,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown key of a part": ({"miwen": {"replica": 2}}, "replica"),
     "an unknown key of an image": ({"krapao": {"image": {"name": "x"}}}, "name"),
     "a text for a number": ({"miwen": {"replicas": "2"}}, "miwen/replicas"),
+    "a negative number of proxies": ({"webhooks": {"proxies": -1}}, "webhooks/proxies"),
     "a negative number": ({"krapao": {"replicas": -1}}, "krapao/replicas"),
     "a form that there is not": ({"form": "namespace"}, "form"),
     "a text for namespaces": ({"form": "namespaces", "namespaces": "team-a"}, "namespaces"),

@@ -187,6 +187,14 @@ where the object is not rendered. These templates give no text.
   {{- with $values.sessionSecret.name -}}
     {{- include "jiemi.args" (dict "to" $ "without" "" "more" (list (printf "--session-secret=%s" .))) -}}
   {{- end -}}
+  {{- if $values.webhooks.enabled -}}
+    {{- $port := dict "name" "webhooks" "containerPort" 8080 "protocol" "TCP" -}}
+    {{- $_ := set .container "ports" (append .container.ports $port) -}}
+    {{- $env := dict "name" "POD_IP" "valueFrom" (dict "fieldRef" (dict "fieldPath" "status.podIP")) -}}
+    {{- $_ := set .container "env" (prepend (.container.env | default list) $env) -}}
+    {{- $args := list "--webhooks-listen=*:8080" "--webhooks-address=$(POD_IP)" (printf "--webhooks-proxies=%d" (int $values.webhooks.proxies)) -}}
+    {{- include "jiemi.args" (dict "to" . "without" "" "more" $args) -}}
+  {{- end -}}
   {{- with $values.miwen.policy -}}
     {{- include "jiemi.mount" (dict "to" $ "volume" (dict "name" "policy" "configMap" (dict "name" "miwen-policy")) "path" "/etc/miwen") -}}
     {{- include "jiemi.args" (dict "to" $ "without" "" "more" (list "--policy=/etc/miwen/policy.yaml")) -}}
