@@ -18,6 +18,8 @@ from collections.abc import Iterator
 PACE_A_SECOND = 300.0
 """Connections; a whole organization pushes less often, and refusing so many takes a tenth of a core."""
 PACE_BURST = 300.0
+UNREAD_COST = 0.2
+"""What a connection counts that is closed unread; it takes about so much less."""
 
 REFUSED_BURST = 30.0
 REFUSED_A_SECOND = 1.0
@@ -45,10 +47,10 @@ class Pace:
         self._refill(now)
         return max(0.0, (1 - self._tokens) / self._a_second)
 
-    def take(self, now: float) -> None:
-        """Take one, also where there is none: then the next is later."""
+    def take(self, now: float, cost: float = 1.0) -> None:
+        """Take one, or a part of one, also where there is none: then the next is later."""
         self._refill(now)
-        self._tokens -= 1
+        self._tokens -= cost
 
     def is_full(self, now: float) -> bool:
         """Whether nothing is taken."""

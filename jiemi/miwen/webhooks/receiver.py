@@ -28,7 +28,7 @@ import trio
 from jiemi.core.names import NamespacedName
 from jiemi.core.webhooks.payload import MAX_BODY_BYTES
 from jiemi.core.webhooks.verification import Headers
-from jiemi.miwen.webhooks.limits import Buffer, Buffers, Pace, Sources, forwarded_source, source_of
+from jiemi.miwen.webhooks.limits import UNREAD_COST, Buffer, Buffers, Pace, Sources, forwarded_source, source_of
 
 _HEAD_SECONDS = 5.0
 _REQUEST_SECONDS = 15.0
@@ -180,7 +180,7 @@ class Receiver:
         pace = Pace()
         listeners = await trio.open_tcp_listeners(port, host=host, backlog=_BACKLOG)
         bound: int = listeners[0].socket.getsockname()[1]
-        paced = [_Paced(each, pace) for each in listeners]
+        paced = [_Paced(each, pace, self._is_unwanted) for each in listeners]
         async with trio.open_nursery() as nursery:
             await nursery.start(partial(trio.serve_listeners, self._connection, paced, handler_nursery=nursery))
             task_status.started(bound)
@@ -189,9 +189,6 @@ class Receiver:
         """One request. A client's faults end here: they harm only its own connection."""
         async with stream:
             peer = _peer(stream)
-            if not self.proxies and not self._sources.may_ask(peer, trio.current_time()):
-                self.count(Outcome.RATE_LIMITED)
-                return  # not even read
             with trio.move_on_after(_REQUEST_SECONDS) as scope:
                 self._open[scope] = None
                 if len(self._open) > _MAX_CONNECTIONS:
@@ -203,6 +200,13 @@ class Receiver:
                         await _Exchange(self, stream, peer).run()
                 finally:
                     self._open.pop(scope, None)
+
+    def _is_unwanted(self, stream: trio.SocketStream) -> bool:
+        """Whether a connection is not even read, because of what came from its source before."""
+        if self.proxies or self._sources.may_ask(_peer(stream), trio.current_time()):
+            return False
+        self.count(Outcome.RATE_LIMITED)
+        return True
 
     @property
     def buffers(self) -> Buffers:
@@ -327,18 +331,25 @@ class _Exchange:
 
 
 class _Paced(trio.abc.Listener[trio.SocketStream]):
-    """A listener that accepts no faster than a pace."""
+    """A listener that accepts no faster than a pace, and closes at once what is unwanted."""
 
-    def __init__(self, listener: trio.SocketListener, pace: Pace) -> None:
+    def __init__(
+        self, listener: trio.SocketListener, pace: Pace, is_unwanted: Callable[[trio.SocketStream], bool]
+    ) -> None:
         self._listener = listener
         self._pace = pace
+        self._is_unwanted = is_unwanted
 
     async def accept(self) -> trio.SocketStream:
-        while (seconds := self._pace.wait_seconds(trio.current_time())) > 0:  # noqa: ASYNC110 - other listeners take too
-            await trio.sleep(seconds)
-        stream = await self._listener.accept()
-        self._pace.take(trio.current_time())
-        return stream
+        while True:
+            while (seconds := self._pace.wait_seconds(trio.current_time())) > 0:  # noqa: ASYNC110 - others take too
+                await trio.sleep(seconds)
+            stream = await self._listener.accept()
+            if not self._is_unwanted(stream):
+                self._pace.take(trio.current_time())
+                return stream
+            self._pace.take(trio.current_time(), UNREAD_COST)
+            stream.socket.close()
 
     async def aclose(self) -> None:
         await self._listener.aclose()
