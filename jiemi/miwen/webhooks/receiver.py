@@ -68,6 +68,8 @@ class Outcome(enum.Enum):
     RATE_LIMITED = "rate_limited"
     BUSY = "busy"
     """There is no memory for one more body."""
+    FAILED = "failed"
+    """A fault of Miwen's own."""
     NOT_READY = "not_ready"
     """No Miwen is active."""
 
@@ -88,6 +90,7 @@ _STATUS: dict[Outcome, int] = {
     Outcome.TOO_SLOW: 408,
     Outcome.RATE_LIMITED: 429,
     Outcome.BUSY: 503,
+    Outcome.FAILED: 500,
     Outcome.NOT_READY: 503,
 }
 
@@ -188,7 +191,7 @@ class Receiver:
     async def _connection(self, stream: trio.SocketStream) -> None:
         """One request. A client's faults end here: they harm only its own connection."""
         async with stream:
-            peer = _peer(stream)
+            exchange = _Exchange(self, stream, _peer(stream))
             with trio.move_on_after(_REQUEST_SECONDS) as scope:
                 self._open[scope] = None
                 if len(self._open) > _MAX_CONNECTIONS:
@@ -197,9 +200,12 @@ class Receiver:
                     oldest.cancel()
                 try:
                     with contextlib.suppress(*_FAULTS):
-                        await _Exchange(self, stream, peer).run()
+                        await exchange.run()
                 finally:
                     self._open.pop(scope, None)
+            # One that a crowd pushed out may have been an honest one.
+            if scope.cancelled_caught and trio.current_time() >= scope.deadline:
+                exchange.count(Outcome.TOO_SLOW)
 
     def _is_unwanted(self, stream: trio.SocketStream) -> bool:
         """Whether a connection is not even read, because of what came from its source before."""
@@ -230,16 +236,23 @@ class _Exchange:
         self._receiver = receiver
         self._stream = stream
         self._source = peer
+        self._is_counted = False
         self._http = h11.Connection(h11.SERVER)
 
     async def run(self) -> None:
         outcome = await self._outcome()
-        if outcome is None:
+        if outcome is not None:
+            self.count(outcome)
+            await self._answer(_STATUS[outcome])
+
+    def count(self, outcome: Outcome) -> None:
+        """Count what became of it, once, also against its source."""
+        if self._is_counted:
             return
+        self._is_counted = True
         self._receiver.count(outcome)
         if outcome in _BLAMED:
             self._receiver.sources.refused(self._source, trio.current_time())
-        await self._answer(_STATUS[outcome])
 
     async def _outcome(self) -> Outcome | None:
         """What becomes of the request; None where none came."""
@@ -254,6 +267,12 @@ class _Exchange:
             return Outcome.MALFORMED
         except _Refused as error:
             return error.outcome
+        except _FAULTS:
+            raise
+        except Exception as error:  # noqa: BLE001 - the boundary of this request: a fault must not end Miwen
+            # Its kind alone: the text may hold what was sent.
+            _log.error("webhook_failed", error=type(error).__name__)
+            return Outcome.FAILED
 
     async def _request(self, request: h11.Request) -> Outcome:
         headers = Headers(tuple(request.headers))

@@ -233,6 +233,37 @@ async def test_connections_that_say_nothing_end_and_keep_nobody_out(
     assert served.outcomes[Outcome.PUSH] == 1
 
 
+async def test_a_body_that_drips_ends_and_counts_against_its_source(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_REQUEST_SECONDS", 0.2)
+    served.add("github")
+    head, _, _ = raw(request("github")).partition(b"\r\n\r\n")
+    async with await trio.open_tcp_stream("127.0.0.1", served.port) as stream:
+        await stream.send_all(head + b"\r\n\r\n{")
+        with trio.fail_after(5):
+            assert await stream.receive_some() == b""
+    assert served.outcomes == {Outcome.TOO_SLOW: 1}
+    assert len(served.receiver.sources) == 1
+
+
+async def test_a_fault_of_miwens_own_ends_one_request_only_and_shows_nothing_of_it(
+    served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served.add("github")
+    taker = served.receiver.taker
+    assert isinstance(taker, Intake)
+
+    def fail(moved: Moved) -> int:
+        raise ValueError(SECRET)
+
+    served.receiver.taker = Intake(taker.verifier, "jiemi", fail)
+    assert await served.send(request("github")) == 500
+    assert SECRET not in "".join(capsys.readouterr())
+    served.receiver.taker = taker
+    assert await served.send(request("github")) == 202
+
+
 async def test_of_a_flood_no_more_is_accepted_than_the_pace_lets(served: Served) -> None:
     async def ask_once() -> None:
         with contextlib.suppress(trio.BrokenResourceError):  # once it is not read any longer
