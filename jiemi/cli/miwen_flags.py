@@ -165,7 +165,7 @@ class MiwenFlags:
     ] = None
     webhooks_listen: Annotated[
         str | None,
-        typer.Option(
+        Flag(
             help="host:port to receive webhooks of git hosts on, so that a push is looked at when it happens; without "
             "this flag none are received. Secrets labelled jiemi.cr/webhook say which.",
             metavar="HOST:PORT",
@@ -173,7 +173,7 @@ class MiwenFlags:
     ] = None
     webhooks_proxies: Annotated[
         int,
-        typer.Option(
+        Flag(
             min=0,
             max=8,
             metavar="NUMBER",
@@ -183,7 +183,7 @@ class MiwenFlags:
     ] = 0
     webhooks_address: Annotated[
         str | None,
-        typer.Option(
+        Flag(
             metavar="IP",
             help="Address at which other Miwens reach that port; those that wait for the Lease send webhooks on to it.",
         ),

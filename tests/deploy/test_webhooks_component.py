@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from ruamel.yaml import YAML
 from support.kubernetes.installing import kustomized
 from support.paths import ROOT
-from typer.testing import CliRunner
 
 from jiemi.cli.main import app
 
