@@ -13,6 +13,7 @@ EXTRAS: Mapping[str, str] = {
     "h2": "krapao",
     "kubernetes": "miwen",
     "paramiko": "krapao",
+    "re2": "krapao",
 }
 """Which extra of the package brings what some commands import and others do not: by the name that is imported."""
 
