@@ -115,6 +115,9 @@ def test_canaries_are_found_nowhere(lab: Lab, pgp_key: str, tmp_path: Path) -> N
 
         bundle = signer.certificate_pem().decode()
         lab.secret(NAMESPACE, "client", cert=certificate, key=client_key, ca=bundle, cut=client_key[:-30])
+        whole = {"tls.crt": certificate, "tls.key": client_key, "ca.crt": bundle}
+        lab.secret(NAMESPACE, "whole", **whole)
+        lab.secret(NAMESPACE, "whole-two", **whole, username="me", password=TOKEN, bearerToken=BEARER)
         empty = (bearing.create("empty.git"), secured.create("empty.git"))
         over_ssh = f"ssh://git@127.0.0.1:{ssh_port}/empty.git"
         known = f"[127.0.0.1]:{ssh_port} {host_key.get_name()} {host_key.get_base64()}"
@@ -124,6 +127,8 @@ def test_canaries_are_found_nowhere(lab: Lab, pgp_key: str, tmp_path: Path) -> N
             "bearer-refused": (empty[0], {"bearer": {"literal": BAD_KEY}}, "RepositoryAccessDenied"),
             "bearer-malformed": (empty[0], {"bearer": {"literal": f"Bearer {BEARER}"}}, "RepositoryAccessDenied"),
             "client": (empty[1], _of_client("key"), "RefNotFound"),
+            "whole": (empty[1], {"secretName": "whole"}, "RefNotFound"),
+            "whole-two": (empty[1], {"secretName": "whole-two"}, "InvalidSpec"),
             "client-cut": (empty[1], _of_client("cut"), "RepositoryAccessDenied"),
             "ssh": (over_ssh, _of_ssh("right"), "RefNotFound"),
             "ssh-wrong": (over_ssh, _of_ssh("wrong"), "RepositoryAccessDenied"),

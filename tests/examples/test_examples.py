@@ -20,6 +20,8 @@ from support.kubernetes.api_server import ApiServer
 from jiemi.core.api.decryptor import read_decryptor
 from jiemi.core.api.provider import PROVIDERS
 from jiemi.core.api.spec import DecryptorSpec, credential_values
+from jiemi.core.urls import parse_url
+from jiemi.miwen.reconcile.whole_secret import paths_of
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 DEMO = EXAMPLES / "demo"
@@ -68,13 +70,22 @@ def test_every_secret_that_an_example_names_is_in_it_with_that_key_and_no_other(
         if document["kind"] == "Secret"
         for key in document["stringData"]
     }
+    repositories = [spec.source.repository for spec in specs(path)]
+    whole = {
+        (each.credentials.secret_name, key)
+        for each in repositories
+        if each.credentials is not None and each.credentials.secret_name is not None
+        for key in paths_of(parse_url(each.url).scheme)
+    }
     named = {
         (value.secret_name, value.key)
         for spec in specs(path)
         for _, value in credential_values(spec)
         if value.literal is None
     }
-    assert named == shown
+    assert named <= shown
+    assert shown <= named | whole
+    assert {name for name, _ in whole} <= {name for name, _ in shown}
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)

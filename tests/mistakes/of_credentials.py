@@ -227,6 +227,21 @@ def _deploy_key_of_putty(bench: Bench) -> None:
     bench.repo(url="git@127.0.0.1:acme/app.git", credentials=given)
 
 
+def _half_of_a_whole_secret(bench: Bench) -> None:
+    bench.lab.secret(bench.namespace, bench.name, username="me", token="canary")
+    bench.repo(credentials={"secretName": bench.name})
+
+
+def _whole_secret_for_another_scheme(bench: Bench) -> None:
+    bench.lab.secret(bench.namespace, bench.name, identity="canary", known_hosts="canary")
+    bench.repo(credentials={"secretName": bench.name})
+
+
+def _two_logins_in_a_whole_secret(bench: Bench) -> None:
+    bench.lab.secret(bench.namespace, bench.name, username="me", password="canary", bearerToken="canary")
+    bench.repo(credentials={"secretName": bench.name})
+
+
 def _port_in_the_short_form(bench: Bench) -> None:
     bench.repo(url="git@127.0.0.1:2222/acme/app.git", credentials={"ssh": {"literal": _ssh_key()[0]}})
 
@@ -498,6 +513,31 @@ HOSTS = (
         "spec.source.repository.credentials.ssh is a key of PuTTY's own form. Put what `puttygen KEY -O "
         "private-openssh -o NEW` writes there.",
         _deploy_key_of_putty,
+    ),
+    Mistake(
+        "whole-secret-half",
+        "A whole Secret with a key that Flux's form does not have.",
+        "SecretKeyNotFound",
+        "Secret {namespace}/{app}, which spec.source.repository.credentials.secretName names, has the key 'username' "
+        "without 'password'; it has the keys token, username. Add the key 'password' to the Secret.",
+        _half_of_a_whole_secret,
+    ),
+    Mistake(
+        "whole-secret-scheme",
+        "A whole Secret with a deploy key, for a URL without ssh.",
+        "SecretKeyNotFound",
+        "Secret {namespace}/{app}, which spec.source.repository.credentials.secretName names, has none of the keys for "
+        "a http:// URL (username, password, bearerToken); it has the keys identity, known_hosts. Add the keys that the "
+        "host asks for, or name single values in place of secretName.",
+        _whole_secret_for_another_scheme,
+    ),
+    Mistake(
+        "whole-secret-two-logins",
+        "A whole Secret with a password and a bearer token.",
+        "InvalidSpec",
+        "Secret {namespace}/{app}, which spec.source.repository.credentials.secretName names, has the keys "
+        "'bearerToken' and 'username', which contradict each other. Remove one of them.",
+        _two_logins_in_a_whole_secret,
     ),
     Mistake(
         "scp-like-port",

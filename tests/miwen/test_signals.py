@@ -73,6 +73,22 @@ async def test_what_the_annotation_asked_for_is_not_taken_for_done_when_it_faile
 # --- Secrets that the spec names
 
 
+async def test_a_whole_secret_with_git_credentials_is_read_again_at_once_when_it_changes(
+    world: World, autojump_clock: MockClock
+) -> None:
+    world.add_secret("git", bearerToken="old")
+    repository = {"url": URL, "credentials": {"secretName": "git"}}
+    world.add(source={"repository": repository, "fileToDecrypt": FILE})
+    async with miwen(world):
+        await trio.sleep(5)
+        assert world.reason() == "Synced"
+        assert [each["name"] for each in world.status()["observedSecrets"]] == ["git"]
+        world.add_secret("git", bearerToken="new")
+        await trio.sleep(5)
+        tokens = [each.bearer.reveal() for each in world.krapao.credentials if each.bearer is not None]
+        assert tokens == ["old", "new"]
+
+
 async def test_a_changed_key_decrypts_again_at_once(world: World, autojump_clock: MockClock) -> None:
     world.add_secret("keys", age="AGE-SECRET-KEY-FAKE-WRONG")
     world.add(provider=BY_SECRET)

@@ -12,7 +12,16 @@ from jiemi.core.api.provider import CredentialValue
 _CONTRADICTIONS = (("bearer", "username"), ("bearer", "token"))
 _TOGETHER = (("client_certificate", "client_key"),)
 _WITHOUT_KEY = "passphrase is for ssh: give that too"
-_JSON_NAMES = {"client_certificate": "clientCertificate", "client_key": "clientKey"}
+_VALUES = (
+    *("username", "token", "ssh", "known_hosts", "bearer", "ca_bundle", "client_certificate", "client_key"),
+    "passphrase",
+)
+_JSON_NAMES = {
+    "known_hosts": "knownHosts",
+    "ca_bundle": "caBundle",
+    "client_certificate": "clientCertificate",
+    "client_key": "clientKey",
+}
 
 
 def _json(name: str) -> str:
@@ -31,6 +40,7 @@ class RepositoryCredentials:
     RULES: ClassVar[tuple[Rule, ...]] = (
         *(contradiction(_json(one), _json(other)) for one, other in _CONTRADICTIONS),
         *(together(_json(one), _json(other)) for one, other in _TOGETHER),
+        *(contradiction("secretName", _json(value)) for value in _VALUES),
         Rule(f"!{given('passphrase')} || {given('ssh')}", _WITHOUT_KEY),
     )
 
@@ -54,6 +64,15 @@ class RepositoryCredentials:
 
     passphrase: CredentialValue | None = _value("Passphrase of the private key for ssh, if the key has one.")
 
+    secret_name: str | None = api(
+        "Name of a Secret in the Decryptor's namespace with all credentials, in Flux's form, instead of single values. "
+        "For https: username and password, bearerToken, ca.crt (or caFile), tls.crt and tls.key (or certFile and "
+        "keyFile). For ssh: identity, known_hosts, and password as the passphrase of identity.",
+        default=None,
+        nullable=True,
+        maxLength=253,
+    )
+
     def __attrs_post_init__(self) -> None:
         for one, other in _CONTRADICTIONS:
             if getattr(self, one) is not None and getattr(self, other) is not None:
@@ -61,5 +80,8 @@ class RepositoryCredentials:
         for one, other in _TOGETHER:
             if (getattr(self, one) is None) != (getattr(self, other) is None):
                 raise FieldError(f"give {_json(one)} together with {_json(other)}, or neither")
+        for value in _VALUES if self.secret_name is not None else ():
+            if getattr(self, value) is not None:
+                raise FieldError(f"secretName contradicts {_json(value)}: give one or the other")
         if self.passphrase is not None and self.ssh is None:
             raise FieldError(_WITHOUT_KEY)

@@ -31,7 +31,11 @@ def _names(spec: DecryptorSpec | Failure, below: str) -> frozenset[str]:
     if isinstance(spec, Failure):
         return frozenset()
     values = [value for at, value in credential_values(spec) if at.startswith(below)]
-    return frozenset(value.secret_name for value in values if value.secret_name is not None)
+    names = {value.secret_name for value in values if value.secret_name is not None}
+    credentials = spec.source.repository.credentials
+    if credentials is not None and credentials.secret_name is not None and _OF_GIT.startswith(below):
+        names.add(credentials.secret_name)
+    return frozenset(names)
 
 
 def observed_secrets_of(spec: DecryptorSpec, versions: Mapping[str, str]) -> tuple[SecretVersion, ...]:

@@ -28,7 +28,6 @@ from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.reconcile.tick import ReconcileContext
 from jiemi.miwen.state.loop_state import SecretVersions
 from jiemi.miwen.watch.object_watches import NotSynced, ObjectWatches
-from jiemi.rpc.contract import GitCredentials
 from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, HuaweiKey, KeyOrigin, PgpKey, VaultKey
 
 
@@ -111,29 +110,56 @@ class CredentialReader:
             (f"{at} (key {key!r} of Secret {self._namespace}/{name})", await self._value(name, key, at)) for key in keys
         ]
 
+    async def read_keys(self, name: str, at: str, paths: Mapping[str, str]) -> dict[str, SensitiveText]:
+        """The texts of those keys of a Secret that are there and not empty.
+
+        Args:
+            at: the path of the field that names the Secret in its secretName.
+            paths: the keys, and the path of a single value like each, whose bound it has.
+
+        Raises:
+            JiemiError: as `read`.
+        """
+        for key, path in paths.items():
+            self._most[name, key] = limit_bytes(path)
+        found = await self._secret(name, at)
+        there = {
+            key: await self._value(name, key, at, limit_bytes(path), may_be_empty=True)
+            for key, path in paths.items()
+            if key in found
+        }
+        return {key: value for key, value in there.items() if value.reveal().strip()}
+
+    def keys_of(self, name: str) -> tuple[str, ...]:
+        """The keys of a Secret that was read, or the first of very many."""
+        return self._keys.get(name, ())
+
     async def _secret(self, name: str, at: str) -> dict[str, _Found]:
         if name not in self._secrets:
             self._secrets[name] = await self._read_secret(name, at)
         return self._secrets[name]
 
-    async def _value(self, name: str, key: str, at: str) -> SensitiveText:
+    async def _value(
+        self, name: str, key: str, at: str, limit: int | None = None, *, may_be_empty: bool = False
+    ) -> SensitiveText:
+        limit = limit_bytes(at) if limit is None else limit
         secret = await self._secret(name, at)
         where = f"key {key!r} of Secret {self._namespace}/{name}, which {at} names"
         if key not in secret:
             raise self._no_such_key(name, key, at)
         found = secret[key]
         size = found if isinstance(found, int) else size_bytes(found) if found is not None else 0
-        if size > limit_bytes(at):
+        if size > limit:
             raise JiemiError(
                 "CredentialTooLarge",
-                f"{size} bytes, of {limit_bytes(at)} at most, are in {where}",
+                f"{size} bytes, of {limit} at most, are in {where}",
                 "Put the credential alone under that key.",
             )
         if found is None or isinstance(found, int):
             raise JiemiError(
                 "SecretValueEmpty", f"no text (UTF-8) is in {where}", "Put the credential there as text, not as bytes."
             )
-        if not found.reveal().strip():
+        if not may_be_empty and not found.reveal().strip():
             raise JiemiError("SecretValueEmpty", f"nothing is in {where}")
         return found
 
@@ -219,57 +245,12 @@ def _decoded(encoded: str, most: int) -> _Found:
     return SensitiveText.shared(text) if text is not None else None
 
 
-def _reader(
+def reader_of(
     decryptor: Decryptor, spec: DecryptorSpec, kubernetes: Kubernetes, versions: SecretVersions, below: str
 ) -> CredentialReader:
     """A reader of the values below a path of the spec."""
     values = [(at, value) for at, value in credential_values(spec) if at.startswith(f"{below}.")]
     return CredentialReader(kubernetes, decryptor.meta.namespace, versions, values)
-
-
-async def git_credentials(
-    decryptor: Decryptor, spec: DecryptorSpec, kubernetes: Kubernetes, versions: SecretVersions
-) -> GitCredentials:
-    """The credentials that the host of the repository asks for.
-
-    Args:
-        versions: as of `CredentialReader`.
-
-    Raises:
-        JiemiError: as `CredentialReader.read`.
-    """
-    credentials = spec.source.repository.credentials
-    if credentials is None:
-        return GitCredentials()
-    at = "spec.source.repository.credentials"
-    reader = _reader(decryptor, spec, kubernetes, versions, at)
-
-    async def read(value: CredentialValue | None, name: str) -> SensitiveText | None:
-        return None if value is None else await reader.read(value, f"{at}.{name}")
-
-    found = GitCredentials(
-        # A file that `kubectl create secret --from-file` read ends with a newline that is no part of a name or token.
-        username=_stripped(await read(credentials.username, "username")),
-        token=_stripped(await read(credentials.token, "token")),
-        bearer=_stripped(await read(credentials.bearer, "bearer")),
-        ca_bundle=await read(credentials.ca_bundle, "caBundle"),
-        client_certificate=await read(credentials.client_certificate, "clientCertificate"),
-        client_key=await read(credentials.client_key, "clientKey"),
-        passphrase=_without_line_end(await read(credentials.passphrase, "passphrase")),
-        ssh=await read(credentials.ssh, "ssh"),
-        known_hosts=await read(credentials.known_hosts, "knownHosts"),
-    )
-    require_total(values_of(found), at)
-    return found
-
-
-def _stripped(text: SensitiveText | None) -> SensitiveText | None:
-    return None if text is None else SensitiveText.shared(text.reveal().strip())
-
-
-def _without_line_end(text: SensitiveText | None) -> SensitiveText | None:
-    """A passphrase may have spaces at its ends."""
-    return None if text is None else SensitiveText.shared(text.reveal().rstrip("\r\n"))
 
 
 async def decryption_keys(
@@ -289,7 +270,7 @@ async def decryption_keys(
     Raises:
         JiemiError: as `CredentialReader.read`.
     """
-    reader = _reader(decryptor, spec, kubernetes, versions, "spec.provider")
+    reader = reader_of(decryptor, spec, kubernetes, versions, "spec.provider")
     provider = spec.provider
     keys: list[DecryptionKey] = []
     if provider.age is not None:

@@ -12,8 +12,8 @@ from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.memory import MemoryBudget
 from jiemi.core.names import NamespacedName
 from jiemi.miwen.kubernetes.port import Kubernetes
-from jiemi.miwen.reconcile.credentials import git_credentials
 from jiemi.miwen.reconcile.file_changes import source_of
+from jiemi.miwen.reconcile.git_credentials import git_credentials
 from jiemi.miwen.reconcile.limits import no_room
 from jiemi.miwen.reconcile.phases import Phase
 from jiemi.miwen.reconcile.tick import ReconcileContext

@@ -84,6 +84,11 @@ def test_an_object_of_the_first_version_is_read_completely() -> None:
         ),
         (
             "spec.source.repository.credentials",
+            {"secretName": "a", "knownHosts": {"literal": CANARY}},
+            "secretName contradicts knownHosts: give one or the other @ spec.source.repository.credentials",
+        ),
+        (
+            "spec.source.repository.credentials",
             {"clientKey": {"literal": CANARY}},
             "give clientCertificate together with clientKey, or neither @ spec.source.repository.credentials",
         ),

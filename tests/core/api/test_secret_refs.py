@@ -37,6 +37,13 @@ def test_secrets_of_the_host_and_of_the_keys_are_distinguished() -> None:
     assert secret_names(found) == {"git", "both", "ssh", "hosts", "pgp"}
 
 
+def test_a_whole_secret_is_one_of_the_host() -> None:
+    found = spec({"pgp": {"privateKey": value("pgp")}}, {"secretName": "git"})
+    assert git_secret_names(found) == {"git"}
+    assert key_secret_names(found) == {"pgp"}
+    assert secret_names(found) == {"git", "pgp"}
+
+
 def test_a_secret_that_is_deep_in_a_provider_is_named_too() -> None:
     role = {"roleId": value("role"), "secretId": value("secret")}
     assert secret_names(spec({"vault": {"appRole": role, "caBundle": value("ca")}})) == {"role", "secret", "ca"}

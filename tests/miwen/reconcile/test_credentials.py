@@ -13,7 +13,7 @@ from support.first_version import spec_of, with_value
 from jiemi.core.api.decryptor import read_decryptor
 from jiemi.core.api.secret_refs import git_secret_names
 from jiemi.core.errors import JiemiError
-from jiemi.miwen.reconcile.credentials import git_credentials
+from jiemi.miwen.reconcile.git_credentials import git_credentials
 from jiemi.miwen.state.loop_state import SecretVersions
 from jiemi.rpc.contract import GitCredentials
 
@@ -61,3 +61,81 @@ async def test_a_bearer_token_is_read_without_the_line_break_at_its_end() -> Non
     found = await read({"bearer": {"secretName": "git", "key": "token"}}, token="canary\n")
     assert shown(found) == {"bearer": "canary"}
     assert "no key 'other'" in await fails("SecretKeyNotFound", {"bearer": {"secretName": "git", "key": "other"}})
+
+
+HTTPS, HTTP, SSH = "https://git.example/r.git", "http://git.example/r.git", "git@git.example:r.git"
+WHOLE = {"secretName": "git"}
+
+
+@pytest.mark.parametrize(
+    ("url", "data", "found"),
+    [
+        (HTTPS, {"username": "me\n", "password": "canary\n"}, {"username": "me", "token": "canary"}),
+        (HTTP, {"username": "me", "password": "canary", "identity": "x"}, {"username": "me", "token": "canary"}),
+        (HTTPS, {"bearerToken": "canary\n", "known_hosts": "x"}, {"bearer": "canary"}),
+        (HTTPS, {"ca.crt": "A\n"}, {"ca_bundle": "A\n"}),
+        (HTTPS, {"caFile": "A\n", "ca.crt": "A\n"}, {"ca_bundle": "A\n"}),
+        (HTTP, {"bearerToken": "canary", "ca.crt": "A", "tls.crt": "x"}, {"bearer": "canary"}),
+        # As cert-manager writes it for an authority that everybody trusts.
+        (HTTPS, {"tls.crt": "C\n", "tls.key": "K\n", "ca.crt": ""}, {"client_certificate": "C\n", "client_key": "K\n"}),
+        (HTTPS, {"certFile": "C", "keyFile": "K"}, {"client_certificate": "C", "client_key": "K"}),
+        (
+            HTTPS,
+            {"username": "me", "password": "p", "tls.crt": "C", "tls.key": "K", "caFile": "A"},
+            {"username": "me", "token": "p", "client_certificate": "C", "client_key": "K", "ca_bundle": "A"},
+        ),
+        (
+            SSH,
+            {"identity": "K\n", "identity.pub": "P", "known_hosts": "H\n", "username": "me", "bearerToken": "x"},
+            {"ssh": "K\n", "known_hosts": "H\n"},
+        ),
+        (SSH, {"identity": "K", "password": " canary \n"}, {"ssh": "K", "passphrase": " canary "}),
+    ],
+)
+async def test_a_whole_secret_in_fluxs_form_is_read_by_the_urls_scheme(
+    url: str, data: dict[str, str], found: dict[str, str]
+) -> None:
+    assert shown(await read(WHOLE, url=url, **data)) == found
+
+
+@pytest.mark.parametrize(
+    ("url", "data", "reason", "says"),
+    [
+        (HTTPS, {"username": "me", "password": ""}, "SecretKeyNotFound", "has the key 'username' without 'password'"),
+        (HTTPS, {"password": "canary"}, "SecretKeyNotFound", "has the key 'password' without 'username'"),
+        (HTTPS, {"tls.crt": "canary"}, "SecretKeyNotFound", "has the key 'tls.crt' without 'tls.key'"),
+        (HTTPS, {"keyFile": "canary"}, "SecretKeyNotFound", "has the key 'keyFile' without 'tls.crt'"),
+        (SSH, {"known_hosts": "canary"}, "SecretKeyNotFound", "has the key 'known_hosts' without 'identity'"),
+        (SSH, {"password": "canary", "x": "y"}, "SecretKeyNotFound", "without 'identity'; it has the keys password, x"),
+        (HTTPS, {"identity": "canary"}, "SecretKeyNotFound", "has none of the keys for a https:// URL (username, "),
+        (SSH, {"username": "canary"}, "SecretKeyNotFound", "has none of the keys for a ssh:// URL (identity, "),
+        (HTTPS, {}, "SecretKeyNotFound", "it has no keys at all"),
+        (HTTPS, {"githubAppID": "1", "githubAppPrivateKey": "canary"}, "InvalidSpec", "is for a GitHub App"),
+        ("git://git.example/r", {"username": "canary"}, "InvalidSpec", "is of no use for a git:// URL"),
+        (
+            HTTPS,
+            {"bearerToken": "canary", "username": "me", "password": "canary"},
+            "InvalidSpec",
+            "has the keys 'bearerToken' and 'username', which contradict each other",
+        ),
+        (HTTPS, {"ca.crt": "canary", "caFile": "canary2"}, "InvalidSpec", "has the keys 'ca.crt' and 'caFile', which"),
+        (
+            HTTPS,
+            {"password": "x" * 70_000},
+            "CredentialTooLarge",
+            "70000 bytes, of 65536 at most, are in key 'password'",
+        ),
+        ("https://", {"password": "canary"}, "InvalidUrl", "spec.source.repository.url"),
+    ],
+)
+async def test_a_whole_secret_that_lacks_a_part_or_contradicts_itself_is_refused_by_its_keys(
+    url: str, data: dict[str, str], reason: str, says: str
+) -> None:
+    message = await fails(reason, WHOLE, url=url, **data)
+    assert says in message
+    assert reason == "InvalidUrl" or "Secret default/git, which spec.source.repository.credentials" in message
+
+
+async def test_a_whole_secret_that_is_not_there_is_named() -> None:
+    message = await fails("SecretNotFound", {"secretName": "other"})
+    assert "no Secret default/other, which spec.source.repository.credentials.secretName names" in message
