@@ -25,6 +25,21 @@ class ToolsFlags:
 
 
 @attrs.frozen(kw_only=True)
+class KnownHostsFlags:
+    """The flags of `jiemi known-hosts`."""
+
+    host: Annotated[
+        str,
+        typer.Argument(
+            help="The ssh host, with its port if that is not 22, or the repository's URL.", metavar="HOST[:PORT]"
+        ),
+    ]
+    timeout_seconds: Annotated[
+        float, typer.Option("--timeout", parser=parse_duration, help="Longest wait for the host.", metavar="DURATION")
+    ] = "10s"  # type: ignore[assignment] # the parser reads the default too
+
+
+@attrs.frozen(kw_only=True)
 class ControlPlaneFlags:
     """The flags of `jiemi control-plane`."""
 

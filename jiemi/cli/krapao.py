@@ -138,7 +138,7 @@ def _known_hosts(path: Path | None) -> str:
     if not may_be_known_hosts(known_hosts):
         raise CommandError(
             f"--ssh-known-hosts {path}: no line of it is one of a known_hosts file; write HOST TYPE KEY, as "
-            "`ssh-keyscan HOST` prints it"
+            "`jiemi known-hosts HOST` prints it"
         )
     return known_hosts
 

@@ -8,6 +8,7 @@ from jiemi import __version__
 from jiemi.cli.command_flags import (
     ControlPlaneFlags,
     DoctorFlags,
+    KnownHostsFlags,
     ProbeKrapaoFlags,
     ProbeMiwenFlags,
     RunAllFlags,
@@ -131,6 +132,16 @@ def status(flags: StatusFlags) -> None:
     with shown_to_user():
         if not run(flags):
             raise click.exceptions.Exit(NOT_READY)
+
+
+@app.command("known-hosts", short_help="Print the keys that an ssh host shows, as lines to trust.")
+@from_flags
+def known_hosts(flags: KnownHostsFlags) -> None:
+    """Print the keys that an ssh host shows, and their fingerprints, as lines of a known_hosts file."""
+    from jiemi.cli.known_hosts import run
+
+    with shown_to_user():
+        run(flags)
 
 
 @app.command(short_help="Check what Krapao needs here, and say what is missing.")

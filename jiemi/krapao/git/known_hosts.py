@@ -47,7 +47,7 @@ def lookup(text: str, host: str, port: int) -> HostKeys:
         host: in lower case.
         port: TCP port; other than 22 the lines name the host as `[host]:port`.
     """
-    name = host if port == 22 else f"[{host}]:{port}"
+    name = name_of(host, port)
     accepted, revoked = set(), set()
     for marker, patterns, kind, key in _lines(text):
         if marker == "@revoked" and _matches(patterns, name):
@@ -55,6 +55,11 @@ def lookup(text: str, host: str, port: int) -> HostKeys:
         elif not marker and _matches(patterns, name):
             accepted.add((kind, key))
     return HostKeys(frozenset(accepted), frozenset(revoked))
+
+
+def name_of(host: str, port: int) -> str:
+    """What lines call a host."""
+    return host if port == 22 else f"[{host}]:{port}"
 
 
 def may_be_known_hosts(text: str) -> bool:

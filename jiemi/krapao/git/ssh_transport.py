@@ -8,7 +8,6 @@ the key of the credentials is offered, and `git-upload-pack` runs with the path 
 from __future__ import annotations
 
 import contextlib
-import logging
 import socket
 from collections.abc import Callable, Iterator
 from typing import IO, Any, cast
@@ -21,6 +20,7 @@ from jiemi.concurrency import calls
 from jiemi.core.errors import JiemiError
 from jiemi.core.urls import CREDENTIALS_FIELD, FIELD, Location
 from jiemi.krapao.git import known_hosts
+from jiemi.krapao.git.host_keys import shown_key
 from jiemi.krapao.git.meter import Meter
 from jiemi.krapao.git.ssh_keys import private_key
 from jiemi.krapao.git.wire import write_though_closed
@@ -28,11 +28,12 @@ from jiemi.krapao.network.connecting import permit_by
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import GitCredentials
 
-_MAX_STDERR_BYTES = 16 * 1024
+_HOW_TO_TRUST = (
+    "If the host publishes this fingerprint, add its line (`jiemi known-hosts HOST` prints it) to "
+    f"{CREDENTIALS_FIELD}.knownHosts or to Krapao's --ssh-known-hosts file."
+)
 
-# paramiko logs what hosts say; here errors are values.
-logging.getLogger("paramiko").addHandler(logging.NullHandler())
-logging.getLogger("paramiko").propagate = False
+_MAX_STDERR_BYTES = 16 * 1024
 
 
 @contextlib.contextmanager
@@ -83,6 +84,16 @@ class _SshClient(TraditionalGitClient):
 
     def _open_channel(self) -> paramiko.Channel:
         timeout = self._settings.connect_timeout_seconds
+        transport = self._connected(timeout)
+        self._meet_host(transport, timeout)
+        self._log_in(transport)
+        channel = transport.open_session(timeout=timeout)
+        channel.settimeout(timeout)
+        with contextlib.suppress(paramiko.SSHException):
+            channel.set_environment_variable("GIT_PROTOCOL", "version=2")  # hosts that don't take it speak version 0
+        return channel
+
+    def _connected(self, timeout: float) -> paramiko.Transport:
         sock = calls.connect_tcp(
             self._meter.interrupter,
             self._location.host,
@@ -96,13 +107,7 @@ class _SshClient(TraditionalGitClient):
         self._stack.callback(transport.packetizer.complete_handshake)  # ends the timer of one that was never completed
         self._stack.callback(transport.close)  # ends its thread and waits for it
         transport.banner_timeout = transport.auth_timeout = transport.handshake_timeout = timeout
-        self._meet_host(transport, timeout)
-        self._log_in(transport)
-        channel = transport.open_session(timeout=timeout)
-        channel.settimeout(timeout)
-        with contextlib.suppress(paramiko.SSHException):
-            channel.set_environment_variable("GIT_PROTOCOL", "version=2")  # hosts that don't take it speak version 0
-        return channel
+        return transport
 
     def _meet_host(self, transport: paramiko.Transport, timeout: float) -> None:
         lines = self._credentials.known_hosts.reveal() if self._credentials.known_hosts is not None else ""
@@ -121,19 +126,20 @@ class _SshClient(TraditionalGitClient):
             options.key_types = tuple(wanted)
         where = self._location.authority
         try:
-            transport.start_client(timeout=timeout)
+            key = shown_key(transport, timeout)
         except paramiko.SSHException as error:
             if self._meter.interrupter.interrupted:
                 raise calls.Interrupted("the call was cancelled") from error
             if self._meter.failure is not None:
                 raise JiemiError.of(self._meter.failure) from error
             if wanted and isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
+                other = self._other_key(timeout)
                 raise JiemiError(
                     "HostKeyUnknown",
-                    f"{where} shows no key of a known type ({', '.join(sorted(known.types))})",
+                    f"{where} shows no key of a known type ({', '.join(sorted(known.types))}){other}",
+                    _HOW_TO_TRUST,
                 ) from error
             raise JiemiError("GitProtocolError", f"{where} does not speak ssh as it should") from error
-        key = transport.get_remote_server_key()
         shown = f"{key.get_name()} {known_hosts.fingerprint(key.asbytes())}"
         if key.asbytes() in known.revoked:
             raise JiemiError(
@@ -146,10 +152,16 @@ class _SshClient(TraditionalGitClient):
             raise JiemiError(
                 "HostKeyUnknown",
                 f"{where}: its key is {difference}: {shown}",
-                "If the host publishes this fingerprint, add its line (`ssh-keyscan` prints it) to "
-                f"{CREDENTIALS_FIELD}.knownHosts or to Krapao's --ssh-known-hosts file.",
+                _HOW_TO_TRUST,
             )
         self._meter.is_git = True  # it is the host that the Decryptor's or the operator's lines name
+
+    def _other_key(self, timeout: float) -> str:
+        """The key that the host shows where every type is taken, for a message; "" where it shows none."""
+        with contextlib.suppress(paramiko.SSHException, OSError):
+            key = shown_key(self._connected(timeout), timeout)
+            return f", but {key.get_name()} {known_hosts.fingerprint(key.asbytes())}"
+        return ""
 
     def _log_in(self, transport: paramiko.Transport) -> None:
         user = self._location.user

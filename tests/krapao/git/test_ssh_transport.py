@@ -22,6 +22,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.core.urls import parse_url
 from jiemi.krapao.git.clones import Clones
+from jiemi.krapao.git.known_hosts import fingerprint
 from jiemi.krapao.git.port import Ref
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import GitCredentials
@@ -128,9 +129,11 @@ async def test_an_unknown_another_or_a_revoked_host_key_is_refused_with_its_fing
         assert where in message
         assert "ecdsa-sha2-nistp256 SHA256:" in message
     of_another_type = known(where, paramiko.RSAKey.generate(2048))
-    await listing_fails(
+    message = await listing_fails(
         "HostKeyUnknown", settings, f"ssh://{where}/r.git", GitCredentials(ssh=key, known_hosts=of_another_type)
     )
+    shown = fingerprint(HOST_KEY.asbytes())
+    assert f"shows no key of a known type (ssh-rsa), but ecdsa-sha2-nistp256 {shown}" in message
     assert server.users == []
 
 

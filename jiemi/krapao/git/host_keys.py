@@ -1,0 +1,93 @@
+"""The keys that an ssh host shows, one of each type. Nobody logs in.
+
+A host proves that it has a key while the connection is made (RFC 4253, section 8), and shows one key for each
+connection, of a type that the client takes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Sequence
+
+import attrs
+import paramiko
+
+from jiemi.core.errors import JiemiError
+from jiemi.core.urls import Location
+from jiemi.krapao.git import known_hosts
+
+_TYPES: Sequence[tuple[str, ...]] = (
+    ("ssh-ed25519",),
+    ("ecdsa-sha2-nistp256",),
+    ("ecdsa-sha2-nistp384",),
+    ("ecdsa-sha2-nistp521",),
+    ("rsa-sha2-512", "rsa-sha2-256"),
+)
+"""The types of keys that `jiemi.krapao.git.known_hosts` can compare, by their signature algorithms."""
+
+# paramiko logs what hosts say; here errors are values.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+logging.getLogger("paramiko").propagate = False
+
+
+@attrs.frozen
+class HostLine:
+    """A key of a host.
+
+    Attributes:
+        text: its line in a known_hosts file.
+        kind: the type of the key.
+        fingerprint: as `ssh-keygen -l` prints it.
+    """
+
+    text: str
+    kind: str
+    fingerprint: str
+
+
+def shown_key(transport: paramiko.Transport, timeout_seconds: float) -> paramiko.PKey:
+    """The key that a host shows on a new connection.
+
+    Raises:
+        paramiko.SSHException: it shows none; IncompatiblePeer where it has none of the types that are taken.
+    """
+    transport.start_client(timeout=timeout_seconds)
+    return transport.get_remote_server_key()
+
+
+def known_hosts_lines(location: Location, timeout_seconds: float) -> list[HostLine]:
+    """The keys that a host shows, of each type that it has.
+
+    Raises:
+        JiemiError: HostUnreachable, GitProtocolError where what answers does not speak ssh.
+    """
+    address = (location.host, location.port)
+    try:
+        keys = _shown_keys(lambda: socket.create_connection(address, timeout_seconds), timeout_seconds)
+    except paramiko.SSHException as error:
+        raise JiemiError("GitProtocolError", f"{location.authority} does not speak ssh as it should") from error
+    except OSError as error:
+        raise JiemiError(
+            "HostUnreachable",
+            f"{location.authority}: {type(error).__name__}",
+            "Check the name, the port and the network.",
+        ) from error
+    name = known_hosts.name_of(location.host, location.port)
+    return [
+        HostLine(f"{name} {key.get_name()} {key.get_base64()}", key.get_name(), known_hosts.fingerprint(key.asbytes()))
+        for key in keys
+    ]
+
+
+def _shown_keys(connect: Callable[[], socket.socket], timeout_seconds: float) -> list[paramiko.PKey]:
+    found = []
+    for kinds in _TYPES:
+        with contextlib.closing(connect()) as sock, contextlib.closing(paramiko.Transport(sock)) as transport:
+            transport.banner_timeout = transport.handshake_timeout = timeout_seconds
+            transport.get_security_options().key_types = kinds
+            with contextlib.suppress(paramiko.ssh_exception.IncompatiblePeer):
+                found.append(shown_key(transport, timeout_seconds))
+            transport.packetizer.complete_handshake()  # ends the timer of one that was never completed
+    return found
