@@ -30,12 +30,10 @@ class KnownHostsFlags:
 
     host: Annotated[
         str,
-        typer.Argument(
-            help="The ssh host, with its port if that is not 22, or the repository's URL.", metavar="HOST[:PORT]"
-        ),
+        Argument(help="The ssh host, with its port if that is not 22, or the repository's URL.", metavar="HOST[:PORT]"),
     ]
     timeout_seconds: Annotated[
-        float, typer.Option("--timeout", parser=parse_duration, help="Longest wait for the host.", metavar="DURATION")
+        float, Flag("--timeout", parser=parse_duration, help="Longest wait for the host.", metavar="DURATION")
     ] = "10s"  # type: ignore[assignment] # the parser reads the default too
 
 

@@ -59,13 +59,16 @@ class Flag:
 
 @attrs.frozen
 class Argument:
-    """A field that holds the words of the command line which are not flags. Its type is a list.
+    """A field that holds the words of the command line which are not flags: all of them where its type is a list, and
+    otherwise one, which must be there.
 
     Attributes:
         help: the text in `--help`.
+        metavar: the word for it in `--help`; None for the field's name.
     """
 
     help: str
+    metavar: str | None = None
 
 
 LogFormatFlag = Annotated[LogFormat, Flag(help="Format of the log lines.", envvar="JIEMI_LOG_FORMAT")]
@@ -173,7 +176,8 @@ def _parameter(field: attrs.Attribute[Any], kind: Any, declared: Flag | Argument
     elif isinstance(kind, types.UnionType):
         [kind] = (each for each in get_args(kind) if each is not types.NoneType)
     if isinstance(declared, Argument):
-        return click.argument(field.name, nargs=-1, type=kind, help=declared.help)
+        nargs = -1 if is_list else 1
+        return click.argument(field.name, nargs=nargs, type=kind, help=declared.help, metavar=declared.metavar)
     flag = declared.name or f"--{field.name.replace('_', '-')}"
     options: dict[str, Any] = {
         **({"is_flag": True} if kind is bool else {"type": _value_type(kind, declared), "metavar": declared.metavar}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import typer
+import click
 
 from jiemi.cli.command_flags import KnownHostsFlags
 from jiemi.cli.errors import CommandError
@@ -25,9 +25,9 @@ def run(flags: KnownHostsFlags) -> None:
     if not lines:
         raise CommandError(f"{location.authority} shows no key of a type that Krapao knows")
     for line in lines:
-        typer.echo(f"# {line.kind} {line.fingerprint}")
-        typer.echo(line.text)
-    typer.echo(
+        click.echo(f"# {line.kind} {line.fingerprint}")
+        click.echo(line.text)
+    click.echo(
         "Anybody between here and the host could have shown these keys. Compare the fingerprints with those that the "
         "host publishes; then put the lines into credentials.knownHosts, or into Krapao's --ssh-known-hosts file.",
         err=True,

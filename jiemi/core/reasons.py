@@ -160,11 +160,6 @@ REASONS: Mapping[str, ReasonInfo] = {
         "The path is a directory, a submodule, or a symbolic link that leads out of the repository.",
         "Name a regular file.",
     ),
-    "LfsPointer": _stalled(
-        "The file in git is a pointer of Git LFS. Krapao reads what is in the repository only.",
-        "Take the file out of LFS (`git lfs untrack PATH`, then `git add --renormalize PATH`) and commit it; encrypted "
-        "files are small.",
-    ),
     "LimitExceeded": _stalled(
         "The file, its decrypted content, the time to decrypt it, or the space that a namespace's clones use on "
         "Krapao's volume exceeds the limit that the message names.",

@@ -50,7 +50,7 @@ def test_no_switch_has_a_second_name_and_each_default_says_something(command: tu
 def test_commands_are_in_the_order_in_which_one_needs_them() -> None:
     listed = re.findall(r"^  ([a-z][a-z-]*) ", shown().partition("Commands:")[2], re.MULTILINE)
     assert listed == [
-        *("crd", "krapao", "miwen", "tools", "control-plane", "run-all", "status", "doctor", "probe"),
+        *("crd", "krapao", "miwen", "tools", "control-plane", "run-all", "status", "known-hosts", "doctor", "probe"),
     ]
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import paramiko
 import pytest
+from click.testing import CliRunner
 from cryptography.hazmat.primitives.serialization import PrivateFormat
 from support.krapao.ssh_keys import key_pair
 from support.network.ssh_server import ssh_server
-from typer.testing import CliRunner
 
 from jiemi.cli.main import app
 from jiemi.krapao.git.known_hosts import fingerprint, lookup

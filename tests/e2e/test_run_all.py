@@ -42,7 +42,7 @@ def _processes(pid: int) -> list[str]:
 
 
 def _start(tools: dict[str, Path], *arguments: str) -> subprocess.Popen[str]:
-    given = [f"--{name}={path}" for name, path in tools.items()]
+    given = [f"--{name}={tools[name]}" for name in ("sops", "etcd", "kube-apiserver")]
     process = subprocess.Popen(
         [sys.executable, "-m", "jiemi", "run-all", "--cluster", "embedded", *given, *arguments],
         stdin=subprocess.DEVNULL,

@@ -182,7 +182,8 @@ CASES = (
         name="lfs-pointer",
         tries="a pointer of Git LFS in place of the file",
         tree=_one(FILE, lambda _: LFS_POINTER),
-        gets="LfsPointer",
+        gets="NotEncrypted",
+        says="a pointer of Git LFS",
     ),
     TreeCase(
         name="symlink-in",

@@ -53,12 +53,6 @@ def _symlink(bench: Bench) -> None:
     bench.spec["source"]["fileToDecrypt"] = bench.path("link.yaml")
 
 
-def _lfs(bench: Bench) -> None:
-    bench.good()
-    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 4711\n"
-    bench.put("secret.enc.yaml", pointer)
-
-
 URLS = (
     Mistake(
         "url-password",
@@ -300,14 +294,6 @@ PATHS = (
         "out of the repository. Let the link lead to a file of this repository by a relative path, or commit the file "
         "in its place.",
         _symlink,
-    ),
-    Mistake(
-        "lfs",
-        "The file is kept by Git LFS.",
-        "LfsPointer",
-        "{app}/secret.enc.yaml: the file is a Git LFS pointer; its content is not in the repository. Take the file out "
-        "of LFS (`git lfs untrack PATH`, then `git add --renormalize PATH`) and commit it; encrypted files are small.",
-        _lfs,
     ),
     Mistake(
         "leading-slash",

@@ -20,7 +20,6 @@ from jiemi.core.sensitive import SensitiveBytes
 from jiemi.krapao.decryption.metadata import joined
 from jiemi.krapao.decryption.port import Decrypter
 from jiemi.krapao.fair_threads import FairThreads
-from jiemi.krapao.reading.lfs import require_no_pointer
 from jiemi.krapao.reading.reader import Reading
 from jiemi.krapao.rendering.file_opener import FileOpener, with_warning
 from jiemi.krapao.rendering.streams import Part, Stream, split_stream
@@ -77,7 +76,6 @@ class FileRenderer:
             JiemiError: as `FileOpener.open` and `Reading.plain`, naming the document where there are several;
                 LimitExceeded.
         """
-        require_no_pointer(data)
         format = self.request.format or format_of(self.request.path)
         stream = await self.threads.run(split_stream, data) if format is Format.YAML else None
         if stream is None:
