@@ -20,7 +20,7 @@ from jiemi.controlplane.node.images import NAMES
 MEGABYTE = 1_000_000
 PROMISED = 90 * MEGABYTE
 """Bytes above the base, as an engine unpacks them, which no image may have."""
-LIMITS = {"krapao": 89 * MEGABYTE, "miwen": 52 * MEGABYTE}
+LIMITS = {"krapao": 90 * MEGABYTE, "miwen": 52 * MEGABYTE}
 """The same, for what is in them today. docs/operations.md says what that is."""
 PULLED = {"krapao": 30 * MEGABYTE, "miwen": 17 * MEGABYTE}
 """Bytes above the base that are pulled."""
