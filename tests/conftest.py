@@ -14,6 +14,8 @@ pytest_plugins = [
     "support.processes.logging_restored",
     "support.kubernetes.helm",
     "support.kubernetes.kubectl",
+    "support.kubernetes.cert_manager",
+    "support.e2e.certified",
     "support.monitoring.promtool",
 ]
 
@@ -36,6 +38,8 @@ _LONGEST_FIRST = (
     "e2e/test_many_pgp_decryptions.py",
     "e2e/test_canary_providers.py",
     "e2e/test_memory_of_miwen.py",
+    "e2e/test_cert_manager.py",
+    "e2e/test_cert_manager_mistakes.py",
     "e2e/test_faults.py",
     "e2e/test_install_forms.py",
     "e2e/test_helm_install.py",

@@ -16,6 +16,7 @@ import trio
 from rich.table import Table
 from rich.text import Text
 
+from jiemi.certificates import SERVER_AUTH
 from jiemi.cli.command_flags import DoctorFlags
 from jiemi.cli.console import table_console
 from jiemi.cli.errors import CommandError
@@ -137,10 +138,10 @@ def certificates(folder: Path | None, *, in_the_pod: Path = TLS_IN_THE_POD) -> F
         return Finding(name, "warning", text)
     folder = folder or in_the_pod
     try:
-        identity = TlsFolder(folder).read()
+        identity = TlsFolder(folder, SERVER_AUTH).read()
         for_all = bool((folder / KEY).stat().st_mode & stat.S_IROTH)
     except TlsError as error:
-        return Finding(name, "missing", str(error))
+        return Finding(name, "missing", f"{error}. {error.remedy}" if error.remedy else str(error))
     except OSError as error:
         return Finding(name, "missing", f"{folder / KEY} can't be read: {error.strerror}")
     if for_all:

@@ -11,6 +11,7 @@ from pathlib import Path
 import structlog
 import trio
 
+from jiemi.certificates import SERVER_AUTH
 from jiemi.cli.errors import CommandError
 from jiemi.cli.krapao_flags import KrapaoFlags
 from jiemi.cli.log_levels import follow_file, levels_of_flag
@@ -195,11 +196,11 @@ def _server_tls(address: Address, flags: KrapaoFlags) -> ServerTls | None:
     """Raises CommandError: the folder has no identity that can be used."""
     if flags.tls_dir is None or not isinstance(address, TcpAddress):
         return None
-    folder = TlsFolder(flags.tls_dir)
+    folder = TlsFolder(flags.tls_dir, SERVER_AUTH)
     try:
         folder.read()
     except TlsError as error:
-        raise CommandError(f"--tls-dir: {error}") from error
+        raise CommandError(f"--tls-dir: {error}" + (f". {error.remedy}" if error.remedy else "")) from error
     tls = ServerTls(folder, flags.tls_client_name)
     tls.refresh()
     return tls

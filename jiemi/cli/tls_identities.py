@@ -6,6 +6,7 @@ from pathlib import Path
 
 import trio
 
+from jiemi.certificates import CLIENT_AUTH
 from jiemi.core.errors import JiemiError
 from jiemi.rpc.tls import IdentitySource, TlsError, TlsFolder, TlsIdentity
 
@@ -15,12 +16,13 @@ def identity_of_folder(path: Path) -> IdentitySource:
 
     The source raises JiemiError: KrapaoNotTrusted where there is none.
     """
-    folder = TlsFolder(path)
+    folder = TlsFolder(path, CLIENT_AUTH)
 
     async def read() -> TlsIdentity:
         try:
             return await trio.to_thread.run_sync(folder.read)
         except TlsError as error:
-            raise JiemiError("KrapaoNotTrusted", f"--tls-dir: {error}", "Correct the files in that folder.") from error
+            remedy = error.remedy or "Correct the files in that folder."
+            raise JiemiError("KrapaoNotTrusted", f"--tls-dir: {error}", remedy) from error
 
     return read

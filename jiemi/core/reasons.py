@@ -373,8 +373,9 @@ REASONS: Mapping[str, ReasonInfo] = {
     ),
     "KrapaoNotTrusted": _waiting(
         "What answers at Krapao's address can't prove that it is Krapao, so Miwen sends it nothing.",
-        "Give both certificates of the same authority (`--tls-dir`, `--tls-secret`), Krapao one with the DNS name "
-        "`krapao`. If nobody changed them, something else answers at that address.",
+        "Give both certificates of the same authority, Krapao one with the DNS name `krapao` and the usage `server "
+        "auth`. As installed they are in the Secrets `krapao-tls` and `miwen-tls` (else `--tls-dir`, `--tls-secret`). "
+        "If nobody changed them, something else answers at that address.",
     ),
     "Timeout": _transient(
         "The work did not finish before its deadline.",

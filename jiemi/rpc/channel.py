@@ -40,10 +40,12 @@ class Channel:
     Attributes:
         socket: for Cap'n Proto. Whoever runs Cap'n Proto on it owns it.
         not_after: when the first of the two certificates ends; None without TLS.
+        shown: where the certificate is that Krapao was shown, in words; "" without TLS.
     """
 
     socket: socket.socket
     not_after: datetime.datetime | None = None
+    shown: str = ""
     _ends: tuple[trio.abc.Stream, trio.abc.Stream] | None = None
 
     async def run(self) -> None:
@@ -85,4 +87,5 @@ async def open_channel(address: Address, tls: ClientTls | None) -> Channel:
     outer = await connect_tls(stream, identity, tls.server_name)
     ours, theirs = socket.socketpair()
     inner = trio.SocketStream(trio.socket.from_stdlib_socket(ours))
-    return Channel(theirs, min(identity.not_after, peer_not_after(outer)), (inner, outer))
+    not_after = min(identity.not_after, peer_not_after(outer))
+    return Channel(theirs, not_after, identity.certificate_at, (inner, outer))

@@ -277,7 +277,7 @@ class KrapaoClient:
                 nursery.start_soon(talk)
                 with trio.move_on_after(self._settings.connect_timeout_seconds):
                     await ready.wait()
-                    session = await self._open_session(bootstrap)
+                    session = await self._open_session(bootstrap, channel.shown)
                     if session is not None:
                         self._refused = None
                         _log.debug("session_opened", address=str(self.address))
@@ -296,7 +296,7 @@ class KrapaoClient:
             if connection is not None:
                 connection.end()
         if connection is None:
-            self._trouble = self._no_session()
+            self._trouble = self._no_session(channel.shown)
             task_status.started(None)
 
     def _forget(self, ended: Connection) -> None:
@@ -326,7 +326,7 @@ class KrapaoClient:
         except OSError as error:
             self._refused, self._trouble = None, error.strerror or "it can't be reached"
         except TlsError as error:
-            self._refuse(Failure("KrapaoNotTrusted", str(error)))
+            self._refuse(Failure("KrapaoNotTrusted", str(error), error.remedy))
         except JiemiError as error:
             self._refuse(error.failure)
         return None
@@ -338,12 +338,12 @@ class KrapaoClient:
         left = (not_after - datetime.datetime.now(datetime.UTC)).total_seconds()
         await trio.sleep(max(left / 2, self._settings.renewal_least_seconds))
 
-    def _no_session(self) -> str:
+    def _no_session(self, shown: str) -> str:
         if not isinstance(self.address, TcpAddress):
             return "it opened no session"
         if self._tls is None:
             return "it opened no session; if it was started with --tls-dir, give Miwen --tls-secret or --tls-dir"
-        return "it ended the connection after the TLS handshake; its log says why it refused this certificate"
+        return f"it ended the connection after the TLS handshake; its log says why it refused {shown}"
 
     def _refuse(self, failure: Failure) -> None:
         """Have calls fail with this until there is a session."""
@@ -354,7 +354,7 @@ class KrapaoClient:
         self._connection_made.set()
         self._connection_made = trio.Event()
 
-    async def _open_session(self, bootstrap: Remote | None) -> Remote | None:
+    async def _open_session(self, bootstrap: Remote | None, shown: str) -> Remote | None:
         if bootstrap is None:
             return None
         try:
@@ -367,7 +367,7 @@ class KrapaoClient:
         except BridgeError:
             return None
         except JiemiError as error:
-            self._refuse(error.failure)
+            self._refuse(_with_certificate(error.failure, shown))
             return None
         if secret is not None and not checked and not self._warned_of_unchecked:
             self._warned_of_unchecked = True
@@ -377,6 +377,13 @@ class KrapaoClient:
                 "its port is served",
             )
         return session
+
+
+def _with_certificate(failure: Failure, shown: str) -> Failure:
+    """Krapao knows no more of the certificate that it was shown than the names in it."""
+    if failure.reason != "KrapaoAccessDenied" or not shown:
+        return failure
+    return attrs.evolve(failure, message=f"{failure.message} (Miwen showed {shown})")
 
 
 def _read_session(answer: Any, bridge: Bridge) -> tuple[Remote, bool]:

@@ -53,6 +53,11 @@ FORGIVEN_SECONDS = 600.0
 _NAMED = 3
 """How many Krapaos a message names."""
 
+_NO_PODS = (
+    "Look at the Pods of the StatefulSet `repository` (`kubectl describe pod`): they start once there are their "
+    "volumes, one of which is the Secret `krapao-tls`."
+)
+
 _order = functools.lru_cache(maxsize=10_000)(ranking)
 """Each change has the watches of all repositories look again."""
 
@@ -260,7 +265,7 @@ class Krapaos:
         if self._unknown is not None:
             return self._unknown
         if not self._members:
-            return Failure("KrapaoUnavailable", "there is no Krapao: none of its Pods has an address")
+            return Failure("KrapaoUnavailable", "there is no Krapao: none of its Pods has an address", _NO_PODS)
         failures = [self._members[name].client.failure() for name in _order(key, tuple(self._members))]
         if len(failures) == 1 or {each.reason for each in failures} == {failures[0].reason} != {"KrapaoUnavailable"}:
             return failures[0]

@@ -18,15 +18,17 @@ import contextlib
 import datetime
 import os
 import ssl
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import attrs
 import trio
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from jiemi.certificates import alternative_names
+from jiemi.certificates import CLIENT_AUTH, SERVER_AUTH, alternative_names
 from jiemi.core.sensitive import SensitiveBytes
 from jiemi.rpc.tls_names import AUTHORITIES, CERTIFICATE, KEY, KRAPAO_NAME, MIWEN_NAME, PARTS
 
@@ -34,7 +36,15 @@ _MAX_PART_BYTES = 256 * 1024
 
 
 class TlsError(Exception):
-    """An identity can't be used. The text says which part and why, and holds nothing of a key."""
+    """An identity can't be used. The text says which part and why, and holds nothing of a key.
+
+    Attributes:
+        remedy: what to do about this very case, a sentence; "" where the text says it.
+    """
+
+    def __init__(self, text: str, remedy: str = "") -> None:
+        super().__init__(text)
+        self.remedy = remedy
 
 
 @attrs.frozen
@@ -46,7 +56,10 @@ class TlsIdentity:
         key: its private key, not encrypted.
         authorities: the certificates of authorities.
         not_after: when its certificate ends, with its zone.
-        trusted: the fingerprints (SHA-256) of the authorities, each with the time at which it ends.
+        trusted: the authorities, by a digest (SHA-256) of name and key, each with the time at which it ends. One that
+            was renewed with the key that it had is the same one: it vouches for the same certificates.
+        certificate_at: where its certificate is, in words.
+        authorities_at: where the authorities are.
     """
 
     certificates: bytes
@@ -54,26 +67,35 @@ class TlsIdentity:
     authorities: bytes
     not_after: datetime.datetime
     trusted: Mapping[bytes, datetime.datetime]
+    certificate_at: str
+    authorities_at: str
 
 
 IdentitySource = Callable[[], Awaitable[TlsIdentity]]
 """Gives an end's identity, for each connection. May raise JiemiError; then there is no connection."""
 
 
-def read_identity(parts: Mapping[str, bytes], where: Callable[[str], str], now: datetime.datetime) -> TlsIdentity:
+def read_identity(
+    parts: Mapping[str, bytes],
+    where: Callable[[str], str],
+    now: datetime.datetime,
+    usage: x509.ObjectIdentifier | None = None,
+) -> TlsIdentity:
     """An identity from its three texts.
 
     Args:
         parts: `PARTS`, those that are there.
         where: what a part is called in an error, for example "tls.crt of Secret jiemi/miwen-tls".
         now: the time, with its zone.
+        usage: what the certificate is to be used for (a key of `USAGES`), where that is known.
 
     Raises:
-        TlsError: a part is missing or can't be used, they do not belong together, or the certificate has expired.
+        TlsError: a part is missing or can't be used, they do not belong together, the certificate has expired, or may
+            not be used for this.
     """
     for name in PARTS:
         if not parts.get(name, b"").strip():
-            raise TlsError(f"{where(name)} is missing or empty")
+            raise TlsError(f"{where(name)} is missing or empty", _NO_AUTHORITIES if name == AUTHORITIES else "")
         if len(parts[name]) > _MAX_PART_BYTES:
             raise TlsError(f"{where(name)} is larger than {_MAX_PART_BYTES} bytes")
     own, *_ = _certificates(parts[CERTIFICATE], where(CERTIFICATE))
@@ -90,10 +112,47 @@ def read_identity(parts: Mapping[str, bytes], where: Callable[[str], str], now: 
         raise TlsError(
             f"the certificate in {where(CERTIFICATE)} has expired ({own.not_valid_after_utc:%Y-%m-%d %H:%M}Z)"
         )
-    trusted = {each.fingerprint(_SHA256): each.not_valid_after_utc for each in authorities}
+    if usage is not None and not _may_be_used(own, usage):
+        raise TlsError(
+            f"the certificate in {where(CERTIFICATE)} lacks the usage {USAGES[usage]}",
+            f"Have it issued for {USAGES[usage]} (of a Certificate of cert-manager, `usages`).",
+        )
     return TlsIdentity(
-        parts[CERTIFICATE], SensitiveBytes(parts[KEY]), parts[AUTHORITIES], own.not_valid_after_utc, trusted
+        parts[CERTIFICATE],
+        SensitiveBytes(parts[KEY]),
+        parts[AUTHORITIES],
+        own.not_valid_after_utc,
+        _trusted(authorities),
+        certificate_at=where(CERTIFICATE),
+        authorities_at=where(AUTHORITIES),
     )
+
+
+def _may_be_used(certificate: x509.Certificate, usage: x509.ObjectIdentifier) -> bool:
+    """Whether OpenSSL at the other end takes it for that: it names no usages, or this one (RFC 5280, 4.2.1.12)."""
+    try:
+        return usage in certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except (x509.ExtensionNotFound, ValueError):
+        return True  # of what can't be read OpenSSL is the judge
+
+
+def _trusted(authorities: Iterable[x509.Certificate]) -> dict[bytes, datetime.datetime]:
+    found: dict[bytes, datetime.datetime] = {}
+    for each in authorities:
+        name = _digest(each)
+        found[name] = max(found.get(name, each.not_valid_after_utc), each.not_valid_after_utc)
+    return found
+
+
+def _digest(authority: x509.Certificate) -> bytes:
+    """Of name and key; of all of it, where its key is of a kind that can't be read."""
+    try:
+        key = authority.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except (UnsupportedAlgorithm, ValueError):
+        return authority.fingerprint(hashes.SHA256())
+    digest = hashes.Hash(hashes.SHA256())
+    digest.update(authority.subject.public_bytes() + key)
+    return digest.finalize()
 
 
 def _certificates(pem: bytes, where: str) -> list[x509.Certificate]:
@@ -104,10 +163,15 @@ def _certificates(pem: bytes, where: str) -> list[x509.Certificate]:
 
 
 class TlsFolder:
-    """The identity in a folder. It is read each time, and parsed again where the files have changed."""
+    """The identity in a folder. It is read each time, and parsed again where the files have changed.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        usage: what the certificate is used for, as of `read_identity`.
+    """
+
+    def __init__(self, folder: Path, usage: x509.ObjectIdentifier | None = None) -> None:
         self._folder = folder
+        self._usage = usage
         self._parts: dict[str, bytes] = {}
         self._identity: TlsIdentity | None = None
 
@@ -121,7 +185,7 @@ class TlsFolder:
         now = datetime.datetime.now(datetime.UTC)
         if self._identity is None or parts != self._parts or self._identity.not_after <= now:
             self._identity = None
-            self._identity = read_identity(parts, lambda name: str(self._folder / name), now)
+            self._identity = read_identity(parts, lambda name: str(self._folder / name), now, self._usage)
             self._parts = parts
         return self._identity
 
@@ -131,6 +195,9 @@ class TlsFolder:
             with path.open("rb") as file:
                 return file.read(_MAX_PART_BYTES + 1)
         except OSError as error:
+            # Of a Secret without the key, the folder is there and the file is not.
+            if isinstance(error, FileNotFoundError) and self._folder.is_dir():
+                return b""
             raise TlsError(f"{path} can't be read: {error.strerror}") from None
 
 
@@ -180,13 +247,13 @@ class ServerTls:
             TlsError: no authority vouches for the client, or it speaks no TLS 1.3.
         """
         trusted = self.refresh()
-        if self._context is None:
+        if self._context is None or self._identity is None:
             raise TlsError(self.unreadable)
         secured: trio.SSLStream[trio.SocketStream] = trio.SSLStream(stream, self._context, server_side=True)
         try:
             await secured.do_handshake()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            raise TlsError(_in_words(error)) from None
+            raise TlsError(_in_words(error, self._identity)) from None
         certificate = x509.load_der_x509_certificate(secured.getpeercert(binary_form=True))
         names = frozenset(each.value for each in alternative_names(certificate) if isinstance(each, x509.DNSName))
         return TlsPeer(secured, names, certificate.not_valid_after_utc, trusted)
@@ -237,7 +304,7 @@ async def connect_tls(
         await secured.do_handshake()
     except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
         await trio.aclose_forcefully(stream)
-        raise TlsError(_in_words(error)) from None
+        raise TlsError(_in_words(error, identity)) from None
     except BaseException:
         await trio.aclose_forcefully(stream)
         raise
@@ -279,7 +346,16 @@ def _memory_file(content: bytes) -> Iterator[str]:
         os.close(descriptor)
 
 
-_SHA256 = hashes.SHA256()
+USAGES = {SERVER_AUTH: "server auth", CLIENT_AUTH: "client auth"}
+"""What a certificate may be used for, as a Certificate of cert-manager calls it."""
+
+_NO_AUTHORITIES = (
+    "Put the authority of the other end's certificate there. Of cert-manager's issuers, those of kind CA do so, and "
+    "those of kind ACME do not."
+)
+
+_NOT_VOUCHED_FOR = frozenset({2, 7, 18, 19, 20, 21})
+"""OpenSSL's numbers (X509_V_ERR_...) for a certificate that none of the authorities signed."""
 
 _WORDS = {
     "WRONG_VERSION_NUMBER": "it does not speak TLS",
@@ -293,11 +369,18 @@ _WORDS = {
 """What OpenSSL's words for a failed handshake mean."""
 
 
-def _in_words(error: BaseException) -> str:
-    """Why a handshake failed. The texts are OpenSSL's and ours; none is the peer's."""
+def _in_words(error: BaseException, identity: TlsIdentity) -> str:
+    """Why a handshake failed. The texts are OpenSSL's and ours; none is the peer's.
+
+    Args:
+        identity: of this end.
+    """
     cause = error.__cause__
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"its certificate is not accepted: {cause.verify_message}"
+        text = f"its certificate is not accepted: {cause.verify_message}"
+        if cause.verify_code not in _NOT_VOUCHED_FOR:
+            return text
+        return f"{text} (accepted are the authorities in {identity.authorities_at})"
     if isinstance(cause, ssl.SSLError) and cause.reason is not None:
         return _WORDS.get(cause.reason, f"the TLS handshake failed: {cause.reason.replace('_', ' ').lower()}")
     return "the connection ended during the TLS handshake"

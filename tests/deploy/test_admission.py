@@ -228,6 +228,12 @@ def test_of_its_own_namespace_miwen_makes_and_renews_its_certificates_and_writes
         made["data"]["tls.crt"] = "ZA=="
         guarded.call("PUT", f"{secrets}/{name}", made).ok()
         assert is_refused(guarded.call("DELETE", f"{secrets}/{name}"), "jiemi-miwen-objects")
+        # cert-manager marks what it fills.
+        mark = {"metadata": {"labels": {"controller.cert-manager.io/fao": "true"}}}
+        marked = installed.call("PATCH", f"{secrets}/{name}", mark, MERGE).ok()
+        assert is_refused(guarded.call("PUT", f"{secrets}/{name}", marked), "jiemi-miwen-objects")
+        unmark = {"metadata": {"labels": {"controller.cert-manager.io/fao": None}}}
+        assert is_refused(guarded.call("PATCH", f"{secrets}/{name}", unmark, MERGE), "jiemi-miwen-objects")
     another = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "miwen-tls2", "namespace": "jiemi"}}
     another |= {"type": "kubernetes.io/tls", "stringData": {"tls.crt": "c", "tls.key": "k"}}
     assert is_refused(guarded.call("POST", f"{secrets}?dryRun=All", another), "jiemi-miwen-objects")

@@ -56,6 +56,7 @@ class Case:
         more: further parts of the kustomization.
         resources: manifests beside it.
         base: the folder that it is an overlay of.
+        components: the folders that are its components.
         namespace: the release's.
         without: kinds that are not rendered.
     """
@@ -65,6 +66,7 @@ class Case:
     more: Mapping[str, Any] = {}
     resources: tuple[Manifest, ...] = ()
     base: str = "deploy"
+    components: tuple[str, ...] = ()
     namespace: str = "jiemi"
     without: tuple[str, ...] = ()
 
@@ -89,22 +91,6 @@ def delete(api_version: str, kind: str, name: str, namespace: str | None = None)
 def part_of(kind: str, name: str, api_version: str, **fields: Any) -> Manifest:
     metadata = {"name": name, "namespace": "jiemi", "labels": {"app.kubernetes.io/part-of": "jiemi"}}
     return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **fields}
-
-
-def certificate(name: str, usage: str) -> Manifest:
-    return part_of(
-        "Certificate",
-        f"{name}-tls",
-        "cert-manager.io/v1",
-        spec={
-            "secretName": f"{name}-tls",
-            "dnsNames": [name],
-            "usages": [usage],
-            "duration": "720h",
-            "privateKey": {"algorithm": "ECDSA", "size": 256, "rotationPolicy": "Always"},
-            "issuerRef": {"name": "ours", "kind": "ClusterIssuer", "group": "cert-manager.io"},
-        },
-    )
 
 
 def arguments_of(workload: str) -> list[str]:
@@ -146,6 +132,10 @@ AFFINITY = {
 }
 POLICY = "rules:\n  - {namespaces: [team-*], repositories: [https://git.example.com/*]}\n"
 READS_ITS_OWN = [{"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["miwen-tls"], "verbs": ["get"]}]
+ANOTHER_ISSUER = [
+    {"op": "replace", "path": "/spec/issuerRef/name", "value": "ours"},
+    {"op": "replace", "path": "/spec/issuerRef/kind", "value": "ClusterIssuer"},
+]
 SESSION = (
     part_of(
         "Role",
@@ -304,7 +294,7 @@ CASES = {
         },
         more={"resources": ["deploy", "deploy/monitoring"]},
     ),
-    "webhooks": Case({"webhooks": {"enabled": True}}, more={"components": ["deploy/webhooks"]}),
+    "webhooks": Case({"webhooks": {"enabled": True}}, components=("deploy/webhooks",)),
     "webhooks in the form for named namespaces, behind two proxies": Case(
         {"form": "namespaces", "namespaces": ["team-a", "team-b"], "webhooks": {"enabled": True, "proxies": 2}},
         {
@@ -316,19 +306,28 @@ CASES = {
                 }
             ]
         },
-        more={"components": ["deploy/webhooks"]},
+        components=("deploy/webhooks",),
         base="install/namespaces",
     ),
     "no network policies": Case({"networkPolicy": {"enabled": False}}, without=("NetworkPolicy",)),
     "no CRD": Case({"crds": {"install": False}}, without=("CustomResourceDefinition",)),
     "no namespace": Case({"createNamespace": False}, without=("Namespace",)),
     "certificates of cert-manager": Case(
+        {"tls": {"madeBy": "cert-manager", "issuerRef": {"name": "jiemi"}}}, components=("deploy/cert-manager",)
+    ),
+    "certificates of cert-manager, of another issuer": Case(
         {"tls": {"madeBy": "cert-manager", "issuerRef": {"name": "ours", "kind": "ClusterIssuer"}}},
+        {("Certificate", "krapao-tls"): ANOTHER_ISSUER, ("Certificate", "miwen-tls"): ANOTHER_ISSUER},
+        components=("deploy/cert-manager",),
+    ),
+    "certificates of cert-manager in another form": Case(
         {
-            WORKLOADS["miwen"]: without_arguments("miwen", "--make-certificates"),
-            ("Role", "miwen-certificates"): [{"op": "replace", "path": "/rules", "value": READS_ITS_OWN}],
+            "form": "namespaces",
+            "namespaces": ["team-a", "team-b"],
+            "tls": {"madeBy": "cert-manager", "issuerRef": {"name": "jiemi"}},
         },
-        resources=(certificate("krapao", "server auth"), certificate("miwen", "client auth")),
+        base="install/namespaces",
+        components=("deploy/cert-manager",),
     ),
     "certificates of others": Case(
         {"tls": {"madeBy": "others"}},
@@ -374,12 +373,10 @@ _ALL = {"name": ".*"}
 def overlay(case: Case, folder: Path, kubectl: Path) -> Objects:
     """What Kustomize makes of the overlay of a case."""
     bases = case.more.get("resources", [case.base])
-
-    def from_here(base: str) -> str:
-        return f"{'../' * (len(folder.parts) - 1)}{(ROOT / base).relative_to('/')}"
-
-    paths = [from_here(base) for base in bases]
-    components = {"components": [from_here(base) for base in case.more.get("components", ())]}
+    paths, components = (
+        [f"{'../' * (len(folder.parts) - 1)}{(ROOT / each).relative_to('/')}" for each in these]
+        for these in (bases, case.components)
+    )
     if case.resources:
         (folder / "more.yaml").write_text("".join(f"---\n{json.dumps(each)}\n" for each in case.resources))
         paths.append("more.yaml")
@@ -401,8 +398,8 @@ def overlay(case: Case, folder: Path, kubectl: Path) -> Objects:
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         **case.more,
-        **(components if components["components"] else {}),
         "resources": paths,
+        "components": components,
         "patches": patches,
     }
     (folder / "kustomization.yaml").write_text(json.dumps(kustomization))

@@ -49,7 +49,11 @@ def by_name(manifests: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, 
     return {(each["kind"], each["metadata"]["name"]): each for each in manifests}
 
 
-@pytest.mark.parametrize("folder", [DEPLOY, DEPLOY / "impersonation"], ids=lambda folder: folder.name)
+@pytest.mark.parametrize(
+    "folder",
+    [DEPLOY, *(DEPLOY / name for name in ("impersonation", "cert-manager", "cert-manager/issuer"))],
+    ids=lambda folder: folder.name,
+)
 def test_each_kustomization_lists_every_manifest_of_its_folder_once(folder: Path) -> None:
     kustomization = YAML(typ="safe").load((folder / "kustomization.yaml").read_text())
     files = {path.name for path in folder.glob("*.yaml")} - {"kustomization.yaml"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,23 @@ def test_in_the_form_by_impersonation_miwen_writes_no_objects_and_acts_as_one_na
     }
     acts = [rule for _, rule in _rules(manifests, "ClusterRole") if "impersonate" in rule["verbs"]]
     assert [(rule["resources"], rule["resourceNames"]) for rule in acts] == [(["serviceaccounts"], ["jiemi-apply"])]
+
+
+def test_the_overlay_of_the_docs_leaves_the_certificates_to_cert_manager(kubectl_program: Path, tmp_path: Path) -> None:
+    chapter = (ROOT / "docs" / "operations.md").read_text().partition("### Certificates of cert-manager")[2]
+    code = re.search(r"^       # kustomization.yaml\n((?: {7}.*\n)+)", chapter, re.MULTILINE)
+    assert code is not None
+    base = tmp_path / "overlay"
+    base.mkdir()
+    here = f"{'../' * (len(base.parts) - 1)}{ROOT.relative_to('/')}"
+    (base / "kustomization.yaml").write_text(textwrap.dedent(code[1]).replace("PATH-OR-URL-OF/jiemi", here))
+    manifests = kustomized(kubectl_program, base)
+    assert "--tls-secret=miwen-tls" in _arguments(manifests)
+    assert "--make-certificates" not in _arguments(manifests)
+    issued = {each["metadata"]["name"] for each in manifests if each["kind"] == "Certificate"}
+    assert issued == {"krapao-tls", "miwen-tls", "jiemi-ca"}
+    (role,) = (each for each in manifests if _key(each) == ("Role", "jiemi", "miwen-certificates"))
+    assert [rule["verbs"] for rule in role["rules"]] == [["get"]]
 
 
 def test_the_overlay_of_the_docs_gives_rights_in_the_namespace_that_it_names(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -18,7 +19,7 @@ from trio.testing import MockClock
 from jiemi.core.errors import JiemiError
 from jiemi.miwen.certificates.renewal import Lifetimes
 from jiemi.miwen.certificates.secrets import AUTHORITIES_SECRET, KRAPAO_SECRET, MANAGED_BY, CertificateSecrets
-from jiemi.rpc.tls_names import AUTHORITIES, CERTIFICATE, KEY, MIWEN_NAME, PARTS
+from jiemi.rpc.tls_names import AUTHORITIES, CERTIFICATE, KEY, KRAPAO_NAME, MIWEN_NAME, PARTS
 
 NAMESPACE, MIWEN_SECRET = "jiemi", "miwen-tls"
 NAMES = (AUTHORITIES_SECRET, KRAPAO_SECRET, MIWEN_SECRET)
@@ -179,6 +180,23 @@ async def test_where_somebody_else_makes_them_nothing_is_written(
     assert line["secrets"] == [f"{NAMESPACE}/{name}"]
 
 
+async def test_what_cert_manager_has_taken_over_is_no_longer_written(
+    setting: Setting, autojump_clock: MockClock
+) -> None:
+    setting.began = trio.current_time()
+    keeper = setting.keeper()
+    await keeper.renew()
+    made = setting.written()
+    # It applies its own fields beside those that are there.
+    setting.secret(KRAPAO_SECRET)["metadata"]["labels"]["controller.cert-manager.io/fao"] = "true"
+    with structlog.testing.capture_logs() as logs:
+        await trio.sleep(25 * DAY)
+        await keeper.renew()
+    assert setting.written() == made
+    [line] = [line for line in logs if line["event"] == "certificates_of_others"]
+    assert line["secrets"] == [f"{NAMESPACE}/{KRAPAO_SECRET}"]
+
+
 async def test_cert_managers_own_is_used_as_it_is(setting: Setting, autojump_clock: MockClock, tmp_path: Any) -> None:
     setting.began = trio.current_time()
     authority = TestAuthority()
@@ -195,10 +213,30 @@ async def test_a_secret_that_cant_be_used_is_named_with_what_to_do(setting: Sett
     with pytest.raises(JiemiError, match="there is no Secret jiemi/miwen-tls") as caught:
         await keeper.identity()
     assert "--make-certificates" in str(caught.value)
+    assert "`kubectl --namespace jiemi describe certificate`" in str(caught.value)
     setting.put(MIWEN_SECRET, {CERTIFICATE: b"x", KEY: b"canary-key", AUTHORITIES: b"z"})
     with pytest.raises(JiemiError, match=r"KrapaoNotTrusted: tls.crt of Secret jiemi/miwen-tls is no cert") as caught:
         await keeper.identity()
     assert "canary-key" not in str(caught.value)
+    assert "Correct Secret jiemi/miwen-tls, or have what made it make it again." in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("subject", "without", "words"),
+    [
+        (MIWEN_NAME, AUTHORITIES, "ca.crt of Secret jiemi/miwen-tls is missing or empty. Put the authority of the"),
+        (KRAPAO_NAME, None, "in tls.crt of Secret jiemi/miwen-tls lacks the usage client auth. Have it issued for"),
+    ],
+)
+async def test_what_cert_manager_was_asked_for_wrongly_is_named_with_what_to_ask_for(
+    setting: Setting, autojump_clock: MockClock, tmp_path: Path, subject: str, without: str | None, words: str
+) -> None:
+    setting.began = trio.current_time()
+    folder = TestAuthority().write(tmp_path / "made", subject, made_at=START, lifetime=datetime.timedelta(days=3))
+    setting.put(MIWEN_SECRET, {part: (folder / part).read_bytes() for part in PARTS if part != without})
+    with pytest.raises(JiemiError) as caught:
+        await setting.keeper(makes=False).identity()
+    assert words in caught.value.failure.text
 
 
 async def test_ten_miwens_at_once_end_with_one_authority(setting: Setting, autojump_clock: MockClock) -> None:

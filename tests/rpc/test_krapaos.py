@@ -409,7 +409,7 @@ async def test_calls_wait_until_it_is_known_which_there_are_and_fail_with_what_k
             with pytest.raises(JiemiError, match="listing EndpointSlices: not allowed"):
                 await repository.head(max_age_seconds=0)
             krapaos.set_peers([])
-            with pytest.raises(JiemiError, match="there is no Krapao"):
+            with pytest.raises(JiemiError, match=r"there is no Krapao: .* the Secret `krapao-tls`"):
                 await repository.head(max_age_seconds=0)
             async with trio.open_nursery() as calls:
                 calls.start_soon(works, repository)

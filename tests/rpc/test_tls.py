@@ -14,12 +14,14 @@ import attrs
 import pytest
 import structlog
 import trio
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from fakes.krapao import FakeKrapao, FakeOrigin
 from rpc import hostile_peer
 from rpc.rpc_helpers import DEADLINE_SECONDS, QUICK, SOURCE, URL, until
 from support.network.tls_folders import HOUR, TestAuthority, TlsPair, now, tls_pair, write_parts
 
+from jiemi.certificates import SERVER_AUTH
 from jiemi.cli.tls_identities import identity_of_folder
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
@@ -32,7 +34,7 @@ from jiemi.rpc.contract import GitCredentials, Head
 from jiemi.rpc.krapaos import Peer, connect_all
 from jiemi.rpc.limits import Limits
 from jiemi.rpc.server import serve
-from jiemi.rpc.tls import ServerTls, TlsError, TlsFolder, read_identity
+from jiemi.rpc.tls import IdentitySource, ServerTls, TlsError, TlsFolder, TlsIdentity, read_identity
 from jiemi.rpc.tls_names import KRAPAO_NAME, MIWEN_NAME, PARTS
 
 CANARY = "canary-token-of-the-tls-tests"
@@ -55,9 +57,15 @@ class Port:
 
     @contextlib.asynccontextmanager
     async def client(
-        self, identity: Path | None, *, settings: ClientSettings = QUICK, name: str = KRAPAO_NAME
+        self,
+        identity: Path | None,
+        *,
+        settings: ClientSettings = QUICK,
+        name: str = KRAPAO_NAME,
+        looks_at_its_own: bool = True,
     ) -> AsyncIterator[KrapaoClient]:
-        tls = ClientTls(identity_of_folder(identity), name) if identity is not None else None
+        source = identity_of_folder if looks_at_its_own else _any_identity
+        tls = ClientTls(source(identity), name) if identity is not None else None
         async with connect(self.address, bridge=self.bridge, settings=settings, tls=tls) as client:
             yield client
 
@@ -72,13 +80,26 @@ class Port:
             return await self.head(client) == Head(self.revision, "HEAD")
 
 
+def _any_identity(folder: Path) -> IdentitySource:
+    """Without asking whether a client may use it."""
+    read = TlsFolder(folder).read
+
+    async def identity() -> TlsIdentity:
+        return read()
+
+    return identity
+
+
 @contextlib.asynccontextmanager
-async def port(folder: Path, *, limits: Limits | None = None) -> AsyncIterator[Port]:
+async def port(
+    folder: Path, *, limits: Limits | None = None, usage: x509.ObjectIdentifier | None = SERVER_AUTH
+) -> AsyncIterator[Port]:
+    """Args: usage: what Krapao asks of its own certificate; None asks nothing, as if it did not look."""
     pair = tls_pair(folder)
     fake = FakeKrapao()
     origin = fake.add_origin(URL)
     revision = origin.commit({"f.yaml": []})
-    admission = Admission(tls=ServerTls(TlsFolder(pair.krapao)))
+    admission = Admission(tls=ServerTls(TlsFolder(pair.krapao, usage)))
     async with open_bridge() as bridge, trio.open_nursery() as nursery:
         bound = await nursery.start(
             lambda **kw: serve(
@@ -164,10 +185,12 @@ def _not_yet_valid(it: Port) -> Path:
 async def test_no_other_certificate_gets_in(tmp_path: Path, stranger: Strangers) -> None:
     with structlog.testing.capture_logs() as logs:
         async with port(tmp_path) as it:
-            async with it.client(stranger(it), settings=BRIEF) as client:
+            folder = stranger(it)
+            async with it.client(folder, settings=BRIEF, looks_at_its_own=False) as client:
                 reason, text = await failure_of(it, client)
             assert reason == "KrapaoUnavailable"
             assert "ended the connection after the TLS handshake" in text
+            assert f"its log says why it refused {folder / 'tls.crt'}" in text
             assert it.fake.calls == []
             assert await it.serves()
     refusals = [line for line in logs if line["event"] == "peer_refused"]
@@ -183,6 +206,7 @@ async def test_a_certificate_for_another_name_is_refused_with_the_name(tmp_path:
             reason, text = await failure_of(it, client)
         assert reason == "KrapaoAccessDenied"
         assert "takes one for miwen" in text
+        assert f"(Miwen showed {stranger / 'tls.crt'})" in text
         assert "--tls-client-name" in text
         assert it.fake.calls == []
         assert await it.serves()
@@ -202,6 +226,17 @@ async def test_an_expired_certificate_gets_in_nowhere_and_the_client_says_so_its
             await _raw(it, _raw_context(it.pair.authority, expired))
         assert it.fake.calls == []
         assert await it.serves()
+
+
+async def test_a_certificate_that_a_client_may_not_use_is_named_by_the_client_itself(tmp_path: Path) -> None:
+    async with port(tmp_path) as it:
+        async with it.client(it.pair.krapao, settings=IMPATIENT) as client:
+            reason, text = await failure_of(it, client)
+        assert reason == "KrapaoNotTrusted"
+        assert (
+            f"the certificate in {it.pair.krapao / 'tls.crt'} lacks the usage client auth. Have it issued for" in text
+        )
+        assert it.fake.calls == []
 
 
 def _raw_context(
@@ -314,14 +349,14 @@ async def test_a_client_says_nothing_to_who_speaks_no_tls(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("another authority", "unable to get local issuer certificate"),
+        ("another authority", "unable to get local issuer certificate (accepted are the authorities in {}/ca.crt)"),
         ("another name", "not valid for 'krapao'"),
         ("a client's certificate", "unsuitable certificate purpose"),
         ("not yet valid", "not yet valid"),
     ],
 )
 async def test_a_client_says_nothing_to_who_is_not_krapao(tmp_path: Path, change: str, words: str) -> None:
-    async with port(tmp_path) as it:
+    async with port(tmp_path, usage=None) as it:
         authority, krapao = it.pair.authority, it.pair.krapao
         if change == "another authority":
             TestAuthority().write(krapao, KRAPAO_NAME, accepts=[authority])
@@ -334,7 +369,8 @@ async def test_a_client_says_nothing_to_who_is_not_krapao(tmp_path: Path, change
         async with it.client(it.pair.miwen, settings=IMPATIENT) as client:
             reason, text = await failure_of(it, client)
         assert reason == "KrapaoNotTrusted"
-        assert words in text
+        assert words.format(it.pair.miwen) in text
+        assert "`krapao-tls`" in text
         assert it.fake.calls == []
 
 
@@ -497,6 +533,10 @@ async def test_a_session_ends_with_its_certificate_and_with_its_authority(tmp_pa
                 await repository.head(max_age_seconds=0)
                 second = client.connection
                 assert second is not None
+                # Made again with the same key, an authority is the same one.
+                it.pair.authority.renewed().write(it.pair.krapao, KRAPAO_NAME)
+                await trio.sleep(4 * limits.idle_seconds)
+                assert not second.ended
                 another = TestAuthority()
                 another.write(it.pair.krapao, KRAPAO_NAME)
                 await until(lambda: second.ended, "the end of a session of an authority that is gone")
@@ -506,7 +546,7 @@ async def test_a_session_ends_with_its_certificate_and_with_its_authority(tmp_pa
         assert said == ["its certificate has expired", "an authority is no longer trusted"]
 
 
-@pytest.mark.parametrize("damage", ["gone", "a key of another", "half written"])
+@pytest.mark.parametrize("damage", ["gone", "a key of another", "half written", "no usage for it"])
 async def test_while_krapaos_folder_cant_be_used_the_last_identity_serves_and_the_log_says_why(
     tmp_path: Path, damage: str
 ) -> None:
@@ -517,6 +557,8 @@ async def test_while_krapaos_folder_cant_be_used_the_last_identity_serves_and_th
             del parts["tls.key"]
         elif damage == "a key of another":
             parts["tls.key"] = (it.pair.miwen / "tls.key").read_bytes()
+        elif damage == "no usage for it":
+            parts = {name: (it.pair.miwen / name).read_bytes() for name in PARTS}
         else:
             parts["tls.crt"] = parts["tls.crt"][:100]
         write_parts(it.pair.krapao, parts)
@@ -551,6 +593,7 @@ def _encrypted(pem: bytes) -> bytes:
         ("tls.key", _encrypted, "encrypted with a passphrase"),
         ("tls.key", lambda data: data + b"\0" * 300_000, "larger than 262144 bytes"),
         ("tls.crt", lambda data: data[:-80], "tls.crt of the test is no certificate"),
+        ("ca.crt", lambda _: None, "ca.crt of the test is missing or empty"),
         ("ca.crt", lambda data: data.replace(b"CERTIFICATE", b"PRIVATE KEY"), "ca.crt of the test is no certificate"),
         ("tls.key", lambda data: data.upper(), "tls.key of the test is no private key"),
     ],
@@ -568,6 +611,7 @@ def test_an_identity_that_cant_be_used_is_named_and_none_of_its_key_is_said(
     with pytest.raises(TlsError) as caught:
         read_identity(parts, lambda name: f"{name} of the test", now())
     assert words in str(caught.value)
+    assert ("of kind CA" in caught.value.remedy) == (words == "ca.crt of the test is missing or empty")
     assert key[:16] not in str(caught.value)
     assert key[:16].upper() not in str(caught.value)
 

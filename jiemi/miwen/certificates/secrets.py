@@ -5,7 +5,8 @@
     miwen-tls           the same for Miwen, who reads it
 
 They carry a label that says whose they are. One of the ends' that does not carry it was made by somebody else, for
-example cert-manager: then nothing is ever written, and that one is used as it is.
+example cert-manager: then nothing is ever written, and that one is used as it is. So is one that cert-manager has taken
+over: it takes those that it finds as they are until they are old, leaves the label, and adds one of its own.
 
 Any number of Miwens may do this at once: each write is of what was read, or fails, and then all is read again.
 """
@@ -23,7 +24,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from jiemi.certificates import Issued
+from jiemi.certificates import CLIENT_AUTH, Issued
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.miwen.certificates.renewal import End, Held, Lifetimes, next_change, renewed
@@ -34,6 +35,8 @@ from jiemi.rpc.tls_names import AUTHORITIES, CERTIFICATE, KEY, KRAPAO_NAME, MIWE
 AUTHORITIES_SECRET = "jiemi-authorities"  # noqa: S105 - a name
 KRAPAO_SECRET = "krapao-tls"  # noqa: S105 - a name
 MANAGED_BY = {"app.kubernetes.io/managed-by": "jiemi"}
+CERT_MANAGERS = "controller.cert-manager.io/fao"
+"""The label on each Secret that cert-manager fills, or has taken over."""
 
 _TYPE = "kubernetes.io/tls"
 _PREVIOUS = ("previous.crt", "previous.key")
@@ -94,13 +97,16 @@ class CertificateSecrets:
         secret = await self._read(name)
         where = f"Secret {self._namespace}/{name}"
         if secret is None:
-            remedy = "Start Miwen with --make-certificates, or look at what should make it (cert-manager)."
+            remedy = (
+                "Start Miwen with --make-certificates, or look at what should make it (with cert-manager, "
+                f"`kubectl --namespace {self._namespace} describe certificate`)."
+            )
             raise JiemiError("SecretNotFound", f"there is no {where} with Miwen's certificate", remedy)
         parts = {key: value.reveal().encode() for key, value in _data_of(secret).items()}
         try:
-            return read_identity(parts, lambda part: f"{part} of {where}", self._now())
+            return read_identity(parts, lambda part: f"{part} of {where}", self._now(), CLIENT_AUTH)
         except TlsError as error:
-            remedy = f"Correct {where}, or have what made it make it again."
+            remedy = error.remedy or f"Correct {where}, or have what made it make it again."
             raise JiemiError("KrapaoNotTrusted", str(error), remedy) from None
 
     async def keep(self) -> None:
@@ -188,11 +194,11 @@ class CertificateSecrets:
 
 
 def _is_ours(secret: JsonObject | None) -> bool:
-    """Whether it may be written: it is missing, or carries the label."""
+    """Whether it may be written: it is missing, or carries the label and is not cert-manager's."""
     if secret is None:
         return True
     labels = secret["metadata"].get("labels") or {}
-    return bool(MANAGED_BY.items() <= labels.items())
+    return MANAGED_BY.items() <= labels.items() and CERT_MANAGERS not in labels
 
 
 def _authorities_data(held: Held) -> dict[str, SensitiveText]:

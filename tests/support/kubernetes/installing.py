@@ -17,6 +17,8 @@ from support.network.addresses import LOOPBACK_FLAGS
 from support.network.tls_folders import write_parts
 
 RENDER_SECONDS = 60
+KRAPAO_VOLUME = "krapao-tls"
+"""The folder, in that of the lab, that stands for the volume of Krapao's Pod."""
 
 
 def kustomized(kubectl: Path, folder: Path) -> list[Manifest]:
@@ -60,23 +62,29 @@ class Running:
 
 
 def start_installed(
-    lab: Lab, manifests: Sequence[Manifest], meanwhile: Callable[[str], None] = lambda _: None
+    lab: Lab,
+    manifests: Sequence[Manifest],
+    meanwhile: Callable[[str], None] = lambda _: None,
+    *,
+    metrics: tuple[str | None, str | None] = (None, None),
 ) -> Running:
     """Start Miwen with its ServiceAccount's token and the arguments of its container, and Krapao with those of its own.
 
-    As in a cluster, Miwen makes the certificates, and Krapao starts once the Secret is there that its Pod mounts.
+    As in a cluster, Miwen makes the certificates, or another does, and Krapao starts once the Secret is there that its
+    Pod mounts.
 
     Args:
         meanwhile: called with Miwen's log, again and again, until the certificates are there.
+        metrics: where Miwen and Krapao show metrics. As installed, it is one port for all that run on a machine.
     """
-    port, mounted = _free_port(), lab.folder / "krapao-tls"
+    port, mounted = free_port(), lab.folder / KRAPAO_VOLUME
     address = f"tcp:127.0.0.1:{port}"
-    # Outside of a Pod the namespace is named; and there is no port for the metrics, because all tests share a machine.
+    # Outside of a Pod the namespace is named.
     of_miwen = {
         "--krapao": address,
         "--lease": "jiemi/jiemi-miwen",
         "--tls-secret": "jiemi/miwen-tls",
-        "--metrics-listen": None,
+        "--metrics-listen": metrics[0],
     }
     kubeconfig = lab.service_account_kubeconfig("jiemi", "miwen")
     given = arguments(manifests, "Deployment", "miwen", of_miwen)
@@ -87,7 +95,7 @@ def start_installed(
         found = lab.admin.call("GET", "/api/v1/namespaces/jiemi/secrets/krapao-tls")
         return found.body["data"] if found.status == 200 else None
 
-    data = until("Miwen makes the certificates", certificate, on_failure=miwen.log_text)
+    data = until("the certificates are made", certificate, on_failure=miwen.log_text)
     write_parts(mounted, {key: base64.b64decode(value) for key, value in data.items()})
     hosts = lab.folder / "known_hosts"
     (known,) = (each for each in manifests if each["metadata"]["name"] == "krapao-ssh-known-hosts")
@@ -98,13 +106,14 @@ def start_installed(
         "--state-dir": lab.folder / "krapao-state",
         "--runtime-dir": lab.folder,
         "--ssh-known-hosts": hosts,
-        "--metrics-listen": None,
+        "--metrics-listen": metrics[1],
     }
     given = arguments(manifests, "StatefulSet", "repository", of_krapao)
     return Running(miwen, lab.start(*given, "--sops", lab.tools["sops"], *LOOPBACK_FLAGS))
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nothing listens on now."""
     with socket.create_server(("127.0.0.1", 0)) as found:
         port: int = found.getsockname()[1]
         return port

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import attrs
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from jiemi.certificates import CLIENT_AUTH, SERVER_AUTH, Issued, Subject, issue, make_authority
 from jiemi.rpc.tls_names import AUTHORITIES, CERTIFICATE, KEY, KRAPAO_NAME, MIWEN_NAME
@@ -28,6 +30,20 @@ class TestAuthority:
     __test__ = False
 
     issued: Issued = attrs.field(factory=lambda: make_authority("test", now(), 24 * HOUR))
+
+    def renewed(self) -> TestAuthority:
+        """It with another certificate, of the same key."""
+        old, key = self.issued.certificate, self.issued.key
+        builder = x509.CertificateBuilder(
+            issuer_name=old.issuer,
+            subject_name=old.subject,
+            public_key=key.public_key(),
+            serial_number=x509.random_serial_number(),
+            not_valid_before=old.not_valid_before_utc,
+            not_valid_after=old.not_valid_after_utc + 24 * HOUR,
+            extensions=list(old.extensions),
+        )
+        return TestAuthority(Issued(builder.sign(key, hashes.SHA256()), key))
 
     def write(
         self,
