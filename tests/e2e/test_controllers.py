@@ -22,6 +22,8 @@ from support.processes.of_folder import processes_of
 from jiemi.controlplane.control_plane import ControlPlane, ControlPlaneSettings, open_control_plane
 from jiemi.controlplane.controller_manager import NAME, ControllerManagerSettings
 from jiemi.controlplane.processes import ControlPlaneError
+from jiemi.core.objects.readiness import readiness
+from jiemi.core.objects.readiness_facts import State
 
 pytestmark = pytest.mark.e2e
 
@@ -39,6 +41,11 @@ def names(admin: ApiServer, path: str) -> list[str]:
     return [each["metadata"]["name"] for each in admin.call("GET", path).ok()["items"]]
 
 
+def state(admin: ApiServer, path: str) -> State:
+    """Whether Miwen takes the object at that path for ready (`spec.wait`)."""
+    return readiness(admin.call("GET", path).ok()).state
+
+
 def stateful_set(name: str, replicas: int) -> Manifest:
     made = deployment(name, replicas=replicas, serviceName=name, volumeClaimTemplates=[CLAIM])
     made["metadata"]["namespace"] = NAMESPACE
@@ -54,23 +61,26 @@ def test_workloads_are_rolled_out_claims_protected_garbage_collected_and_the_nam
     web["metadata"]["namespace"] = NAMESPACE
     for manifest in (web, stateful_set("box", 2)):
         admin.apply(manifest).ok()
-    until("the Deployment has a Pod", lambda: make_pods_ready(admin, NAMESPACE, "web"))
-    [pod] = admin.call("GET", f"{CORE}/pods?labelSelector=app=web").ok()["items"]
+    web_path, box_path = f"{APPS}/deployments/web", f"{APPS}/statefulsets/box"
+    webs, boxes = (f"{CORE}/pods?labelSelector=app={name}" for name in ("web", "box"))
+    until("both have a Pod", lambda: names(admin, webs) and names(admin, boxes))
+    assert {state(admin, web_path), state(admin, box_path)} == {State.PROGRESSING}
+    assert make_pods_ready(admin, NAMESPACE, "web") == 1
+    [pod] = admin.call("GET", webs).ok()["items"]
     assert pod["spec"]["serviceAccountName"] == "default"
-    path = f"{APPS}/deployments/web"
-    until("it is available", lambda: admin.call("GET", path).ok()["status"].get("availableReplicas") == 1)
+    until("the Deployment is ready", lambda: state(admin, web_path) is State.READY)
 
-    boxes = f"{CORE}/pods?labelSelector=app=box"
-    assert names(admin, boxes) in ([], ["box-0"]), "the second one waits until the first is ready"
+    assert names(admin, boxes) == ["box-0"], "the second one waits until the first is ready"
     with Kubelet(admin, NAMESPACE).running():
-        until("both are there", lambda: names(admin, boxes) == ["box-0", "box-1"])
+        until("the StatefulSet is ready", lambda: state(admin, box_path) is State.READY)
+        assert names(admin, boxes) == ["box-0", "box-1"]
         claims = f"{CORE}/persistentvolumeclaims"
         admin.call("DELETE", f"{claims}/disk-box-0").ok()
         assert names(admin, claims) == ["disk-box-0", "disk-box-1"], "a Pod mounts it"
-        admin.call("DELETE", f"{APPS}/statefulsets/box").ok()
+        admin.call("DELETE", box_path).ok()
         until("its Pods are gone", lambda: names(admin, boxes) == [])
         until("the claim is let go", lambda: names(admin, claims) == ["disk-box-1"])
-        admin.call("DELETE", path).ok()
+        admin.call("DELETE", web_path).ok()
         until("all of it is gone", lambda: names(admin, f"{CORE}/pods") == names(admin, f"{APPS}/replicasets") == [])
     admin.call("DELETE", f"/api/v1/namespaces/{NAMESPACE}").ok()
     until("it is gone", lambda: admin.call("GET", f"/api/v1/namespaces/{NAMESPACE}").status == 404)

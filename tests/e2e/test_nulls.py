@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 import pytest
-from support.e2e.lab import Lab, until
+from support.e2e.lab import Lab, settled, until
 from support.e2e.scene import Scene, config_map, deployment, seconds_until, secret
 
 pytestmark = pytest.mark.e2e
@@ -20,8 +20,6 @@ FAST_SECONDS = 5.0
 
 REVISION = "deployment.kubernetes.io/revision"
 """What a Deployment's controller counts up with each change of the template."""
-
-SETTLED_LOOKS = 10
 
 
 @pytest.fixture(scope="module")
@@ -95,18 +93,6 @@ CASES = {
 }
 
 
-def _settled_version(live: Callable[[], dict[str, Any]]) -> str:
-    """The object's resourceVersion, once its own controller has written what it writes of a new one."""
-    seen: list[str] = []
-
-    def is_settled() -> bool:
-        seen.append(live()["metadata"]["resourceVersion"])
-        return len(seen) > SETTLED_LOOKS and len(set(seen[-SETTLED_LOOKS:])) == 1
-
-    until("its controller has no more to write", is_settled)
-    return seen[-1]
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_an_object_with_nulls_is_written_once_and_what_others_change_is_put_back(scene: Scene, name: str) -> None:
     case = CASES[name]
@@ -125,7 +111,7 @@ def test_an_object_with_nulls_is_written_once_and_what_others_change_is_put_back
         shown["annotations"].pop(REVISION, None)
         return {**found, "metadata": shown, "status": None}
 
-    version, wanted = _settled_version(live), content()
+    version, wanted = settled(name, lambda: live()["metadata"]["resourceVersion"]), content()
     scene.annotate(name, reconcile_at="again")
     until("it was applied again", lambda: scene.status(name).get("lastHandledReconcileAt") == "again")
     assert live()["metadata"]["resourceVersion"] == version, "the same is no write"

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 import pytest
-from support.e2e.lab import Lab, until
+from support.e2e.lab import Lab, settled, until
 from support.e2e.project import Project, project
 from support.e2e.take_over_objects import BLOCKED, MAKERS, Maker, Tools, applies, by_kubectl, objects, table
 from support.kubernetes.helm import Helm
@@ -121,12 +121,16 @@ def test_what_leaves_git_leaves_the_cluster_and_what_others_hold_beside_it_stays
     case.made(MAKERS[number])
     case.commit(dropped=True)
     case.require(dropped=True, theirs=True)
-    versions = {kind: each["metadata"]["resourceVersion"] for kind, each in case.live().items()}
+
+    def versions() -> dict[str, str]:
+        return {kind: each["metadata"]["resourceVersion"] for kind, each in case.live().items()}
+
+    before = settled(case.project.name, versions)
     case.project.annotate(case.project.name, reconcile_at="again")
     until(
         "all is applied again", lambda: case.project.status(case.project.name).get("lastHandledReconcileAt") == "again"
     )
-    assert {kind: each["metadata"]["resourceVersion"] for kind, each in case.live().items()} == versions
+    assert versions() == before
     case.commit(dropped=False, when="dropped")
     case.require(dropped=False, theirs=True)
 

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import pytest
@@ -38,6 +38,7 @@ WAIT_SECONDS = 40.0
 """The longest that anything here may take on a busy machine."""
 
 _POLL_SECONDS = 0.1
+_SETTLED_LOOKS = 10
 
 
 def until(what: str, check: Callable[[], Any], *, seconds: float = WAIT_SECONDS, on_failure: Any = None) -> Any:
@@ -48,6 +49,21 @@ def until(what: str, check: Callable[[], Any], *, seconds: float = WAIT_SECONDS,
             pytest.fail(f"not within {seconds:g} s: {what}. {on_failure() if on_failure else ''}")
         time.sleep(_POLL_SECONDS)
     return found
+
+
+_T = TypeVar("_T")
+
+
+def settled(what: str, read: Callable[[], _T]) -> _T:
+    """What `read` gives once it has given the same for a second: the cluster's controllers have no more to write."""
+    seen: list[_T] = []
+
+    def is_settled() -> bool:
+        seen.append(read())
+        return len(seen) > _SETTLED_LOOKS and all(each == seen[-1] for each in seen[-_SETTLED_LOOKS:])
+
+    until(f"{what}: nothing changes any more", is_settled)
+    return seen[-1]
 
 
 @attrs.define
