@@ -118,6 +118,10 @@ soak-pods *arguments:
 soak-memory *arguments:
     @"{{ bin }}/pytest" -m "soak or not soak" -s tests/e2e/test_memory_of_miwen.py "$@"
 
+# Krapao killed 200 times in the middle of fetches, and bits of its clones flipped; each answer must be git's
+soak-store *arguments:
+    @"{{ bin }}/pytest" -m "soak or not soak" tests/krapao/git/test_killed_fetches.py tests/krapao/git/test_flipped_bits.py "$@"
+
 # Remove what was made in this checkout (the cache of tools stays)
 clean:
     rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

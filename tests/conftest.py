@@ -59,6 +59,9 @@ comes last leaves the others idle; by itself pytest-xdist begins with the files 
 
 
 SLOW = {
+    "krapao/git/test_flipped_bits.py": (),
+    "krapao/git/test_killed_fetches.py": (),
+    "krapao/git/test_soundness.py": ("test_each_flipped_bit_of_a_pack_and_its_index_is_seen",),
     "core/test_semver_beside_masterminds.py": (),
     "rpc/test_tls.py": (),
     "rpc/test_traces.py": (

@@ -24,12 +24,12 @@ from jiemi.concurrency.fair_limiter import Bound, Slot
 from jiemi.core.content.globs import is_glob
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.git.fetching import Fetched, Fetcher
-from jiemi.krapao.git.folders import VolumeFullError, generations, remove
+from jiemi.krapao.git.folders import VolumeFullError, damaged, generations, remove
 from jiemi.krapao.git.git_host import ConversationLimits, GitHost, on_thread
 from jiemi.krapao.git.limiters import Limiters
 from jiemi.krapao.git.listing import Lister
 from jiemi.krapao.git.meter import Meter
-from jiemi.krapao.git.pack_store import PackStore
+from jiemi.krapao.git.pack_store import PackStore, open_packs
 from jiemi.krapao.git.port import Advertised, Ref
 from jiemi.krapao.git.revision import match_files, read_file
 from jiemi.krapao.git.store import Store
@@ -178,12 +178,10 @@ class Clone:
         try:
             return await read()
         except _Damaged as error:
-            damaged = error.generation
+            generation = error.generation
             async with self._folder.lock:
-                await on_thread(lambda _: remove(damaged))
-            raise JiemiError(
-                "StorageFailed", "the clone on Krapao's volume was damaged or not complete; it is recreated"
-            ) from error
+                await on_thread(lambda _: remove(generation))
+            raise damaged() from error
 
     async def _blocking(self, function: Callable[[Interrupter], T], askers: Askers | None) -> T:
         async with self._limiters.readers.slot(askers or Askers()):
@@ -225,7 +223,7 @@ class Clone:
             raise JiemiError("RevisionNotFound", f"revision {revision[:12]} is not in Krapao's clone")
         format = SHA256 if len(revision) == 64 else SHA1
         try:
-            with contextlib.closing(PackStore(generation / "objects", object_format=format)) as objects:
+            with open_packs(generation / "objects", object_format=format) as objects:
                 yield objects
         except (JiemiError, Interrupted):
             raise

@@ -23,13 +23,14 @@ from dulwich.objects import ObjectID
 
 from jiemi.concurrency.fair_limiter import Slot
 from jiemi.core.errors import JiemiError
-from jiemi.krapao.git.folders import generations, is_whole, publish, remove, revisions, storage, sweep
+from jiemi.krapao.git.folders import damaged, generations, is_whole, publish, remove, revisions, storage, sweep
 from jiemi.krapao.git.git_host import GitHost
 from jiemi.krapao.git.meter import Meter
-from jiemi.krapao.git.pack_store import PackStore
+from jiemi.krapao.git.pack_store import PackStore, open_packs
 from jiemi.krapao.git.packs import PackDamaged, check_pack
 from jiemi.krapao.git.port import Advertised
 from jiemi.krapao.git.revision import is_tree, tree_of
+from jiemi.krapao.git.soundness import is_sound
 
 _MAX_HAVES = 16
 
@@ -74,21 +75,34 @@ class Fetcher:
             generation, haves = self._prepare(wanted.revision)
         format = SHA256 if len(wanted.revision) == 64 else SHA1
         try:
-            with contextlib.closing(PackStore(generation / "objects", object_format=format)) as objects:
+            with open_packs(generation / "objects", object_format=format) as objects:
                 objects.check = meter.check
                 fetched = self._receive(wanted, haves, objects, meter, slot)
             with storage():
                 (generation / "revisions" / wanted.revision).touch()
                 publish(generation)
-        except BaseException:
+        except BaseException as error:
             with contextlib.suppress(OSError):
                 sweep(generation)
                 if generation.name.endswith(".new"):
                     remove(generation)
+            if haves and isinstance(error, JiemiError) and error.failure.reason == "GitProtocolError":
+                self._require_sound(generation, len(wanted.revision) // 2, meter, error)
             raise
         finally:
             self.last_received = meter.received
         return fetched
+
+    def _require_sound(self, generation: Path, hash_bytes: int, meter: Meter, error: JiemiError) -> None:
+        """The host's pack did not fit to what is here: make sure that it is not what is here that is damaged.
+
+        Raises:
+            JiemiError: StorageFailed. The generation is removed.
+        """
+        with storage():
+            if not is_sound(generation, hash_bytes=hash_bytes, check=meter.check):
+                remove(generation)
+                raise damaged() from error
 
     def _prepare(self, revision: str) -> tuple[Path, list[str]]:
         """The generation to write into, and the revisions in it, the newest first."""

@@ -35,6 +35,11 @@ class VolumeFullError(JiemiError):
     """StorageFailed, because there is no space left: no bytes, no inodes, or none within a quota."""
 
 
+def damaged() -> JiemiError:
+    """StorageFailed, for a clone that is removed because it is not as it was written."""
+    return JiemiError("StorageFailed", "the clone on Krapao's volume was damaged or not complete; it is recreated")
+
+
 @contextlib.contextmanager
 def storage() -> Iterator[None]:
     """Turn an OSError into StorageFailed.

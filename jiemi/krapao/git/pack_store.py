@@ -8,8 +8,11 @@ is hashed again and read by our own reader (`jiemi.krapao.git.revision`, `jiemi.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+import traceback
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,9 +20,40 @@ from dulwich.file import GitFile
 from dulwich.object_format import ObjectFormat
 from dulwich.object_store import DiskObjectStore
 from dulwich.objects import ObjectID
-from dulwich.pack import PackIndexer, extend_pack, write_pack_index
+from dulwich.pack import FilePackIndex, PackIndex, PackIndexer, extend_pack, write_pack_index
 
 from jiemi.krapao.git.packs import declared_size
+from jiemi.krapao.git.soundness import check_object
+
+
+@contextlib.contextmanager
+def open_packs(path: Path, *, object_format: ObjectFormat) -> Iterator[PackStore]:
+    """A store of packs, for as long as the context lasts.
+
+    dulwich maps the files into memory, and a mapping that something still looks at can't be closed. After an error in
+    the middle of one, what was looking are the frames of its traceback, so these let go of what they hold first.
+    """
+    objects = PackStore(path, object_format=object_format)
+    try:
+        yield objects
+    except BaseException as error:
+        for each in _chain(error):
+            traceback.clear_frames(each.__traceback__)
+        raise
+    finally:
+        objects.close()
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and all that led to it, each once."""
+    seen: set[int] = set()
+    left: list[BaseException | None] = [error]
+    while left:
+        each = left.pop()
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            left += [each.__cause__, each.__context__]
+            yield each
 
 
 class PackStore(DiskObjectStore):
@@ -50,6 +84,21 @@ class PackStore(DiskObjectStore):
                 return declared_size(file, offset, hash_bytes=len(sha) // 2)
         return None
 
+    def vouch(self, sha: str) -> None:
+        """Make sure that an object is as it was written, before its size is believed.
+
+        Raises:
+            LookupError: it is damaged, or not here.
+        """
+        name = bytes.fromhex(sha)
+        for pack in self.packs:
+            found = _entry(pack.index, name)
+            if found is not None:
+                offset, crc = found
+                with Path(os.fsdecode(pack.data.path)).open("rb") as file:
+                    return check_object(file, offset, crc, hash_bytes=len(name))
+        raise LookupError("an object is not here")
+
     def _index_pack(self, indexer: PackIndexer, num_objects: int, progress: object = None) -> Any:
         return super()._index_pack(indexer, num_objects, progress=lambda _: self.check())
 
@@ -78,3 +127,18 @@ class PackStore(DiskObjectStore):
         # A pack counts once its index is there.
         with GitFile(f"{base}.idx", "wb", fsync=True) as index:
             write_pack_index(index, entries, checksum, version=self.pack_index_version)
+
+
+def _entry(index: PackIndex, name: bytes) -> tuple[int, int] | None:
+    """Where an object is in a pack, and the CRC32 of its bytes there; None where it is not in it."""
+    if not isinstance(index, FilePackIndex):
+        return None
+
+    def entry(number: int) -> tuple[bytes, int, int | None]:
+        return index._unpack_entry(number)
+
+    at = bisect_left(range(len(index)), name, key=lambda number: entry(number)[0])
+    if at == len(index):
+        return None
+    found, offset, crc = entry(at)
+    return (offset, crc) if found == name and crc is not None else None

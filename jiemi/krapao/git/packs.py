@@ -36,16 +36,23 @@ _STRUCTURE = frozenset({1, 2, 4})
 """Commit, tree and tag, as gitformat-pack(5) numbers them."""
 
 
-class _Reader:
-    """Reads a file in chunks, and can give back what was too much."""
+class PackReader:
+    """Reads a file from where it is, in chunks, and can give back what was too much."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._buffer = b""
         self._at = 0
+        self._before = 0
+
+    @property
+    def taken(self) -> int:
+        """How many bytes were read and not given back."""
+        return self._before + self._at
 
     def byte(self) -> int:
         if self._at == len(self._buffer):
+            self._before += self._at
             self._buffer, self._at = self._file.read(_CHUNK_BYTES), 0
             if not self._buffer:
                 raise PackDamaged("the pack ends in the middle of an object")
@@ -98,22 +105,15 @@ def check_pack(
     count = int.from_bytes(header[8:])
     if count > _MAX_OBJECTS:
         raise JiemiError("LimitExceeded", f"the repository has more than {_MAX_OBJECTS} objects in one revision")
-    reader = _Reader(file)
+    reader = PackReader(file)
     total = 0
     for _ in range(count):
         on_object()
-        kind, size = read_object_head(reader.byte)
-        if kind == OFS_DELTA:
-            while reader.byte() & 0x80:
-                pass
-        elif kind == REF_DELTA:
-            reader.skip(hash_bytes)
-        elif kind not in _PLAIN:
-            raise PackDamaged("the pack holds an object of no known kind")
+        kind, size = read_object_start(reader, hash_bytes)
         _check_size(size, max_object_bytes)
         if kind in _STRUCTURE and size > MAX_STRUCTURE_BYTES:
             raise JiemiError("LimitExceeded", f"the repository holds a folder larger than {MAX_STRUCTURE_BYTES} bytes")
-        head = _unpack_into_nothing(reader, size)
+        head = unpack_into_nothing(reader, size)
         made = 0
         if kind not in _PLAIN:
             made = _delta_result_size(head)
@@ -126,6 +126,23 @@ def check_pack(
             )
     reader.skip(hash_bytes)
     return count
+
+
+def read_object_start(reader: PackReader, hash_bytes: int) -> tuple[int, int]:
+    """The kind and the unpacked size of an object, with all that comes before its zlib stream.
+
+    Raises:
+        PackDamaged: it has no known kind, or ends before.
+    """
+    kind, size = read_object_head(reader.byte)
+    if kind == OFS_DELTA:
+        while reader.byte() & 0x80:
+            pass
+    elif kind == REF_DELTA:
+        reader.skip(hash_bytes)
+    elif kind not in _PLAIN:
+        raise PackDamaged("the pack holds an object of no known kind")
+    return kind, size
 
 
 def read_object_head(read_byte: Callable[[], int]) -> tuple[int, int]:
@@ -148,8 +165,15 @@ def _check_size(size: int, limit: int) -> None:
         )
 
 
-def _unpack_into_nothing(reader: _Reader, size: int) -> bytes:
-    """Read one zlib stream that must make `size` bytes; returns its first few."""
+def unpack_into_nothing(reader: PackReader, size: int) -> bytes:
+    """Read one zlib stream that must make `size` bytes.
+
+    Returns:
+        Its first few.
+
+    Raises:
+        PackDamaged: it makes another number of bytes, or can't be unpacked.
+    """
     unpacker = zlib.decompressobj()
     made, head = 0, b""
     data = b""
@@ -197,16 +221,11 @@ def declared_size(file: BinaryIO, offset: int, *, hash_bytes: int = 20) -> int |
         None where it can't be known.
     """
     file.seek(offset)
-    reader = _Reader(file)
+    reader = PackReader(file)
     try:
-        kind, size = read_object_head(reader.byte)
+        kind, size = read_object_start(reader, hash_bytes)
         if kind in _PLAIN:
             return size
-        if kind == OFS_DELTA:
-            while reader.byte() & 0x80:
-                pass
-        else:
-            reader.skip(hash_bytes)
         return _delta_result_size(zlib.decompressobj().decompress(reader.chunk(), _MAX_DELTA_HEAD_BYTES))
     except (PackDamaged, zlib.error):
         return None

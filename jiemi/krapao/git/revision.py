@@ -34,6 +34,10 @@ class Objects(Protocol):
         """An object's size without unpacking it, where that can be known."""
         ...
 
+    def vouch(self, sha: str) -> None:
+        """Raises LookupError where an object is not as it was written, so that its size is not to be believed."""
+        ...
+
 
 def tree_of(objects: Objects, revision: str) -> str | None:
     """The hash of a commit's tree; None where it is no commit."""
@@ -60,8 +64,8 @@ def read_file(objects: Objects, revision: str, parts: Parts, path: str, *, max_b
         JiemiError: RevisionNotFound, FileNotFound, NotAFile, LimitExceeded. LookupError where the clone is damaged.
     """
     [file] = _trees(objects, revision).look_up({path: parts}, revision).values()
-    size = objects.size(file.blob)
-    if size is not None and size > max_bytes:
+    size = _larger(objects, file.blob, max_bytes)
+    if size is not None:
         raise JiemiError("LimitExceeded", f"{path}: {size} bytes, more than Krapao's limit of {max_bytes}")
     kind, data = _verified(objects, file.blob)
     if kind != BLOB:
@@ -92,8 +96,7 @@ def match_files(
     """
 
     def is_config(sha: str) -> bool:
-        size = objects.size(sha)
-        return size is None or size <= max_config_bytes
+        return _larger(objects, sha, max_config_bytes) is None
 
     globs = [pattern for pattern in request.patterns if is_glob(pattern)]
     paths = {pattern: split_path(pattern) for pattern in request.patterns if not is_glob(pattern)}
@@ -120,8 +123,7 @@ def _trees(
         return data if kind == TREE else None
 
     def read_link(sha: str) -> bytes | None:
-        size = objects.size(sha)
-        if size is not None and size > MAX_LINK_BYTES:
+        if _larger(objects, sha, MAX_LINK_BYTES) is not None:
             return None
         kind, data = _verified(objects, sha)
         return data if kind == BLOB and len(data) <= MAX_LINK_BYTES else None
@@ -131,10 +133,22 @@ def _trees(
 
 def _structure(objects: Objects, sha: str) -> tuple[int, bytes]:
     """What should be a commit or a tree. What makes them can be small, so their size is looked at first."""
-    size = objects.size(sha)
-    if size is not None and size > MAX_STRUCTURE_BYTES:
+    if _larger(objects, sha, MAX_STRUCTURE_BYTES) is not None:
         raise JiemiError("LimitExceeded", f"a folder or commit is larger than {MAX_STRUCTURE_BYTES} bytes")
     return _verified(objects, sha)
+
+
+def _larger(objects: Objects, sha: str, limit: int) -> int | None:
+    """The size of an object that is larger than a limit; None for any other.
+
+    Raises:
+        LookupError: the clone is damaged.
+    """
+    size = objects.size(sha)
+    if size is None or size <= limit:
+        return None
+    objects.vouch(sha)
+    return size
 
 
 def _verified(objects: Objects, sha: str) -> tuple[int, bytes]:
