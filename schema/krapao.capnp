@@ -5,7 +5,7 @@
 # (its source and git credentials go in once), and the holder of a Repository may read that repository. Releasing a capability
 # ends what it stands for; so does the end of the connection.
 #
-#     bootstrap -> Krapao.openSession -> Session.openRepository -> Repository.head / files / render / watch
+#     bootstrap -> Krapao.openSession -> Session.openRepository -> Repository.head / files / changes / render / watch
 #
 # Opening never fails by itself, so each step may be pipelined on the one before: open + head is one round trip.
 #
@@ -68,6 +68,10 @@ interface Repository {
 
   files @3 (request :FilesRequest, traceparent :Text) -> (result :FilesResult);
   # Which files of one revision match. Decrypts nothing.
+
+  changes @4 (request :ChangesRequest, traceparent :Text) -> (result :ChangesResult);
+  # Where two revisions differ, so that a client knows for which of its patterns `files` may answer otherwise. It answers
+  # RevisionNotFound where this repository does not know both, or has not got the earlier one any longer.
 }
 
 interface Watcher {
@@ -127,6 +131,11 @@ struct FilesRequest {
   revision @0 :Text;        # full commit hash; exactly this one is looked at
   patterns @1 :List(Text);  # paths and globs; jiemi/core/content/globs.py defines them
   exclude @2 :List(Text);   # globs of files that are left out of what globs match
+}
+
+struct ChangesRequest {
+  before @0 :Text;          # full commit hash
+  after @1 :Text;           # full commit hash
 }
 
 struct RenderRequest {
@@ -233,6 +242,7 @@ struct Files {
   revision @0 :Text;            # the one that was asked for
   entries @1 :List(FileEntry);  # by path, each once
   receipt @2 :Receipt;
+  direct @3 :Bool;              # no symbolic link was followed on the way to any of them, or to a .sops.yaml of theirs
 }
 
 struct FileEntry {
@@ -281,6 +291,20 @@ struct HeadResult {
 struct FilesResult {
   union {
     files @0 :Files;
+    failure @1 :Failure;
+  }
+}
+
+struct Changes {
+  # `files` answers alike for both revisions, where it is `direct` for one of them, if no pattern matches any of these.
+  paths @0 :List(Text);         # files that one of them has, and the other has not or has otherwise
+  folders @1 :List(Text);       # paths that end in "/", or "" for all: anything below may be another, or get another .sops.yaml
+  receipt @2 :Receipt;
+}
+
+struct ChangesResult {
+  union {
+    changes @0 :Changes;
     failure @1 :Failure;
   }
 }

@@ -29,6 +29,7 @@ from jiemi.krapao.rendering.file_renderer import RenderingTools
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.worker import Worker
 from jiemi.rpc.contract import (
+    Changes,
     Files,
     FilesRequest,
     GitCredentials,
@@ -161,6 +162,9 @@ class _Open:
     async def files(self, request: FilesRequest) -> Files:
         return await self._worker.files(self._ref, request, self._askers)
 
+    async def changes(self, before: str, after: str) -> Changes:
+        return await self._worker.changes(self._ref, before, after, self._askers)
+
     async def render(self, request: RenderRequest) -> Rendered:
         self._decrypter.own(self, request.keys)
         return await self._worker.render(self._ref, request, self._askers)
@@ -179,6 +183,9 @@ class _Refused:
         raise JiemiError.of(self._failure)
 
     async def files(self, request: FilesRequest) -> Files:
+        raise JiemiError.of(self._failure)
+
+    async def changes(self, before: str, after: str) -> Changes:
         raise JiemiError.of(self._failure)
 
     async def render(self, request: RenderRequest) -> Rendered:

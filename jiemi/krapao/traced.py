@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 import attrs
 
 from jiemi.rpc.contract import (
+    Changes,
     Files,
     FilesRequest,
     GitCredentials,
@@ -57,6 +58,12 @@ class _TracedRepository:
             files = await self.repository.files(request)
             span.set(files=len(files.entries))
             return files
+
+    async def changes(self, before: str, after: str) -> Changes:
+        with span_of_call(self.tracer, "krapao.changes", revision=after) as span:
+            changes = await self.repository.changes(before, after)
+            span.set(paths=len(changes.paths), folders=len(changes.folders))
+            return changes
 
     async def render(self, request: RenderRequest) -> Rendered:
         with span_of_call(self.tracer, "krapao.render", revision=request.revision, path=request.path) as span:

@@ -33,7 +33,7 @@ from jiemi.krapao.metrics import Listing
 from jiemi.krapao.rendering.file_opener import FileOpener
 from jiemi.krapao.rendering.file_renderer import NOT_ABOUT_THE_FILE, FileRenderer, RenderingTools
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import Files, FilesRequest, Head, Rendered, RenderRequest, is_revision
+from jiemi.rpc.contract import Changes, Files, FilesRequest, Head, Rendered, RenderRequest, is_revision
 from jiemi.tracing.current import span
 
 T = TypeVar("T")
@@ -95,6 +95,14 @@ class Worker:
         """As `Repository.files` of the contract; `ref` as for `render`."""
         return await self._single_flight.do(
             ("files", ref.commit, request), lambda flight: self._files(ref, request, flight.askers), askers
+        )
+
+    async def changes(self, ref: Ref, before: str, after: str, askers: Askers) -> Changes:
+        """As `Repository.changes` of the contract; `ref` as for `render`."""
+        return await self._single_flight.do(
+            ("changes", ref.commit, before, after),
+            lambda flight: self._changes(ref, before, after, flight.askers),
+            askers,
         )
 
     async def render(self, ref: Ref, request: RenderRequest, askers: Askers) -> Rendered:
@@ -166,7 +174,7 @@ class Worker:
         began = trio.current_time()
         try:
             wanted = await self._require_advertised(ref, request.revision, askers)
-            entries = await self._read_or_fetch(
+            found = await self._read_or_fetch(
                 ref, wanted, lambda: self._store.files(request, askers, max_bytes=self._settings.max_file_bytes), askers
             )
         except JiemiError as error:
@@ -181,10 +189,35 @@ class Worker:
             "files",
             revision=request.revision,
             patterns=len(request.patterns),
-            files=len(entries),
+            files=len(found.entries),
             duration_ms=round((trio.current_time() - began) * 1000),
         )
-        return Files(request.revision, entries)
+        return found
+
+    async def _changes(self, ref: Ref, before: str, after: str, askers: Askers) -> Changes:
+        began = trio.current_time()
+        wanted = await self._require_advertised(ref, after, askers)
+        earlier = self._known.get(before)
+        if earlier is None:
+            # No question to the host would prove that it may be looked at: it names it no longer.
+            raise JiemiError("RevisionNotFound", f"the host has not named revision {before[:12]} for the {ref}")
+
+        async def compare() -> Changes:
+            return await self._store.changes(before, after, askers)
+
+        # A clone that was recreated has only what was fetched since: the earlier revision is to be fetched then, too.
+        changes = await self._read_or_fetch(
+            ref, earlier, lambda: self._read_or_fetch(ref, wanted, compare, askers), askers
+        )
+        self._log.debug(
+            "compared",
+            before=before,
+            after=after,
+            paths=len(changes.paths),
+            folders=len(changes.folders),
+            duration_ms=round((trio.current_time() - began) * 1000),
+        )
+        return changes
 
     async def _render(self, ref: Ref, request: RenderRequest, askers: Askers) -> Rendered:
         began = trio.current_time()

@@ -8,8 +8,9 @@ the tests. A `Repository` is a capability: its holder may read that repository, 
         head = await repository.head(max_age_seconds=90)
         rendered = await repository.render(RenderRequest(head.revision, "secret.enc.yaml", keys))
 
-The trace that a caller works for (`jiemi.tracing.current`) goes with each call of `head`, `files` and `render`, and is
-that in which the call is answered; `on_moved` of a watch is called in the trace of the call that saw the ref move.
+The trace that a caller works for (`jiemi.tracing.current`) goes with each call of `head`, `files`, `changes` and
+`render`, and is that in which the call is answered; `on_moved` of a watch is called in the trace of the call that saw
+the ref move.
 
 Every method raises `JiemiError` and nothing else (but trio's own Cancelled). Opening never fails: what is wrong with
 the source is raised by the first method called, so that open and head can travel in one round trip.
@@ -46,6 +47,9 @@ MAX_DOCUMENTS = 1_000
 
 MAX_FILES = 1_000
 """The most files that one Decryptor's patterns may match."""
+
+MAX_CHANGES = 1_000
+"""The most paths, and the most folders, that one answer of `Repository.changes` names."""
 
 _TENANT = re.compile(r"[A-Za-z0-9._-]{0,64}")
 _REVISION = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -177,10 +181,33 @@ class FileEntry:
 
 @attrs.frozen
 class Files:
-    """The files that match, ordered by path, each once."""
+    """The files that match, ordered by path, each once.
+
+    Attributes:
+        direct: whether no symbolic link was followed on the way to any of them, or to a .sops.yaml of theirs. False
+            where the peer is older.
+    """
 
     revision: str
     entries: tuple[FileEntry, ...]
+    direct: bool = False
+
+
+@attrs.frozen
+class Changes:
+    """Where two revisions differ. There may be less to it than this says, never more.
+
+    A `Files` that is `direct` is the same for both revisions, except for the revision itself, where no pattern of its
+    request matches one of `paths` and no path that a pattern could match is below one of `folders`.
+
+    Attributes:
+        paths: of files that one of the revisions has, and the other has not or has otherwise.
+        folders: paths with a slash at the end, or "" for the whole tree: anything below may be another, or have another
+            .sops.yaml above it.
+    """
+
+    paths: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -318,6 +345,17 @@ class Repository(Protocol):
         Raises:
             JiemiError: those of `head`; RevisionNotFound; FileNotFound and NotAFile for a pattern that is a plain path
                 (a glob leaves out what is no regular file, and may match nothing); LimitExceeded.
+        """
+        ...
+
+    async def changes(self, before: str, after: str) -> Changes:
+        """Where two revisions differ: full commit hashes, of which the second is the newer one as a rule.
+
+        Only what the host has named to this repository's credentials is compared.
+
+        Raises:
+            JiemiError: those of `head`; RevisionNotFound where one of them is not known here or no longer to be had;
+                LimitExceeded; ProviderNotSupportedYet where the peer is older. Whoever asks looks at all files then.
         """
         ...
 

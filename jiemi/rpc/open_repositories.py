@@ -11,16 +11,21 @@ import math
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from typing import TypeVar
 
 import attrs
 import structlog
 import trio
 
 from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.trace_context import TraceContext
 from jiemi.rpc.bridge import Bridge
 from jiemi.rpc.capability import where
-from jiemi.rpc.contract import Files, FilesRequest, Head, Rendered, RenderRequest, Repository
+from jiemi.rpc.contract import Changes, Files, FilesRequest, Head, Rendered, RenderRequest, Repository
 from jiemi.rpc.limits import Account
+from jiemi.tracing.current import in_trace
+
+T = TypeVar("T")
 
 _ANSWER_BYTES = 4 * 1024
 """What an answer that was not taken costs, beside what is in it."""
@@ -88,6 +93,9 @@ class Refused:
     async def files(self, request: FilesRequest) -> Files:
         raise JiemiError.of(self.failure)
 
+    async def changes(self, before: str, after: str) -> Changes:
+        raise JiemiError.of(self.failure)
+
     async def render(self, request: RenderRequest) -> Rendered:
         raise JiemiError.of(self.failure)
 
@@ -151,3 +159,14 @@ def internal_error(error: Exception) -> Failure:
     number = secrets.token_hex(4)
     _log.error("own_fault", fault=number, error=where(error))
     return Failure("InternalError", f"Krapao met a fault of its own; its log says more beside fault={number}")
+
+
+async def value_or_failure(work: Callable[[], Awaitable[T]], trace: TraceContext | None = None) -> T | Failure:
+    """What work comes to, in the trace that it is for; or why it failed. It raises nothing but trio's own Cancelled."""
+    with in_trace(trace):
+        try:
+            return await work()
+        except JiemiError as error:
+            return error.failure
+        except Exception as error:  # noqa: BLE001  the client learns that it is a fault, and the log what
+            return internal_error(error)

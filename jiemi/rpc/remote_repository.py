@@ -33,7 +33,7 @@ from jiemi.rpc.capability import (
     request,
 )
 from jiemi.rpc.client_connection import Connection
-from jiemi.rpc.contract import Files, FilesRequest, GitCredentials, Head, Rendered, RenderRequest, Source
+from jiemi.rpc.contract import Changes, Files, FilesRequest, GitCredentials, Head, Rendered, RenderRequest, Source
 from jiemi.tracing.current import current, in_trace
 
 _log = structlog.get_logger("jiemi.rpc")
@@ -137,6 +137,15 @@ class RemoteRepository:
             lambda call, _: codec.write_files_request(call.request, request),
             codec.read_files_result,
             "say which files match",
+            self._route.timeouts.files_seconds,
+        )
+
+    async def changes(self, before: str, after: str) -> Changes:
+        return await self._call(
+            "changes",
+            lambda call, _: codec.write_changes_request(call.request, before, after),
+            codec.read_changes_result,
+            "say where the revisions differ",
             self._route.timeouts.files_seconds,
         )
 

@@ -11,21 +11,18 @@ client that is refused thousands of times and holds on to all of it is cut off.
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
-import trio
-
 from jiemi.core.errors import Failure, JiemiError
-from jiemi.core.trace_context import TraceContext
 from jiemi.rpc import codec
 from jiemi.rpc.bridge import Bridge
-from jiemi.rpc.capability import BridgeError, PeerLostError, Remote
+from jiemi.rpc.capability import PeerLostError
 from jiemi.rpc.contract import (
     MAX_DOCUMENTS,
     MAX_FILES,
     MAX_RENDERED_BYTES,
+    Changes,
     Files,
     FilesRequest,
     Head,
@@ -35,16 +32,13 @@ from jiemi.rpc.contract import (
     Repository,
 )
 from jiemi.rpc.limits import REPOSITORY_BYTES, WATCH_BYTES, Account, Limits
-from jiemi.rpc.open_repositories import Budget, Permit, RepositoryTask, internal_error
-from jiemi.tracing.current import current, in_trace
+from jiemi.rpc.notifying import notify_end, notify_of_moves
+from jiemi.rpc.open_repositories import Budget, Permit, RepositoryTask, value_or_failure
 
 T = TypeVar("T")
 
 _CALL_BYTES = 1_024
 """What a request takes up beside the text that it carries, about."""
-
-_NOTIFY_END_SECONDS = 5
-"""How long a watcher is given to hear that there will be no more news."""
 
 
 class Connection(Protocol):
@@ -182,6 +176,9 @@ class _RefusedRepository:
     async def files(self, call: Any) -> None:
         codec.write_files_result(call.results.result, self._failure)
 
+    async def changes(self, call: Any) -> None:
+        codec.write_changes_result(call.results.result, self._failure)
+
     async def render(self, call: Any) -> None:
         codec.write_render_result(call.results.result, self._failure)
 
@@ -225,6 +222,13 @@ class _Repository:
 
         await self._answer_with_receipt(call, read, codec.write_files_result)
 
+    async def changes(self, call: Any) -> None:
+        def read(params: Any) -> tuple[Callable[[], Awaitable[tuple[Changes, Permit]]], int]:
+            before, after = codec.read_changes_request(params.request)
+            return lambda: self._changes(before, after), 0
+
+        await self._answer_with_receipt(call, read, codec.write_changes_result)
+
     async def render(self, call: Any) -> None:
         def read(params: Any) -> tuple[Callable[[], Awaitable[tuple[Rendered, Permit]]], int]:
             request = codec.read_render_request(params.request)
@@ -242,7 +246,7 @@ class _Repository:
         owned.watches += 1
         watcher = self._bridge.hold(call.params.watcher)
         holder = self._holder
-        cancel = self._bridge.spawn(holder.start_soon, lambda: _watch(holder.repository, watcher))
+        cancel = self._bridge.spawn(holder.start_soon, lambda: notify_of_moves(holder.repository, watcher))
 
         def ended() -> None:
             owned.watches -= 1
@@ -258,6 +262,11 @@ class _Repository:
         if len(files.entries) > MAX_FILES or size > codec.MAX_RENDERED_MESSAGE_BYTES:
             raise JiemiError("LimitExceeded", f"more files match than the {MAX_FILES} that one answer may hold")
         return files, await self._connection.answers.acquire(size)
+
+    async def _changes(self, before: str, after: str) -> tuple[Changes, Permit]:
+        """In trio's thread."""
+        changes = await self._holder.repository.changes(before, after)
+        return changes, await self._connection.answers.acquire(codec.changes_bytes(changes))
 
     async def _render(self, request: RenderRequest) -> tuple[Rendered, Permit]:
         """In trio's thread."""
@@ -302,7 +311,7 @@ class _Repository:
             return Failure("KrapaoUnavailable", "Krapao has as many requests in hand as it takes")
         owned.request_bytes += size
         try:
-            return await self._bridge.in_trio(self._holder.start_soon, lambda: _value_or_failure(work, trace))
+            return await self._bridge.in_trio(self._holder.start_soon, lambda: value_or_failure(work, trace))
         except PeerLostError:
             return Failure("KrapaoUnavailable", "Krapao is about to end")
         finally:
@@ -323,7 +332,7 @@ def _refuse_watch(connection: Connection, owned: _Owned, call: Any, failure: Fai
     """Notify the watcher why there is no watch. In the loop's thread."""
     owned.note_refused()
     watcher = connection.bridge.hold(call.params.watcher)
-    cancel = connection.bridge.spawn(connection.start_soon, lambda: _notify_end(watcher, failure))
+    cancel = connection.bridge.spawn(connection.start_soon, lambda: notify_end(watcher, failure))
 
     def ended() -> None:
         owned.refused -= 1
@@ -340,61 +349,3 @@ class _Receipt:
 
     def released(self) -> None:
         """Its permit goes with it."""
-
-
-async def _watch(repository: Repository, watcher: Remote) -> None:
-    """Notify the watcher, one call at a time and always the newest, until cancelled or the watch fails."""
-    newest: tuple[Head, TraceContext | None] | None = None
-    moved = trio.Event()
-
-    def on_moved(head: Head) -> None:
-        nonlocal newest
-        newest = head, current()  # called by whoever sees it move
-        moved.set()
-
-    async def notify() -> None:
-        nonlocal moved
-        with contextlib.suppress(BridgeError):
-            while True:
-                await moved.wait()
-                moved = trio.Event()
-                assert newest is not None  # noqa: S101  on_moved sets it first
-                await watcher.call("moved", functools.partial(_write_moved, *newest), _nothing)
-        nursery.cancel_scope.cancel()
-
-    failure: Failure | None = None
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(notify)
-        ended = await _value_or_failure(lambda: repository.watch(on_moved))
-        failure = ended or Failure("InternalError", "Krapao's watch ended by itself")
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        await _notify_end(watcher, failure)
-
-
-async def _notify_end(watcher: Remote, failure: Failure) -> None:
-    with trio.move_on_after(_NOTIFY_END_SECONDS), contextlib.suppress(BridgeError):
-        await watcher.call("ended", functools.partial(_write_ended, failure=failure), _nothing)
-
-
-def _write_ended(call: Any, *, failure: Failure) -> None:
-    codec.write_failure(call.failure, failure)
-
-
-def _write_moved(head: Head, trace: TraceContext | None, call: Any) -> None:
-    codec.write_head(call.head, head)
-    codec.write_trace(call, trace)
-
-
-def _nothing(_: Any) -> None:
-    """What is read of an answer that holds nothing."""
-
-
-async def _value_or_failure(work: Callable[[], Awaitable[T]], trace: TraceContext | None = None) -> T | Failure:
-    with in_trace(trace):
-        try:
-            return await work()
-        except JiemiError as error:
-            return error.failure
-        except Exception as error:  # noqa: BLE001  the client learns that it is a fault, and the log what
-            return internal_error(error)

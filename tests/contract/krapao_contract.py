@@ -16,6 +16,7 @@ from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.rpc.contract import (
     MAX_FILES,
+    Changes,
     Encryption,
     Files,
     FilesRequest,
@@ -268,6 +269,32 @@ class KrapaoContract:
         assert {entry.config for entry in before.entries + after.entries} == {config.blob}
         for entry in before.entries:
             assert is_revision(entry.blob)
+
+    async def test_two_revisions_differ_by_the_files_that_were_changed_added_and_removed(self, world: World) -> None:
+        first = await world.commit({FILE: [{"a": 1}], "app/other.enc.yaml": [{"a": 1}]}, plain={"deep/er/x.yaml": [{}]})
+        async with world.krapao.open(Source(world.url), world.credentials) as repository:
+            assert await head(repository) == first
+            assert (await files(repository, first, FILE)).direct
+            second = await world.commit({FILE: [{"a": 2}]}, plain={"deep/new/y.yaml": [{"a": 1}]})
+            assert await head(repository) == second
+            with trio.fail_after(DEADLINE_SECONDS):
+                assert await repository.changes(first, second) == Changes((FILE, "deep/new/y.yaml"))
+                assert await repository.changes(second, first) == Changes((FILE, "deep/new/y.yaml"))
+                assert await repository.changes(second, second) == Changes()
+            third = await world.commit({}, plain={"deep/new/y.yaml": [{"a": 2}]})
+            assert await head(repository) == third
+            with trio.fail_after(DEADLINE_SECONDS):
+                assert await repository.changes(first, third) == Changes((FILE, "deep/new/y.yaml"))
+
+    async def test_only_what_the_host_has_named_is_compared(self, world: World) -> None:
+        unseen = await world.commit({FILE: [{"a": 1}]})
+        newest = await world.commit({FILE: [{"a": 2}]})
+        async with world.krapao.open(Source(world.url), world.credentials) as repository:
+            assert await head(repository) == newest
+            for before, after in ((unseen, newest), (newest, unseen), (newest, "0" * 40), ("x", newest)):
+                with pytest.raises(JiemiError) as raised, trio.fail_after(DEADLINE_SECONDS):
+                    await repository.changes(before, after)
+                assert raised.value.failure.reason == "RevisionNotFound", (before, after)
 
     async def test_a_path_that_is_no_file_is_reported_and_a_glob_that_takes_none_is_not(self, world: World) -> None:
         revision = await world.commit({FILE: [{"a": 1}]})

@@ -25,6 +25,7 @@ from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.krapao.git.tag_range import newest_tag
 from jiemi.rpc.contract import (
     MAX_FILES,
+    Changes,
     Encryption,
     FileEntry,
     Files,
@@ -87,6 +88,8 @@ class FakeOrigin:
         files: revision to path to documents; in `Plain` where the file is not encrypted. A Failure in their place is
             what rendering that file tells.
         config: the hash that every file has as that of its .sops.yaml; or None.
+        configs: revision to the hash that this was when it was committed.
+        direct: what each listing says of symbolic links.
         keys: any of them opens the files.
         encryption: what every file says of its encryption.
         values: what texts decrypt to that stand for SOPS files inside of values; looked for in `stringData` only.
@@ -100,6 +103,8 @@ class FakeOrigin:
     refs: dict[str, str] = attrs.field(factory=dict)
     files: dict[str, dict[str, Content]] = attrs.field(factory=dict)
     config: str | None = _hash(SOPS_PATH)
+    configs: dict[str, str | None] = attrs.field(factory=dict)
+    direct: bool = True
     keys: tuple[DecryptionKey, ...] = (RIGHT_KEY,)
     encryption: Encryption = Encryption(mac_only_encrypted=False)
     values: dict[str, str] = attrs.field(factory=dict)
@@ -120,6 +125,7 @@ class FakeOrigin:
         everything = {path: content for path, content in everything.items() if path not in remove}
         revision = hashlib.sha1(f"{self.url} {len(self.files)}".encode(), usedforsecurity=False).hexdigest()
         self.files[revision] = everything
+        self.configs[revision] = self.config
         for ref in (f"branch {branch}",) if branch else ("HEAD", "branch main"):
             self.refs[ref] = revision
         return revision
@@ -181,6 +187,7 @@ class FakeKrapao:
         running: how many heads, files and renders run now.
         watching: how many watches run now.
         knows_formats: whether it obeys a stated format. Releases before there was one do not.
+        knows_changes: whether it compares revisions. Releases before that was asked do not.
     """
 
     def __init__(self, origins: dict[str, FakeOrigin] | None = None) -> None:
@@ -196,6 +203,7 @@ class FakeKrapao:
         self.running = 0
         self.watching = 0
         self.knows_formats = True
+        self.knows_changes = True
         self._seen: dict[Source, tuple[Head, float]] = {}
         self._named: dict[str, set[str]] = {}
         self._watchers: dict[Source, list[Callable[[Head], None]]] = {}
@@ -289,7 +297,20 @@ class FakeKrapao:
                 found[path] = origin.entry(request.revision, path)
         if len(found) > MAX_FILES:
             raise JiemiError("LimitExceeded", f"spec.source.files: {len(found)} files match, of {MAX_FILES} at most")
-        return Files(request.revision, tuple(found[path] for path in sorted(found)))
+        return Files(request.revision, tuple(found[path] for path in sorted(found)), origin.direct)
+
+    def _changes(self, source: Source, before: str, after: str) -> Changes:
+        if not self.knows_changes:
+            raise JiemiError(
+                "ProviderNotSupportedYet", "Krapao is of an older release than Miwen and does not know this"
+            )
+        origin, files = self._revision(source, after)
+        if before not in self._named.get(source.url, ()) or before not in origin.files:
+            raise JiemiError("RevisionNotFound", f"{source.url} has no revision {before}")
+        old = {origin.entry(before, path) for path in origin.files[before]}
+        new = {origin.entry(after, path) for path in files}
+        is_config = origin.configs[before] != origin.configs[after]
+        return Changes(tuple(sorted({each.path for each in old ^ new})), ("",) if is_config else ())
 
     def _render(self, source: Source, request: RenderRequest) -> Rendered:
         self.requests.append(request)
@@ -394,6 +415,10 @@ class _FakeRepository:
     async def files(self, request: FilesRequest) -> Files:
         async with self._krapao._call("files", self._source.url):
             return self._krapao._files(self._source, request)
+
+    async def changes(self, before: str, after: str) -> Changes:
+        async with self._krapao._call("changes", self._source.url):
+            return self._krapao._changes(self._source, before, after)
 
     async def render(self, request: RenderRequest) -> Rendered:
         async with self._krapao._call("render", self._source.url, request.path):

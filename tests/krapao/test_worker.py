@@ -23,7 +23,17 @@ from jiemi.krapao.git.port import Advertised, GitStore, Ref
 from jiemi.krapao.reading.reader import Reading
 from jiemi.krapao.repositories import Repositories
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import FileEntry, Files, FilesRequest, GitCredentials, Head, RenderRequest, Repository, Source
+from jiemi.rpc.contract import (
+    Changes,
+    FileEntry,
+    Files,
+    FilesRequest,
+    GitCredentials,
+    Head,
+    RenderRequest,
+    Repository,
+    Source,
+)
 from jiemi.rpc.keys import AgeKey, DecryptionKey
 
 URL = "https://git.example/r.git"
@@ -48,6 +58,7 @@ class FakeGit:
         self.fetch_failure: JiemiError | None = None
         self.files_failure: JiemiError | None = None
         self.searches = 0
+        self.comparisons = 0
         self.opened = 0
         self._turn = trio.Lock()
 
@@ -85,16 +96,21 @@ class FakeGit:
                 raise self.fetch_failure
             self.stored.add(wanted.revision)
 
-    async def files(
-        self, request: FilesRequest, askers: Askers | None = None, *, max_bytes: int
-    ) -> tuple[FileEntry, ...]:
+    async def files(self, request: FilesRequest, askers: Askers | None = None, *, max_bytes: int) -> Files:
         self.searches += 1
         await trio.lowlevel.checkpoint()
         if request.revision not in self.stored:
             raise JiemiError("RevisionNotFound", "not here")
         if self.files_failure is not None:
             raise self.files_failure
-        return tuple(FileEntry(pattern, revision(7)) for pattern in request.patterns)
+        return Files(request.revision, tuple(FileEntry(pattern, revision(7)) for pattern in request.patterns))
+
+    async def changes(self, before: str, after: str, askers: Askers | None = None) -> Changes:
+        self.comparisons += 1
+        await trio.lowlevel.checkpoint()
+        if not {before, after} <= self.stored:
+            raise JiemiError("RevisionNotFound", "not here")
+        return Changes((f"{before[:4]}-{after[:4]}",))
 
     async def read(self, revision: str, path: str, askers: Askers | None = None, *, max_bytes: int) -> bytes:
         await trio.lowlevel.checkpoint()

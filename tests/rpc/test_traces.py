@@ -21,7 +21,17 @@ from jiemi.rpc import codec
 from jiemi.rpc.address import UnixAddress
 from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.client import KrapaoClient, connect
-from jiemi.rpc.contract import Files, FilesRequest, GitCredentials, Head, Rendered, RenderRequest, Repository, Source
+from jiemi.rpc.contract import (
+    Changes,
+    Files,
+    FilesRequest,
+    GitCredentials,
+    Head,
+    Rendered,
+    RenderRequest,
+    Repository,
+    Source,
+)
 from jiemi.tracing.current import current, in_trace
 
 NOBODY = GitCredentials()
@@ -55,6 +65,10 @@ class _NotingRepository:
     async def files(self, request: FilesRequest) -> Files:
         self.seen.append(("files", current()))
         return await self.repository.files(request)
+
+    async def changes(self, before: str, after: str) -> Changes:
+        self.seen.append(("changes", current()))
+        return await self.repository.changes(before, after)
 
     async def render(self, request: RenderRequest) -> Rendered:
         self.seen.append(("render", current()))

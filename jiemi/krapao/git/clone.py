@@ -31,11 +31,11 @@ from jiemi.krapao.git.listing import Lister
 from jiemi.krapao.git.meter import Meter
 from jiemi.krapao.git.pack_store import PackStore, open_packs
 from jiemi.krapao.git.port import Advertised, Ref
-from jiemi.krapao.git.revision import match_files, read_file
+from jiemi.krapao.git.revision import compare_revisions, match_files, read_file
 from jiemi.krapao.git.store import Store
 from jiemi.krapao.git.tree_paths import Parts, split_path
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import MAX_FILES, FileEntry, FilesRequest
+from jiemi.rpc.contract import MAX_FILES, Changes, Files, FilesRequest
 
 T = TypeVar("T")
 
@@ -147,20 +147,25 @@ class Clone:
         await on_thread(lambda _: self._store.after_fetch(name, tenants))
         return fetched
 
-    async def files(
-        self, request: FilesRequest, askers: Askers | None = None, *, max_bytes: int
-    ) -> tuple[FileEntry, ...]:
-        def find(interrupter: Interrupter) -> tuple[FileEntry, ...]:
+    async def files(self, request: FilesRequest, askers: Askers | None = None, *, max_bytes: int) -> Files:
+        def find(interrupter: Interrupter) -> Files:
             return self._match(request, max_bytes, interrupter)
 
         if not any(map(is_glob, request.patterns)):
             return await self._undamaged(lambda: self._blocking(find, askers))
+        return await self._searching(find, askers)
+
+    async def changes(self, before: str, after: str, askers: Askers | None = None) -> Changes:
+        return await self._searching(lambda interrupter: self._compare(before, after, interrupter), askers)
+
+    async def _searching(self, function: Callable[[Interrupter], T], askers: Askers | None) -> T:
+        """What goes through many folders, as the writer of the repository chooses."""
         seconds = self._settings.search_timeout_seconds
 
-        async def search(_: Slot) -> tuple[FileEntry, ...]:
+        async def search(_: Slot) -> T:
             try:
                 with trio.fail_after(seconds):
-                    return await self._undamaged(lambda: on_thread(find))
+                    return await self._undamaged(lambda: on_thread(function))
             except trio.TooSlowError as error:
                 raise JiemiError("Timeout", f"looking through the folders took longer than {seconds:g} s") from error
 
@@ -200,7 +205,17 @@ class Clone:
         with self._opened(revision) as objects:
             return read_file(objects, revision, parts, path, max_bytes=max_bytes)
 
-    def _match(self, request: FilesRequest, max_bytes: int, interrupter: Interrupter) -> tuple[FileEntry, ...]:
+    def _compare(self, before: str, after: str, interrupter: Interrupter) -> Changes:
+        with self._opened(after, before) as objects:
+            return compare_revisions(
+                objects,
+                before,
+                after,
+                max_entries=self._settings.max_tree_entries,
+                check=Meter(interrupter, 0, "").check,
+            )
+
+    def _match(self, request: FilesRequest, max_bytes: int, interrupter: Interrupter) -> Files:
         with self._opened(request.revision) as objects:
             return match_files(
                 objects,
@@ -212,8 +227,8 @@ class Clone:
             )
 
     @contextlib.contextmanager
-    def _opened(self, revision: str) -> Iterator[PackStore]:
-        """The objects that a revision is among.
+    def _opened(self, revision: str, *others: str) -> Iterator[PackStore]:
+        """The objects that a revision is among, and others with it.
 
         Raises:
             JiemiError: RevisionNotFound. _Damaged.
@@ -221,6 +236,9 @@ class Clone:
         generation = self._find(revision)
         if generation is None:
             raise JiemiError("RevisionNotFound", f"revision {revision[:12]} is not in Krapao's clone")
+        for other in others:
+            if not (generation / "revisions" / other).is_file():
+                raise JiemiError("RevisionNotFound", f"revision {other[:12]} is not in Krapao's clone")
         format = SHA256 if len(revision) == 64 else SHA1
         try:
             with open_packs(generation / "objects", object_format=format) as objects:

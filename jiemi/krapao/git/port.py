@@ -14,7 +14,7 @@ import attrs
 
 from jiemi.concurrency.askers import Askers
 from jiemi.core.urls import Location
-from jiemi.rpc.contract import FileEntry, FilesRequest, GitCredentials, Source, TagRange
+from jiemi.rpc.contract import Changes, Files, FilesRequest, GitCredentials, Source, TagRange
 
 HEADS, TAGS = b"refs/heads/", b"refs/tags/"
 
@@ -102,9 +102,7 @@ class GitStore(Protocol):
         """
         ...
 
-    async def files(
-        self, request: FilesRequest, askers: Askers | None = None, *, max_bytes: int
-    ) -> tuple[FileEntry, ...]:
+    async def files(self, request: FilesRequest, askers: Askers | None = None, *, max_bytes: int) -> Files:
         """Which files of a revision that is here match, in the order of their paths.
 
         Args:
@@ -112,6 +110,14 @@ class GitStore(Protocol):
 
         Raises:
             JiemiError: RevisionNotFound, FileNotFound, NotAFile, LimitExceeded, StorageFailed, Timeout.
+        """
+        ...
+
+    async def changes(self, before: str, after: str, askers: Askers | None = None) -> Changes:
+        """Where two revisions that are here differ.
+
+        Raises:
+            JiemiError: RevisionNotFound where one of them is not; StorageFailed, Timeout.
         """
         ...
 

@@ -16,9 +16,10 @@ from jiemi.core.errors import JiemiError
 from jiemi.krapao.git.glob_search import too_many_files
 from jiemi.krapao.git.links import MAX_LINK_BYTES
 from jiemi.krapao.git.packs import BLOB, COMMIT, MAX_STRUCTURE_BYTES, TAG, TREE
+from jiemi.krapao.git.tree_changes import changes_between
 from jiemi.krapao.git.tree_paths import Parts, split_path
 from jiemi.krapao.git.trees import Trees
-from jiemi.rpc.contract import FileEntry, FilesRequest
+from jiemi.rpc.contract import Changes, FileEntry, Files, FilesRequest
 
 _KIND_NAMES = {COMMIT: b"commit", TREE: b"tree", BLOB: b"blob", TAG: b"tag"}
 
@@ -83,7 +84,7 @@ def match_files(
     max_entries: int,
     max_files: int,
     check: Callable[[], None],
-) -> tuple[FileEntry, ...]:
+) -> Files:
     """The files that match, in the order of their paths.
 
     Args:
@@ -105,7 +106,24 @@ def match_files(
     found |= trees.search(globs, request.exclude, max_entries=max_entries, max_files=max_files)
     if len(found) > max_files:
         raise too_many_files(max_files)
-    return tuple(FileEntry(path, file.blob, file.config) for path, file in sorted(found.items()))
+    entries = tuple(FileEntry(path, file.blob, file.config) for path, file in sorted(found.items()))
+    return Files(request.revision, entries, direct=not trees.followed_links)
+
+
+def compare_revisions(
+    objects: Objects, before: str, after: str, *, max_entries: int, check: Callable[[], None]
+) -> Changes:
+    """Where two revisions differ.
+
+    Args:
+        max_entries: how many entries of folders are looked at.
+        check: raises where the call was cancelled; called often.
+
+    Raises:
+        JiemiError: RevisionNotFound. LookupError where the clone is damaged.
+    """
+    old, new = _root_of(objects, before), _root_of(objects, after)
+    return changes_between(old, new, partial(_load_tree, objects), max_entries=max_entries, check=check)
 
 
 def _trees(
@@ -114,13 +132,6 @@ def _trees(
     is_config: Callable[[str], bool] = lambda _: False,
     check: Callable[[], None] = lambda: None,
 ) -> Trees:
-    root = tree_of(objects, revision)
-    if root is None:
-        raise JiemiError("RevisionNotFound", f"revision {revision[:12]} is no commit")
-
-    def load(sha: str) -> bytes | None:
-        kind, data = _structure(objects, sha)
-        return data if kind == TREE else None
 
     def read_link(sha: str) -> bytes | None:
         if _larger(objects, sha, MAX_LINK_BYTES) is not None:
@@ -128,7 +139,20 @@ def _trees(
         kind, data = _verified(objects, sha)
         return data if kind == BLOB and len(data) <= MAX_LINK_BYTES else None
 
+    root, load = _root_of(objects, revision), partial(_load_tree, objects)
     return Trees(root, load, read_link=read_link, is_config=is_config, check=check)
+
+
+def _root_of(objects: Objects, revision: str) -> str:
+    root = tree_of(objects, revision)
+    if root is None:
+        raise JiemiError("RevisionNotFound", f"revision {revision[:12]} is no commit")
+    return root
+
+
+def _load_tree(objects: Objects, sha: str) -> bytes | None:
+    kind, data = _structure(objects, sha)
+    return data if kind == TREE else None
 
 
 def _structure(objects: Objects, sha: str) -> tuple[int, bytes]:

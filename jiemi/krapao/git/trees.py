@@ -25,6 +25,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.core.near import near
 from jiemi.krapao.git.glob_search import Found, Search, SearchedFolder
 from jiemi.krapao.git.links import Entry, Links
+from jiemi.krapao.git.tree_entries import FOLDER, KIND, MAX_TREE_BYTES, REGULAR, SUBMODULE, SYMLINK, entries_of
 from jiemi.krapao.git.tree_paths import Parts, split_path, usable_name
 
 CONFIG = ".sops.yaml"
@@ -32,13 +33,8 @@ MAX_CONFIG_DEPTH = 16
 """A .sops.yaml is looked for in so many folders, counted from the root, and in the root itself."""
 
 _CONFIG_NAME = CONFIG.encode()
-_MAX_BYTES = 32 * 1024 * 1024
-"""The most bytes of trees that one search reads; Linux's own source has 4 MB of them. They take half a second."""
 
-_KIND, _FOLDER, _SYMLINK, _SUBMODULE = 0o170000, 0o040000, 0o120000, 0o160000
-_REGULAR = frozenset({0o100644, 0o100755, 0o100664})
-_MODES = {b"%o" % mode: mode for mode in (_FOLDER, _SYMLINK, _SUBMODULE, *_REGULAR)}
-_KINDS = {_FOLDER: "a directory", _SUBMODULE: "a submodule"}
+_KINDS = {FOLDER: "a directory", SUBMODULE: "a submodule"}
 
 _NO_FILE = ("FileNotFound", "NotAFile")
 """Why a link leads to no file. Any other reason is a limit."""
@@ -56,6 +52,9 @@ class Trees:
         read_link: gives a symbolic link's content by its hash; None where it is no file, or too large.
         is_config: whether a .sops.yaml of that hash is one that is looked into.
         check: raises where the call was cancelled; called often.
+
+    Attributes:
+        followed_links: whether a symbolic link was come upon where something was looked for.
     """
 
     def __init__(
@@ -73,6 +72,7 @@ class Trees:
         self._is_config = is_config
         self._check = check
         self._bytes = 0
+        self.followed_links = False
 
     def look_up(self, paths: Mapping[str, Parts], revision: str, *, or_glob: bool = False) -> dict[str, Found]:
         """The files at paths, by their paths without what means nothing in them.
@@ -110,6 +110,7 @@ class Trees:
         return results
 
     def _followed(self, path: str, parts: Parts) -> Parts | JiemiError:
+        self.followed_links = True
         try:
             return self._links.real(path, parts)
         except JiemiError as error:
@@ -120,8 +121,8 @@ class Trees:
         found = None
         for name, mode, hash in self._entries(raw, "") if raw is not None else ():
             if name == wanted:
-                kind = mode & _KIND
-                found = Entry(hash.hex(), kind == _FOLDER, kind == _SYMLINK, mode in _REGULAR)
+                kind = mode & KIND
+                found = Entry(hash.hex(), kind == FOLDER, kind == SYMLINK, mode in REGULAR)
         return found
 
     def _step_down(self, here: _Wanted, results: Results, left: list[_Wanted], revision: str) -> None:
@@ -145,16 +146,16 @@ class Trees:
             last = here.depth == len(parts) - 1
             if not mode:
                 results[path] = self._missing(path, parts, here.depth, raw, revision)
-            elif mode & _KIND == _SYMLINK:
+            elif mode & KIND == SYMLINK:
                 results[path] = None
-            elif last and mode in _REGULAR:
+            elif last and mode in REGULAR:
                 results[path] = Found(sha, config)
             elif last:
                 remedy = "Name a regular file in it."
-                if mode == _FOLDER and here.or_glob:
+                if mode == FOLDER and here.or_glob:
                     remedy = f"Name a file in it, or give spec.source.files {path.rstrip('/')}/** for all files in it."
-                results[path] = JiemiError("NotAFile", f"{path}: {_KINDS.get(mode & _KIND, 'no regular file')}", remedy)
-            elif mode & _KIND == _FOLDER:
+                results[path] = JiemiError("NotAFile", f"{path}: {_KINDS.get(mode & KIND, 'no regular file')}", remedy)
+            elif mode & KIND == FOLDER:
                 below.setdefault(sha, {})[path] = parts
             else:
                 folder = b"/".join(parts[: here.depth + 1]).decode()
@@ -173,9 +174,7 @@ class Trees:
         names: list[str] = []
         with contextlib.suppress(JiemiError):
             for name, mode, _ in self._entries(raw, path):
-                if (text := usable_name(name)) is not None and (
-                    mode in _REGULAR if is_last else mode & _KIND == _FOLDER
-                ):
+                if (text := usable_name(name)) is not None and (mode in REGULAR if is_last else mode & KIND == FOLDER):
                     names.append(text)
         found = [f"{folder}/{name}" if folder else name for name in near(wanted, names)]
         below = (
@@ -239,13 +238,13 @@ class Trees:
                 continue
             if search.compare(comparisons):
                 self._check()
-            if mode & _KIND == _FOLDER:
+            if mode & KIND == FOLDER:
                 folder = here.folder_below(text, hash.hex(), config)
                 if folder is not None:
                     left.append(folder)
-            elif mode == _SYMLINK and text != CONFIG and here.takes_file(text):
+            elif mode == SYMLINK and text != CONFIG and here.takes_file(text):
                 search.take_link(here.path_below(text))
-            elif mode in _REGULAR and text != CONFIG and here.takes_file(text):
+            elif mode in REGULAR and text != CONFIG and here.takes_file(text):
                 search.take(here.path_below(text), Found(hash.hex(), config))
 
     def _config(self, entry: tuple[int, str] | None, folder: Parts, above: str | None) -> str | None:
@@ -253,9 +252,9 @@ class Trees:
         if entry is None or len(folder) > MAX_CONFIG_DEPTH:
             return above
         mode, sha = entry
-        if mode == _SYMLINK:
+        if mode == SYMLINK:
             sha = self._linked_file((*folder, _CONFIG_NAME)) or ""
-        elif mode not in _REGULAR:
+        elif mode not in REGULAR:
             return above
         return sha if sha and self._is_config(sha) else above
 
@@ -287,20 +286,9 @@ class Trees:
         """
         self._check()
         self._bytes += len(raw)
-        if self._bytes > _MAX_BYTES:
-            raise JiemiError("LimitExceeded", f"the folders to look through are larger than {_MAX_BYTES} bytes")
-        at, end, hash_bytes = 0, len(raw), len(self._root) // 2
-        while at < end:
-            space = raw.find(b" ", at)
-            null = raw.find(b"\0", space + 1)
-            text = raw[at:space]
-            mode = _MODES.get(text, -1)
-            if mode < 0:
-                mode = int(text, 8) if text.isdigit() and not text.strip(b"01234567") and len(text) < 8 else -1
-            at = null + 1 + hash_bytes
-            if space < 0 or null < 0 or mode < 0 or at > end:
-                raise JiemiError("NotAFile", f"{where[:200] or 'the root'}: in a folder that git itself can't read")
-            yield raw[space + 1 : null], mode, raw[null + 1 : at]
+        if self._bytes > MAX_TREE_BYTES:
+            raise JiemiError("LimitExceeded", f"the folders to look through are larger than {MAX_TREE_BYTES} bytes")
+        return entries_of(raw, where, hash_bytes=len(self._root) // 2)
 
 
 @attrs.frozen

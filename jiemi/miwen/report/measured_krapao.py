@@ -11,6 +11,7 @@ import trio
 from jiemi.core.errors import JiemiError
 from jiemi.miwen.report.metrics import MiwenMetrics
 from jiemi.rpc.contract import (
+    Changes,
     Files,
     FilesRequest,
     GitCredentials,
@@ -56,6 +57,10 @@ class _MeasuredRepository:
     async def files(self, request: FilesRequest) -> Files:
         with self._measured("files"):
             return await self.repository.files(request)
+
+    async def changes(self, before: str, after: str) -> Changes:
+        with self._measured("changes"):
+            return await self.repository.changes(before, after)
 
     async def render(self, request: RenderRequest) -> Rendered:
         with self._measured("render"):

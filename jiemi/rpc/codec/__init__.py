@@ -1,7 +1,8 @@
 """The contract's values to and from Cap'n Proto messages.
 
-There is one module per call of the contract: `session`, `source` (opening a repository), `head`, `files`, `render` with
-its `keys`, `trace` and `failures`; each is written and read in the same module, over the single fields of `fields`.
+There is one module per call of the contract: `session`, `source` (opening a repository), `head`, `files`, `changes`,
+`render` with its `keys`, `trace` and `failures`; each is written and read in the same module, over the single fields
+of `fields`.
 
 The readers and builders are pycapnp's, used by their attributes only: nothing here imports it. Callers are in the
 bridge's thread, and only the frozen values leave it. Each field is read once, because a reader counts what it
@@ -13,6 +14,13 @@ typed failure here, and nothing is trusted that the types inside rely on.
 
 from __future__ import annotations
 
+from jiemi.rpc.codec.changes import (
+    changes_bytes,
+    read_changes_request,
+    read_changes_result,
+    write_changes_request,
+    write_changes_result,
+)
 from jiemi.rpc.codec.failures import read_failure, write_failure
 from jiemi.rpc.codec.files import (
     files_bytes,
@@ -70,9 +78,12 @@ __all__ = [
     "MAX_RENDERED_MESSAGE_BYTES",
     "PROTOCOL_VERSION",
     "Opening",
+    "changes_bytes",
     "credentials_bytes",
     "files_bytes",
     "files_request_bytes",
+    "read_changes_request",
+    "read_changes_result",
     "read_credentials",
     "read_failure",
     "read_files_request",
@@ -92,6 +103,8 @@ __all__ = [
     "request_bytes",
     "source_bytes",
     "too_old",
+    "write_changes_request",
+    "write_changes_result",
     "write_credentials",
     "write_failure",
     "write_files_request",

@@ -48,6 +48,7 @@ def write_files_result(builder: Builder, result: Files | Failure, receipt: objec
         return
     files = builder.init("files")
     put_text(files, "revision", result.revision)
+    files.direct = result.direct
     entries = files.init("entries", len(result.entries))
     for entry, each in zip(entries, result.entries, strict=True):
         put_text(entry, "path", each.path)
@@ -65,7 +66,8 @@ def read_files_result(reader: Reader) -> Files:
             entries = files.entries
             if len(entries) > MAX_FILES:
                 raise JiemiError("LimitExceeded", f"Krapao gave more than {MAX_FILES} files")
-            return Files(get_text(files, "revision"), tuple(_read_entry(each) for each in entries))
+            found = tuple(_read_entry(each) for each in entries)
+            return Files(get_text(files, "revision"), found, bool(files.direct))
         case "failure":
             raise JiemiError.of(read_failure(reader.failure))
     raise unknown_result()

@@ -96,17 +96,17 @@ async def test_the_files_of_a_revision_that_match_come_with_gits_own_hashes(
             await store.files(FilesRequest(revision, ("**",)), max_bytes=100)
         await store.fetch(found)
         for patterns in (("**",), ("b/**", "*.yaml"), ("b/d/e.yaml", "b/*", "./a.yaml", "b/c.yaml")):
-            assert await store.files(FilesRequest(revision, patterns, ("*.md",)), max_bytes=100) == (
+            assert (await store.files(FilesRequest(revision, patterns, ("*.md",)), max_bytes=100)).entries == (
                 entry("a.yaml", ".sops.yaml"),
                 entry("b/c.yaml", "b/.sops.yaml"),
                 entry("b/d/e.yaml", "b/.sops.yaml"),
             )
-        [alone] = await store.files(FilesRequest(revision, ("b/f.md",), ("*.md",)), max_bytes=100)
+        [alone] = (await store.files(FilesRequest(revision, ("b/f.md",), ("*.md",)), max_bytes=100)).entries
         assert alone == entry("b/f.md", "b/.sops.yaml")
         # One that is too large is passed over, as where it is read.
         for max_bytes, config in ((5, entry("a.yaml", ".sops.yaml").config), (3, None)):
             for pattern in ("b/f.md", "**/f.md"):
-                [alone] = await store.files(FilesRequest(revision, (pattern,)), max_bytes=max_bytes)
+                [alone] = (await store.files(FilesRequest(revision, (pattern,)), max_bytes=max_bytes)).entries
                 assert alone.config == config
         for path in ("link.yaml", "module.yaml", "b"):
             await fails("NotAFile", store.files(FilesRequest(revision, (path,)), max_bytes=100))
@@ -161,7 +161,7 @@ async def test_a_clone_that_a_search_finds_damaged_is_recreated(
             pack.write_bytes(pack.read_bytes()[:40] + b"\0" * 3_000)
             await fails("StorageFailed", store.files(FilesRequest(revision, (pattern,)), max_bytes=10))
         await store.fetch(found)
-        assert len(await store.files(FilesRequest(revision, ("**",)), max_bytes=10)) == 2
+        assert len((await store.files(FilesRequest(revision, ("**",)), max_bytes=10)).entries) == 2
 
 
 async def test_searches_of_one_repository_leave_places_to_others(
@@ -195,8 +195,10 @@ async def test_searches_of_one_repository_leave_places_to_others(
         with trio.fail_after(10):
             for _ in range(2):  # half of the places
                 await receive.receive()
-            assert len(await store.files(FilesRequest(revision, ("**",)), max_bytes=1)) == 1
-            assert len(await slow.files(FilesRequest(revision, ("x",)), max_bytes=1)) == 1  # a path needs no place
+            assert len((await store.files(FilesRequest(revision, ("**",)), max_bytes=1)).entries) == 1
+            assert (
+                len((await slow.files(FilesRequest(revision, ("x",)), max_bytes=1)).entries) == 1
+            )  # a path needs no place
         nursery.cancel_scope.cancel()
 
 

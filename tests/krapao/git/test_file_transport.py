@@ -46,5 +46,5 @@ async def test_a_sha256_repository_is_followed_too(settings: KrapaoSettings, tmp
         assert await store.read(revision, "x", max_bytes=10) == b"one"
         assert await store.advertised(Ref(commit=revision)) == Advertised(revision, revision)
         for pattern in ("x", "*"):
-            [entry] = await store.files(FilesRequest(revision, (pattern,)), max_bytes=10)
+            [entry] = (await store.files(FilesRequest(revision, (pattern,)), max_bytes=10)).entries
             assert (entry.path, entry.blob) == ("x", sha256.git("rev-parse", "HEAD:x"))

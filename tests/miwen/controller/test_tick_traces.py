@@ -16,7 +16,17 @@ from trio.testing import MockClock
 
 from jiemi.core.errors import Failure
 from jiemi.core.trace_context import TraceContext
-from jiemi.rpc.contract import Files, FilesRequest, GitCredentials, Head, Rendered, RenderRequest, Repository, Source
+from jiemi.rpc.contract import (
+    Changes,
+    Files,
+    FilesRequest,
+    GitCredentials,
+    Head,
+    Rendered,
+    RenderRequest,
+    Repository,
+    Source,
+)
 from jiemi.tracing.current import add_trace, current, in_trace
 
 Lines = list[Any]
@@ -118,6 +128,10 @@ class _NotingRepository:
     async def files(self, request: FilesRequest) -> Files:
         self._note("files")
         return await self.repository.files(request)
+
+    async def changes(self, before: str, after: str) -> Changes:
+        self._note("changes")
+        return await self.repository.changes(before, after)
 
     async def render(self, request: RenderRequest) -> Rendered:
         self._note("render")

@@ -81,6 +81,16 @@ class ApiServer:
         lines = self.text(f"{collection}?watch=true&{selected}&timeoutSeconds=1").splitlines()
         return [json.loads(line)["object"] for line in lines]
 
+    def watch(self, path: str, *, seconds: int) -> Iterator[bytes]:
+        """The events of a collection, a line of JSON each, as they come; what there is at the start comes first."""
+        url = f"{self.base}{path}?watch=true&timeoutSeconds={seconds}"
+        timeout = urllib3.Timeout(connect=30, read=seconds + 30)
+        answer = self._pool.request("GET", url, headers=self._headers, preload_content=False, timeout=timeout)
+        rest = b""
+        for piece in answer.stream(amt=None):
+            *lines, rest = (rest + piece).split(b"\n")
+            yield from lines
+
     def apply(self, manifest: Manifest, *, query: str = "") -> Answer:
         """Server-side apply."""
         return self.call(
