@@ -43,11 +43,15 @@ interface Session {
   # A-Z a-z 0-9 . _ -; Krapao shares time and memory fairly between tenants. Clients that give null or an empty text share
   # one tenant. It is no credential and gives access to nothing.
 
-  openRepositoryRequiring @1 (source :Source, credentials :GitCredentials, tenant :Text, required :List(Text))
+  openRepositoryRequiring @1 (source :Source, credentials :GitCredentials, tenant :Text, required :List(Text),
+                              verification :Verification)
       -> (repository :Repository);
   # The same, for credentials that not every Krapao knows. required: the names of the fields of `credentials` that must not be
   # ignored. If the server does not know one of them, every method of the repository returns that failure. A server that does
   # not know this method knows none of the fields that need it.
+  #
+  # verification: what a revision must be signed by before a file of it is looked at; null for nothing. Where it is not null,
+  # `required` has the name "verify". Every method that looks into a revision then returns a failure until it is verified.
 }
 
 interface Repository {
@@ -72,6 +76,9 @@ interface Repository {
   changes @4 (request :ChangesRequest, traceparent :Text) -> (result :ChangesResult);
   # Where two revisions differ, so that a client knows for which of its patterns `files` may answer otherwise. It answers
   # RevisionNotFound where this repository does not know both, or has not got the earlier one any longer.
+
+  verify @5 (revision :Text, traceparent :Text) -> (result :VerifyResult);
+  # Whether a revision is signed as the opening wants it, and by whom. Looks at no file.
 }
 
 interface Watcher {
@@ -120,6 +127,36 @@ struct GitCredentials {
   clientCertificate @6 :Text;  # for https, with its chain (PEM)
   clientKey @7 :Text;       # its private key (PEM)
   passphrase @8 :Text;      # of the key `ssh`
+}
+
+struct Verification {
+  # jiemi/rpc/verification.py describes each field.
+  mode @0 :Text;            # Commit, Tag, TagAndCommit; any other is refused
+  kind @1 :Text;            # pgp, ssh; any other is refused
+  keys @2 :List(PublicKeys);
+  signers @3 :List(Text);
+  authors @4 :List(Text);
+  committers @5 :List(Text);
+  minimumSigners @6 :UInt16 = 1;
+  historyCommits @7 :UInt16;
+}
+
+struct PublicKeys {
+  name @0 :Text;            # for messages
+  data @1 :Data;
+}
+
+struct Verified {
+  revision @0 :Text;        # the one that was asked for
+  commit @1 :Signer;        # null where the commit need not be signed
+  tag @2 :Signer;           # null where no tag need be signed
+  ref @3 :Text;             # full name of the tag; null where none need be signed
+  validUntil @4 :Int64;     # when the first key or signature expires, in seconds since the epoch; 0 for never
+}
+
+struct Signer {
+  name @0 :Text;
+  key @1 :Text;             # fingerprint
 }
 
 struct Head {
@@ -284,6 +321,13 @@ enum MacCoverage {
 struct HeadResult {
   union {
     head @0 :Head;
+    failure @1 :Failure;
+  }
+}
+
+struct VerifyResult {
+  union {
+    verified @0 :Verified;
     failure @1 :Failure;
   }
 }

@@ -9,36 +9,15 @@ docs/troubleshooting.md is generated from it; a test compares the two.
 
 from __future__ import annotations
 
-import enum
-import functools
 from collections.abc import Mapping
 
-import attrs
+from jiemi.core.reason_kinds import Kind, ReasonInfo
+from jiemi.core.reason_kinds import stalled as _stalled
+from jiemi.core.reason_kinds import transient as _transient
+from jiemi.core.reason_kinds import waiting as _waiting
+from jiemi.core.signature_reasons import SIGNATURE_REASONS, UNVERIFIED
 
-
-class Kind(enum.Enum):
-    """What happens next. The words are those of fluxcd's error package."""
-
-    STALLED = "stalled"
-    """The user must act: only a change of the spec, a Secret or the repository helps."""
-    WAITING = "waiting"
-    """Something that this depends on is not there yet. Miwen checks again soon."""
-    TRANSIENT = "transient"
-    """It may work when tried again."""
-
-
-@attrs.frozen
-class ReasonInfo:
-    """One row of the table of reasons."""
-
-    kind: Kind
-    meaning: str
-    remedy: str
-
-
-_stalled = functools.partial(ReasonInfo, Kind.STALLED)
-_waiting = functools.partial(ReasonInfo, Kind.WAITING)
-_transient = functools.partial(ReasonInfo, Kind.TRANSIENT)
+__all__ = ["NO_ANSWER", "REASONS", "UNVERIFIED", "Kind", "ReasonInfo"]
 
 NO_ANSWER = frozenset({"ClusterUnavailable", "ClusterAccessDenied"})
 """Reasons after which nothing is known about any object, because the API server does not answer."""
@@ -151,6 +130,8 @@ REASONS: Mapping[str, ReasonInfo] = {
         "Krapao could not write its clone, because its volume is full of clones in use, is read-only or is damaged.",
         "Check Krapao's volume. Krapao fetches a damaged clone again by itself.",
     ),
+    # Signatures
+    **SIGNATURE_REASONS,
     # The file
     "FileNotFound": _stalled(
         "The revision has no file at `fileToDecrypt`, at a path in `files`, or at `sopsPath`. The message says which.",

@@ -27,6 +27,8 @@ from jiemi.krapao.metrics import Listing
 from jiemi.krapao.reading.reader import Reading
 from jiemi.krapao.rendering.file_renderer import RenderingTools
 from jiemi.krapao.settings import KrapaoSettings
+from jiemi.krapao.signatures.verifier import Verifier
+from jiemi.krapao.trusted import Policy, TrustedRevisions
 from jiemi.krapao.worker import Worker
 from jiemi.rpc.contract import (
     Changes,
@@ -40,6 +42,7 @@ from jiemi.rpc.contract import (
     Source,
     require_tenant,
 )
+from jiemi.rpc.verification import Verified
 
 Charge = Callable[[Location, str], AbstractContextManager[None]]
 """Charges a repository's clone to a tenant while the context lasts."""
@@ -79,6 +82,7 @@ class Repositories:
         self._settings = settings
         self._charge = charge
         self._tools = RenderingTools(decrypter, reading, FairLimiter(_PARSERS))
+        self._trusted = TrustedRevisions(Verifier(settings, reading.measures))
         self._entries: dict[tuple[Location, GitCredentials], _Entry] = {}
 
     @property
@@ -103,12 +107,16 @@ class Repositories:
             return
         with self._charge(location, tenant):
             async with self._opened(location, credentials, ref, tenant) as opened:
-                yield opened
+                if source.verification is None:
+                    yield opened
+                else:
+                    policy = Policy.of(location.url, ref, source.verification)
+                    yield _Verified(opened, policy, self._trusted)
 
     @contextlib.asynccontextmanager
     async def _opened(
         self, location: Location, credentials: GitCredentials, ref: Ref, tenant: str
-    ) -> AsyncIterator[Repository]:
+    ) -> AsyncIterator[_Open]:
         key = (location, credentials)
         entry = self._entries.get(key)
         if entry is None:
@@ -159,6 +167,13 @@ class _Open:
     async def head(self, *, max_age_seconds: float) -> Head:
         return await self._worker.head(self._ref, self._askers, max_age_seconds=max_age_seconds)
 
+    async def verify(self, revision: str) -> Verified:
+        raise JiemiError("InvalidSpec", "the repository was opened without spec.source.repository.verify")
+
+    async def require(self, trusted: TrustedRevisions, policy: Policy, revision: str) -> Verified:
+        """Refuse a revision that is not signed as the policy wants it."""
+        return await trusted.require(policy, self._worker, revision, self._askers)
+
     async def files(self, request: FilesRequest) -> Files:
         return await self._worker.files(self._ref, request, self._askers)
 
@@ -173,6 +188,36 @@ class _Open:
         await self._worker.watch(self._ref, on_moved)
 
 
+@attrs.frozen
+class _Verified:
+    """A repository that someone has open, of which only what is verified is looked at. The port `Repository`."""
+
+    opened: _Open
+    policy: Policy
+    trusted: TrustedRevisions
+
+    async def head(self, *, max_age_seconds: float) -> Head:
+        return await self.opened.head(max_age_seconds=max_age_seconds)
+
+    async def verify(self, revision: str) -> Verified:
+        return await self.opened.require(self.trusted, self.policy, revision)
+
+    async def files(self, request: FilesRequest) -> Files:
+        await self.verify(request.revision)
+        return await self.opened.files(request)
+
+    async def changes(self, before: str, after: str) -> Changes:
+        await self.verify(after)
+        return await self.opened.changes(before, after)
+
+    async def render(self, request: RenderRequest) -> Rendered:
+        await self.verify(request.revision)
+        return await self.opened.render(request)
+
+    async def watch(self, on_moved: Callable[[Head], None]) -> None:
+        await self.opened.watch(on_moved)
+
+
 class _Refused:
     """A repository whose URL can't be used: each question raises the reason."""
 
@@ -180,6 +225,9 @@ class _Refused:
         self._failure = failure
 
     async def head(self, *, max_age_seconds: float) -> Head:
+        raise JiemiError.of(self._failure)
+
+    async def verify(self, revision: str) -> Verified:
         raise JiemiError.of(self._failure)
 
     async def files(self, request: FilesRequest) -> Files:

@@ -19,6 +19,7 @@ from jiemi.rpc.contract import (
     Repository,
     Source,
 )
+from jiemi.rpc.verification import Verified
 from jiemi.tracing.current import span_of_call
 from jiemi.tracing.spans import Tracer
 
@@ -52,6 +53,10 @@ class _TracedRepository:
             head = await self.repository.head(max_age_seconds=max_age_seconds)
             span.set(revision=head.revision)
             return head
+
+    async def verify(self, revision: str) -> Verified:
+        with span_of_call(self.tracer, "krapao.verify", revision=revision):
+            return await self.repository.verify(revision)
 
     async def files(self, request: FilesRequest) -> Files:
         with span_of_call(self.tracer, "krapao.files", revision=request.revision) as span:

@@ -27,7 +27,7 @@ from jiemi.concurrency.askers import Askers
 from jiemi.concurrency.single_flight import Flight, SingleFlight
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.fair_threads import FairThreads
-from jiemi.krapao.git.port import Advertised, GitStore, Ref
+from jiemi.krapao.git.port import Advertised, GitStore, Ref, SignedObjects
 from jiemi.krapao.git.trees import CONFIG, MAX_CONFIG_DEPTH
 from jiemi.krapao.metrics import Listing
 from jiemi.krapao.rendering.file_opener import FileOpener
@@ -72,6 +72,7 @@ class Worker:
         self._answers: dict[Ref, tuple[Advertised, float]] = {}
         self._authorized_at: float | None = None
         self._known: OrderedDict[str, Advertised] = OrderedDict()
+        self._named: OrderedDict[tuple[Ref, str], Advertised] = OrderedDict()
         self._watchers: dict[Ref, list[Callable[[Head], None]]] = {}
 
     async def head(self, ref: Ref, askers: Askers, *, max_age_seconds: float) -> Head:
@@ -79,7 +80,7 @@ class Worker:
         _check_ref(ref)
         if ref.commit is not None:
             await self._authorize(ref, askers, max_age_seconds)
-            self._remember(Advertised(ref.commit, ref.commit))
+            self._remember(ref, Advertised(ref.commit, ref.commit))
             return Head(ref.commit)
         answer = self._answers.get(ref)
         # An answer of this very moment may be older than a push of this very moment: 0 always asks.
@@ -90,6 +91,24 @@ class Worker:
             ("head", ref), lambda flight: self._list(ref, flight), askers, may_join=_is_young_enough(max_age_seconds)
         )
         return Head(found.revision, found.ref)
+
+    async def signed(
+        self, ref: Ref, revision: str, askers: Askers, *, with_tag: bool
+    ) -> tuple[Advertised, SignedObjects]:
+        """What of a revision can be signed, and how the ref names it. No file of it is looked at.
+
+        Raises:
+            JiemiError: RevisionNotFound, LimitExceeded, and those of `Repository.head`.
+        """
+        wanted = await self._require_advertised(ref, revision, askers)
+        if with_tag and (ref, revision) not in self._named:
+            await self.head(ref, askers, max_age_seconds=0)
+        wanted = self._named.get((ref, revision), wanted)
+
+        async def read() -> SignedObjects:
+            return await self._store.signed(wanted, askers, with_tag=with_tag)
+
+        return wanted, await self._read_or_fetch(ref, wanted, read, askers, with_tag=with_tag)
 
     async def files(self, ref: Ref, request: FilesRequest, askers: Askers) -> Files:
         """As `Repository.files` of the contract; `ref` as for `render`."""
@@ -147,11 +166,15 @@ class Worker:
         self._authorized_at = max(began, self._authorized_at or began)
         return found, began
 
-    def _remember(self, found: Advertised) -> None:
+    def _remember(self, ref: Ref, found: Advertised) -> None:
         self._known[found.revision] = found
         self._known.move_to_end(found.revision)
-        while len(self._known) > self._settings.max_revisions:
-            self._known.popitem(last=False)
+        # A branch and a tag may name one commit, and only one of them is a tag.
+        self._named[ref, found.revision] = found
+        self._named.move_to_end((ref, found.revision))
+        for remembered in (self._known, self._named):
+            while len(remembered) > self._settings.max_revisions:
+                remembered.popitem(last=False)
 
     async def _list(self, ref: Ref, flight: Flight) -> Advertised:
         found, began = await self._ask(ref, flight)
@@ -162,7 +185,7 @@ class Worker:
         self._answers[ref] = (found, began)
         while len(self._answers) > self._settings.max_revisions:
             del self._answers[next(iter(self._answers))]
-        self._remember(found)
+        self._remember(ref, found)
         if before is None or before[0].revision != found.revision:
             self._log.info("moved", ref=str(ref), revision=found.revision, first=before is None)
         if before is not None and before[0].revision != found.revision:
@@ -304,7 +327,15 @@ class Worker:
                 raise JiemiError.of(error.failure.at(field)) from error
             raise
 
-    async def _read_or_fetch(self, ref: Ref, wanted: Advertised, read: Callable[[], Awaitable[T]], askers: Askers) -> T:
+    async def _read_or_fetch(
+        self,
+        ref: Ref,
+        wanted: Advertised,
+        read: Callable[[], Awaitable[T]],
+        askers: Askers,
+        *,
+        with_tag: bool = False,
+    ) -> T:
         """What `read` finds in a revision, which is fetched where it is not here."""
         try:
             return await read()
@@ -312,9 +343,16 @@ class Worker:
             if error.failure.reason != "RevisionNotFound":
                 raise
         try:
-            await self._single_flight.do(
-                ("fetch", wanted.revision), lambda flight: self._store.fetch(wanted, flight.askers), askers
-            )
+            if with_tag:
+                await self._single_flight.do(
+                    ("fetch", wanted.revision, wanted.target),
+                    lambda flight: self._store.fetch(wanted, flight.askers, with_tag=True),
+                    askers,
+                )
+            else:
+                await self._single_flight.do(
+                    ("fetch", wanted.revision), lambda flight: self._store.fetch(wanted, flight.askers), askers
+                )
         except JiemiError as error:
             if ref.commit != wanted.revision or error.failure.reason not in ("RevisionNotFound", "RefNotFound"):
                 raise

@@ -29,6 +29,7 @@ from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.rpc.keys import DecryptionKey
+from jiemi.rpc.verification import Verification, Verified
 
 DEFAULT_PORT = 50208
 """The first version's port."""
@@ -94,6 +95,7 @@ class Source:
         commit: full hash of the one commit that is wanted, whatever moves.
         name: full name of the ref to follow: refs/pull/420/head.
         tags: those of which the newest is followed.
+        verification: what a revision must be signed by before a file of it is looked at; None for nothing.
     """
 
     url: str
@@ -102,6 +104,7 @@ class Source:
     commit: str | None = None
     name: str | None = None
     tags: TagRange | None = None
+    verification: Verification | None = None
 
     def __attrs_post_init__(self) -> None:
         if sum(each is not None for each in (self.branch, self.tag, self.commit, self.name, self.tags)) > 1:
@@ -339,12 +342,22 @@ class Repository(Protocol):
         """
         ...
 
+    async def verify(self, revision: str) -> Verified:
+        """Who signed a revision, where the source wants it signed. Looks at no file of it. `files` and `render` verify
+        by themselves too, and fail as this does.
+
+        Raises:
+            JiemiError: those of `head`; RevisionNotFound; those of `jiemi.core.reasons.UNVERIFIED`;
+                VerificationKeysInvalid, GpgMissing, LimitExceeded; InvalidSpec where the source wants nothing signed.
+        """
+        ...
+
     async def files(self, request: FilesRequest) -> Files:
         """The files of one revision that match. Decrypts nothing.
 
         Raises:
-            JiemiError: those of `head`; RevisionNotFound; FileNotFound and NotAFile for a pattern that is a plain path
-                (a glob leaves out what is no regular file, and may match nothing); LimitExceeded.
+            JiemiError: those of `head` and `verify`; RevisionNotFound; FileNotFound and NotAFile for a pattern that is
+                a plain path (a glob leaves out what is no regular file, and may match nothing); LimitExceeded.
         """
         ...
 
@@ -363,7 +376,7 @@ class Repository(Protocol):
         """Decrypt one file of one revision.
 
         Raises:
-            JiemiError: those of `head`; RevisionNotFound, FileNotFound, NotAFile, LimitExceeded, NotEncrypted,
+            JiemiError: those of `head` and `verify`; FileNotFound, NotAFile, LimitExceeded, NotEncrypted,
                 UnknownFormat, KeyMissing, KeyInvalid, MacMismatch, MacOnlyEncrypted, DecryptionFailed, SopsMissing,
                 GpgMissing.
         """

@@ -23,6 +23,7 @@ from jiemi.rpc.bridge import Bridge
 from jiemi.rpc.capability import where
 from jiemi.rpc.contract import Changes, Files, FilesRequest, Head, Rendered, RenderRequest, Repository
 from jiemi.rpc.limits import Account
+from jiemi.rpc.verification import Verified
 from jiemi.tracing.current import in_trace
 
 T = TypeVar("T")
@@ -88,6 +89,9 @@ class Refused:
     failure: Failure
 
     async def head(self, *, max_age_seconds: float) -> Head:
+        raise JiemiError.of(self.failure)
+
+    async def verify(self, revision: str) -> Verified:
         raise JiemiError.of(self.failure)
 
     async def files(self, request: FilesRequest) -> Files:

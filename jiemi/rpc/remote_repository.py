@@ -34,6 +34,7 @@ from jiemi.rpc.capability import (
 )
 from jiemi.rpc.client_connection import Connection
 from jiemi.rpc.contract import Changes, Files, FilesRequest, GitCredentials, Head, Rendered, RenderRequest, Source
+from jiemi.rpc.verification import Verified
 from jiemi.tracing.current import current, in_trace
 
 _log = structlog.get_logger("jiemi.rpc")
@@ -129,6 +130,15 @@ class RemoteRepository:
             codec.read_head_result,
             "report the newest revision",
             self._route.timeouts.head_seconds,
+        )
+
+    async def verify(self, revision: str) -> Verified:
+        return await self._call(
+            "verify",
+            lambda call, _: codec.write_revision(call, revision),
+            codec.read_verify_result,
+            "verify the revision",
+            self._route.timeouts.files_seconds,  # the revision is fetched for it, too
         )
 
     async def files(self, request: FilesRequest) -> Files:

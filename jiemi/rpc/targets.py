@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.rpc import codec
-from jiemi.rpc.bridge import Bridge
 from jiemi.rpc.capability import PeerLostError
 from jiemi.rpc.contract import (
     MAX_DOCUMENTS,
@@ -26,14 +25,15 @@ from jiemi.rpc.contract import (
     Files,
     FilesRequest,
     Head,
-    Krapao,
     Rendered,
     RenderRequest,
     Repository,
 )
-from jiemi.rpc.limits import REPOSITORY_BYTES, WATCH_BYTES, Account, Limits
+from jiemi.rpc.limits import REPOSITORY_BYTES, WATCH_BYTES
 from jiemi.rpc.notifying import notify_end, notify_of_moves
-from jiemi.rpc.open_repositories import Budget, Permit, RepositoryTask, value_or_failure
+from jiemi.rpc.open_repositories import Permit, RepositoryTask, value_or_failure
+from jiemi.rpc.served_connection import Connection, Owned
+from jiemi.rpc.verification import Verified
 
 T = TypeVar("T")
 
@@ -41,54 +41,12 @@ _CALL_BYTES = 1_024
 """What a request takes up beside the text that it carries, about."""
 
 
-class Connection(Protocol):
-    """The trio side of a connection. Attributes and `bridge` may be used in the loop's thread, the methods may not."""
-
-    krapao: Krapao
-    bridge: Bridge
-    limits: Limits
-    account: Account
-    answers: Budget
-
-    async def open_session(self, secret: str | None) -> tuple[Failure | None, bool]: ...
-
-    def cut_off(self, reason: str) -> None: ...
-
-    def retire(self, end: Callable[[], None]) -> None: ...
-
-    def start_soon(self, function: Callable[[], Awaitable[None]]) -> None: ...
-
-
-class _Owned:
-    """What a connection's client has. Of the loop's thread.
-
-    Attributes:
-        repositories, watches: that it holds.
-        refused: of both, those that it holds and that were refused.
-        request_bytes: of its requests that are under way.
-    """
-
-    def __init__(self, connection: Connection) -> None:
-        self.repositories = 0
-        self.watches = 0
-        self.refused = 0
-        self.request_bytes = 0
-        self._connection = connection
-
-    def note_refused(self) -> None:
-        self.refused += 1
-        if self.refused > self._connection.limits.refused:
-            self._connection.bridge.to_trio(
-                self._connection.cut_off, "it holds on to thousands of repositories or watches that were refused"
-            )
-
-
 class Bootstrap:
     """The target of the interface Krapao."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._owned = _Owned(connection)
+        self._owned = Owned(connection)
 
     @property
     def owned(self) -> int:
@@ -116,7 +74,7 @@ class Bootstrap:
 class _Session:
     """The target of the interface Session."""
 
-    def __init__(self, connection: Connection, owned: _Owned) -> None:
+    def __init__(self, connection: Connection, owned: Owned) -> None:
         self._connection = connection
         self._owned = owned
 
@@ -152,7 +110,7 @@ class _RefusedSession:
         self._failure = failure
 
     async def open_repository(self, call: Any) -> None:
-        target = _RefusedRepository(self._connection, _Owned(self._connection), self._failure)
+        target = _RefusedRepository(self._connection, Owned(self._connection), self._failure)
         call.results.repository = self._connection.bridge.serve("Repository", target)
 
     open_repository_requiring = open_repository
@@ -164,7 +122,7 @@ class _RefusedSession:
 class _RefusedRepository:
     """The target of a repository that can't be had: every method answers with the reason."""
 
-    def __init__(self, connection: Connection, owned: _Owned, failure: Failure) -> None:
+    def __init__(self, connection: Connection, owned: Owned, failure: Failure) -> None:
         self._connection = connection
         self._owned = owned
         self._failure = failure
@@ -172,6 +130,9 @@ class _RefusedRepository:
 
     async def head(self, call: Any) -> None:
         codec.write_head_result(call.results.result, self._failure)
+
+    async def verify(self, call: Any) -> None:
+        codec.write_verify_result(call.results.result, self._failure)
 
     async def files(self, call: Any) -> None:
         codec.write_files_result(call.results.result, self._failure)
@@ -192,7 +153,7 @@ class _RefusedRepository:
 class _Repository:
     """The target of the interface Repository. Its `RepositoryTask` is the trio side of it."""
 
-    def __init__(self, connection: Connection, owned: _Owned, size: int) -> None:
+    def __init__(self, connection: Connection, owned: Owned, size: int) -> None:
         self._connection = connection
         self._bridge = connection.bridge
         self._owned = owned
@@ -214,6 +175,13 @@ class _Repository:
             return lambda: self._holder.repository.head(max_age_seconds=max_age_seconds), 0
 
         codec.write_head_result(call.results.result, await self._answer(call, read))
+
+    async def verify(self, call: Any) -> None:
+        def read(params: Any) -> tuple[Callable[[], Awaitable[Verified]], int]:
+            revision = codec.read_revision(params)
+            return lambda: self._holder.repository.verify(revision), 0
+
+        codec.write_verify_result(call.results.result, await self._answer(call, read))
 
     async def files(self, call: Any) -> None:
         def read(params: Any) -> tuple[Callable[[], Awaitable[tuple[Files, Permit]]], int]:
@@ -328,7 +296,7 @@ class _Subscription:
         self._ended()
 
 
-def _refuse_watch(connection: Connection, owned: _Owned, call: Any, failure: Failure) -> None:
+def _refuse_watch(connection: Connection, owned: Owned, call: Any, failure: Failure) -> None:
     """Notify the watcher why there is no watch. In the loop's thread."""
     owned.note_refused()
     watcher = connection.bridge.hold(call.params.watcher)

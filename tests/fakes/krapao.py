@@ -41,6 +41,7 @@ from jiemi.rpc.contract import (
 )
 from jiemi.rpc.keys import AgeKey, DecryptionKey, VaultKey
 from jiemi.rpc.open_repositories import Refused
+from jiemi.rpc.verification import Signer, Verified
 
 RIGHT_KEY = AgeKey(SensitiveText("AGE-SECRET-KEY-FAKE-RIGHT"))
 """What opens every file of an origin, unless the origin says otherwise."""
@@ -95,6 +96,7 @@ class FakeOrigin:
         values: what texts decrypt to that stand for SOPS files inside of values; looked for in `stringData` only.
         carriage_returns: by path, names of values that hold one.
         vault_address: the Vault server that every file names; any VaultKey that may go there opens it.
+        signers: by revision, the name of the entry with the public key that signed it.
         fail: what the host answers instead of a revision.
         asked: how often the host was asked for a revision.
     """
@@ -110,6 +112,7 @@ class FakeOrigin:
     values: dict[str, str] = attrs.field(factory=dict)
     carriage_returns: dict[str, tuple[str, ...]] = attrs.field(factory=dict)
     vault_address: str | None = None
+    signers: dict[str, str] = attrs.field(factory=dict)
     fail: Failure | None = None
     asked: int = 0
 
@@ -179,8 +182,8 @@ class FakeKrapao:
 
     Attributes:
         gate: every head, files and render waits for it first. Set from the start.
-        calls: ("head", url), ("files", url) and ("render", url, path), in their order.
-        requests: what was asked to be rendered, in its order.
+        calls: ("head", url), ("verify", url), ("files", url) and ("render", url, path), in their order.
+        requests: what was rendered, or should have been, of revisions that are signed as they have to be.
         files_requests: which files were asked for, in its order.
         tenants: for whom repositories were opened, in their order.
         opened: how many repositories are open now.
@@ -287,6 +290,20 @@ class FakeKrapao:
             reason = "RefNotFound" if revision == source.commit else "RevisionNotFound"
             raise JiemiError(reason, f"{source.url} has no revision {revision}")
         return origin, origin.files[revision]
+
+    def _verify(self, source: Source, revision: str) -> Verified:
+        """What is signed by one of the entries with public keys counts as signed by all it should be."""
+        assert source.verification is not None
+        origin, _ = self._revision(source, revision)
+        by = origin.signers.get(revision)
+        if by is None:
+            raise JiemiError("SignatureMissing", f"commit {revision[:12]}: it is not signed")
+        if by not in [each.name for each in source.verification.keys]:
+            raise JiemiError("SignerUnknown", f"commit {revision[:12]}: it is signed by the key {by}")
+        mode, signer = source.verification.mode, Signer(by, f"SHA256:{by}")
+        tag = signer if mode.wants_tag else None
+        ref = f"refs/tags/{source.tag}" if mode.wants_tag else None
+        return Verified(revision, signer if mode.wants_commit else None, tag, ref)
 
     def _files(self, source: Source, request: FilesRequest) -> Files:
         self.files_requests.append(request)
@@ -412,8 +429,13 @@ class _FakeRepository:
         async with self._krapao._call("head", self._source.url):
             return self._krapao._head(self._source, max_age_seconds)
 
+    async def verify(self, revision: str) -> Verified:
+        async with self._krapao._call("verify", self._source.url):
+            return self._krapao._verify(self._source, revision)
+
     async def files(self, request: FilesRequest) -> Files:
         async with self._krapao._call("files", self._source.url):
+            self._require_signed(request.revision)
             return self._krapao._files(self._source, request)
 
     async def changes(self, before: str, after: str) -> Changes:
@@ -422,8 +444,13 @@ class _FakeRepository:
 
     async def render(self, request: RenderRequest) -> Rendered:
         async with self._krapao._call("render", self._source.url, request.path):
+            self._require_signed(request.revision)
             stated = request.format if self._krapao.knows_formats else None
             return attrs.evolve(self._krapao._render(self._source, request), format=stated)
+
+    def _require_signed(self, revision: str) -> None:
+        if self._source.verification is not None:
+            self._krapao._verify(self._source, revision)
 
     async def watch(self, on_moved: Callable[[Head], None]) -> None:
         watchers = self._krapao._watchers.setdefault(self._source, [])

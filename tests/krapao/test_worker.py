@@ -19,7 +19,7 @@ from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.core.urls import Location
 from jiemi.krapao.confinement.spawn import Measures
 from jiemi.krapao.decryption.port import Budget, Decrypted, RenderingShare, WantedForm
-from jiemi.krapao.git.port import Advertised, GitStore, Ref
+from jiemi.krapao.git.port import Advertised, GitStore, Ref, SignedObjects
 from jiemi.krapao.reading.reader import Reading
 from jiemi.krapao.repositories import Repositories
 from jiemi.krapao.settings import KrapaoSettings
@@ -60,6 +60,7 @@ class FakeGit:
         self.searches = 0
         self.comparisons = 0
         self.opened = 0
+        self.commits: dict[str, bytes] = {}
         self._turn = trio.Lock()
 
     @contextlib.asynccontextmanager
@@ -88,13 +89,19 @@ class FakeGit:
                 raise self.failure
             return Advertised(found, found) if ref.commit is None else Advertised(ref.commit, ref.commit)
 
-    async def fetch(self, wanted: Advertised, askers: Askers | None = None) -> None:
+    async def fetch(self, wanted: Advertised, askers: Askers | None = None, *, with_tag: bool = False) -> None:
         async with self._turn, self._work():
             self.fetches.append(wanted.revision)
             await trio.sleep(1)
             if self.fetch_failure is not None:
                 raise self.fetch_failure
             self.stored.add(wanted.revision)
+
+    async def signed(self, wanted: Advertised, askers: Askers | None = None, *, with_tag: bool) -> SignedObjects:
+        await trio.lowlevel.checkpoint()
+        if wanted.revision not in self.stored:
+            raise JiemiError("RevisionNotFound", "not here")
+        return SignedObjects(self.commits.get(wanted.revision, b""))
 
     async def files(self, request: FilesRequest, askers: Askers | None = None, *, max_bytes: int) -> Files:
         self.searches += 1

@@ -32,6 +32,7 @@ from jiemi.rpc.contract import (
     Repository,
     Source,
 )
+from jiemi.rpc.verification import Verified
 from jiemi.tracing.current import current, in_trace
 
 NOBODY = GitCredentials()
@@ -61,6 +62,10 @@ class _NotingRepository:
     async def head(self, *, max_age_seconds: float) -> Head:
         self.seen.append(("head", current()))
         return await self.repository.head(max_age_seconds=max_age_seconds)
+
+    async def verify(self, revision: str) -> Verified:
+        self.seen.append(("verify", current()))
+        return await self.repository.verify(revision)
 
     async def files(self, request: FilesRequest) -> Files:
         self.seen.append(("files", current()))

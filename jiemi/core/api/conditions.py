@@ -21,10 +21,14 @@ STALE_RECIPIENTS = "StaleRecipients"
 KEY_EXPIRING = "KeyExpiring"
 """The condition that reports a key that expires soon."""
 
+SOURCE_VERIFIED = "SourceVerified"
+"""The condition that reports whether the newest revision is signed as spec.source.repository.verify wants it. It is
+absent where nothing has to be signed."""
+
 WARNINGS = (VAULT_ADDRESS_TRUSTED, STALE_RECIPIENTS, KEY_EXPIRING, MAC_ONLY_ENCRYPTED, CARRIAGE_RETURNS)
 """Conditions that report what needs attention although everything is applied."""
 
 
 def is_own_condition(kind: str) -> bool:
     """Whether it is a type of condition that this release writes."""
-    return kind in {"Ready", RECONCILING, STALLED, SUSPENDED, DRIFTED, *WARNINGS}
+    return kind in {"Ready", RECONCILING, STALLED, SUSPENDED, DRIFTED, SOURCE_VERIFIED, *WARNINGS}

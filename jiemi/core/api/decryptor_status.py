@@ -163,6 +163,25 @@ class SecretVersion:
 
 
 @attrs.frozen
+class VerificationStatus:
+    """Who signed the newest revision whose signatures were good."""
+
+    revision: str = api("Full hash of the commit.")
+    mode: str = api("What was signed: Commit, Tag or TagAndCommit.")
+    signer: str | None = api(
+        "Name of the signer of the commit: the principals of the ssh key, or the entry of the Secret with the key.",
+        default=None,
+    )
+    key: str | None = api("Fingerprint of the key that signed the commit.", default=None)
+    tag: str | None = api("Full name of the tag that was verified.", default=None)
+    tag_signer: str | None = api("Name of the signer of the tag.", default=None)
+    tag_key: str | None = api("Fingerprint of the key that signed the tag.", default=None)
+    expires_at: str | None = api(
+        "Time when the first of the keys and signatures expires (RFC 3339). It is absent where none does.", default=None
+    )
+
+
+@attrs.frozen
 class PlannedObject:
     """An object and what an apply would do to it."""
 
@@ -222,6 +241,10 @@ class DecryptorStatus:
         "where spec.source.repository.ref.commit names the commit.",
         default=None,
         maxLength=1024,
+    )
+    verification: VerificationStatus | None = api(
+        "Signatures of the newest revision that was verified. It is absent where spec.source.repository.verify is.",
+        default=None,
     )
     encryption: EncryptionStatus | None = api(
         "Encryption of the deployed file, according to its own metadata.", default=None

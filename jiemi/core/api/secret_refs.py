@@ -10,6 +10,7 @@ from jiemi.core.errors import Failure
 
 _OF_GIT = "spec.source.repository.credentials."
 _OF_KEYS = "spec.provider."
+_OF_SIGNERS = "spec.source.repository.verify."
 
 
 def secret_names(spec: DecryptorSpec | Failure) -> frozenset[str]:
@@ -27,6 +28,11 @@ def key_secret_names(spec: DecryptorSpec | Failure) -> frozenset[str]:
     return _names(spec, _OF_KEYS)
 
 
+def verify_secret_names(spec: DecryptorSpec | Failure) -> frozenset[str]:
+    """The one with the public keys of those whose signatures count."""
+    return _names(spec, _OF_SIGNERS)
+
+
 def _names(spec: DecryptorSpec | Failure, below: str) -> frozenset[str]:
     if isinstance(spec, Failure):
         return frozenset()
@@ -35,6 +41,9 @@ def _names(spec: DecryptorSpec | Failure, below: str) -> frozenset[str]:
     credentials = spec.source.repository.credentials
     if credentials is not None and credentials.secret_name is not None and _OF_GIT.startswith(below):
         names.add(credentials.secret_name)
+    verify = spec.source.repository.verify
+    if verify is not None and _OF_SIGNERS.startswith(below):
+        names.add(verify.secret_name)
     return frozenset(names)
 
 

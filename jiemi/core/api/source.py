@@ -12,6 +12,7 @@ import attrs
 from jiemi.core.api.fields import FieldError, Rule, api
 from jiemi.core.api.file_formats import FileFormat, FormatOfFile, format_field, format_of_file, require_format
 from jiemi.core.api.repository_credentials import RepositoryCredentials
+from jiemi.core.api.repository_verification import RepositoryVerification
 from jiemi.core.content.globs import is_glob
 from jiemi.core.semver import RangeError, read_range
 
@@ -21,6 +22,9 @@ _MAX_DESCRIBED = 4096
 
 _FOLLOWED = ("branch", "tag", "semver", "name")
 """The fields of which one says what is followed."""
+
+
+_WANTS_TAG = "verify.mode is for a tag: name one by ref.tag, ref.semver or ref.name (refs/tags/…), without ref.commit"
 
 
 def _contradictions() -> Iterator[Rule]:
@@ -66,6 +70,12 @@ class RepositoryRef:
         pattern="^([0-9a-f]{40}|[0-9a-f]{64})$",
     )
 
+    @property
+    def is_tag(self) -> bool:
+        """Whether it is tags that are followed."""
+        is_named = self.name is not None and self.name.startswith("refs/tags/")
+        return self.commit is None and (self.tag is not None or self.semver is not None or is_named)
+
     def __attrs_post_init__(self) -> None:
         given = [name for name in _FOLLOWED if getattr(self, name) is not None]
         if len(given) > 1:
@@ -96,6 +106,15 @@ class RepositoryRef:
 class Repository:
     """A git repository."""
 
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.verify) || !has(self.verify.mode) || self.verify.mode == 'Commit' || (has(self.ref) && "
+            "!has(self.ref.commit) && (has(self.ref.tag) || has(self.ref.semver) || (has(self.ref.name) && "
+            "self.ref.name.startsWith('refs/tags/'))))",
+            _WANTS_TAG,
+        ),
+    )
+
     url: str = api(
         "URL of the repository: https://, http://, ssh:// or git://, or user@host:path. It must not contain a "
         "password.",
@@ -110,6 +129,14 @@ class Repository:
         "(HEAD).",
         default=None,
     )
+    verify: RepositoryVerification | None = api(
+        "Signatures that a revision must have before any of its files is decrypted.", default=None
+    )
+
+    def __attrs_post_init__(self) -> None:
+        ref = self.ref
+        if self.verify is not None and self.verify.wants_tag and (ref is None or not ref.is_tag):
+            raise FieldError(f"{_WANTS_TAG} @ verify.mode")
 
 
 @attrs.frozen

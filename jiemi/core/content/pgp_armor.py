@@ -7,6 +7,8 @@ that follows works on text, and gpg reads both alike.
 from __future__ import annotations
 
 import base64
+import binascii
+import re
 import textwrap
 
 _SECRET_TAGS = frozenset({5, 7})
@@ -28,6 +30,41 @@ def armored(data: bytes) -> str | None:
     body = "\n".join(textwrap.wrap(base64.b64encode(data).decode(), _LINE_CHARACTERS))
     checksum = base64.b64encode(_crc24(data).to_bytes(3)).decode()
     return f"-----BEGIN PGP {kind} KEY BLOCK-----\n\n{body}\n={checksum}\n-----END PGP {kind} KEY BLOCK-----\n"
+
+
+_LABEL = re.compile(rb"^-----BEGIN (PGP [A-Z ,0-9/]{1,40})-----[ \t]*\r?\n", re.MULTILINE)
+
+
+def dearmored(data: bytes) -> tuple[tuple[str, bytes], ...]:
+    """The blocks of ASCII armor in a text: what each says it is ("PGP SIGNATURE"), and the packets in it.
+
+    A block that can't be read, or does not end, has no packets. The checksum is not looked at, as RFC 9580 (6.1) wants
+    it.
+    """
+    blocks: list[tuple[str, bytes]] = []
+    place = 0
+    while (found := _LABEL.search(data, place)) is not None:
+        end = b"-----END " + found[1] + b"-----"
+        next_label = data.find(b"-----", found.end())
+        whole = next_label >= 0 and data.startswith(end, next_label)
+        blocks.append((found[1].decode("ascii"), _body(data[found.end() : next_label]) if whole else b""))
+        place = next_label + len(end) if whole else found.end()
+    return tuple(blocks)
+
+
+def _body(text: bytes) -> bytes:
+    lines = [line.strip() for line in text.split(b"\n")]
+    if b"" in lines:  # what stands before an empty line is headers
+        lines = lines[lines.index(b"") + 1 :]
+    try:
+        return base64.b64decode(b"".join(line for line in lines if not line.startswith(b"=")), validate=True)
+    except binascii.Error:
+        return b""
+
+
+def packet_tags(data: bytes) -> tuple[int, ...]:
+    """The types of the packets (RFC 9580, chapter 5); none where the bytes are not packets from first to last."""
+    return tuple(_tags(data))
 
 
 def holds_keys(data: bytes) -> bool:

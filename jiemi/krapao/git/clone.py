@@ -30,8 +30,8 @@ from jiemi.krapao.git.limiters import Limiters
 from jiemi.krapao.git.listing import Lister
 from jiemi.krapao.git.meter import Meter
 from jiemi.krapao.git.pack_store import PackStore, open_packs
-from jiemi.krapao.git.port import Advertised, Ref
-from jiemi.krapao.git.revision import compare_revisions, match_files, read_file
+from jiemi.krapao.git.port import Advertised, Ref, SignedObjects
+from jiemi.krapao.git.revision import compare_revisions, match_files, read_file, signed_objects
 from jiemi.krapao.git.store import Store
 from jiemi.krapao.git.tree_paths import Parts, split_path
 from jiemi.krapao.settings import KrapaoSettings
@@ -97,16 +97,20 @@ class Clone:
         own, host = Bound(self, 1), self._limiters.listing_of(self._host.location.authority)
         return await self._limiters.listings.run(askers or Askers(), listing, own, host)
 
-    async def fetch(self, wanted: Advertised, askers: Askers | None = None) -> None:
-        if await self._blocking(lambda _: self._find(wanted.revision) is not None, askers):
+    async def fetch(self, wanted: Advertised, askers: Askers | None = None, *, with_tag: bool = False) -> None:
+        if await self._blocking(lambda _: self._is_here(wanted, with_tag=with_tag), askers):
             return
         # One fetch at a time writes into a folder; the others wait without a slot.
         own, host = Bound(self._folder.path, 1), self._limiters.fetch_of(self._host.location.authority)
-        await self._limiters.fetches.run(askers or Askers(), lambda slot: self._fetch_alone(wanted, slot), own, host)
 
-    async def _fetch_alone(self, wanted: Advertised, slot: Slot) -> None:
+        async def fetch(slot: Slot) -> None:
+            await self._fetch_alone(wanted, slot, with_tag=with_tag)
+
+        await self._limiters.fetches.run(askers or Askers(), fetch, own, host)
+
+    async def _fetch_alone(self, wanted: Advertised, slot: Slot, *, with_tag: bool) -> None:
         async with self._folder.lock:
-            if await on_thread(lambda _: self._find(wanted.revision) is not None):
+            if await on_thread(lambda _: self._is_here(wanted, with_tag=with_tag)):
                 return
             began = trio.current_time()
             fetched = await self._fetch_with_room(wanted, slot)
@@ -172,6 +176,13 @@ class Clone:
         own = self._limiters.searches_of(self._folder.path)
         return await self._limiters.searches.run(askers or Askers(), search, own)
 
+    async def signed(self, wanted: Advertised, askers: Askers | None = None, *, with_tag: bool) -> SignedObjects:
+        def read() -> SignedObjects:
+            with self._opened(wanted.revision) as objects:
+                return signed_objects(objects, wanted, with_tag=with_tag)
+
+        return await self._undamaged(lambda: self._blocking(lambda _: read(), askers))
+
     async def read(self, revision: str, path: str, askers: Askers | None = None, *, max_bytes: int) -> bytes:
         parts = split_path(path)
         return await self._undamaged(
@@ -200,6 +211,18 @@ class Clone:
             if (generation / "revisions" / revision).is_file():
                 return generation
         return None
+
+    def _is_here(self, wanted: Advertised, *, with_tag: bool) -> bool:
+        """Whether the revision is complete, and its tag here where that is wanted."""
+        if self._find(wanted.revision) is None:
+            return False
+        if not with_tag or wanted.target == wanted.revision:
+            return True
+        try:
+            with self._opened(wanted.revision) as objects:
+                return objects.has(wanted.target)
+        except (JiemiError, _Damaged):
+            return True  # reading it says what is wrong
 
     def _read(self, revision: str, parts: Parts, path: str, max_bytes: int) -> bytes:
         with self._opened(revision) as objects:

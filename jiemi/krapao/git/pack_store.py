@@ -72,6 +72,10 @@ class PackStore(DiskObjectStore):
         """An object's kind, as packs number it, and its bytes."""
         return self.get_raw(ObjectID(sha.encode()))
 
+    def has(self, sha: str) -> bool:
+        """Whether an object is in one of the packs."""
+        return ObjectID(sha.encode()) in self
+
     def size(self, sha: str) -> int | None:
         """An object's size without unpacking it, where that can be known."""
         name = ObjectID(sha.encode())

@@ -72,6 +72,20 @@ class Advertised:
     ref: str | None = None
 
 
+@attrs.frozen
+class SignedObjects:
+    """What of a revision can be signed, as it is in the repository.
+
+    Attributes:
+        commit: the commit.
+        tags: the tag that the ref names, and the tags that lead on to the commit; none for a branch or a lightweight
+            tag, and where they were not asked for.
+    """
+
+    commit: bytes
+    tags: tuple[bytes, ...] = ()
+
+
 class GitStore(Protocol):
     """One repository, with one set of credentials. Its methods may be called from several tasks at once.
 
@@ -94,11 +108,22 @@ class GitStore(Protocol):
         """
         ...
 
-    async def fetch(self, wanted: Advertised, askers: Askers | None = None) -> None:
+    async def fetch(self, wanted: Advertised, askers: Askers | None = None, *, with_tag: bool = False) -> None:
         """Bring the revision here, unless it is here already. One fetch.
+
+        Args:
+            with_tag: whether the tag that the ref names is wanted too.
 
         Raises:
             JiemiError: those of `Repository.head`; RevisionNotFound, LimitExceeded.
+        """
+        ...
+
+    async def signed(self, wanted: Advertised, askers: Askers | None = None, *, with_tag: bool) -> SignedObjects:
+        """What of a revision that is here can be signed. No file of it is looked at.
+
+        Raises:
+            JiemiError: RevisionNotFound, also where its tag is wanted and not here; LimitExceeded, StorageFailed.
         """
         ...
 

@@ -16,6 +16,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.krapao.git.glob_search import too_many_files
 from jiemi.krapao.git.links import MAX_LINK_BYTES
 from jiemi.krapao.git.packs import BLOB, COMMIT, MAX_STRUCTURE_BYTES, TAG, TREE
+from jiemi.krapao.git.port import Advertised, SignedObjects
 from jiemi.krapao.git.tree_changes import changes_between
 from jiemi.krapao.git.tree_paths import Parts, split_path
 from jiemi.krapao.git.trees import Trees
@@ -39,6 +40,10 @@ class Objects(Protocol):
         """Raises LookupError where an object is not as it was written, so that its size is not to be believed."""
         ...
 
+    def has(self, sha: str) -> bool:
+        """Whether an object is here."""
+        ...
+
 
 def tree_of(objects: Objects, revision: str) -> str | None:
     """The hash of a commit's tree; None where it is no commit."""
@@ -52,6 +57,47 @@ def tree_of(objects: Objects, revision: str) -> str | None:
 def is_tree(objects: Objects, sha: str) -> bool:
     """Whether an object is a tree."""
     return _structure(objects, sha)[0] == TREE
+
+
+_MAX_TAGS = 8
+"""How many tags may lead to a commit, one to the next."""
+
+MAX_SIGNED_BYTES = 1024 * 1024
+"""The largest commit or tag whose signature is looked at."""
+
+
+def signed_objects(objects: Objects, wanted: Advertised, *, with_tag: bool) -> SignedObjects:
+    """A commit, and the tags that lead to it, each hashed.
+
+    Raises:
+        JiemiError: RevisionNotFound where one is not here; LimitExceeded. LookupError where the clone is damaged.
+    """
+    tags: list[bytes] = []
+    sha = wanted.target
+    while with_tag and sha != wanted.revision:
+        if len(tags) == _MAX_TAGS:
+            raise JiemiError("LimitExceeded", f"{wanted.ref}: more than {_MAX_TAGS} tags, each of the next")
+        if not objects.has(sha):
+            raise JiemiError("RevisionNotFound", f"the tag of revision {wanted.revision[:12]} is not in Krapao's clone")
+        kind, data = _small(objects, sha, "tag")
+        if kind != TAG:
+            break  # whoever reads the tag before it sees that it does not lead to the commit
+        tags.append(data)
+        word, _, named = data.partition(b"\n")[0].partition(b" ")
+        if word != b"object" or len(named) != len(sha) or named.strip(b"0123456789abcdef"):
+            break
+        sha = named.decode()
+    kind, commit = _small(objects, wanted.revision, "commit")
+    if kind != COMMIT:
+        raise JiemiError("RevisionNotFound", f"revision {wanted.revision[:12]} is no commit")
+    return SignedObjects(commit, tuple(tags))
+
+
+def _small(objects: Objects, sha: str, what: str) -> tuple[int, bytes]:
+    size = objects.size(sha)
+    if size is not None and size > MAX_SIGNED_BYTES:
+        raise JiemiError("LimitExceeded", f"{what} {sha[:12]} has {size} bytes, of {MAX_SIGNED_BYTES} at most")
+    return _verified(objects, sha)
 
 
 def read_file(objects: Objects, revision: str, parts: Parts, path: str, *, max_bytes: int) -> bytes:

@@ -65,11 +65,14 @@ class Reading:
 
     Args:
         measures: gives what confines a program here.
+
+    Attributes:
+        measures: the same.
     """
 
     def __init__(self, settings: KrapaoSettings, measures: Callable[[], Awaitable[Measures]]) -> None:
         self._settings = settings
-        self._measures = measures
+        self.measures = measures
         self._programs = FairLimiter(_PROGRAMS)
 
     async def plain(
@@ -156,7 +159,7 @@ class Reading:
             [str(python), "-I", "-S", "-B", "-c", _BOOT, "\n".join(map(str, roots)), *arguments],
             env={},
             cwd=Path("/"),
-            sandbox=Sandbox(confinement, await self._measures()),
+            sandbox=Sandbox(confinement, await self.measures()),
         )
 
         async def in_slot(_: Slot) -> Finished:

@@ -6,7 +6,7 @@ import attrs
 import structlog
 
 from jiemi.core.api.conditions import SUSPENDED
-from jiemi.core.api.secret_refs import git_secret_names, key_secret_names, secret_names
+from jiemi.core.api.secret_refs import git_secret_names, key_secret_names, secret_names, verify_secret_names
 from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.decisions.conditions import condition
 from jiemi.miwen.reconcile.credentials import have_changed
@@ -25,7 +25,8 @@ class Inputs:
     Attributes:
         reconcile_at: the request that is in the annotation now, or None.
         is_asked: whether that request has not been acted upon.
-        new_credentials: whether a Secret with credentials of the repository changed since it was read.
+        new_credentials: whether a Secret with credentials of the repository, or with the public keys of signers,
+            changed since it was read.
         new_keys: whether a Secret with keys of the files did.
     """
 
@@ -57,7 +58,7 @@ async def notice_inputs(context: ReconcileContext, spec: DecryptorSpec, watches:
     is_asked = reconcile_at is not None and reconcile_at != context.status.last_handled_reconcile_at
     if secret_names(spec):
         watches.want(SECRETS)
-    new_credentials = have_changed(context, watches, git_secret_names(spec))
+    new_credentials = have_changed(context, watches, git_secret_names(spec) | verify_secret_names(spec))
     new_keys = have_changed(context, watches, key_secret_names(spec))
     if new_credentials:
         await context.repositories.close()

@@ -1,6 +1,7 @@
 """One tick: the order of its steps.
 
-    allowed -> inputs -> drift -> repository -> head -> files -> (nothing new: end) -> deployment -> readiness
+    allowed -> inputs -> drift -> repository -> head -> signatures -> files -> (nothing new: end) -> deployment
+            -> readiness
 
 What it came to is a status, which the caller writes if it is another than before. In the middle of a deployment the
 tick writes one itself (`jiemi.miwen.reconcile.deployment`). How each step is done is in the module of its name.
@@ -38,6 +39,7 @@ from jiemi.miwen.reconcile.repository_access import RepositoryAccess
 from jiemi.miwen.reconcile.tenancy import Tenancy
 from jiemi.miwen.reconcile.tick import ObjectGone, ReconcileContext, ReconcileResult
 from jiemi.miwen.reconcile.timing import Timing
+from jiemi.miwen.reconcile.trust import require_verified
 from jiemi.miwen.reconcile.waiting import Waiting
 from jiemi.miwen.reconcile.watched_kinds import WatchedKinds
 from jiemi.miwen.reconcile.work_slots import WorkSlots
@@ -133,6 +135,7 @@ class Reconciler:
         try:
             revision = await self.repository.head(context, repository, ask_host=inputs.asks_host)
             inputs.mark_handled(context)
+            await require_verified(context, spec, repository, revision)
             files = await self.files.files(context, spec, repository, revision, resync=resync)
             work = self.files.todo(context, spec, files, resync=resync)
             attempt = Attempt(context, spec, repository, revision, work, resync=resync, drifted=drifted)
@@ -160,6 +163,7 @@ class Reconciler:
         repository = await self.repository.open(context, spec)
         revision = await self.repository.head(context, repository, ask_host=inputs.asks_host)
         inputs.mark_handled(context)
+        await require_verified(context, spec, repository, revision)
         await Planning(self.deployer, self.files).plan(context, spec, repository, revision, again=inputs.wants_all)
 
     # --- steps of a few lines

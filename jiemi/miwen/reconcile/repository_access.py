@@ -18,6 +18,7 @@ from jiemi.miwen.reconcile.limits import no_room
 from jiemi.miwen.reconcile.phases import Phase
 from jiemi.miwen.reconcile.tick import ReconcileContext
 from jiemi.miwen.reconcile.timing import Timing
+from jiemi.miwen.reconcile.verification import verification_of
 from jiemi.miwen.state.mailbox import Wake
 from jiemi.rpc.contract import Repository
 
@@ -50,19 +51,23 @@ class RepositoryAccess:
         """The repository, which stays open between ticks.
 
         Raises:
-            JiemiError: NamespaceLimitExceeded; as `git_credentials` and `Krapao.open`.
+            JiemiError: NamespaceLimitExceeded; as `git_credentials`, `verification_of` and `Krapao.open`.
         """
         repository = context.repositories.get(context.generation)
         if repository is not None:
             return repository
         credentials = await git_credentials(context.decryptor, spec, self.kubernetes, context.state.secrets)
         key = context.decryptor.meta.key
+        verification = await verification_of(context.decryptor, spec, self.kubernetes, context.state.secrets)
         # They are held as long as the repository is open, and travel again on each new connection to Krapao.
-        size = _CREDENTIAL_COPIES * total_bytes(values_of(credentials))
+        size = _CREDENTIAL_COPIES * (
+            total_bytes(values_of(credentials)) + (verification.size if verification is not None else 0)
+        )
         if not self.budget.take(key[0], _held_credentials(key), size):
             await context.repositories.close()
             raise JiemiError.of(no_room(self.budget, key[0]))
-        return await context.repositories.open(source_of(spec), credentials, generation=context.generation)
+        source = attrs.evolve(source_of(spec), verification=verification)
+        return await context.repositories.open(source, credentials, generation=context.generation)
 
     async def head(self, context: ReconcileContext, repository: Repository, *, ask_host: bool) -> str:
         """The revision to follow.

@@ -17,9 +17,10 @@ from jiemi.core.api.decryptor_status import (
     InventoryEntry,
     PlanStatus,
     SecretVersion,
+    VerificationStatus,
 )
 from jiemi.core.decisions import status as decisions
-from jiemi.core.decisions.conditions import condition, is_ready
+from jiemi.core.decisions.conditions import condition, is_ready, rfc3339
 from jiemi.core.decisions.deployment import with_failed
 from jiemi.core.decisions.status_facts import (
     Facts,
@@ -33,10 +34,12 @@ from jiemi.core.decisions.status_facts import (
     with_ref,
     with_unsure_files,
 )
+from jiemi.core.decisions.status_verification import with_unverified, with_verified, without_verification
 from jiemi.core.decisions.status_warnings import with_file_warnings, with_warnings
 from jiemi.core.errors import Failure
 from jiemi.core.objects.identity import ObjectKey
 from jiemi.core.objects.inventory import Refused, by_key
+from jiemi.rpc.verification import Verified
 
 Inventory = Mapping[ObjectKey, InventoryEntry]
 
@@ -108,6 +111,34 @@ class StatusDraft:
     def found_ref(self, name: str | None) -> None:
         """The ref whose commit is followed, by its full name; None where the spec names the commit itself."""
         self._status = with_ref(self._status, name)
+
+    def verified(self, found: Verified, mode: str) -> None:
+        """The newest revision is signed as the spec wants it."""
+        self._status = with_verified(
+            self._status,
+            VerificationStatus(
+                found.revision,
+                mode,
+                found.commit.name if found.commit is not None else None,
+                found.commit.key if found.commit is not None else None,
+                found.ref,
+                found.tag.name if found.tag is not None else None,
+                found.tag.key if found.tag is not None else None,
+                rfc3339(datetime.datetime.fromtimestamp(found.valid_until, datetime.UTC))
+                if found.valid_until is not None
+                else None,
+            ),
+            generation=self._generation,
+            now=self._now(),
+        )
+
+    def not_verified(self, failure: Failure) -> None:
+        """The newest revision is not signed as the spec wants it."""
+        self._status = with_unverified(self._status, failure, generation=self._generation, now=self._now())
+
+    def needs_no_signature(self) -> None:
+        """The spec wants nothing signed."""
+        self._status = without_verification(self._status)
 
     # --- what is done
 

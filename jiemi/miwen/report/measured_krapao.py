@@ -22,6 +22,7 @@ from jiemi.rpc.contract import (
     Repository,
     Source,
 )
+from jiemi.rpc.verification import Verified
 from jiemi.tracing.current import span
 from jiemi.tracing.spans import Kind
 
@@ -53,6 +54,10 @@ class _MeasuredRepository:
     async def head(self, *, max_age_seconds: float) -> Head:
         with self._measured("head"):
             return await self.repository.head(max_age_seconds=max_age_seconds)
+
+    async def verify(self, revision: str) -> Verified:
+        with self._measured("verify"):
+            return await self.repository.verify(revision)
 
     async def files(self, request: FilesRequest) -> Files:
         with self._measured("files"):

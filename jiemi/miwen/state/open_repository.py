@@ -86,7 +86,7 @@ class OpenRepository:
         held = self._held
         if held is None:
             raise JiemiError("KrapaoUnavailable", "the repository was closed meanwhile")
-        pinned = Source(held.source.url, commit=revision)
+        pinned = Source(held.source.url, commit=revision, verification=held.source.verification)
         async with self._krapao.open(pinned, held.credentials, self._tenant) as repository:
             yield repository
 

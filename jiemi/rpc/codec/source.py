@@ -21,6 +21,7 @@ from jiemi.rpc.codec.fields import (
     put_text,
     put_texts,
 )
+from jiemi.rpc.codec.verification import read_verification, write_verification
 from jiemi.rpc.contract import GitCredentials, Source, TagRange, require_tenant
 
 
@@ -84,6 +85,9 @@ _CREDENTIALS = {
 
 _AT = "spec.source.repository.credentials"
 
+_VERIFY = "verify"
+"""The name that stands for `Source.verification` among the fields that are required."""
+
 
 @attrs.frozen
 class Opening:
@@ -95,8 +99,10 @@ class Opening:
 
     @property
     def required(self) -> tuple[str, ...]:
-        """The names of those fields of the credentials that a Krapao may not know, and must not ignore."""
-        return tuple(
+        """The names of those fields of the credentials that a Krapao may not know, and must not ignore; and `verify`,
+        where revisions must be signed."""
+        verify = () if self.source.verification is None else (_VERIFY,)
+        return verify + tuple(
             field
             for name, field in _CREDENTIALS.items()
             if name not in _ALWAYS_KNOWN and getattr(self.credentials, name) is not None
@@ -120,6 +126,8 @@ def write_opening(builder: Builder, opening: Opening) -> None:
     write_tenant(builder, opening.tenant)
     if opening.required:
         put_texts(builder, "required", opening.required)
+    if opening.source.verification is not None:
+        write_verification(builder.init("verification"), opening.source.verification)
 
 
 def read_opening(reader: Reader, *, requiring: bool) -> Opening:
@@ -129,18 +137,28 @@ def read_opening(reader: Reader, *, requiring: bool) -> Opening:
         JiemiError: ProviderNotSupportedYet where a field is required that is not known here; InvalidSpec,
             LimitExceeded, CredentialTooLarge.
     """
-    unknown = sorted(set(get_texts(reader, "required")) - set(_CREDENTIALS.values())) if requiring else []
+    required = set(get_texts(reader, "required")) if requiring else set()
+    unknown = sorted(required - set(_CREDENTIALS.values()) - {_VERIFY})
     if unknown:
         raise too_old(unknown)
-    return Opening(read_source(reader.source), read_credentials(reader.credentials), read_tenant(reader))
+    source = read_source(reader.source)
+    if requiring and reader._has("verification"):
+        source = attrs.evolve(source, verification=read_verification(reader.verification))
+    elif _VERIFY in required:
+        raise JiemiError("InvalidSpec", f"{_path(_VERIFY)} is required, and does not say what must be signed")
+    return Opening(source, read_credentials(reader.credentials), read_tenant(reader))
 
 
 def too_old(fields: Sequence[str]) -> JiemiError:
-    """For a Krapao that does not know fields of the credentials."""
+    """For a Krapao that does not know fields that are required."""
     return JiemiError(
         "ProviderNotSupportedYet",
-        f"Krapao is of an older release than Miwen and does not know {', '.join(f'{_AT}.{each}' for each in fields)}",
+        f"Krapao is of an older release than Miwen and does not know {', '.join(map(_path, fields))}",
     )
+
+
+def _path(required: str) -> str:
+    return f"spec.source.repository.{required}" if required == _VERIFY else f"{_AT}.{required}"
 
 
 def write_credentials(builder: Builder, credentials: GitCredentials) -> None:
@@ -165,7 +183,10 @@ def read_credentials(reader: Reader) -> GitCredentials:
 def source_bytes(source: Source) -> int:
     """About how many bytes of memory a source takes."""
     tags = () if source.tags is None else (source.tags.versions, source.tags.matching)
-    return sum(map(sys.getsizeof, (source.url, source.branch, source.tag, source.commit, source.name, *tags)))
+    verification = 0 if source.verification is None else source.verification.size
+    return verification + sum(
+        map(sys.getsizeof, (source.url, source.branch, source.tag, source.commit, source.name, *tags))
+    )
 
 
 def credentials_bytes(credentials: GitCredentials) -> int:

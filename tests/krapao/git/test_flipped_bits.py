@@ -46,7 +46,7 @@ async def follow(store: GitStore, revision: Revision) -> dict[str, bytes]:
     await store.fetch(wanted)
     request = FilesRequest(revision.name, ("**", "a/1.yaml"), ("left-out/**",))
     found = await store.files(request, max_bytes=MAX_FILE_BYTES)
-    assert {each.path: each.config is not None for each in found} == dict.fromkeys(revision.files, True)
+    assert {each.path: each.config is not None for each in found.entries} == dict.fromkeys(revision.files, True)
     return {path: await store.read(revision.name, path, max_bytes=MAX_FILE_BYTES) for path in revision.files}
 
 

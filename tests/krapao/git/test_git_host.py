@@ -36,9 +36,10 @@ async def test_a_cancelled_operation_ends_at_once_and_leaves_no_thread_and_no_fi
         git_server.fault = Fault(hang=True, asked=frozenset({asked}))
         git_server.on_asked = on_asked
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(
-                store.fetch if asked is Asked.FETCH else _ask, *([found] if asked is Asked.FETCH else [store])
-            )
+            if asked is Asked.FETCH:
+                nursery.start_soon(store.fetch, found)
+            else:
+                nursery.start_soon(_ask, store)
             with trio.fail_after(5):
                 await reached.wait()
             began = trio.current_time()

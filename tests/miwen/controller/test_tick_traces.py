@@ -27,6 +27,7 @@ from jiemi.rpc.contract import (
     Repository,
     Source,
 )
+from jiemi.rpc.verification import Verified
 from jiemi.tracing.current import add_trace, current, in_trace
 
 Lines = list[Any]
@@ -124,6 +125,10 @@ class _NotingRepository:
     async def head(self, *, max_age_seconds: float) -> Head:
         self._note("head")
         return await self.repository.head(max_age_seconds=max_age_seconds)
+
+    async def verify(self, revision: str) -> Verified:
+        self._note("verify")
+        return await self.repository.verify(revision)
 
     async def files(self, request: FilesRequest) -> Files:
         self._note("files")

@@ -47,7 +47,7 @@ async def _follow(url: str, state: Path, addresses: AddressRules) -> dict[str, o
                 await store.fetch(found)
                 entries = await store.files(FilesRequest(found.revision, ("**",), ()), max_bytes=10**6)
                 hashes = {}
-                for entry in entries:
+                for entry in entries.entries:
                     data = await store.read(found.revision, entry.path, max_bytes=10**7)
                     hashes[entry.path] = hashlib.sha256(data).hexdigest()
             except JiemiError as error:

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def run_gpg(home: Path, *arguments: str) -> str:
+def run_gpg(home: Path, *arguments: str, input: str = "") -> str:
     """Run gpg; the first argument is the passphrase."""
     base = ["gpg", "--homedir", str(home), "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase"]
-    return subprocess.run([*base, *arguments], check=True, capture_output=True, text=True).stdout
+    return subprocess.run([*base, *arguments], check=True, capture_output=True, text=True, input=input).stdout
 
 
 def gpg_home_in_memory() -> Iterator[Path]:

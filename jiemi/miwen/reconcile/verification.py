@@ -1,0 +1,107 @@
+"""What a Decryptor's revisions must be signed by: its spec, and the public keys in the Secret that it names."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any
+
+from jiemi.core.api.decryptor import Decryptor
+from jiemi.core.api.spec import DecryptorSpec
+from jiemi.core.content.private_keys import holds_private_key
+from jiemi.core.errors import JiemiError
+from jiemi.miwen.kubernetes.port import Kubernetes
+from jiemi.miwen.state.loop_state import SecretVersions
+from jiemi.rpc.verification import (
+    MAX_VERIFICATION_BYTES,
+    MAX_VERIFICATION_KEYS,
+    PublicKeys,
+    SignatureKind,
+    Verification,
+    VerifyMode,
+)
+
+FIELD = "spec.source.repository.verify"
+_HISTORY_COMMITS = 100
+
+
+async def verification_of(
+    decryptor: Decryptor, spec: DecryptorSpec, kubernetes: Kubernetes, versions: SecretVersions
+) -> Verification | None:
+    """What revisions must be signed by; None for nothing.
+
+    Args:
+        versions: as of `CredentialReader`.
+
+    Raises:
+        JiemiError: SecretNotFound, SecretForbidden, CredentialTooLarge, VerificationKeysInvalid, ClusterUnavailable.
+    """
+    verify = spec.source.repository.verify
+    if verify is None:
+        return None
+    name, namespace = verify.secret_name, decryptor.meta.namespace
+    try:
+        secret = await kubernetes.get_secret(namespace, name)
+    except JiemiError as error:
+        if error.failure.reason != "SecretNotFound":
+            raise
+        raise JiemiError(
+            "SecretNotFound",
+            f"there is no Secret {namespace}/{name}, which {FIELD}.secretName names",
+            f"Create it in namespace {namespace} with the signers' public keys, or correct `secretName`.",
+        ) from error
+    metadata = secret.get("metadata")
+    version = metadata.get("resourceVersion") if isinstance(metadata, Mapping) else None
+    if isinstance(version, str):
+        versions.was_read(name, version)
+    keys = public_keys_of(secret, f"Secret {namespace}/{name}, which {FIELD}.secretName names,")
+    return Verification(
+        VerifyMode(verify.mode),
+        SignatureKind(verify.provider),
+        keys,
+        verify.signers or (),
+        verify.authors or (),
+        verify.committers or (),
+        verify.minimum_signers,
+        verify.history_commits or _HISTORY_COMMITS,
+    )
+
+
+def public_keys_of(secret: Mapping[str, Any], where: str) -> tuple[PublicKeys, ...]:
+    """The entries of a Secret with public keys, in the order of their names.
+
+    Args:
+        where: names the Secret, for messages.
+
+    Raises:
+        JiemiError: VerificationKeysInvalid; CredentialTooLarge.
+    """
+    data = secret.get("data")
+    entries = sorted((str(key), str(value or "")) for key, value in data.items()) if isinstance(data, Mapping) else []
+    if len(entries) > MAX_VERIFICATION_KEYS:
+        raise JiemiError("CredentialTooLarge", f"{where} has {len(entries)} keys, of {MAX_VERIFICATION_KEYS} at most")
+    if (size := sum(len(value) for _, value in entries) // 4 * 3) > MAX_VERIFICATION_BYTES:
+        raise JiemiError("CredentialTooLarge", f"{where} has {size} bytes, of {MAX_VERIFICATION_BYTES} at most")
+    found = []
+    for key, value in entries:
+        try:
+            content = base64.b64decode(value, validate=True)
+        except binascii.Error:
+            content = b""
+        if holds_private_key(content):
+            raise JiemiError(
+                "VerificationKeysInvalid",
+                f"{where} has a private key under {key!r}",
+                "Remove it there, and treat the key as known to everyone who may read that Secret. Only public keys "
+                "are needed (`gpg --export`, NAME.pub).",
+            )
+        if content.strip():
+            found.append(PublicKeys(key, content))
+    if not found:
+        raise JiemiError(
+            "VerificationKeysInvalid",
+            f"{where} has no public key",
+            "Put the signers' public keys into it (`kubectl create secret generic NAME --from-file=…`).",
+        )
+    return tuple(found)
