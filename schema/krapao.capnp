@@ -109,6 +109,13 @@ struct Source {
     name @5 :Text;          # full name: refs/pull/420/head
     tags @6 :TagRange;      # the newest version among these
   }
+  submodules @7 :Submodules;  # null where nothing in submodules is looked at
+}
+
+struct Submodules {
+  # Where it is not null, `required` of openRepositoryRequiring has the name "submodules": a Krapao that does not know it would
+  # leave files out.
+  hosts @0 :List(Text);     # names of hosts that submodules may be on, beside the repository's own
 }
 
 struct TagRange {

@@ -141,6 +141,14 @@ REASONS: Mapping[str, ReasonInfo] = {
         "The path is a directory, a submodule, or a symbolic link that leads out of the repository.",
         "Name a regular file.",
     ),
+    "SubmoduleNotAllowed": _stalled(
+        "A file in a submodule is wanted, and the submodule is on a host that `submodules.hosts` does not name.",
+        "Add the host to spec.source.repository.submodules.hosts.",
+    ),
+    "SubmoduleInvalid": _stalled(
+        "The repository's .gitmodules has no URL for a submodule, or one that can't be used.",
+        "Correct .gitmodules and commit it.",
+    ),
     "LimitExceeded": _stalled(
         "The file, its decrypted content, the time to decrypt it, or the space that a namespace's clones use on "
         "Krapao's volume exceeds the limit that the message names.",

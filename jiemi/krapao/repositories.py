@@ -22,6 +22,7 @@ from jiemi.concurrency.fair_limiter import FairLimiter
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.urls import Location, parse_url
 from jiemi.krapao.decryption.port import Decrypter
+from jiemi.krapao.followed_submodules import FollowedSubmodules
 from jiemi.krapao.git.port import OpenGitStore, Ref
 from jiemi.krapao.metrics import Listing
 from jiemi.krapao.reading.reader import Reading
@@ -40,6 +41,7 @@ from jiemi.rpc.contract import (
     RenderRequest,
     Repository,
     Source,
+    Submodules,
     require_tenant,
 )
 from jiemi.rpc.verification import Verified
@@ -106,7 +108,7 @@ class Repositories:
             yield _Refused(error.failure)
             return
         with self._charge(location, tenant):
-            async with self._opened(location, credentials, ref, tenant) as opened:
+            async with self._opened(location, credentials, ref, source.submodules, tenant) as opened:
                 if source.verification is None:
                     yield opened
                 else:
@@ -115,8 +117,32 @@ class Repositories:
 
     @contextlib.asynccontextmanager
     async def _opened(
-        self, location: Location, credentials: GitCredentials, ref: Ref, tenant: str
+        self, location: Location, credentials: GitCredentials, ref: Ref, wanted: Submodules | None, tenant: str
     ) -> AsyncIterator[_Open]:
+        submodules = None if wanted is None else self._submodules(location, credentials, wanted, tenant)
+        async with self._working(location, credentials) as worker:
+            opened = _Open(worker, ref, self._decrypter, Askers(tenant), submodules)
+            try:
+                yield opened
+            finally:
+                self._decrypter.own(opened, ())
+                if submodules is not None:
+                    await submodules.close()
+
+    def _submodules(
+        self, location: Location, credentials: GitCredentials, wanted: Submodules, tenant: str
+    ) -> FollowedSubmodules:
+        @contextlib.asynccontextmanager
+        async def open_worker(location: Location, credentials: GitCredentials) -> AsyncIterator[Worker]:
+            with self._charge(location, tenant):
+                async with self._working(location, credentials) as worker:
+                    yield worker
+
+        return FollowedSubmodules(wanted.hosts, location, credentials, open_worker, self._settings)
+
+    @contextlib.asynccontextmanager
+    async def _working(self, location: Location, credentials: GitCredentials) -> AsyncIterator[Worker]:
+        """The worker of a repository, for as long as the context lasts."""
         key = (location, credentials)
         entry = self._entries.get(key)
         if entry is None:
@@ -127,11 +153,7 @@ class Repositories:
             await entry.ready.wait()
             if entry.worker is None:
                 raise JiemiError("KrapaoUnavailable", "Krapao is stopping")
-            opened = _Open(entry.worker, ref, self._decrypter, Askers(tenant))
-            try:
-                yield opened
-            finally:
-                self._decrypter.own(opened, ())
+            yield entry.worker
         finally:
             entry.users -= 1
             if entry.users == 0:
@@ -158,8 +180,16 @@ class Repositories:
 class _Open:
     """A repository that someone has open. The port `Repository`."""
 
-    def __init__(self, worker: Worker, ref: Ref, decrypter: Decrypter, askers: Askers) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        ref: Ref,
+        decrypter: Decrypter,
+        askers: Askers,
+        submodules: FollowedSubmodules | None,
+    ) -> None:
         self._askers = askers
+        self._submodules = submodules
         self._worker = worker
         self._ref = ref
         self._decrypter = decrypter
@@ -175,14 +205,14 @@ class _Open:
         return await trusted.require(policy, self._worker, revision, self._askers)
 
     async def files(self, request: FilesRequest) -> Files:
-        return await self._worker.files(self._ref, request, self._askers)
+        return await self._worker.files(self._ref, request, self._askers, self._submodules)
 
     async def changes(self, before: str, after: str) -> Changes:
         return await self._worker.changes(self._ref, before, after, self._askers)
 
     async def render(self, request: RenderRequest) -> Rendered:
         self._decrypter.own(self, request.keys)
-        return await self._worker.render(self._ref, request, self._askers)
+        return await self._worker.render(self._ref, request, self._askers, self._submodules)
 
     async def watch(self, on_moved: Callable[[Head], None]) -> None:
         await self._worker.watch(self._ref, on_moved)

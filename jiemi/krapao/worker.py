@@ -27,12 +27,14 @@ from jiemi.concurrency.askers import Askers
 from jiemi.concurrency.single_flight import Flight, SingleFlight
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.fair_threads import FairThreads
-from jiemi.krapao.git.port import Advertised, GitStore, Ref, SignedObjects
-from jiemi.krapao.git.trees import CONFIG, MAX_CONFIG_DEPTH
+from jiemi.krapao.git.port import Advertised, GitStore, Listed, Ref, SignedObjects
+from jiemi.krapao.git.submodules import FOLLOWED, Start
 from jiemi.krapao.metrics import Listing
 from jiemi.krapao.rendering.file_opener import FileOpener
 from jiemi.krapao.rendering.file_renderer import NOT_ABOUT_THE_FILE, FileRenderer, RenderingTools
+from jiemi.krapao.revision_files import AtRevision, RevisionFiles, SubmoduleReader
 from jiemi.krapao.settings import KrapaoSettings
+from jiemi.krapao.wrong_refs import check_ref, commit_not_found
 from jiemi.rpc.contract import Changes, Files, FilesRequest, Head, Rendered, RenderRequest, is_revision
 from jiemi.tracing.current import span
 
@@ -41,10 +43,6 @@ T = TypeVar("T")
 log = structlog.get_logger("jiemi.krapao")
 
 _GLOBS_FIELD = "spec.source.files"
-_COMMIT_FIELD = "spec.source.repository.ref.commit"
-_SOPS_FIELD = "spec.source.sopsPath"
-_MAX_REF_CHARACTERS = 255
-_FORBIDDEN_IN_REF = frozenset(" ~^:?*[\\\x7f")
 
 
 class Worker:
@@ -77,7 +75,7 @@ class Worker:
 
     async def head(self, ref: Ref, askers: Askers, *, max_age_seconds: float) -> Head:
         """As `Repository.head` of the contract, for the tenants that ask."""
-        _check_ref(ref)
+        check_ref(ref)
         if ref.commit is not None:
             await self._authorize(ref, askers, max_age_seconds)
             self._remember(ref, Advertised(ref.commit, ref.commit))
@@ -110,11 +108,35 @@ class Worker:
 
         return wanted, await self._read_or_fetch(ref, wanted, read, askers, with_tag=with_tag)
 
-    async def files(self, ref: Ref, request: FilesRequest, askers: Askers) -> Files:
+    async def files(
+        self, ref: Ref, request: FilesRequest, askers: Askers, submodules: SubmoduleReader | None = None
+    ) -> Files:
         """As `Repository.files` of the contract; `ref` as for `render`."""
         return await self._single_flight.do(
-            ("files", ref.commit, request), lambda flight: self._files(ref, request, flight.askers), askers
+            ("files", ref.commit, request, _hosts(submodules)),
+            lambda flight: self._files(ref, request, flight.askers, submodules),
+            askers,
         )
+
+    async def listed(self, ref: Ref, request: FilesRequest, at: Start, askers: Askers) -> Listed:
+        """As `FileWorker.listed`."""
+        wanted = await self._require_advertised(ref, request.revision, askers)
+
+        async def find() -> Listed:
+            return await self._store.listed(request, at, askers, max_bytes=self._settings.max_file_bytes)
+
+        return await self._read_or_fetch(ref, wanted, find, askers)
+
+    async def read(
+        self, at: AtRevision, path: str, askers: Askers, *, max_bytes: int, into_submodules: bool = False
+    ) -> bytes:
+        """As `FileWorker.read`."""
+        wanted = await self._require_advertised(at.ref, at.name, askers)
+
+        async def read() -> bytes:
+            return await self._store.read(at.name, path, askers, max_bytes=max_bytes, into_submodules=into_submodules)
+
+        return await self._read_or_fetch(at.ref, wanted, read, askers)
 
     async def changes(self, ref: Ref, before: str, after: str, askers: Askers) -> Changes:
         """As `Repository.changes` of the contract; `ref` as for `render`."""
@@ -124,10 +146,14 @@ class Worker:
             askers,
         )
 
-    async def render(self, ref: Ref, request: RenderRequest, askers: Askers) -> Rendered:
+    async def render(
+        self, ref: Ref, request: RenderRequest, askers: Askers, submodules: SubmoduleReader | None = None
+    ) -> Rendered:
         """As `Repository.render` of the contract; `ref` is asked about where the revision is not known."""
         return await self._single_flight.do(
-            ("render", ref.commit, request), lambda flight: self._render(ref, request, flight.askers), askers
+            ("render", ref.commit, request, _hosts(submodules)),
+            lambda flight: self._render(ref, request, flight.askers, submodules),
+            askers,
         )
 
     async def watch(self, ref: Ref, on_moved: Callable[[Head], None]) -> None:
@@ -193,13 +219,16 @@ class Worker:
                 on_moved(Head(found.revision, found.ref))
         return found
 
-    async def _files(self, ref: Ref, request: FilesRequest, askers: Askers) -> Files:
+    async def _files(
+        self, ref: Ref, request: FilesRequest, askers: Askers, submodules: SubmoduleReader | None
+    ) -> Files:
         began = trio.current_time()
         try:
-            wanted = await self._require_advertised(ref, request.revision, askers)
-            found = await self._read_or_fetch(
-                ref, wanted, lambda: self._store.files(request, askers, max_bytes=self._settings.max_file_bytes), askers
-            )
+            if submodules is None:
+                found = await self._own_files(ref, request, askers)
+            else:
+                listed = await self.listed(ref, request, FOLLOWED, askers)
+                found = await submodules.files(AtRevision(self, ref, request.revision), listed, request, askers)
         except JiemiError as error:
             failure = error.failure
             self._log.warning(
@@ -216,6 +245,14 @@ class Worker:
             duration_ms=round((trio.current_time() - began) * 1000),
         )
         return found
+
+    async def _own_files(self, ref: Ref, request: FilesRequest, askers: Askers) -> Files:
+        wanted = await self._require_advertised(ref, request.revision, askers)
+
+        async def find() -> Files:
+            return await self._store.files(request, askers, max_bytes=self._settings.max_file_bytes)
+
+        return await self._read_or_fetch(ref, wanted, find, askers)
 
     async def _changes(self, ref: Ref, before: str, after: str, askers: Askers) -> Changes:
         began = trio.current_time()
@@ -242,10 +279,14 @@ class Worker:
         )
         return changes
 
-    async def _render(self, ref: Ref, request: RenderRequest, askers: Askers) -> Rendered:
+    async def _render(
+        self, ref: Ref, request: RenderRequest, askers: Askers, submodules: SubmoduleReader | None
+    ) -> Rendered:
         began = trio.current_time()
         try:
-            rendered = await self._render_quietly(ref, request, askers)
+            at = AtRevision(self, ref, request.revision)
+            files = RevisionFiles(at, askers, self._settings.max_file_bytes, submodules)
+            rendered = await self._render_quietly(files, request)
         except JiemiError as error:
             self._log.warning(
                 "render_failed",
@@ -266,13 +307,12 @@ class Worker:
         )
         return rendered
 
-    async def _render_quietly(self, ref: Ref, request: RenderRequest, askers: Askers) -> Rendered:
-        wanted = await self._require_advertised(ref, request.revision, askers)
+    async def _render_quietly(self, files: RevisionFiles, request: RenderRequest) -> Rendered:
         with span("read"):
-            data = await self._read(ref, wanted, request.path, None, askers)
-            config = await self._read_config(ref, wanted, request, askers)
+            data = await files.read(request.path)
+            config = await files.config(request)
         try:
-            return await self._open(data, config, request, askers)
+            return await self._open(data, config, request, files.askers)
         except JiemiError as error:
             if error.failure.reason in NOT_ABOUT_THE_FILE:
                 raise
@@ -285,24 +325,6 @@ class Worker:
         opener = FileOpener(tools.decrypter, request, config, threads, tools.reading, repository=self._name)
         return await FileRenderer(request, opener, tools.reading, threads, self._settings).render(data)
 
-    async def _read_config(self, ref: Ref, wanted: Advertised, request: RenderRequest, askers: Askers) -> bytes | None:
-        """The .sops.yaml that is named, or the nearest one above the file; None where there is none.
-
-        Raises:
-            JiemiError: as `_read`, where one is named.
-        """
-        if request.sops_path is not None:
-            return await self._read(ref, wanted, request.sops_path, _SOPS_FIELD, askers)
-        folders = request.path.split("/")[:-1]
-        for depth in range(min(len(folders), MAX_CONFIG_DEPTH), -1, -1):
-            try:
-                path = "/".join((*folders[:depth], CONFIG))
-                return await self._read(ref, wanted, path, _SOPS_FIELD, askers)
-            except JiemiError as error:
-                if error.failure.reason not in ("FileNotFound", "NotAFile", "LimitExceeded"):
-                    raise
-        return None
-
     async def _require_advertised(self, ref: Ref, revision: str, askers: Askers) -> Advertised:
         """What the host said about a revision to these credentials."""
         if not is_revision(revision):
@@ -313,19 +335,6 @@ class Worker:
         if known is None:
             raise JiemiError("RevisionNotFound", f"the host has not named revision {revision[:12]} for the {ref}")
         return known
-
-    async def _read(self, ref: Ref, wanted: Advertised, path: str, field: str | None, askers: Askers) -> bytes:
-        limit = self._settings.max_file_bytes
-
-        async def read() -> bytes:
-            return await self._store.read(wanted.revision, path, askers, max_bytes=limit)
-
-        try:
-            return await self._read_or_fetch(ref, wanted, read, askers)
-        except JiemiError as error:
-            if field is not None and error.failure.reason in ("FileNotFound", "NotAFile"):
-                raise JiemiError.of(error.failure.at(field)) from error
-            raise
 
     async def _read_or_fetch(
         self,
@@ -356,7 +365,7 @@ class Worker:
         except JiemiError as error:
             if ref.commit != wanted.revision or error.failure.reason not in ("RevisionNotFound", "RefNotFound"):
                 raise
-            raise _commit_not_found(ref.commit, error) from error
+            raise commit_not_found(ref.commit, error) from error
         return await read()
 
 
@@ -365,42 +374,5 @@ def _is_young_enough(max_age_seconds: float) -> Callable[[Flight], bool]:
     return lambda flight: flight.began_at is None or 0 < max_age_seconds >= trio.current_time() - flight.began_at
 
 
-def _commit_not_found(commit: str, error: JiemiError) -> JiemiError:
-    if error.failure.reason == "RevisionNotFound":
-        why = "it is not in the repository, or the host gives only tips of branches"
-        remedy = "Push the commit, or a branch or tag that names it; and correct `ref.commit` where it is another."
-    else:
-        why = "it is a tag, a folder or a file"
-        remedy = "Put the hash of a commit there (`git rev-parse TAG^{commit}`), or name the tag in `ref.tag`."
-    return JiemiError("RefNotFound", f"{_COMMIT_FIELD}: the host does not give commit {commit}: {why}", remedy)
-
-
-def _check_ref(ref: Ref) -> None:
-    """Refuse what git-check-ref-format(1) does not take as a name; such a ref can't be."""
-    if ref.commit is not None and not is_revision(ref.commit):
-        raise JiemiError(
-            "RefNotFound",
-            f"{_COMMIT_FIELD} is no full commit hash",
-            "Give all 40 (or 64) characters of the hash, as `git rev-parse` prints it.",
-        )
-    field, name = next(
-        ((field, name) for field in ("branch", "tag", "name") if (name := getattr(ref, field)) is not None), ("", None)
-    )
-    if name is None:
-        return
-    bad = (
-        not name
-        or len(name) > _MAX_REF_CHARACTERS
-        or any(char < " " or char in _FORBIDDEN_IN_REF or "\ud800" <= char <= "\udfff" for char in name)
-        or any(part in name for part in ("..", "//", "@{"))
-        or name.startswith(("/", "-", "."))
-        or name.endswith(("/", ".", ".lock"))
-    )
-    if bad:
-        how = "`git ls-remote`" if field == "name" else f"`git {field} --list`"
-        short = "" if field == "name" else ", without refs/ before it"
-        raise JiemiError(
-            "RefNotFound",
-            f"spec.source.repository.ref.{field} is no name that git takes",
-            f"Write the name as {how} does{short}.",
-        )
+def _hosts(submodules: SubmoduleReader | None) -> tuple[str, ...] | None:
+    return None if submodules is None else submodules.hosts

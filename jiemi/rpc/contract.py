@@ -49,6 +49,9 @@ MAX_DOCUMENTS = 1_000
 MAX_FILES = 1_000
 """The most files that one Decryptor's patterns may match."""
 
+MAX_SUBMODULE_HOSTS = 50
+"""The most hosts that one source's submodules may be on."""
+
 MAX_CHANGES = 1_000
 """The most paths, and the most folders, that one answer of `Repository.changes` names."""
 
@@ -85,6 +88,17 @@ class TagRange:
 
 
 @attrs.frozen
+class Submodules:
+    """That submodules are followed.
+
+    Attributes:
+        hosts: names of hosts that they may be on, beside the repository's own.
+    """
+
+    hosts: tuple[str, ...] = ()
+
+
+@attrs.frozen
 class Source:
     """A repository and the ref in it that is followed. One of the ways to name a ref, or none: the repository's HEAD.
 
@@ -96,6 +110,7 @@ class Source:
         name: full name of the ref to follow: refs/pull/420/head.
         tags: those of which the newest is followed.
         verification: what a revision must be signed by before a file of it is looked at; None for nothing.
+        submodules: that they are followed; None where nothing in them is looked at.
     """
 
     url: str
@@ -105,6 +120,7 @@ class Source:
     name: str | None = None
     tags: TagRange | None = None
     verification: Verification | None = None
+    submodules: Submodules | None = None
 
     def __attrs_post_init__(self) -> None:
         if sum(each is not None for each in (self.branch, self.tag, self.commit, self.name, self.tags)) > 1:

@@ -99,6 +99,38 @@ def test_globs_the_file_to_decrypt_and_plain_files_are_applied_together(running:
     assert failures(status) == {}
 
 
+def test_a_submodule_is_deployed_like_a_folder_and_never_pruned_because_it_can_not_be_read(running: Running) -> None:
+    app = running.project("submodules")
+    shared = running.lab.repository({"s.enc.yaml": running.encrypt(secret("sub-one", k="1"))})
+    app.push(own=[config_map("sub-own", k="1")])
+    app.repository.run("submodule", "add", "--quiet", shared.url, "apps/shared")
+    app.repository.run("config", "--file", ".gitmodules", "submodule.apps/shared.url", f"../{shared.name}")
+    revision = app.push_files({})
+    manifest = app.manifest("**/*.yaml", prune=True)
+    manifest["spec"]["source"]["repository"]["submodules"] = {}
+    running.lab.admin.apply(manifest).ok()
+    status = app.synced(revision)
+    assert [each["path"] for each in status["files"]] == ["apps/shared/s.enc.yaml", "own.yaml"]
+    assert app.data("sub-one") == {"k": "1"}
+
+    # Another commit of it, which only a commit of the repository brings.
+    shared.commit({"s.enc.yaml": running.encrypt(secret("sub-one", k="2"))})
+    app.repository.run("submodule", "update", "--quiet", "--remote", "apps/shared")
+    app.synced(app.push_files({}))
+    assert app.data("sub-one") == {"k": "2"}
+
+    # Without a place to get it from, nothing of the commit is applied and nothing goes.
+    app.repository.run("config", "--file", ".gitmodules", "submodule.apps/shared.url", "../nowhere.git")
+    app.push(own=[config_map("sub-own", k="2")])
+    app.says("RepositoryNotFound", "submodule apps/shared", "nowhere.git")
+    assert app.data("sub-one") == {"k": "2"}
+    assert app.existing(app.config_path("sub-own"))["data"] == {"k": "1"}
+
+    app.repository.run("rm", "--quiet", "apps/shared")
+    app.synced(app.push_files({}))
+    assert app.there("sub-one") == []
+
+
 def test_a_plain_manifest_means_to_the_api_server_what_it_means_to_kubectl(running: Running) -> None:
     plain = running.project("yaml-11")
     manifest = b"""\

@@ -14,12 +14,14 @@ from hostile import (
     cases_nested,
     cases_plain,
     cases_repositories,
+    cases_submodules,
 )
 from hostile.case import Case
 from hostile.cases_globs import GlobCase
 from hostile.cases_repositories import TreeCase
+from hostile.cases_submodules import SubmoduleCase
 
-CHAPTERS: Sequence[tuple[str, Sequence[Case | TreeCase | GlobCase]]] = (
+CHAPTERS: Sequence[tuple[str, Sequence[Case | TreeCase | GlobCase | SubmoduleCase]]] = (
     ("Elsewhere: Vault", cases_destinations.VAULT),
     ("Elsewhere: AWS KMS", cases_destinations.AWS),
     ("Elsewhere: GCP KMS", cases_destinations.GCP),
@@ -38,6 +40,7 @@ CHAPTERS: Sequence[tuple[str, Sequence[Case | TreeCase | GlobCase]]] = (
     ("Wrapped data keys that are none", cases_bombs.WRAPPED),
     ("The repository", cases_repositories.CASES),
     ("The repository: globs", cases_globs.CASES),
+    ("Submodules, where they are followed", cases_submodules.CASES),
     ("Files that are not encrypted, where they are allowed", cases_plain.CASES),
     ("Values that are files themselves", cases_nested.CASES),
     ("Documents joined by hand", cases_joined.CASES),

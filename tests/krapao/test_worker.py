@@ -19,7 +19,8 @@ from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.core.urls import Location
 from jiemi.krapao.confinement.spawn import Measures
 from jiemi.krapao.decryption.port import Budget, Decrypted, RenderingShare, WantedForm
-from jiemi.krapao.git.port import Advertised, GitStore, Ref, SignedObjects
+from jiemi.krapao.git.port import Advertised, GitStore, Listed, Ref, SignedObjects
+from jiemi.krapao.git.submodules import Start
 from jiemi.krapao.reading.reader import Reading
 from jiemi.krapao.repositories import Repositories
 from jiemi.krapao.settings import KrapaoSettings
@@ -119,7 +120,18 @@ class FakeGit:
             raise JiemiError("RevisionNotFound", "not here")
         return Changes((f"{before[:4]}-{after[:4]}",))
 
-    async def read(self, revision: str, path: str, askers: Askers | None = None, *, max_bytes: int) -> bytes:
+    async def listed(self, request: FilesRequest, at: Start, askers: Askers | None = None, *, max_bytes: int) -> Listed:
+        return Listed(await self.files(request, askers, max_bytes=max_bytes))
+
+    async def read(
+        self,
+        revision: str,
+        path: str,
+        askers: Askers | None = None,
+        *,
+        max_bytes: int,
+        into_submodules: bool = False,
+    ) -> bytes:
         await trio.lowlevel.checkpoint()
         if revision not in self.stored:
             raise JiemiError("RevisionNotFound", "not here")

@@ -12,6 +12,7 @@ import attrs
 from jiemi.core.api.fields import FieldError, Rule, api
 from jiemi.core.api.file_formats import FileFormat, FormatOfFile, format_field, format_of_file, require_format
 from jiemi.core.api.repository_credentials import RepositoryCredentials
+from jiemi.core.api.repository_submodules import RepositorySubmodules
 from jiemi.core.api.repository_verification import RepositoryVerification
 from jiemi.core.content.globs import is_glob
 from jiemi.core.semver import RangeError, read_range
@@ -131,6 +132,12 @@ class Repository:
     )
     verify: RepositoryVerification | None = api(
         "Signatures that a revision must have before any of its files is decrypted.", default=None
+    )
+
+    submodules: RepositorySubmodules | None = api(
+        "Follows submodules: what files and fileToDecrypt name may be in one. Without it, nothing in a submodule is "
+        "looked at.",
+        default=None,
     )
 
     def __attrs_post_init__(self) -> None:

@@ -30,12 +30,13 @@ from jiemi.krapao.git.limiters import Limiters
 from jiemi.krapao.git.listing import Lister
 from jiemi.krapao.git.meter import Meter
 from jiemi.krapao.git.pack_store import PackStore, open_packs
-from jiemi.krapao.git.port import Advertised, Ref, SignedObjects
+from jiemi.krapao.git.port import Advertised, InSubmodule, Listed, Ref, SignedObjects
 from jiemi.krapao.git.revision import compare_revisions, match_files, read_file, signed_objects
 from jiemi.krapao.git.store import Store
-from jiemi.krapao.git.tree_paths import Parts, split_path
+from jiemi.krapao.git.submodules import ROOT, Start
+from jiemi.krapao.git.tree_paths import split_path
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import MAX_FILES, Changes, Files, FilesRequest
+from jiemi.rpc.contract import Changes, Files, FilesRequest
 
 T = TypeVar("T")
 
@@ -152,8 +153,11 @@ class Clone:
         return fetched
 
     async def files(self, request: FilesRequest, askers: Askers | None = None, *, max_bytes: int) -> Files:
-        def find(interrupter: Interrupter) -> Files:
-            return self._match(request, max_bytes, interrupter)
+        return (await self.listed(request, ROOT, askers, max_bytes=max_bytes)).files
+
+    async def listed(self, request: FilesRequest, at: Start, askers: Askers | None = None, *, max_bytes: int) -> Listed:
+        def find(interrupter: Interrupter) -> Listed:
+            return self._match(request, at, max_bytes, interrupter)
 
         if not any(map(is_glob, request.patterns)):
             return await self._undamaged(lambda: self._blocking(find, askers))
@@ -183,11 +187,22 @@ class Clone:
 
         return await self._undamaged(lambda: self._blocking(lambda _: read(), askers))
 
-    async def read(self, revision: str, path: str, askers: Askers | None = None, *, max_bytes: int) -> bytes:
+    async def read(
+        self,
+        revision: str,
+        path: str,
+        askers: Askers | None = None,
+        *,
+        max_bytes: int,
+        into_submodules: bool = False,
+    ) -> bytes:
         parts = split_path(path)
-        return await self._undamaged(
-            lambda: self._blocking(lambda _: self._read(revision, parts, path, max_bytes), askers)
-        )
+
+        def read() -> bytes:
+            with self._opened(revision) as objects:
+                return read_file(objects, revision, parts, path, max_bytes=max_bytes, into_submodules=into_submodules)
+
+        return await self._undamaged(lambda: self._blocking(lambda _: read(), askers))
 
     async def _undamaged(self, read: Callable[[], Awaitable[T]]) -> T:
         """What `read` gives. A clone that turns out to be damaged is removed."""
@@ -224,10 +239,6 @@ class Clone:
         except (JiemiError, _Damaged):
             return True  # reading it says what is wrong
 
-    def _read(self, revision: str, parts: Parts, path: str, max_bytes: int) -> bytes:
-        with self._opened(revision) as objects:
-            return read_file(objects, revision, parts, path, max_bytes=max_bytes)
-
     def _compare(self, before: str, after: str, interrupter: Interrupter) -> Changes:
         with self._opened(after, before) as objects:
             return compare_revisions(
@@ -238,15 +249,15 @@ class Clone:
                 check=Meter(interrupter, 0, "").check,
             )
 
-    def _match(self, request: FilesRequest, max_bytes: int, interrupter: Interrupter) -> Files:
+    def _match(self, request: FilesRequest, at: Start, max_bytes: int, interrupter: Interrupter) -> Listed:
         with self._opened(request.revision) as objects:
             return match_files(
                 objects,
                 request,
                 max_config_bytes=max_bytes,
                 max_entries=self._settings.max_tree_entries,
-                max_files=MAX_FILES,
                 check=Meter(interrupter, 0, "").check,
+                at=at,
             )
 
     @contextlib.contextmanager
@@ -266,7 +277,7 @@ class Clone:
         try:
             with open_packs(generation / "objects", object_format=format) as objects:
                 yield objects
-        except (JiemiError, Interrupted):
+        except (JiemiError, Interrupted, InSubmodule):
             raise
         except Exception as error:
             # Whatever a damaged pack or index makes dulwich raise.

@@ -14,6 +14,7 @@ import attrs
 
 from jiemi.concurrency.askers import Askers
 from jiemi.core.urls import Location
+from jiemi.krapao.git.submodules import Start, Submodule
 from jiemi.rpc.contract import Changes, Files, FilesRequest, GitCredentials, Source, TagRange
 
 HEADS, TAGS = b"refs/heads/", b"refs/tags/"
@@ -86,6 +87,27 @@ class SignedObjects:
     tags: tuple[bytes, ...] = ()
 
 
+@attrs.frozen
+class Listed:
+    """Which files match.
+
+    Attributes:
+        files: those in the repository itself.
+        submodules: those in which more may match.
+    """
+
+    files: Files
+    submodules: tuple[Submodule, ...] = ()
+
+
+class InSubmodule(Exception):
+    """A path leads into a submodule. For whoever follows submodules; nobody is shown it."""
+
+    def __init__(self, submodule: Submodule) -> None:
+        super().__init__("a path that leads into a submodule")
+        self.submodule = submodule
+
+
 class GitStore(Protocol):
     """One repository, with one set of credentials. Its methods may be called from several tasks at once.
 
@@ -146,10 +168,27 @@ class GitStore(Protocol):
         """
         ...
 
-    async def read(self, revision: str, path: str, askers: Askers | None = None, *, max_bytes: int) -> bytes:
+    async def listed(self, request: FilesRequest, at: Start, askers: Askers | None = None, *, max_bytes: int) -> Listed:
+        """The same, and in which submodules more may match.
+
+        Args:
+            at: where this repository is in the one that the request is about.
+        """
+        ...
+
+    async def read(
+        self,
+        revision: str,
+        path: str,
+        askers: Askers | None = None,
+        *,
+        max_bytes: int,
+        into_submodules: bool = False,
+    ) -> bytes:
         """The file at `path` in a revision that is here.
 
         Raises:
+            InSubmodule: it is in a submodule, and `into_submodules`.
             JiemiError: RevisionNotFound, FileNotFound, NotAFile, LimitExceeded, StorageFailed.
         """
         ...

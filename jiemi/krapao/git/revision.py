@@ -16,11 +16,12 @@ from jiemi.core.errors import JiemiError
 from jiemi.krapao.git.glob_search import too_many_files
 from jiemi.krapao.git.links import MAX_LINK_BYTES
 from jiemi.krapao.git.packs import BLOB, COMMIT, MAX_STRUCTURE_BYTES, TAG, TREE
-from jiemi.krapao.git.port import Advertised, SignedObjects
+from jiemi.krapao.git.port import Advertised, InSubmodule, Listed, SignedObjects
+from jiemi.krapao.git.submodules import FOLLOWED, ROOT, Start
 from jiemi.krapao.git.tree_changes import changes_between
 from jiemi.krapao.git.tree_paths import Parts, split_path
 from jiemi.krapao.git.trees import Trees
-from jiemi.rpc.contract import Changes, FileEntry, Files, FilesRequest
+from jiemi.rpc.contract import MAX_FILES, Changes, FileEntry, Files, FilesRequest
 
 _KIND_NAMES = {COMMIT: b"commit", TREE: b"tree", BLOB: b"blob", TAG: b"tag"}
 
@@ -100,7 +101,9 @@ def _small(objects: Objects, sha: str, what: str) -> tuple[int, bytes]:
     return _verified(objects, sha)
 
 
-def read_file(objects: Objects, revision: str, parts: Parts, path: str, *, max_bytes: int) -> bytes:
+def read_file(
+    objects: Objects, revision: str, parts: Parts, path: str, *, max_bytes: int, into_submodules: bool
+) -> bytes:
     """The file at a path.
 
     Args:
@@ -108,9 +111,15 @@ def read_file(objects: Objects, revision: str, parts: Parts, path: str, *, max_b
         path: for the messages.
 
     Raises:
+        InSubmodule: it is in a submodule, and `into_submodules`.
         JiemiError: RevisionNotFound, FileNotFound, NotAFile, LimitExceeded. LookupError where the clone is damaged.
     """
-    [file] = _trees(objects, revision).look_up({path: parts}, revision).values()
+    trees = _trees(objects, revision)
+    trees.at = FOLLOWED if into_submodules else ROOT
+    found = trees.look_up({path: parts}, revision)
+    for submodule in trees.submodules.values():
+        raise InSubmodule(submodule)
+    [file] = found.values()
     size = _larger(objects, file.blob, max_bytes)
     if size is not None:
         raise JiemiError("LimitExceeded", f"{path}: {size} bytes, more than Krapao's limit of {max_bytes}")
@@ -128,12 +137,13 @@ def match_files(
     *,
     max_config_bytes: int,
     max_entries: int,
-    max_files: int,
     check: Callable[[], None],
-) -> Files:
+    at: Start = ROOT,
+) -> Listed:
     """The files that match, in the order of their paths.
 
     Args:
+        at: where the revision is in the repository that the request is about.
         max_config_bytes: a larger .sops.yaml is passed over.
         max_entries: how many entries of folders globs may lead to.
         check: raises where the call was cancelled; called often.
@@ -147,13 +157,17 @@ def match_files(
 
     globs = [pattern for pattern in request.patterns if is_glob(pattern)]
     paths = {pattern: split_path(pattern) for pattern in request.patterns if not is_glob(pattern)}
+    above = len(at.parts)
+    below = {path: parts[above:] for path, parts in paths.items() if parts[:above] == at.parts and len(parts) > above}
     trees = _trees(objects, request.revision, is_config, check)
-    found = trees.look_up(paths, request.revision, or_glob=True)
-    found |= trees.search(globs, request.exclude, max_entries=max_entries, max_files=max_files)
-    if len(found) > max_files:
-        raise too_many_files(max_files)
+    trees.at = at
+    found = trees.look_up(below, request.revision, or_glob=True)
+    found |= trees.search(globs, request.exclude, max_entries=max_entries, max_files=MAX_FILES)
+    if len(found) > MAX_FILES:
+        raise too_many_files(MAX_FILES)
     entries = tuple(FileEntry(path, file.blob, file.config) for path, file in sorted(found.items()))
-    return Files(request.revision, entries, direct=not trees.followed_links)
+    direct = not trees.followed_links and not trees.submodules
+    return Listed(Files(request.revision, entries, direct=direct), tuple(trees.submodules.values()))
 
 
 def compare_revisions(

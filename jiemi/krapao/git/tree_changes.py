@@ -5,7 +5,8 @@ Whoever writes the repository writes both trees, so all of it is bounded. What i
 has a name twice, is reported as a folder of which anything may be different: there may be less to it, never more.
 
 A folder's own .sops.yaml counts for all files below it that have no nearer one; here it stands for the whole folder.
-Symbolic links count as what they are, blobs: a listing that followed one is for its asker to make again.
+A submodule that differs stands for all that may be in it. Symbolic links count as what they are, blobs: a listing that
+followed one is for its asker to make again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Callable
 import attrs
 
 from jiemi.core.errors import JiemiError
-from jiemi.krapao.git.tree_entries import FOLDER, KIND, MAX_TREE_BYTES, REGULAR, SYMLINK, entries_of
+from jiemi.krapao.git.tree_entries import FOLDER, KIND, MAX_TREE_BYTES, REGULAR, SUBMODULE, SYMLINK, entries_of
 from jiemi.krapao.git.trees import CONFIG, MAX_CONFIG_DEPTH
 from jiemi.rpc.contract import MAX_CHANGES, Changes
 
@@ -107,6 +108,8 @@ class _Walk:
                 old = old_hash.hex() if old_kind == "folder" else None
                 new = new_hash.hex() if new_kind == "folder" else None
                 left.append(_Pair(f"{here.path}{text}/", here.depth + 1, old, new))
+            if "submodule" in (old_kind, new_kind):
+                self.folders.add(f"{here.path}{text}/")
             if {old_kind, new_kind} & {"file", "link"}:
                 self._found(here, text)
 
@@ -153,11 +156,13 @@ class _Walk:
 
 
 def _kind(mode: int) -> str:
-    """What an entry is for whoever looks for files; "" for what is never one, a submodule for example."""
+    """What an entry is for whoever looks for files; "" for what is never one."""
     if mode in REGULAR:
         return "file"
     if mode & KIND == FOLDER:
         return "folder"
+    if mode & KIND == SUBMODULE:
+        return "submodule"
     return "link" if mode & KIND == SYMLINK else ""
 
 

@@ -8,7 +8,8 @@ times, so that few objects make more paths than there is time to walk. So here
 - a search goes into no folder below which no glob can match, leaves out each entry whose path can't be read again or
   is not the only one of its name, and ends at bounds: of entries, of comparisons, of bytes, of depth, of files;
 - a path that is given is looked up as `read` looks it up, and with the same words where it is not there;
-- a symbolic link is followed within the repository (`links`), by a glob only if it leads to a file.
+- a symbolic link is followed within the repository (`links`), by a glob only if it leads to a file;
+- a submodule is another repository: where something in one is looked for, it is only noted (`Trees.submodules`).
 
 The nearest `.sops.yaml` above a file comes along with it.
 """
@@ -25,6 +26,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.core.near import near
 from jiemi.krapao.git.glob_search import Found, Search, SearchedFolder
 from jiemi.krapao.git.links import Entry, Links
+from jiemi.krapao.git.submodules import ROOT, Submodule
 from jiemi.krapao.git.tree_entries import FOLDER, KIND, MAX_TREE_BYTES, REGULAR, SUBMODULE, SYMLINK, entries_of
 from jiemi.krapao.git.tree_paths import Parts, split_path, usable_name
 
@@ -36,11 +38,13 @@ _CONFIG_NAME = CONFIG.encode()
 
 _KINDS = {FOLDER: "a directory", SUBMODULE: "a submodule"}
 
+_FOLLOW = "To follow submodules, give spec.source.repository.submodules."
+
 _NO_FILE = ("FileNotFound", "NotAFile")
 """Why a link leads to no file. Any other reason is a limit."""
 
-Results = dict[str, Found | JiemiError | None]
-"""What is at paths; None where there is a symbolic link on the way."""
+Results = dict[str, Found | Submodule | JiemiError | None]
+"""What is at paths; None where there is a symbolic link on the way, and a Submodule where it is in one."""
 
 
 class Trees:
@@ -54,7 +58,9 @@ class Trees:
         check: raises where the call was cancelled; called often.
 
     Attributes:
+        at: where the root is in the repository that is followed.
         followed_links: whether a symbolic link was come upon where something was looked for.
+        submodules: those in which something is to be looked for, by their paths.
     """
 
     def __init__(
@@ -66,6 +72,8 @@ class Trees:
         is_config: Callable[[str], bool] = lambda _: True,
         check: Callable[[], None] = lambda: None,
     ) -> None:
+        self.at = ROOT
+        self.submodules: dict[str, Submodule] = {}
         self._root = root
         self._links = Links(root, self._entry, read_link)
         self._load = load
@@ -75,10 +83,10 @@ class Trees:
         self.followed_links = False
 
     def look_up(self, paths: Mapping[str, Parts], revision: str, *, or_glob: bool = False) -> dict[str, Found]:
-        """The files at paths, by their paths without what means nothing in them.
+        """The files at paths, by their paths without what means nothing in them. Those in submodules are left out.
 
         Args:
-            paths: each with its parts, as `split_path` gives them.
+            paths: each with its parts from the root on, as `split_path` gives them.
             revision: for the messages.
             or_glob: whether a glob could stand in a path's place, so that the message for a folder may say so.
 
@@ -98,13 +106,13 @@ class Trees:
             one = results[path]
             if isinstance(one, JiemiError):
                 raise JiemiError.of(one.failure.about(path)) from one
-            if one is not None:
-                found[b"/".join(parts).decode()] = one
+            if isinstance(one, Found):
+                found[self.at.path + b"/".join(parts).decode()] = one
         return found
 
     def _look_up(self, paths: dict[str, Parts], revision: str, *, or_glob: bool) -> Results:
         results: Results = {}
-        left = [_Wanted(self._root, 0, paths, None, or_glob)] if paths else []
+        left = [_Wanted(self._root, 0, paths, self.at.config, or_glob)] if paths else []
         while left:
             self._step_down(left.pop(), results, left, revision)
         return results
@@ -151,12 +159,11 @@ class Trees:
             elif last and mode in REGULAR:
                 results[path] = Found(sha, config)
             elif last:
-                remedy = "Name a regular file in it."
-                if mode == FOLDER and here.or_glob:
-                    remedy = f"Name a file in it, or give spec.source.files {path.rstrip('/')}/** for all files in it."
-                results[path] = JiemiError("NotAFile", f"{path}: {_KINDS.get(mode & KIND, 'no regular file')}", remedy)
+                results[path] = self._no_file(path, mode, or_glob=here.or_glob)
             elif mode & KIND == FOLDER:
                 below.setdefault(sha, {})[path] = parts
+            elif mode & KIND == SUBMODULE:
+                results[path] = self._in_submodule(path, parts, here.depth, sha, config)
             else:
                 folder = b"/".join(parts[: here.depth + 1]).decode()
                 results[path] = JiemiError(
@@ -166,6 +173,29 @@ class Trees:
             attrs.evolve(here, sha=sha, depth=here.depth + 1, paths=paths, config=config)
             for sha, paths in below.items()
         ]
+
+    def _no_file(self, path: str, mode: int, *, or_glob: bool) -> JiemiError:
+        """For a path at which something else is."""
+        kind = mode & KIND
+        remedy = "Name a regular file in it."
+        if kind == SUBMODULE and not self.at.into_submodules:
+            remedy = f"{remedy} {_FOLLOW}"
+        elif or_glob and kind in (FOLDER, SUBMODULE):
+            remedy = f"Name a file in it, or give spec.source.files {path.rstrip('/')}/** for all files in it."
+        return JiemiError("NotAFile", f"{path}: {_KINDS.get(kind, 'no regular file')}", remedy)
+
+    def _in_submodule(
+        self, path: str, parts: Parts, depth: int, commit: str, config: str | None
+    ) -> Submodule | JiemiError:
+        """For a path that leads into a submodule."""
+        folder = b"/".join(parts[: depth + 1]).decode()
+        if not self.at.into_submodules:
+            return JiemiError("FileNotFound", f"{path}: {folder} is a submodule", _FOLLOW)
+        return self._note_submodule(self.at.path + folder, commit, config)
+
+    def _note_submodule(self, path: str, commit: str, config: str | None) -> Submodule:
+        noted = self.submodules[path] = Submodule(path, commit, config)
+        return noted
 
     def _missing(self, path: str, parts: Parts, depth: int, raw: bytes, revision: str) -> JiemiError:
         """For a path of which this folder has not the next part; names what it has that is much like it."""
@@ -202,12 +232,15 @@ class Trees:
         search = Search(max_entries, max_files)
         taking = [(glob, glob.start) for glob in map(Glob.of, dict.fromkeys(globs))]
         leaving = [(glob, glob.start) for glob in map(Glob.exclusion, dict.fromkeys(exclude))]
-        left = [SearchedFolder(self._root, "", 0, taking, leaving, None)] if taking else []
+        start: SearchedFolder | None = SearchedFolder("", "", 0, taking, leaving, None)
+        for part in self.at.parts:
+            start = start.folder_below(part.decode(), "", None) if start is not None else None
+        left = [attrs.evolve(start, sha=self._root, config=self.at.config)] if taking and start is not None else []
         while left:
             self._search_one(left.pop(), left, search)
         for path in search.links:
             try:
-                found = self.look_up({path: split_path(path)}, "")
+                found = self.look_up({path: self._below_root(split_path(path))}, "")
             except JiemiError as error:
                 # One that leads to no file is left out, as all is that is no file. A limit ends the search.
                 if error.failure.reason not in _NO_FILE:
@@ -229,7 +262,7 @@ class Trees:
                 twice.add(name)
             entries[name] = mode, hash
         config_mode, config_hash = entries.get(_CONFIG_NAME, (0, b""))
-        folder_parts = tuple(part.encode() for part in here.path.split("/")[:-1])
+        folder_parts = self._below_root(tuple(part.encode() for part in here.path.split("/")[:-1]))
         config = self._config((config_mode, config_hash.hex()), folder_parts, here.config)
         comparisons = sum(len(places) for _, places in (*here.taking, *here.leaving))
         for name, (mode, hash) in entries.items():
@@ -238,18 +271,29 @@ class Trees:
                 continue
             if search.compare(comparisons):
                 self._check()
-            if mode & KIND == FOLDER:
-                folder = here.folder_below(text, hash.hex(), config)
-                if folder is not None:
-                    left.append(folder)
+            if mode & KIND in (FOLDER, SUBMODULE):
+                self._search_below(here.folder_below(text, hash.hex(), config), mode & KIND, left)
             elif mode == SYMLINK and text != CONFIG and here.takes_file(text):
                 search.take_link(here.path_below(text))
             elif mode in REGULAR and text != CONFIG and here.takes_file(text):
                 search.take(here.path_below(text), Found(hash.hex(), config))
 
+    def _search_below(self, folder: SearchedFolder | None, kind: int, left: list[SearchedFolder]) -> None:
+        """Have a folder searched, or a submodule noted; None where nothing in it is wanted."""
+        if folder is None:
+            return
+        if kind == FOLDER:
+            left.append(folder)
+        elif self.at.into_submodules:
+            self._note_submodule(folder.path.removesuffix("/"), folder.sha, folder.config)
+
+    def _below_root(self, parts: Parts) -> Parts:
+        """The parts of a path that come after where the root is."""
+        return parts[len(self.at.parts) :]
+
     def _config(self, entry: tuple[int, str] | None, folder: Parts, above: str | None) -> str | None:
         """The nearest .sops.yaml of a folder: its own, or the one above."""
-        if entry is None or len(folder) > MAX_CONFIG_DEPTH:
+        if entry is None or len(self.at.parts) + len(folder) > MAX_CONFIG_DEPTH:
             return above
         mode, sha = entry
         if mode == SYMLINK:

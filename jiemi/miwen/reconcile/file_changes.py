@@ -22,7 +22,7 @@ from jiemi.miwen.reconcile.limits import no_room
 from jiemi.miwen.reconcile.phases import Phase
 from jiemi.miwen.reconcile.tick import ReconcileContext
 from jiemi.miwen.state.loop_state import LoopState, files_bytes
-from jiemi.rpc.contract import FilesRequest, Repository, Source, TagRange
+from jiemi.rpc.contract import FilesRequest, Repository, Source, Submodules, TagRange
 
 _log = structlog.get_logger("jiemi.miwen.reconcile")
 
@@ -43,13 +43,14 @@ def path_in_tree(path: str) -> str:
 def source_of(spec: DecryptorSpec) -> Source:
     """The repository and what is followed in it."""
     repository = spec.source.repository
-    ref = repository.ref
+    ref, followed = repository.ref, repository.submodules
+    submodules = None if followed is None else Submodules(tuple(dict.fromkeys(map(str.lower, followed.hosts))))
     if ref is None:
-        return Source(repository.url)
+        return Source(repository.url, submodules=submodules)
     if ref.commit is not None:
-        return Source(repository.url, commit=ref.commit)
+        return Source(repository.url, commit=ref.commit, submodules=submodules)
     tags = None if ref.semver is None else TagRange(ref.semver, ref.semver_filter)
-    return Source(repository.url, ref.branch, ref.tag, name=ref.name, tags=tags)
+    return Source(repository.url, ref.branch, ref.tag, name=ref.name, tags=tags, submodules=submodules)
 
 
 async def wanted_files(

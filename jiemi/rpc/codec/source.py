@@ -22,7 +22,14 @@ from jiemi.rpc.codec.fields import (
     put_texts,
 )
 from jiemi.rpc.codec.verification import read_verification, write_verification
-from jiemi.rpc.contract import GitCredentials, Source, TagRange, require_tenant
+from jiemi.rpc.contract import (
+    MAX_SUBMODULE_HOSTS,
+    GitCredentials,
+    Source,
+    Submodules,
+    TagRange,
+    require_tenant,
+)
 
 
 def write_source(builder: Builder, source: Source) -> None:
@@ -35,10 +42,22 @@ def write_source(builder: Builder, source: Source) -> None:
         tags = builder.ref.init("tags")
         put_text(tags, "versions", source.tags.versions)
         put_text(tags, "matching", source.tags.matching)
+    if source.submodules is not None:
+        put_texts(builder.init("submodules"), "hosts", source.submodules.hosts)
 
 
 def read_source(reader: Reader) -> Source:
-    """Raises JiemiError InvalidSpec for a kind of ref that is not known here."""
+    """Raises JiemiError InvalidSpec for a kind of ref that is not known here; LimitExceeded."""
+    source = _read_ref(reader)
+    if not reader._has("submodules"):
+        return source
+    hosts = get_texts(reader.submodules, "hosts")
+    if len(hosts) > MAX_SUBMODULE_HOSTS:
+        raise JiemiError("LimitExceeded", f"spec.source.repository.submodules: more than {MAX_SUBMODULE_HOSTS} hosts")
+    return attrs.evolve(source, submodules=Submodules(hosts))
+
+
+def _read_ref(reader: Reader) -> Source:
     url, ref = get_text(reader, "url"), reader.ref
     match member_of(ref):
         case "head":
@@ -85,8 +104,8 @@ _CREDENTIALS = {
 
 _AT = "spec.source.repository.credentials"
 
-_VERIFY = "verify"
-"""The name that stands for `Source.verification` among the fields that are required."""
+_VERIFY, _SUBMODULES = "verify", "submodules"
+"""The names that stand for those of a `Source` among the fields that are required."""
 
 
 @attrs.frozen
@@ -99,13 +118,18 @@ class Opening:
 
     @property
     def required(self) -> tuple[str, ...]:
-        """The names of those fields of the credentials that a Krapao may not know, and must not ignore; and `verify`,
-        where revisions must be signed."""
+        """The names of those fields of the credentials that a Krapao may not know, and must not ignore; and `verify`
+        and `submodules`, where the source has these."""
         verify = () if self.source.verification is None else (_VERIFY,)
-        return verify + tuple(
-            field
-            for name, field in _CREDENTIALS.items()
-            if name not in _ALWAYS_KNOWN and getattr(self.credentials, name) is not None
+        submodules = () if self.source.submodules is None else (_SUBMODULES,)
+        return (
+            verify
+            + submodules
+            + tuple(
+                field
+                for name, field in _CREDENTIALS.items()
+                if name not in _ALWAYS_KNOWN and getattr(self.credentials, name) is not None
+            )
         )
 
     @property
@@ -138,7 +162,7 @@ def read_opening(reader: Reader, *, requiring: bool) -> Opening:
             LimitExceeded, CredentialTooLarge.
     """
     required = set(get_texts(reader, "required")) if requiring else set()
-    unknown = sorted(required - set(_CREDENTIALS.values()) - {_VERIFY})
+    unknown = sorted(required - set(_CREDENTIALS.values()) - {_VERIFY, _SUBMODULES})
     if unknown:
         raise too_old(unknown)
     source = read_source(reader.source)
@@ -158,7 +182,7 @@ def too_old(fields: Sequence[str]) -> JiemiError:
 
 
 def _path(required: str) -> str:
-    return f"spec.source.repository.{required}" if required == _VERIFY else f"{_AT}.{required}"
+    return f"spec.source.repository.{required}" if required in (_VERIFY, _SUBMODULES) else f"{_AT}.{required}"
 
 
 def write_credentials(builder: Builder, credentials: GitCredentials) -> None:
@@ -184,9 +208,9 @@ def source_bytes(source: Source) -> int:
     """About how many bytes of memory a source takes."""
     tags = () if source.tags is None else (source.tags.versions, source.tags.matching)
     verification = 0 if source.verification is None else source.verification.size
-    return verification + sum(
-        map(sys.getsizeof, (source.url, source.branch, source.tag, source.commit, source.name, *tags))
-    )
+    hosts = () if source.submodules is None else source.submodules.hosts
+    texts = (source.url, source.branch, source.tag, source.commit, source.name, *tags, *hosts)
+    return verification + sum(map(sys.getsizeof, texts))
 
 
 def credentials_bytes(credentials: GitCredentials) -> int:

@@ -64,11 +64,18 @@ def test_what_an_entry_becomes(
     assert between(store, before, after) == Changes(paths, folders)
 
 
+def test_a_submodule_that_differs_stands_for_all_that_is_in_it(store: Store) -> None:
+    one, two = blob("1"), blob("2")
+    before = store.add((SUBMODULE, b"moved", one), (SUBMODULE, b"gone", one), (SUBMODULE, b"same", one))
+    after = store.add((SUBMODULE, b"moved", two), (SUBMODULE, b"new", one), (SUBMODULE, b"same", one))
+    assert compared(store, before, after) == Changes((), ("gone/", "moved/", "new/"))
+
+
 def test_what_no_pattern_can_name_is_no_change(store: Store) -> None:
     one, two = blob("1"), blob("2")
     names = (b"", b".", b"..", b"x/y", b"x\\y", b"bad-\xff")
-    before = store.add(*((FILE, name, one) for name in names), (SUBMODULE, b"module", one), ("100644", b"mode", one))
-    after = store.add(*((FILE, name, two) for name in names), (SUBMODULE, b"module", two), ("100755", b"mode", one))
+    before = store.add(*((FILE, name, one) for name in names), ("100644", b"mode", one))
+    after = store.add(*((FILE, name, two) for name in names), ("100755", b"mode", one))
     assert compared(store, before, after) == Changes()
     assert compared(store, before, store.add((FILE, b"module", one))).paths == ("mode", "module")
 

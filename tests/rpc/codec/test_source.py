@@ -13,8 +13,10 @@ from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.rpc import codec
 from jiemi.rpc.contract import (
+    MAX_SUBMODULE_HOSTS,
     GitCredentials,
     Source,
+    Submodules,
 )
 
 
@@ -64,6 +66,25 @@ def test_only_credentials_that_an_older_krapao_would_ignore_need_the_newer_metho
     request = krapao_struct(SCHEMA.Session.schema.methods[opening.method].param_type, {})
     codec.write_opening(request, opening)
     assert codec.read_opening(request.as_reader(), requiring=bool(opening.required)) == opening
+
+
+@pytest.mark.parametrize("hosts", [(), ("github.com", "git.example")])
+def test_submodules_need_the_newer_method_because_an_older_krapao_would_leave_files_out(hosts: tuple[str, ...]) -> None:
+    opening = codec.Opening(Source("https://git.example/r", submodules=Submodules(hosts)), GitCredentials(), "team")
+    assert (opening.method, opening.required) == ("openRepositoryRequiring", ("submodules",))
+    request = krapao_struct(SCHEMA.Session.schema.methods[opening.method].param_type, {})
+    codec.write_opening(request, opening)
+    assert codec.read_opening(request.as_reader(), requiring=True) == opening
+    message = codec.too_old(opening.required).failure.message
+    assert message.endswith("does not know spec.source.repository.submodules")
+
+
+def test_more_hosts_of_submodules_than_the_bound_are_refused() -> None:
+    hosts = [f"h{number}" for number in range(MAX_SUBMODULE_HOSTS + 1)]
+    request = krapao_struct(SCHEMA.Source.schema, {"url": "https://git.example/r", "submodules": {"hosts": hosts}})
+    with pytest.raises(JiemiError) as caught:
+        codec.read_source(request.as_reader())
+    assert caught.value.failure.reason == "LimitExceeded"
 
 
 def test_a_credential_that_this_krapao_does_not_know_is_refused_by_its_name() -> None:
