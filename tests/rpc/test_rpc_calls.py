@@ -105,12 +105,12 @@ async def test_patterns_and_the_commit_that_is_pinned_arrive_as_they_were_given(
             asked = FilesRequest(revision, ("каталог/*.yaml", "каталог/f.yaml"), ("g.yaml",))
             files = await repository.files(asked)
     assert it.fake.files_requests == [asked]
-    assert files == Files(revision, (it.origin.entry(revision, "каталог/f.yaml"),))
+    assert files == Files(revision, (it.origin.entry(revision, "каталог/f.yaml"),), direct=True)
 
 
 async def test_a_krapao_of_an_older_release_is_distinguished_from_a_fault(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "schema" / "krapao.capnp").read_text()
-    older = re.sub(r"\n  files @3 .*?;\n", "\n", text)
+    older = re.sub(r"\n  (files @3|changes @4) .*?;\n", "\n", text)
     assert older != text
     (tmp_path / "older.capnp").write_text(older)
     fake = FakeKrapao()
@@ -129,6 +129,8 @@ async def test_a_krapao_of_an_older_release_is_distinguished_from_a_fault(tmp_pa
                 for _ in range(2):  # the connection outlives it
                     with pytest.raises(JiemiError, match=r"^ProviderNotSupportedYet: Krapao is of an older release"):
                         await repository.files(FilesRequest(revision, ("**",)))
+                    with pytest.raises(JiemiError, match=r"^ProviderNotSupportedYet: Krapao is of an older release"):
+                        await repository.changes(revision, revision)
                     assert await repository.head(max_age_seconds=0) == Head(revision, "HEAD")
             nursery.cancel_scope.cancel()
 
