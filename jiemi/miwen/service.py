@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import attrs
@@ -35,11 +34,12 @@ from jiemi.miwen.reconcile.timing import Timing
 from jiemi.miwen.report.events import EventRecorder
 from jiemi.miwen.report.measured_krapao import MeasuredKrapao
 from jiemi.miwen.report.metrics import MiwenMetrics
+from jiemi.miwen.state.followed_sources import FollowedSources
 from jiemi.miwen.state.registry import Registry
 from jiemi.miwen.watch.object_watches import ObjectWatches
-from jiemi.miwen.webhooks.bursts import Bursts
 from jiemi.miwen.webhooks.genuine import Verifier
-from jiemi.miwen.webhooks.intake import Intake, Moved
+from jiemi.miwen.webhooks.intake import Intake
+from jiemi.miwen.webhooks.pushes import Pushes
 from jiemi.miwen.webhooks.receiver import Receiver
 from jiemi.rpc.contract import Krapao
 from jiemi.tracing.spans import Tracer
@@ -147,8 +147,9 @@ async def run_miwen(
             settings.tenancy,
             budget,
         )
+        sources = FollowedSources(ports.tracer)
         krapao = MeasuredKrapao(ports.krapao, metrics)
-        loop = DecryptorLoop(kubernetes, krapao, reconciler, events, metrics, random, ports.tracer)
+        loop = DecryptorLoop(kubernetes, krapao, reconciler, events, metrics, random, ports.tracer, sources)
         turned_away = TurnedAway(kubernetes, budget, events, metrics, now=now)
         metrics.turned_away = lambda: len(turned_away.keys())
         decryptors = Decryptors(nursery, loop.run, registry, budget, turned_away, loop.report_deleted)
@@ -158,20 +159,13 @@ async def run_miwen(
         )
         with contextlib.ExitStack() as stack:
             if ports.webhooks is not None:
-                bursts = Bursts(registry.pushed)
-                nursery.start_soon(bursts.run)
                 own = settings.tenancy.protection.own_namespace
-                intake = Intake(ports.webhooks.verifier, own, partial(_moved, registry, bursts))
+                pushes = Pushes(registry, sources)
+                nursery.start_soon(pushes.run)
+                intake = Intake(ports.webhooks.verifier, own, pushes.moved)
                 stack.enter_context(ports.webhooks.receiver.taking(intake))
             task_status.started()
             await trio.sleep_forever()
-
-
-def _moved(registry: Registry, bursts: Bursts, moved: Moved) -> int:
-    """Repositories moved: those who follow them look. Returns how many follow them."""
-    followers, concerned = registry.repositories.followers(moved.repositories, moved.namespace, moved.refs)
-    bursts.push(concerned)
-    return followers
 
 
 async def _show_life(file: trio.Path) -> None:

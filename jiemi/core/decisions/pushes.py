@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from jiemi.core.api.spec import DecryptorSpec
+from jiemi.core.api.source import RepositoryRef
 
 _BRANCHES = "refs/heads/"
 _TAGS = "refs/tags/"
 
 
-def may_concern(spec: DecryptorSpec, refs: Collection[str]) -> bool:
+def may_concern(ref: RepositoryRef | None, refs: Collection[str]) -> bool:
     """Whether a look is due. In doubt it is: a look that finds nothing costs one question.
 
     Args:
+        ref: what is followed; None for the host's default branch.
         refs: full names of the refs that moved; empty: any may have.
     """
-    ref = spec.source.repository.ref
     if not refs or (ref is not None and ref.commit is not None):
         return True  # a commit may have been missing until now
     if ref is None or not (ref.branch or ref.tag or ref.semver or ref.name):

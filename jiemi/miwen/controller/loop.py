@@ -36,6 +36,8 @@ from jiemi.miwen.reconcile.status_draft import StatusDraft
 from jiemi.miwen.reconcile.tick import ReconcileContext, ReconcileResult
 from jiemi.miwen.report.events import EventRecorder
 from jiemi.miwen.report.metrics import MiwenMetrics
+from jiemi.miwen.state.followed_source import Member
+from jiemi.miwen.state.followed_sources import FollowedSources
 from jiemi.miwen.state.loop_state import LoopState, SecretVersions
 from jiemi.miwen.state.mailbox import Mailbox, Wake
 from jiemi.miwen.state.open_repository import OpenRepository, tenant_of
@@ -62,6 +64,7 @@ class DecryptorLoop:
         metrics: what operators see.
         random: gives a number in [0, 1), for jitter.
         tracer: where the spans of ticks go; None where no traces are collected.
+        sources: what Decryptors follow, and so which of them a move of a repository wakes.
     """
 
     kubernetes: Kubernetes
@@ -71,6 +74,7 @@ class DecryptorLoop:
     metrics: MiwenMetrics
     random: Callable[[], float]
     tracer: Tracer | None = None
+    sources: FollowedSources = attrs.field(factory=FollowedSources)
 
     async def run(self, mailbox: Mailbox) -> None:
         """Follow one Decryptor until cancelled."""
@@ -81,6 +85,7 @@ class DecryptorLoop:
                 async with trio.open_nursery() as nursery:
                     await self._run(mailbox, nursery)
         finally:
+            registry.repositories.set_awake(mailbox.latest.meta.key, awake=True)
             self.reconciler.forget(mailbox.latest.meta.key)
             self.metrics.follow(mailbox.latest.meta.key, None)
 
@@ -105,8 +110,7 @@ class DecryptorLoop:
             if not news.ticking and head.revision != state.head_revision:
                 mailbox.wake(Wake.REPOSITORY)
 
-        tenant = tenant_of(mailbox.latest.meta.namespace)
-        repositories = OpenRepository(self.krapao, tenant, nursery, on_moved=on_moved, random=self.random)
+        repositories = self._opens(mailbox, on_moved, nursery)
         compared: set[Resource] = set()
         failures = _Failures()
 
@@ -124,19 +128,18 @@ class DecryptorLoop:
             with self._traced(decryptor, woken_by, seen_by) as tick:
                 counting.begin_tick()
                 writer.begin_tick(decryptor, woken_by)
-                draft = StatusDraft(status, decryptor.meta.generation, self.reconciler.now, mailbox.set_inventory)
                 phases = PhaseTimes()
-                result = await self.reconciler.tick(
-                    ReconcileContext(
-                        decryptor, draft, repositories, state, mailbox, writer.write, settle, phases=phases
-                    )
+                draft = StatusDraft(status, decryptor.meta.generation, self.reconciler.now, mailbox.set_inventory)
+                context = ReconcileContext(
+                    decryptor, draft, repositories, state, mailbox, writer.write, settle, phases=phases
                 )
+                result = await self.reconciler.tick(context)
                 settle()
                 reports.report(decryptor, result)
                 status = result.status or status
                 unwritten = await writer.end_tick(result.status)
-                self.reconciler.files.count_held(decryptor.meta.key, state, status)
                 failure = unwritten or result.failure
+                self._remember(context, result, status, failure)
                 counting.end_tick(mailbox.latest, state, status, failure, conclusive=result.conclusive, phases=phases)
                 failures.count(failure, decryptor, state.head_revision)
                 tick.set(revision=state.head_revision)
@@ -177,6 +180,23 @@ class DecryptorLoop:
             seen = {"seen_by": seen_by.trace_id} if seen_by is not None else {}
             _log.debug("tick_began", woken_by=woken_by, generation=meta.generation, **seen)
             yield tick
+
+    def _opens(self, mailbox: Mailbox, on_moved: Callable[[Head], None], nursery: trio.Nursery) -> OpenRepository:
+        """What opens the Decryptor's repository."""
+        key = mailbox.latest.meta.key
+        member = Member(key, on_moved, on_push=lambda: mailbox.wake(Wake.PUSH))
+        return OpenRepository(self.krapao, tenant_of(key[0]), nursery, member, self.sources, random=self.random)
+
+    def _remember(
+        self, context: ReconcileContext, result: ReconcileResult, status: DecryptorStatus, failure: Failure | None
+    ) -> None:
+        """A tick has ended: count what is held until the next one, and note which moves of the repository concern
+        it."""
+        files, meta = self.reconciler.files, context.decryptor.meta
+        files.count_held(meta.key, context.state, status)
+        settled = files.settled(context, result, failure)
+        rests = context.repositories.end_tick(meta.generation, *(settled or (None, None)))
+        self.reconciler.registry.repositories.set_awake(meta.key, awake=not rests)
 
     def _delay(self, decryptor: Decryptor, result: ReconcileResult, failure: Failure | None, failures: int) -> float:
         retry = decryptor.spec.retry_interval if isinstance(decryptor.spec, DecryptorSpec) else None

@@ -14,13 +14,14 @@ from jiemi.core.content.globs import advice, is_glob
 from jiemi.core.content.tool_files import is_left_out
 from jiemi.core.content.tool_files import listed as names_of
 from jiemi.core.decisions.conditions import is_ready
+from jiemi.core.decisions.interests import Interest
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.memory import MemoryBudget
 from jiemi.core.names import NamespacedName
 from jiemi.core.near import some_of
 from jiemi.miwen.reconcile.limits import no_room
 from jiemi.miwen.reconcile.phases import Phase
-from jiemi.miwen.reconcile.tick import ReconcileContext
+from jiemi.miwen.reconcile.tick import ReconcileContext, ReconcileResult
 from jiemi.miwen.state.loop_state import LoopState, files_bytes
 from jiemi.rpc.contract import FilesRequest, Repository, Source, Submodules, TagRange
 
@@ -59,24 +60,26 @@ async def wanted_files(
     source: SourceSpec,
     *,
     on_left_out: Callable[[tuple[str, ...]], None] = lambda _: None,
+    on_direct: Callable[[bool], None] = lambda _: None,
 ) -> tuple[FileStatus, ...]:
     """The files of a revision that the spec names, ordered by path.
 
     Args:
         on_left_out: called with the paths that its globs match, and that are files of a tool by their names.
+        on_direct: called with whether it is known that no symbolic link leads to any of them.
 
     Raises:
         JiemiError: as `Repository.files`.
     """
-    named = ((source.file_to_decrypt,) if source.file_to_decrypt is not None else ()) + source.files
-    asked = (*named, source.sops_path) if source.sops_path is not None else named
+    named = _named(source)
     try:
-        listed = await repository.files(FilesRequest(revision, tuple(dict.fromkeys(asked)), source.exclude))
+        listed = await repository.files(FilesRequest(revision, _asked(source), source.exclude))
     except JiemiError as error:
         if error.failure.reason not in ("FileNotFound", "NotAFile"):
             raise
         field = _field_of(error.failure.path, source)
         raise JiemiError.of(error.failure.at(field) if field is not None else error.failure) from error
+    on_direct(listed.direct)
     sops_path = path_in_tree(source.sops_path) if source.sops_path is not None else None
     config = next((entry.blob for entry in listed.entries if entry.path == sops_path), None)
     by_name = {path_in_tree(path) for path in named}
@@ -93,6 +96,22 @@ async def wanted_files(
         files.append(FileStatus(entry.path, entry.blob, config if config is not None else entry.config))
     on_left_out(tuple(left_out))
     return tuple(files)
+
+
+def _named(source: SourceSpec) -> tuple[str, ...]:
+    return ((source.file_to_decrypt,) if source.file_to_decrypt is not None else ()) + source.files
+
+
+def _asked(source: SourceSpec) -> tuple[str, ...]:
+    """The patterns that Krapao is asked for."""
+    sops_path = (source.sops_path,) if source.sops_path is not None else ()
+    return tuple(dict.fromkeys((*_named(source), *sops_path)))
+
+
+def interest_of(source: SourceSpec) -> Interest:
+    """What decides whether a push concerns the Decryptor."""
+    patterns = tuple(each if is_glob(each) else path_in_tree(each) for each in _asked(source))
+    return Interest(tuple(dict.fromkeys(patterns)), source.exclude)
 
 
 def _field_of(path: str, source: SourceSpec) -> str | None:
@@ -198,17 +217,30 @@ class FileChanges:
         known, state = context.status, context.state
         if not resync and known.current.revision == revision and is_ready(known, context.generation):
             return known.files
+        if not resync and context.repositories.is_unchanged(revision) and is_ready(known, context.generation):
+            state.files.carry_on(revision, context.generation)
+            return known.files
         if state.files.listed is None or state.files.listed[:2] != (revision, context.generation):
-            files = await self.wanted(context, spec, repository, revision)
-            state.files.keep_listed(revision, context.generation, files)
+            found: list[bool] = []
+            files = await self.wanted(context, spec, repository, revision, on_direct=found.append)
+            state.files.keep_listed(revision, context.generation, files, direct=any(found))
             return files
         return state.files.listed[2]
 
     async def wanted(
-        self, context: ReconcileContext, spec: DecryptorSpec, repository: Repository, revision: str
+        self,
+        context: ReconcileContext,
+        spec: DecryptorSpec,
+        repository: Repository,
+        revision: str,
+        *,
+        on_direct: Callable[[bool], None] = lambda _: None,
     ) -> tuple[FileStatus, ...]:
         """The files of a revision. Their memory counts from here on: many Decryptors may hold them and wait for their
         turn.
+
+        Args:
+            on_direct: as for `wanted_files`.
 
         Raises:
             JiemiError: NamespaceLimitExceeded; as `wanted_files`.
@@ -225,7 +257,7 @@ class FileChanges:
             context.state.files.keep_left_out(paths)
 
         with context.phases.measured(Phase.FILES):
-            files = await wanted_files(repository, revision, spec.source, on_left_out=on_left_out)
+            files = await wanted_files(repository, revision, spec.source, on_left_out=on_left_out, on_direct=on_direct)
         if not self.budget.take(key[0], held_files(key), files_bytes(files)):
             context.state.files.forget_files()
             raise JiemiError.of(no_room(self.budget, key[0]))
@@ -237,9 +269,40 @@ class FileChanges:
         if not self.budget.take(key[0], held_files(key), state.files.count_bytes(known)):
             state.files.forget_files()
 
+    def settled(
+        self, context: ReconcileContext, result: ReconcileResult, failure: Failure | None
+    ) -> tuple[str, Interest] | None:
+        """The revision whose files are deployed, and what decides whether a later one concerns them. None where that is
+        not certain, or there is no memory for it: then every move of the repository concerns the Decryptor.
+
+        Args:
+            result: what the tick came to.
+            failure: what went wrong in it or after it, or None.
+        """
+        spec, generation, key = context.decryptor.spec, context.generation, context.decryptor.meta.key
+        revision = context.state.head_revision
+        is_settled = (
+            isinstance(spec, DecryptorSpec)
+            and spec.mode == "Apply"
+            and failure is None
+            and result.conclusive
+            and is_ready(result.status, generation)
+            and revision is not None
+            and context.state.files.is_direct(revision, generation)
+        )
+        if not is_settled:
+            self.budget.give_back(_held_interest(key))
+            return None
+        assert isinstance(spec, DecryptorSpec) and revision is not None  # noqa: S101, PT018 - narrows the types
+        interest = interest_of(spec.source)
+        if not self.budget.take(key[0], _held_interest(key), interest.held_bytes):
+            return None
+        return revision, interest
+
     def give_back(self, key: NamespacedName) -> None:
         """Count the files of a loop no longer."""
         self.budget.give_back(held_files(key))
+        self.budget.give_back(_held_interest(key))
 
     def todo(
         self,
@@ -285,6 +348,11 @@ def note_rendered(context: ReconcileContext, failed: Mapping[FileStatus, Failure
 def note_planned(context: ReconcileContext, files: tuple[FileStatus, ...]) -> None:
     """Remember that status.plan is about these files and this generation of the spec."""
     context.state.files.keep_planned(context.generation, files)
+
+
+def _held_interest(key: NamespacedName) -> tuple[str, NamespacedName]:
+    """The name in the budget for what the index of interests holds of a Decryptor."""
+    return "interest", key
 
 
 def held_files(key: NamespacedName) -> tuple[str, NamespacedName]:

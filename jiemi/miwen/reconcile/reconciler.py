@@ -133,7 +133,7 @@ class Reconciler:
         sooner, later = drift_correction.by_order(context, drifted, resync=resync)
         uncorrected = await correction.run(sooner)
         try:
-            revision = await self.repository.head(context, repository, ask_host=inputs.asks_host)
+            revision = await self.repository.head(context, ask_host=inputs.asks_host)
             inputs.mark_handled(context)
             await require_verified(context, spec, repository, revision)
             files = await self.files.files(context, spec, repository, revision, resync=resync)
@@ -161,7 +161,7 @@ class Reconciler:
         inputs = await notice_inputs(context, spec, self.watches)
         context.mailbox.take_seen()
         repository = await self.repository.open(context, spec)
-        revision = await self.repository.head(context, repository, ask_host=inputs.asks_host)
+        revision = await self.repository.head(context, ask_host=inputs.asks_host)
         inputs.mark_handled(context)
         await require_verified(context, spec, repository, revision)
         await Planning(self.deployer, self.files).plan(context, spec, repository, revision, again=inputs.wants_all)

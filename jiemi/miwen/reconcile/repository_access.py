@@ -69,7 +69,7 @@ class RepositoryAccess:
         source = attrs.evolve(source_of(spec), verification=verification)
         return await context.repositories.open(source, credentials, generation=context.generation)
 
-    async def head(self, context: ReconcileContext, repository: Repository, *, ask_host: bool) -> str:
+    async def head(self, context: ReconcileContext, *, ask_host: bool) -> str:
         """The revision to follow.
 
         Args:
@@ -84,7 +84,7 @@ class RepositoryAccess:
         ask_host = ask_host or stale or context.state.is_pushed or known.observed_generation != context.generation
         max_age = 0.0 if ask_host else head_max_age_seconds(self.timing.interval_of(context.decryptor))
         with context.phases.measured(Phase.HEAD):
-            head = await repository.head(max_age_seconds=max_age)
+            head = await context.repositories.head(max_age_seconds=max_age)
         context.state.head_revision = head.revision
         context.state.is_pushed = False
         context.draft.found_ref(head.ref)
@@ -96,6 +96,7 @@ class RepositoryAccess:
         if Wake.PUSH in context.mailbox.woken_by:
             context.state.is_pushed = True  # until the host has been asked, though this tick fails
         context.state.head_revision = None
+        context.repositories.begin_tick(context.generation)
 
     async def close_if_refused(self, context: ReconcileContext, failure: Failure) -> None:
         """Close the repository after a failure that other credentials may end."""

@@ -40,6 +40,7 @@ class FileMemory:
     _failed: Mapping[FileStatus, Failure] = attrs.field(factory=dict, init=False)
     _planned: tuple[int, tuple[FileStatus, ...]] | None = attrs.field(default=None, init=False)
     _is_large: bool = attrs.field(default=False, init=False)
+    _direct: tuple[str, int] | None = attrs.field(default=None, init=False)
 
     @property
     def listed(self) -> tuple[str, int, tuple[FileStatus, ...]] | None:
@@ -66,9 +67,20 @@ class FileMemory:
         """Whether the files take so much memory that no two such Decryptors are decrypted at once."""
         return self._is_large
 
-    def keep_listed(self, revision: str, generation: int, files: tuple[FileStatus, ...]) -> None:
-        """Remember the files of a revision, as that generation of the spec names them."""
+    def is_direct(self, revision: str, generation: int) -> bool:
+        """Whether it is known of that revision, and of what that generation of the spec names, that no symbolic link
+        leads to any of it."""
+        return self._direct == (revision, generation)
+
+    def keep_listed(self, revision: str, generation: int, files: tuple[FileStatus, ...], *, direct: bool) -> None:
+        """Remember the files of a revision, as that generation of the spec names them; and whether it is known that no
+        symbolic link leads to any of them."""
         self._listed = revision, generation, files
+        self._direct = (revision, generation) if direct else None
+
+    def carry_on(self, revision: str, generation: int) -> None:
+        """What is remembered of an earlier revision, in which all of it was found directly, is so in this one too."""
+        self._direct = revision, generation
 
     def keep_left_out(self, paths: tuple[str, ...]) -> None:
         """Remember which paths were left out of the listing."""

@@ -1,7 +1,8 @@
 """The repository that a Decryptor's loop has open: at most one, kept between ticks.
 
-Its owner is a task of the loop's nursery. It opens the repository, listens for news of it, and closes it when another
-takes its place or the loop ends. So an unchanged tick opens nothing and reads no Secret.
+Its owner is a task of the loop's nursery. It opens the repository, follows it together with all that have the same one
+open (`jiemi.miwen.state.followed_source`), and closes it when another takes its place or the loop ends. So an unchanged
+tick opens nothing and reads no Secret.
 """
 
 from __future__ import annotations
@@ -11,15 +12,14 @@ import hashlib
 import math
 from collections.abc import AsyncIterator, Callable
 
-import structlog
 import trio
 
-from jiemi.core.decisions.schedule import watch_retry_seconds
+from jiemi.core.decisions.interests import Interest
 from jiemi.core.errors import JiemiError
+from jiemi.miwen.state.followed_source import FollowedSource, Member
+from jiemi.miwen.state.followed_sources import FollowedSources
 from jiemi.rpc.contract import GitCredentials, Head, Krapao, Repository, Source
 from jiemi.tracing.current import in_trace
-
-_log = structlog.get_logger("jiemi.miwen.state")
 
 
 def tenant_of(namespace: str) -> str:
@@ -38,7 +38,8 @@ class OpenRepository:
         krapao: where it is opened.
         tenant: the tenant for which it is opened (`tenant_of`).
         nursery: the owner of the task that holds it.
-        on_moved: called when the followed ref moved; must not block.
+        member: the Decryptor, as it follows the source.
+        sources: what Decryptors follow.
         random: gives a number in [0, 1).
     """
 
@@ -47,16 +48,19 @@ class OpenRepository:
         krapao: Krapao,
         tenant: str,
         nursery: trio.Nursery,
+        member: Member,
+        sources: FollowedSources,
         *,
-        on_moved: Callable[[Head], None],
         random: Callable[[], float],
     ) -> None:
         self._krapao = krapao
         self._tenant = tenant
         self._nursery = nursery
-        self._on_moved = on_moved
+        self._member = member
+        self._sources = sources
         self._random = random
         self._held: _Held | None = None
+        self._dealt_with: str | None = None
 
     def get(self, generation: int) -> Repository | None:
         """The repository that is open for that generation of the spec, if one is."""
@@ -83,16 +87,61 @@ class OpenRepository:
         Raises:
             JiemiError: KrapaoUnavailable, also where none is open.
         """
-        held = self._held
-        if held is None:
-            raise JiemiError("KrapaoUnavailable", "the repository was closed meanwhile")
-        pinned = Source(held.source.url, commit=revision, verification=held.source.verification)
+        held = self._require_held()
+        source = held.source
+        pinned = Source(source.url, commit=revision, verification=source.verification, submodules=source.submodules)
         async with self._krapao.open(pinned, held.credentials, self._tenant) as repository:
             yield repository
+
+    # --- what is known of the source without asking
+
+    def begin_tick(self, generation: int) -> None:
+        """A tick begins, for that generation of the spec."""
+        held, self._dealt_with = self._held, None
+        if held is not None:
+            dealt_with = held.followed.begin_tick(self._member.key)
+            if held.settled_generation == generation:
+                self._dealt_with = dealt_with
+
+    def is_unchanged(self, revision: str) -> bool:
+        """Whether the files of that revision are those that were deployed before the tick."""
+        return revision == self._dealt_with
+
+    def end_tick(self, generation: int, revision: str | None, interest: Interest | None) -> bool:
+        """A tick has ended. Returns whether the Decryptor rests: whether it is woken when its files change.
+
+        Args:
+            revision: the one whose files are deployed; None where that is not certain.
+            interest: which files that are.
+        """
+        held = self._held
+        if held is None:
+            return False
+        held.settled_generation = generation
+        held.followed.end_tick(self._member.key, revision, interest)
+        return revision is not None and interest is not None
+
+    async def head(self, *, max_age_seconds: float) -> Head:
+        """As `Repository.head` of the one that is open. The others that follow the source learn of it.
+
+        Raises:
+            JiemiError: as that; KrapaoUnavailable where none is open.
+        """
+        held = self._require_held()
+        mark = held.followed.mark()
+        head = await held.repository.head(max_age_seconds=max_age_seconds)
+        held.followed.saw(head, mark)
+        return head
+
+    def _require_held(self) -> _Held:
+        if self._held is None:
+            raise JiemiError("KrapaoUnavailable", "the repository was closed meanwhile")
+        return self._held
 
     async def close(self) -> None:
         """Close what is open, and wait until it is."""
         held, self._held = self._held, None
+        self._dealt_with = None
         if held is not None:
             held.scope.cancel()
             await held.closed.wait()
@@ -106,26 +155,15 @@ class OpenRepository:
     ) -> None:
         closed = trio.Event()
         try:
-            with trio.CancelScope() as scope:
+            with (
+                trio.CancelScope() as scope,
+                self._sources.joined(source, credentials, self._member) as followed,
+            ):
                 async with self._krapao.open(source, credentials, self._tenant) as repository:
-                    task_status.started(_Held(repository, source, credentials, scope, closed))
-                    await self._listen(repository)
+                    task_status.started(_Held(repository, source, credentials, followed, scope, closed))
+                    await followed.lead_in_turn(repository, self._random)
         finally:
             closed.set()
-
-    async def _listen(self, repository: Repository) -> None:
-        failures = 0
-        while True:
-            began = trio.current_time()
-            try:
-                await repository.watch(self._on_moved)
-            except JiemiError:
-                # The loop meets the same fault at its next tick and reports it; listening only makes news quicker.
-                pass
-            except Exception:  # noqa: BLE001 - the boundary of this Decryptor, as in the tick
-                _log.exception("listening_crashed", url=self._held.source.url if self._held is not None else None)
-            failures = failures + 1 if trio.current_time() - began < 60 else 1
-            await trio.sleep(watch_retry_seconds(failures, random=self._random()))
 
 
 def _held(value: object) -> _Held:
@@ -140,12 +178,15 @@ class _Held:
         repository: Repository,
         source: Source,
         credentials: GitCredentials,
+        followed: FollowedSource,
         scope: trio.CancelScope,
         closed: trio.Event,
     ) -> None:
         self.repository = repository
         self.source = source
         self.credentials = credentials
+        self.followed = followed
         self.scope = scope
         self.closed = closed
         self.generation: float = math.nan
+        self.settled_generation: float = math.nan

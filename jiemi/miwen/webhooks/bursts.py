@@ -7,29 +7,30 @@ meanwhile. So the last push of a burst is never missed, and a sender makes a Dec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
+from typing import Generic, TypeVar
 
 import trio
 
-from jiemi.core.names import NamespacedName
-
 QUIET_SECONDS = 0.5
 
+T = TypeVar("T", bound=Hashable)
 
-class Bursts:
-    """Wakes Decryptors.
+
+class Bursts(Generic[T]):
+    """Wakes those that are to look: Decryptors, or the sources that they follow.
 
     Args:
         wake: wakes some; must not block.
     """
 
-    def __init__(self, wake: Callable[[Iterable[NamespacedName]], None]) -> None:
+    def __init__(self, wake: Callable[[Iterable[T]], None]) -> None:
         self._wake = wake
-        self._recent: set[NamespacedName] = set()
-        self._again: set[NamespacedName] = set()
+        self._recent: set[T] = set()
+        self._again: set[T] = set()
         self._news = trio.Event()
 
-    def push(self, keys: Iterable[NamespacedName]) -> None:
+    def push(self, keys: Iterable[T]) -> None:
         """These are to look."""
         asked = set(keys)
         if not asked:

@@ -2,31 +2,10 @@
 
 from __future__ import annotations
 
-import attrs
 import pytest
 
-from jiemi.core.api.decryptor import API_VERSION, KIND, read_decryptor
 from jiemi.core.api.source import RepositoryRef
-from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.decisions.pushes import may_concern
-
-
-def _spec(ref: RepositoryRef | None) -> DecryptorSpec:
-    read = read_decryptor(
-        {
-            "apiVersion": API_VERSION,
-            "kind": KIND,
-            "metadata": {"namespace": "n", "name": "a", "uid": "u", "resourceVersion": "1", "generation": 1},
-            "spec": {
-                "provider": {"vault": {}},
-                "source": {"repository": {"url": "https://h/r"}, "fileToDecrypt": "f.yaml"},
-            },
-        }
-    )
-    spec = read.spec
-    assert isinstance(spec, DecryptorSpec)
-    repository = attrs.evolve(spec.source.repository, ref=ref)
-    return attrs.evolve(spec, source=attrs.evolve(spec.source, repository=repository))
 
 
 @pytest.mark.parametrize(
@@ -54,4 +33,4 @@ def _spec(ref: RepositoryRef | None) -> DecryptorSpec:
 def test_a_push_concerns_those_who_follow_a_ref_that_moved(
     ref: RepositoryRef | None, refs: tuple[str, ...], concerned: bool
 ) -> None:
-    assert may_concern(_spec(ref), frozenset(refs)) is concerned
+    assert may_concern(ref, frozenset(refs)) is concerned

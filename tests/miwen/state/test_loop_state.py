@@ -137,7 +137,7 @@ def test_files_that_failed_are_remembered_until_they_are_others_or_something_cha
 
 def test_what_can_be_asked_for_again_is_forgotten_and_the_size_is_not() -> None:
     memory = FileMemory()
-    memory.keep_listed("r1", 1, (A,))
+    memory.keep_listed("r1", 1, (A,), direct=True)
     memory.keep_planned(1, (A, B))
     memory.add_failed({A: FAILURE})
     memory.keep_left_out(("Chart.yaml",))
@@ -149,7 +149,7 @@ def test_what_can_be_asked_for_again_is_forgotten_and_the_size_is_not() -> None:
 
 def test_files_that_the_status_has_too_are_held_once() -> None:
     memory = FileMemory()
-    memory.keep_listed("r1", 1, (attrs.evolve(A),))
+    memory.keep_listed("r1", 1, (attrs.evolve(A),), direct=True)
     assert memory.count_bytes(blank("a.yaml")) == files_bytes([A])
     deployed = attrs.evolve(blank("a.yaml"), files=(A,))
     assert memory.count_bytes(deployed) == 0

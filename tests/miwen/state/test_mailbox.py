@@ -24,6 +24,8 @@ from jiemi.core.objects.managed_fields import FieldOwnership
 from jiemi.miwen.reconcile.drift_correction import find_drift
 from jiemi.miwen.reconcile.status_draft import StatusDraft
 from jiemi.miwen.reconcile.tick import ReconcileContext
+from jiemi.miwen.state.followed_source import Member
+from jiemi.miwen.state.followed_sources import FollowedSources
 from jiemi.miwen.state.loop_state import LoopState
 from jiemi.miwen.state.mailbox import Mailbox, Wake
 from jiemi.miwen.state.open_repository import OpenRepository
@@ -404,7 +406,8 @@ async def test_what_could_not_be_looked_at_again_is_kept_and_makes_no_tick_follo
     async with trio.open_nursery() as nursery:
         began = mailbox.begin_tick()
         assert isinstance(began.spec, DecryptorSpec)
-        repositories = OpenRepository(FakeKrapao(), "tenant", nursery, on_moved=lambda _: None, random=lambda: 0.5)
+        member = Member(("default", "app"), on_moved=lambda _: None, on_push=lambda: None)
+        repositories = OpenRepository(FakeKrapao(), "tenant", nursery, member, FollowedSources(), random=lambda: 0.5)
         draft = StatusDraft(blank("f.yaml"), began.meta.generation, now, mailbox.set_inventory)
         context = ReconcileContext(began, draft, repositories, LoopState(), mailbox, write, mailbox.end_tick)
         assert await find_drift(context, began.spec, kubernetes.objects(None)) == {}
