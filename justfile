@@ -86,6 +86,10 @@ bench-rpc *arguments:
 bench-follow *arguments:
     @PYTHONPATH=tests "{{ bin }}/python" -m bench.bench_follow "$@"
 
+# Measure what a push costs that changes one file of many: from webhook to Secret, and CPU [DECRYPTORS [PUSHES]]
+bench-push *arguments:
+    @PYTHONPATH=tests "{{ bin }}/python" -m bench.bench_push "$@"
+
 # Measure how fast a push is followed beside tenants whose hosts drip [DECRYPTORS [TENANTS]]
 bench-tenants *arguments:
     @PYTHONPATH=tests "{{ bin }}/python" -m bench.bench_tenants "$@"

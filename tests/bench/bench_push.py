@@ -132,7 +132,7 @@ def follow(lab: Lab, count: int) -> Bench:
 
 
 def _deployed(lab: Lab) -> int:
-    time.sleep(1)
+    time.sleep(3)  # listing them takes the API server a while, too
     return sum(
         "True" in [each["status"] for each in found.get("status", {}).get("conditions", ()) if each["type"] == "Ready"]
         for found in _decryptors(lab)

@@ -190,6 +190,7 @@ class FakeKrapao:
         running: how many heads, files and renders run now.
         watching: how many watches run now.
         knows_formats: whether it obeys a stated format. Releases before there was one do not.
+        held: methods whose calls wait until `let_go`.
         knows_changes: whether it compares revisions. Releases before that was asked do not.
     """
 
@@ -207,6 +208,8 @@ class FakeKrapao:
         self.watching = 0
         self.knows_formats = True
         self.knows_changes = True
+        self.held: Collection[str] = ()
+        self._released = trio.Event()
         self._seen: dict[Source, tuple[Head, float]] = {}
         self._named: dict[str, set[str]] = {}
         self._watchers: dict[Source, list[Callable[[Head], None]]] = {}
@@ -236,10 +239,18 @@ class FakeKrapao:
         self.running += 1
         try:
             await self.gate.wait()
+            while call[0] in self.held:
+                await self._released.wait()
             await trio.lowlevel.checkpoint()
             yield
         finally:
             self.running -= 1
+
+    def let_go(self) -> None:
+        """Answer the calls that were held, and hold no more."""
+        self.held = ()
+        self._released.set()
+        self._released = trio.Event()
 
     def forget(self) -> None:
         """Forget what hosts said, as a Krapao that is restarted does."""

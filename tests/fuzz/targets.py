@@ -34,6 +34,7 @@ from jiemi.core.content.ciphertext import (
 from jiemi.core.content.documents import parse_documents
 from jiemi.core.content.formats import Format
 from jiemi.core.content.globs import is_excluded, matches_path
+from jiemi.core.decisions.interests import Interest, Interests
 from jiemi.core.errors import JiemiError
 from jiemi.core.reasons import REASONS
 from jiemi.core.sensitive import SensitiveText
@@ -55,6 +56,7 @@ from jiemi.krapao.decryption.keyservice import (
     VaultMasterKey,
 )
 from jiemi.krapao.decryption.metadata import read_encryption
+from jiemi.krapao.git.tree_changes import changes_between
 from jiemi.krapao.git.tree_paths import split_path
 from jiemi.krapao.git.trees import Trees
 from jiemi.krapao.network.addresses import AddressRules
@@ -64,6 +66,7 @@ from jiemi.krapao.reading.mac import is_mac_only_encrypted
 from jiemi.krapao.reading.plain import PlainLimits, read_plain
 from jiemi.krapao.rendering.line_ends import with_carriage_returns
 from jiemi.krapao.settings import KrapaoSettings
+from jiemi.rpc.contract import Changes
 from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, HuaweiKey, PgpKey, VaultKey
 
 
@@ -719,10 +722,13 @@ def _check_trees(data: bytes) -> str:
         number = int(sha[:2], 16)
         return None if number == 0xEE else raws[number % len(raws)]
 
-    root = "00" * 20
+    root, other = "00" * 20, "01" * 20
+    changes = changes_between(root, other, load, max_entries=_MAX_ENTRIES)
+    assert changes == changes_between(other, root, load, max_entries=_MAX_ENTRIES)
     for globs, exclude in ((("**",), ()), (("*/*", "**/a*"), ("b", "*.md", "a/b/"))):
+        trees = Trees(root, load)
         try:
-            found = Trees(root, load).search(globs, exclude, max_entries=_MAX_ENTRIES, max_files=50)
+            found = trees.search(globs, exclude, max_entries=_MAX_ENTRIES, max_files=50)
         except JiemiError as error:
             assert error.failure.reason in ("LimitExceeded", "NotAFile")
             kinds.add("".join(char for char in error.failure.message[-60:] if char.isalpha() or char == " "))
@@ -735,9 +741,20 @@ def _check_trees(data: bytes) -> str:
             assert not is_excluded(path, exclude)
         # What a search finds is what is read under that path.
         assert Trees(root, load).look_up({path: split_path(path) for path in found}, root) == found
+        # Whoever would find something else in another tree is among those whom the difference concerns.
+        if not trees.followed_links and not _is_concerned(changes, globs, exclude):
+            with contextlib.suppress(JiemiError):
+                there = Trees(other, load).search(globs, exclude, max_entries=_MAX_ENTRIES, max_files=50)
+                assert there == found
         configs = {file.config is not None for file in found.values()}
         kinds.add(f"{min(len(found), 6)} {max((path.count('/') for path in found), default=0)} {sorted(configs)}")
     return "; ".join(sorted(kinds))
+
+
+def _is_concerned(changes: Changes, globs: tuple[str, ...], exclude: tuple[str, ...]) -> bool:
+    index = Interests()
+    index.put(("namespace", "name"), Interest(globs, exclude))
+    return bool(index.concerned(changes.paths, changes.folders))
 
 
 def _entry(mode: bytes, name: bytes, first: int = 1) -> bytes:

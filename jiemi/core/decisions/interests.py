@@ -190,7 +190,8 @@ class _GlobSearch:
         return any(self._compare(path, glob, lambda glob=glob: is_excluded(path, (glob,))) for glob in exclude)  # type: ignore[misc]
 
     def _compare(self, path: str, glob: str, compare: Callable[[], bool]) -> bool:
-        self.steps_left -= (path.count("/") + 2) * (glob.count("/") + glob.count("*") + 2)
+        parts, stars = path.count("/") + 1, glob.count("*")
+        self.steps_left -= 2 + stars + (parts * (glob.count("/") + stars) if "**" in glob else 0)
         if self.steps_left < 0:
             raise _TooLong
         return compare()

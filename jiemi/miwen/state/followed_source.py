@@ -286,14 +286,15 @@ class FollowedSource:
         self._settled -= concerned
         self._unsettled |= concerned
         woken = tuple(self._unsettled)
-        _log.debug(
-            "source_moved",
-            repository=self.source.url,
-            revision=head.revision,
-            compared=changes is not None,
-            woken=len(woken),
-            others=len(self._settled),
-        )
+        if before is not None:
+            _log.debug(
+                "source_moved",
+                repository=self.source.url,
+                revision=head.revision,
+                compared=changes is not None,
+                woken=len(woken),
+                others=len(self._settled),
+            )
         for key in woken:
             self._members[key].on_moved(head)
 

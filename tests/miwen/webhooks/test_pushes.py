@@ -143,13 +143,13 @@ async def test_a_burst_is_two_questions_at_most_and_its_last_push_is_seen(
     hooks = webhooks(("default", "hook"))
     async with miwen(world, webhooks=hooks):
         await trio.sleep(1)
-        heads, renders = world.heads(), world.renders()
+        asked, renders = world.origin.asked, world.renders()
         for number in range(50):
             world.origin.commit({FILE: [secret(greeting=str(number))]})
             assert await deliver(hooks) is Outcome.PUSH
         await trio.sleep(2 * QUIET_SECONDS)
         assert world.data() == {"greeting": "49"}
-        assert world.heads() - heads <= 2
+        assert world.origin.asked - asked <= 2
         assert world.renders() - renders <= 2
 
 

@@ -28,6 +28,7 @@ def newer(tmp_path_factory: pytest.TempPathFactory) -> Any:
         ("    pgp @1 :Text;", f"    pgp @1 :Text;\n    later @{free('DecryptionKey')} :Text;"),
         ("    commit @4 :Text;", f"    commit @4 :Text;\n    later @{free('Source')} :Text;"),
         ("    files @0 :Files;\n", "    files @0 :Files;\n    later @2 :Text;\n"),
+        ("    changes @0 :Changes;\n", "    changes @0 :Changes;\n    later @2 :Text;\n"),
         ("    head @0 :Head;\n    failure @1", "    head @0 :Head;\n    later @2 :Text;\n    failure @1"),
         ("    rendered @0 :Rendered;\n", "    rendered @0 :Rendered;\n    later @2 :Text;\n"),
         ("  stalled @2;", "  stalled @2;\n  later @3;"),

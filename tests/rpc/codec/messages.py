@@ -14,6 +14,7 @@ from jiemi.core.reasons import REASONS
 from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.rpc import bridge
 from jiemi.rpc.contract import (
+    Changes,
     Encryption,
     FileEntry,
     Files,
@@ -116,7 +117,15 @@ FILES_REQUESTS = st.builds(FilesRequest, TEXT, TEXTS, TEXTS)
 
 
 FILES = st.builds(
-    Files, TEXT, st.lists(st.builds(FileEntry, TEXT, REVISIONS, st.none() | REVISIONS), max_size=4).map(tuple)
+    Files,
+    TEXT,
+    st.lists(st.builds(FileEntry, TEXT, REVISIONS, st.none() | REVISIONS), max_size=4).map(tuple),
+    st.booleans(),
+)
+
+
+CHANGES = st.builds(
+    Changes, TEXTS, st.lists(st.one_of(st.just(""), TEXT.map(lambda text: text + "/")), max_size=3).map(tuple)
 )
 
 

@@ -21,6 +21,7 @@ from jiemi.rpc import codec
         ("HeadResult", lambda b: setattr(b, "later", "x"), codec.read_head_result, "InternalError"),
         ("RenderResult", lambda b: setattr(b, "later", "x"), codec.read_render_result, "InternalError"),
         ("FilesResult", lambda b: setattr(b, "later", "x"), codec.read_files_result, "InternalError"),
+        ("ChangesResult", lambda b: setattr(b, "later", "x"), codec.read_changes_result, "InternalError"),
         ("Source", lambda b: setattr(b.ref, "later", "x"), codec.read_source, "InvalidSpec"),
         (
             "RenderRequest",
@@ -50,6 +51,8 @@ def test_a_list_of_more_keys_or_documents_than_anyone_has_is_refused() -> None:
         through("RenderResult", lambda b: b.init("rendered").init("documents", 1_001), codec.read_render_result)
     with pytest.raises(JiemiError, match="LimitExceeded: Krapao gave more than 1000 files"):
         through("FilesResult", lambda b: b.init("files").init("entries", 1_001), codec.read_files_result)
+    with pytest.raises(JiemiError, match="LimitExceeded: paths has 1001 elements"):
+        through("ChangesResult", lambda b: b.init("changes").init("paths", 1_001), codec.read_changes_result)
 
 
 def test_a_list_of_more_patterns_than_anyone_has_is_refused() -> None:
@@ -73,6 +76,8 @@ def test_what_an_older_peer_leaves_out_means_what_it_means_there() -> None:
     assert rendered.encrypted
     request = through("RenderRequest", lambda _: None, codec.read_render_request)
     assert not request.allow_plain
+    # It does not say whether it followed links, and so it may have.
+    assert not through("FilesResult", lambda b: b.init("files"), codec.read_files_result).direct
 
 
 @given(st.binary(max_size=400))
@@ -86,5 +91,10 @@ def test_any_bytes_read_as_a_result_are_a_value_or_a_typed_failure(garbage: byte
     try:
         with SCHEMA.FilesResult.from_bytes(garbage + bytes(-len(garbage) % 8)) as reader:
             codec.read_files_result(reader)
+    except (JiemiError, capnp.KjException):
+        pass
+    try:
+        with SCHEMA.ChangesResult.from_bytes(garbage + bytes(-len(garbage) % 8)) as reader:
+            codec.read_changes_result(reader)
     except (JiemiError, capnp.KjException):
         pass
