@@ -5,7 +5,8 @@
 What is deployed of an object may be older than the newest version of its file: that one can't be decrypted, is refused,
 or waits. The inventory says by which revision it was applied, and Miwen keeps no plaintext, so it is read again from
 there. Krapao may not know that revision (it was restarted), so it is then asked for as a pinned commit is: the host
-must let the credentials in. While it refuses them, nothing is decrypted and nothing corrected.
+must let the credentials in. While it refuses them, nothing is decrypted and nothing corrected; nor is it from a
+revision that is no longer verified (spec.source.repository.verify).
 """
 
 from __future__ import annotations
@@ -173,6 +174,9 @@ class Correction:
     async def _correct_in(
         self, repository: Repository, revision: str, paths: Mapping[ObjectKey, str]
     ) -> dict[ObjectKey, Failure]:
+        if self.spec.source.repository.verify is not None:
+            # Krapao would refuse to decrypt it. The signer of what is deployed may no longer be trusted.
+            await repository.verify(revision)
         # The keys of a target come from several files.
         if self.spec.target is None:
             files = tuple(FileStatus(path, "") for path in sorted(set(paths.values())))

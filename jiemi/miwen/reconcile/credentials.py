@@ -182,24 +182,7 @@ class CredentialReader:
         )
 
     async def _read_secret(self, name: str, at: str) -> dict[str, _Found]:
-        try:
-            secret = await self._kubernetes.get_secret(self._namespace, name)
-        except JiemiError as error:
-            if error.failure.reason != "SecretNotFound":
-                raise
-            raise JiemiError(
-                "SecretNotFound",
-                f"there is no Secret {self._namespace}/{name}, which {at}.secretName names",
-                f"Create it in namespace {self._namespace} (Secrets of other namespaces are not read), or correct "
-                "`secretName`.",
-            ) from error
-        metadata = secret.get("metadata")
-        version = metadata.get("resourceVersion") if isinstance(metadata, Mapping) else None
-        if isinstance(version, str):
-            self._versions.was_read(name, version)
-        data = secret.get("data")
-        if not isinstance(data, Mapping):
-            data = {}
+        data = await read_secret(self._kubernetes, self._namespace, name, at, self._versions)
         self._keys[name] = some_keys(data)
         most = {key: each for (of, key), each in self._most.items() if of == name and key in data}
         for of, pattern, limit in self._patterns:
@@ -207,6 +190,36 @@ class CredentialReader:
                 if matches(key, pattern):
                     most[key] = max(most.get(key, 0), limit)
         return {key: _decoded(str(data[key] or ""), each) for key, each in most.items()}
+
+
+async def read_secret(
+    kubernetes: Kubernetes, namespace: str, name: str, at: str, versions: SecretVersions
+) -> Mapping[str, object]:
+    """The data of a Secret, as it is there: base64 by key.
+
+    Args:
+        at: the path of the field that names the Secret in its secretName.
+        versions: remembers the resourceVersion.
+
+    Raises:
+        JiemiError: SecretNotFound, SecretForbidden, ClusterUnavailable.
+    """
+    try:
+        secret = await kubernetes.get_secret(namespace, name)
+    except JiemiError as error:
+        if error.failure.reason != "SecretNotFound":
+            raise
+        raise JiemiError(
+            "SecretNotFound",
+            f"there is no Secret {namespace}/{name}, which {at}.secretName names",
+            f"Create it in namespace {namespace} (Secrets of other namespaces are not read), or correct `secretName`.",
+        ) from error
+    metadata = secret.get("metadata")
+    version = metadata.get("resourceVersion") if isinstance(metadata, Mapping) else None
+    if isinstance(version, str):
+        versions.was_read(name, version)
+    data = secret.get("data")
+    return data if isinstance(data, Mapping) else {}
 
 
 _LISTS = ("spec.provider.age.privateKeys[", "spec.provider.pgp.privateKeys[")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from typing import Any
 
 from jiemi.core.api.decryptor import Decryptor
 from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.content.private_keys import holds_private_key
 from jiemi.core.errors import JiemiError
 from jiemi.miwen.kubernetes.port import Kubernetes
+from jiemi.miwen.reconcile.credentials import read_secret
 from jiemi.miwen.state.loop_state import SecretVersions
 from jiemi.rpc.verification import (
     MAX_VERIFICATION_BYTES,
@@ -41,21 +41,8 @@ async def verification_of(
     if verify is None:
         return None
     name, namespace = verify.secret_name, decryptor.meta.namespace
-    try:
-        secret = await kubernetes.get_secret(namespace, name)
-    except JiemiError as error:
-        if error.failure.reason != "SecretNotFound":
-            raise
-        raise JiemiError(
-            "SecretNotFound",
-            f"there is no Secret {namespace}/{name}, which {FIELD}.secretName names",
-            f"Create it in namespace {namespace} with the signers' public keys, or correct `secretName`.",
-        ) from error
-    metadata = secret.get("metadata")
-    version = metadata.get("resourceVersion") if isinstance(metadata, Mapping) else None
-    if isinstance(version, str):
-        versions.was_read(name, version)
-    keys = public_keys_of(secret, f"Secret {namespace}/{name}, which {FIELD}.secretName names,")
+    data = await read_secret(kubernetes, namespace, name, FIELD, versions)
+    keys = public_keys_of(data, f"Secret {namespace}/{name}, which {FIELD}.secretName names,")
     return Verification(
         VerifyMode(verify.mode),
         SignatureKind(verify.provider),
@@ -68,17 +55,17 @@ async def verification_of(
     )
 
 
-def public_keys_of(secret: Mapping[str, Any], where: str) -> tuple[PublicKeys, ...]:
+def public_keys_of(data: Mapping[str, object], where: str) -> tuple[PublicKeys, ...]:
     """The entries of a Secret with public keys, in the order of their names.
 
     Args:
+        data: of the Secret, base64 by key.
         where: names the Secret, for messages.
 
     Raises:
         JiemiError: VerificationKeysInvalid; CredentialTooLarge.
     """
-    data = secret.get("data")
-    entries = sorted((str(key), str(value or "")) for key, value in data.items()) if isinstance(data, Mapping) else []
+    entries = sorted((str(key), str(value or "")) for key, value in data.items())
     if len(entries) > MAX_VERIFICATION_KEYS:
         raise JiemiError("CredentialTooLarge", f"{where} has {len(entries)} keys, of {MAX_VERIFICATION_KEYS} at most")
     if (size := sum(len(value) for _, value in entries) // 4 * 3) > MAX_VERIFICATION_BYTES:
