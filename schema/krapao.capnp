@@ -77,8 +77,9 @@ interface Repository {
   # Where two revisions differ, so that a client knows for which of its patterns `files` may answer otherwise. It answers
   # RevisionNotFound where this repository does not know both, or has not got the earlier one any longer.
 
-  verify @5 (revision :Text, traceparent :Text) -> (result :VerifyResult);
-  # Whether a revision is signed as the opening wants it, and by whom. Looks at no file.
+  verify @5 (request :FilesRequest, traceparent :Text) -> (result :VerifyResult);
+  # Whether a revision is signed as the opening wants it, and by whom; where several signers are wanted for each file, whether
+  # the files that match have them. Opens no file.
 }
 
 interface Watcher {

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 import attrs
@@ -197,12 +197,18 @@ class _Open:
     async def head(self, *, max_age_seconds: float) -> Head:
         return await self._worker.head(self._ref, self._askers, max_age_seconds=max_age_seconds)
 
-    async def verify(self, revision: str) -> Verified:
+    async def verify(self, request: FilesRequest) -> Verified:
         raise JiemiError("InvalidSpec", "the repository was opened without spec.source.repository.verify")
 
-    async def require(self, trusted: TrustedRevisions, policy: Policy, revision: str) -> Verified:
-        """Refuse a revision that is not signed as the policy wants it."""
-        return await trusted.require(policy, self._worker, revision, self._askers)
+    async def require(
+        self, trusted: TrustedRevisions, policy: Policy, revision: str, paths: Sequence[str] = ()
+    ) -> Verified:
+        """Refuse a revision that is not signed as the policy wants it, or a file of it."""
+        return await trusted.require(policy, self._worker, revision, paths, self._askers)
+
+    async def matching(self, trusted: TrustedRevisions, policy: Policy, request: FilesRequest) -> Sequence[str]:
+        """The paths of the files that match."""
+        return await trusted.matching(policy, self._worker, request, self._askers)
 
     async def files(self, request: FilesRequest) -> Files:
         return await self._worker.files(self._ref, request, self._askers, self._submodules)
@@ -229,19 +235,23 @@ class _Verified:
     async def head(self, *, max_age_seconds: float) -> Head:
         return await self.opened.head(max_age_seconds=max_age_seconds)
 
-    async def verify(self, revision: str) -> Verified:
-        return await self.opened.require(self.trusted, self.policy, revision)
+    async def verify(self, request: FilesRequest) -> Verified:
+        found = await self.opened.require(self.trusted, self.policy, request.revision)
+        if self.policy.verification.minimum_signers > 1:
+            paths = await self.opened.matching(self.trusted, self.policy, request)
+            return await self.opened.require(self.trusted, self.policy, request.revision, paths)
+        return found
 
     async def files(self, request: FilesRequest) -> Files:
-        await self.verify(request.revision)
+        await self.opened.require(self.trusted, self.policy, request.revision)
         return await self.opened.files(request)
 
     async def changes(self, before: str, after: str) -> Changes:
-        await self.verify(after)
+        await self.opened.require(self.trusted, self.policy, after)
         return await self.opened.changes(before, after)
 
     async def render(self, request: RenderRequest) -> Rendered:
-        await self.verify(request.revision)
+        await self.opened.require(self.trusted, self.policy, request.revision, (request.path,))
         return await self.opened.render(request)
 
     async def watch(self, on_moved: Callable[[Head], None]) -> None:
@@ -257,7 +267,7 @@ class _Refused:
     async def head(self, *, max_age_seconds: float) -> Head:
         raise JiemiError.of(self._failure)
 
-    async def verify(self, revision: str) -> Verified:
+    async def verify(self, request: FilesRequest) -> Verified:
         raise JiemiError.of(self._failure)
 
     async def files(self, request: FilesRequest) -> Files:

@@ -54,9 +54,9 @@ class _TracedRepository:
             span.set(revision=head.revision)
             return head
 
-    async def verify(self, revision: str) -> Verified:
-        with span_of_call(self.tracer, "krapao.verify", revision=revision):
-            return await self.repository.verify(revision)
+    async def verify(self, request: FilesRequest) -> Verified:
+        with span_of_call(self.tracer, "krapao.verify", revision=request.revision):
+            return await self.repository.verify(request)
 
     async def files(self, request: FilesRequest) -> Files:
         with span_of_call(self.tracer, "krapao.files", revision=request.revision) as span:

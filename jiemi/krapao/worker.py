@@ -17,7 +17,7 @@ all, and any listing proves it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 import structlog
@@ -27,7 +27,7 @@ from jiemi.concurrency.askers import Askers
 from jiemi.concurrency.single_flight import Flight, SingleFlight
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.fair_threads import FairThreads
-from jiemi.krapao.git.port import Advertised, GitStore, Listed, Ref, SignedObjects
+from jiemi.krapao.git.port import Advertised, FileHistory, GitStore, Listed, Ref, SignedObjects
 from jiemi.krapao.git.submodules import FOLLOWED, Start
 from jiemi.krapao.metrics import Listing
 from jiemi.krapao.rendering.file_opener import FileOpener
@@ -107,6 +107,12 @@ class Worker:
             return await self._store.signed(wanted, askers, with_tag=with_tag)
 
         return wanted, await self._read_or_fetch(ref, wanted, read, askers, with_tag=with_tag)
+
+    async def histories(
+        self, wanted: Advertised, paths: Sequence[str], askers: Askers, *, max_commits: int, deepen: bool
+    ) -> Mapping[str, FileHistory]:
+        """As `GitStore.histories`, of a revision that `signed` gave."""
+        return await self._store.histories(wanted, paths, askers, max_commits=max_commits, deepen=deepen)
 
     async def files(
         self, ref: Ref, request: FilesRequest, askers: Askers, submodules: SubmoduleReader | None = None

@@ -358,9 +358,10 @@ class Repository(Protocol):
         """
         ...
 
-    async def verify(self, revision: str) -> Verified:
-        """Who signed a revision, where the source wants it signed. Looks at no file of it. `files` and `render` verify
-        by themselves too, and fail as this does.
+    async def verify(self, request: FilesRequest) -> Verified:
+        """Who signed a revision, where the source wants it signed; and whether the files that match have as many
+        signers as it wants for each. Opens no file. `files` and `render` verify by themselves too, and fail as this
+        does.
 
         Raises:
             JiemiError: those of `head`; RevisionNotFound; those of `jiemi.core.reasons.UNVERIFIED`;

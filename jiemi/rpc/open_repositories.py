@@ -91,7 +91,7 @@ class Refused:
     async def head(self, *, max_age_seconds: float) -> Head:
         raise JiemiError.of(self.failure)
 
-    async def verify(self, revision: str) -> Verified:
+    async def verify(self, request: FilesRequest) -> Verified:
         raise JiemiError.of(self.failure)
 
     async def files(self, request: FilesRequest) -> Files:

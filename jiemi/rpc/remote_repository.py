@@ -132,10 +132,10 @@ class RemoteRepository:
             self._route.timeouts.head_seconds,
         )
 
-    async def verify(self, revision: str) -> Verified:
+    async def verify(self, request: FilesRequest) -> Verified:
         return await self._call(
             "verify",
-            lambda call, _: codec.write_revision(call, revision),
+            lambda call, _: codec.write_files_request(call.request, request),
             codec.read_verify_result,
             "verify the revision",
             self._route.timeouts.files_seconds,  # the revision is fetched for it, too

@@ -178,8 +178,8 @@ class _Repository:
 
     async def verify(self, call: Any) -> None:
         def read(params: Any) -> tuple[Callable[[], Awaitable[Verified]], int]:
-            revision = codec.read_revision(params)
-            return lambda: self._holder.repository.verify(revision), 0
+            request = codec.read_files_request(params.request)
+            return lambda: self._holder.repository.verify(request), codec.files_request_bytes(request)
 
         codec.write_verify_result(call.results.result, await self._answer(call, read))
 

@@ -440,9 +440,9 @@ class _FakeRepository:
         async with self._krapao._call("head", self._source.url):
             return self._krapao._head(self._source, max_age_seconds)
 
-    async def verify(self, revision: str) -> Verified:
+    async def verify(self, request: FilesRequest) -> Verified:
         async with self._krapao._call("verify", self._source.url):
-            return self._krapao._verify(self._source, revision)
+            return self._krapao._verify(self._source, request.revision)
 
     async def files(self, request: FilesRequest) -> Files:
         async with self._krapao._call("files", self._source.url):

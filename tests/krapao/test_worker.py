@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,7 @@ from jiemi.core.sensitive import SensitiveBytes, SensitiveText
 from jiemi.core.urls import Location
 from jiemi.krapao.confinement.spawn import Measures
 from jiemi.krapao.decryption.port import Budget, Decrypted, RenderingShare, WantedForm
-from jiemi.krapao.git.port import Advertised, GitStore, Listed, Ref, SignedObjects
+from jiemi.krapao.git.port import Advertised, FileHistory, GitStore, Listed, Ref, SignedObjects
 from jiemi.krapao.git.submodules import Start
 from jiemi.krapao.reading.reader import Reading
 from jiemi.krapao.repositories import Repositories
@@ -103,6 +103,11 @@ class FakeGit:
         if wanted.revision not in self.stored:
             raise JiemiError("RevisionNotFound", "not here")
         return SignedObjects(self.commits.get(wanted.revision, b""))
+
+    async def histories(
+        self, wanted: Advertised, paths: Sequence[str], askers: Askers | None = None, *, max_commits: int, deepen: bool
+    ) -> Mapping[str, FileHistory]:
+        raise NotImplementedError
 
     async def files(self, request: FilesRequest, askers: Askers | None = None, *, max_bytes: int) -> Files:
         self.searches += 1

@@ -63,9 +63,9 @@ class _NotingRepository:
         self.seen.append(("head", current()))
         return await self.repository.head(max_age_seconds=max_age_seconds)
 
-    async def verify(self, revision: str) -> Verified:
+    async def verify(self, request: FilesRequest) -> Verified:
         self.seen.append(("verify", current()))
-        return await self.repository.verify(revision)
+        return await self.repository.verify(request)
 
     async def files(self, request: FilesRequest) -> Files:
         self.seen.append(("files", current()))

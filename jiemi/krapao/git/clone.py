@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,11 +26,12 @@ from jiemi.core.errors import JiemiError
 from jiemi.krapao.git.fetching import Fetched, Fetcher
 from jiemi.krapao.git.folders import VolumeFullError, damaged, generations, remove
 from jiemi.krapao.git.git_host import ConversationLimits, GitHost, on_thread
+from jiemi.krapao.git.history import histories
 from jiemi.krapao.git.limiters import Limiters
 from jiemi.krapao.git.listing import Lister
 from jiemi.krapao.git.meter import Meter
 from jiemi.krapao.git.pack_store import PackStore, open_packs
-from jiemi.krapao.git.port import Advertised, InSubmodule, Listed, Ref, SignedObjects
+from jiemi.krapao.git.port import Advertised, FileHistory, InSubmodule, Listed, Ref, SignedObjects
 from jiemi.krapao.git.revision import compare_revisions, match_files, read_file, signed_objects
 from jiemi.krapao.git.store import Store
 from jiemi.krapao.git.submodules import ROOT, Start
@@ -45,12 +46,17 @@ log = structlog.get_logger("jiemi.krapao.git")
 
 @attrs.define
 class SharedFolder:
-    """One repository's folder, shared by all who have it open."""
+    """One repository's folder, shared by all who have it open.
+
+    Attributes:
+        deepened: generations and revisions whose history was fetched, and how many commits deep.
+    """
 
     path: Path
     lock: trio.Lock = attrs.field(factory=trio.Lock)
     users: int = 0
     tenants: Counter[str] = attrs.field(factory=Counter)
+    deepened: set[tuple[Path, str, int]] = attrs.field(factory=set)
 
 
 @attrs.frozen
@@ -140,15 +146,16 @@ class Clone:
             raise _no_room() from None
 
     async def _fetch_within_share(self, name: str, tenants: tuple[str, ...], wanted: Advertised, slot: Slot) -> Fetched:
+        return await self._within_share(name, tenants, lambda meter: self._fetcher.fetch(wanted, meter, slot), slot)
+
+    async def _within_share(self, name: str, tenants: tuple[str, ...], fetch: Callable[[Meter], T], slot: Slot) -> T:
         settings = self._settings
         left = await on_thread(lambda interrupter: self._store.before_fetch(name, tenants, interrupter))
         stage, size = "the revision's pack", settings.max_pack_bytes
         if tenants and left < size:
             stage, size = "the revision's pack, beside what else is charged to this namespace,", left
         limits = ConversationLimits("fetch", stage, settings.max_refs_bytes + size, settings.fetch_grace_seconds)
-        fetched = await self._host.converse(
-            lambda meter: self._fetcher.fetch(wanted, meter, slot), "fetching", limits, slot
-        )
+        fetched = await self._host.converse(fetch, "fetching", limits, slot)
         await on_thread(lambda _: self._store.after_fetch(name, tenants))
         return fetched
 
@@ -186,6 +193,43 @@ class Clone:
                 return signed_objects(objects, wanted, with_tag=with_tag)
 
         return await self._undamaged(lambda: self._blocking(lambda _: read(), askers))
+
+    async def histories(
+        self, wanted: Advertised, paths: Sequence[str], askers: Askers | None = None, *, max_commits: int, deepen: bool
+    ) -> Mapping[str, FileHistory]:
+        if deepen:
+            await self._deepen(wanted, max_commits, askers)
+
+        def read(interrupter: Interrupter) -> Mapping[str, FileHistory]:
+            check = Meter(interrupter, 0, "").check
+            with self._opened(wanted.revision) as objects:
+                return histories(objects, wanted.revision, paths, max_commits=max_commits, check=check)
+
+        return await self._undamaged(lambda: self._blocking(read, askers))
+
+    async def _deepen(self, wanted: Advertised, commits: int, askers: Askers | None) -> None:
+        """Fetch the history of a revision that is here; once, because the host would send all of it again."""
+        own, host = Bound(self._folder.path, 1), self._limiters.fetch_of(self._host.location.authority)
+        name, tenants = self._folder.path.name, tuple(self._folder.tenants)
+
+        async def fetch(slot: Slot) -> None:
+            async with self._folder.lock:
+                generation = await on_thread(lambda _: self._find(wanted.revision))
+                if generation is None or (generation, wanted.revision, commits) in self._folder.deepened:
+                    return  # reading says what is missing
+                try:
+                    await self._within_share(
+                        name,
+                        tenants,
+                        lambda meter: self._fetcher.deepen(wanted, generation, commits, meter, slot),
+                        slot,
+                    )
+                except VolumeFullError:
+                    raise _no_room() from None
+                self._folder.deepened.add((generation, wanted.revision, commits))
+                log.info("history", repository=self._host.location.url, revision=wanted.revision, commits=commits)
+
+        await self._limiters.fetches.run(askers or Askers(), fetch, own, host)
 
     async def read(
         self,

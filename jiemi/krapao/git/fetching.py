@@ -63,6 +63,27 @@ class Fetcher:
     _hold_volume: Callable[[], None]
     last_received: int = 0
 
+    def deepen(self, wanted: Advertised, generation: Path, commits: int, meter: Meter, slot: Slot) -> None:
+        """Fetch the history of a revision that is complete in a generation: so many commits, and their folders.
+
+        Raises:
+            JiemiError: as `fetch`.
+        """
+        with storage():
+            self._hold_volume()
+        haves = [wanted.revision]
+        format = SHA256 if len(wanted.revision) == 64 else SHA1
+        try:
+            with contextlib.closing(PackStore(generation / "objects", object_format=format)) as objects:
+                objects.check = meter.check
+                self._receive(wanted, haves, objects, meter, slot, depth=commits)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                sweep(generation)
+            raise
+        finally:
+            self.last_received = meter.received
+
     def fetch(self, wanted: Advertised, meter: Meter, slot: Slot) -> Fetched:
         """Fetch one revision and mark it as complete. A fetch that fails leaves nothing.
 
@@ -129,7 +150,16 @@ class Fetcher:
         (new / "objects" / "info").mkdir()
         return new, []
 
-    def _receive(self, wanted: Advertised, haves: list[str], objects: PackStore, meter: Meter, slot: Slot) -> Fetched:
+    def _receive(
+        self,
+        wanted: Advertised,
+        haves: list[str],
+        objects: PackStore,
+        meter: Meter,
+        slot: Slot,
+        *,
+        depth: int = 1,
+    ) -> Fetched:
         with storage():
             file, commit, abort = objects.add_pack()
         try:
@@ -146,7 +176,9 @@ class Fetcher:
                     lambda refs, depth=None: [ObjectID(wanted.target.encode())],
                     walker,
                     write,
-                    depth=1,
+                    depth=depth,
+                    # Of the history no file's content is looked at. A host that does not know this sends all.
+                    filter_spec=b"blob:none" if depth > 1 else None,
                     ref_prefix=[b"HEAD"],  # the listing that a fetch begins with is not looked at: keep it short
                 )
             with self._host.translating(meter):

@@ -6,7 +6,7 @@ credentials in; a fetch happens only for a revision that is not here yet.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -108,6 +108,19 @@ class InSubmodule(Exception):
         self.submodule = submodule
 
 
+@attrs.frozen
+class FileHistory:
+    """The commits that brought a file into its present form.
+
+    Attributes:
+        commits: by hash, as they are in the repository.
+        is_whole: whether there can be no further ones; there may be where the history that is here ends.
+    """
+
+    commits: Mapping[str, bytes]
+    is_whole: bool
+
+
 class GitStore(Protocol):
     """One repository, with one set of credentials. Its methods may be called from several tasks at once.
 
@@ -146,6 +159,21 @@ class GitStore(Protocol):
 
         Raises:
             JiemiError: RevisionNotFound, also where its tag is wanted and not here; LimitExceeded, StorageFailed.
+        """
+        ...
+
+    async def histories(
+        self, wanted: Advertised, paths: Sequence[str], askers: Askers | None = None, *, max_commits: int, deepen: bool
+    ) -> Mapping[str, FileHistory]:
+        """The commits that brought files of a revision into their present form.
+
+        Args:
+            paths: of files that are in the revision, which is here.
+            max_commits: how many commits are looked at for each.
+            deepen: whether the history is fetched first, so many commits deep.
+
+        Raises:
+            JiemiError: those of `fetch`; FileNotFound, NotAFile, LimitExceeded, StorageFailed.
         """
         ...
 

@@ -215,6 +215,15 @@ def _load_tree(objects: Objects, sha: str) -> bytes | None:
     return data if kind == TREE else None
 
 
+def verified_object(objects: Objects, sha: str) -> tuple[int, bytes]:
+    """A commit or a tree of a bounded size, hashed.
+
+    Raises:
+        JiemiError: LimitExceeded. LookupError where the clone is damaged.
+    """
+    return _structure(objects, sha)
+
+
 def _structure(objects: Objects, sha: str) -> tuple[int, bytes]:
     """What should be a commit or a tree. What makes them can be small, so their size is looked at first."""
     if _larger(objects, sha, MAX_STRUCTURE_BYTES) is not None:

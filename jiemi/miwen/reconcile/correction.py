@@ -28,6 +28,7 @@ from jiemi.miwen.reconcile.deployer import Deployer
 from jiemi.miwen.reconcile.drift_correction import report_corrected, report_uncorrected
 from jiemi.miwen.reconcile.file_changes import Todo, wanted_files
 from jiemi.miwen.reconcile.tick import ReconcileContext
+from jiemi.miwen.reconcile.trust import require_deployable
 from jiemi.rpc.contract import Repository, is_revision
 
 HOST_REFUSES = frozenset({"RepositoryAccessDenied", "RepositoryNotFound"})
@@ -174,9 +175,8 @@ class Correction:
     async def _correct_in(
         self, repository: Repository, revision: str, paths: Mapping[ObjectKey, str]
     ) -> dict[ObjectKey, Failure]:
-        if self.spec.source.repository.verify is not None:
-            # Krapao would refuse to decrypt it. The signer of what is deployed may no longer be trusted.
-            await repository.verify(revision)
+        # Krapao would refuse to decrypt it. The signer of what is deployed may no longer be trusted.
+        await require_deployable(self.spec, repository, revision)
         # The keys of a target come from several files.
         if self.spec.target is None:
             files = tuple(FileStatus(path, "") for path in sorted(set(paths.values())))

@@ -54,6 +54,11 @@ def source_of(spec: DecryptorSpec) -> Source:
     return Source(repository.url, ref.branch, ref.tag, name=ref.name, tags=tags, submodules=submodules)
 
 
+def named_patterns(source: SourceSpec) -> tuple[str, ...]:
+    """The paths and globs of the files that the spec names."""
+    return ((source.file_to_decrypt,) if source.file_to_decrypt is not None else ()) + source.files
+
+
 async def wanted_files(
     repository: Repository,
     revision: str,
@@ -71,7 +76,7 @@ async def wanted_files(
     Raises:
         JiemiError: as `Repository.files`.
     """
-    named = _named(source)
+    named = named_patterns(source)
     try:
         listed = await repository.files(FilesRequest(revision, _asked(source), source.exclude))
     except JiemiError as error:

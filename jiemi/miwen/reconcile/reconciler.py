@@ -25,6 +25,7 @@ from jiemi.core.decisions.policy import Policy
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.memory import MemoryBudget
 from jiemi.core.names import NamespacedName
+from jiemi.core.reasons import UNVERIFIED
 from jiemi.miwen.apply.applier import Superseded
 from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.reconcile import drift_correction
@@ -210,6 +211,8 @@ class Reconciler:
     async def _after_failure(self, context: ReconcileContext, failure: Failure) -> ReconcileResult:
         await self.repository.close_if_refused(context, failure)
         self.kinds.show_drift_after_failure(context)
+        if failure.reason in UNVERIFIED:
+            context.draft.not_verified(failure)
         context.draft.ended(failure, context.state.head_revision)
         is_deleting = context.decryptor.meta.deleting
         again = _CLEANUP_AGAIN_SECONDS if is_deleting else drift_correction.requeue_after_seconds(context)

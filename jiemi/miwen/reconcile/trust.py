@@ -17,8 +17,9 @@ from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.decisions.status import SHORT_REVISION
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.reasons import UNVERIFIED
+from jiemi.miwen.reconcile.file_changes import named_patterns
 from jiemi.miwen.reconcile.tick import ReconcileContext
-from jiemi.rpc.contract import Repository, is_revision
+from jiemi.rpc.contract import FilesRequest, Repository, is_revision
 from jiemi.rpc.verification import Verified, VerifyMode
 
 _log = structlog.get_logger("jiemi.miwen.reconcile")
@@ -37,14 +38,12 @@ async def require_verified(
         context.draft.needs_no_signature()
         return
     try:
-        found = await repository.verify(revision)
+        found = await repository.verify(_request(spec, revision))
     except JiemiError as error:
         failure = error.failure
         if failure.reason not in UNVERIFIED:
             raise
-        failure = await _with_deployed(context, failure, revision)
-        context.draft.not_verified(failure)
-        raise JiemiError.of(failure) from error
+        raise JiemiError.of(await _with_deployed(context, spec, failure, revision)) from error
     _require_answered(found, revision, VerifyMode(verify.mode))
     context.draft.verified(found, verify.mode)
 
@@ -56,7 +55,22 @@ def _require_answered(found: Verified, revision: str, mode: VerifyMode) -> None:
         raise JiemiError("InternalError", "Krapao's answer does not say who signed the revision")
 
 
-async def _with_deployed(context: ReconcileContext, failure: Failure, revision: str) -> Failure:
+def _request(spec: DecryptorSpec, revision: str) -> FilesRequest:
+    """The files that must have as many signers as the spec wants."""
+    return FilesRequest(revision, named_patterns(spec.source), spec.source.exclude)
+
+
+async def require_deployable(spec: DecryptorSpec, repository: Repository, revision: str) -> None:
+    """Refuse to look into a revision that is not signed as the spec wants it, before anything of it is decrypted.
+
+    Raises:
+        JiemiError: those of `Repository.verify`.
+    """
+    if spec.source.repository.verify is not None:
+        await repository.verify(_request(spec, revision))
+
+
+async def _with_deployed(context: ReconcileContext, spec: DecryptorSpec, failure: Failure, revision: str) -> Failure:
     """The failure of the newest revision, with what it means for the one that is deployed."""
     deployed = context.status.current.revision
     if not is_revision(deployed):
@@ -68,7 +82,7 @@ async def _with_deployed(context: ReconcileContext, failure: Failure, revision: 
         said = f"revision {short} stays deployed"
         try:
             async with context.repositories.at(deployed) as pinned:
-                await pinned.verify(deployed)
+                await require_deployable(spec, pinned, deployed)
         except JiemiError as error:
             if error.failure.reason not in UNVERIFIED:
                 return failure  # nothing is known of it

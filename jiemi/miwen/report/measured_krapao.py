@@ -55,9 +55,9 @@ class _MeasuredRepository:
         with self._measured("head"):
             return await self.repository.head(max_age_seconds=max_age_seconds)
 
-    async def verify(self, revision: str) -> Verified:
+    async def verify(self, request: FilesRequest) -> Verified:
         with self._measured("verify"):
-            return await self.repository.verify(revision)
+            return await self.repository.verify(request)
 
     async def files(self, request: FilesRequest) -> Files:
         with self._measured("files"):

@@ -71,7 +71,7 @@ from jiemi.rpc.codec.source import (
     write_tenant,
 )
 from jiemi.rpc.codec.trace import read_trace, write_trace
-from jiemi.rpc.codec.verification import read_revision, read_verify_result, write_revision, write_verify_result
+from jiemi.rpc.codec.verification import read_verify_result, write_verify_result
 
 __all__ = [
     "MAX_MESSAGE_BYTES",
@@ -95,7 +95,6 @@ __all__ = [
     "read_opening",
     "read_render_request",
     "read_render_result",
-    "read_revision",
     "read_secret",
     "read_session_checked",
     "read_source",
@@ -118,7 +117,6 @@ __all__ = [
     "write_opening",
     "write_render_request",
     "write_render_result",
-    "write_revision",
     "write_session",
     "write_session_request",
     "write_source",

@@ -80,15 +80,6 @@ def read_verification(reader: Reader) -> Verification:
     )
 
 
-def write_revision(builder: Builder, revision: str) -> None:
-    put_text(builder, "revision", revision)
-
-
-def read_revision(reader: Reader) -> str:
-    """Raises JiemiError InvalidSpec, LimitExceeded."""
-    return get_text(reader, "revision")
-
-
 def write_verify_result(builder: Builder, result: Verified | Failure) -> None:
     if isinstance(result, Failure):
         write_failure(builder.init("failure"), result)

@@ -98,7 +98,7 @@ async def refusal(repository: Repository, revision: str, place: Place) -> str:
     """The one reason for which nothing of a revision is had."""
     reasons = set()
     for call in (
-        lambda: repository.verify(revision),
+        lambda: repository.verify(FilesRequest(revision, (FILE,))),
         lambda: repository.files(FilesRequest(revision, ("*.yaml",))),
         lambda: repository.render(RenderRequest(revision, FILE, None, (place.key,))),
         lambda: repository.render(RenderRequest(revision, "plain.yaml", None, (), allow_plain=True)),
@@ -128,7 +128,7 @@ async def test_of_a_revision_that_is_not_verified_nothing_is_opened_and_no_sops_
         place.work.git("commit", "--quiet", "--amend", "--no-edit", "-S")
         by_ann = place.push()
         assert (await repository.head(max_age_seconds=0)).revision == by_ann
-        found = await repository.verify(by_ann)
+        found = await repository.verify(FilesRequest(by_ann, ()))
         assert found.commit is not None
         assert (found.commit.name, found.commit.key) == ("ann", ann.fingerprint)
         rendered = await repository.render(RenderRequest(by_ann, FILE, None, (place.key,)))
@@ -163,7 +163,7 @@ async def test_a_signed_tag_is_fetched_and_verified_though_its_commit_is_here_al
         for source in sources:
             async with place.krapao.open(source, GitCredentials()) as repository:
                 assert (await repository.head(max_age_seconds=0)).revision == revision
-                found = await repository.verify(revision)
+                found = await repository.verify(FilesRequest(revision, ()))
                 assert found.tag is not None
                 assert (found.tag.name, found.ref, found.commit) == ("ann", "refs/tags/v1.0.0", None)
                 assert (await repository.files(FilesRequest(revision, (FILE,)))).entries
@@ -193,9 +193,9 @@ async def test_a_pinned_commit_counts_where_its_tag_was_verified_before(place: P
         assert await refusal(repository, revision, place) == "TagRequired"
     async with place.krapao.open(place.source(wanted, tag="v1"), GitCredentials()) as repository:
         await repository.head(max_age_seconds=0)
-        await repository.verify(revision)
+        await repository.verify(FilesRequest(revision, ()))
     async with place.krapao.open(pinned, GitCredentials()) as repository:
-        assert (await repository.verify(revision)).ref == "refs/tags/v1"
+        assert (await repository.verify(FilesRequest(revision, ()))).ref == "refs/tags/v1"
         rendered = await repository.render(RenderRequest(revision, FILE, None, (place.key,)))
         assert rendered.documents
 
@@ -205,5 +205,5 @@ async def test_a_repository_that_is_opened_without_a_policy_verifies_nothing_and
     async with place.krapao.open(Source(place.url), GitCredentials()) as repository:
         await repository.head(max_age_seconds=0)
         with pytest.raises(JiemiError) as caught:
-            await repository.verify(revision)
+            await repository.verify(FilesRequest(revision, ()))
         assert caught.value.failure.reason == "InvalidSpec"

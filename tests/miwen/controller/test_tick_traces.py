@@ -126,9 +126,9 @@ class _NotingRepository:
         self._note("head")
         return await self.repository.head(max_age_seconds=max_age_seconds)
 
-    async def verify(self, revision: str) -> Verified:
+    async def verify(self, request: FilesRequest) -> Verified:
         self._note("verify")
-        return await self.repository.verify(revision)
+        return await self.repository.verify(request)
 
     async def files(self, request: FilesRequest) -> Files:
         self._note("files")
