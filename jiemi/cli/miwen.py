@@ -226,6 +226,7 @@ def miwen_settings(flags: MiwenFlags) -> MiwenSettings:
             namespaces=frozenset(_namespaces(flags)),
             protection=Protection(_own_namespace(flags), frozenset(map(_openable, flags.allow_protected))),
             require_full_mac=flags.require_full_mac,
+            require_verify=flags.require_verify,
             merged_managers=_managers(flags.take_over_from),
         ),
         decryptor_memory_bytes=flags.decryptor_memory_mebibytes * MEBIBYTE,

@@ -155,6 +155,13 @@ class MiwenFlags:
             help="Refuse files whose MAC covers their encrypted values only (mac_only_encrypted).",
         ),
     ] = False
+    require_verify: Annotated[
+        bool,
+        Flag(
+            "--require-verify",
+            help="Refuse Decryptors that do not require signed commits or tags (spec.source.repository.verify).",
+        ),
+    ] = False
     take_over_from: Annotated[
         str | None,
         Flag(

@@ -83,6 +83,9 @@ def test_every_secret_that_an_example_names_is_in_it_with_that_key_and_no_other(
         for _, value in credential_values(spec)
         if value.literal is None
     }
+    signers = {each.verify.secret_name for each in repositories if each.verify is not None}
+    whole |= {(name, key) for name, key in shown if name in signers}
+    assert signers <= {name for name, _ in shown}
     assert named <= shown
     assert shown <= named | whole
     assert {name for name, _ in whole} <= {name for name, _ in shown}

@@ -26,6 +26,7 @@ from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.client import connect
 from jiemi.rpc.contract import FilesRequest, GitCredentials, Head, RenderRequest
 from jiemi.rpc.keys import AgeKey
+from jiemi.rpc.verification import PublicKeys, SignatureKind, Verification, VerifyMode
 
 OLDEST, *SINCE_FILES = frozen()
 """The first one knows no `files`: no Miwen that asks for files works with it, and it is no release."""
@@ -171,3 +172,27 @@ async def test_a_credential_that_an_older_krapao_would_ignore_is_refused_by_its_
             assert caught.value.failure.reason == "ProviderNotSupportedYet"
             assert f"does not know spec.source.repository.credentials.{field}" in str(caught.value)
             assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("mode", VerifyMode)
+async def test_an_older_krapao_is_not_asked_for_anything_where_revisions_must_be_signed(
+    old_krapao: UnixAddress, mode: VerifyMode
+) -> None:
+    verification = Verification(mode, SignatureKind.SSH, (PublicKeys("ann.pub", b"ssh-ed25519 AAAA"),))
+    source = attrs.evolve(SOURCE, verification=verification)
+    request = RenderRequest(REVISION, FILE, None, (AgeKey(SensitiveText("AGE-SECRET-KEY-1")),))
+    async with (
+        open_bridge() as bridge,
+        connect(old_krapao, bridge=bridge, settings=QUICK) as client,
+        client.open(source, GitCredentials(), tenant="") as repository,
+    ):
+        for call in (
+            lambda: repository.head(max_age_seconds=0),
+            lambda: repository.verify(FilesRequest(REVISION, (FILE,))),
+            lambda: repository.files(FilesRequest(REVISION, (FILE,))),
+            lambda: repository.render(request),
+        ):
+            with pytest.raises(JiemiError) as caught:
+                await call()
+            assert caught.value.failure.reason == "ProviderNotSupportedYet"
+            assert "does not know spec.source.repository.verify." in str(caught.value)

@@ -13,6 +13,7 @@ file's data key, and only objects in its `objectNamespaces` may come of it.
         objectNamespaces: [team-a]
         keyServices: ["https://vault.example.com"]
         requireFullMac: true
+        requireVerify: true
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ _PUBLIC = re.compile(
 
 @attrs.frozen(kw_only=True)
 class PolicyRule:
-    """What is allowed to the Decryptors of some namespaces. All fields but the last are patterns (`core.patterns`).
+    """What is allowed to the Decryptors of some namespaces. All fields but the last two are patterns (`core.patterns`).
 
     Attributes:
         namespaces: whose Decryptors it is for.
@@ -82,6 +83,7 @@ class PolicyRule:
         key_services: addresses (SCHEME://HOST[:PORT][/PATH]) of key services that may get credentials, beside the
             clouds' own public ones. Empty: only those.
         require_full_mac: whether a file is refused whose MAC covers its encrypted values only (`mac_only_encrypted`).
+        require_verify: whether the Decryptor must want signed revisions (spec.source.repository.verify).
     """
 
     namespaces: tuple[str, ...] = api("")
@@ -91,6 +93,7 @@ class PolicyRule:
     object_namespaces: tuple[str, ...] = api("", default=())
     key_services: tuple[str, ...] = api("", default=())
     require_full_mac: bool = api("", default=False)
+    require_verify: bool = api("", default=False)
 
     @property
     def vault_addresses(self) -> tuple[str, ...] | None:
@@ -124,19 +127,27 @@ class Policy:
 
     rules: tuple[PolicyRule, ...] = api("")
 
-    def require_repository(self, *, namespace: str, url: str) -> None:
+    def require_repository(self, *, namespace: str, url: str, is_verified: bool = True) -> None:
         """Refuse a repository that no rule of the namespace takes, whatever the file.
+
+        Args:
+            is_verified: whether the Decryptor wants signed revisions.
 
         Raises:
             JiemiError: PolicyDenied.
         """
         _require_plain(url)
-        for_namespace = self._for(namespace)
-        if not any(_any(url, rule.repositories) for rule in for_namespace):
+        taking = [rule for rule in self._for(namespace) if _any(url, rule.repositories)]
+        if not taking:
             raise _denied("spec.source.repository.url is in none of the rules", namespace)
+        if not is_verified and all(rule.require_verify for rule in taking):
+            raise _not_verified(namespace)
 
-    def rule_for(self, *, namespace: str, url: str, path: str) -> PolicyRule:
+    def rule_for(self, *, namespace: str, url: str, path: str, is_verified: bool = True) -> PolicyRule:
         """The first rule that takes a Decryptor.
+
+        Args:
+            is_verified: as of `require_repository`.
 
         Raises:
             JiemiError: PolicyDenied.
@@ -144,6 +155,8 @@ class Policy:
         _require_plain(url)
         for rule in self._for(namespace):
             if _any(url, rule.repositories) and _any(path, rule.paths):
+                if rule.require_verify and not is_verified:
+                    raise _not_verified(namespace)
                 return rule
         raise _denied(f"spec.source.repository.url or the file {path} is in none of the rules", namespace)
 
@@ -157,6 +170,15 @@ class Policy:
 
 def _denied(what: str, namespace: str) -> JiemiError:
     return JiemiError("PolicyDenied", f"the operator's policy: {what} for namespace {namespace}")
+
+
+def _not_verified(namespace: str) -> JiemiError:
+    return JiemiError(
+        "PolicyDenied",
+        f"the operator's policy wants signed commits or tags in namespace {namespace}, and the spec has no "
+        "spec.source.repository.verify",
+        "Set spec.source.repository.verify, with the signers' public keys in a Secret.",
+    )
 
 
 def _require_plain(url: str) -> None:
@@ -199,7 +221,7 @@ def read_policy(text: str) -> Policy:
         raise ValueError("it must be a mapping with the one field rules")
     known = {
         *("namespaces", "repositories", "paths", "recipients", "objectNamespaces"),
-        *("keyServices", "requireFullMac"),
+        *("keyServices", "requireFullMac", "requireVerify"),
     }
     rules = value.get("rules")
     for index, rule in enumerate(rules if isinstance(rules, list) else ()):

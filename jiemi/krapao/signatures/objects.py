@@ -11,6 +11,7 @@ are stricter than in git: an object has one signature, and one author and commit
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator
 
@@ -211,11 +212,12 @@ def _hashes(values: tuple[bytes, ...]) -> tuple[str, tuple[str, ...]]:
 
 def _person(value: bytes, what: str) -> Person:
     found = _PERSON.fullmatch(value)
-    if found is None:
-        raise _invalid(
-            f"its {what} can't be read", f"Write the {what} as NAME <ADDRESS>, with one < and one >, and commit again."
-        )
-    return Person(found[2].decode("utf-8", "replace").strip(), int(found[3]))
+    with contextlib.suppress(UnicodeDecodeError):
+        if found is not None:
+            return Person(found[2].decode().strip(), int(found[3]))
+    raise _invalid(
+        f"its {what} can't be read", f"Write the {what} as NAME <ADDRESS>, with one < and one >, and commit again."
+    )
 
 
 def _bounded(signature: bytes) -> bytes:

@@ -108,7 +108,11 @@ class Deployer:
         if self.policy is None:
             return None
         namespace, url = decryptor.meta.namespace, spec.source.repository.url
-        return {file.path: self.policy.rule_for(namespace=namespace, url=url, path=file.path) for file in files}
+        verified = spec.source.repository.verify is not None
+        return {
+            file.path: self.policy.rule_for(namespace=namespace, url=url, path=file.path, is_verified=verified)
+            for file in files
+        }
 
     def _seen_version(self, key: ObjectKey) -> str | None:
         try:

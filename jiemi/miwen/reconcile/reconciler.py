@@ -114,7 +114,10 @@ class Reconciler:
             return
         self.tenancy.require_allowed(decryptor, spec)
         if self.policy is not None:
-            self.policy.require_repository(namespace=decryptor.meta.namespace, url=spec.source.repository.url)
+            followed = spec.source.repository
+            self.policy.require_repository(
+                namespace=decryptor.meta.namespace, url=followed.url, is_verified=followed.verify is not None
+            )
         # A dry run writes nothing, so it adds no finalizer; what an apply left keeps the one that is there.
         may_own = spec.mode == "Apply" or len(context.status.inventory) > 0
         await set_finalizer(context, self.kubernetes, wanted=spec.deletion_policy == "Delete" and may_own)

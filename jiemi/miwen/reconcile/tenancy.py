@@ -26,6 +26,7 @@ class Tenancy:
         namespaces: those whose Decryptors Miwen sees; empty: all.
         protection: what Miwen does not write under its own account.
         require_full_mac: whether files are refused whose MAC covers their encrypted values only.
+        require_verify: whether Decryptors are refused that do not want signed revisions.
         merged_managers: the field managers whose fields become Jiemi's alone where it applies them too.
     """
 
@@ -34,6 +35,7 @@ class Tenancy:
     namespaces: frozenset[str] = frozenset()
     protection: Protection = Protection()
     require_full_mac: bool = False
+    require_verify: bool = False
     merged_managers: frozenset[str] = frozenset(DECLARATIVE_MANAGERS)
 
     def account(self, decryptor: Decryptor, spec: DecryptorSpec) -> Account | None:
@@ -52,13 +54,19 @@ class Tenancy:
         return without_other_namespaces(status, namespace)
 
     def require_allowed(self, decryptor: Decryptor, spec: DecryptorSpec) -> None:
-        """Raises JiemiError: NamespaceProtected, CrossNamespaceDenied."""
+        """Raises JiemiError: NamespaceProtected, PolicyDenied, CrossNamespaceDenied."""
         own = decryptor.meta.namespace
         if own == self.protection.own_namespace:
             # Its Secrets are Jiemi's own, and with serviceAccountName it could act as Miwen.
             raise JiemiError(
                 "NamespaceProtected",
                 f"this Decryptor is in {own}, Jiemi's own namespace",
+            )
+        if self.require_verify and spec.source.repository.verify is None:
+            raise JiemiError(
+                "PolicyDenied",
+                "spec.source.repository.verify is not set: Miwen runs with --require-verify",
+                "Set it, with the signers' public keys in a Secret.",
             )
         if not self.own_namespace_only:
             return

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jiemi.core.api.fields import structure
-from jiemi.core.api.secret_refs import git_secret_names, key_secret_names, secret_names
+from jiemi.core.api.secret_refs import git_secret_names, key_secret_names, secret_names, verify_secret_names
 from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.errors import Failure
 
@@ -82,3 +82,13 @@ _FIELDS = st.dictionaries(st.sampled_from(["username", "token", "ssh", "knownHos
 def test_the_names_are_those_of_both(credentials: dict[str, str], key: str) -> None:
     found = spec({"age": {"privateKey": value(key)}}, {field: value(name) for field, name in credentials.items()})
     assert secret_names(found) == git_secret_names(found) | key_secret_names(found) == {*credentials.values(), key}
+
+
+def test_the_secret_with_the_signers_keys_is_neither_of_the_host_nor_of_the_files() -> None:
+    repository = {"url": "https://git.example/app.git", "verify": {"provider": "ssh", "secretName": "signers"}}
+    source = {"repository": repository, "fileToDecrypt": "f.yaml"}
+    found = structure({"provider": {"age": {"privateKey": value("age")}}, "source": source}, DecryptorSpec, "spec")
+    assert verify_secret_names(found) == {"signers"}
+    assert git_secret_names(found) == frozenset()
+    assert key_secret_names(found) == {"age"}
+    assert secret_names(found) == {"age", "signers"}

@@ -66,3 +66,42 @@ def test_a_commit_may_be_given_beside_a_branch_or_tag(commit: str, other: dict[s
     ).source.repository.ref
     assert ref is not None
     assert (ref.commit, ref.branch, ref.tag) == (commit, other.get("branch"), other.get("tag"))
+
+
+KEYS = {"provider": "ssh", "secretName": "signers"}
+TAG_WANTED = "verify.mode is for a tag: name one by ref.tag, ref.semver or ref.name (refs/tags/…), without ref.commit"
+
+
+@pytest.mark.parametrize(
+    ("verify", "ref", "says"),
+    [
+        ({}, None, None),
+        ({"mode": "Commit"}, {"branch": "main"}, None),
+        ({"mode": "Tag"}, {"tag": "v1"}, None),
+        ({"mode": "TagAndCommit"}, {"semver": "1.x"}, None),
+        ({"mode": "Tag"}, {"name": "refs/tags/v1"}, None),
+        ({"minimumSigners": 2, "historyCommits": 500, "authors": ["*@example.com"]}, None, None),
+        ({"mode": "Tag"}, None, TAG_WANTED),
+        ({"mode": "Tag"}, {"branch": "main"}, TAG_WANTED),
+        ({"mode": "Tag"}, {"name": "refs/pull/1/head"}, TAG_WANTED),
+        ({"mode": "TagAndCommit"}, {"tag": "v1", "commit": "a" * 40}, TAG_WANTED),
+        ({"mode": "HEAD"}, None, "must be Commit, Tag or TagAndCommit @ spec.source.repository.verify.mode"),
+        ({"provider": "gpg"}, None, "must be pgp or ssh @ spec.source.repository.verify.provider"),
+        ({"secretName": None}, None, "must be a string @ spec.source.repository.verify.secretName"),
+        ({"signers": []}, None, "must not be empty @ spec.source.repository.verify.signers"),
+        ({"authors": []}, None, "must not be empty @ spec.source.repository.verify.authors"),
+        ({"minimumSigners": 0}, None, "must be 1 to 10 @ spec.source.repository.verify.minimumSigners"),
+        ({"minimumSigners": 2, "historyCommits": 1_001}, None, "must be 1 to 1000 @"),
+        ({"historyCommits": 10}, None, "historyCommits is for minimumSigners: give that too @"),
+    ],
+)
+def test_what_must_be_signed_is_read_and_what_contradicts_itself_is_named(
+    verify: dict[str, Any], ref: dict[str, str] | None, says: str | None
+) -> None:
+    repository = {"url": "https://git.example/app.git", "verify": {**KEYS, **verify}} | ({"ref": ref} if ref else {})
+    spec = read_decryptor(with_value("spec.source.repository", repository)).spec
+    if says is None:
+        assert not isinstance(spec, Failure)
+    else:
+        assert isinstance(spec, Failure)
+        assert says in spec.message

@@ -307,3 +307,20 @@ def test_a_rule_may_refuse_files_whose_mac_does_not_cover_everything() -> None:
     ):
         with pytest.raises(ValueError, match=r"requireFullMac|unknown field"):
             read_policy(text)
+
+
+def test_a_rule_may_want_signed_revisions() -> None:
+    policy = read_policy(
+        "rules: [{namespaces: [a], requireVerify: true}, {namespaces: [b], paths: [x], requireVerify: true},"
+        " {namespaces: [b]}]"
+    )
+    policy.require_repository(namespace="a", url=URL, is_verified=True)
+    policy.require_repository(namespace="b", url=URL, is_verified=False)
+    assert not policy.rule_for(namespace="b", url=URL, path="y", is_verified=False).require_verify
+    assert policy.rule_for(namespace="b", url=URL, path="x", is_verified=True).require_verify
+    for refused in (
+        lambda: policy.require_repository(namespace="a", url=URL, is_verified=False),
+        lambda: policy.rule_for(namespace="b", url=URL, path="x", is_verified=False),
+    ):
+        with pytest.raises(JiemiError, match=r"PolicyDenied: .* has no spec\.source\.repository\.verify"):
+            refused()

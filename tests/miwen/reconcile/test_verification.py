@@ -9,6 +9,9 @@ import trio
 import trio.testing
 from support.miwen.world import FILE, URL, World, miwen, secret, settle
 
+from jiemi.core.decisions.policy import read_policy
+from jiemi.miwen.reconcile.tenancy import Tenancy
+
 SECRET = "signers"
 FIELD = "spec.source.repository.verify"
 
@@ -202,3 +205,34 @@ async def test_a_tag_must_be_followed_where_one_must_be_signed(
         assert world.reason() == "InvalidSpec"
         assert "verify.mode is for a tag" in world.condition("Ready")["message"]
         assert world.krapao.calls == []
+
+
+async def test_an_operator_may_want_signatures_of_everyone(
+    world: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    commit(world, "ann", greeting="one")
+    world.add_secret(SECRET, ann="ssh-ed25519 AAAA")
+    world.add()
+    async with miwen(world, tenancy=Tenancy(require_verify=True)):
+        await settle()
+        assert world.reason() == "PolicyDenied"
+        assert "Miwen runs with --require-verify" in world.condition("Ready")["message"]
+        assert world.krapao.calls == []
+        add(world)
+        await trio.sleep(10)
+        assert world.reason() == "Synced"
+
+
+async def test_a_policy_may_want_signatures_of_some_namespaces(
+    world: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    commit(world, "ann", greeting="one")
+    world.add_secret(SECRET, ann="ssh-ed25519 AAAA")
+    world.add()
+    async with miwen(world, policy=read_policy("rules: [{namespaces: [default], requireVerify: true}]")):
+        await settle()
+        assert world.reason() == "PolicyDenied"
+        assert world.krapao.calls == []
+        add(world)
+        await trio.sleep(10)
+        assert world.reason() == "Synced"

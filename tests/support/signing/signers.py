@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import attrs
@@ -21,8 +22,13 @@ class SshSigner:
     fingerprint: str
 
     def configure(self, work: Work) -> None:
-        work.git("config", "gpg.format", "ssh")
-        work.git("config", "user.signingKey", str(self.path))
+        """Have the commits of a work tree signed with it, where they are to be signed."""
+        self.configure_by(work.git)
+
+    def configure_by(self, git: Callable[..., str]) -> None:
+        """The same, given what runs git there."""
+        git("config", "gpg.format", "ssh")
+        git("config", "user.signingKey", str(self.path))
 
 
 def ssh_signer(folder: Path, name: str, *options: str) -> SshSigner:
@@ -47,9 +53,14 @@ class PgpSigner:
         return run_gpg(self.home, "", "--armor", "--export", self.fingerprint).encode()
 
     def configure(self, work: Work) -> None:
-        work.git("config", "gpg.format", "openpgp")
-        work.git("config", "user.signingKey", self.fingerprint)
-        work.git("config", "gpg.program", str(gpg_program(self.home)))
+        """Have the commits of a work tree signed with it, where they are to be signed."""
+        self.configure_by(work.git)
+
+    def configure_by(self, git: Callable[..., str]) -> None:
+        """The same, given what runs git there."""
+        git("config", "gpg.format", "openpgp")
+        git("config", "user.signingKey", self.fingerprint)
+        git("config", "gpg.program", str(gpg_program(self.home)))
 
 
 def pgp_signer(home: Path, name: str, *, kind: str = "ed25519", expires: str = "never") -> PgpSigner:
