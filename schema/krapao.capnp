@@ -135,6 +135,11 @@ struct GitCredentials {
   clientCertificate @6 :Text;  # for https, with its chain (PEM)
   clientKey @7 :Text;       # its private key (PEM)
   passphrase @8 :Text;      # of the key `ssh`
+  githubAppId @9 :Text;     # id or client id of a GitHub App, for https
+  githubAppPrivateKey @10 :Text;         # of that App (PEM)
+  githubAppInstallationId @11 :Text;     # number of its installation; null where the host is to be asked
+  githubAppInstallationOwner @12 :Text;  # organization or user whose installation is meant
+  githubAppBaseUrl @13 :Text;            # of the host's API; null for a public GitHub's
 }
 
 struct Verification {

@@ -93,6 +93,10 @@ class Fault:
     asked: frozenset[Asked] | None = None
 
 
+Intercept = Callable[[str, str, dict[str, str], bytes], tuple[int, dict[str, str], bytes] | None]
+"""Called with a request's method, path with query, headers and body; gives an answer's status, headers and body."""
+
+
 @attrs.define
 class GitServer:
     """A server that runs. Its attributes may be changed at any time by any thread.
@@ -103,6 +107,7 @@ class GitServer:
         fault: fault of all answers from now on, or None.
         framing: framing of all answers from now on.
         on_asked: called in the connection's thread before each request is answered, or None.
+        intercept: may answer a request in place of git, or None.
     """
 
     root: Path
@@ -111,6 +116,7 @@ class GitServer:
     fault: Fault | None = None
     framing: Framing = Framing.LENGTH
     on_asked: Callable[[Asked], None] | None = None
+    intercept: Intercept | None = None
     _hits: list[Hit] = attrs.field(factory=list)
     _lock: threading.Lock = attrs.field(factory=threading.Lock)
 
@@ -295,6 +301,8 @@ class _Handler(BaseHTTPRequestHandler):
             if not self._authorized():
                 kind = (self.server.expected_authorization or b"").partition(b" ")[0].decode()
                 status, headers = HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": f'{kind} realm="git"'}
+            elif (answered := self._intercepted(body)) is not None:
+                status, headers, answer = answered
             elif fault is not None and fault.status is not None:
                 status, answer = fault.status, fault.body or b""
                 headers = {"Location": fault.location} if fault.location is not None else {}
@@ -307,6 +315,10 @@ class _Handler(BaseHTTPRequestHandler):
             # Before the answer is sent, so that a client that has it finds the request among the hits.
             server._add(Hit(self.command, address.path, service, asked, int(status)))
         self._send(status, headers, answer, cut=cut)
+
+    def _intercepted(self, body: bytes) -> tuple[int, dict[str, str], bytes] | None:
+        intercept = self.server.git_server.intercept
+        return intercept(self.command, self.path, dict(self.headers.items()), body) if intercept is not None else None
 
     def _authorized(self) -> bool:
         expected = self.server.expected_authorization

@@ -141,6 +141,11 @@ class GitCredentials:
         client_certificate: for https, with its chain (PEM).
         client_key: the private key of the client certificate (PEM).
         passphrase: that of the private key for ssh.
+        github_app_id: the id or client id of a GitHub App, which is logged in as for https.
+        github_app_private_key: of that App (PEM).
+        github_app_installation_id: the number of its installation; None where the host is to be asked.
+        github_app_installation_owner: the organization or user whose installation is meant.
+        github_app_base_url: of the host's API, where it is no public GitHub.
     """
 
     username: SensitiveText | None = None
@@ -152,6 +157,11 @@ class GitCredentials:
     client_certificate: SensitiveText | None = None
     client_key: SensitiveText | None = None
     passphrase: SensitiveText | None = None
+    github_app_id: SensitiveText | None = None
+    github_app_private_key: SensitiveText | None = None
+    github_app_installation_id: SensitiveText | None = None
+    github_app_installation_owner: SensitiveText | None = None
+    github_app_base_url: SensitiveText | None = None
 
 
 @attrs.frozen

@@ -15,6 +15,7 @@ from pathlib import Path
 import paramiko
 import pytest
 from cryptography.hazmat.primitives.serialization import PrivateFormat
+from doubles.github import GitHub, Installation
 from pyrage import x25519
 from support.canaries.command_lines import watching_command_lines
 from support.canaries.disk_search import contents, new_files_of_the_machine
@@ -36,6 +37,9 @@ BEARER = "canary-bearer-token-c41b90"
 PASSPHRASE = "canary-passphrase-2e7d15"
 BAD_KEY = "canary-bad-key-77aa01"
 BAD_DATA = "canary-bad-data-c0ffee"
+
+
+_OF_APP = {"appId": "ID", "privateKey": "PrivateKey", "baseUrl": "BaseURL"}
 
 
 def _secret(name: str, **values: str) -> str:
@@ -64,12 +68,15 @@ def test_canaries_are_found_nowhere(lab: Lab, pgp_key: str, tmp_path: Path) -> N
     ssh_lines = [key.splitlines()[2] for key in (own_key, written(deploy, PrivateFormat.OpenSSH))]
     host_key = paramiko.ECDSAKey.generate()
     given_to_host = (TOKEN, BEARER, PASSPHRASE, client_line, *ssh_lines)
-    canaries = forms_of(PLAIN, *given_to_host, BAD_KEY, BAD_DATA, str(lab.identity), str(stranger), pgp_line)
+    github = GitHub(installations={12: Installation("acme", ("app",))})
+    app_line = github.pem().splitlines()[4]
+    canaries = forms_of(PLAIN, *given_to_host, app_line, BAD_KEY, BAD_DATA, str(lab.identity), str(stranger), pgp_line)
     started = time.time()
     with (
         git_server(lab.folder / "token", username="me", token=SensitiveText(TOKEN)) as private,
         git_server(lab.folder / "bearer", bearer=SensitiveText(BEARER)) as bearing,
         git_server(lab.folder / "tls", tls=server_of(signer, tmp_path, clients_of=signer)) as secured,
+        git_server(lab.folder / "app", tls=server_of(signer, tmp_path), intercept=github.intercept) as github.server,
         ssh_server(lab.folder / "tls" / "git", [public_key(deploy)], [host_key]) as (ssh_port, _),
         watching_command_lines() as command_lines,
     ):
@@ -119,6 +126,15 @@ def test_canaries_are_found_nowhere(lab: Lab, pgp_key: str, tmp_path: Path) -> N
         lab.secret(NAMESPACE, "whole", **whole)
         lab.secret(NAMESPACE, "whole-two", **whole, username="me", password=TOKEN, bearerToken=BEARER)
         empty = (bearing.create("empty.git"), secured.create("empty.git"))
+        lab.secret(
+            NAMESPACE,
+            "app",
+            **{"githubAppID": github.app_id, "githubAppPrivateKey": github.pem(), "ca.crt": bundle},
+            githubAppBaseURL=github.base_url,
+        )
+        app = {field: {"secretName": "app", "key": f"githubApp{key}"} for field, key in _OF_APP.items()}
+        other_app = {"githubApp": {**app, "appId": {"literal": "1"}}, "caBundle": {"secretName": "client", "key": "ca"}}
+        of_app = github.create("acme", "app")
         over_ssh = f"ssh://git@127.0.0.1:{ssh_port}/empty.git"
         known = f"[127.0.0.1]:{ssh_port} {host_key.get_name()} {host_key.get_base64()}"
         lab.secret(NAMESPACE, "ssh", ssh=own_key, right=PASSPHRASE, wrong=BAD_KEY, known=known)
@@ -131,6 +147,8 @@ def test_canaries_are_found_nowhere(lab: Lab, pgp_key: str, tmp_path: Path) -> N
             "whole-two": (empty[1], {"secretName": "whole-two"}, "InvalidSpec"),
             "client-cut": (empty[1], _of_client("cut"), "RepositoryAccessDenied"),
             "ssh": (over_ssh, _of_ssh("right"), "RefNotFound"),
+            "app": (of_app, {"secretName": "app"}, "RefNotFound"),
+            "app-refused": (of_app, other_app, "RepositoryAccessDenied"),
             "ssh-wrong": (over_ssh, _of_ssh("wrong"), "RepositoryAccessDenied"),
         }
         for name, (url, given, _) in others.items():
@@ -170,6 +188,10 @@ def test_canaries_are_found_nowhere(lab: Lab, pgp_key: str, tmp_path: Path) -> N
     assert any(".pack" in name or "objects" in name for name in on_disk)
     told |= on_disk
     told |= new_files_of_the_machine(started)
+    tokens = [each.rsplit(".")[-1] for each in github.seen if each.startswith("Bearer ")]
+    assert github.tokens
+    assert tokens
+    canaries |= forms_of(*github.tokens, *tokens)
     assert found_in(told, canaries) == []
     for form in (base64.b64encode(b"x" + PLAIN.encode()), PLAIN.encode().hex().encode()):
         assert found_in({"check": form}, canaries) == ["check"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import functools
+from collections.abc import Callable
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
@@ -184,6 +185,14 @@ def _private_repository(bench: Bench) -> None:
 def _wrong_token(bench: Bench) -> None:
     token = {"username": {"literal": "me"}, "token": {"literal": "canary"}}
     bench.repo(url=bench.urls["private"], credentials=token)
+
+
+def _github_app(url: str) -> Callable[[Bench], None]:
+    def make(bench: Bench) -> None:
+        app = {"appId": {"literal": "1"}, "privateKey": {"literal": "canary"}}
+        bench.repo(url=url, credentials={"githubApp": app})
+
+    return make
 
 
 def _bearer_with_its_word(bench: Bench) -> None:
@@ -538,6 +547,22 @@ HOSTS = (
         "Secret {namespace}/{app}, which spec.source.repository.credentials.secretName names, has the keys "
         "'bearerToken' and 'username', which contradict each other. Remove one of them.",
         _two_logins_in_a_whole_secret,
+    ),
+    Mistake(
+        "github-app-http",
+        "A GitHub App for a URL without TLS.",
+        "InvalidUrl",
+        "spec.source.repository.url is no https:// URL, and spec.source.repository.credentials.githubApp is for these "
+        "alone. Use the repository's https:// URL, or take githubApp away.",
+        _github_app("http://git.example.com/acme/deploy.git"),
+    ),
+    Mistake(
+        "github-app-enterprise",
+        "A GitHub App of a GitHub Enterprise Server, without the address of its API.",
+        "InvalidSpec",
+        "spec.source.repository.credentials.githubApp.baseUrl is missing: git.example.com is not github.com. Put the "
+        "URL of its API there, https://git.example.com/api/v3 for a GitHub Enterprise Server.",
+        _github_app("https://git.example.com/acme/deploy.git"),
     ),
     Mistake(
         "scp-like-port",

@@ -28,6 +28,15 @@ QUICK = ClientSettings(
 """Comes back soon after a restart, and waits long for it."""
 
 
+def credential_path(name: str) -> str:
+    """Where a Decryptor has what the contract calls `name` in its credentials."""
+    at = "spec.source.repository.credentials."
+    if name.startswith("github_app_"):
+        at, name = f"{at}githubApp.", name.removeprefix("github_app_" if name != "github_app_id" else "github_")
+    first, *more = name.split("_")
+    return f"{at}{first}{''.join(each.title() for each in more)}"
+
+
 async def until(condition: Callable[[], bool], what: str = "it") -> None:
     """Wait until the condition holds, and fail where it does not in time."""
     with trio.move_on_after(DEADLINE_SECONDS) as scope:

@@ -13,7 +13,7 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
-from rpc.rpc_helpers import QUICK, SOURCE, until
+from rpc.rpc_helpers import QUICK, SOURCE, credential_path, until
 from support.paths import ROOT
 from support.upgrade.frozen_krapao import DOCUMENT, FILE, REVISION
 from support.upgrade.schema_evolution import CURRENT, broken, frozen, promises
@@ -167,10 +167,8 @@ async def test_a_credential_that_an_older_krapao_would_ignore_is_refused_by_its_
         for call in (repository.head(max_age_seconds=0), repository.watch(lambda _: None)):
             with pytest.raises(JiemiError) as caught:
                 await call
-            first, *more = name.split("_")
-            field = first + "".join(each.title() for each in more)
             assert caught.value.failure.reason == "ProviderNotSupportedYet"
-            assert f"does not know spec.source.repository.credentials.{field}" in str(caught.value)
+            assert f"does not know {credential_path(name)}" in str(caught.value)
             assert "canary" not in str(caught.value)
 
 

@@ -9,18 +9,26 @@ import attrs
 from jiemi.core.api.fields import FieldError, Rule, api, contradiction, given, together
 from jiemi.core.api.provider import CredentialValue
 
-_CONTRADICTIONS = (("bearer", "username"), ("bearer", "token"))
+_CONTRADICTIONS = (
+    ("bearer", "username"),
+    ("bearer", "token"),
+    ("github_app", "username"),
+    ("github_app", "token"),
+    ("github_app", "bearer"),
+)
 _TOGETHER = (("client_certificate", "client_key"),)
 _WITHOUT_KEY = "passphrase is for ssh: give that too"
 _VALUES = (
     *("username", "token", "ssh", "known_hosts", "bearer", "ca_bundle", "client_certificate", "client_key"),
     "passphrase",
+    "github_app",
 )
 _JSON_NAMES = {
     "known_hosts": "knownHosts",
     "ca_bundle": "caBundle",
     "client_certificate": "clientCertificate",
     "client_key": "clientKey",
+    "github_app": "githubApp",
 }
 
 
@@ -31,6 +39,31 @@ def _json(name: str) -> str:
 def _value(description: str) -> Any:
     """An optional credential value."""
     return api(description, default=None, nullable=True)
+
+
+@attrs.frozen
+class GitHubApp:
+    """A GitHub App. Krapao logs in as its installation, with tokens of an hour that may only read this repository."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (contradiction("installationId", "installationOwner"),)
+
+    app_id: CredentialValue = api("The App's id or client id, which its settings page shows.")
+    private_key: CredentialValue = api("A private key of the App (PEM), as its settings page generates it.")
+    installation_id: CredentialValue | None = _value(
+        "The number of the App's installation, at the end of the address of the installation's page. The default is "
+        "the installation that may read the repository."
+    )
+    installation_owner: CredentialValue | None = _value(
+        "The organization or user whose installation of the App is used, instead of installationId."
+    )
+    base_url: CredentialValue | None = _value(
+        "URL of the API of a GitHub Enterprise Server: https://HOST/api/v3. The default is that of github.com, or of "
+        "the repository's own ghe.com domain."
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.installation_id is not None and self.installation_owner is not None:
+            raise FieldError("installationId contradicts installationOwner: give one or the other")
 
 
 @attrs.frozen
@@ -63,11 +96,20 @@ class RepositoryCredentials:
     client_key: CredentialValue | None = _value("Private key of the client certificate (PEM), without a passphrase.")
 
     passphrase: CredentialValue | None = _value("Passphrase of the private key for ssh, if the key has one.")
+    github_app: GitHubApp | None = api(
+        "A GitHub App for https, instead of a token of a person's account. It needs the permission to read the "
+        "repository's contents.",
+        json_name="githubApp",
+        default=None,
+        nullable=True,
+    )
 
     secret_name: str | None = api(
         "Name of a Secret in the Decryptor's namespace with all credentials, in Flux's form, instead of single values. "
-        "For https: username and password, bearerToken, ca.crt (or caFile), tls.crt and tls.key (or certFile and "
-        "keyFile). For ssh: identity, known_hosts, and password as the passphrase of identity.",
+        "For https: username and password, bearerToken, ca.crt (or caFile), tls.crt and tls.key (or certFile "
+        "and keyFile), and of a GitHub App githubAppID, githubAppPrivateKey, githubAppInstallationID (or "
+        "githubAppInstallationOwner) and githubAppBaseURL. For ssh: identity, known_hosts, and password as the "
+        "passphrase of identity.",
         default=None,
         nullable=True,
         maxLength=253,

@@ -18,6 +18,7 @@ from jiemi.concurrency.calls import Interrupter, run_blocking
 from jiemi.concurrency.fair_limiter import Slot
 from jiemi.core.errors import JiemiError
 from jiemi.core.urls import Location
+from jiemi.krapao.git.github_app import AppLogin
 from jiemi.krapao.git.host_failures import no_git_server, translating
 from jiemi.krapao.git.meter import Meter
 from jiemi.krapao.git.transports import open_client
@@ -30,6 +31,10 @@ T = TypeVar("T")
 
 _SLOW_BYTES_A_SECOND = 64 * 1024
 """A host that sends less makes room where other tenants wait for slots (`jiemi.concurrency.fair_limiter`)."""
+
+
+_MAY_BE_THE_TOKEN = frozenset({"RepositoryAccessDenied", "RepositoryNotFound"})
+"""How a host refuses a token; GitHub does not say that a repository exists which the token may not read."""
 
 
 @attrs.frozen
@@ -57,6 +62,14 @@ class GitHost:
     credentials: GitCredentials
     settings: KrapaoSettings
     metrics: KrapaoMetrics
+    _login: AppLogin | None = attrs.field(
+        init=False, eq=False, default=attrs.Factory(lambda host: host._first_login(), takes_self=True)
+    )
+
+    def _first_login(self) -> AppLogin | None:
+        if self.credentials.github_app_id is None and self.credentials.github_app_private_key is None:
+            return None
+        return AppLogin(self.location, self.credentials, self.settings)
 
     async def converse(self, function: Callable[[Meter], T], what: str, limits: ConversationLimits, slot: Slot) -> T:
         """Call a function that talks to the host, on a thread.
@@ -66,9 +79,22 @@ class GitHost:
             what: what it does, for the message of a timeout.
             slot: is given up to other tenants while the host is slow.
 
+        A GitHub App's token that the host no longer takes (its App may be suspended, its installation be another) is
+        asked for once more, which also shows why.
+
         Raises:
             JiemiError: Timeout or HostUnreachable at the deadline, or what the function raises.
         """
+        login = self._login
+        had_token = login is not None and login.has_token()
+        try:
+            return await self._converse(function, what, limits, slot)
+        except JiemiError as error:
+            if error.failure.reason not in _MAY_BE_THE_TOKEN or login is None or not login.forget() or not had_token:
+                raise
+        return await self._converse(function, what, limits, slot)
+
+    async def _converse(self, function: Callable[[Meter], T], what: str, limits: ConversationLimits, slot: Slot) -> T:
         seconds = self.settings.git_timeout_seconds
         host = self.location.authority
         meter = Meter(
@@ -97,17 +123,24 @@ class GitHost:
     @contextlib.contextmanager
     def client(self, meter: Meter) -> Iterator[tuple[GitClient, bytes]]:
         """A dulwich client for one operation, and the path for its methods. For the conversation's thread."""
+        credentials = self.credentials
+        if self._login is not None:
+            with self.translating(meter):
+                credentials = self._login.credentials(meter)
         with (
-            self.translating(meter),
-            open_client(self.location, self.credentials, self.settings, meter) as opened,
+            self._translating(meter, credentials),
+            open_client(self.location, credentials, self.settings, meter) as opened,
         ):
             yield opened
 
     @contextlib.contextmanager
     def translating(self, meter: Meter) -> Iterator[None]:
         """Turn what is raised about what the host sent into a JiemiError."""
-        with translating(self.location, self.settings.connect_timeout_seconds, meter, self.credentials):
+        with self._translating(meter, self.credentials):
             yield
+
+    def _translating(self, meter: Meter, credentials: GitCredentials) -> contextlib.AbstractContextManager[None]:
+        return translating(self.location, self.settings.connect_timeout_seconds, meter, credentials)
 
 
 async def on_thread(function: Callable[[Interrupter], T]) -> T:

@@ -151,8 +151,12 @@ def translating(
         raise _shown(found, location, meter) from error
 
 
-class HostBusyError(JiemiError):
-    """A host asks for a pause. The tenant sees that even where the host has not shown itself as a git server."""
+class ShownError(JiemiError):
+    """The tenant sees it even where the host has not shown itself as a git server."""
+
+
+class HostBusyError(ShownError):
+    """A host asks for a pause."""
 
 
 def _shown(error: JiemiError, location: Location, meter: Meter) -> JiemiError:
@@ -161,7 +165,7 @@ def _shown(error: JiemiError, location: Location, meter: Meter) -> JiemiError:
     is_about_the_host = failure.reason in _ABOUT_THE_HOST and (
         failure.reason != "LimitExceeded" or failure == meter.failure
     )
-    if meter.is_git or not is_about_the_host or isinstance(error, HostBusyError):
+    if meter.is_git or not is_about_the_host or isinstance(error, ShownError):
         return error
     return no_git_server(location, failure.message)
 
@@ -183,7 +187,7 @@ def _classify(error: Exception, host: str, location: Location, timeout_seconds: 
     """The error for an exception: the most certain of what its chain of causes says."""
     chain = list(_chain(error))
     is_given = said.credentials.client_certificate is not None
-    certain = next(filter(None, (_of_one(each, host, has_certificate=is_given) for each in chain)), None)
+    certain = certain_of(error, host, has_certificate=is_given)
     certain = certain or _unreachable(chain, host, timeout_seconds)
     if certain is not None:
         return certain
@@ -194,6 +198,12 @@ def _classify(error: Exception, host: str, location: Location, timeout_seconds: 
     if any(isinstance(each, (OSError, urllib3.exceptions.NewConnectionError)) for each in chain):
         return JiemiError("HostUnreachable", f"{host}: the connection failed or ended early")
     return JiemiError("GitProtocolError", f"{host} answered, but not as a git server does ({type(error).__name__})")
+
+
+def certain_of(error: BaseException, host: str, *, has_certificate: bool) -> JiemiError | None:
+    """The error for an exception that says by itself what went wrong, whatever the host is; None for any other."""
+    found = (_of_one(each, host, has_certificate=has_certificate) for each in _chain(error))
+    return next(filter(None, found), None)
 
 
 def _of_one(cause: BaseException, host: str, *, has_certificate: bool) -> JiemiError | None:

@@ -17,15 +17,13 @@ from urllib.parse import urljoin
 import urllib3
 from dulwich.client import GitClient, Urllib3HttpGitClient, default_user_agent_string
 
-from jiemi.concurrency.http import Watch, close_pool, make_interruptible
 from jiemi.core.errors import JiemiError
 from jiemi.core.urls import CREDENTIALS_FIELD, FIELD, Location
 from jiemi.krapao.git.encoded import decoded
 from jiemi.krapao.git.host_failures import HostBusyError, certificate_refused
 from jiemi.krapao.git.host_words import MAX_BODY_BYTES, asks_to_wait, hint, leads_to_login
+from jiemi.krapao.git.http_pool import guarded_pool
 from jiemi.krapao.git.meter import Meter
-from jiemi.krapao.git.tls_context import proxy_context, tls_context
-from jiemi.krapao.network.connecting import permit_by
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import GitCredentials
 
@@ -49,30 +47,8 @@ def http_client(
         JiemiError: RepositoryAccessDenied where the credentials can't be sent, TlsVerificationFailed where authorities
             can't be read.
     """
-    options: dict[str, Any] = {
-        "retries": False,
-        "timeout": urllib3.Timeout(connect=settings.connect_timeout_seconds, read=settings.connect_timeout_seconds),
-        "maxsize": 1,
-        "block": False,
-        "cert_reqs": "CERT_REQUIRED",
-    }
-    context = tls_context(credentials, settings.ca_bundle)
-    if context is not None:
-        options["ssl_context"] = context
-    permit, proxy = None, settings.http_proxy
-    if proxy is None or not proxy.is_for(location.host):
-        pool, permit = urllib3.PoolManager(**options), permit_by(settings.addresses, FIELD)
-    else:
-        # The proxy is the operator's own choice. It will look the host's name up, so only the name could be judged.
-        headers = {"Proxy-Authorization": proxy.authorization.reveal()} if proxy.authorization is not None else None
-        pool = urllib3.ProxyManager(
-            proxy.url, proxy_headers=headers, proxy_ssl_context=proxy_context(settings.ca_bundle), **options
-        )
-    watched = make_interruptible(pool, Watch(permit, meter.arrived))
-    try:
-        yield _HttpClient(location, credentials, watched, meter)
-    finally:
-        close_pool(pool)
+    with guarded_pool(location.host, FIELD, credentials, settings, meter) as pool:
+        yield _HttpClient(location, credentials, pool, meter)
 
 
 def _authorization(credentials: GitCredentials) -> str | None:
@@ -102,6 +78,8 @@ def _authorization(credentials: GitCredentials) -> str | None:
 
 def _given(credentials: GitCredentials) -> str:
     """The names of the fields that show the host who asks; "" for none."""
+    if credentials.github_app_id is not None:
+        return "githubApp"  # the user name and token are made of it
     fields = {
         "username": credentials.username,
         "token": credentials.token,

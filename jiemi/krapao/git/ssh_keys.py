@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.urls import CREDENTIALS_FIELD
+from jiemi.krapao.git.rsa_keys import MAX_RSA_BITS, fits
 from jiemi.rpc.contract import GitCredentials
 
 _KEY = f"{CREDENTIALS_FIELD}.ssh"
@@ -31,8 +32,6 @@ _PASSPHRASE = f"{CREDENTIALS_FIELD}.passphrase"
 
 _MAX_CHARACTERS = 16 * 1024
 """Of a key's file: RSA with 8,192 bits takes about 6,500."""
-
-_MAX_RSA_BITS = 8_192
 
 _MAX_BCRYPT_ROUNDS = 256
 """Each takes about 10 ms. `ssh-keygen` uses 24, and `ssh-keygen -a 100` is common advice."""
@@ -103,12 +102,12 @@ def _load(label: str, text: str, passphrase: bytes | None) -> object:
 
 def _usable(key: object) -> paramiko.PKey:
     if isinstance(key, rsa.RSAPrivateKey):
-        if key.key_size > _MAX_RSA_BITS:
+        if key.key_size > MAX_RSA_BITS:
             raise _refused(
-                f"{_KEY} is an RSA key with more than {_MAX_RSA_BITS} bits",
+                f"{_KEY} is an RSA key with more than {MAX_RSA_BITS} bits",
                 "Make a shorter one, or one of another type: `ssh-keygen -t ed25519`.",
             )
-        if not _fits(key):
+        if not fits(key):
             raise _no_key("")
         return paramiko.RSAKey(key=key)
     if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name in _CURVES:
@@ -121,24 +120,6 @@ def _usable(key: object) -> paramiko.PKey:
     raise _refused(
         f"{_KEY} is a private key of a type that is not used for ssh here",
         "Make a key of one of the types Ed25519, ECDSA (NIST curves) and RSA: `ssh-keygen -t ed25519`.",
-    )
-
-
-def _fits(key: rsa.RSAPrivateKey) -> bool:
-    """Whether the numbers of an RSA key fit one another (RFC 8017, section 3.2), but for that p and q are primes."""
-    own = key.private_numbers()
-    p, q, d, public = own.p, own.q, own.d, own.public_numbers
-    return (
-        p > 2
-        and q > 2
-        and p % 2 == q % 2 == public.e % 2 == 1
-        and public.e > 2
-        and p * q == public.n
-        and d % (p - 1) == own.dmp1
-        and d % (q - 1) == own.dmq1
-        and own.dmp1 * public.e % (p - 1) == 1
-        and own.dmq1 * public.e % (q - 1) == 1
-        and own.iqmp * q % p == 1
     )
 
 

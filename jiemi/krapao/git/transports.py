@@ -68,6 +68,7 @@ _SCHEMES = {
     "bearer": _HTTP,
     "caBundle": (Scheme.HTTPS,),
     "clientCertificate": (Scheme.HTTPS,),
+    "githubApp": (Scheme.HTTPS,),
 }
 """Credentials, by the schemes of the URLs that they are for."""
 
@@ -78,6 +79,7 @@ def _require_fitting(location: Location, credentials: GitCredentials) -> None:
         "bearer": credentials.bearer,
         "caBundle": credentials.ca_bundle,
         "clientCertificate": credentials.client_certificate,
+        "githubApp": credentials.github_app_id,
     }
     for name, schemes in _SCHEMES.items():
         if given[name] is not None and location.scheme not in schemes:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from jiemi.core.api.decryptor import Decryptor
 from jiemi.core.api.provider import CredentialValue
+from jiemi.core.api.repository_credentials import GitHubApp
 from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.credential_limits import require_total, values_of
 from jiemi.core.sensitive import SensitiveText
@@ -13,6 +16,16 @@ from jiemi.miwen.reconcile.credentials import CredentialReader, reader_of
 from jiemi.miwen.reconcile.whole_secret import credentials_of, paths_of
 from jiemi.miwen.state.loop_state import SecretVersions
 from jiemi.rpc.contract import GitCredentials
+
+_Read = Callable[[CredentialValue | None, str], Awaitable[SensitiveText | None]]
+
+_AS_IT_IS = frozenset(
+    {
+        *("identity", "known_hosts", "ca.crt", "caFile", "tls.crt", "certFile", "tls.key", "keyFile"),
+        "githubAppPrivateKey",
+    }
+)
+"""Keys of a whole Secret whose values are files; no other value has a line break at its end."""
 
 
 async def git_credentials(
@@ -51,9 +64,22 @@ async def git_credentials(
         passphrase=_without_line_end(await read(credentials.passphrase, "passphrase")),
         ssh=await read(credentials.ssh, "ssh"),
         known_hosts=await read(credentials.known_hosts, "knownHosts"),
+        **await _read_app(credentials.github_app, read),
     )
     require_total(values_of(found), at)
     return found
+
+
+async def _read_app(app: GitHubApp | None, read: _Read) -> dict[str, SensitiveText | None]:
+    if app is None:
+        return {}
+    return {
+        "github_app_id": _stripped(await read(app.app_id, "githubApp.appId")),
+        "github_app_private_key": await read(app.private_key, "githubApp.privateKey"),
+        "github_app_installation_id": _stripped(await read(app.installation_id, "githubApp.installationId")),
+        "github_app_installation_owner": _stripped(await read(app.installation_owner, "githubApp.installationOwner")),
+        "github_app_base_url": _stripped(await read(app.base_url, "githubApp.baseUrl")),
+    }
 
 
 def _stripped(text: SensitiveText | None) -> SensitiveText | None:
@@ -77,4 +103,4 @@ def _cleaned(key: str, value: SensitiveText, scheme: Scheme) -> SensitiveText:
     """A value of a whole Secret, as a single one is read."""
     if key == "password" and scheme is Scheme.SSH:
         return _without_line_end(value) or value
-    return (_stripped(value) or value) if key in ("username", "password", "bearerToken") else value
+    return value if key in _AS_IT_IS else _stripped(value) or value

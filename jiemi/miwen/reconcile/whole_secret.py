@@ -28,6 +28,11 @@ _HTTPS: Mapping[str, str] = {
     "certFile": "client_certificate",
     "tls.key": "client_key",
     "keyFile": "client_key",
+    "githubAppID": "github_app_id",
+    "githubAppPrivateKey": "github_app_private_key",
+    "githubAppInstallationID": "github_app_installation_id",
+    "githubAppInstallationOwner": "github_app_installation_owner",
+    "githubAppBaseURL": "github_app_base_url",
 }
 _SSH: Mapping[str, str] = {
     "identity": "ssh",
@@ -36,6 +41,15 @@ _SSH: Mapping[str, str] = {
 }
 _FORMS: Mapping[Scheme, Mapping[str, str]] = {Scheme.HTTP: _HTTP, Scheme.HTTPS: _HTTPS, Scheme.SSH: _SSH}
 """The keys of a Secret that count, and what each is in the contract."""
+
+_CONTRADICTIONS = (
+    ("bearer", "username"),
+    ("bearer", "token"),
+    ("github_app_id", "username"),
+    ("github_app_id", "token"),
+    ("github_app_id", "bearer"),
+    ("github_app_installation_id", "github_app_installation_owner"),
+)
 
 _APP = "githubAppID"
 
@@ -79,7 +93,7 @@ def credentials_of(values: Values, scheme: Scheme, *, where: str, keys: tuple[st
 
 
 def _require_whole(found: Mapping[str, tuple[str, SensitiveText]], where: str, keys: tuple[str, ...]) -> None:
-    for one, other in (("bearer", "username"), ("bearer", "token")):
+    for one, other in _CONTRADICTIONS:
         if one in found and other in found:
             raise _contradiction(found[one][0], found[other][0], where)
     for field, other, missing in (
@@ -89,6 +103,11 @@ def _require_whole(found: Mapping[str, tuple[str, SensitiveText]], where: str, k
         ("client_key", "client_certificate", "tls.crt"),
         ("known_hosts", "ssh", "identity"),
         ("passphrase", "ssh", "identity"),
+        ("github_app_id", "github_app_private_key", "githubAppPrivateKey"),
+        ("github_app_private_key", "github_app_id", _APP),
+        ("github_app_installation_id", "github_app_id", _APP),
+        ("github_app_installation_owner", "github_app_id", _APP),
+        ("github_app_base_url", "github_app_id", _APP),
     ):
         if field in found and other not in found:
             raise JiemiError(
@@ -114,8 +133,8 @@ def _nothing(scheme: Scheme, form: Mapping[str, str], where: str, keys: tuple[st
     if _APP in keys:
         return JiemiError(
             "InvalidSpec",
-            f"{where} is for a GitHub App, which Jiemi does not log in as",
-            "Use an access token or a deploy key.",
+            f"{where} is for a GitHub App, which is logged in as over https only",
+            "Use the repository's https:// URL, or give a deploy key.",
         )
     wanted = ", ".join(form)
     return JiemiError(

@@ -100,12 +100,28 @@ _CREDENTIALS = {
     "client_certificate": "clientCertificate",
     "client_key": "clientKey",
     "passphrase": "passphrase",
+    "github_app_id": "githubAppId",
+    "github_app_private_key": "githubAppPrivateKey",
+    "github_app_installation_id": "githubAppInstallationId",
+    "github_app_installation_owner": "githubAppInstallationOwner",
+    "github_app_base_url": "githubAppBaseUrl",
 }
 
 _AT = "spec.source.repository.credentials"
 
 _VERIFY, _SUBMODULES = "verify", "submodules"
 """The names that stand for those of a `Source` among the fields that are required."""
+
+_PATHS = {
+    "githubAppId": f"{_AT}.githubApp.appId",
+    "githubAppPrivateKey": f"{_AT}.githubApp.privateKey",
+    "githubAppInstallationId": f"{_AT}.githubApp.installationId",
+    "githubAppInstallationOwner": f"{_AT}.githubApp.installationOwner",
+    "githubAppBaseUrl": f"{_AT}.githubApp.baseUrl",
+    _VERIFY: f"spec.source.repository.{_VERIFY}",
+    _SUBMODULES: f"spec.source.repository.{_SUBMODULES}",
+}
+"""Where a Decryptor has the fields that are required and not just below its credentials."""
 
 
 @attrs.frozen
@@ -182,7 +198,8 @@ def too_old(fields: Sequence[str]) -> JiemiError:
 
 
 def _path(required: str) -> str:
-    return f"spec.source.repository.{required}" if required in (_VERIFY, _SUBMODULES) else f"{_AT}.{required}"
+    """The path in a Decryptor of a field that is required."""
+    return _PATHS.get(required, f"{_AT}.{required}")
 
 
 def write_credentials(builder: Builder, credentials: GitCredentials) -> None:
@@ -195,7 +212,7 @@ def read_credentials(reader: Reader) -> GitCredentials:
     """Raises JiemiError CredentialTooLarge: a caller is bound as a Decryptor is."""
     found = GitCredentials(
         **{
-            name: get_credential(reader, field, f"{_AT}.{field}")
+            name: get_credential(reader, field, _path(field))
             for name, field in _CREDENTIALS.items()
             if reader._has(field)
         }

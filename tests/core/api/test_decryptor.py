@@ -84,6 +84,24 @@ def test_an_object_of_the_first_version_is_read_completely() -> None:
         ),
         (
             "spec.source.repository.credentials",
+            {"githubApp": {"appId": {"literal": "1"}, "privateKey": {"literal": CANARY}}, "token": {"literal": CANARY}},
+            "githubApp contradicts token: give one or the other @ spec.source.repository.credentials",
+        ),
+        (
+            "spec.source.repository.credentials.githubApp",
+            {"appId": {"literal": "1"}},
+            "required field missing @ spec.source.repository.credentials.githubApp.privateKey",
+        ),
+        (
+            "spec.source.repository.credentials.githubApp",
+            {name: {"literal": "1"} for name in ("appId", "privateKey", "installationId", "installationOwner")},
+            (
+                "installationId contradicts installationOwner: give one or the other @ "
+                "spec.source.repository.credentials.githubApp"
+            ),
+        ),
+        (
+            "spec.source.repository.credentials",
             {"secretName": "a", "knownHosts": {"literal": CANARY}},
             "secretName contradicts knownHosts: give one or the other @ spec.source.repository.credentials",
         ),

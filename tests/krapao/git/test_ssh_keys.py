@@ -13,7 +13,7 @@ from support.krapao.ssh_keys import key_pair, made, written
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
-from jiemi.krapao.git import ssh_keys
+from jiemi.krapao.git import rsa_keys, ssh_keys
 from jiemi.krapao.git.ssh_keys import private_key
 from jiemi.rpc.contract import GitCredentials
 
@@ -143,8 +143,8 @@ def test_an_rsa_key_whose_numbers_do_not_fit_is_refused(damage: str) -> None:
     class Whole:
         private_numbers = staticmethod(lambda: own)
 
-    assert ssh_keys._fits(Whole())  # type: ignore[arg-type] # all that is asked of it
-    assert not ssh_keys._fits(Damaged())  # type: ignore[arg-type] # likewise
+    assert rsa_keys.fits(Whole())  # type: ignore[arg-type] # all that is asked of it
+    assert not rsa_keys.fits(Damaged())  # type: ignore[arg-type] # likewise
 
 
 def test_a_key_is_read_once_for_as_long_as_its_credentials_are_held() -> None:

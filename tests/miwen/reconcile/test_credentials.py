@@ -63,6 +63,23 @@ async def test_a_bearer_token_is_read_without_the_line_break_at_its_end() -> Non
     assert "no key 'other'" in await fails("SecretKeyNotFound", {"bearer": {"secretName": "git", "key": "other"}})
 
 
+async def test_a_github_app_is_read_value_by_value() -> None:
+    app = {
+        "appId": {"secretName": "git", "key": "id"},
+        "privateKey": {"secretName": "git", "key": "pem"},
+        "installationOwner": {"literal": "acme"},
+    }
+    found = await read({"githubApp": app}, id="1\n", pem="canary\n")
+    assert shown(found) == {
+        "github_app_id": "1",
+        "github_app_private_key": "canary\n",
+        "github_app_installation_owner": "acme",
+    }
+    del app["installationOwner"]
+    missing = await fails("SecretKeyNotFound", {"githubApp": app}, id="1")
+    assert "no key 'pem', which spec.source.repository.credentials.githubApp.privateKey.key names" in missing
+
+
 HTTPS, HTTP, SSH = "https://git.example/r.git", "http://git.example/r.git", "git@git.example:r.git"
 WHOLE = {"secretName": "git"}
 
@@ -90,6 +107,28 @@ WHOLE = {"secretName": "git"}
             {"ssh": "K\n", "known_hosts": "H\n"},
         ),
         (SSH, {"identity": "K", "password": " canary \n"}, {"ssh": "K", "passphrase": " canary "}),
+        (
+            HTTPS,
+            {
+                "githubAppID": "1\n",
+                "githubAppPrivateKey": "canary\n",
+                "githubAppInstallationID": "2\n",
+                "githubAppBaseURL": "https://git.example/api/v3\n",
+                "ca.crt": "A\n",
+            },
+            {
+                "github_app_id": "1",
+                "github_app_private_key": "canary\n",
+                "github_app_installation_id": "2",
+                "github_app_base_url": "https://git.example/api/v3",
+                "ca_bundle": "A\n",
+            },
+        ),
+        (
+            HTTPS,
+            {"githubAppID": "1", "githubAppPrivateKey": "canary", "githubAppInstallationOwner": "acme"},
+            {"github_app_id": "1", "github_app_private_key": "canary", "github_app_installation_owner": "acme"},
+        ),
     ],
 )
 async def test_a_whole_secret_in_fluxs_form_is_read_by_the_urls_scheme(
@@ -110,7 +149,28 @@ async def test_a_whole_secret_in_fluxs_form_is_read_by_the_urls_scheme(
         (HTTPS, {"identity": "canary"}, "SecretKeyNotFound", "has none of the keys for a https:// URL (username, "),
         (SSH, {"username": "canary"}, "SecretKeyNotFound", "has none of the keys for a ssh:// URL (identity, "),
         (HTTPS, {}, "SecretKeyNotFound", "it has no keys at all"),
-        (HTTPS, {"githubAppID": "1", "githubAppPrivateKey": "canary"}, "InvalidSpec", "is for a GitHub App"),
+        (HTTP, {"githubAppID": "1", "githubAppPrivateKey": "canary"}, "InvalidSpec", "is for a GitHub App, which"),
+        (SSH, {"githubAppID": "1", "githubAppPrivateKey": "canary"}, "InvalidSpec", "is for a GitHub App, which"),
+        (HTTPS, {"githubAppID": "1"}, "SecretKeyNotFound", "'githubAppID' without 'githubAppPrivateKey'"),
+        (HTTPS, {"githubAppPrivateKey": "canary"}, "SecretKeyNotFound", "'githubAppPrivateKey' without 'githubAppID'"),
+        (HTTPS, {"githubAppInstallationID": "1"}, "SecretKeyNotFound", "'githubAppInstallationID' without"),
+        (
+            HTTPS,
+            {
+                "githubAppID": "1",
+                "githubAppPrivateKey": "canary",
+                "githubAppInstallationID": "2",
+                "githubAppInstallationOwner": "acme",
+            },
+            "InvalidSpec",
+            "has the keys 'githubAppInstallationID' and 'githubAppInstallationOwner', which contradict",
+        ),
+        (
+            HTTPS,
+            {"githubAppID": "1", "githubAppPrivateKey": "canary", "username": "me", "password": "canary"},
+            "InvalidSpec",
+            "has the keys 'githubAppID' and 'username', which contradict",
+        ),
         ("git://git.example/r", {"username": "canary"}, "InvalidSpec", "is of no use for a git:// URL"),
         (
             HTTPS,

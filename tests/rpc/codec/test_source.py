@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from rpc.codec.messages import CREDENTIALS, SCHEMA, SOURCES, through
 from rpc.hostile_peer import krapao_struct
+from rpc.rpc_helpers import credential_path
 
 from jiemi.core.credential_limits import limit_bytes
 from jiemi.core.errors import JiemiError
@@ -41,8 +42,7 @@ def test_text_that_is_not_unicode_is_refused_without_being_quoted() -> None:
 
 @pytest.mark.parametrize("field", [each.name for each in attrs.fields(GitCredentials)])
 def test_a_credential_of_a_stranger_is_bound_as_one_of_a_decryptor_is(field: str) -> None:
-    first, *more = field.split("_")
-    path = f"spec.source.repository.credentials.{first}{''.join(each.title() for each in more)}"
+    path = credential_path(field)
     for size, is_refused in ((limit_bytes(path), False), (limit_bytes(path) + 1, True)):
         credentials = GitCredentials(**{field: SensitiveText("x" * size)})
         try:
@@ -94,6 +94,14 @@ def test_a_credential_that_this_krapao_does_not_know_is_refused_by_its_name() ->
         codec.read_opening(request.as_reader(), requiring=True)
     assert caught.value.failure.reason == "ProviderNotSupportedYet"
     assert caught.value.failure.message.endswith("does not know spec.source.repository.credentials.newer")
+
+
+def test_a_krapao_that_knows_no_github_apps_is_refused_by_that_name() -> None:
+    credentials = GitCredentials(github_app_id=SensitiveText("1"), github_app_private_key=SensitiveText("canary"))
+    opening = codec.Opening(Source("https://git.example/r"), credentials, "team")
+    assert opening.method == "openRepositoryRequiring"
+    at = "spec.source.repository.credentials.githubApp"
+    assert codec.too_old(opening.required).failure.message.endswith(f"{at}.appId, {at}.privateKey")
 
 
 def test_equal_credentials_of_two_clients_are_held_once() -> None:

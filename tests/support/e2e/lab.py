@@ -32,7 +32,7 @@ from support.processes.memory_limits import MemoryGroup
 
 from jiemi.core.api.crd import crd
 from jiemi.core.sensitive import SensitiveText
-from jiemi.demo.git_server import GitServer, git_environment, serve_git
+from jiemi.demo.git_server import GitServer, Intercept, git_environment, serve_git
 
 WAIT_SECONDS = 40.0
 """The longest that anything here may take on a busy machine."""
@@ -382,6 +382,7 @@ def git_server(
     token: SensitiveText | None = None,
     bearer: SensitiveText | None = None,
     tls: ssl.SSLContext | None = None,
+    intercept: Intercept | None = None,
 ) -> Iterator[GitServer]:
     """A git server, in a thread with a trio of its own: a module outlives a test's."""
     root = folder / "git"
@@ -392,6 +393,7 @@ def git_server(
     async def serve() -> None:
         with trio.CancelScope() as scope:
             async with serve_git(root, username=username, token=token, bearer=bearer, tls=tls) as server:
+                server.intercept = intercept
                 servers.append(server)
                 scopes.append((scope, trio.lowlevel.current_trio_token()))
                 started.set()
