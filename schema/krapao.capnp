@@ -140,6 +140,9 @@ struct GitCredentials {
   githubAppInstallationId @11 :Text;     # number of its installation; null where the host is to be asked
   githubAppInstallationOwner @12 :Text;  # organization or user whose installation is meant
   githubAppBaseUrl @13 :Text;            # of the host's API; null for a public GitHub's
+  proxyUrl @14 :Text;       # of the proxy to the host, in place of Krapao's own: http, https or socks5
+  proxyUsername @15 :Text;
+  proxyPassword @16 :Text;
 }
 
 struct Verification {

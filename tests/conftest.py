@@ -64,6 +64,8 @@ SLOW = {
     "krapao/git/test_soundness.py": ("test_each_flipped_bit_of_a_pack_and_its_index_is_seen",),
     "core/test_semver_beside_masterminds.py": (),
     "krapao/git/test_github_app.py": (),
+    "krapao/git/test_redirects.py": (),
+    "krapao/git/test_routes.py": (),
     "rpc/test_tls.py": (),
     "rpc/test_traces.py": (
         "test_a_client_that_sends_no_traces_is_answered",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import attrs
 import structlog
 import trio
 
@@ -25,7 +26,7 @@ from jiemi.core.addresses import normal_address
 from jiemi.krapao.git.known_hosts import may_be_known_hosts
 from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.network.addresses import AddressRules, Network, read_network
-from jiemi.krapao.network.proxy import HttpProxy, may_be_direct, read_proxy
+from jiemi.krapao.network.proxy import Proxy, may_be_direct, read_proxy
 from jiemi.krapao.operator_environment import AMBIENT_PROVIDERS, AmbientBounds, OperatorEnvironment
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
@@ -113,7 +114,7 @@ def krapao_settings(flags: KrapaoFlags, ambient: AmbientBounds) -> KrapaoSetting
         gpg=flags.gpg if find_gpg(flags.gpg) is not None else None,
         programs_path=os.environ.get("PATH", os.defpath),
         allow_file_urls=flags.allow_file_urls,
-        http_proxy=_http_proxy(flags.http_proxy, flags.http_proxy_file, flags.no_proxy),
+        proxy=_proxy(flags),
         ca_bundle=_authorities(flags.ca_bundle),
         addresses=AddressRules(
             allowed=tuple(_network(each, "--allow-address") for each in flags.allow_addresses),
@@ -250,29 +251,40 @@ def _vault_address(text: str, name: str) -> str:
     return found
 
 
-def _http_proxy(url: str | None, file: Path | None, no_proxy: str) -> HttpProxy | None:
+def _proxy(flags: KrapaoFlags) -> Proxy | None:
     """Raises CommandError for what is no proxy, and quotes nothing of it."""
-    direct = tuple(each for each in no_proxy.replace(" ", "").split(",") if each)
+    direct = tuple(each for each in flags.no_proxy.replace(" ", "").split(",") if each)
     for each in direct:
         if not may_be_direct(each):
             raise CommandError(
                 f"--no-proxy: {each!r} is no host name, no address and no network; write them as "
                 "svc.cluster.local,10.0.0.0/8"
             )
-    if url is not None and file is not None:
-        raise CommandError("--http-proxy and --http-proxy-file: give only one of them")
+    ways: dict[str, str | Path | None] = {
+        "--http-proxy": flags.http_proxy,
+        "--http-proxy-file": flags.http_proxy_file,
+        "--git-proxy": flags.git_proxy,
+        "--git-proxy-file": flags.git_proxy_file,
+    }
+    given = [(name, way) for name, way in ways.items() if way is not None]
+    if len(given) > 1:
+        raise CommandError(f"{given[0][0]} and {given[1][0]}: give only one of them")
+    if not given:
+        if direct:
+            raise CommandError("--no-proxy needs --http-proxy, --git-proxy or the file of one")
+        return None
+    [(name, way)] = given
     try:
-        if url is not None:
-            return read_proxy(url, credentials=False, direct=direct)
-        if file is not None:
-            return read_proxy(file.read_text(), credentials=True, direct=direct)
+        text = way.read_text() if isinstance(way, Path) else str(way)
+        found = read_proxy(text, credentials=isinstance(way, Path), direct=direct)
     except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"--http-proxy-file {file} can't be read: {type(error).__name__}") from error
+        raise CommandError(f"{name} {way} can't be read: {type(error).__name__}") from error
     except ValueError as error:
-        raise CommandError(f"{'--http-proxy' if file is None else '--http-proxy-file'}: {error}") from error
-    if direct:
-        raise CommandError("--no-proxy needs --http-proxy or --http-proxy-file")
-    return None
+        raise CommandError(f"{name}: {error}") from error
+    carries_all = name.startswith("--git")
+    if carries_all and found.scheme == "https":
+        raise CommandError(f"{name}: ssh needs a proxy with http:// or socks5://; --http-proxy takes https:// too")
+    return attrs.evolve(found, carries_all=carries_all)
 
 
 def _authorities(path: Path | None) -> Path | None:

@@ -71,9 +71,20 @@ class KrapaoFlags:
         Flag(help="PEM file of certificate authorities for https git hosts, in addition to the system's."),
     ] = None
     http_proxy: Annotated[
-        str | None, Flag(help="Proxy for http and https git hosts, without credentials.", metavar="URL")
+        str | None, Flag(help="Proxy for http and https git hosts alone, without credentials.", metavar="URL")
     ] = None
     http_proxy_file: Annotated[
+        Path | None, Flag(help="File with that URL; in a file it may hold a user name and password.")
+    ] = None
+    git_proxy: Annotated[
+        str | None,
+        Flag(
+            help="Proxy for all git hosts, over http, https, ssh and git://, without credentials: an http:// or "
+            "socks5:// URL.",
+            metavar="URL",
+        ),
+    ] = None
+    git_proxy_file: Annotated[
         Path | None, Flag(help="File with that URL; in a file it may hold a user name and password.")
     ] = None
     no_proxy: Annotated[

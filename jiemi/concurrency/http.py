@@ -33,11 +33,13 @@ class Watch:
 
     Attributes:
         permit: with a host and all its addresses, before one is connected to; None permits all.
+        dial: makes the connection to a host and port in place of a straight one, within a time for each wait (seconds).
         received: with the number of bytes that just came; those of TLS itself are not counted.
     """
 
     permit: Callable[[str, Sequence[str]], None] | None = None
     received: Callable[[int], None] | None = None
+    dial: Callable[[str, int, float | None], socket.socket] | None = None
 
 
 class _Interruptible(HTTPConnection):
@@ -50,13 +52,7 @@ class _Interruptible(HTTPConnection):
     def _new_conn(self) -> socket.socket:
         timeout = self.timeout if isinstance(self.timeout, (int, float)) else None
         try:
-            sock = calls.connect_tcp(
-                calls.current(),
-                self._dns_host,
-                self.port or 0,
-                timeout_seconds=timeout,
-                permit=self.watch.permit,
-            )
+            sock = self._dialled(timeout)
         except socket.gaierror as error:
             raise NameResolutionError(self.host, self, error) from error
         except TimeoutError as error:
@@ -73,6 +69,17 @@ class _Interruptible(HTTPConnection):
             sock.close()
             raise
         return sock
+
+    def _dialled(self, timeout: float | None) -> socket.socket:
+        if self.watch.dial is not None:
+            return self.watch.dial(self._dns_host, self.port or 0, timeout)
+        return calls.connect_tcp(
+            calls.current(),
+            self._dns_host,
+            self.port or 0,
+            timeout_seconds=timeout,
+            permit=self.watch.permit,
+        )
 
     def connect(self) -> None:
         try:

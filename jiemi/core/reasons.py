@@ -114,6 +114,10 @@ REASONS: Mapping[str, ReasonInfo] = {
         "Put the certificate of the authority that signed the host's certificate into `credentials.caBundle`, or ask "
         "the operator to give it to Krapao (`jiemi krapao --ca-bundle`).",
     ),
+    "ProxyRefused": _stalled(
+        "The proxy on the way to the repository's host wants a login, or refuses the one that it gets.",
+        "Correct the login of the proxy that the message names.",
+    ),
     "RefNotFound": _stalled(
         "The repository does not have the branch, tag or commit, is empty, or its host does not serve that commit.",
         "Correct `repository.ref`, or push the branch again.",

@@ -28,6 +28,7 @@ from jiemi.core.errors import JiemiError
 
 FIELD = "spec.source.repository.url"
 CREDENTIALS_FIELD = "spec.source.repository.credentials"
+PROXY_FIELD = "spec.source.repository.proxy"
 
 MAX_URL_CHARACTERS = 2_048
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import attrs
 
 from jiemi.krapao.network.addresses import AddressRules
-from jiemi.krapao.network.proxy import HttpProxy
+from jiemi.krapao.network.proxy import Proxy
 from jiemi.krapao.operator_environment import OperatorEnvironment
 from jiemi.rpc.contract import MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_RENDERED_BYTES, MEBIBYTE
 
@@ -27,7 +27,8 @@ class KrapaoSettings:
         ssh_known_hosts: lines of a known_hosts file (sshd(8)) that are used for every repository.
         addresses: rules, beside those that are built in, about the addresses of git hosts and key services that a
             Decryptor or a file names. They do not hold for a proxy or for a Vault server that the operator names.
-        http_proxy: proxy for git over http and https, or None for none. The environment's is never used.
+        proxy: that of the operator for git, or None for none; a Decryptor may name one of its own instead. The
+            environment's is never used.
         ca_bundle: path of a PEM file of authorities for git over https, beside the system's; or None. It is read again
             for each connection.
 
@@ -81,7 +82,7 @@ class KrapaoSettings:
     allow_file_urls: bool = False
     ssh_known_hosts: str = ""
     addresses: AddressRules = AddressRules()
-    http_proxy: HttpProxy | None = None
+    proxy: Proxy | None = None
     ca_bundle: Path | None = None
 
     git_timeout_seconds: float = 60

@@ -146,6 +146,8 @@ class GitCredentials:
         github_app_installation_id: the number of its installation; None where the host is to be asked.
         github_app_installation_owner: the organization or user whose installation is meant.
         github_app_base_url: of the host's API, where it is no public GitHub.
+        proxy_url: of the proxy through which the host is reached, in place of Krapao's own: http, https or socks5.
+        proxy_username, proxy_password: by which that is logged in to.
     """
 
     username: SensitiveText | None = None
@@ -162,6 +164,9 @@ class GitCredentials:
     github_app_installation_id: SensitiveText | None = None
     github_app_installation_owner: SensitiveText | None = None
     github_app_base_url: SensitiveText | None = None
+    proxy_url: SensitiveText | None = None
+    proxy_username: SensitiveText | None = None
+    proxy_password: SensitiveText | None = None
 
 
 @attrs.frozen

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from jiemi.cli.main import app
 from jiemi.krapao.git.known_hosts import may_be_known_hosts
-from jiemi.krapao.network.proxy import HttpProxy, may_be_direct
+from jiemi.krapao.network.proxy import Proxy, may_be_direct
 
 AMBIENT = ("--allow-ambient-identity", "aws", "--ambient-key", "aws=**")
 
@@ -30,6 +30,11 @@ AMBIENT = ("--allow-ambient-identity", "aws", "--ambient-key", "aws=**")
             "--ambient-repository: an empty",
         ),
         (("--http-proxy", "http://p:1", "--no-proxy", "a.example,10.0.0.0/99"), "--no-proxy: '10.0.0.0/99' is no host"),
+        (("--http-proxy", "http://p:1", "--git-proxy", "http://p:1"), "--http-proxy and --git-proxy: give only one"),
+        (("--git-proxy", "https://p:1"), "--git-proxy: ssh needs a proxy with http:// or socks5://"),
+        (("--git-proxy", "socks5://canary:canary@p:1"), "--git-proxy: it holds a user name or password"),
+        (("--git-proxy-file", "{folder}/file"), "--git-proxy-file: it is no http://, https:// or socks5:// URL"),
+        (("--no-proxy", "a.example"), "--no-proxy needs --http-proxy, --git-proxy or the file of one"),
         (("--http-proxy", "http://p:1", "--no-proxy", "*"), "--no-proxy: '*' is no host"),
         (("--http-proxy", "http://p:1", "--no-proxy", "http://a.example"), "--no-proxy: 'http://a.example' is no host"),
         (("--http-proxy", "http://p:1", "--no-proxy", "git.example:8443"), "--no-proxy: 'git.example:8443' is no host"),
@@ -66,7 +71,7 @@ def test_the_known_hosts_that_are_shipped_are_taken() -> None:
 )
 def test_what_names_hosts_that_need_no_proxy_is_taken(pattern: str, host: str) -> None:
     assert may_be_direct(pattern)
-    assert not HttpProxy("http://p:1", direct=(pattern,)).is_for(host)
+    assert not Proxy("http", "p", 1, direct=(pattern,)).is_for(host)
 
 
 @pytest.mark.parametrize(

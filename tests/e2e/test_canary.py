@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import socket
 import time
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from support.e2e.lab import Lab, git_server
 from support.e2e.scene import METRICS, metrics_page
 from support.krapao.ssh_keys import made, public_key, written
 from support.network.https import authority, client_of, server_of
+from support.network.listening import listening
 from support.network.ssh_server import ssh_server
 
 from jiemi.core.sensitive import SensitiveText
@@ -35,8 +37,14 @@ PLAIN = "canary-plaintext-5f3a9c"
 TOKEN = "canary-git-token-81d2e7"
 BEARER = "canary-bearer-token-c41b90"
 PASSPHRASE = "canary-passphrase-2e7d15"
+PROXY_PASSWORD = "canary-proxy-password-0d3fa7"
 BAD_KEY = "canary-bad-key-77aa01"
 BAD_DATA = "canary-bad-data-c0ffee"
+
+
+def _wants_a_login(connection: socket.socket) -> None:
+    connection.recv(65_536)
+    connection.sendall(b"HTTP/1.1 407 Who\r\nContent-Length: 0\r\n\r\n")
 
 
 _OF_APP = {"appId": "ID", "privateKey": "PrivateKey", "baseUrl": "BaseURL"}
@@ -67,7 +75,7 @@ def test_canaries_are_found_nowhere(lab: Lab, pgp_key: str, tmp_path: Path) -> N
     own_key = written(deploy, PrivateFormat.OpenSSH, PASSPHRASE)
     ssh_lines = [key.splitlines()[2] for key in (own_key, written(deploy, PrivateFormat.OpenSSH))]
     host_key = paramiko.ECDSAKey.generate()
-    given_to_host = (TOKEN, BEARER, PASSPHRASE, client_line, *ssh_lines)
+    given_to_host = (TOKEN, BEARER, PROXY_PASSWORD, PASSPHRASE, client_line, *ssh_lines)
     github = GitHub(installations={12: Installation("acme", ("app",))})
     app_line = github.pem().splitlines()[4]
     canaries = forms_of(PLAIN, *given_to_host, app_line, BAD_KEY, BAD_DATA, str(lab.identity), str(stranger), pgp_line)
@@ -78,6 +86,7 @@ def test_canaries_are_found_nowhere(lab: Lab, pgp_key: str, tmp_path: Path) -> N
         git_server(lab.folder / "tls", tls=server_of(signer, tmp_path, clients_of=signer)) as secured,
         git_server(lab.folder / "app", tls=server_of(signer, tmp_path), intercept=github.intercept) as github.server,
         ssh_server(lab.folder / "tls" / "git", [public_key(deploy)], [host_key]) as (ssh_port, _),
+        listening(_wants_a_login) as (proxy_port, _),
         watching_command_lines() as command_lines,
     ):
         state = ("--state-dir", tmp_path / "state")
@@ -151,6 +160,10 @@ def test_canaries_are_found_nowhere(lab: Lab, pgp_key: str, tmp_path: Path) -> N
             "app-refused": (of_app, other_app, "RepositoryAccessDenied"),
             "ssh-wrong": (over_ssh, _of_ssh("wrong"), "RepositoryAccessDenied"),
         }
+        proxy_login = {"address": f"http://127.0.0.1:{proxy_port}", "username": "me", "password": PROXY_PASSWORD}
+        lab.secret(NAMESPACE, "proxy", **proxy_login)
+        proxied = {"credentials": credentials, "proxy": {"secretName": "proxy"}}
+        lab.admin.apply(lab.decryptor(NAMESPACE, "proxied", url, repository=proxied)).ok()
         for name, (url, given, _) in others.items():
             lab.admin.apply(lab.decryptor(NAMESPACE, name, url, repository={"credentials": given})).ok()
 
@@ -158,6 +171,7 @@ def test_canaries_are_found_nowhere(lab: Lab, pgp_key: str, tmp_path: Path) -> N
             lab.until_reason(NAMESPACE, name, reason)
         lab.until_reason(NAMESPACE, "token", "RefNotFound")
         lab.until_reason(NAMESPACE, "refused", "RepositoryAccessDenied")
+        lab.until_reason(NAMESPACE, "proxied", "ProxyRefused")
         for name, (_, _, reason) in others.items():
             lab.until_reason(NAMESPACE, name, reason)
         lab.until_synced(NAMESPACE, "good", revision)
@@ -174,7 +188,7 @@ def test_canaries_are_found_nowhere(lab: Lab, pgp_key: str, tmp_path: Path) -> N
         f"status of {item['metadata']['name']}": json.dumps(item.get("status")).encode()
         for item in lab.admin.call("GET", f"/apis/jiemi.cr/v1alpha1/namespaces/{NAMESPACE}/decryptors").ok()["items"]
     }
-    assert len(told) == len(cases) + len(others) + 2
+    assert len(told) == len(cases) + len(others) + 3
     events = lab.admin.call("GET", f"/apis/events.k8s.io/v1/namespaces/{NAMESPACE}/events").ok()
     told["events"] = json.dumps(events["items"]).encode()
     told["logs"] = lab.logs().encode()

@@ -277,7 +277,7 @@ async def test_hosts_that_are_denied_are_refused_like_the_forbidden_ones(
 
 async def test_a_proxy_may_be_anywhere_and_is_asked_for_no_forbidden_host(strict: KrapaoSettings) -> None:
     with listening(send(HTTP % b"502 No")) as (port, came):
-        proxied = attrs.evolve(strict, http_proxy=read_proxy(f"http://127.0.0.1:{port}", credentials=False))
+        proxied = attrs.evolve(strict, proxy=read_proxy(f"http://127.0.0.1:{port}", credentials=False))
         for url in (
             "http://127.0.0.1/r",
             "http://localhost/r",

@@ -195,6 +195,13 @@ def _github_app(url: str) -> Callable[[Bench], None]:
     return make
 
 
+def _proxy(url: str) -> Callable[[Bench], None]:
+    def make(bench: Bench) -> None:
+        bench.repo(url=bench.urls["private"], proxy={"url": url})
+
+    return make
+
+
 def _bearer_with_its_word(bench: Bench) -> None:
     bench.repo(url=bench.urls["private"], credentials={"bearer": {"literal": "Bearer canary"}})
 
@@ -547,6 +554,14 @@ HOSTS = (
         "Secret {namespace}/{app}, which spec.source.repository.credentials.secretName names, has the keys "
         "'bearerToken' and 'username', which contradict each other. Remove one of them.",
         _two_logins_in_a_whole_secret,
+    ),
+    Mistake(
+        "proxy-password-in-url",
+        "A proxy's password in its address.",
+        "InvalidSpec",
+        "spec.source.repository.proxy names no proxy: it holds a user name or password. Write its address as "
+        "http://HOST:PORT, https://HOST:PORT or socks5://HOST:PORT, and put a user name and password beside it.",
+        _proxy("http://me:canary@proxy.example:3128"),
     ),
     Mistake(
         "github-app-http",

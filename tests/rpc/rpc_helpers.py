@@ -31,6 +31,8 @@ QUICK = ClientSettings(
 def credential_path(name: str) -> str:
     """Where a Decryptor has what the contract calls `name` in its credentials."""
     at = "spec.source.repository.credentials."
+    if name.startswith("proxy_"):
+        at, name = "spec.source.repository.proxy.", name.removeprefix("proxy_")
     if name.startswith("github_app_"):
         at, name = f"{at}githubApp.", name.removeprefix("github_app_" if name != "github_app_id" else "github_")
     first, *more = name.split("_")

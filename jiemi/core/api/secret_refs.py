@@ -8,14 +8,15 @@ from jiemi.core.api.decryptor_status import SecretVersion
 from jiemi.core.api.spec import DecryptorSpec, credential_values
 from jiemi.core.errors import Failure
 
-_OF_GIT = "spec.source.repository.credentials."
+_ALL = "spec."
+_OF_GIT = "spec.source.repository."
 _OF_KEYS = "spec.provider."
 _OF_SIGNERS = "spec.source.repository.verify."
 
 
 def secret_names(spec: DecryptorSpec | Failure) -> frozenset[str]:
     """All of them; none where the spec can't be read."""
-    return _names(spec, "spec.")
+    return _names(spec, _ALL)
 
 
 def git_secret_names(spec: DecryptorSpec | Failure) -> frozenset[str]:
@@ -38,12 +39,12 @@ def _names(spec: DecryptorSpec | Failure, below: str) -> frozenset[str]:
         return frozenset()
     values = [value for at, value in credential_values(spec) if at.startswith(below)]
     names = {value.secret_name for value in values if value.secret_name is not None}
-    credentials = spec.source.repository.credentials
-    if credentials is not None and credentials.secret_name is not None and _OF_GIT.startswith(below):
-        names.add(credentials.secret_name)
-    verify = spec.source.repository.verify
-    if verify is not None and _OF_SIGNERS.startswith(below):
-        names.add(verify.secret_name)
+    repository = spec.source.repository
+    if below in (_ALL, _OF_GIT):
+        whole = (repository.credentials, repository.proxy)
+        names.update(each.secret_name for each in whole if each is not None and each.secret_name is not None)
+    if below in (_ALL, _OF_SIGNERS) and repository.verify is not None:
+        names.add(repository.verify.secret_name)
     return frozenset(names)
 
 

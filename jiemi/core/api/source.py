@@ -12,6 +12,7 @@ import attrs
 from jiemi.core.api.fields import FieldError, Rule, api
 from jiemi.core.api.file_formats import FileFormat, FormatOfFile, format_field, format_of_file, require_format
 from jiemi.core.api.repository_credentials import RepositoryCredentials
+from jiemi.core.api.repository_proxy import RepositoryProxy
 from jiemi.core.api.repository_submodules import RepositorySubmodules
 from jiemi.core.api.repository_verification import RepositoryVerification
 from jiemi.core.content.globs import is_glob
@@ -124,6 +125,11 @@ class Repository:
     )
     credentials: RepositoryCredentials | None = api(
         "Credentials that the host asks for. A public repository needs none.", default=None, nullable=True
+    )
+    proxy: RepositoryProxy | None = api(
+        "Proxy through which the host is reached, instead of the operator's. The proxy looks the host's name up.",
+        default=None,
+        nullable=True,
     )
     ref: RepositoryRef | None = api(
         "Branch, tag, range of tags, other ref or commit to follow. The default is the repository's default branch "

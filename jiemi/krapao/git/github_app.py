@@ -21,7 +21,7 @@ import urllib3
 from jiemi.concurrency.calls import Interrupted
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
-from jiemi.core.urls import Location
+from jiemi.core.urls import Location, Scheme
 from jiemi.krapao.git.github_api import (
     Answer,
     grant_of,
@@ -36,6 +36,7 @@ from jiemi.krapao.git.github_identity import APP_FIELD, BASE_URL_FIELD, App, rea
 from jiemi.krapao.git.host_failures import ShownError, certain_of
 from jiemi.krapao.git.http_pool import guarded_pool
 from jiemi.krapao.git.meter import Meter
+from jiemi.krapao.git.routes import route_to
 from jiemi.krapao.network.connecting import require_name
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import GitCredentials
@@ -52,7 +53,7 @@ _MAX_ANSWER_BYTES = 256 * 1024
 """A token for one repository comes with that repository's description: some 10 KiB."""
 
 
-_SHOWN = frozenset({"TlsVerificationFailed", "RepositoryAccessDenied", "AddressNotAllowed"})
+_SHOWN = frozenset({"TlsVerificationFailed", "RepositoryAccessDenied", "AddressNotAllowed", "ProxyRefused"})
 """What a user must know of a failed connection, whatever the host is."""
 
 
@@ -119,15 +120,16 @@ class AppLogin:
             self._app = read_app(self._location, self._credentials)
         app = self._app
         require_name(app.host, self._settings.addresses, BASE_URL_FIELD)
+        route = route_to(app.host, Scheme.HTTPS, self._credentials, self._settings, BASE_URL_FIELD)
         try:
-            with guarded_pool(app.host, BASE_URL_FIELD, self._credentials, self._settings, meter) as pool:
+            with guarded_pool(route, self._credentials, self._settings, meter) as pool:
                 return self._converse(app, pool)
         except (Interrupted, JiemiError):
             raise
         except Exception as error:
             if meter.interrupter.interrupted:
                 raise Interrupted("the call was cancelled") from error
-            certain = certain_of(error, app.host, has_certificate=self._credentials.client_certificate is not None)
+            certain = certain_of(error, app.host, self._credentials)
             if certain is not None and certain.failure.reason in _SHOWN:
                 raise ShownError.of(certain.failure) from error
             log.warning("no_github_api", host=app.host, detail=type(error).__name__)

@@ -26,7 +26,7 @@ from dulwich.errors import GitProtocolError, HangupException, NotGitRepository
 
 from jiemi.concurrency import calls
 from jiemi.core.errors import JiemiError
-from jiemi.core.urls import CREDENTIALS_FIELD, FIELD, Location, Scheme
+from jiemi.core.urls import CREDENTIALS_FIELD, FIELD, PROXY_FIELD, Location, Scheme
 from jiemi.krapao.git.host_words import safe_words
 from jiemi.krapao.git.meter import Meter
 from jiemi.rpc.contract import GitCredentials
@@ -186,9 +186,7 @@ class _Said:
 def _classify(error: Exception, host: str, location: Location, timeout_seconds: float, said: _Said) -> JiemiError:
     """The error for an exception: the most certain of what its chain of causes says."""
     chain = list(_chain(error))
-    is_given = said.credentials.client_certificate is not None
-    certain = certain_of(error, host, has_certificate=is_given)
-    certain = certain or _unreachable(chain, host, timeout_seconds)
+    certain = certain_of(error, host, said.credentials) or _unreachable(chain, host, timeout_seconds)
     if certain is not None:
         return certain
     if any(isinstance(each, ssl.SSLError) for each in chain):
@@ -200,14 +198,33 @@ def _classify(error: Exception, host: str, location: Location, timeout_seconds: 
     return JiemiError("GitProtocolError", f"{host} answered, but not as a git server does ({type(error).__name__})")
 
 
-def certain_of(error: BaseException, host: str, *, has_certificate: bool) -> JiemiError | None:
+def proxy_refused(*, is_own: bool) -> JiemiError:
+    """For a proxy that wants a login, or another one (407).
+
+    Args:
+        is_own: whether it is the Decryptor's; else the operator's.
+    """
+    if is_own:
+        return JiemiError(
+            "ProxyRefused",
+            f"{PROXY_FIELD}: the proxy wants a user name and password, or refuses those that are given",
+            f"Correct the username and password of {PROXY_FIELD}.",
+        )
+    return JiemiError(
+        "ProxyRefused",
+        "the proxy that Krapao's operator set wants a login, or refuses the one that it gets",
+        "Ask the operator to correct it in the file of `jiemi krapao --git-proxy-file` or `--http-proxy-file`.",
+    )
+
+
+def certain_of(error: BaseException, host: str, credentials: GitCredentials) -> JiemiError | None:
     """The error for an exception that says by itself what went wrong, whatever the host is; None for any other."""
-    found = (_of_one(each, host, has_certificate=has_certificate) for each in _chain(error))
-    return next(filter(None, found), None)
+    return next(filter(None, (_of_one(each, host, credentials) for each in _chain(error))), None)
 
 
-def _of_one(cause: BaseException, host: str, *, has_certificate: bool) -> JiemiError | None:
-    """The error for a cause that says by itself what went wrong: one of Krapao's own, or a bad certificate."""
+def _of_one(cause: BaseException, host: str, credentials: GitCredentials) -> JiemiError | None:
+    """The error for a cause that says by itself what went wrong: one of Krapao's own, a bad certificate, a refusal by
+    the proxy."""
     if isinstance(cause, JiemiError):
         return cause
     if isinstance(cause, ssl.SSLCertVerificationError):
@@ -217,7 +234,10 @@ def _of_one(cause: BaseException, host: str, *, has_certificate: bool) -> JiemiE
         )
     if isinstance(cause, ssl.SSLError) and cause.reason in _ALERTS:
         is_missing = cause.reason == "TLSV13_ALERT_CERTIFICATE_REQUIRED"
-        return certificate_refused(host, is_given=has_certificate, is_missing=is_missing)
+        return certificate_refused(host, is_given=credentials.client_certificate is not None, is_missing=is_missing)
+    tunnel = _TUNNEL_REFUSED.match(str(cause)) if isinstance(cause, OSError) else None
+    if tunnel is not None and tunnel[1] == "407":
+        return proxy_refused(is_own=credentials.proxy_url is not None)
     return None
 
 
@@ -235,8 +255,8 @@ def _unreachable(chain: list[BaseException], host: str, timeout_seconds: float) 
         return None
     return JiemiError(
         "HostUnreachable",
-        f"{host}: the http proxy that Krapao uses answered {refused[1]} to CONNECT",
-        "Ask the operator of that proxy to let Krapao reach the host, or to leave it out (`--no-proxy`).",
+        f"{host}: the proxy answered {refused[1]} to CONNECT",
+        "Have the proxy's operator let Krapao reach the host.",
     )
 
 

@@ -7,28 +7,32 @@ same judgement of addresses, the same proxy.
 from __future__ import annotations
 
 import contextlib
+import socket
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import urllib3
 
 from jiemi.concurrency.http import Watch, close_pool, make_interruptible
 from jiemi.krapao.git.meter import Meter
+from jiemi.krapao.git.routes import Route
 from jiemi.krapao.git.tls_context import proxy_context, tls_context
-from jiemi.krapao.network.connecting import permit_by
+from jiemi.krapao.network.connecting import Permit
+from jiemi.krapao.network.proxy import Proxy
+from jiemi.krapao.network.tunnel import open_tunnel
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import GitCredentials
 
 
 @contextlib.contextmanager
 def guarded_pool(
-    host: str, field: str, credentials: GitCredentials, settings: KrapaoSettings, meter: Meter
+    route: Route, credentials: GitCredentials, settings: KrapaoSettings, meter: Meter
 ) -> Iterator[urllib3.PoolManager]:
     """A pool for requests to one host; its connections end with the context.
 
     Args:
-        host: in lower case and without brackets. Its name is judged already (`require_name`).
-        field: of the spec, that names the host.
+        route: to the host, whose name is judged already (`require_name`).
 
     Raises:
         JiemiError: TlsVerificationFailed where authorities can't be read, RepositoryAccessDenied where the client
@@ -44,17 +48,27 @@ def guarded_pool(
     context = tls_context(credentials, settings.ca_bundle)
     if context is not None:
         options["ssl_context"] = context
-    permit, proxy = None, settings.http_proxy
-    if proxy is None or not proxy.is_for(host):
-        pool, permit = urllib3.PoolManager(**options), permit_by(settings.addresses, field)
+    dial = None
+    pool: urllib3.PoolManager
+    if route.proxy is None:
+        pool = urllib3.PoolManager(**options)
+    elif route.proxy.scheme == "socks5":
+        pool = urllib3.PoolManager(**options)
+        dial = partial(_dial, route.proxy, route.permit)
     else:
-        # The proxy is the operator's own choice. It will look the host's name up, so only the name could be judged.
-        headers = {"Proxy-Authorization": proxy.authorization.reveal()} if proxy.authorization is not None else None
+        authorization = route.proxy.authorization
         pool = urllib3.ProxyManager(
-            proxy.url, proxy_headers=headers, proxy_ssl_context=proxy_context(settings.ca_bundle), **options
+            route.proxy.url,
+            proxy_headers=None if authorization is None else {"Proxy-Authorization": authorization.reveal()},
+            proxy_ssl_context=proxy_context(route.proxy, credentials, settings.ca_bundle),
+            **options,
         )
-    watched = make_interruptible(pool, Watch(permit, meter.arrived))
+    watched = make_interruptible(pool, Watch(route.permit, meter.arrived, dial))
     try:
         yield watched
     finally:
         close_pool(pool)
+
+
+def _dial(proxy: Proxy, permit: Permit | None, host: str, port: int, timeout_seconds: float | None) -> socket.socket:
+    return open_tunnel(proxy, host.strip("[]"), port, timeout_seconds=timeout_seconds, permit=permit)

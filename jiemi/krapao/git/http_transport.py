@@ -20,10 +20,11 @@ from dulwich.client import GitClient, Urllib3HttpGitClient, default_user_agent_s
 from jiemi.core.errors import JiemiError
 from jiemi.core.urls import CREDENTIALS_FIELD, FIELD, Location
 from jiemi.krapao.git.encoded import decoded
-from jiemi.krapao.git.host_failures import HostBusyError, certificate_refused
+from jiemi.krapao.git.host_failures import HostBusyError, certificate_refused, proxy_refused
 from jiemi.krapao.git.host_words import MAX_BODY_BYTES, asks_to_wait, hint, leads_to_login
 from jiemi.krapao.git.http_pool import guarded_pool
 from jiemi.krapao.git.meter import Meter
+from jiemi.krapao.git.routes import route_to
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import GitCredentials
 
@@ -45,9 +46,10 @@ def http_client(
 
     Raises:
         JiemiError: RepositoryAccessDenied where the credentials can't be sent, TlsVerificationFailed where authorities
-            can't be read.
+            can't be read, InvalidSpec where the Decryptor's proxy is none.
     """
-    with guarded_pool(location.host, FIELD, credentials, settings, meter) as pool:
+    route = route_to(location.host, location.scheme, credentials, settings)
+    with guarded_pool(route, credentials, settings, meter) as pool:
         yield _HttpClient(location, credentials, pool, meter)
 
 
@@ -99,6 +101,7 @@ class _HttpClient(Urllib3HttpGitClient):
         self._location = location
         self._authorization = _authorization(credentials)
         self._given = _given(credentials)
+        self._has_own_proxy = credentials.proxy_url is not None
         self._pool = pool
         self._meter = meter
         self._last: urllib3.BaseHTTPResponse | None = None
@@ -190,11 +193,7 @@ class _HttpClient(Urllib3HttpGitClient):
             # RFC 9110, 15.3.4: what somebody on the way made of the answer; Azure DevOps, for its page to sign in.
             raise self._denied("answered 203, a page to log in")
         if status == 407:
-            raise JiemiError(
-                "HostUnreachable",
-                "the http proxy that Krapao uses wants credentials",
-                "Ask the operator to give them in `jiemi krapao --http-proxy-file`.",
-            )
+            raise proxy_refused(is_own=self._has_own_proxy)
         if status in (404, 410):
             path = self._location.path
             if not self._given:

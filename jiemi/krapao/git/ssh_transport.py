@@ -18,13 +18,13 @@ from dulwich.protocol import Protocol
 
 from jiemi.concurrency import calls
 from jiemi.core.errors import JiemiError
-from jiemi.core.urls import CREDENTIALS_FIELD, FIELD, Location
+from jiemi.core.urls import CREDENTIALS_FIELD, Location
 from jiemi.krapao.git import known_hosts
 from jiemi.krapao.git.host_keys import shown_key
 from jiemi.krapao.git.meter import Meter
+from jiemi.krapao.git.routes import connect
 from jiemi.krapao.git.ssh_keys import private_key
 from jiemi.krapao.git.wire import write_though_closed
-from jiemi.krapao.network.connecting import permit_by
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import GitCredentials
 
@@ -94,13 +94,7 @@ class _SshClient(TraditionalGitClient):
         return channel
 
     def _connected(self, timeout: float) -> paramiko.Transport:
-        sock = calls.connect_tcp(
-            self._meter.interrupter,
-            self._location.host,
-            self._location.port,
-            timeout_seconds=timeout,
-            permit=permit_by(self._settings.addresses, FIELD),
-        )
+        sock = connect(self._location, self._credentials, self._settings)
         self._stack.callback(sock.close)
         self._stack.enter_context(calls.interruptible_socket(self._meter.interrupter, sock))
         transport = paramiko.Transport(cast(socket.socket, _Counted(sock, self._meter)))

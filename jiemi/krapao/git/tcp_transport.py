@@ -10,11 +10,12 @@ from dulwich.client import GitClient, TCPGitClient
 from dulwich.protocol import Protocol
 
 from jiemi.concurrency import calls
-from jiemi.core.urls import FIELD, Location
+from jiemi.core.urls import Location
 from jiemi.krapao.git.meter import Meter
+from jiemi.krapao.git.routes import connect
 from jiemi.krapao.git.wire import write_though_closed
-from jiemi.krapao.network.connecting import permit_by
 from jiemi.krapao.settings import KrapaoSettings
+from jiemi.rpc.contract import GitCredentials
 
 
 class TcpClient(TCPGitClient):
@@ -22,10 +23,13 @@ class TcpClient(TCPGitClient):
 
     @classmethod
     @contextlib.contextmanager
-    def opened(cls, location: Location, settings: KrapaoSettings, meter: Meter) -> Iterator[GitClient]:
+    def opened(
+        cls, location: Location, credentials: GitCredentials, settings: KrapaoSettings, meter: Meter
+    ) -> Iterator[GitClient]:
         client = cls(location.host, port=location.port, thin_packs=True, quiet=True)
         client._location = location
         client._meter = meter
+        client._credentials = credentials
         client._settings = settings
         client._stack = contextlib.ExitStack()
         with client._stack:
@@ -33,6 +37,7 @@ class TcpClient(TCPGitClient):
 
     _location: Location
     _meter: Meter
+    _credentials: GitCredentials
     _settings: KrapaoSettings
     _stack: contextlib.ExitStack
 
@@ -40,15 +45,7 @@ class TcpClient(TCPGitClient):
         self, cmd: bytes, path: str | bytes, protocol_version: int | None = None
     ) -> tuple[Protocol, Callable[[], bool], IO[bytes] | None]:
         interrupter = self._meter.interrupter
-        sock = self._stack.enter_context(
-            calls.connect_tcp(
-                interrupter,
-                self._location.host,
-                self._location.port,
-                timeout_seconds=self._settings.connect_timeout_seconds,
-                permit=permit_by(self._settings.addresses, FIELD),
-            )
-        )
+        sock = self._stack.enter_context(connect(self._location, self._credentials, self._settings))
         self._stack.enter_context(calls.interruptible_socket(interrupter, sock))
         meter = self._meter
         stream = self._stack.enter_context(calls.counted(sock.makefile("rb"), meter.arrived))

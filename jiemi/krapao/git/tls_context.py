@@ -20,6 +20,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.urls import CREDENTIALS_FIELD
+from jiemi.krapao.network.proxy import Proxy
 from jiemi.rpc.contract import GitCredentials
 
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[\sA-Za-z0-9+/=]+-----END CERTIFICATE-----")
@@ -48,9 +49,15 @@ def tls_context(credentials: GitCredentials, operators_bundle: Path | None) -> s
     return context
 
 
-def proxy_context(operators_bundle: Path | None) -> ssl.SSLContext | None:
-    """How TLS is spoken to the operator's proxy, which no Decryptor has a say in."""
-    return tls_context(GitCredentials(), operators_bundle)
+def proxy_context(proxy: Proxy, credentials: GitCredentials, operators_bundle: Path | None) -> ssl.SSLContext | None:
+    """How TLS is spoken to a proxy. No Decryptor has a say in that to the operator's; its own may have a certificate of
+    its own authorities. Neither is shown a client certificate.
+
+    Raises:
+        JiemiError: TlsVerificationFailed where authorities can't be read.
+    """
+    bundle = None if proxy.is_operators else credentials.ca_bundle
+    return tls_context(GitCredentials(ca_bundle=bundle), operators_bundle)
 
 
 def _trust_operators(context: ssl.SSLContext, bundle: Path) -> None:

@@ -51,7 +51,7 @@ def open_client(
             case Scheme.HTTP | Scheme.HTTPS:
                 yield stack.enter_context(http_client(location, credentials, settings, meter)), b""
             case Scheme.GIT:
-                yield stack.enter_context(TcpClient.opened(location, settings, meter)), path
+                yield stack.enter_context(TcpClient.opened(location, credentials, settings, meter)), path
             case Scheme.SSH:
                 from jiemi.krapao.git.ssh_transport import ssh_client  # noqa: PLC0415 - paramiko is slow to import, and often not needed
 

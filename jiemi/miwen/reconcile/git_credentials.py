@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+import attrs
+
 from jiemi.core.api.decryptor import Decryptor
 from jiemi.core.api.provider import CredentialValue
 from jiemi.core.api.repository_credentials import GitHubApp
@@ -13,6 +15,7 @@ from jiemi.core.sensitive import SensitiveText
 from jiemi.core.urls import CREDENTIALS_FIELD, Scheme, parse_url
 from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.reconcile.credentials import CredentialReader, reader_of
+from jiemi.miwen.reconcile.repository_proxy import proxy_values
 from jiemi.miwen.reconcile.whole_secret import credentials_of, paths_of
 from jiemi.miwen.state.loop_state import SecretVersions
 from jiemi.rpc.contract import GitCredentials
@@ -31,7 +34,7 @@ _AS_IT_IS = frozenset(
 async def git_credentials(
     decryptor: Decryptor, spec: DecryptorSpec, kubernetes: Kubernetes, versions: SecretVersions
 ) -> GitCredentials:
-    """The credentials that the host of the repository asks for.
+    """The credentials that the host of the repository asks for, and those of the proxy to it.
 
     Args:
         versions: as of `CredentialReader`.
@@ -39,6 +42,14 @@ async def git_credentials(
     Raises:
         JiemiError: as `CredentialReader.read`.
     """
+    found = await _of_host(decryptor, spec, kubernetes, versions)
+    proxy = await proxy_values(decryptor, spec, kubernetes, versions)
+    return attrs.evolve(found, **proxy) if proxy else found
+
+
+async def _of_host(
+    decryptor: Decryptor, spec: DecryptorSpec, kubernetes: Kubernetes, versions: SecretVersions
+) -> GitCredentials:
     credentials = spec.source.repository.credentials
     if credentials is None:
         return GitCredentials()

@@ -105,6 +105,9 @@ _CREDENTIALS = {
     "github_app_installation_id": "githubAppInstallationId",
     "github_app_installation_owner": "githubAppInstallationOwner",
     "github_app_base_url": "githubAppBaseUrl",
+    "proxy_url": "proxyUrl",
+    "proxy_username": "proxyUsername",
+    "proxy_password": "proxyPassword",
 }
 
 _AT = "spec.source.repository.credentials"
@@ -120,6 +123,9 @@ _PATHS = {
     "githubAppBaseUrl": f"{_AT}.githubApp.baseUrl",
     _VERIFY: f"spec.source.repository.{_VERIFY}",
     _SUBMODULES: f"spec.source.repository.{_SUBMODULES}",
+    "proxyUrl": "spec.source.repository.proxy.url",
+    "proxyUsername": "spec.source.repository.proxy.username",
+    "proxyPassword": "spec.source.repository.proxy.password",
 }
 """Where a Decryptor has the fields that are required and not just below its credentials."""
 

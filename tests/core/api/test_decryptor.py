@@ -115,6 +115,21 @@ def test_an_object_of_the_first_version_is_read_completely() -> None:
             {"passphrase": {"literal": CANARY}},
             "passphrase is for ssh: give that too @ spec.source.repository.credentials",
         ),
+        *(
+            ("spec.source.repository.proxy", proxy, f"{message} @ spec.source.repository.proxy")
+            for proxy, message in (
+                ({}, "give either url or secretName"),
+                ({"url": "http://p", "secretName": "a"}, "give either url or secretName"),
+                (
+                    {"url": "http://p", "username": {"literal": CANARY}},
+                    "give username together with password, or neither",
+                ),
+                (
+                    {"secretName": "a", "username": {"literal": CANARY}, "password": {"literal": CANARY}},
+                    "secretName contradicts username: give one or the other",
+                ),
+            )
+        ),
         (
             "spec.source.repository.ref",
             {"branch": "a", "tag": "b"},

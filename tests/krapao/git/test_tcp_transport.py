@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
-import signal
 import socket
-import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import attrs
-import pytest
 import trio
 from krapao.git.clone_checks import NOBODY
 from krapao.git.following import follow, listing_fails, pin
@@ -20,7 +14,6 @@ from support.krapao.work_tree import Work
 
 from jiemi.concurrency.calls import Interrupter, run_blocking
 from jiemi.core.urls import parse_url
-from jiemi.demo.git_server import git_environment
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.meter import Meter
 from jiemi.krapao.git.port import Ref
@@ -28,32 +21,6 @@ from jiemi.krapao.git.tcp_transport import TcpClient
 from jiemi.krapao.settings import KrapaoSettings
 
 GIT = shutil.which("git") or "git"
-
-
-@pytest.fixture
-async def git_daemon(tmp_path: Path, work: Work) -> AsyncIterator[tuple[str, Path]]:
-    root = tmp_path / "daemon"
-    root.mkdir()
-    work.git("init", "--quiet", "--bare", "--initial-branch=main", str(root / "r.git"))
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    run = [GIT, "-c", "safe.directory=*", "daemon", "--reuseaddr", "--export-all", f"--base-path={root}"]
-    run += ["--listen=127.0.0.1", f"--port={port}", str(root)]
-    with subprocess.Popen(  # noqa: ASYNC220 - a fork and exec
-        run, env=git_environment(GIT, root), stderr=subprocess.DEVNULL, start_new_session=True
-    ) as process:
-        try:
-            with trio.fail_after(10):
-                while True:
-                    try:
-                        (await trio.open_tcp_stream("127.0.0.1", port)).socket.close()
-                        break
-                    except OSError:
-                        await trio.sleep(0.02)
-            yield f"git://127.0.0.1:{port}", root
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
 
 
 async def test_a_repository_is_followed_over_git(
@@ -74,7 +41,7 @@ async def test_what_a_git_host_said_is_read_though_it_closed_while_it_was_writte
         location = parse_url(f"git://127.0.0.1:{server.getsockname()[1]}/r.git")
 
         def talk(interrupter: Interrupter) -> bytes | None:
-            with TcpClient.opened(location, settings, Meter(interrupter, 1_000, "")) as client:
+            with TcpClient.opened(location, NOBODY, settings, Meter(interrupter, 1_000, "")) as client:
                 assert isinstance(client, TcpClient)
                 proto, _, _ = client._connect(b"upload-pack", b"/r.git")
                 host, _ = server.accept()

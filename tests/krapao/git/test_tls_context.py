@@ -28,6 +28,7 @@ from jiemi.certificates import Issued
 from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import Fault, serve_git
 from jiemi.krapao.git.tls_context import proxy_context, tls_context
+from jiemi.krapao.network.proxy import Proxy
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import GitCredentials
 
@@ -185,14 +186,19 @@ async def test_credentials_that_the_urls_scheme_would_not_use_are_refused(
     assert "canary" not in message
 
 
-def test_the_operators_proxy_is_shown_no_client_certificate_and_trusts_no_tenants_authority(tmp_path: Path) -> None:
+def test_a_proxy_is_shown_no_client_certificate_and_the_operators_trusts_no_tenants_authority(tmp_path: Path) -> None:
     signer = authority()
     own = tls_context(trusting(signer, *client_of(signer)), None)
     assert own is not None
     assert signer.certificate_pem() in {ssl.DER_cert_to_PEM_cert(each).encode() for each in own.get_ca_certs(True)}
-    assert proxy_context(None) is None
+    of_operator, of_tenant = Proxy("https", "proxy", 1), Proxy("https", "proxy", 1, is_operators=False)
+    given = trusting(signer, *client_of(signer))
+    assert proxy_context(of_operator, given, None) is None
+    of_own = proxy_context(of_tenant, given, None)
+    assert of_own is not None
+    assert signer.certificate_pem() in {ssl.DER_cert_to_PEM_cert(each).encode() for each in of_own.get_ca_certs(True)}
     (tmp_path / "ca.pem").write_bytes(authority().certificate_pem())
-    of_proxy = proxy_context(tmp_path / "ca.pem")
+    of_proxy = proxy_context(of_operator, given, tmp_path / "ca.pem")
     assert of_proxy is not None
     assert signer.certificate_pem() not in {
         ssl.DER_cert_to_PEM_cert(each).encode() for each in of_proxy.get_ca_certs(True)
