@@ -104,6 +104,8 @@ SLOW = {
     "cli/test_log_lines.py": ("test_every_field_is_shown",),
     "cli/test_logs.py": ("test_a_line_that_cannot_be_written_is_lost_and_the_process_goes_on",),
     "core/objects/test_difference.py": ("test_depth_is_no_limit",),
+    "miwen/webhooks/test_keyed_hosts.py": (),
+    "miwen/webhooks/test_guarded_get.py": (),
     "miwen/webhooks/test_receiver.py": (
         "test_a_body_beyond_the_bound_is_refused",
         "test_connections_that_say_nothing_end_and_keep_nobody_out",

@@ -22,10 +22,10 @@ from jiemi.cli.programs import GET_SOPS, find_gpg, find_sops
 from jiemi.cli.running import forbid_core_dumps, run_until_signalled
 from jiemi.cli.traces import exporter_of, running
 from jiemi.concurrency.memory import keep_trimmed
+from jiemi.core.address_rules import AddressRules, Network, read_network
 from jiemi.core.addresses import normal_address
 from jiemi.krapao.git.known_hosts import may_be_known_hosts
 from jiemi.krapao.metrics import KrapaoMetrics
-from jiemi.krapao.network.addresses import AddressRules, Network, read_network
 from jiemi.krapao.network.proxy import Proxy, may_be_direct, read_proxy
 from jiemi.krapao.operator_environment import AMBIENT_PROVIDERS, AmbientBounds, OperatorEnvironment
 from jiemi.krapao.service import open_service

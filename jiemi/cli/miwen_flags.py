@@ -195,6 +195,27 @@ class MiwenFlags:
             help="Address at which other Miwens reach that port; those that wait for the Lease send webhooks on to it.",
         ),
     ] = None
+    webhooks_allow_addresses: Annotated[
+        list[str],
+        Flag(
+            "--webhooks-allow-address",
+            help="An address or network (CIDR) where Miwen may look up keys of webhooks' OpenID issuers although it "
+            "refuses it by default, such as loopback; may be repeated.",
+            metavar="CIDR",
+        ),
+    ] = attrs.field(factory=list)
+    webhooks_deny_addresses: Annotated[
+        list[str],
+        Flag(
+            "--webhooks-deny-address",
+            help="An address or network (CIDR) where Miwen does not look them up; may be repeated.",
+            metavar="CIDR",
+        ),
+    ] = attrs.field(factory=list)
+    webhooks_ca_bundle: Annotated[
+        Path | None,
+        Flag(help="PEM file of certificate authorities for these issuers, in addition to the system's."),
+    ] = None
     metrics_listen: MetricsListen = None
     log_format: LogFormatFlag = LogFormat.JSON
     log_level: LogLevel = "info"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import random
+import ssl
 from collections.abc import Callable
 
 import structlog
@@ -11,13 +12,16 @@ import trio
 
 from jiemi.cli.errors import CommandError
 from jiemi.cli.miwen_flags import MiwenFlags
+from jiemi.core.address_rules import AddressRules, Network, read_network
 from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.report.metrics import MiwenMetrics
 from jiemi.miwen.service import Webhooks
 from jiemi.miwen.webhooks.forwarder import Forwarder
 from jiemi.miwen.webhooks.genuine import Verifier
+from jiemi.miwen.webhooks.guarded_get import GuardedGet
 from jiemi.miwen.webhooks.receiver import Outcome, Receiver
 from jiemi.miwen.webhooks.secrets import WebhookSecrets
+from jiemi.miwen.webhooks.signing_keys import SigningKeys
 from jiemi.rpc.address import ANY_HOST, TcpAddress, parse_address
 
 
@@ -28,6 +32,8 @@ def webhooks_address(flags: MiwenFlags) -> TcpAddress | None:
         CommandError: a flag is no TCP address, or the flags do not go together.
     """
     if flags.webhooks_listen is None:
+        if flags.webhooks_allow_addresses or flags.webhooks_deny_addresses or flags.webhooks_ca_bundle:
+            raise CommandError("--webhooks-allow-address, -deny-address and -ca-bundle need --webhooks-listen")
         if flags.webhooks_address is not None or flags.webhooks_proxies:
             raise CommandError("--webhooks-address and --webhooks-proxies need --webhooks-listen")
         return None
@@ -64,6 +70,7 @@ async def serve_webhooks(
     def count(outcome: Outcome) -> None:
         metrics.webhook(outcome.value)
 
+    keys = _guarded_get(flags)
     secrets = WebhookSecrets(kubernetes, random=random.random, counts=metrics.watches)
     metrics.webhooks = lambda: len(secrets.webhooks)
     receiver = Receiver(count, flags.webhooks_proxies)
@@ -74,7 +81,7 @@ async def serve_webhooks(
         raise CommandError(f"--webhooks-listen: can't listen on {address}: {error.strerror}") from error
     await nursery.start(secrets.run)
     structlog.get_logger("jiemi.miwen").info("webhooks", address=f"tcp:{address.host}:{port}")
-    return Webhooks(receiver, Verifier(secrets.webhooks, _now))
+    return Webhooks(receiver, Verifier(secrets.webhooks, _now, SigningKeys(keys.get)))
 
 
 def forward(webhooks: Webhooks, holder: Callable[[], str]) -> None:
@@ -93,6 +100,33 @@ def forward(webhooks: Webhooks, holder: Callable[[], str]) -> None:
         return (address.host, address.port) if isinstance(address, TcpAddress) else None
 
     webhooks.receiver.taker = Forwarder(webhooks.verifier, active)
+
+
+def _guarded_get(flags: MiwenFlags) -> GuardedGet:
+    """How the keys of hosts are looked up that sign by one of their own.
+
+    Raises:
+        CommandError: a flag is no network, or names no certificates.
+    """
+    tls = ssl.create_default_context()
+    if flags.webhooks_ca_bundle is not None:
+        try:
+            tls.load_verify_locations(flags.webhooks_ca_bundle)
+        except (OSError, ssl.SSLError) as error:
+            why = f"--webhooks-ca-bundle {flags.webhooks_ca_bundle} holds no certificate that can be read"
+            raise CommandError(why) from error
+    rules = AddressRules(
+        allowed=tuple(_network("--webhooks-allow-address", each) for each in flags.webhooks_allow_addresses),
+        denied=tuple(_network("--webhooks-deny-address", each) for each in flags.webhooks_deny_addresses),
+    )
+    return GuardedGet(rules, tls)
+
+
+def _network(flag: str, text: str) -> Network:
+    try:
+        return read_network(text)
+    except ValueError as error:
+        raise CommandError(f"{flag}: {text!r} is no address and no network such as 10.20.0.0/16") from error
 
 
 def _tcp(flag: str, read: Callable[[str], object], text: str) -> TcpAddress:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import attrs
 
-from jiemi.krapao.network.addresses import AddressRules
+from jiemi.core.address_rules import AddressRules
 from jiemi.krapao.network.proxy import Proxy
 from jiemi.krapao.operator_environment import OperatorEnvironment
 from jiemi.rpc.contract import MAX_DOCUMENTS, MAX_FILE_BYTES, MAX_RENDERED_BYTES, MEBIBYTE

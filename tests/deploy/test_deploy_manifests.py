@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from ruamel.yaml import YAML
 
 from jiemi.cli.main import app
-from jiemi.krapao.network.addresses import _BUILT_IN
+from jiemi.core.address_rules import _BUILT_IN
 from jiemi.miwen.certificates.secrets import AUTHORITIES_SECRET, KRAPAO_SECRET
 from jiemi.miwen.leadership.elector import LeaseTiming
 from jiemi.miwen.watch.krapao_pods import PORT_NAME

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import base64
+import json
 import socket
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from support.e2e.lab import Lab, Service, until
+from support.e2e.lab import Lab, Service, git_server, until
 from support.e2e.scene import METRICS, Scene, forget_decryptors, metrics_page, secret
 from support.kubernetes.api_server import ApiServer
 from support.metrics_pages import total
+from support.network.https import authority, server_of
 from support.webhooks.delivery import deliver, webhooks_port
 from support.webhooks.requests import SECRET, Request, request
+from support.webhooks.signed import Issuer, oidc_request
 
 pytestmark = pytest.mark.e2e
 
@@ -125,3 +129,38 @@ def test_one_that_waits_for_its_turn_sends_a_push_on_under_the_shipped_rights(la
         lab.end_services()
         forget_decryptors(lab)
         installed.call("DELETE", LEASE)
+
+
+def test_a_push_with_a_token_of_an_openid_provider_is_in_the_cluster_at_once(lab: Lab, tmp_path: Path) -> None:
+    namespace = "e2e-webhooks-oidc"
+    lab.namespace(namespace)
+    signer, pages = authority(), dict[str, bytes]()
+
+    def answer(method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
+        return (200, {}, pages[path]) if path in pages else (404, {}, b"")
+
+    (tmp_path / "ca.pem").write_bytes(signer.certificate_pem())
+    with git_server(tmp_path / "issuer", tls=server_of(signer, tmp_path), intercept=answer) as served:
+        issuer = Issuer(served.url)
+        pages |= {"/.well-known/openid-configuration": issuer.description(), "/keys": issuer.keys()}
+        trust = {"issuer": issuer.url, "audience": "jiemi", "subject": "repo:acme/app:ref:refs/heads/*"}
+        allowed = ("--webhooks-allow-address", "127.0.0.1", "--webhooks-ca-bundle", tmp_path / "ca.pem")
+        _, address = lab.start_krapao(name="webhooks-oidc")
+        miwen = lab.start_miwen(address, namespace, *LISTEN, *allowed, *METRICS, interval=INTERVAL)
+        scene = Scene(lab, namespace)
+        repository, _ = scene.follow("app", secret("app", value="first"))
+        lab.admin.apply(_webhook(namespace, "oidc", **trust)).ok()
+        until("the webhook is there", lambda: total(metrics_page(miwen), "jiemi_webhooks") == 1, on_failure=lab.logs)
+        scene.commit(repository, secret("app", value="second"))
+        body = json.dumps({"repository": repository.url, "ref": "refs/heads/main"}).encode()
+        at = int(time.time())
+        times: dict[str, Any] = {"iat": at, "nbf": at, "exp": at + 300}
+        genuine = oidc_request(issuer.token("ES256", **times), body)
+        for forged in (Issuer(issuer.url).token("ES256", **times), issuer.token(**(times | {"aud": "other"}))):
+            assert deliver(miwen, oidc_request(forged, body), namespace, "hook") == 403
+        assert scene.data("app") == {"value": "first"}
+        assert deliver(miwen, genuine, namespace, "hook") == 202
+        until("it is deployed", lambda: scene.data("app") == {"value": "second"}, on_failure=lab.logs)
+        for field in genuine.fields:
+            assert field[1].removeprefix("Bearer ") not in miwen.log_text() or field[0] == "Content-Type"
+        lab.end_services()

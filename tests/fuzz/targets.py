@@ -22,6 +22,7 @@ from support.krapao.key_services import lent
 from support.krapao.kubectl_yaml_samples import DOCUMENTS as MANIFESTS
 from support.krapao.kubectl_yaml_samples import TOKENS as MANIFEST_TOKENS
 
+from jiemi.core.address_rules import AddressRules
 from jiemi.core.addresses import normal_address
 from jiemi.core.content.ciphertext import (
     ENCRYPTED,
@@ -59,7 +60,6 @@ from jiemi.krapao.decryption.metadata import read_encryption
 from jiemi.krapao.git.tree_changes import changes_between
 from jiemi.krapao.git.tree_paths import split_path
 from jiemi.krapao.git.trees import Trees
-from jiemi.krapao.network.addresses import AddressRules
 from jiemi.krapao.network.connecting import require_name
 from jiemi.krapao.operator_environment import OperatorEnvironment
 from jiemi.krapao.reading.mac import is_mac_only_encrypted

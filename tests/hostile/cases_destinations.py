@@ -11,7 +11,7 @@ from hostile.case import OPENS, Case
 from hostile.lab import Keys, Lab, secret, vault_group
 from support.krapao.key_services import lent
 
-from jiemi.krapao.network.addresses import AddressRules
+from jiemi.core.address_rules import AddressRules
 from jiemi.krapao.operator_environment import OperatorEnvironment
 from jiemi.rpc.keys import AwsKey, AzureKey, GcpKey, VaultKey
 

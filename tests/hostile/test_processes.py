@@ -271,7 +271,7 @@ from pathlib import Path
 import trio
 from jiemi.core.content.formats import Format
 from jiemi.core.sensitive import SensitiveText
-from jiemi.krapao.network.addresses import AddressRules, read_network
+from jiemi.core.address_rules import AddressRules, read_network
 from jiemi.krapao.confinement.processes import adopt_orphans
 from jiemi.krapao.decryption.sops import open_decrypter
 from jiemi.krapao.settings import KrapaoSettings

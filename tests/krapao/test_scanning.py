@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from support.network.addresses import LOOPBACK
 from support.network.listening import listening
 
+from jiemi.core.address_rules import AddressRules, read_address, read_network
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.core.urls import parse_url
@@ -23,7 +24,6 @@ from jiemi.demo.git_server import GitServer
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.port import Ref
 from jiemi.krapao.network import connecting
-from jiemi.krapao.network.addresses import AddressRules, read_address, read_network
 from jiemi.krapao.network.connecting import require_destination
 from jiemi.krapao.network.proxy import read_proxy
 from jiemi.krapao.settings import KrapaoSettings

@@ -29,6 +29,10 @@ class Deliveries:
     def __len__(self) -> int:
         return len(self._taken)
 
+    def forget(self, webhook: str, delivery: bytes) -> None:
+        """A delivery could not be served: it counts as new if it comes again."""
+        self._taken.pop((webhook, delivery), None)
+
     def is_new(self, webhook: str, delivery: bytes, now: datetime.datetime) -> bool:
         """Whether a genuine delivery came for the first time; from here on it has come.
 

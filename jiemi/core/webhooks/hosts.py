@@ -13,6 +13,8 @@ the secrets. The Secret says how a request must be signed, never the request its
     azure-devops
                 https://learn.microsoft.com/azure/devops/service-hooks/services/webhooks (it signs nothing)
     standard    https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+    codecommit  messages of an Amazon SNS topic (`jiemi.core.webhooks.sns`), signed by SNS; the secret is its ARN
+    oidc        a token of an OpenID provider (`jiemi.core.webhooks.oidc`), with a body as that of generic
     generic     X-Signature: sha256=HEX or sha512=HEX, as Flux's generic-hmac has it
     cdevents    the same, with a body by https://cdevents.dev (the specification has no signature of its own)
 """
@@ -37,6 +39,10 @@ class Scheme(enum.Enum):
     """Standard Webhooks: an HMAC of the id, the time and the body."""
     BASIC = "basic"
     """HTTP basic authentication; the secret is user:password."""
+    SNS = "sns"
+    """The body is a message of Amazon SNS, signed by SNS's own certificate."""
+    OIDC = "oidc"
+    """A token of an OpenID provider is the bearer of the request."""
 
 
 class Form(enum.Enum):
@@ -47,6 +53,7 @@ class Form(enum.Enum):
     BITBUCKET = "bitbucket"
     BITBUCKET_DATA_CENTER = "bitbucket-data-center"
     AZURE_DEVOPS = "azure-devops"
+    CODECOMMIT = "codecommit"
     GENERIC = "generic"
     CDEVENTS = "cdevents"
 
@@ -146,6 +153,9 @@ HOSTS: Mapping[str, Host] = MappingProxyType(
             deliveries=("x-request-id",),
         ),
         "azure-devops": Host(Scheme.BASIC, Form.AZURE_DEVOPS),
+        "codecommit": Host(Scheme.SNS, Form.CODECOMMIT, deliveries=("x-amz-sns-message-id",)),
+        # A token is made for one request, so two requests with one body are two.
+        "oidc": Host(Scheme.OIDC, Form.GENERIC, deliveries=("authorization",)),
         "standard": Host(Scheme.STANDARD, Form.GENERIC, deliveries=(STANDARD_ID,)),
         "generic": Host(Scheme.HMAC, Form.GENERIC, signatures=(HmacHeader("x-signature", _STRONG),)),
         "cdevents": Host(

@@ -10,6 +10,7 @@ An event that moves no ref is none of ours: `read_push` gives None.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -18,8 +19,8 @@ from urllib.parse import parse_qs
 import attrs
 
 from jiemi.core.urls import MAX_URL_CHARACTERS
+from jiemi.core.webhooks.headers import Headers
 from jiemi.core.webhooks.hosts import Form, Host
-from jiemi.core.webhooks.verification import Headers
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 """Hosts send one commit in about 1.5 kB: this is a push of 2,000."""
@@ -173,6 +174,37 @@ def _generic(event: str, data: Mapping[str, Any]) -> _Read:
     return urls, _full(_texts(data, "ref", "data.ref"))
 
 
+_CODECOMMIT = re.compile(r"arn:(aws|aws-cn|aws-us-gov):codecommit:([a-z0-9-]{1,32}):[0-9]{12}:([A-Za-z0-9._-]{1,100})")
+
+
+def _codecommit(event: str, data: Mapping[str, Any]) -> _Read:
+    """A message of SNS with what a trigger of CodeCommit, or its events in EventBridge, say.
+
+    https://docs.aws.amazon.com/codecommit/latest/userguide/how-to-notify-sns.html
+    https://docs.aws.amazon.com/codecommit/latest/userguide/monitoring-events.html
+    """
+    text = data.get("Message")
+    if data.get("Type") != "Notification" or not isinstance(text, str):
+        return None
+    try:
+        said = _parse(text.encode("utf-8", "surrogatepass"))
+    except MalformedPayload:
+        return None  # others may write to the topic too
+    names = _texts(said, "Records[].eventSourceARN")
+    refs = _texts(said, "Records[].codecommit.references[].ref")
+    if "aws.codecommit" in _texts(said, "source"):
+        if not any(each.startswith("reference") for each in _texts(said, "detail.event")):
+            return None
+        names = _texts(said, "resources[]")
+        refs = _texts(said, "detail.referenceFullName")
+    found = [match for each in names if (match := _CODECOMMIT.fullmatch(each))]
+    if not found:
+        return None
+    domains = {"aws-cn": "amazonaws.com.cn"}
+    places = [f"git-codecommit.{each[2]}.{domains.get(each[1], 'amazonaws.com')}/v1/repos/{each[3]}" for each in found]
+    return [f"{scheme}://{place}" for place in places for scheme in ("https", "ssh")], _full(refs)
+
+
 _CDEVENTS = ("dev.cdevents.change.merged.", "dev.cdevents.branch.", "dev.cdevents.repository.")
 
 
@@ -195,6 +227,7 @@ _FORMS: Mapping[Form, Callable[[str, Mapping[str, Any]], _Read]] = MappingProxyT
         Form.BITBUCKET: _bitbucket,
         Form.BITBUCKET_DATA_CENTER: _bitbucket_data_center,
         Form.AZURE_DEVOPS: _azure_devops,
+        Form.CODECOMMIT: _codecommit,
         Form.GENERIC: _generic,
         Form.CDEVENTS: _cdevents,
     }

@@ -13,15 +13,13 @@ from __future__ import annotations
 import base64
 import binascii
 import datetime
-import enum
 import hashlib
 import hmac
 import re
 from collections.abc import Iterable, Sequence
 
-import attrs
-
 from jiemi.core.sensitive import SensitiveText
+from jiemi.core.webhooks.headers import Headers
 from jiemi.core.webhooks.hosts import (
     STANDARD_ID,
     STANDARD_SIGNATURE,
@@ -30,6 +28,8 @@ from jiemi.core.webhooks.hosts import (
     Host,
     Scheme,
 )
+from jiemi.core.webhooks.sns import TOPIC_HEADER, TYPE_HEADER, is_topic
+from jiemi.core.webhooks.verdict import Verdict
 
 MIN_SECRET_CHARACTERS = 16
 MAX_SECRET_CHARACTERS = 4_096
@@ -45,40 +45,20 @@ _TIMESTAMP = re.compile(rb"[0-9]{1,12}")
 _ID = re.compile(rb"[!-~]{1,256}")
 
 
-class Verdict(enum.Enum):
-    """What a request is. The values are words of the metrics and of the log."""
-
-    GENUINE = "genuine"
-    UNSIGNED = "unsigned"
-    """It lacks a header that its host sends, or has it twice."""
-    FORGED = "forged"
-    """No secret fits."""
-    STALE = "stale"
-    """It is genuine, and its time is too far from ours."""
-
-
-@attrs.frozen
-class Headers:
-    """The headers of a request, by their names in lower case, in the order in which they came."""
-
-    fields: Sequence[tuple[bytes, bytes]]
-
-    def one(self, name: str) -> bytes | None:
-        """The value of a header that is there once; None where it is not there, or there more than once."""
-        found = [value for key, value in self.fields if key == name.encode()]
-        return found[0].strip() if len(found) == 1 else None
-
-    def has(self, name: str) -> bool:
-        return any(key == name.encode() for key, _ in self.fields)
-
-
 def check_secret(host: Host, secret: SensitiveText) -> str:
     """What is wrong with a secret, so that it is not used; "" where nothing is. The text holds nothing of it."""
     value = secret.reveal()
+    if host.scheme is Scheme.SNS:
+        return "" if is_topic(value) else "it must be the ARN of a topic: arn:aws:sns:REGION:ACCOUNT:NAME"
     if not MIN_SECRET_CHARACTERS <= len(value) <= MAX_SECRET_CHARACTERS:
         return f"it must have {MIN_SECRET_CHARACTERS} to {MAX_SECRET_CHARACTERS} characters"
     if not all("!" <= char <= "~" for char in value):
         return "it may have no spaces, line breaks or characters beyond ASCII"
+    return _form_objection(host, value)
+
+
+def _form_objection(host: Host, value: str) -> str:
+    """What is wrong with the form that a host's secrets have; "" where nothing is."""
     if host.scheme is Scheme.STANDARD and _signing_key(value) is None:
         return "it must be whsec_ and 24 to 64 bytes in base64"
     if value.startswith(_SIGNING_TOKEN) and host.scheme is Scheme.TOKEN and _signing_key(value) is None:
@@ -92,6 +72,10 @@ def is_signed(host: Host, headers: Headers) -> bool:
     """Whether a request has what its host sends, as far as can be seen without the body."""
     if host.scheme is Scheme.HMAC:
         return _hmac_header(host, headers) is not None
+    if host.scheme is Scheme.SNS:
+        return all(headers.one(name) for name in (TYPE_HEADER, TOPIC_HEADER))
+    if host.scheme is Scheme.OIDC:
+        return (headers.one("authorization") or b"")[:7].lower() == b"bearer "
     if host.scheme is Scheme.BASIC:
         return (headers.one("authorization") or b"")[:6].lower() == b"basic "
     if host.scheme is Scheme.TOKEN and headers.one(host.token):
@@ -107,10 +91,13 @@ def verify(
     Args:
         body: the bytes as they came.
         secrets: those that may have been used, at most `MAX_SECRETS`; one that `check_secret` objects to never fits.
+            None fits a host that signs by a key of its own (SNS, OIDC).
         now: the time, with a time zone.
     """
     if not is_signed(host, headers):
         return Verdict.UNSIGNED
+    if host.scheme in (Scheme.SNS, Scheme.OIDC):
+        return Verdict.FORGED
     usable = [secret.reveal() for secret in secrets[:MAX_SECRETS] if not check_secret(host, secret)]
     if host.scheme is Scheme.HMAC:
         return _by_hmac(host, headers, body, usable)

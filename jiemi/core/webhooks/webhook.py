@@ -30,7 +30,8 @@ import attrs
 
 from jiemi.core.names import NamespacedName
 from jiemi.core.sensitive import SensitiveText
-from jiemi.core.webhooks.hosts import HOSTS, Host
+from jiemi.core.webhooks.hosts import HOSTS, Host, Scheme
+from jiemi.core.webhooks.oidc import OidcTrust, check_trust
 from jiemi.core.webhooks.repository import RepositoryKey, repository_key
 from jiemi.core.webhooks.verification import MAX_SECRET_CHARACTERS, MAX_SECRETS, check_secret
 
@@ -52,14 +53,16 @@ class Webhook:
     Attributes:
         key: namespace and name of the Secret.
         kind: the host's kind.
-        secrets: those that may sign; at least one.
+        secrets: those that may sign, or the ARNs of topics; at least one, but none of the kind oidc.
         repositories: those that it is for, whatever a body says; empty: those that a body names.
+        trust: whose tokens are taken, of a webhook of the kind oidc; None of any other.
     """
 
     key: NamespacedName
     kind: str
     secrets: tuple[SensitiveText, ...]
     repositories: frozenset[RepositoryKey] = frozenset()
+    trust: OidcTrust | None = None
 
     @property
     def host(self) -> Host:
@@ -82,23 +85,45 @@ def read_webhook(secret: Mapping[str, Any]) -> Webhook:
         raise WebhookUnusable("it has no keys: each key's value is a secret of the webhook")
     if len(data) > MAX_SECRETS:
         raise WebhookUnusable(f"it has more than {MAX_SECRETS} keys: each is a secret of the webhook")
+    if HOSTS[kind].scheme is Scheme.OIDC:
+        return Webhook((metadata["namespace"], metadata["name"]), kind, (), repositories, _trust(data))
     secrets = tuple(_secret(HOSTS[kind], key, data[key]) for key in sorted(data))
     return Webhook((metadata["namespace"], metadata["name"]), kind, secrets, repositories)
 
 
+_TRUST_KEYS = ("issuer", "audience", "subject")
+
+
+def _trust(data: Mapping[str, Any]) -> OidcTrust:
+    """Whose tokens are taken. Without an audience and a subject, a public issuer's tokens would be anyone's."""
+    for key in _TRUST_KEYS:
+        if key not in data:
+            raise WebhookUnusable(f"it has no key {key}: one of the kind oidc needs {', '.join(_TRUST_KEYS)}")
+    if others := sorted(set(data) - set(_TRUST_KEYS)):
+        raise WebhookUnusable(f"key {others[0]}: one of the kind oidc has only {', '.join(_TRUST_KEYS)}")
+    issuer, audience, subject = (_text(key, data[key]).reveal() for key in _TRUST_KEYS)
+    if objection := check_trust(issuer, audience, subject):
+        raise WebhookUnusable(f"key {objection}")
+    return OidcTrust(issuer, audience, subject)
+
+
 def _secret(host: Host, key: str, encoded: Any) -> SensitiveText:
-    try:
-        if not isinstance(encoded, str) or len(encoded) > 2 * MAX_SECRET_CHARACTERS:
-            raise WebhookUnusable(f"key {key}: it is too long")
-        # Files and `echo` end with a line break that nobody means.
-        secret = SensitiveText(base64.b64decode(encoded, validate=True).decode("utf-8").rstrip("\r\n"))
-    except (binascii.Error, UnicodeDecodeError):
-        # Not chained: the error of the decoder holds the value.
-        raise WebhookUnusable(f"key {key}: it is no text") from None
+    secret = _text(key, encoded)
     # One that is refused refuses all: a mistyped new secret must not be found when the old one is taken away.
     if objection := check_secret(host, secret):
         raise WebhookUnusable(f"key {key}: {objection}")
     return secret
+
+
+def _text(key: str, encoded: Any) -> SensitiveText:
+    try:
+        if not isinstance(encoded, str) or len(encoded) > 2 * MAX_SECRET_CHARACTERS:
+            raise WebhookUnusable(f"key {key}: it is too long")
+        # Files and `echo` end with a line break that nobody means.
+        return SensitiveText(base64.b64decode(encoded, validate=True).decode("utf-8").rstrip("\r\n"))
+    except (binascii.Error, UnicodeDecodeError):
+        # Not chained: the error of the decoder holds the value.
+        raise WebhookUnusable(f"key {key}: it is no text") from None
 
 
 def _repositories(text: Any) -> Iterator[RepositoryKey]:

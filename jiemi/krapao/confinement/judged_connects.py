@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 import attrs
 import trio
 
-from jiemi.krapao.network.addresses import Address, AddressRules, read_address
+from jiemi.core.address_rules import Address, AddressRules, read_address
 from jiemi.krapao.network.connecting import is_own, log
 
 Decide = Callable[[bytes], int]

@@ -1,4 +1,4 @@
-"""Where connections may go: resolves a name, and judges what it resolves to (`jiemi.krapao.network.addresses`).
+"""Where connections may go: resolves a name, and judges what it resolves to (`jiemi.core.address_rules`).
 
 A permit is called between the lookup and the first connection, with all that the lookup gave. Nothing is looked up
 again afterwards, so a name that changes in between (DNS rebinding) leads nowhere else. Only the operator's log says
@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 import structlog
 import trio
 
+from jiemi.core.address_rules import Address, AddressRules, first_refusal, read_address
 from jiemi.core.errors import JiemiError
-from jiemi.krapao.network.addresses import Address, AddressRules, first_refusal, read_address
 
 log = structlog.get_logger("jiemi.krapao.network")
 

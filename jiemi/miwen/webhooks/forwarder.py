@@ -43,7 +43,7 @@ class Forwarder:
         return Outcome.NOT_READY if delivery.forwarded else self.verifier.objection(delivery)
 
     async def take(self, delivery: Delivery, body: bytes) -> Outcome:
-        webhook = self.verifier.webhook_of(delivery, body)
+        webhook = await self.verifier.webhook_of(delivery, body)
         if not isinstance(webhook, Webhook):
             return webhook
         address = self.active()

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable
 
 import attrs
 import structlog
 
 from jiemi.core.webhooks.deliveries import Deliveries
+from jiemi.core.webhooks.hosts import Scheme
 from jiemi.core.webhooks.payload import MalformedPayload, Push, read_push
 from jiemi.core.webhooks.repository import RepositoryKey, repository_key
+from jiemi.core.webhooks.sns import read_message
+from jiemi.core.webhooks.verdict import Verdict
 from jiemi.core.webhooks.verification import delivery_id
 from jiemi.core.webhooks.webhook import Webhook
 from jiemi.miwen.webhooks.genuine import Verifier
 from jiemi.miwen.webhooks.receiver import Delivery, Outcome
+from jiemi.miwen.webhooks.signing_keys import KeyUnavailable
 
 _log = structlog.get_logger("jiemi.miwen.webhooks")
 
@@ -52,18 +57,40 @@ class Intake:
         return self.verifier.objection(delivery)
 
     async def take(self, delivery: Delivery, body: bytes) -> Outcome:
-        webhook = self.verifier.webhook_of(delivery, body)
+        webhook = await self.verifier.webhook_of(delivery, body)
         if not isinstance(webhook, Webhook):
             return webhook
-        now = self.verifier.now()
-        if not self._deliveries.is_new("/".join(webhook.key), delivery_id(webhook.host, delivery.headers, body), now):
+        now, name = self.verifier.now(), "/".join(webhook.key)
+        this = delivery_id(webhook.host, delivery.headers, body)
+        if not self._deliveries.is_new(name, this, now):
             return Outcome.DUPLICATE
+        confirmed = await self._confirmed(webhook, body, now)
+        if confirmed is Outcome.NO_KEY:
+            self._deliveries.forget(name, this)  # it comes again
+        if confirmed is not None:
+            return confirmed
         try:
             push = read_push(webhook.host, delivery.headers, body)
         except MalformedPayload as error:
             _log.warning("webhook_malformed", namespace=webhook.key[0], secret=webhook.key[1], message=str(error))
             return Outcome.MALFORMED
         return Outcome.OTHER_EVENT if push is None else self._moved(webhook, push)
+
+    async def _confirmed(self, webhook: Webhook, body: bytes, now: datetime.datetime) -> Outcome | None:
+        """What became of the confirmation of a subscription to a topic that the webhook names; None: it is none."""
+        if webhook.host.scheme is not Scheme.SNS:
+            return None
+        message = read_message(body, {each.reveal() for each in webhook.secrets}, now)
+        if isinstance(message, Verdict) or not message.subscribe_url:
+            return None
+        log = _log.bind(namespace=webhook.key[0], secret=webhook.key[1])
+        try:
+            await self.verifier.keys.confirm(message.subscribe_url, webhook.key[0])
+        except KeyUnavailable as error:
+            log.warning("webhook_subscription_not_confirmed", error=str(error))
+            return Outcome.NO_KEY
+        log.info("webhook_subscription_confirmed")
+        return Outcome.CONFIRMED
 
     def _moved(self, webhook: Webhook, push: Push) -> Outcome:
         named = frozenset(key for url in push.urls if (key := repository_key(url)) is not None)

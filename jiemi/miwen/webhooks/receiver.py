@@ -26,8 +26,8 @@ import structlog
 import trio
 
 from jiemi.core.names import NamespacedName
+from jiemi.core.webhooks.headers import Headers
 from jiemi.core.webhooks.payload import MAX_BODY_BYTES
-from jiemi.core.webhooks.verification import Headers
 from jiemi.miwen.webhooks.limits import UNREAD_COST, Buffer, Buffers, Pace, Sources, forwarded_source, source_of
 
 _HEAD_SECONDS = 5.0
@@ -54,6 +54,8 @@ class Outcome(enum.Enum):
     OTHER_EVENT = "other_event"
     """It is genuine, and moves no ref of a repository."""
     DUPLICATE = "duplicate"
+    CONFIRMED = "confirmed"
+    """It asked for a subscription to be confirmed, which is done."""
     FORWARDED = "forwarded"
     """This Miwen waits for its turn; the active one has it, and counts what became of it."""
     NOT_FOUND = "not_found"
@@ -70,6 +72,8 @@ class Outcome(enum.Enum):
     """There is no memory for one more body."""
     FAILED = "failed"
     """A fault of Miwen's own."""
+    NO_KEY = "no_key"
+    """The key that would show whether it is genuine can't be had, or SNS not be asked."""
     NOT_READY = "not_ready"
     """No Miwen is active."""
 
@@ -79,6 +83,7 @@ _STATUS: dict[Outcome, int] = {
     Outcome.NO_FOLLOWER: 202,
     Outcome.OTHER_EVENT: 202,
     Outcome.DUPLICATE: 202,
+    Outcome.CONFIRMED: 202,
     Outcome.FORWARDED: 202,
     Outcome.NOT_FOUND: 404,
     Outcome.UNKNOWN: 403,
@@ -91,6 +96,7 @@ _STATUS: dict[Outcome, int] = {
     Outcome.RATE_LIMITED: 429,
     Outcome.BUSY: 503,
     Outcome.FAILED: 500,
+    Outcome.NO_KEY: 503,
     Outcome.NOT_READY: 503,
 }
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.webhooks.requests import FORMS, Request, place, request
 
+from jiemi.core.webhooks.headers import Headers
 from jiemi.core.webhooks.hosts import HOSTS
 from jiemi.core.webhooks.payload import MAX_BODY_BYTES, MalformedPayload, Push, read_push
 from jiemi.core.webhooks.repository import repository_key
-from jiemi.core.webhooks.verification import Headers
 
 
 def _read(sent: Request) -> Push | None:

@@ -15,12 +15,12 @@ from support.webhooks.requests import BASIC, FORMS, NOW, SECRET, SIGNING_TOKEN, 
 
 from jiemi.core.sensitive import SensitiveText
 from jiemi.core.webhooks.deliveries import REMEMBERED, Deliveries
+from jiemi.core.webhooks.headers import Headers
 from jiemi.core.webhooks.hosts import HOSTS
+from jiemi.core.webhooks.verdict import Verdict
 from jiemi.core.webhooks.verification import (
     MAX_SECRETS,
     WINDOW,
-    Headers,
-    Verdict,
     check_secret,
     delivery_id,
     is_signed,

@@ -9,6 +9,7 @@ import pytest
 from support.webhooks.requests import SECRET, SIGNING_TOKEN
 
 from jiemi.core.sensitive import SensitiveText
+from jiemi.core.webhooks.oidc import OidcTrust
 from jiemi.core.webhooks.repository import repository_key
 from jiemi.core.webhooks.webhook import LABEL, REPOSITORIES, WebhookUnusable, read_webhook
 
@@ -25,6 +26,15 @@ def test_each_key_is_a_secret_and_a_line_break_at_its_end_is_not_meant() -> None
     assert found.key == ("team-a", "app")
     assert found.secrets == (SensitiveText(SECRET), SensitiveText("another-secret-of-characters"))
     assert found.repositories == frozenset()
+
+
+def test_a_webhook_of_codecommit_names_topics_and_one_of_an_issuer_whom_it_trusts() -> None:
+    topic = "arn:aws-cn:sns:cn-north-1:111122223333:pushes"
+    assert read_webhook(_secret("codecommit", topic=topic + "\n")).secrets == (SensitiveText(topic),)
+    trust = {"issuer": "https://issuer.example/realm", "audience": "jiemi", "subject": "repo:acme/*"}
+    found = read_webhook(_secret("oidc", **{key: value + "\n" for key, value in trust.items()}))
+    assert found.trust == OidcTrust(**trust)
+    assert found.secrets == ()
 
 
 def test_a_webhook_may_be_for_some_repositories() -> None:
@@ -49,6 +59,17 @@ def test_a_webhook_may_be_for_some_repositories() -> None:
         (_secret("github", a=SECRET, b=""), "key b: "),
         (_secret("github", a="x" * 100_000), "key a: "),
         (_secret("standard", a=SECRET), "whsec_"),
+        (_secret("codecommit", a=SECRET), "key a: it must be the ARN of a topic"),
+        (_secret("codecommit", a="arn:aws:sqs:eu-west-1:111122223333:a"), "key a: it must be the ARN of a topic"),
+        (_secret("oidc"), "no keys"),
+        (_secret("oidc", issuer="https://i", audience="a"), "no key subject: one of the kind oidc needs issuer,"),
+        (_secret("oidc", issuer="https://i", subject="s"), "no key audience"),
+        (_secret("oidc", audience="a", subject="s"), "no key issuer"),
+        (_secret("oidc", issuer="https://i", audience="a", subject="s", other="x"), "key other: "),
+        (_secret("oidc", issuer="http://i", audience="a", subject="s"), "key issuer: "),
+        (_secret("oidc", issuer="https://u:p@i", audience="a", subject="s"), "key issuer: "),
+        (_secret("oidc", issuer="https://i", audience="a b", subject="s"), "key audience: "),
+        (_secret("oidc", issuer="https://i", audience="a", subject=""), "key subject: "),
         ({**_secret("github"), "data": {"a": "%%%"}}, "no text"),
         ({**_secret("github"), "data": {"a": "/w=="}}, "no text"),
         ({**_secret("github"), "data": {"a": 1}}, "key a: "),

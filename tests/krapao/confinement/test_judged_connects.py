@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from support.krapao.key_services import open_aws_kms, open_gcp_kms, secret
 from support.network.listening import listening
 
+from jiemi.core.address_rules import AddressRules, read_address, read_network
 from jiemi.core.content.formats import Format
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.confinement.judged_connects import (
@@ -36,7 +37,6 @@ from jiemi.krapao.confinement.processes import Limits, running
 from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, Command, Confinement, Sandbox
 from jiemi.krapao.decryption.guard import Guard
 from jiemi.krapao.decryption.sops import SopsDecrypter
-from jiemi.krapao.network.addresses import AddressRules, read_address, read_network
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.keys import AwsKey, GcpKey
 

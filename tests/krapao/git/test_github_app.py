@@ -23,6 +23,7 @@ from support.canaries.forms import forms_of, found_in
 from support.krapao.work_tree import Work
 from support.network.https import authority, server_of
 
+from jiemi.core.address_rules import AddressRules
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.core.urls import parse_url
@@ -31,7 +32,6 @@ from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.github_api import Answer, Grant, grant_of, installation_of, refusal, wait_seconds
 from jiemi.krapao.git.github_app import AppLogin
 from jiemi.krapao.git.github_identity import App, read_app, signed_token
-from jiemi.krapao.network.addresses import AddressRules
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import GitCredentials
 

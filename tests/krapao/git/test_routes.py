@@ -33,10 +33,10 @@ from support.network.tls_folders import now
 
 from jiemi.certificates import SERVER_AUTH, Subject, issue
 from jiemi.concurrency import calls
+from jiemi.core.address_rules import AddressRules
 from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import GitServer, serve_git
 from jiemi.krapao.network import tunnel as tunnels
-from jiemi.krapao.network.addresses import AddressRules
 from jiemi.krapao.network.proxy import Proxy
 from jiemi.krapao.network.tunnel import TunnelError, open_tunnel
 from jiemi.krapao.settings import KrapaoSettings

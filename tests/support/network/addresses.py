@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jiemi.krapao.network.addresses import AddressRules, read_network
+from jiemi.core.address_rules import AddressRules, read_network
 
 LOOPBACK = AddressRules(allowed=(read_network("127.0.0.0/8"), read_network("::1/128")))
 LOOPBACK_FLAGS = ("--allow-address", "127.0.0.0/8", "--allow-address", "::1/128")

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from jiemi.core.webhooks.verification import Headers
+from jiemi.core.webhooks.headers import Headers
 
 SECRET = "a-secret-of-thirty-two-characters"
 SIGNING_TOKEN = "whsec_" + base64.b64encode(bytes(range(32))).decode()

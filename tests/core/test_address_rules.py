@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jiemi.core.address_rules import AddressRules, read_address, read_network
 from jiemi.core.addresses import is_plain_host
 from jiemi.core.errors import JiemiError
 from jiemi.core.urls import parse_url
-from jiemi.krapao.network.addresses import AddressRules, read_address, read_network
 
 DEFAULT = AddressRules()
 
