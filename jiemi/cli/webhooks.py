@@ -81,7 +81,7 @@ async def serve_webhooks(
         raise CommandError(f"--webhooks-listen: can't listen on {address}: {error.strerror}") from error
     await nursery.start(secrets.run)
     structlog.get_logger("jiemi.miwen").info("webhooks", address=f"tcp:{address.host}:{port}")
-    return Webhooks(receiver, Verifier(secrets.webhooks, _now, SigningKeys(keys.get)))
+    return Webhooks(receiver, Verifier(secrets.webhooks, _now, SigningKeys(keys.get)), secrets)
 
 
 def forward(webhooks: Webhooks, holder: Callable[[], str]) -> None:

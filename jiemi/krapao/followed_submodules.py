@@ -150,7 +150,14 @@ class FollowedSubmodules:
                 "Exclude it (spec.source.exclude), or follow its repository by a Decryptor of its own.",
             )
         location = await self._located(parent, submodule, askers)
-        credentials = self._credentials if same_host(location, self._location) else GitCredentials()
+        credentials = self._credentials
+        if not same_host(location, self._location):
+            # The way there is the same; nothing else goes to another host.
+            credentials = GitCredentials(
+                proxy_url=credentials.proxy_url,
+                proxy_username=credentials.proxy_username,
+                proxy_password=credentials.proxy_password,
+            )
         await self._keep(location, credentials)
         async with self._open_worker(location, credentials) as worker:
             ref = Ref(commit=submodule.commit)

@@ -41,6 +41,8 @@ from jiemi.miwen.webhooks.genuine import Verifier
 from jiemi.miwen.webhooks.intake import Intake
 from jiemi.miwen.webhooks.pushes import Pushes
 from jiemi.miwen.webhooks.receiver import Receiver
+from jiemi.miwen.webhooks.secrets import WebhookSecrets
+from jiemi.miwen.webhooks.unusable import report_unusable
 from jiemi.rpc.contract import Krapao
 from jiemi.tracing.spans import Tracer
 
@@ -84,10 +86,12 @@ class Webhooks:
     Attributes:
         receiver: the port.
         verifier: which requests are genuine.
+        secrets: the Secrets that declare them, of which those that can't be used are reported; None: nothing is.
     """
 
     receiver: Receiver
     verifier: Verifier
+    secrets: WebhookSecrets | None = None
 
 
 @attrs.frozen
@@ -159,6 +163,8 @@ async def run_miwen(
         )
         with contextlib.ExitStack() as stack:
             if ports.webhooks is not None:
+                if ports.webhooks.secrets is not None:
+                    nursery.start_soon(report_unusable, ports.webhooks.secrets, events)
                 own = settings.tenancy.protection.own_namespace
                 pushes = Pushes(registry, sources)
                 nursery.start_soon(pushes.run)

@@ -1,4 +1,4 @@
-"""An Event as the API server takes it, made of what there is to report about a Decryptor.
+"""An Event as the API server takes it, made of what there is to report about a Decryptor, or about a Secret.
 
 No `series` is written. client-go (tools/events/event_broadcaster.go) takes Events that differ in their notes only for
 one series, shows the first note for all, and patches a count into it; that needs the right to patch Events, and hides
@@ -47,6 +47,18 @@ def _word(text: str) -> str:
 
 
 @attrs.frozen
+class ObjectKind:
+    """The kind of the object that an Event is about."""
+
+    api_version: str
+    kind: str
+
+
+DECRYPTOR = ObjectKind(API_VERSION, KIND)
+SECRET = ObjectKind("v1", "Secret")
+
+
+@attrs.frozen
 class EventContent:
     """What an Event says, in the form that the API server takes.
 
@@ -83,14 +95,21 @@ class EventObjects:
         self._last_stamp = 0
 
     def make(
-        self, decryptor: ObjectMeta, content: EventContent, *, now: datetime.datetime, others_left_out: int
+        self,
+        about: ObjectMeta,
+        content: EventContent,
+        *,
+        now: datetime.datetime,
+        others_left_out: int,
+        kind: ObjectKind = DECRYPTOR,
     ) -> JsonObject:
         """An Event.
 
         Args:
-            decryptor: the Decryptor that it is about.
+            about: the object that it is about.
             now: with a time zone.
             others_left_out: how many other Events its note says were left out. The note is cut to 1 kB with it.
+            kind: of that object.
         """
         now = now.astimezone(datetime.UTC)
         # Two of one microsecond, or after the clock was set back, still have names in the order of their times.
@@ -98,19 +117,19 @@ class EventObjects:
         event: dict[str, Any] = {
             "apiVersion": EVENT_API_VERSION,
             "kind": EVENT_KIND,
-            "metadata": {"name": _name(decryptor.name, self._last_stamp), "namespace": decryptor.namespace},
+            "metadata": {"name": _name(about.name, self._last_stamp), "namespace": about.namespace},
             "eventTime": now.isoformat(timespec="microseconds").replace("+00:00", "Z"),
             "type": content.type,
             "reason": content.reason,
             "action": content.action,
             "note": _note(content.note, others_left_out),
             "regarding": {
-                "apiVersion": API_VERSION,
-                "kind": KIND,
-                "namespace": decryptor.namespace,
-                "name": decryptor.name,
-                "uid": decryptor.uid,
-                "resourceVersion": decryptor.resource_version,
+                "apiVersion": kind.api_version,
+                "kind": kind.kind,
+                "namespace": about.namespace,
+                "name": about.name,
+                "uid": about.uid,
+                "resourceVersion": about.resource_version,
             },
             "reportingController": CONTROLLER,
             "reportingInstance": self._instance,
@@ -127,16 +146,16 @@ class EventObjects:
         return event
 
 
-def _name(decryptor: str, stamp: int) -> str:
-    """A name that no other Event has: the Decryptor's name as far as there is room, the time, a random number.
+def _name(name: str, stamp: int) -> str:
+    """A name that no other Event has: the object's name as far as there is room, the time, a random number.
 
     Args:
         stamp: microseconds since 1970.
     """
-    if not _DNS_SUBDOMAIN.fullmatch(decryptor):
-        decryptor = KIND.lower()
+    if not _DNS_SUBDOMAIN.fullmatch(name):
+        name = KIND.lower()
     end = f".{stamp:016x}{secrets.token_hex(4)}"
-    return decryptor[: NAME_CHARACTERS - len(end)].rstrip("-.") + end
+    return name[: NAME_CHARACTERS - len(end)].rstrip("-.") + end
 
 
 def _note(note: str, others_left_out: int) -> str:

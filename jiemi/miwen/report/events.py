@@ -20,7 +20,7 @@ from jiemi.core.decisions.schedule import watch_retry_seconds
 from jiemi.core.errors import JiemiError
 from jiemi.core.reasons import NO_ANSWER
 from jiemi.miwen.kubernetes.port import JsonObject, Kubernetes
-from jiemi.miwen.report.event_object import EventContent, EventObjects
+from jiemi.miwen.report.event_object import DECRYPTOR, EventContent, EventObjects, ObjectKind
 from jiemi.miwen.report.event_rate import EventRate, Reserve, Verdict
 
 QUEUE_LIMIT = 1000
@@ -94,16 +94,18 @@ class EventRecorder:
         *,
         transition: bool = False,
         reserve: Reserve = Reserve.NONE,
+        kind: ObjectKind = DECRYPTOR,
     ) -> None:
         """Report something, unless that was reported already. Neither waits nor raises; from a trio task only.
 
         Args:
-            decryptor: the Decryptor that it is about.
+            decryptor: the Decryptor that it is about, or another object.
             content: what it says. What differs in its note is no repeat.
             transition: it is a change of state, such as Recovered or Resumed, or the first Failed after Ready: written
                 though the same was reported within the hour, because something else was true in between. Without it,
                 Failed, Recovered, Failed within an hour would end with Recovered.
             reserve: when it is written though the Decryptor's rate is used up.
+            kind: of the object that it is about.
         """
         now = trio.current_time()
         rate = self._rate(decryptor.uid, now)
@@ -117,7 +119,7 @@ class EventRecorder:
             self._leave_out(self._queue.popleft())
             self._count(left_out=1)
         others = rate.take_left_out(content.key)
-        event = self._objects.make(decryptor, content, now=self._now(), others_left_out=others)
+        event = self._objects.make(decryptor, content, now=self._now(), others_left_out=others, kind=kind)
         self._queue.append(_Queued(decryptor.namespace, decryptor.name, event, content.key, rate, others))
         self._news.set()
 

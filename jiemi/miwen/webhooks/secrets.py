@@ -28,11 +28,31 @@ from jiemi.miwen.watch.reflector import reflect
 
 MAX_OF_A_NAMESPACE = 64
 MAX_ALL = 2_000
+MAX_UNUSABLE = 256
+"""Those that are reported; of more, the log has them."""
 
 _AGAIN_SECONDS = 5.0
+_TOO_MANY = (
+    f"a namespace may have {MAX_OF_A_NAMESPACE} webhooks, and all together {MAX_ALL}: there is no room for this one"
+)
 _SECRETS = Resource("v1", "Secret", "secrets", namespaced=True)
 
 _log = structlog.get_logger("jiemi.miwen.webhooks")
+
+
+@attrs.frozen
+class Unusable:
+    """A Secret that declares no webhook that can be used.
+
+    Attributes:
+        message: what is wrong; holds no value of it.
+        uid: of the Secret.
+        resource_version: in which it was read; "" where it was not.
+    """
+
+    message: str
+    uid: str
+    resource_version: str = ""
 
 
 class WebhookSecrets:
@@ -53,8 +73,19 @@ class WebhookSecrets:
         self._webhooks: dict[NamespacedName, Webhook] = {}
         self._known: dict[NamespacedName, None] = {}
         self._of: Counter[str] = Counter()
+        self._unusable: dict[NamespacedName, Unusable] = {}
+        self._unusable_news = trio.Event()
         self._changed: dict[NamespacedName, None] = {}
         self._news = trio.Event()
+
+    @property
+    def unusable(self) -> Mapping[NamespacedName, Unusable]:
+        """Those that can't be used, as far as there is room for them."""
+        return self._unusable
+
+    async def unusable_changed(self) -> None:
+        """Wait until there is one more, or another reason, or one less."""
+        await self._unusable_news.wait()
 
     @property
     def webhooks(self) -> Mapping[NamespacedName, Webhook]:
@@ -80,11 +111,12 @@ class WebhookSecrets:
 
     # --- what the watch reports
 
-    def put(self, key: NamespacedName) -> None:
+    def put(self, key: NamespacedName, uid: str = "") -> None:
         """A Secret with the label is there, new or changed."""
         if key not in self._known:
             if self._of[key[0]] >= MAX_OF_A_NAMESPACE or len(self._known) >= MAX_ALL:
                 _log.warning("webhook_too_many", namespace=key[0], secret=key[1])
+                self._complain(key, _TOO_MANY, uid)
                 return
             self._known[key] = None
             self._of[key[0]] += 1
@@ -97,6 +129,7 @@ class WebhookSecrets:
             del self._known[key]
             self._of[key[0]] -= 1
         self._changed.pop(key, None)
+        self._is_usable(key)
         if self._webhooks.pop(key, None) is not None:
             _log.info("webhook_gone", namespace=key[0], secret=key[1])
 
@@ -106,8 +139,25 @@ class WebhookSecrets:
         Args:
             namespace: the one that was listed; None: all.
         """
-        for key in [key for key in self._known if key not in keys and namespace in (None, key[0])]:
+        for key in [key for key in {*self._known, *self._unusable} if key not in keys and namespace in (None, key[0])]:
             self.remove(key)
+
+    # --- what can't be used
+
+    def _complain(self, key: NamespacedName, message: str, uid: str, resource_version: str = "") -> None:
+        found = Unusable(message, uid, resource_version)
+        if self._unusable.get(key) == found or (key not in self._unusable and len(self._unusable) >= MAX_UNUSABLE):
+            return
+        self._unusable[key] = found
+        self._notify()
+
+    def _is_usable(self, key: NamespacedName) -> None:
+        if self._unusable.pop(key, None) is not None:
+            self._notify()
+
+    def _notify(self) -> None:
+        news, self._unusable_news = self._unusable_news, trio.Event()
+        news.set()
 
     # --- reading
 
@@ -143,7 +193,10 @@ class WebhookSecrets:
         except WebhookUnusable as error:
             self._webhooks.pop(key, None)
             log.warning("webhook_unusable", message=str(error))
+            metadata = secret["metadata"]
+            self._complain(key, str(error), str(metadata.get("uid", "")), str(metadata.get("resourceVersion", "")))
         else:
+            self._is_usable(key)
             log.info("webhook", kind=webhook.kind, secrets=len(webhook.secrets))
         return True
 
@@ -186,7 +239,7 @@ class _Sink:
     def put(self, obj: JsonObject) -> NamespacedName | None:
         key = _key(obj)
         if key is not None:
-            self._secrets.put(key)
+            self._secrets.put(key, str(obj["metadata"].get("uid", "")))
         return key
 
     def remove(self, obj: JsonObject) -> None:

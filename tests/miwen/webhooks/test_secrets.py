@@ -5,19 +5,22 @@ from __future__ import annotations
 import base64
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 from fakes.kubernetes import FakeCluster, FakeKubernetes
 from support.miwen.world import settle
-from support.webhooks.requests import SECRET
+from support.webhooks.requests import NOW, SECRET
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.core.webhooks.webhook import LABEL
+from jiemi.miwen.report.events import EventRecorder
 from jiemi.miwen.webhooks import secrets as module
 from jiemi.miwen.webhooks.secrets import WebhookSecrets
+from jiemi.miwen.webhooks.unusable import report_unusable
 
 OTHER = "another-secret-of-many-characters"
 
@@ -119,3 +122,50 @@ async def test_without_the_right_to_list_there_are_none_and_nothing_crashes() ->
     kubernetes.deny("list", "secrets")
     async with following(kubernetes) as secrets:
         assert not secrets.webhooks
+
+
+def reported(cluster: FakeCluster) -> list[dict[str, Any]]:
+    """The Events on Secrets."""
+    events = [obj for key, obj in cluster.objects.items() if key[1] == "Event"]
+    return [dict(event) for event in events if event["regarding"]["kind"] == "Secret"]
+
+
+async def test_a_secret_that_declares_no_usable_webhook_gets_an_event_and_one_more_when_it_is_mended(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_OF_A_NAMESPACE", 3)
+    cluster = FakeCluster()
+    cluster.put({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team-a"}})
+    kubernetes = FakeKubernetes(cluster)
+    events = EventRecorder(kubernetes, instance="miwen-0", now=lambda: NOW, random=lambda: 0.5)
+    for name, kind, token in (("a", "github", SECRET), ("kind", "other", SECRET), ("short", "github", "canary")):
+        put(cluster, name, kind=kind, token=token)
+    async with following(kubernetes) as secrets, trio.open_nursery() as nursery:
+        put(cluster, "many")
+        await nursery.start(lambda task_status: events.run(task_status=task_status))
+        nursery.start_soon(report_unusable, secrets, events)
+        await settle()
+        found = {each["regarding"]["name"]: each for each in reported(cluster)}
+        assert set(found) == {"short", "kind", "many"}
+        short = found["short"]
+        assert short["note"] == "No webhook is taken by this Secret: key token: it must have 16 to 4096 characters."
+        assert found["kind"]["note"].startswith(
+            "No webhook is taken by this Secret: label jiemi.cr/webhook: it must be"
+        )
+        assert (short["type"], short["reason"], short["metadata"]["namespace"]) == (
+            "Warning",
+            "WebhookUnusable",
+            "team-a",
+        )
+        assert short["regarding"]["uid"] == cluster.objects["v1", "Secret", "team-a", "short"]["metadata"]["uid"]
+        assert "canary" not in str(reported(cluster))
+        put(cluster, "short")
+        await settle()
+        [mended] = [each for each in reported(cluster) if each["reason"] == "WebhookUsable"]
+        assert (mended["type"], mended["regarding"]["name"]) == ("Normal", "short")
+        put(cluster, "kind", kind=None)  # no webhook any more: nothing more to say
+        await settle()
+        count = len(reported(cluster))
+        await trio.sleep(3_700)  # what lasts is said again
+        assert [each["regarding"]["name"] for each in reported(cluster)[count:]] == ["many"]
+        nursery.cancel_scope.cancel()
