@@ -23,11 +23,11 @@ from pathlib import Path
 import structlog
 import trio
 
+from jiemi.core.address_rules import AddressRules
 from jiemi.core.errors import JiemiError
 from jiemi.core.urls import parse_url
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.port import Ref
-from jiemi.core.address_rules import AddressRules
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import FilesRequest, GitCredentials
 
