@@ -21,7 +21,7 @@ from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import Asked, Fault, GitServer, serve_git
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import FilesRequest, GitCredentials, RenderRequest, Repository, Source
+from jiemi.rpc.contract import Changes, FilesRequest, GitCredentials, RenderRequest, Repository, Source
 from jiemi.rpc.keys import AgeKey, PgpKey
 
 DATA = Path(__file__).parent.parent / "data"
@@ -324,3 +324,45 @@ async def test_no_secret_is_in_a_log_an_error_a_file_or_a_command_line(
         assert not any(secret in each for each in told)
         assert not any(secret.encode() in line for line in command_lines)
         assert not any(secret.encode() in each.read_bytes() for each in written)
+
+
+@pytest.mark.parametrize("max_packs", [2, 50])
+async def test_revisions_are_compared_across_clones_that_are_recreated(
+    git_server: GitServer, bare: Path, work: Work, settings: KrapaoSettings, max_packs: int
+) -> None:
+    async with (
+        open_service(attrs.evolve(settings, max_packs=max_packs)) as krapao,
+        krapao.open(Source(git_server.url_of("r.git")), NOBODY) as repository,
+    ):
+        work.commit({"a/x": "0", "b/y": "0"})
+        work.push(bare)
+        before = (await repository.head(max_age_seconds=0)).revision
+        for number in range(1, 4):
+            work.commit({"a/x": str(number)})
+            work.push(bare)
+            git_server.forget_hits()
+            after = (await repository.head(max_age_seconds=0)).revision
+            assert await repository.changes(before, after) == Changes(("a/x",))
+            fetches = sum(hit.asked is Asked.FETCH for hit in git_server.hits)
+            # The earlier revision too, where a new clone took the place of the one that had it.
+            assert fetches == (2 if max_packs == 2 or number == 1 else 1)
+            before = after
+
+
+async def test_what_another_tenant_fetched_is_not_compared_for_one_to_whom_the_host_did_not_name_it(
+    git_server: GitServer, bare: Path, work: Work, settings: KrapaoSettings
+) -> None:
+    url, other = git_server.url_of("r.git"), GitCredentials(token=SensitiveText("other"))
+    async with open_service(settings) as krapao, krapao.open(Source(url), NOBODY) as first:
+        old = work.commit({"x": "one"})
+        work.push(bare)
+        assert (await first.head(max_age_seconds=0)).revision == old
+        new = work.commit({"x": "two"})
+        work.push(bare)
+        assert (await first.head(max_age_seconds=0)).revision == new
+        assert await first.changes(old, new) == Changes(("x",))
+        async with krapao.open(Source(url), other) as second:
+            for before, after in ((old, new), (new, old)):
+                with pytest.raises(JiemiError, match="RevisionNotFound: the host has not named revision"):
+                    await second.changes(before, after)
+            assert await second.changes(new, new) == Changes()

@@ -43,6 +43,9 @@ PUSH_PATIENCE_SECONDS = 5.0
 """How long the one question for all may take after a webhook. It waits in the leader's queue at Krapao; then each asks
 in its own."""
 
+KNOWN_SECONDS = 600.0
+"""How old what Krapao knows may be, where it was lost and is back. One that was restarted knows nothing and asks."""
+
 _log = structlog.get_logger("jiemi.miwen.state")
 
 
@@ -226,6 +229,10 @@ class FollowedSource:
             began = trio.current_time()
             try:
                 with in_trace(None):
+                    if failures:
+                        # A Krapao that was restarted compares only what the host has named to it since.
+                        mark = self.mark()
+                        self.saw(await repository.head(max_age_seconds=KNOWN_SECONDS), mark)
                     await repository.watch(self._hear)
             except JiemiError:
                 # The loops meet the same fault at their next ticks and report it; listening only makes news quicker.
