@@ -184,6 +184,12 @@ SLOW = {
         "test_all_objects_of_an_apply_are_waited_for_together",
         "test_one_that_goes_at_once_is_recreated_when_the_time_for_others_is_up",
     ),
+    "miwen/test_moves.py": (),
+    "core/decisions/test_interests.py": (
+        "test_hostile_globs_are_bounded_and_cost_other_namespaces_nothing",
+        "test_it_is_those_whose_patterns_match_whatever_came_and_went_before",
+        "test_many_who_follow_other_files_cost_a_push_nothing",
+    ),
     "miwen/test_counted_work.py": ("test_a_cold_start_a_push_and_an_idle_interval_cost_what_they_cost_before",),
     "miwen/test_memory_limits.py": (
         "test_objects_that_would_take_too_much_memory_are_refused_and_what_was_applied_stays",

@@ -8,12 +8,13 @@ from typing import Any, cast
 import attrs
 import pytest
 import trio
+from fakes.krapao import _FakeRepository
 from miwen.test_counted_work import Work
 from miwen.webhooks.test_pushes import deliver, webhooks
 from support.miwen.world import INTERVAL, URL, World, miwen, secret, settle
 from trio.testing import MockClock
 
-from jiemi.core.errors import Failure
+from jiemi.core.errors import Failure, JiemiError
 from jiemi.miwen.state.followed_source import CHANGES_PATIENCE_SECONDS, PUSH_PATIENCE_SECONDS
 from jiemi.miwen.webhooks.receiver import Outcome
 
@@ -343,3 +344,29 @@ async def test_other_credentials_are_another_source_and_share_no_question(
         world.origin.commit({"README.md": [{}]})
         await _push(hooks)
         assert work.calls() == {"head": 2, "changes": 2}
+
+
+async def test_one_whose_watch_is_refused_lets_another_lead(
+    world: World, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = 0
+    watch = _FakeRepository.watch
+
+    async def refuse_two(repository: _FakeRepository, on_moved: Any) -> None:
+        nonlocal refused
+        if refused < 2:
+            refused += 1
+            raise JiemiError("LimitExceeded", "Krapao keeps no more watches")
+        await watch(repository, on_moved)
+
+    monkeypatch.setattr(_FakeRepository, "watch", refuse_two)
+    _follow(world, 3)
+    async with miwen(world, interval=LONG):
+        await trio.sleep(0.1)
+        assert (refused, world.krapao.watching) == (2, 1)
+        world.origin.commit({"s2.yaml": [secret("s2", greeting="two")]})
+        world.add(
+            "new", source={"repository": {"url": URL}, "fileToDecrypt": "s0.yaml"}, target={"name": "n", "key": "k"}
+        )
+        await settle()
+        assert world.data("s2") == {"greeting": "two"}

@@ -7,8 +7,9 @@ wakes those whose files it changed.
                   move wakes it
 
 Each member has the repository open for itself. One of them, in whose task that happens, leads: it listens for moves,
-asks where the revisions differ, and asks the host when a webhook says that the repository moved. When it leaves, the
-next one leads. What it could not finish is state of the source and not of the leader, so nothing is lost by that.
+asks where the revisions differ, and asks the host when a webhook says that the repository moved. When it leaves, or is
+refused a watch, the next one leads. What it could not finish is state of the source and not of the leader, so nothing
+is lost by that.
 
 Where the difference can't be had (an older Krapao, a revision that is no longer there, no answer in time), all members
 are woken and look for themselves, as they do where a webhook's question is not answered.
@@ -33,7 +34,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.core.names import NamespacedName
 from jiemi.core.trace_context import TraceContext
 from jiemi.rpc.contract import Changes, Head, Repository, Source
-from jiemi.tracing.current import current, in_trace, new_trace, span
+from jiemi.tracing.current import current, in_trace, new_trace
 from jiemi.tracing.spans import Tracer
 
 CHANGES_PATIENCE_SECONDS = 10.0
@@ -63,6 +64,10 @@ class Member:
     key: NamespacedName
     on_moved: Callable[[Head], None]
     on_push: Callable[[], None]
+
+
+class _UnfitError(Exception):
+    """This member's repository is refused what the source needs: another one is to lead."""
 
 
 class FollowedSource:
@@ -113,10 +118,14 @@ class FollowedSource:
             repository: the source, as the member has it open.
             random: gives a number in [0, 1).
         """
-        async with self._turn, trio.open_nursery() as nursery:
-            nursery.start_soon(self._listen, repository, random)
-            nursery.start_soon(self._answer_pushes, repository)
-            nursery.start_soon(self._follow_moves, repository)
+        while True:
+            try:
+                async with self._turn, trio.open_nursery() as nursery:
+                    nursery.start_soon(self._listen, repository, random)
+                    nursery.start_soon(self._answer_pushes, repository)
+                    nursery.start_soon(self._follow_moves, repository)
+            except* _UnfitError:
+                await trio.sleep(watch_retry_seconds(1, random=random()))
 
     # --- ticks
 
@@ -234,9 +243,10 @@ class FollowedSource:
                         mark = self.mark()
                         self.saw(await repository.head(max_age_seconds=KNOWN_SECONDS), mark)
                     await repository.watch(self._hear)
-            except JiemiError:
+            except JiemiError as error:
                 # The loops meet the same fault at their next ticks and report it; listening only makes news quicker.
-                pass
+                if error.failure.reason != "KrapaoUnavailable":
+                    raise _UnfitError from error  # it may concern this member alone
             except Exception:  # noqa: BLE001 - the boundary of this source
                 _log.exception("listening_crashed", repository=self.source.url)
             failures = failures + 1 if trio.current_time() - began < 60 else 1
@@ -262,8 +272,7 @@ class FollowedSource:
                 continue
             head, trace = self._newest
             with in_trace(trace):
-                with span("changes"):
-                    changes = await self._changes(repository, self._base, head.revision)
+                changes = await self._changes(repository, self._base, head.revision)
                 self._move(head, changes)
 
     async def _changes(self, repository: Repository, before: str | None, after: str) -> Changes | None:
