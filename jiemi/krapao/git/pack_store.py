@@ -20,7 +20,7 @@ from dulwich.file import GitFile
 from dulwich.object_format import ObjectFormat
 from dulwich.object_store import DiskObjectStore
 from dulwich.objects import ObjectID
-from dulwich.pack import FilePackIndex, PackIndex, PackIndexer, extend_pack, write_pack_index
+from dulwich.pack import FilePackIndex, Pack, PackIndex, PackIndexer, extend_pack, write_pack_index
 
 from jiemi.krapao.git.packs import declared_size
 from jiemi.krapao.git.soundness import check_object
@@ -79,7 +79,7 @@ class PackStore(DiskObjectStore):
     def size(self, sha: str) -> int | None:
         """An object's size without unpacking it, where that can be known."""
         name = ObjectID(sha.encode())
-        for pack in self.packs:
+        for pack in self._in_order():
             try:
                 offset = pack.index.object_offset(name)
             except KeyError:
@@ -88,6 +88,12 @@ class PackStore(DiskObjectStore):
                 return declared_size(file, offset, hash_bytes=len(sha) // 2)
         return None
 
+    def _in_order(self) -> Iterator[Pack]:
+        """The packs, as objects are looked for in them. Looking for packs that came meanwhile takes as long as all the
+        rest, so it comes last."""
+        yield from self._iter_cached_packs()
+        yield from self._update_pack_cache()
+
     def vouch(self, sha: str) -> None:
         """Make sure that an object is as it was written, before its size is believed.
 
@@ -95,13 +101,32 @@ class PackStore(DiskObjectStore):
             LookupError: it is damaged, or not here.
         """
         name = bytes.fromhex(sha)
-        for pack in self.packs:
+        for pack in self._in_order():
             found = _entry(pack.index, name)
             if found is not None:
                 offset, crc = found
                 with Path(os.fsdecode(pack.data.path)).open("rb") as file:
                     return check_object(file, offset, crc, hash_bytes=len(name))
         raise LookupError("an object is not here")
+
+    def _update_pack_cache(self) -> list[Pack]:
+        """Packs that are new here.
+
+        The newest is looked into first: what is asked for is mostly what came last, and each pack that is looked into
+        has its index opened.
+        """
+        new = {id(pack) for pack in super()._update_pack_cache()}
+        if new:
+            ordered = sorted(self._pack_cache.items(), key=lambda item: self._made_at(item[0]), reverse=True)
+            self._pack_cache.clear()
+            self._pack_cache.update(ordered)
+        return [pack for pack in self._pack_cache.values() if id(pack) in new]
+
+    def _made_at(self, name: str) -> int:
+        try:
+            return Path(self.pack_dir, f"{name}.pack").stat().st_mtime_ns
+        except OSError:
+            return 0  # it has just gone
 
     def _index_pack(self, indexer: PackIndexer, num_objects: int, progress: object = None) -> Any:
         return super()._index_pack(indexer, num_objects, progress=lambda _: self.check())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from io import BytesIO
 from pathlib import Path
 
@@ -38,3 +40,19 @@ def test_objects_that_arrive_again_in_another_form_leave_the_pack_that_is_read(t
     for blob in blobs:
         assert store.raw(blob.id.decode()) == (3, blob.data)
     store.close()
+
+
+def test_what_came_last_is_found_without_looking_into_the_packs_before_it(tmp_path: Path) -> None:
+    store = _store(tmp_path / "objects")
+    blobs = [Blob.from_string(str(number).encode()) for number in range(20)]
+    for age, blob in enumerate(blobs):
+        before = set((tmp_path / "objects" / "pack").glob("*.pack"))
+        _add(store, [blob], level=9)
+        [made] = set((tmp_path / "objects" / "pack").glob("*.pack")) - before
+        os.utime(made, (1_000 + age, 1_000 + age))
+    store.close()
+    with contextlib.closing(PackStore(tmp_path / "objects", object_format=SHA1)) as again:
+        for count, blob in ((1, blobs[-1]), (2, blobs[-2]), (20, blobs[0])):
+            assert again.size(blob.id.decode()) == len(blob.data)
+            assert again.raw(blob.id.decode()) == (3, blob.data)
+            assert sum(pack._idx is not None for pack in again.packs) == count
