@@ -84,7 +84,7 @@ class Repositories:
         self._settings = settings
         self._charge = charge
         self._tools = RenderingTools(decrypter, reading, FairLimiter(_PARSERS))
-        self._trusted = TrustedRevisions(Verifier(settings, reading.measures))
+        self._trusted = TrustedRevisions(Verifier(settings, reading.measures), nursery)
         self._entries: dict[tuple[Location, GitCredentials], _Entry] = {}
 
     @property

@@ -15,8 +15,10 @@ from typing import Protocol, TypeVar
 
 import attrs
 import structlog
+import trio
 
 from jiemi.concurrency.askers import Askers
+from jiemi.concurrency.single_flight import Flight, SingleFlight
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.git.port import TAGS, Advertised, FileHistory, Ref, SignedObjects
 from jiemi.krapao.signatures.counting import Count, SignerCounts, require_enough
@@ -69,9 +71,14 @@ class Policy:
 
 
 class TrustedRevisions:
-    """What was verified, of all repositories. A bounded number of verdicts is remembered."""
+    """What was verified, of all repositories. A bounded number of verdicts is remembered.
 
-    def __init__(self, verifier: Verifier) -> None:
+    Args:
+        nursery: for what several wait for.
+    """
+
+    def __init__(self, verifier: Verifier, nursery: trio.Nursery) -> None:
+        self._single_flight = SingleFlight(nursery)
         self._verifier = verifier
         self._counts = SignerCounts(verifier)
         self._known: OrderedDict[tuple[str, str, str, str], Verified] = OrderedDict()
@@ -134,12 +141,17 @@ class TrustedRevisions:
         # A tag may be made again for the same commit.
         key = (policy.digest, policy.url, revision, wanted.target if with_tag else "")
         found = self._valid(key)
-        if found is None:
+        if found is not None:
+            return found
+
+        async def verify(flight: Flight) -> Verified:
             with span("verify"):
-                found = await self._verifier.verify(verification, objects, wanted, askers)
+                found = await self._verifier.verify(verification, objects, wanted, flight.askers)
             _log.info("verified", revision=revision, mode=verification.mode.value)
             _remember(self._known, key, found, _MAX_KNOWN)
-        return found
+            return found
+
+        return await self._single_flight.do(key, verify, askers)
 
     async def _require_signers(
         self, policy: Policy, revisions: Revisions, revision: str, paths: Sequence[str], askers: Askers

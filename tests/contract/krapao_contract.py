@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import attrs
 import pytest
 import trio
 
@@ -32,6 +33,7 @@ from jiemi.rpc.contract import (
     is_revision,
 )
 from jiemi.rpc.keys import DecryptionKey
+from jiemi.rpc.verification import PublicKeys, SignatureKind, Verification, VerifyMode
 
 DEADLINE_SECONDS = 30
 """For what must happen, on a machine that is busy with other things."""
@@ -423,6 +425,23 @@ class KrapaoContract:
                         rendered = await repository.render(request)
                     assert rendered.format is stated
                     assert rendered.plain_documents == ()  # all of a file, or none
+
+    async def test_of_a_revision_that_is_not_signed_as_it_must_be_nothing_is_had(self, world: World) -> None:
+        revision = await world.commit({FILE: [{"a": 1}]})
+        line = b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+        keys = (PublicKeys("ann.pub", line),)
+        wanted = Verification(VerifyMode.COMMIT, SignatureKind.SSH, keys)
+        for source in (Source(world.url), Source(world.url, commit=revision)):
+            async with world.krapao.open(attrs.evolve(source, verification=wanted), world.credentials) as repository:
+                assert await head(repository) == revision
+                for call in (
+                    lambda: repository.verify(FilesRequest(revision, (FILE,))),
+                    lambda: files(repository, revision, FILE),
+                    lambda: render(world, repository, revision),
+                ):
+                    with pytest.raises(JiemiError) as caught:
+                        await call()
+                    assert caught.value.failure.reason == "SignatureMissing"
 
     async def test_many_tasks_may_use_one_repository(self, world: World) -> None:
         revision = await world.commit({FILE: [{"a": 1}]})

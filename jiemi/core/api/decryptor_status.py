@@ -171,10 +171,11 @@ class VerificationStatus:
     signer: str | None = api(
         "Name of the signer of the commit: the principals of the ssh key, or the entry of the Secret with the key.",
         default=None,
+        maxLength=253,
     )
     key: str | None = api("Fingerprint of the key that signed the commit.", default=None)
     tag: str | None = api("Full name of the tag that was verified.", default=None)
-    tag_signer: str | None = api("Name of the signer of the tag.", default=None)
+    tag_signer: str | None = api("Name of the signer of the tag.", default=None, maxLength=253)
     tag_key: str | None = api("Fingerprint of the key that signed the tag.", default=None)
     expires_at: str | None = api(
         "Time when the first of the keys and signatures expires (RFC 3339). It is absent where none does.", default=None

@@ -168,21 +168,25 @@ class Clone:
 
         if not any(map(is_glob, request.patterns)):
             return await self._undamaged(lambda: self._blocking(find, askers))
-        return await self._searching(find, askers)
+        return await self._search(find, "looking through the folders", askers)
 
     async def changes(self, before: str, after: str, askers: Askers | None = None) -> Changes:
-        return await self._searching(lambda interrupter: self._compare(before, after, interrupter), askers)
+        def compare(interrupter: Interrupter) -> Changes:
+            return self._compare(before, after, interrupter)
 
-    async def _searching(self, function: Callable[[Interrupter], T], askers: Askers | None) -> T:
-        """What goes through many folders, as the writer of the repository chooses."""
+        return await self._search(compare, "looking through the folders", askers)
+
+    async def _search(self, find: Callable[[Interrupter], T], what: str, askers: Askers | None) -> T:
+        """Do what may take long, as the writer of the repository chooses, within its time and in a slot of its own
+        kind."""
         seconds = self._settings.search_timeout_seconds
 
         async def search(_: Slot) -> T:
             try:
                 with trio.fail_after(seconds):
-                    return await self._undamaged(lambda: on_thread(function))
+                    return await self._undamaged(lambda: on_thread(find))
             except trio.TooSlowError as error:
-                raise JiemiError("Timeout", f"looking through the folders took longer than {seconds:g} s") from error
+                raise JiemiError("Timeout", f"{what} took longer than {seconds:g} s") from error
 
         own = self._limiters.searches_of(self._folder.path)
         return await self._limiters.searches.run(askers or Askers(), search, own)
@@ -205,7 +209,7 @@ class Clone:
             with self._opened(wanted.revision) as objects:
                 return histories(objects, wanted.revision, paths, max_commits=max_commits, check=check)
 
-        return await self._undamaged(lambda: self._blocking(read, askers))
+        return await self._search(read, "looking through the history", askers)
 
     async def _deepen(self, wanted: Advertised, commits: int, askers: Askers | None) -> None:
         """Fetch the history of a revision that is here; once, because the host would send all of it again."""

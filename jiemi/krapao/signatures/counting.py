@@ -12,6 +12,8 @@ from collections import OrderedDict
 from collections.abc import Mapping
 
 import attrs
+import trio
+import trio.lowlevel
 
 from jiemi.concurrency.askers import Askers
 from jiemi.core.errors import JiemiError
@@ -78,6 +80,7 @@ class SignerCounts:
         if unknown:
             async with self._verifier.opened(verification, askers) as keys:
                 for sha, data in unknown.items():
+                    await trio.lowlevel.checkpoint()  # an ssh signature is verified without a wait
                     found = await self._signer(verification, sha, data, keys)
                     if found is not None:
                         signers[sha] = self._known[digest, sha] = found

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Protocol, TypeVar
 
 import attrs
+import trio
 
 from jiemi.concurrency.askers import Askers
 from jiemi.concurrency.fair_limiter import FairLimiter
@@ -36,8 +37,11 @@ from jiemi.rpc.verification import SignatureKind, Signer, Verification, Verified
 _CHECKS = 2
 """How many checks run at once. One with gpg takes some 50 ms."""
 
-_SECONDS = 20
+_SECONDS = 10
 _CPU_SECONDS = 10
+_TOGETHER_SECONDS = 30
+"""For one check as a whole. Two at once that take so long must not hold everybody up for longer."""
+
 _OUTPUT_BYTES = 4 * 1024 * 1024
 _SHORT = 12
 
@@ -83,6 +87,7 @@ class Verifier:
         self._measures = measures
         self.now = now
         self._checks = FairLimiter(_CHECKS)
+        self._threads = FairLimiter(_CHECKS)
         self.runs = 0
 
     async def verify(
@@ -97,7 +102,7 @@ class Verifier:
         Raises:
             JiemiError: those of `Repository.verify`.
         """
-        async with self._checks.slot(askers), self.opened(verification, askers) as keys:
+        async with self.opened(verification, askers) as keys:
             self.runs += 1
             tag: Found | None = None
             commit: Found | None = None
@@ -119,13 +124,26 @@ class Verifier:
 
     @contextlib.asynccontextmanager
     async def opened(self, verification: Verification, askers: Askers) -> AsyncIterator[Keys]:
-        """The keys of a policy, for as long as the context lasts.
+        """The keys of a policy, for as long as the context lasts, which is bounded. It waits for a slot first.
 
         Raises:
-            JiemiError: VerificationKeysInvalid; GpgMissing; StorageFailed.
+            JiemiError: VerificationKeysInvalid; GpgMissing; StorageFailed; Timeout.
         """
+        async with self._checks.slot(askers):
+            with trio.move_on_after(_TOGETHER_SECONDS) as deadline:
+                async with self._keys(verification, askers) as keys:
+                    yield keys
+            if deadline.cancelled_caught:
+                raise JiemiError(
+                    "Timeout",
+                    f"verifying signatures took longer than Krapao's limit of {_TOGETHER_SECONDS} s",
+                    "Have fewer and smaller public keys in the Secret that spec.source.repository.verify names.",
+                )
+
+    @contextlib.asynccontextmanager
+    async def _keys(self, verification: Verification, askers: Askers) -> AsyncIterator[Keys]:
         if verification.kind is SignatureKind.SSH:
-            threads = FairThreads(FairLimiter(1), askers)
+            threads = FairThreads(self._threads, askers)
             yield _SshKeys(await threads.run(read_allowed_signers, verification.keys), self.now)
             return
         settings = self._settings

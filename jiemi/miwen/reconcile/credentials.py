@@ -360,14 +360,20 @@ async def _read_fields(reader: CredentialReader, provider: Any, at: str) -> dict
     return found
 
 
-def have_changed(context: ReconcileContext, watches: ObjectWatches, names: Iterable[str]) -> bool:
-    """Whether a Secret has changed since it was read. Secrets that can't be watched count as unchanged."""
+def have_changed(
+    context: ReconcileContext, watches: ObjectWatches, names: Iterable[str], *, unwatched: bool = False
+) -> bool:
+    """Whether a Secret has changed since it was read.
+
+    Args:
+        unwatched: what Secrets count as that can't be watched: as changed, where it matters that none is missed.
+    """
     changed = False
     for name in names:
         try:
             now = watches.version_of("", "Secret", context.decryptor.meta.namespace, name)
         except NotSynced:
-            return False
+            return unwatched and name in context.state.secrets.read
         if now is not None:
             context.state.secrets.was_watched(name)
         read = context.state.secrets.read.get(name)

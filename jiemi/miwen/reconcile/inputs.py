@@ -58,7 +58,8 @@ async def notice_inputs(context: ReconcileContext, spec: DecryptorSpec, watches:
     is_asked = reconcile_at is not None and reconcile_at != context.status.last_handled_reconcile_at
     if secret_names(spec):
         watches.want(SECRETS)
-    new_credentials = have_changed(context, watches, git_secret_names(spec) | verify_secret_names(spec))
+    new_credentials = have_changed(context, watches, git_secret_names(spec))
+    new_credentials |= have_changed(context, watches, verify_secret_names(spec), unwatched=True)
     new_keys = have_changed(context, watches, key_secret_names(spec))
     if new_credentials:
         await context.repositories.close()

@@ -41,6 +41,9 @@ from jiemi.core.objects.identity import ObjectKey
 from jiemi.core.objects.inventory import Refused, by_key
 from jiemi.rpc.verification import Verified
 
+_MAX_SIGNER = 253
+"""Characters of a signer's name: the principals of an ssh key may be a long list."""
+
 Inventory = Mapping[ObjectKey, InventoryEntry]
 
 
@@ -119,10 +122,10 @@ class StatusDraft:
             VerificationStatus(
                 found.revision,
                 mode,
-                found.commit.name if found.commit is not None else None,
+                found.commit.name[:_MAX_SIGNER] if found.commit is not None else None,
                 found.commit.key if found.commit is not None else None,
                 found.ref,
-                found.tag.name if found.tag is not None else None,
+                found.tag.name[:_MAX_SIGNER] if found.tag is not None else None,
                 found.tag.key if found.tag is not None else None,
                 rfc3339(datetime.datetime.fromtimestamp(found.valid_until, datetime.UTC))
                 if found.valid_until is not None

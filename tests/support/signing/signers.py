@@ -41,6 +41,13 @@ def ssh_signer(folder: Path, name: str, *options: str) -> SshSigner:
     return SshSigner(path, line, shown.split()[1])
 
 
+def certify(signer: SshSigner, authority: SshSigner) -> str:
+    """A certificate of a signer by an authority, in base64."""
+    public = signer.path.with_name(f"{signer.path.name}.pub")
+    subprocess.run(["ssh-keygen", "-q", "-s", str(authority.path), "-I", "x", "-n", "x", str(public)], check=True)
+    return signer.path.with_name(f"{signer.path.name}-cert.pub").read_text().split()[1]
+
+
 @attrs.frozen
 class PgpSigner:
     """A key of gpg. Attributes: the home it is in, its fingerprint."""
