@@ -75,6 +75,7 @@ SLOW = {
     "miwen/reconcile/test_verification.py": (),
     "core/test_semver_beside_masterminds.py": (),
     "krapao/git/test_github_app.py": (),
+    "krapao/test_old_hosts.py": (),
     "krapao/git/test_redirects.py": (),
     "krapao/git/test_routes.py": (),
     "rpc/test_tls.py": (),

@@ -14,6 +14,7 @@ from typing import Any
 
 import attrs
 import pytest
+import trio
 import urllib3
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,8 +25,9 @@ from jiemi.core.reasons import REASONS, Kind
 from jiemi.core.sensitive import SensitiveText
 from jiemi.core.urls import parse_url
 from jiemi.demo.git_server import GitServer
+from jiemi.krapao.git import git_host
 from jiemi.krapao.git.clones import Clones
-from jiemi.krapao.git.host_words import leads_to_login, safe_words
+from jiemi.krapao.git.host_words import leads_to_login, safe_words, wait_seconds
 from jiemi.krapao.git.port import Ref
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import GitCredentials
@@ -46,8 +48,12 @@ Change = Callable[[str, Answer], Answer]
 
 
 @contextlib.contextmanager
-def between(git_server: GitServer, change: Change) -> Iterator[str]:
-    """A reverse proxy in front of the git server that changes its answers; gives its address."""
+def between(git_server: GitServer, change: Change, *, forgets: frozenset[str] = frozenset()) -> Iterator[str]:
+    """A reverse proxy in front of the git server that changes its answers; gives its address.
+
+    Args:
+        forgets: names of headers, in lower case, that it does not pass on.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -59,7 +65,7 @@ def between(git_server: GitServer, change: Change) -> Iterator[str]:
             passed = {
                 name: value
                 for name, value in self.headers.items()
-                if name.lower() not in {"host", "content-length", "transfer-encoding", "connection"}
+                if name.lower() not in {"host", "content-length", "transfer-encoding", "connection", *forgets}
             }
             true = pool.request(self.command, git_server.url + self.path, headers=passed, body=body, redirect=False)
             kind = {"Content-Type": true.headers.get("Content-Type", "")}
@@ -419,3 +425,40 @@ async def test_a_refusal_whose_body_never_comes_is_reported_all_the_same(
         git_server, quick, lambda path, answer: Answer(403, {"Content-Length": "100000"}, b"saml"), SOMEBODY
     )
     assert error.failure.reason == "RepositoryAccessDenied"
+
+
+@pytest.mark.parametrize(("status", "retry_after"), [(429, "120"), (403, "120"), (429, "99999999")])
+async def test_a_host_that_asks_for_a_pause_is_not_asked_again_before_it_is_over(
+    git_server: GitServer,
+    repository: Path,
+    work: Work,
+    settings: KrapaoSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    retry_after: str,
+) -> None:
+    work.commit({"x": "one"})
+    work.push(repository)
+    is_busy, asked, passed = True, 0, 0.0
+
+    def change(path: str, answer: Answer) -> Answer:
+        nonlocal asked
+        asked += 1
+        return Answer(status, {"Retry-After": retry_after}, b"") if is_busy else answer
+
+    with between(git_server, change) as url:
+        async with Clones(settings).open(parse_url(f"{url}/r.git"), NOBODY) as store:
+            for _ in range(3):
+                with pytest.raises(JiemiError) as caught:
+                    await store.advertised(Ref())
+                assert caught.value.failure.reason == "GitProtocolError"
+                assert "takes no more requests for the moment" in caught.value.failure.message
+            assert asked == 1
+            is_busy, passed = False, min(float(retry_after), 600) + 1
+            monkeypatch.setattr(git_host, "_now", lambda: trio.current_time() + passed)
+            assert await store.advertised(Ref())
+
+
+@given(st.text(max_size=20) | st.integers().map(str))
+def test_any_header_asks_for_some_pause_or_none(text: str) -> None:
+    assert 0 <= wait_seconds(text) < 1e9

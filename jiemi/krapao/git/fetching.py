@@ -3,8 +3,8 @@
 A fetch is shallow (depth 1) and asks for one commit; the server is informed of the newest revisions that are here, so
 that it sends what changed only. The pack goes to a file of no lasting name, is looked through
 (`jiemi.krapao.git.packs`), indexed by dulwich, which hashes every object, and only then does the revision get its
-marker. A fetch that fails or is cancelled leaves nothing: `sweep` removes what is not a complete pack, then and at the
-next opening.
+marker. Of a host whose old protocol can't leave out the history, all of it is fetched, within the same bounds. A fetch
+that fails or is cancelled leaves nothing: `sweep` removes what is not a complete pack, then and at the next opening.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 import attrs
 from dulwich.client import GitClient, LocalGitClient
+from dulwich.errors import GitProtocolError
 from dulwich.object_format import SHA1, SHA256
 from dulwich.object_store import ObjectStoreGraphWalker
 from dulwich.objects import ObjectID
@@ -33,6 +34,9 @@ from jiemi.krapao.git.revision import is_tree, tree_of
 from jiemi.krapao.git.soundness import is_sound
 
 _MAX_HAVES = 16
+
+_NOT_SHALLOW = "server does not support shallow capability"
+"""How dulwich refuses, before it asks for anything."""
 
 
 @attrs.frozen
@@ -163,24 +167,15 @@ class Fetcher:
         with storage():
             file, commit, abort = objects.add_pack()
         try:
-            with self._host.client(meter) as (client, path):
-                walker = _walker(client, haves)
 
-                def write(data: bytes) -> int:
-                    meter.check()
-                    with storage():
-                        return file.write(data)
+            def write(data: bytes) -> int:
+                meter.check()
+                with storage():
+                    return file.write(data)
 
-                client.fetch_pack(
-                    path,
-                    lambda refs, depth=None: [ObjectID(wanted.target.encode())],
-                    walker,
-                    write,
-                    depth=depth,
-                    # Of the history no file's content is looked at. A host that does not know this sends all.
-                    filter_spec=b"blob:none" if depth > 1 else None,
-                    ref_prefix=[b"HEAD"],  # the listing that a fetch begins with is not looked at: keep it short
-                )
+            if not self._transfer(wanted, haves, write, meter, depth):
+                haves = []
+                self._transfer(wanted, haves, write, meter, None)
             with self._host.translating(meter):
                 with storage():
                     file.flush()
@@ -196,6 +191,42 @@ class Fetcher:
                     abort()
             raise
         return Fetched(not haves, count, size)
+
+    def _transfer(
+        self,
+        wanted: Advertised,
+        haves: list[str],
+        write: Callable[[bytes], int],
+        meter: Meter,
+        depth: int | None,
+    ) -> bool:
+        """Have the host send a revision: it alone, or with its history.
+
+        Args:
+            haves: the revisions that are here already.
+            depth: how many commits of the history come, that of the revision included; None for all.
+
+        Returns:
+            Whether it was sent. Where it was not, the host can't leave out the history (its old protocol lacks the
+            capability `shallow`), and nothing was written.
+        """
+        with self._host.client(meter) as (client, path):
+            try:
+                client.fetch_pack(
+                    path,
+                    lambda refs, depth=None: [ObjectID(wanted.target.encode())],
+                    _walker(client, haves) if depth is not None else _nothing_here(),
+                    write,
+                    depth=depth,
+                    # Of the history no file's content is looked at. A host that does not know this sends all.
+                    filter_spec=b"blob:none" if depth is not None and depth > 1 else None,
+                    ref_prefix=[b"HEAD"],  # the listing that a fetch begins with is not looked at: keep it short
+                )
+            except GitProtocolError as error:
+                if depth is None or _NOT_SHALLOW not in str(error):
+                    raise
+                return False
+        return True
 
     def _check(self, file: BinaryIO, wanted: Advertised, meter: Meter) -> int:
         try:
@@ -235,8 +266,12 @@ class _Haves:
 def _walker(client: GitClient, haves: list[str]) -> ObjectStoreGraphWalker | _Haves:
     if isinstance(client, LocalGitClient):
         # dulwich's own server side would leave the haves out and then send a thin history; a whole copy is cheap here.
-        return ObjectStoreGraphWalker([], lambda _: [], shallow=set())
+        return _nothing_here()
     return _Haves(haves)
+
+
+def _nothing_here() -> ObjectStoreGraphWalker:
+    return ObjectStoreGraphWalker([], lambda _: [], shallow=set())
 
 
 def _verify(objects: PackStore, wanted: Advertised) -> None:

@@ -19,7 +19,7 @@ from jiemi.concurrency.fair_limiter import Slot
 from jiemi.core.errors import JiemiError
 from jiemi.core.urls import Location
 from jiemi.krapao.git.github_app import AppLogin
-from jiemi.krapao.git.host_failures import no_git_server, translating
+from jiemi.krapao.git.host_failures import HostBusyError, no_git_server, translating
 from jiemi.krapao.git.meter import Meter
 from jiemi.krapao.git.transports import open_client
 from jiemi.krapao.metrics import KrapaoMetrics
@@ -35,6 +35,29 @@ _SLOW_BYTES_A_SECOND = 64 * 1024
 
 _MAY_BE_THE_TOKEN = frozenset({"RepositoryAccessDenied", "RepositoryNotFound"})
 """How a host refuses a token; GitHub does not say that a repository exists which the token may not read."""
+
+
+_MAX_PAUSE_SECONDS = 600.0
+
+_now = trio.current_time
+
+
+@attrs.define
+class _Pause:
+    """The pause that a host asked for: until it is over, nothing is asked of it with these credentials."""
+
+    _until: float = 0.0
+
+    def begin(self, seconds: float) -> None:
+        self._until = _now() + min(seconds, _MAX_PAUSE_SECONDS)
+
+    def require_over(self, host: str) -> None:
+        """Raises HostBusyError while it lasts."""
+        left = self._until - _now()
+        if left > 0:
+            raise HostBusyError(
+                "GitProtocolError", f"{host} takes no more requests for the moment, and asked for a pause"
+            )
 
 
 @attrs.frozen
@@ -66,6 +89,8 @@ class GitHost:
         init=False, eq=False, default=attrs.Factory(lambda host: host._first_login(), takes_self=True)
     )
 
+    _pause: _Pause = attrs.field(init=False, eq=False, factory=_Pause)
+
     def _first_login(self) -> AppLogin | None:
         if self.credentials.github_app_id is None and self.credentials.github_app_private_key is None:
             return None
@@ -85,6 +110,16 @@ class GitHost:
         Raises:
             JiemiError: Timeout or HostUnreachable at the deadline, or what the function raises.
         """
+        self._pause.require_over(self.location.authority)
+        try:
+            return await self._converse_as_app(function, what, limits, slot)
+        except HostBusyError as error:
+            self._pause.begin(error.wait_seconds)
+            raise
+
+    async def _converse_as_app(
+        self, function: Callable[[Meter], T], what: str, limits: ConversationLimits, slot: Slot
+    ) -> T:
         login = self._login
         had_token = login is not None and login.has_token()
         try:

@@ -156,7 +156,13 @@ class ShownError(JiemiError):
 
 
 class HostBusyError(ShownError):
-    """A host asks for a pause."""
+    """A host asks for a pause.
+
+    Attributes:
+        wait_seconds: how long it wants; 0 where it does not say.
+    """
+
+    wait_seconds: float = 0.0
 
 
 def _shown(error: JiemiError, location: Location, meter: Meter) -> JiemiError:

@@ -65,6 +65,13 @@ def asks_to_wait(status: int, retry_after: str | None, remaining: str | None) ->
     return status == 429 or (status == 403 and (retry_after is not None or (remaining or "").strip() == "0"))
 
 
+def wait_seconds(retry_after: str | None) -> float:
+    """How long a host wants to be left alone, by its header Retry-After (RFC 9110, section 10.2.3); 0 where it does not
+    say it in seconds."""
+    text = (retry_after or "").strip()
+    return float(text) if re.fullmatch(r"[0-9]{1,9}", text) else 0.0
+
+
 def hint(body: bytes, host: str) -> str | None:
     """What mends a refusal of credentials, by the host's own words; None where they are not known.
 

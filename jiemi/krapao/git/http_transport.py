@@ -21,7 +21,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.core.urls import CREDENTIALS_FIELD, FIELD, Location
 from jiemi.krapao.git.encoded import decoded
 from jiemi.krapao.git.host_failures import HostBusyError, certificate_refused, proxy_refused
-from jiemi.krapao.git.host_words import MAX_BODY_BYTES, asks_to_wait, hint, leads_to_login
+from jiemi.krapao.git.host_words import MAX_BODY_BYTES, asks_to_wait, hint, leads_to_login, wait_seconds
 from jiemi.krapao.git.http_pool import guarded_pool
 from jiemi.krapao.git.meter import Meter
 from jiemi.krapao.git.routes import route_to
@@ -182,9 +182,11 @@ class _HttpClient(Urllib3HttpGitClient):
         host, status = self._location.authority, response.status
         headers = response.headers
         if asks_to_wait(status, headers.get("Retry-After"), headers.get("X-RateLimit-Remaining")):
-            raise HostBusyError(
+            busy = HostBusyError(
                 "GitProtocolError", f"{host} answered {status}: it takes no more requests for the moment"
             )
+            busy.wait_seconds = wait_seconds(headers.get("Retry-After"))
+            raise busy
         if status in _CERTIFICATE_WANTED and b"ssl certificate" in (said := self._begin_of(response).lower()):
             raise certificate_refused(host, is_given="clientCertificate" in self._given, is_missing=b"no " in said)
         if status in (401, 403):

@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import paramiko
@@ -29,6 +29,7 @@ class SshServer(paramiko.ServerInterface):
         self.commands: list[bytes] = []
         self.users: list[str] = []
         self.env: dict[str, str] = {}
+        self.advertise: Callable[[bytes], bytes] = lambda data: data
         self._threads: list[threading.Thread] = []
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
@@ -68,8 +69,10 @@ class SshServer(paramiko.ServerInterface):
             assert isinstance(process.stdout, io.BufferedReader)
             assert process.stderr is not None
             with contextlib.suppress(OSError, EOFError, paramiko.SSHException):  # the client has gone
+                advertise = self.advertise
                 while data := process.stdout.read1(65_536):
-                    channel.sendall(data)
+                    channel.sendall(advertise(data))
+                    advertise = bytes
                 channel.sendall_stderr(process.stderr.read())
                 channel.send_exit_status(process.wait())
                 channel.close()
