@@ -8,6 +8,7 @@ a part of the calling task, and ends with it.
 from __future__ import annotations
 
 import ssl
+from typing import Any
 from urllib.parse import urlsplit
 
 import attrs
@@ -79,19 +80,22 @@ class GuardedGet:
         if why is not None or refusal is not None or not found:
             _log.warning("webhook_key_address_refused", host=host, kind=why or (refusal[1] if refusal else "none"))
             raise GetError("Miwen does not connect to its address")
-        family, kind, protocol, _, address = found[0]
-        sock = trio.socket.socket(family, kind, protocol)
+        error: OSError = GetError("it can't be reached")
+        for family, kind, protocol, _, address in found:
+            try:
+                return await self._connect_to(trio.socket.socket(family, kind, protocol), address)
+            except OSError as caught:
+                error = caught
+        raise error if isinstance(error, GetError) else GetError("it can't be reached") from error
+
+    async def _connect_to(self, sock: trio.socket.SocketType, address: Any) -> trio.SocketStream:
         try:
             await sock.connect(address)
             # A connection to an address of this machine has that on both ends.
-            if sock.getsockname()[0] == sock.getpeername()[0] and self.rules.refusal(
-                read_address(sock.getsockname()[0]), own=True
-            ):
+            own = sock.getsockname()[0]
+            if own == sock.getpeername()[0] and self.rules.refusal(read_address(own), own=True):
                 raise GetError("Miwen does not connect to its address")
             return trio.SocketStream(sock)
-        except OSError as error:
-            sock.close()
-            raise error if isinstance(error, GetError) else GetError("it can't be reached") from error
         except BaseException:
             sock.close()
             raise
