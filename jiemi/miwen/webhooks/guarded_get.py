@@ -80,13 +80,13 @@ class GuardedGet:
         if why is not None or refusal is not None or not found:
             _log.warning("webhook_key_address_refused", host=host, kind=why or (refusal[1] if refusal else "none"))
             raise GetError("Miwen does not connect to its address")
-        error: OSError = GetError("it can't be reached")
+        last: OSError = GetError("it can't be reached")
         for family, kind, protocol, _, address in found:
             try:
                 return await self._connect_to(trio.socket.socket(family, kind, protocol), address)
-            except OSError as caught:
-                error = caught
-        raise error if isinstance(error, GetError) else GetError("it can't be reached") from error
+            except OSError as error:
+                last = error
+        raise last if isinstance(last, GetError) else GetError("it can't be reached") from last
 
     async def _connect_to(self, sock: trio.socket.SocketType, address: Any) -> trio.SocketStream:
         try:
