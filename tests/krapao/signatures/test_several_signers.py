@@ -15,7 +15,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.demo.git_server import serve_git
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import FilesRequest, GitCredentials, Krapao, RenderRequest, Source
+from jiemi.rpc.contract import FilesRequest, GitCredentials, Krapao, RenderRequest, Source, Submodules
 from jiemi.rpc.verification import PublicKeys, SignatureKind, Verification, VerifyMode
 
 
@@ -188,3 +188,30 @@ async def test_a_link_has_no_signers_that_can_be_counted(team: Team) -> None:
     (team.work.path / "a.yaml").symlink_to("b.yaml")
     team.commit("ann")
     assert await team.says() == "NotAFile"
+
+
+async def test_a_file_in_a_submodule_has_the_signers_of_the_commits_that_moved_the_submodule(team: Team) -> None:
+    inner = team.commit("ann", a="a: 1\n")
+    (team.work.path / ".gitmodules").write_text(f'[submodule "sub"]\n\tpath = sub\n\turl = ../{team.bare.name}\n')
+    team.work.git("update-index", "--add", "--cacheinfo", f"160000,{inner},sub")
+    team.branch("moved")
+    team.work.git("add", ".gitmodules")
+    team.work.git("commit", "--quiet", "-S", "-m", "x")
+    team.work.push(team.bare)
+
+    async def render(revision: str) -> str:
+        team.work.push(team.bare)
+        keys = tuple(PublicKeys(f"{name}.pub", each.line.encode()) for name, each in team.signers.items())
+        verification = Verification(VerifyMode.COMMIT, SignatureKind.SSH, keys, minimum_signers=2, history_commits=100)
+        source = Source(team.url, verification=verification, submodules=Submodules())
+        async with team.krapao.open(source, GitCredentials()) as repository:
+            await repository.head(max_age_seconds=0)
+            try:
+                await repository.render(RenderRequest(revision, "sub/a.yaml", None, (), allow_plain=True))
+            except JiemiError as error:
+                return error.failure.reason
+            return ""
+
+    assert await render(team.work.git("rev-parse", "HEAD")) == "TooFewSigners"
+    team.main()
+    assert await render(team.merge("bob", "moved")) == ""
