@@ -17,7 +17,7 @@
 #   - a new kind of git credential is named in `required` of openRepositoryRequiring, because without it Krapao would ask the
 #     host as nobody;
 #   - what goes wrong is a Failure in a result, never an exception: an exception carries a traceback to the peer.
-# jiemi/rpc/contract.py has the same contract as Python values; jiemi/rpc/codec.py translates.
+# jiemi/rpc/contract.py and source.py have the same contract as Python values; jiemi/rpc/codec translates.
 
 const protocolVersion :UInt16 = 1;
 # What this file describes. It grows only when adding is not enough.

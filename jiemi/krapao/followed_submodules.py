@@ -36,7 +36,8 @@ from jiemi.krapao.git.tree_paths import split_path
 from jiemi.krapao.revision_files import AtRevision
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.worker import Worker
-from jiemi.rpc.contract import MAX_FILES, FileEntry, Files, FilesRequest, GitCredentials
+from jiemi.rpc.contract import MAX_FILES, FileEntry, Files, FilesRequest
+from jiemi.rpc.source import GitCredentials
 
 MAX_SUBMODULES = 50
 """The most submodules that one Decryptor's files may be in."""

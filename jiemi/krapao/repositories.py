@@ -31,19 +31,8 @@ from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.signatures.verifier import Verifier
 from jiemi.krapao.trusted import Policy, TrustedRevisions
 from jiemi.krapao.worker import Worker
-from jiemi.rpc.contract import (
-    Changes,
-    Files,
-    FilesRequest,
-    GitCredentials,
-    Head,
-    Rendered,
-    RenderRequest,
-    Repository,
-    Source,
-    Submodules,
-    require_tenant,
-)
+from jiemi.rpc.contract import Changes, Files, FilesRequest, Head, Rendered, RenderRequest, Repository, require_tenant
+from jiemi.rpc.source import GitCredentials, Source, Submodules
 from jiemi.rpc.verification import Verified
 
 Charge = Callable[[Location, str], AbstractContextManager[None]]

@@ -7,18 +7,8 @@ from collections.abc import AsyncIterator, Callable
 
 import attrs
 
-from jiemi.rpc.contract import (
-    Changes,
-    Files,
-    FilesRequest,
-    GitCredentials,
-    Head,
-    Krapao,
-    Rendered,
-    RenderRequest,
-    Repository,
-    Source,
-)
+from jiemi.rpc.contract import Changes, Files, FilesRequest, Head, Krapao, Rendered, RenderRequest, Repository
+from jiemi.rpc.source import GitCredentials, Source
 from jiemi.rpc.verification import Verified
 from jiemi.tracing.current import span_of_call
 from jiemi.tracing.spans import Tracer

@@ -33,8 +33,9 @@ from jiemi.rpc.bridge import Bridge
 from jiemi.rpc.capability import BridgeError, Remote
 from jiemi.rpc.channel import Channel, ClientTls, open_channel
 from jiemi.rpc.client_connection import Connection
-from jiemi.rpc.contract import GitCredentials, Repository, Source
+from jiemi.rpc.contract import Repository
 from jiemi.rpc.remote_repository import CallTimeouts, RemoteRepository
+from jiemi.rpc.source import GitCredentials, Source
 from jiemi.rpc.tls import TlsError
 
 _log = structlog.get_logger("jiemi.rpc")

@@ -35,8 +35,9 @@ from jiemi.rpc.bridge import Bridge
 from jiemi.rpc.channel import ClientTls
 from jiemi.rpc.client import ClientSettings, KrapaoClient, SecretSource, beside
 from jiemi.rpc.client_connection import Connection
-from jiemi.rpc.contract import GitCredentials, Repository, Source
+from jiemi.rpc.contract import Repository
 from jiemi.rpc.remote_repository import CallTimeouts, RemoteRepository
+from jiemi.rpc.source import GitCredentials, Source
 
 _log = structlog.get_logger("jiemi.rpc")
 

@@ -33,7 +33,8 @@ from jiemi.rpc.capability import (
     request,
 )
 from jiemi.rpc.client_connection import Connection
-from jiemi.rpc.contract import Changes, Files, FilesRequest, GitCredentials, Head, Rendered, RenderRequest, Source
+from jiemi.rpc.contract import Changes, Files, FilesRequest, Head, Rendered, RenderRequest
+from jiemi.rpc.source import GitCredentials, Source
 from jiemi.rpc.verification import Verified
 from jiemi.tracing.current import current, in_trace
 

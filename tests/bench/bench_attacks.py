@@ -46,7 +46,7 @@ from jiemi.rpc.address import parse_address
 from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.channel import ClientTls
 from jiemi.rpc.client import ClientSettings, connect
-from jiemi.rpc.contract import GitCredentials, Source
+from jiemi.rpc.source import GitCredentials, Source
 from jiemi.rpc.tls_names import MIWEN_NAME
 
 _MEBIBYTE = 1024 * 1024

@@ -38,7 +38,7 @@ from jiemi.rpc.address import TcpAddress, parse_address
 from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.channel import ClientTls
 from jiemi.rpc.client import ClientSettings, connect
-from jiemi.rpc.contract import GitCredentials, Source
+from jiemi.rpc.source import GitCredentials, Source
 from jiemi.rpc.tls_names import KRAPAO_NAME, MIWEN_NAME
 
 _SECONDS = 15.0

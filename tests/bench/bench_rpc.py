@@ -15,8 +15,9 @@ from fakes.krapao import RIGHT_KEY, FakeKrapao
 from jiemi.rpc.address import Address, TcpAddress, UnixAddress
 from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.client import connect
-from jiemi.rpc.contract import GitCredentials, RenderRequest, Source
+from jiemi.rpc.contract import RenderRequest
 from jiemi.rpc.server import serve
+from jiemi.rpc.source import GitCredentials, Source
 
 
 async def _measure(name: str, work: Callable[[], Awaitable[object]], *, calls: int) -> None:

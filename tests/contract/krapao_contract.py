@@ -21,18 +21,16 @@ from jiemi.rpc.contract import (
     Encryption,
     Files,
     FilesRequest,
-    GitCredentials,
     Head,
     Krapao,
     NestedPlaces,
     Rendered,
     RenderRequest,
     Repository,
-    Source,
-    TagRange,
     is_revision,
 )
 from jiemi.rpc.keys import DecryptionKey
+from jiemi.rpc.source import GitCredentials, Source, TagRange
 from jiemi.rpc.verification import PublicKeys, SignatureKind, Verification, VerifyMode
 
 DEADLINE_SECONDS = 30

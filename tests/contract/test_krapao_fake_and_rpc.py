@@ -14,10 +14,11 @@ from jiemi.core.sensitive import SensitiveText
 from jiemi.rpc.address import Address, TcpAddress, UnixAddress
 from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.client import connect
-from jiemi.rpc.contract import GitCredentials, Krapao
+from jiemi.rpc.contract import Krapao
 from jiemi.rpc.keys import AgeKey, DecryptionKey
 from jiemi.rpc.krapaos import Peer, connect_all
 from jiemi.rpc.server import serve
+from jiemi.rpc.source import GitCredentials
 
 
 class _FakeWorld:

@@ -21,9 +21,10 @@ from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.address import UnixAddress
 from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.client import connect
-from jiemi.rpc.contract import GitCredentials, Krapao
+from jiemi.rpc.contract import Krapao
 from jiemi.rpc.keys import AgeKey, DecryptionKey
 from jiemi.rpc.server import serve
+from jiemi.rpc.source import GitCredentials
 
 GIT = shutil.which("git") or "git"
 

@@ -50,8 +50,9 @@ from jiemi.core.errors import JiemiError
 from jiemi.rpc.address import parse_address
 from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.client import connect
-from jiemi.rpc.contract import GitCredentials, RenderRequest, Source
+from jiemi.rpc.contract import RenderRequest
 from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, HuaweiKey, PgpKey, VaultKey
+from jiemi.rpc.source import GitCredentials, Source
 
 pytestmark = pytest.mark.e2e
 

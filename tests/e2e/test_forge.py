@@ -31,7 +31,7 @@ from jiemi.core.urls import parse_url
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.port import Ref
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 
 pytestmark = pytest.mark.e2e
 

@@ -12,8 +12,8 @@ from support.e2e.lab import Lab, Repository, until
 from support.metrics_pages import samples
 
 from jiemi.core.rendezvous import ranking
-from jiemi.rpc.contract import Source
 from jiemi.rpc.krapaos import key_of
+from jiemi.rpc.source import Source
 
 pytestmark = pytest.mark.e2e
 

@@ -30,17 +30,16 @@ from jiemi.rpc.contract import (
     FileEntry,
     Files,
     FilesRequest,
-    GitCredentials,
     Head,
     Rendered,
     RenderRequest,
     Repository,
-    Source,
     is_revision,
     require_tenant,
 )
 from jiemi.rpc.keys import AgeKey, DecryptionKey, VaultKey
 from jiemi.rpc.open_repositories import Refused
+from jiemi.rpc.source import GitCredentials, Source
 from jiemi.rpc.verification import Signer, Verified
 
 RIGHT_KEY = AgeKey(SensitiveText("AGE-SECRET-KEY-FAKE-RIGHT"))

@@ -24,7 +24,8 @@ from jiemi.core.errors import JiemiError
 from jiemi.demo.git_server import GitServer, serve_git
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import Files, FilesRequest, GitCredentials, RenderRequest, Source
+from jiemi.rpc.contract import Files, FilesRequest, RenderRequest
+from jiemi.rpc.source import GitCredentials, Source
 
 
 @pytest.fixture

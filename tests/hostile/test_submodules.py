@@ -20,7 +20,8 @@ from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import GitServer, serve_git
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import FilesRequest, GitCredentials, Source, Submodules
+from jiemi.rpc.contract import FilesRequest
+from jiemi.rpc.source import GitCredentials, Source, Submodules
 
 
 @pytest.fixture

@@ -24,7 +24,8 @@ from jiemi.krapao.reading.reader import Reading
 from jiemi.krapao.repositories import Repositories
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import GitCredentials, RenderRequest, Source
+from jiemi.rpc.contract import RenderRequest
+from jiemi.rpc.source import GitCredentials, Source
 
 
 @pytest.fixture

@@ -23,8 +23,9 @@ from jiemi.krapao.rendering.streams import MAX_PARTS, split_stream
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.miwen.reconcile.render import SECRET_VALUES
-from jiemi.rpc.contract import GitCredentials, Rendered, RenderRequest, Source
+from jiemi.rpc.contract import Rendered, RenderRequest
 from jiemi.rpc.keys import AgeKey
+from jiemi.rpc.source import GitCredentials, Source
 
 PLAIN = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: plain\ndata:\n  a: 'yes'\n"
 

@@ -13,7 +13,7 @@ from jiemi.demo.git_server import GitServer
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.port import Ref
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 
 AT = "a <a@example.com>"
 PERSON = f"{AT} 1700000000"

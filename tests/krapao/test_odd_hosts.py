@@ -30,7 +30,7 @@ from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.host_words import leads_to_login, safe_words, wait_seconds
 from jiemi.krapao.git.port import Ref
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 
 NOBODY = GitCredentials()
 TOKEN = "glpat-5f1e9c"

@@ -28,7 +28,7 @@ from jiemi.core.urls import parse_url
 from jiemi.demo.git_server import GitServer
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 
 _SHALLOW = ("shallow", "deepen-since", "deepen-not", "deepen-relative")
 LACKS = {

@@ -21,7 +21,8 @@ from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.port import Ref
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.worker import Worker
-from jiemi.rpc.contract import FilesRequest, GitCredentials
+from jiemi.rpc.contract import FilesRequest
+from jiemi.rpc.source import GitCredentials
 
 OWNER = GitCredentials(username=SensitiveText("ann"), token=SensitiveText("token"))
 AGAIN = GitCredentials(username=SensitiveText("ann"), token=SensitiveText("token\n"))

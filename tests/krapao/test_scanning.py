@@ -27,7 +27,7 @@ from jiemi.krapao.network import connecting
 from jiemi.krapao.network.connecting import require_destination
 from jiemi.krapao.network.proxy import read_proxy
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 
 NOBODY = GitCredentials()
 CLIENT_KEY = (

@@ -21,8 +21,9 @@ from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import Asked, Fault, GitServer, serve_git
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import Changes, FilesRequest, GitCredentials, RenderRequest, Repository, Source
+from jiemi.rpc.contract import Changes, FilesRequest, RenderRequest, Repository
 from jiemi.rpc.keys import AgeKey, PgpKey
+from jiemi.rpc.source import GitCredentials, Source
 
 DATA = Path(__file__).parent.parent / "data"
 NOBODY = GitCredentials()

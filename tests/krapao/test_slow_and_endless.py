@@ -25,7 +25,7 @@ from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.meter import Meter
 from jiemi.krapao.git.port import Ref
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 
 NOBODY = GitCredentials()
 CLIENT_KEY = (

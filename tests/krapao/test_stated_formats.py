@@ -17,8 +17,9 @@ from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import GitServer
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import GitCredentials, NestedPlaces, Rendered, RenderRequest, Source
+from jiemi.rpc.contract import NestedPlaces, Rendered, RenderRequest
 from jiemi.rpc.keys import AgeKey
+from jiemi.rpc.source import GitCredentials, Source
 
 PLAIN = {
     "yaml": "apiVersion: v1\nkind: Secret\nmetadata:\n    name: a\nstringData:\n    p: canary\n",

@@ -17,8 +17,9 @@ from jiemi.demo.git_server import Asked, GitServer, serve_git
 from jiemi.krapao.followed_submodules import MAX_DEPTH, MAX_SUBMODULES
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import FilesRequest, GitCredentials, Krapao, RenderRequest, Source, Submodules
+from jiemi.rpc.contract import FilesRequest, Krapao, RenderRequest
 from jiemi.rpc.keys import AgeKey
+from jiemi.rpc.source import GitCredentials, Source, Submodules
 
 NOBODY = GitCredentials()
 TOKEN = "canary-5b1c"

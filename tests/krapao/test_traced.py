@@ -13,7 +13,8 @@ from jiemi.concurrency.single_flight import SingleFlight
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.trace_context import TraceContext
 from jiemi.krapao.traced import TracedKrapao
-from jiemi.rpc.contract import FilesRequest, GitCredentials, Head, Source
+from jiemi.rpc.contract import FilesRequest, Head
+from jiemi.rpc.source import GitCredentials, Source
 from jiemi.tracing.current import current, in_trace, span
 from jiemi.tracing.spans import Kind, Span, Tracer
 

@@ -24,18 +24,9 @@ from jiemi.krapao.git.submodules import Start
 from jiemi.krapao.reading.reader import Reading
 from jiemi.krapao.repositories import Repositories
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import (
-    Changes,
-    FileEntry,
-    Files,
-    FilesRequest,
-    GitCredentials,
-    Head,
-    RenderRequest,
-    Repository,
-    Source,
-)
+from jiemi.rpc.contract import Changes, FileEntry, Files, FilesRequest, Head, RenderRequest, Repository
 from jiemi.rpc.keys import AgeKey, DecryptionKey
+from jiemi.rpc.source import GitCredentials, Source
 
 URL = "https://git.example/r.git"
 NOBODY = GitCredentials()

@@ -21,8 +21,8 @@ from jiemi.miwen.leadership.elector import Elector
 from jiemi.miwen.report.metrics import MiwenMetrics
 from jiemi.rpc.address import UnixAddress
 from jiemi.rpc.bridge import open_bridge
-from jiemi.rpc.contract import GitCredentials, Source
 from jiemi.rpc.krapaos import Peer, connect_all
+from jiemi.rpc.source import GitCredentials, Source
 from jiemi.rpc.tls import ServerTls, TlsFolder
 from jiemi.rpc.tls_names import KRAPAO_NAME
 

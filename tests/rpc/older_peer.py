@@ -20,8 +20,9 @@ from rpc.rpc_helpers import QUICK, SOURCE, URL
 from jiemi.rpc import bridge, codec
 from jiemi.rpc.address import UnixAddress
 from jiemi.rpc.client import connect
-from jiemi.rpc.contract import FilesRequest, GitCredentials
+from jiemi.rpc.contract import FilesRequest
 from jiemi.rpc.server import serve
+from jiemi.rpc.source import GitCredentials
 
 
 def forget_traces(folder: Path) -> None:

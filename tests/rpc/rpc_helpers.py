@@ -13,8 +13,9 @@ from fakes.krapao import FakeKrapao, FakeOrigin
 from jiemi.rpc.address import Address, UnixAddress
 from jiemi.rpc.bridge import Bridge, open_bridge
 from jiemi.rpc.client import ClientSettings, KrapaoClient, connect
-from jiemi.rpc.contract import Krapao, Source
+from jiemi.rpc.contract import Krapao
 from jiemi.rpc.server import Limits, serve
+from jiemi.rpc.source import Source
 
 DEADLINE_SECONDS = 30
 """For what must happen, on a machine that is busy with other things."""

@@ -24,8 +24,9 @@ from jiemi.core.sensitive import SensitiveText
 from jiemi.rpc.address import UnixAddress
 from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.client import connect
-from jiemi.rpc.contract import FilesRequest, GitCredentials, Head, RenderRequest
+from jiemi.rpc.contract import FilesRequest, Head, RenderRequest
 from jiemi.rpc.keys import AgeKey
+from jiemi.rpc.source import GitCredentials
 from jiemi.rpc.verification import PublicKeys, SignatureKind, Verification, VerifyMode
 
 OLDEST, *SINCE_FILES = frozen()

@@ -32,8 +32,8 @@ from jiemi.core.api.doc_tables import with_tables
 from jiemi.rpc.address import UnixAddress
 from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.client import ClientSettings, connect
-from jiemi.rpc.contract import GitCredentials, Source
 from jiemi.rpc.framing import FrameReader, Kind, read_head
+from jiemi.rpc.source import GitCredentials, Source
 
 ROOT = Path(__file__).parents[2]
 

@@ -20,9 +20,10 @@ from jiemi.core.rendezvous import ranking
 from jiemi.rpc.address import TcpAddress, UnixAddress
 from jiemi.rpc.bridge import Bridge, open_bridge
 from jiemi.rpc.client import ClientSettings
-from jiemi.rpc.contract import GitCredentials, Head, Krapao, Repository, Source
+from jiemi.rpc.contract import Head, Krapao, Repository
 from jiemi.rpc.krapaos import Krapaos, Peer, connect_all, key_of
 from jiemi.rpc.server import Limits
+from jiemi.rpc.source import GitCredentials, Source
 
 URL = "https://git.example/app.git"
 SOURCE = Source(URL)

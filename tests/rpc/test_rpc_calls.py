@@ -32,14 +32,13 @@ from jiemi.rpc.contract import (
     FileEntry,
     Files,
     FilesRequest,
-    GitCredentials,
     Head,
     RenderRequest,
-    Source,
 )
 from jiemi.rpc.keys import AgeKey, PgpKey
 from jiemi.rpc.limits import REPOSITORY_BYTES
 from jiemi.rpc.server import Limits, serve
+from jiemi.rpc.source import GitCredentials, Source
 
 NOBODY = GitCredentials()
 

@@ -28,9 +28,10 @@ from jiemi.rpc.address import TcpAddress, UnixAddress
 from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.capability import Remote
 from jiemi.rpc.client import ClientSettings, connect
-from jiemi.rpc.contract import MEBIBYTE, GitCredentials, RenderRequest, Repository
+from jiemi.rpc.contract import MEBIBYTE, RenderRequest, Repository
 from jiemi.rpc.server import Limits
 from jiemi.rpc.sockets import detach
+from jiemi.rpc.source import GitCredentials
 
 NOBODY = GitCredentials()
 

@@ -33,10 +33,11 @@ from jiemi.rpc.admission import Admission
 from jiemi.rpc.bridge import Bridge, open_bridge
 from jiemi.rpc.capability import Remote
 from jiemi.rpc.client import ClientSettings, KrapaoClient, SecretSource, connect
-from jiemi.rpc.contract import GitCredentials, Head
+from jiemi.rpc.contract import Head
 from jiemi.rpc.server import Limits, serve
 from jiemi.rpc.session_secret import SessionSecretError, digest, is_one_of, make_secret, parse_secrets, read_secret_file
 from jiemi.rpc.sockets import Peer
+from jiemi.rpc.source import GitCredentials
 
 NOBODY = GitCredentials()
 RIGHT = "canary-session-secret-that-is-right"

@@ -30,10 +30,11 @@ from jiemi.rpc.admission import Admission
 from jiemi.rpc.bridge import Bridge, open_bridge
 from jiemi.rpc.channel import ClientTls
 from jiemi.rpc.client import ClientSettings, KrapaoClient, connect
-from jiemi.rpc.contract import GitCredentials, Head
+from jiemi.rpc.contract import Head
 from jiemi.rpc.krapaos import Peer, connect_all
 from jiemi.rpc.limits import Limits
 from jiemi.rpc.server import serve
+from jiemi.rpc.source import GitCredentials
 from jiemi.rpc.tls import IdentitySource, ServerTls, TlsError, TlsFolder, TlsIdentity, read_identity
 from jiemi.rpc.tls_names import KRAPAO_NAME, MIWEN_NAME, PARTS
 

@@ -21,17 +21,8 @@ from jiemi.rpc import codec
 from jiemi.rpc.address import UnixAddress
 from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.client import KrapaoClient, connect
-from jiemi.rpc.contract import (
-    Changes,
-    Files,
-    FilesRequest,
-    GitCredentials,
-    Head,
-    Rendered,
-    RenderRequest,
-    Repository,
-    Source,
-)
+from jiemi.rpc.contract import Changes, Files, FilesRequest, Head, Rendered, RenderRequest, Repository
+from jiemi.rpc.source import GitCredentials, Source
 from jiemi.rpc.verification import Verified
 from jiemi.tracing.current import current, in_trace
 

@@ -38,7 +38,7 @@ from jiemi.krapao.git.port import GitStore
 from jiemi.krapao.git.store import Store
 from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 
 
 class Clones:

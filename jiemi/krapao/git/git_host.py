@@ -24,7 +24,7 @@ from jiemi.krapao.git.meter import Meter
 from jiemi.krapao.git.transports import open_client
 from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 from jiemi.tracing.current import span
 
 T = TypeVar("T")

@@ -39,7 +39,7 @@ from jiemi.krapao.git.meter import Meter
 from jiemi.krapao.git.routes import route_to
 from jiemi.krapao.network.connecting import require_name
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 
 log = structlog.get_logger("jiemi.krapao.git")
 

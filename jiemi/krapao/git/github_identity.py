@@ -19,7 +19,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.core.urls import CREDENTIALS_FIELD, FIELD, Location, Scheme
 from jiemi.krapao.git.rsa_keys import MAX_RSA_BITS, fits
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 
 APP_FIELD = f"{CREDENTIALS_FIELD}.githubApp"
 BASE_URL_FIELD = f"{APP_FIELD}.baseUrl"

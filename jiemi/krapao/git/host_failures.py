@@ -29,7 +29,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.core.urls import CREDENTIALS_FIELD, FIELD, PROXY_FIELD, Location, Scheme
 from jiemi.krapao.git.host_words import safe_words
 from jiemi.krapao.git.meter import Meter
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 
 log = structlog.get_logger("jiemi.krapao.git")
 

@@ -22,7 +22,7 @@ from jiemi.krapao.network.connecting import Permit
 from jiemi.krapao.network.proxy import Proxy
 from jiemi.krapao.network.tunnel import open_tunnel
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 
 
 @contextlib.contextmanager

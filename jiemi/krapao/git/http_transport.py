@@ -26,7 +26,7 @@ from jiemi.krapao.git.http_pool import guarded_pool
 from jiemi.krapao.git.meter import Meter
 from jiemi.krapao.git.routes import route_to
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 
 _MAX_REDIRECTS = 3
 _BUSY = frozenset({429, 502, 503, 504})

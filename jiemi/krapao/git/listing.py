@@ -15,7 +15,8 @@ from jiemi.krapao.git.meter import Meter
 from jiemi.krapao.git.missing_ref import no_such_ref, prefixes_of_others
 from jiemi.krapao.git.port import TAGS, Advertised, Ref
 from jiemi.krapao.git.tag_range import newest_tag
-from jiemi.rpc.contract import TagRange, is_revision
+from jiemi.rpc.contract import is_revision
+from jiemi.rpc.source import TagRange
 
 Listed = dict[DulwichRef, ObjectID | None]
 """What each ref names."""

@@ -15,7 +15,8 @@ import attrs
 from jiemi.concurrency.askers import Askers
 from jiemi.core.urls import Location
 from jiemi.krapao.git.submodules import Start, Submodule
-from jiemi.rpc.contract import Changes, Files, FilesRequest, GitCredentials, Source, TagRange
+from jiemi.rpc.contract import Changes, Files, FilesRequest
+from jiemi.rpc.source import GitCredentials, Source, TagRange
 
 HEADS, TAGS = b"refs/heads/", b"refs/tags/"
 

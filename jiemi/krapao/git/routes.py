@@ -19,7 +19,7 @@ from jiemi.krapao.network.connecting import Permit, permit_by
 from jiemi.krapao.network.proxy import Proxy, read_proxy
 from jiemi.krapao.network.tunnel import open_tunnel
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 
 
 @attrs.frozen

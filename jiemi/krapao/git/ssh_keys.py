@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jiemi.core.errors import JiemiError
 from jiemi.core.urls import CREDENTIALS_FIELD
 from jiemi.krapao.git.rsa_keys import MAX_RSA_BITS, fits
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 
 _KEY = f"{CREDENTIALS_FIELD}.ssh"
 _PASSPHRASE = f"{CREDENTIALS_FIELD}.passphrase"

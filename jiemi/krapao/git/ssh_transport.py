@@ -26,7 +26,7 @@ from jiemi.krapao.git.routes import connect
 from jiemi.krapao.git.ssh_keys import private_key
 from jiemi.krapao.git.wire import write_though_closed
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 
 _HOW_TO_TRUST = (
     "If the host publishes this fingerprint, add its line (`jiemi known-hosts HOST` prints it) to "

@@ -16,7 +16,7 @@ import re2
 from jiemi.core.errors import JiemiError
 from jiemi.core.near import some_of
 from jiemi.core.semver import RangeError, Version, VersionRange, read_range, version_of_tag
-from jiemi.rpc.contract import TagRange
+from jiemi.rpc.source import TagRange
 
 _FIELD = "spec.source.repository.ref"
 _MAX_EXPRESSION = 512

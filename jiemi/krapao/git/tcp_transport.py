@@ -15,7 +15,7 @@ from jiemi.krapao.git.meter import Meter
 from jiemi.krapao.git.routes import connect
 from jiemi.krapao.git.wire import write_though_closed
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 
 
 class TcpClient(TCPGitClient):

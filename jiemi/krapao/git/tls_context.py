@@ -21,7 +21,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 from jiemi.core.errors import JiemiError
 from jiemi.core.urls import CREDENTIALS_FIELD
 from jiemi.krapao.network.proxy import Proxy
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----[\sA-Za-z0-9+/=]+-----END CERTIFICATE-----")
 """A certificate in PEM (RFC 7468). Bundles have comments between them, in any alphabet, which ssl does not take."""

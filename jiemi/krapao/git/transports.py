@@ -27,7 +27,7 @@ from jiemi.krapao.git.meter import Meter
 from jiemi.krapao.git.tcp_transport import TcpClient
 from jiemi.krapao.network.connecting import require_name
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 
 logging.getLogger("dulwich").setLevel(logging.CRITICAL)  # it repeats what the host says, as often as that says it
 

@@ -23,7 +23,8 @@ from jiemi.miwen.reconcile.limits import no_room
 from jiemi.miwen.reconcile.phases import Phase
 from jiemi.miwen.reconcile.tick import ReconcileContext, ReconcileResult
 from jiemi.miwen.state.loop_state import LoopState, files_bytes
-from jiemi.rpc.contract import FilesRequest, Repository, Source, Submodules, TagRange
+from jiemi.rpc.contract import FilesRequest, Repository
+from jiemi.rpc.source import Source, Submodules, TagRange
 
 _log = structlog.get_logger("jiemi.miwen.reconcile")
 

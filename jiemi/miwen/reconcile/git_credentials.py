@@ -18,7 +18,7 @@ from jiemi.miwen.reconcile.credentials import CredentialReader, reader_of
 from jiemi.miwen.reconcile.repository_proxy import proxy_values
 from jiemi.miwen.reconcile.whole_secret import credentials_of, paths_of
 from jiemi.miwen.state.loop_state import SecretVersions
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 
 _Read = Callable[[CredentialValue | None, str], Awaitable[SensitiveText | None]]
 

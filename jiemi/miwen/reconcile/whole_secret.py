@@ -13,7 +13,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.core.near import some_of
 from jiemi.core.sensitive import SensitiveText
 from jiemi.core.urls import CREDENTIALS_FIELD, Scheme
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 
 _HTTP: Mapping[str, str] = {
     "username": "username",

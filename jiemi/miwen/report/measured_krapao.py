@@ -10,18 +10,8 @@ import trio
 
 from jiemi.core.errors import JiemiError
 from jiemi.miwen.report.metrics import MiwenMetrics
-from jiemi.rpc.contract import (
-    Changes,
-    Files,
-    FilesRequest,
-    GitCredentials,
-    Head,
-    Krapao,
-    Rendered,
-    RenderRequest,
-    Repository,
-    Source,
-)
+from jiemi.rpc.contract import Changes, Files, FilesRequest, Head, Krapao, Rendered, RenderRequest, Repository
+from jiemi.rpc.source import GitCredentials, Source
 from jiemi.rpc.verification import Verified
 from jiemi.tracing.current import span
 from jiemi.tracing.spans import Kind

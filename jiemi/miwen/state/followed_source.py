@@ -33,7 +33,8 @@ from jiemi.core.decisions.schedule import watch_retry_seconds
 from jiemi.core.errors import JiemiError
 from jiemi.core.names import NamespacedName
 from jiemi.core.trace_context import TraceContext
-from jiemi.rpc.contract import Changes, Head, Repository, Source
+from jiemi.rpc.contract import Changes, Head, Repository
+from jiemi.rpc.source import Source
 from jiemi.tracing.current import current, in_trace, new_trace
 from jiemi.tracing.spans import Tracer
 

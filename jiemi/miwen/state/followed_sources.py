@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 
 from jiemi.core.webhooks.repository import RepositoryKey, repository_key
 from jiemi.miwen.state.followed_source import FollowedSource, Member
-from jiemi.rpc.contract import GitCredentials, Source
+from jiemi.rpc.source import GitCredentials, Source
 from jiemi.tracing.spans import Tracer
 
 

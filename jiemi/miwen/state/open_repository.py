@@ -18,7 +18,8 @@ from jiemi.core.decisions.interests import Interest
 from jiemi.core.errors import JiemiError
 from jiemi.miwen.state.followed_source import FollowedSource, Member
 from jiemi.miwen.state.followed_sources import FollowedSources
-from jiemi.rpc.contract import GitCredentials, Head, Krapao, Repository, Source
+from jiemi.rpc.contract import Head, Krapao, Repository
+from jiemi.rpc.source import GitCredentials, Source
 from jiemi.tracing.current import in_trace
 
 

@@ -21,14 +21,7 @@ from jiemi.rpc.codec.fields import (
     put_texts,
 )
 from jiemi.rpc.codec.keys import read_keys, texts_of, write_key
-from jiemi.rpc.contract import (
-    MAX_DOCUMENTS,
-    MAX_RENDERED_BYTES,
-    Encryption,
-    NestedPlaces,
-    Rendered,
-    RenderRequest,
-)
+from jiemi.rpc.contract import MAX_DOCUMENTS, MAX_RENDERED_BYTES, Encryption, NestedPlaces, Rendered, RenderRequest
 
 DOCUMENT_OVERHEAD_BYTES = 16
 """A list element's pointer and the padding to whole words, at most (https://capnproto.org/encoding.html)."""

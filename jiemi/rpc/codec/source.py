@@ -22,14 +22,8 @@ from jiemi.rpc.codec.fields import (
     put_texts,
 )
 from jiemi.rpc.codec.verification import read_verification, write_verification
-from jiemi.rpc.contract import (
-    MAX_SUBMODULE_HOSTS,
-    GitCredentials,
-    Source,
-    Submodules,
-    TagRange,
-    require_tenant,
-)
+from jiemi.rpc.contract import require_tenant
+from jiemi.rpc.source import MAX_SUBMODULE_HOSTS, GitCredentials, Source, Submodules, TagRange
 
 
 def write_source(builder: Builder, source: Source) -> None:

@@ -22,8 +22,9 @@ from jiemi.core.sensitive import SensitiveText
 from jiemi.rpc.address import parse_address
 from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.client import ClientSettings, SecretSource, connect
-from jiemi.rpc.contract import GitCredentials, Rendered, RenderRequest, Source
+from jiemi.rpc.contract import Rendered, RenderRequest
 from jiemi.rpc.keys import AwsKey, VaultKey
+from jiemi.rpc.source import GitCredentials, Source
 
 SECRET = "the-session-secret-of-this-test"
 PLAIN = "canary-plaintext"

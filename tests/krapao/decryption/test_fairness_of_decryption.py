@@ -18,8 +18,9 @@ from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import GitServer
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import RenderRequest, Source
+from jiemi.rpc.contract import RenderRequest
 from jiemi.rpc.keys import AgeKey, VaultKey
+from jiemi.rpc.source import Source
 
 
 @pytest.fixture

@@ -22,8 +22,9 @@ from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import GitCredentials, RenderRequest, Source
+from jiemi.rpc.contract import RenderRequest
 from jiemi.rpc.keys import AgeKey
+from jiemi.rpc.source import GitCredentials, Source
 
 DEADLINE_SECONDS = 20
 PLAIN = "a: SECRET-VALUE\n"

@@ -23,8 +23,9 @@ from jiemi.krapao.decryption.sops import SopsDecrypter
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.miwen.reconcile.render import SECRET_VALUES
-from jiemi.rpc.contract import GitCredentials, Rendered, RenderRequest, Source
+from jiemi.rpc.contract import Rendered, RenderRequest
 from jiemi.rpc.keys import AgeKey
+from jiemi.rpc.source import GitCredentials, Source
 
 TREE = {"a": {"b": {"c": "x", "l": ["y", {"z": "1\n2\n", "n": [[]]}]}}, "t": "one\n two\n", "n": 7, "e": {}}
 PLAIN = {"yaml": json.dumps(TREE), "json": json.dumps(TREE), "dotenv": "A=b\n", "ini": "[s]\na = b\n", "binary": " x\n"}

@@ -8,7 +8,7 @@ import pytest
 
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.git.port import Ref
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 
 NOBODY = GitCredentials()
 

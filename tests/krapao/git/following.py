@@ -13,7 +13,7 @@ from jiemi.core.urls import parse_url
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.port import Advertised, Ref
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 
 
 async def listing_fails(reason: str, settings: KrapaoSettings, url: str, credentials: GitCredentials = NOBODY) -> str:

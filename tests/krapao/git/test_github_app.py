@@ -33,7 +33,7 @@ from jiemi.krapao.git.github_api import Answer, Grant, grant_of, installation_of
 from jiemi.krapao.git.github_app import AppLogin
 from jiemi.krapao.git.github_identity import App, read_app, signed_token
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 
 APP = "spec.source.repository.credentials.githubApp"
 DENIED = "RepositoryAccessDenied"

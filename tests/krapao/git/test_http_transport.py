@@ -21,7 +21,7 @@ from jiemi.core.urls import parse_url
 from jiemi.demo.git_server import Asked, Fault, GitServer, serve_git
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 
 
 async def test_a_commit_is_pinned_over_http(git_server: GitServer, work: Work, settings: KrapaoSettings) -> None:

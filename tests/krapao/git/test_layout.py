@@ -16,7 +16,8 @@ from jiemi.krapao.git.layout import LAYOUT, prepare, remove_set_aside, repositor
 from jiemi.krapao.git.store import Store
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import FilesRequest, GitCredentials, Source
+from jiemi.rpc.contract import FilesRequest
+from jiemi.rpc.source import GitCredentials, Source
 
 
 def a_store(state: Path, layout: str | None) -> Path:

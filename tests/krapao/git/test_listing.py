@@ -15,7 +15,7 @@ from jiemi.demo.git_server import Asked, Fault, GitServer
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.port import Ref
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import TagRange
+from jiemi.rpc.source import TagRange
 
 
 async def test_branches_tags_and_annotated_tags_name_commits(

@@ -17,7 +17,7 @@ from support.network.listening import listening
 from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import Asked, Fault
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 
 KINDS = ("basic", "token", "bearer", "clientCertificate", "githubApp")
 

@@ -40,7 +40,7 @@ from jiemi.krapao.network import tunnel as tunnels
 from jiemi.krapao.network.proxy import Proxy
 from jiemi.krapao.network.tunnel import TunnelError, open_tunnel
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 
 HOST = "git.internal.example"
 """Nothing but the proxy knows it."""

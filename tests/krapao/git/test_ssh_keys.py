@@ -15,7 +15,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.krapao.git import rsa_keys, ssh_keys
 from jiemi.krapao.git.ssh_keys import private_key
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 
 OPENSSH, TRADITIONAL, PKCS8 = PrivateFormat.OpenSSH, PrivateFormat.TraditionalOpenSSL, PrivateFormat.PKCS8
 

@@ -27,7 +27,7 @@ from jiemi.krapao.git.port import GitStore, Ref
 from jiemi.krapao.git.store import Kept, Store, longest_unused
 from jiemi.krapao.repositories import Repositories
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import GitCredentials, Source
+from jiemi.rpc.source import GitCredentials, Source
 
 NOBODY = GitCredentials()
 TENANT_SHARE = 700_000
@@ -329,7 +329,7 @@ from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.port import Ref
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.core.urls import Location, parse_url
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 
 state, options, urls, held = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4])
 subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(state)], check=True)

@@ -6,7 +6,7 @@ import pytest
 
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.git.tag_range import newest_tag
-from jiemi.rpc.contract import TagRange
+from jiemi.rpc.source import TagRange
 
 URL = "https://git.example/acme/app.git"
 TAGS = ("v1.0.0", "v1.2.0", "v1.10.0", "1.9.0", "v2.0.0-rc.1", "v2.0.0-rc.2", "app-3.0.0", "latest", "v4", "ops/v9.9.9")

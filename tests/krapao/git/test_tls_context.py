@@ -30,7 +30,7 @@ from jiemi.demo.git_server import Fault, serve_git
 from jiemi.krapao.git.tls_context import proxy_context, tls_context
 from jiemi.krapao.network.proxy import Proxy
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 
 TEXT = "# Autorità di prova — ⚙\n"
 """What bundles have between their certificates."""

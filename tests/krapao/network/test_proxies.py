@@ -23,7 +23,8 @@ from jiemi.krapao.network.proxy import read_proxy
 from jiemi.rpc.address import UnixAddress
 from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.client import connect
-from jiemi.rpc.contract import GitCredentials, Krapao, Source
+from jiemi.rpc.contract import Krapao
+from jiemi.rpc.source import GitCredentials, Source
 
 PASSWORD = "canary-päss"
 HOST = "git.internal.example"

@@ -14,8 +14,9 @@ from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import GitServer
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import GitCredentials, RenderRequest, Source
+from jiemi.rpc.contract import RenderRequest
 from jiemi.rpc.keys import AgeKey
+from jiemi.rpc.source import GitCredentials, Source
 
 ONE = "apiVersion: v1\nkind: Secret\nmetadata: {name: one}\nstringData: {a: b}\n"
 TWO = ONE.replace("one", "two")

@@ -15,7 +15,8 @@ from jiemi.core.errors import JiemiError
 from jiemi.demo.git_server import serve_git
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import FilesRequest, GitCredentials, Krapao, RenderRequest, Source, Submodules
+from jiemi.rpc.contract import FilesRequest, Krapao, RenderRequest
+from jiemi.rpc.source import GitCredentials, Source, Submodules
 from jiemi.rpc.verification import PublicKeys, SignatureKind, Verification, VerifyMode
 
 

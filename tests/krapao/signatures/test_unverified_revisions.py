@@ -23,9 +23,10 @@ from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.address import UnixAddress
 from jiemi.rpc.bridge import open_bridge
 from jiemi.rpc.client import connect
-from jiemi.rpc.contract import FilesRequest, GitCredentials, Krapao, RenderRequest, Repository, Source, TagRange
+from jiemi.rpc.contract import FilesRequest, Krapao, RenderRequest, Repository
 from jiemi.rpc.keys import AgeKey
 from jiemi.rpc.server import serve
+from jiemi.rpc.source import GitCredentials, Source, TagRange
 from jiemi.rpc.verification import PublicKeys, SignatureKind, Verification, VerifyMode
 
 FILE = "secret.enc.yaml"

@@ -14,7 +14,7 @@ from trio.testing import MockClock
 from jiemi.core.errors import Failure
 from jiemi.core.trace_context import TraceContext
 from jiemi.otlp.wire import encode_span
-from jiemi.rpc.contract import GitCredentials, Source
+from jiemi.rpc.source import GitCredentials, Source
 from jiemi.tracing.current import in_trace
 from jiemi.tracing.spans import Kind, Span, Tracer
 

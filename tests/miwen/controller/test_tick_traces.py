@@ -16,17 +16,8 @@ from trio.testing import MockClock
 
 from jiemi.core.errors import Failure
 from jiemi.core.trace_context import TraceContext
-from jiemi.rpc.contract import (
-    Changes,
-    Files,
-    FilesRequest,
-    GitCredentials,
-    Head,
-    Rendered,
-    RenderRequest,
-    Repository,
-    Source,
-)
+from jiemi.rpc.contract import Changes, Files, FilesRequest, Head, Rendered, RenderRequest, Repository
+from jiemi.rpc.source import GitCredentials, Source
 from jiemi.rpc.verification import Verified
 from jiemi.tracing.current import add_trace, current, in_trace
 

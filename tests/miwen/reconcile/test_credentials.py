@@ -15,7 +15,7 @@ from jiemi.core.api.secret_refs import git_secret_names
 from jiemi.core.errors import JiemiError
 from jiemi.miwen.reconcile.git_credentials import git_credentials
 from jiemi.miwen.state.loop_state import SecretVersions
-from jiemi.rpc.contract import GitCredentials
+from jiemi.rpc.source import GitCredentials
 
 AT = "spec.source.repository.credentials"
 

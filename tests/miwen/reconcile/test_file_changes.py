@@ -17,7 +17,7 @@ from jiemi.core.api.fields import structure
 from jiemi.core.api.spec import DecryptorSpec
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.miwen.reconcile.file_changes import Todo, require_some, source_of, todo, wanted_files
-from jiemi.rpc.contract import Source
+from jiemi.rpc.source import Source
 
 CONFIGS: dict[str, Content] = {"conf/rules.yaml": [{"creation_rules": []}], "apps/.sops.yaml": [{"creation_rules": []}]}
 FILES: dict[str, Content] = {

@@ -19,13 +19,12 @@ from jiemi.rpc.contract import (
     FileEntry,
     Files,
     FilesRequest,
-    GitCredentials,
     NestedPlaces,
     Rendered,
     RenderRequest,
-    Source,
 )
 from jiemi.rpc.keys import DecryptionKey, KeyOrigin
+from jiemi.rpc.source import GitCredentials, Source
 
 SCHEMA = bridge._load_schema()
 

@@ -9,11 +9,7 @@ from rpc.codec.messages import FILES, FILES_REQUESTS, SCHEMA, through
 
 from jiemi.core.errors import JiemiError
 from jiemi.rpc import codec
-from jiemi.rpc.contract import (
-    FileEntry,
-    Files,
-    FilesRequest,
-)
+from jiemi.rpc.contract import FileEntry, Files, FilesRequest
 
 
 @given(FILES_REQUESTS)

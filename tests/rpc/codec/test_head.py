@@ -11,9 +11,7 @@ from rpc.codec.messages import REVISIONS, through
 
 from jiemi.core.errors import JiemiError
 from jiemi.rpc import codec
-from jiemi.rpc.contract import (
-    Head,
-)
+from jiemi.rpc.contract import Head
 
 
 @given(REVISIONS)

@@ -8,9 +8,7 @@ from rpc.codec.messages import through
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.rpc import codec
-from jiemi.rpc.contract import (
-    RenderRequest,
-)
+from jiemi.rpc.contract import RenderRequest
 from jiemi.rpc.keys import AgeKey, DecryptionKey, GcpKey, PgpKey, VaultKey
 
 

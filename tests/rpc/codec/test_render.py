@@ -9,11 +9,7 @@ from rpc.codec.messages import RENDERED, REQUESTS, SCHEMA, through
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveBytes
 from jiemi.rpc import codec
-from jiemi.rpc.contract import (
-    NestedPlaces,
-    Rendered,
-    RenderRequest,
-)
+from jiemi.rpc.contract import NestedPlaces, Rendered, RenderRequest
 
 
 @given(REQUESTS)

@@ -13,12 +13,7 @@ from jiemi.core.credential_limits import limit_bytes
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.rpc import codec
-from jiemi.rpc.contract import (
-    MAX_SUBMODULE_HOSTS,
-    GitCredentials,
-    Source,
-    Submodules,
-)
+from jiemi.rpc.source import MAX_SUBMODULE_HOSTS, GitCredentials, Source, Submodules
 
 
 @given(SOURCES)

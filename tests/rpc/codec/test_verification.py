@@ -13,7 +13,7 @@ from rpc.hostile_peer import krapao_struct
 from jiemi.core.errors import JiemiError
 from jiemi.rpc import codec
 from jiemi.rpc.codec.verification import read_verification, write_verification
-from jiemi.rpc.contract import GitCredentials, Source
+from jiemi.rpc.source import GitCredentials, Source
 from jiemi.rpc.verification import (
     MAX_VERIFICATION_BYTES,
     PublicKeys,

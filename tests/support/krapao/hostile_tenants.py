@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 import trio
 
 from jiemi.core.errors import JiemiError
-from jiemi.rpc.contract import GitCredentials, Krapao, RenderRequest, Source
+from jiemi.rpc.contract import Krapao, RenderRequest
 from jiemi.rpc.keys import DecryptionKey
+from jiemi.rpc.source import GitCredentials, Source
 
 NOBODY = GitCredentials()
 

@@ -29,7 +29,8 @@ from jiemi.core.urls import parse_url
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.port import Ref
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import FilesRequest, GitCredentials
+from jiemi.rpc.contract import FilesRequest
+from jiemi.rpc.source import GitCredentials
 
 MAX_PACKS = 4
 """A clone with more is made again, so that this is cut off as well."""
