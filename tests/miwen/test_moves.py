@@ -15,6 +15,7 @@ from support.miwen.world import INTERVAL, URL, World, miwen, secret, settle
 from trio.testing import MockClock
 
 from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.memory import MEBIBYTE
 from jiemi.miwen.state.followed_source import CHANGES_PATIENCE_SECONDS, PUSH_PATIENCE_SECONDS
 from jiemi.miwen.webhooks.receiver import Outcome
 
@@ -31,6 +32,11 @@ def _follow(world: World, count: int) -> None:
     world.origin.commit(_files(count))
     for number in range(count):
         world.add(f"d{number}", source={"repository": {"url": URL}, "fileToDecrypt": f"s{number}.yaml"})
+
+
+def _add_new(world: World, path: str) -> None:
+    """Another Decryptor, which asks the host and so sees a move."""
+    world.add("new", source={"repository": {"url": URL}, "fileToDecrypt": path}, target={"name": "n", "key": "k"})
 
 
 async def _push(hooks: Any) -> None:
@@ -365,8 +371,26 @@ async def test_one_whose_watch_is_refused_lets_another_lead(
         await trio.sleep(0.1)
         assert (refused, world.krapao.watching) == (2, 1)
         world.origin.commit({"s2.yaml": [secret("s2", greeting="two")]})
-        world.add(
-            "new", source={"repository": {"url": URL}, "fileToDecrypt": "s0.yaml"}, target={"name": "n", "key": "k"}
-        )
+        _add_new(world, "s0.yaml")
         await settle()
         assert world.data("s2") == {"greeting": "two"}
+
+
+@pytest.mark.parametrize(("memory", "looks"), [(64 * MEBIBYTE, 0), (1_400_000, 1)])
+async def test_patterns_for_which_a_namespace_has_no_memory_are_not_indexed_and_their_decryptor_looks_each_time(
+    world: World, autojump_clock: MockClock, memory: int, looks: int
+) -> None:
+    world.origin.commit(_files(1))
+    patterns = ["s0.yaml", *(f"{'long-name' * 5}{number}/*.yaml" for number in range(999))]
+    world.add("big", source={"repository": {"url": URL}, "files": patterns})
+    hooks, work = webhooks(HOOK), Work(world)
+    async with miwen(world, webhooks=hooks, interval=LONG, decryptor_memory_bytes=memory):
+        await trio.sleep(1)
+        assert world.reason("big") == "Synced"
+        work.calls()
+        world.origin.commit({"README.md": [{}]})
+        await _push(hooks)
+        assert work.calls()["files"] == looks
+        world.origin.commit({"s0.yaml": [secret("s0", greeting="two")]})
+        await _push(hooks)
+        assert world.data("s0") == {"greeting": "two"}
