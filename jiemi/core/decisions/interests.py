@@ -91,6 +91,7 @@ class Interests:
             paths: of files.
             folders: with a slash at the end, or "" for all: anything below may have changed.
         """
+        folders = _outermost(folders)
         with_globs = sum(bool(space.globs) for space in self._spaces.values())
         share = max(_MIN_STEPS, _MAX_STEPS // max(with_globs, 1))
         found: set[NamespacedName] = set()
@@ -191,10 +192,13 @@ class _GlobSearch:
 
     def _compare(self, path: str, glob: str, compare: Callable[[], bool]) -> bool:
         parts, stars = path.count("/") + 1, glob.count("*")
-        self.steps_left -= 2 + stars + (parts * (glob.count("/") + stars) if "**" in glob else 0)
+        self._step(2 + stars + (parts * (glob.count("/") + stars) if "**" in glob else 0))
+        return compare()
+
+    def _step(self, steps: int = 1) -> None:
+        self.steps_left -= steps
         if self.steps_left < 0:
             raise _TooLong
-        return compare()
 
     def _beginning_above(self, path: str) -> Iterator[tuple[str, set[NamespacedName]]]:
         """The globs that begin with a folder which a path is in."""
@@ -209,8 +213,18 @@ class _GlobSearch:
         """The globs that begin with a folder above that one, with itself, or with one below it."""
         yield from self._beginning_above(folder)
         for first, globs in self.space.globs.items():
+            self._step()
             if len(first) > len(folder) and first.startswith(folder):
                 yield from globs.items()
+
+
+def _outermost(folders: Collection[str]) -> list[str]:
+    """The folders without those that are in another one of them."""
+    found: list[str] = []
+    for folder in sorted(folders):
+        if not found or not folder.startswith(found[-1]):
+            found.append(folder)
+    return found
 
 
 def _first_folder(glob: str) -> str:

@@ -110,6 +110,19 @@ def test_hostile_globs_are_bounded_and_cost_other_namespaces_nothing() -> None:
     assert ("hostile", "path") not in found
 
 
+def test_many_folders_and_many_globs_are_bounded_together() -> None:
+    index = Interests()
+    for number in range(20_000):
+        index.put(("hostile", f"d{number}"), Interest((f"a/{number}/*.yaml", f"a/{number}.yaml")))
+    index.put(("honest", "mine"), Interest(("b/*.yaml",)))
+    index.put(("honest", "other"), Interest(("c/*.yaml",)))
+    nested = ["a/" * depth for depth in range(1, 65)]
+    began = time.process_time()
+    found = index.concerned((), [*nested, *(f"b/{number}/" for number in range(900)), "b/"])
+    assert time.process_time() - began < 2
+    assert found == {("honest", "mine"), *(("hostile", f"d{number}") for number in range(20_000))}
+
+
 def test_what_the_index_holds_is_counted() -> None:
     small, large = Interest(("a",)), Interest(("a" * 4_000, "b/**"), ("c",))
     assert small.held_bytes < large.held_bytes
