@@ -35,6 +35,8 @@ from jiemi.core.content.ciphertext import (
 from jiemi.core.content.documents import parse_documents
 from jiemi.core.content.formats import Format
 from jiemi.core.content.globs import is_excluded, matches_path
+from jiemi.core.content.pgp_armor import dearmored, packet_tags
+from jiemi.core.content.private_keys import holds_private_key
 from jiemi.core.decisions.interests import Interest, Interests
 from jiemi.core.errors import JiemiError
 from jiemi.core.reasons import REASONS
@@ -66,8 +68,12 @@ from jiemi.krapao.reading.mac import is_mac_only_encrypted
 from jiemi.krapao.reading.plain import PlainLimits, read_plain
 from jiemi.krapao.rendering.line_ends import with_carriage_returns
 from jiemi.krapao.settings import KrapaoSettings
+from jiemi.krapao.signatures.allowed_signers import read_allowed_signers
+from jiemi.krapao.signatures.objects import read_commit, read_tag
+from jiemi.krapao.signatures.sshsig import read_signature, require_good
 from jiemi.rpc.contract import Changes
 from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, HuaweiKey, PgpKey, VaultKey
+from jiemi.rpc.verification import PublicKeys
 
 
 @attrs.frozen
@@ -795,6 +801,131 @@ TREES = Target(
     max_bytes=2_000,
 )
 
+# Signatures: the first byte says what the rest is
+
+_SIGNED = b"""tree 2222222222222222222222222222222222222222
+parent 3333333333333333333333333333333333333333
+author A <a@example.com> 1700000000 +0000
+committer C <c@example.com> 1700000001 +0100
+gpgsig -----BEGIN SSH SIGNATURE-----
+ U1NIU0lHAAAAAQ==
+ -----END SSH SIGNATURE-----
+mergetag object 3333333333333333333333333333333333333333
+ type commit
+
+message
+"""
+_TAG = b"""object 2222222222222222222222222222222222222222
+type commit
+tag v1
+tagger A <a@example.com> 1700000000 +0000
+
+message
+-----BEGIN PGP SIGNATURE-----
+
+wsBz
+-----END PGP SIGNATURE-----
+"""
+_SSH_KEY = b"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+
+
+def _check_commit(data: bytes) -> str:
+    commit = read_commit(data, "1" * 40)
+    assert commit.payload.startswith(f"tree {commit.tree}\n".encode())
+    assert not any(line.startswith(b"gpgsig") for line in commit.payload.partition(b"\n\n")[0].split(b"\n"))
+    kept = iter(data.split(b"\n"))
+    assert all(line in kept for line in commit.payload.split(b"\n")), "what is signed is not in the commit"
+    return f"commit {min(len(commit.parents), 3)} {commit.signature is not None} {len(commit.payload).bit_length()}"
+
+
+def _check_tag(data: bytes) -> str:
+    tag = read_tag(data)
+    assert data.startswith(f"object {tag.object}\n".encode())
+    return f"tag {tag.type[:8]!r} {tag.signature is not None} {tag.tagger is not None}"
+
+
+def _check_ssh_signature(data: bytes) -> str:
+    require_good(read_signature(data), b"")
+    raise AssertionError("a signature that nobody made is good")
+
+
+def _check_allowed_signers(data: bytes) -> str:
+    found = read_allowed_signers([PublicKeys("allowed_signers", data)])
+    kinds = {(each.namespaces, each.valid_after is None, each.valid_before is None) for each in found.signers}
+    return f"signers {min(len(found.signers), 4)} {min(found.left_out, 3)} {len(kinds)}"
+
+
+def _check_armor(data: bytes) -> str:
+    blocks = dearmored(data)
+    assert sum(len(packets) for _, packets in blocks) <= len(data)
+    tags = [packet_tags(packets)[:3] for _, packets in blocks][:3]
+    return f"armor {min(len(blocks), 4)} {tags} {holds_private_key(data)}"
+
+
+def _ssh_signature(namespace: bytes) -> bytes:
+    key = b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(32)
+    made = b"\0\0\0\x0bssh-ed25519\0\0\0\x40" + bytes(range(64))
+    parts = (key, namespace, b"", b"sha512", made)
+    data = b"SSHSIG\0\0\0\1" + b"".join(len(each).to_bytes(4) + each for each in parts)
+    return b"-----BEGIN SSH SIGNATURE-----\n" + base64.b64encode(data) + b"\n-----END SSH SIGNATURE-----\n"
+
+
+_SIGNED_KINDS = (_check_commit, _check_tag, _check_ssh_signature, _check_allowed_signers, _check_armor)
+
+
+def _check_signatures(data: bytes) -> str:
+    kind = _SIGNED_KINDS[data[0] % len(_SIGNED_KINDS)] if data else _check_commit
+    try:
+        return kind(data[1:])
+    except JiemiError as error:
+        assert error.failure.reason in ("SignatureInvalid", "VerificationKeysInvalid"), error
+        return f"{kind.__name__} {error.failure.message[:60]}"
+
+
+SIGNATURES = Target(
+    _check_signatures,
+    (
+        *(
+            b"\0" + each
+            for each in (_SIGNED, _SIGNED.replace(b"parent", b"author", 1), _SIGNED.partition(b"gpgsig")[0], b"")
+        ),
+        *(b"\1" + each for each in (_TAG, _TAG.partition(b"-----")[0], _TAG.replace(b"tag v1", b"tag", 1))),
+        b"\2-----BEGIN SSH SIGNATURE-----\nU1NIU0lHAAAAAQ==\n-----END SSH SIGNATURE-----\n",
+        b"\2" + _ssh_signature(b"git"),
+        b"\2" + _ssh_signature(b"file"),
+        *(
+            b"\3ann %s" % each + _SSH_KEY + b"\n"
+            for each in (b"", b'namespaces="git" ', b"cert-authority ", b'valid-after="20200101Z" ', b"x ")
+        ),
+        b"\3# nothing\n",
+        b'\3"ann ' + _SSH_KEY,
+        b"\3ann ssh-dss AAAAB3NzaC1kc3MAAAA=",
+        b"\4" + _TAG,
+        b"\4-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nxQEA\n-----END PGP PUBLIC KEY BLOCK-----\n",
+        b"\4-----BEGIN OPENSSH PRIVATE KEY-----",
+    ),
+    (
+        b"\n",
+        b"\n\n",
+        b"\n ",
+        b"gpgsig ",
+        b"gpgsig-sha256 ",
+        b"tree ",
+        b"parent ",
+        b"author ",
+        b"<",
+        b">",
+        b"-----BEGIN PGP SIGNATURE-----\n",
+        b"-----END PGP SIGNATURE-----\n",
+        b"-----BEGIN SSH SIGNATURE-----\n",
+        b"AAAA",
+        b'valid-before="2030"',
+        b'"',
+        b",",
+        _SSH_KEY,
+    ),
+)
+
 TARGETS = {
     "metadata": METADATA,
     "values": VALUES,
@@ -803,6 +934,7 @@ TARGETS = {
     "plain": PLAIN,
     "globs": GLOBS,
     "trees": TREES,
+    "signatures": SIGNATURES,
 }
 
 

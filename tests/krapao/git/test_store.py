@@ -21,10 +21,12 @@ from jiemi.concurrency.calls import Interrupter
 from jiemi.core.errors import JiemiError
 from jiemi.core.urls import Location, parse_url
 from jiemi.demo.git_server import GitServer
+from jiemi.krapao.confinement.spawn import Measures
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.folders import VolumeFullError, storage
 from jiemi.krapao.git.port import GitStore, Ref
 from jiemi.krapao.git.store import Kept, Store, longest_unused
+from jiemi.krapao.reading.reader import Reading
 from jiemi.krapao.repositories import Repositories
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.source import GitCredentials, Source
@@ -232,6 +234,10 @@ async def test_a_fetch_makes_room_before_and_after_it_and_not_only_every_ten_min
     assert names[-1] in folders(settings)
 
 
+async def _unconfined() -> Measures:
+    return Measures()
+
+
 async def test_opened_repositories_are_charged_to_the_tenant_that_opens_them(tmp_path: Path) -> None:
     charged: list[str] = []
 
@@ -253,7 +259,7 @@ async def test_opened_repositories_are_charged_to_the_tenant_that_opens_them(tmp
         settings = KrapaoSettings(state_dir=tmp_path)
         store: Any = open_store
         owner: Any = Owner()
-        reading: Any = None
+        reading = Reading(settings, _unconfined)
         krapao = Repositories(nursery, store, owner, settings, reading, charge)
         async with krapao.open(Source("https://git.example/r"), NOBODY, "one"):
             async with krapao.open(Source("https://git.example/r"), NOBODY, "two"):
