@@ -41,6 +41,9 @@ from jiemi.rpc.contract import Changes, Files, FilesRequest
 
 T = TypeVar("T")
 
+_MAX_DEEPENED = 1_000
+"""How many revisions are remembered whose history was fetched."""
+
 log = structlog.get_logger("jiemi.krapao.git")
 
 
@@ -230,6 +233,8 @@ class Clone:
                     )
                 except VolumeFullError:
                     raise _no_room() from None
+                if len(self._folder.deepened) >= _MAX_DEEPENED:
+                    self._folder.deepened.clear()
                 self._folder.deepened.add((generation, wanted.revision, commits))
                 log.info("history", repository=self._host.location.url, revision=wanted.revision, commits=commits)
 

@@ -109,10 +109,11 @@ class Verifier:
             if verification.mode.wants_tag:
                 tag = await _about(f"tag {wanted.ref}", self._tag(verification, objects, wanted, keys))
             revision = wanted.revision
-            read = await _read_commit(objects.commit, revision)
-            if verification.mode.wants_commit:
-                commit = await _about(f"commit {revision[:_SHORT]}", self.commit(verification, read, keys))
-            _require_people(verification, read, revision)
+            if verification.mode.wants_commit or verification.authors or verification.committers:
+                read = await _read_commit(objects.commit, revision)
+                if verification.mode.wants_commit:
+                    commit = await _about(f"commit {revision[:_SHORT]}", self.commit(verification, read, keys))
+                _require_people(verification, read, revision)
         ends = [each[1] for each in (commit, tag) if each is not None and each[1] is not None]
         return Verified(
             revision,

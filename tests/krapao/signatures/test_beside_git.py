@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -242,6 +243,18 @@ async def test_revoked_and_expired_pgp_keys_are_refused_as_by_git(
     said = await judge.refusal(work, by_pgp(revoked))
     assert said.startswith("SignerRevoked: commit ")
     assert kept != b""
+
+
+async def test_a_signing_subkey_counts_as_its_key_until_it_expires(judge: Judge, work: Work, gpg_home: Path) -> None:
+    carol = pgp_signer(gpg_home, "carol")
+    run_gpg(gpg_home, "", "--quick-add-key", carol.fingerprint, "ed25519", "sign", "10d")
+    carol.configure(work)
+    signed_commit(work)
+    found = await judge.commit(work, by_pgp(carol))
+    assert found.commit is not None
+    assert found.commit.key == carol.fingerprint
+    assert found.valid_until is not None
+    assert 9 * 86_400 < found.valid_until - time.time() < 11 * 86_400
 
 
 async def test_a_weak_hash_and_a_short_key_are_refused(judge: Judge, work: Work, gpg_home: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import attrs
 import pytest
+import structlog.testing
 import trio
 from prometheus_client import generate_latest
 from support.krapao.age_files import AgePair, Encrypter
@@ -208,3 +210,32 @@ async def test_a_repository_that_is_opened_without_a_policy_verifies_nothing_and
         with pytest.raises(JiemiError) as caught:
             await repository.verify(FilesRequest(revision, ()))
         assert caught.value.failure.reason == "InvalidSpec"
+
+
+async def test_tags_of_tags_are_followed_so_far_and_no_further(place: Place, ann: SshSigner) -> None:
+    ann.configure(place.work)
+    place.work.git("tag", "-s", "t1", "-m", "x")
+    for number in range(2, 10):
+        place.work.git("-c", "advice.nestedTag=false", "tag", "-s", f"t{number}", "-m", "x", f"t{number - 1}")
+    revision = place.push("HEAD:refs/heads/main", "t8", "t9")
+    wanted = policy(ann, mode=VerifyMode.TAG)
+    async with place.krapao.open(place.source(wanted, tag="t8"), GitCredentials()) as repository:
+        await repository.head(max_age_seconds=0)
+        assert (await repository.verify(FilesRequest(revision, ()))).ref == "refs/tags/t8"
+    async with place.krapao.open(place.source(wanted, tag="t9"), GitCredentials()) as repository:
+        await repository.head(max_age_seconds=0)
+        assert await refusal(repository, revision, place) == "LimitExceeded"
+
+
+async def test_many_who_ask_at_once_cost_one_check(place: Place, ann: SshSigner) -> None:
+    ann.configure(place.work)
+    place.work.git("commit", "--quiet", "--amend", "--no-edit", "-S")
+    revision = place.push()
+    source = place.source(policy(ann))
+    with structlog.testing.capture_logs() as lines:
+        async with contextlib.AsyncExitStack() as stack, trio.open_nursery() as nursery:
+            for _ in range(20):
+                opened = await stack.enter_async_context(place.krapao.open(source, GitCredentials()))
+                await opened.head(max_age_seconds=60)
+                nursery.start_soon(opened.verify, FilesRequest(revision, ()))
+    assert [each["event"] for each in lines if each["event"] in ("verified", "not_verified")] == ["verified"]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from support.miwen.objects import notes
 from support.miwen.world import FILE, URL, World, miwen, secret, settle
 
 from jiemi.core.decisions.policy import read_policy
@@ -82,6 +83,8 @@ async def test_a_signer_that_is_taken_out_of_the_secret_is_noticed_at_once(
         assert "it is deployed and stays as it is, but is no longer trusted, so it is not corrected" in message
         assert (world.renders(), world.data()) == (renders, {"greeting": "one"})
         assert world.current()["revision"] == good
+        [event] = [each for each in notes(world, "SignerUnknown") if "no longer trusted" in each]
+        assert "it is deployed and stays as it is" in event
         # What somebody changes is not put right from a revision that is not trusted.
         world.cluster.edit("Secret", "default", "app", manager="lens", data={"greeting": "dHdv"})
         await trio.sleep(400)
