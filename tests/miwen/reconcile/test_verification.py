@@ -239,3 +239,19 @@ async def test_a_policy_may_want_signatures_of_some_namespaces(
         add(world)
         await trio.sleep(10)
         assert world.reason() == "Synced"
+
+
+async def test_a_secret_that_can_not_be_watched_is_read_again_at_each_look(
+    world: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    commit(world, "ann", greeting="one")
+    world.add_secret(SECRET, ann="ssh-ed25519 AAAA")
+    add(world)
+    world.kubernetes.deny("list", "secrets")
+    world.kubernetes.deny("watch", "secrets")
+    async with miwen(world):
+        await settle()
+        assert world.reason() == "Synced"
+        world.add_secret(SECRET, bob="ssh-ed25519 BBBB")
+        await trio.sleep(200)
+        assert world.reason() == "SignerUnknown"
