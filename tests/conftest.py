@@ -44,6 +44,7 @@ _LONGEST_FIRST = (
     "e2e/test_install_forms.py",
     "e2e/test_helm_install.py",
     "e2e/test_canary_reconcile.py",
+    "e2e/test_forge.py",
     "e2e/test_alerts.py",
     "miwen/report/test_alerts.py",
     "e2e/test_follow.py",

@@ -52,6 +52,8 @@ PATH = {folder}/gitea.db
 [security]
 INSTALL_LOCK = true
 SECRET_KEY = of-the-tests-of-the-tests-of-the-tests
+[ssh.minimum_key_sizes]
+RSA = 2048
 [webhook]
 ALLOWED_HOST_LIST = loopback
 [picture]
