@@ -90,6 +90,10 @@ bench-follow *arguments:
 bench-push *arguments:
     @PYTHONPATH=tests "{{ bin }}/python" -m bench.bench_push "$@"
 
+# Measure what a large repository costs, beside git itself [FILES [COMMITS [TRIALS]]]
+bench-large *arguments:
+    @PYTHONPATH=tests "{{ bin }}/python" -m bench.bench_large "$@"
+
 # Measure how fast a push is followed beside tenants whose hosts drip [DECRYPTORS [TENANTS]]
 bench-tenants *arguments:
     @PYTHONPATH=tests "{{ bin }}/python" -m bench.bench_tenants "$@"
