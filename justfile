@@ -94,6 +94,10 @@ bench-push *arguments:
 bench-large *arguments:
     @PYTHONPATH=tests "{{ bin }}/python" -m bench.bench_large "$@"
 
+# Measure whether other hosts' repositories are late beside a slow host [DECRYPTORS [SECONDS]]
+bench-slow-host *arguments:
+    @PYTHONPATH=tests "{{ bin }}/python" -m bench.bench_slow_host "$@"
+
 # Measure how fast a push is followed beside tenants whose hosts drip [DECRYPTORS [TENANTS]]
 bench-tenants *arguments:
     @PYTHONPATH=tests "{{ bin }}/python" -m bench.bench_tenants "$@"
