@@ -2,10 +2,10 @@
 
     just bench-push [DECRYPTORS [PUSHES]]
 
-So many Decryptors, one file with one Secret each, in namespaces of 100, on the embedded control plane; the repository
-over http. Each push changes one file, and a signed webhook reports it, as a git host does once the push is done. It
-prints the seconds from the webhook until a watch shows the Secret with the new value, and the processor time of Miwen
-and Krapao for each push (children that ended included), beside that of a minute in which nothing happens.
+So many Decryptors, one file with one Secret each, in namespaces and folders of 100, on the embedded control plane; the
+repository over http. Each push changes one file, and a signed webhook reports it, as a git host does once the push is
+done. It prints the seconds from the webhook until a watch shows the Secret with the new value, and the CPU time of
+Miwen and Krapao for each push (children that ended included), beside that of a minute in which nothing happens.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from support.webhooks.delivery import deliver, webhooks_port
 from support.webhooks.requests import SECRET, request
 
 PER_NAMESPACE = 100
-IDLE_SECONDS = 20
+IDLE_SECONDS = 60
 APART_SECONDS = 1.0
 """From one push to the next. Pushes that come within half a second count as one burst."""
 
@@ -90,7 +90,7 @@ class Bench:
 
     def push(self, number: int, content: bytes, value: str) -> float:
         """Change one file. Returns the seconds from its webhook until the Secret has it."""
-        self.repository.commit({f"s{number}.yaml": content.replace(NAME.encode(), f"s{number}".encode())})
+        self.repository.commit({path_of(number): content.replace(NAME.encode(), f"s{number}".encode())})
         url = self.repository.url
         began = time.monotonic()
         answer = deliver(self.miwen, request("github", urls=(url, url)), OWN_NAMESPACE, "hook")
@@ -102,6 +102,10 @@ def namespace_of(number: int) -> str:
     return f"bench-{number // PER_NAMESPACE}"
 
 
+def path_of(number: int) -> str:
+    return f"{namespace_of(number)}/s{number}.yaml"
+
+
 def encrypted(lab: Lab, value: str) -> bytes:
     manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": NAME}, "stringData": {"value": value}}
     return lab.encrypt_mac_only(json.dumps(manifest))
@@ -110,7 +114,7 @@ def encrypted(lab: Lab, value: str) -> bytes:
 def follow(lab: Lab, count: int) -> Bench:
     """Have so many Decryptors follow one repository, all deployed."""
     template = encrypted(lab, "first-value")
-    files = {f"s{n}.yaml": template.replace(NAME.encode(), f"s{n}".encode()) for n in range(count)}
+    files = {path_of(n): template.replace(NAME.encode(), f"s{n}".encode()) for n in range(count)}
     repository = lab.repository(files)
     for name in {OWN_NAMESPACE, *(namespace_of(n) for n in range(count))}:
         lab.namespace(name)
@@ -119,7 +123,7 @@ def follow(lab: Lab, count: int) -> Bench:
     token = base64.b64encode(SECRET.encode()).decode()
     lab.admin.apply({"apiVersion": "v1", "kind": "Secret", "metadata": webhook, "data": {"token": token}}).ok()
     for n in range(count):
-        lab.admin.apply(lab.decryptor(namespace_of(n), f"d{n}", repository.url, file=f"s{n}.yaml")).ok()
+        lab.admin.apply(lab.decryptor(namespace_of(n), f"d{n}", repository.url, file=path_of(n))).ok()
     watch = SecretWatch(lab.admin)
     miwen = lab.start(
         *("miwen", "--krapao", address, "--kubeconfig", lab.kubeconfig, "--webhooks-listen", "127.0.0.1:0"),
