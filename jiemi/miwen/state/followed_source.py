@@ -272,26 +272,32 @@ class FollowedSource:
                 await self._wait()
                 continue
             head, trace = self._newest
-            with in_trace(trace):
-                changes = await self._changes(repository, self._base, head.revision)
-                self._move(head, changes)
+            if self._base is None or not self._settled:
+                woken = self._move(head, None)
+            else:
+                with new_trace(self._tracer, "move", shown={"repository": self.source.url}, link=trace):
+                    changes = await self._changes(repository, self._base, head.revision)
+                    woken = self._move(head, changes)
+            with in_trace(trace):  # of whoever saw it move
+                for member in woken:
+                    member.on_moved(head)
 
-    async def _changes(self, repository: Repository, before: str | None, after: str) -> Changes | None:
+    async def _changes(self, repository: Repository, before: str, after: str) -> Changes | None:
         """Where the revisions differ; None where that is not to be known."""
-        if before is None or not self._settled:
-            return None
         with trio.move_on_after(CHANGES_PATIENCE_SECONDS):
             try:
                 return await repository.changes(before, after)
             except JiemiError as error:
-                _log.debug("not_compared", repository=self.source.url, reason=error.failure.reason)
+                _log.debug("not_compared", reason=error.failure.reason)
             except Exception:  # noqa: BLE001 - the boundary of this source
                 _log.exception("comparing_crashed", repository=self.source.url)
         return None
 
-    def _move(self, head: Head, changes: Changes | None) -> None:
-        """The revision that is dealt with here is another from now on. Nothing may come between what is decided here
-        and what follows from it, so nothing is awaited."""
+    def _move(self, head: Head, changes: Changes | None) -> list[Member]:
+        """The revision that is dealt with here is another from now on. Returns those who are to be notified.
+
+        Nothing may come between what is decided here and what follows from it, so nothing is awaited.
+        """
         before, self._base = self._base, head.revision
         strays, self._strays = self._strays, {}
         if changes is None:
@@ -302,18 +308,16 @@ class FollowedSource:
             concerned |= {key for key, revision in strays.items() if revision != head.revision}
         self._settled -= concerned
         self._unsettled |= concerned
-        woken = tuple(self._unsettled)
-        if before is not None:
+        woken = [self._members[key] for key in self._unsettled]
+        if changes is not None or self._settled or concerned:
             _log.debug(
                 "source_moved",
-                repository=self.source.url,
                 revision=head.revision,
                 compared=changes is not None,
                 woken=len(woken),
                 others=len(self._settled),
             )
-        for key in woken:
-            self._members[key].on_moved(head)
+        return woken
 
     def _concerned(self, changes: Changes) -> set[NamespacedName]:
         """Those whose files may be among the changes."""

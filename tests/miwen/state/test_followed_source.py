@@ -100,7 +100,8 @@ class _World:
         if base is not None and self.dice.random() < 0.8:
             old, new = self.contents[base], self.contents[after]
             changes = Changes(tuple(path for path in PATHS if old[path] != new[path]))
-        self.source._move(Head(after), changes)
+        for member in self.source._move(Head(after), changes):
+            member.on_moved(Head(after))
 
     def step(self) -> None:
         each = self.dice.choice(self.followers)
@@ -155,7 +156,8 @@ def test_in_any_order_everybody_ends_with_what_git_says(seed: int) -> None:
     world.head = "last"
     world.contents["last"] = {**world.contents[world.source._base or ""], "a": 99}
     world.hear()
-    world.source._move(Head("last"), Changes(("a",)))
+    for member in world.source._move(Head("last"), Changes(("a",))):
+        member.on_moved(Head("last"))
     assert {each.path for each in world.followers if each.woken} == {"a"}
     for each in world.followers:  # its own interval, for those who were not woken
         each.begin()
