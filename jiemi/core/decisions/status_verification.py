@@ -12,7 +12,7 @@ import attrs
 
 from jiemi.core.api.conditions import SOURCE_VERIFIED
 from jiemi.core.api.decryptor_status import Condition, DecryptorStatus, VerificationStatus
-from jiemi.core.decisions.conditions import rfc3339, with_condition, without_condition
+from jiemi.core.decisions.conditions import condition, rfc3339, with_condition, without_condition
 from jiemi.core.errors import Failure
 
 _SHORT = 12
@@ -41,5 +41,7 @@ def with_unverified(
 
 
 def without_verification(before: DecryptorStatus) -> DecryptorStatus:
-    """The status of a Decryptor that wants nothing signed."""
+    """The status of a Decryptor that wants nothing signed; the same where it says nothing of signatures."""
+    if before.verification is None and condition(before, SOURCE_VERIFIED) is None:
+        return before
     return attrs.evolve(before, verification=None, conditions=without_condition(before, SOURCE_VERIFIED))

@@ -88,7 +88,6 @@ class Verifier:
         self.now = now
         self._checks = FairLimiter(_CHECKS)
         self._threads = FairLimiter(_CHECKS)
-        self.runs = 0
 
     async def verify(
         self, verification: Verification, objects: SignedObjects, wanted: Advertised, askers: Askers
@@ -103,7 +102,6 @@ class Verifier:
             JiemiError: those of `Repository.verify`.
         """
         async with self.opened(verification, askers) as keys:
-            self.runs += 1
             tag: Found | None = None
             commit: Found | None = None
             if verification.mode.wants_tag:
