@@ -227,7 +227,11 @@ def packets_of(entry: PublicKeys) -> bytes:
 
 def _one_signature(signature: bytes) -> bytes:
     """The packet of a signature, which must be the only one."""
-    blocks = dearmored(signature)
+    text, blocks = signature.strip(), dearmored(signature)
+    if not (text.startswith(b"-----BEGIN PGP SIGNATURE-----") and text.endswith(b"-----END PGP SIGNATURE-----")):
+        raise _invalid(
+            "its pgp signature has something before or behind it", "Sign it again, and push it as git made it."
+        )
     if len(blocks) != 1 or blocks[0][0] != "PGP SIGNATURE" or not packet_tags(blocks[0][1]):
         raise _invalid("its pgp signature can't be read", "Sign it again with `git commit -S` or `git tag -s`.")
     tags = packet_tags(blocks[0][1])

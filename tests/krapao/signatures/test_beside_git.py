@@ -365,6 +365,58 @@ async def test_a_tag_counts_under_its_own_name_and_for_its_own_commit_only(
     assert (await judge.tag(work, verification, "outer")).tag is not None
 
 
+@pytest.mark.parametrize("kind", ["ssh", "pgp"])
+async def test_a_tag_that_git_refuses_is_refused(
+    judge: Judge, work: Work, tmp_path: Path, gpg_home: Path, kind: str
+) -> None:
+    allowed: Path | None = None
+    home: Path | None = None
+    if kind == "ssh":
+        ann = ssh_signer(tmp_path, "ann")
+        ann.configure(work)
+        allowed = tmp_path / "allowed"
+        allowed.write_text(f"ann {ann.line}\n")
+        verification = by_ssh(allowed.read_text(), VerifyMode.TAG)
+    else:
+        bob = pgp_signer(gpg_home, "bob-tags")
+        bob.configure(work)
+        home, verification = gpg_home, by_pgp(bob, mode=VerifyMode.TAG)
+    first = signed_commit(work, "one")
+    signed_commit(work, "two")
+    work.git("tag", "-s", "v1", "-m", "first")
+    work.git("tag", "-s", "v2", "-m", "second")
+    good, other = raw_object(work, "tag", "v1"), raw_object(work, "tag", "v2")
+    begin = good.index(b"-----BEGIN ")
+    newest = work.git("rev-parse", "HEAD").encode()
+    cases = {
+        "as it is": good,
+        "another message": good.replace(b"first", b"thirst"),
+        "another commit": good.replace(newest, first.encode()),
+        "another tagger": good.replace(b"a@example.com", b"b@example.com"),
+        "a header more": good.replace(b"\n\n", b"\nx y\n\n", 1),
+        "signature of another tag": good[:begin] + other[other.index(b"-----BEGIN ") :],
+        "no signature": good[:begin],
+        "text before the signature": good[:begin] + b"more\n" + good[begin:],
+        "text behind the signature": good + b"more\n",
+        "the signature twice": good + good[begin:],
+    }
+    taken, reasons = set(), {}
+    for what, data in cases.items():
+        sha = write_object(work, "tag", data)
+        work.git("update-ref", "refs/tags/v1", sha)
+        if git_takes(work, "verify-tag", "v1", allowed=allowed, home=home):
+            taken.add(what)
+        if what == "as it is":
+            assert (await judge.tag(work, verification, "v1")).tag is not None
+        else:
+            reasons[what] = (await judge.refusal(work, verification, "v1", tag=True)).partition(":")[0]
+    assert reasons.pop("no signature") == "SignatureMissing"
+    assert set(reasons.values()) == {"SignatureInvalid"}
+    # Of what stands behind a signature git sees nothing: here it is stricter.
+    assert taken <= {"as it is", "text behind the signature"}
+    assert "as it is" in taken
+
+
 async def test_signers_and_people_that_the_policy_does_not_name_are_refused(
     judge: Judge, work: Work, tmp_path: Path
 ) -> None:
