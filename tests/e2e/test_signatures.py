@@ -134,6 +134,38 @@ def test_signed_tags_in_a_range_are_followed_by_a_secret_in_fluxs_form(scene: Sc
     scene.lab.delete_decryptor(NAMESPACE, "tags")
 
 
+def test_a_change_needs_a_second_signer_who_merges_it(scene: Scene, tmp_path: Path) -> None:
+    ann, bob = (ssh_signer(tmp_path, name) for name in ("ann", "bob"))
+    repository = scene.lab.repository()
+    commit(scene, repository, "start", None)
+    scene.lab.secret(NAMESPACE, "two", **{f"{each.path.name}.pub": each.line for each in (ann, bob)})
+    repository.run("checkout", "--quiet", "-b", "change")
+    commit(scene, repository, "wanted", ann)
+    manifest = scene.decryptor("two", repository.url)
+    verify = {"provider": "ssh", "secretName": "two", "minimumSigners": 2}
+    manifest["spec"]["source"]["repository"]["verify"] = verify
+    scene.lab.admin.apply(manifest).ok()
+    ready = scene.until_condition("two", "Ready", "False", "TooFewSigners")
+    assert "secret.enc.yaml: its present form is signed by ann, and 2 different signers are wanted" in ready["message"]
+    assert scene.data("app") != {"value": "wanted"}
+
+    bob.configure_by(repository.run)
+    repository.run("checkout", "--quiet", "-B", "main", "HEAD^")
+    repository.run("merge", "--quiet", "--no-ff", "-S", "-m", "approved", "change")
+    repository.run("push", "--quiet", "--force", "origin", "HEAD:main")
+    revision = repository.run("rev-parse", "HEAD")
+    ask(scene, "two")
+    status = scene.until_settled("two", revision)
+    assert scene.data("app") == {"value": "wanted"}
+    assert status["verification"]["signer"] == "bob"
+    # One of the two keys goes: what is deployed has too few signers now.
+    scene.lab.secret(NAMESPACE, "two", **{"bob.pub": bob.line})
+    ready = scene.until_condition("two", "Ready", "False", "TooFewSigners", seconds=10)
+    assert "it is deployed and stays as it is" in ready["message"]
+    assert scene.data("app") == {"value": "wanted"}
+    scene.lab.delete_decryptor(NAMESPACE, "two")
+
+
 @pytest.mark.parametrize(
     ("verify", "ref", "says"),
     [
