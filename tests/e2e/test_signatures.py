@@ -159,7 +159,9 @@ def test_a_change_needs_a_second_signer_who_merges_it(scene: Scene, tmp_path: Pa
     assert scene.data("app") == {"value": "wanted"}
     assert status["verification"]["signer"] == "bob"
     # One of the two keys goes: what is deployed has too few signers now.
-    scene.lab.secret(NAMESPACE, "two", **{"bob.pub": bob.line})
+    # (Taking it out of an applied `stringData` would leave it in `data`.)
+    gone = {"data": {"ann.pub": None}}
+    scene.lab.admin.call("PATCH", scene.secret_path("two"), gone, content_type=MERGE).ok()
     ready = scene.until_condition("two", "Ready", "False", "TooFewSigners", seconds=10)
     assert "it is deployed and stays as it is" in ready["message"]
     assert scene.data("app") == {"value": "wanted"}
