@@ -13,7 +13,8 @@ from jiemi.core.sensitive import SensitiveText
 from jiemi.core.webhooks.repository import repository_key
 from jiemi.miwen.state.followed_source import FollowedSource, Member
 from jiemi.miwen.state.followed_sources import FollowedSources
-from jiemi.rpc.contract import Changes, GitCredentials, Head, Source
+from jiemi.rpc.contract import Changes, Head
+from jiemi.rpc.source import GitCredentials, Source
 
 SOURCE = Source("https://git.example/app.git")
 PATHS = ("a", "b", "c")
