@@ -203,6 +203,7 @@ SLOW = {
         "test_a_folder_stands_for_every_path_below_it",
         "test_hostile_globs_are_bounded_and_cost_other_namespaces_nothing",
         "test_it_is_those_whose_patterns_match_whatever_came_and_went_before",
+        "test_long_globs_are_bounded_too",
         "test_many_folders_and_many_globs_are_bounded_together",
         "test_many_who_follow_other_files_cost_a_push_nothing",
     ),

@@ -27,6 +27,9 @@ _MAX_ANSWER_BYTES = 64 * 1024
 _MAX_DEPTH = 64
 """Deeper folders are reported as a whole, as no search goes into them."""
 
+_MAX_PATH_BYTES = 4_096
+"""PATH_MAX of Linux. What has a longer path is reported by its folder."""
+
 _ENDS = (8, 4, 2, 1)
 """To how many parts the folders are cut, one after the other, where there are too many."""
 
@@ -104,6 +107,9 @@ class _Walk:
                 continue  # no pattern leads to it
             old_kind, old_hash = before.get(name, ("", b""))
             new_kind, new_hash = after.get(name, ("", b""))
+            if len(here.path) + len(name) > _MAX_PATH_BYTES:
+                self.folders.add(here.path)
+                continue
             if "folder" in (old_kind, new_kind):
                 old = old_hash.hex() if old_kind == "folder" else None
                 new = new_hash.hex() if new_kind == "folder" else None
@@ -146,12 +152,13 @@ class _Walk:
             for name, mode, hash in entries_of(raw, "", hash_bytes=len(sha) // 2):
                 kind = _kind(mode)
                 count += 1
-                if name in found:
+                if name in found or count > self.entries_left:
                     raise _Unreadable
                 found[name] = kind, hash if kind else b""
         except JiemiError as error:
             raise _Unreadable from error
-        self.entries_left -= count
+        finally:
+            self.entries_left -= count
         return found
 
 
@@ -179,7 +186,17 @@ def _text(name: bytes) -> str | None:
 def _folders(found: set[str]) -> tuple[str, ...]:
     """The folders, cut to their first parts where they are too many or too long."""
     for parts in (_MAX_DEPTH + 1, *_ENDS):
-        cut = {"".join(f"{part}/" for part in folder.split("/")[:-1][:parts]) for folder in found}
+        cut = {_first_parts(folder, parts) for folder in found}
         if len(cut) <= MAX_CHANGES and sum(len(each.encode()) for each in cut) <= _MAX_ANSWER_BYTES:
             return tuple(sorted(cut))
     return ("",)
+
+
+def _first_parts(folder: str, parts: int) -> str:
+    at = 0
+    for _ in range(parts):
+        end = folder.find("/", at) + 1
+        if end == 0:
+            break
+        at = end
+    return folder[:at]

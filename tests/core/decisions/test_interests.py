@@ -110,6 +110,15 @@ def test_hostile_globs_are_bounded_and_cost_other_namespaces_nothing() -> None:
     assert ("hostile", "path") not in found
 
 
+def test_long_globs_are_bounded_too() -> None:
+    index = Interests()
+    for number in range(1_000):
+        index.put(("hostile", f"d{number}"), Interest((f"*/{'a/' * 2_000}{number}",)))
+    began = time.process_time()
+    index.concerned([f"b/{number}" for number in range(1_000)], ())
+    assert time.process_time() - began < 3
+
+
 def test_many_folders_and_many_globs_are_bounded_together() -> None:
     index = Interests()
     for number in range(20_000):

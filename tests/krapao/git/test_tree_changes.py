@@ -112,6 +112,8 @@ def test_long_names_many_folders_and_a_depth_without_end_are_bounded(store: Stor
         deep = store.add((FOLDER, b"d", deep))
     assert compared(store, store.add(), deep) == Changes((), ("d/" * 65,))
     assert compared(store, store.add(), wide, max_entries=10).folders == ("",)
+    longer = store.add((FOLDER, b"l", store.add((FILE, b"x" * 5_000, blob("1")), (FILE, b"y", blob("1")))))
+    assert compared(store, store.add(), longer) == Changes(("l/y",), ("l/",))
 
 
 # --- nobody is left out
