@@ -96,6 +96,20 @@ def test_a_secret_that_is_replaced_counts_at_once_and_the_old_one_no_longer(lab:
     until("both count", lambda: deliver(miwen, _push(url), NAMESPACE, "hook") == 202, on_failure=lab.logs)
 
 
+def test_a_secret_that_declares_no_usable_webhook_says_so_in_its_events(lab: Lab, miwen: Service) -> None:
+    broken = _webhook(NAMESPACE, token="canary-7c1e")
+    broken["metadata"]["name"] = "broken"
+    lab.admin.apply(broken).ok()
+
+    def notes() -> list[str]:
+        found = lab.admin.call("GET", f"/apis/events.k8s.io/v1/namespaces/{NAMESPACE}/events").ok()["items"]
+        return [each["note"] for each in found if each["regarding"].get("name") == "broken"]
+
+    until("it is reported", lambda: bool(notes()), on_failure=lab.logs)
+    assert notes() == ["No webhook is taken by this Secret: key token: it must have 16 to 4096 characters."]
+    assert "canary" not in miwen.log_text()
+
+
 def test_one_that_waits_for_its_turn_sends_a_push_on_under_the_shipped_rights(lab: Lab, installed: ApiServer) -> None:
     forget_decryptors(lab)
     installed.call("DELETE", LEASE)
@@ -129,20 +143,6 @@ def test_one_that_waits_for_its_turn_sends_a_push_on_under_the_shipped_rights(la
         lab.end_services()
         forget_decryptors(lab)
         installed.call("DELETE", LEASE)
-
-
-def test_a_secret_that_declares_no_usable_webhook_says_so_in_its_events(lab: Lab, miwen: Service) -> None:
-    broken = _webhook(NAMESPACE, token="canary-7c1e")
-    broken["metadata"]["name"] = "broken"
-    lab.admin.apply(broken).ok()
-
-    def notes() -> list[str]:
-        found = lab.admin.call("GET", f"/apis/events.k8s.io/v1/namespaces/{NAMESPACE}/events").ok()["items"]
-        return [each["note"] for each in found if each["regarding"].get("name") == "broken"]
-
-    until("it is reported", lambda: bool(notes()), on_failure=lab.logs)
-    assert notes() == ["No webhook is taken by this Secret: key token: it must have 16 to 4096 characters."]
-    assert "canary" not in miwen.log_text()
 
 
 def test_a_push_with_a_token_of_an_openid_provider_is_in_the_cluster_at_once(lab: Lab, tmp_path: Path) -> None:
