@@ -162,7 +162,9 @@ class ManyPlainFiles:
         on_begin()
         return Advertised("1" * 40, "1" * 40)
 
-    async def read(self, revision: str, path: str, askers: object = None, *, max_bytes: int) -> bytes:
+    async def read(
+        self, revision: str, path: str, askers: object = None, *, max_bytes: int, into_submodules: bool = False
+    ) -> bytes:
         await trio.lowlevel.checkpoint()
         if path == ".sops.yaml":
             raise JiemiError("FileNotFound", path)
