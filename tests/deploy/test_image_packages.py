@@ -28,8 +28,6 @@ IMAGES = ROOT / "deploy" / "images"
 SERVICES = ("krapao", "miwen")
 LACKING = {
     "capnp._gen": "jinja2",  # its generator of source
-    "dulwich.aiohttp.server": "dulwich.web",  # a git server
-    "dulwich.maintenance": "dulwich.porcelain",  # a task of `git maintenance`
     "prometheus_client.aiohttp.exposition": "aiohttp",
     "paramiko.config": "invoke",  # `Match exec` of an ssh configuration; Krapao reads none
     "rich.markdown": "markdown_it",
