@@ -61,6 +61,9 @@ class PackReader:
         return value
 
     def skip(self, count: int) -> None:
+        if self._at + count <= len(self._buffer):
+            self._at += count
+            return
         for _ in range(count):
             self.byte()
 
