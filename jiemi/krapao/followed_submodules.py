@@ -201,7 +201,11 @@ class FollowedSubmodules:
             return
         self._kept.add(location)
         opening = self._open_worker(location, credentials)
-        await opening.__aenter__()
+        try:
+            await opening.__aenter__()
+        except BaseException:
+            self._kept.discard(location)
+            raise
         self._stack.push_async_exit(opening)
         if self._has_closed():
             await self._stack.aclose()

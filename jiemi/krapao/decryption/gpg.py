@@ -48,7 +48,7 @@ _UNPROTECTED = re.compile(rb"\(\s*(10:)?protection\s*(4:)?none\s*\)")
 _SECRET_KEY_FLAG = 16
 """Of IMPORT_OK in GnuPG's doc/DETAILS: contains a private key."""
 
-_GPG_CONF = """\
+GPG_CONF = """\
 batch
 no-tty
 no-autostart
@@ -59,6 +59,8 @@ no-auto-key-locate
 pinentry-mode error
 trust-model always
 """
+"""gpg asks nobody, starts nothing and looks nothing up. Verifying signatures uses it too."""
+
 # The agent protects a key again when it is first used, and unlocks it at each use. Both would take as long as the count
 # that it finds by trying is meant to take a thief; here the passphrase is in its memory, and the key on no disk.
 _AGENT_CONF = """\
@@ -198,7 +200,7 @@ def end_agent(home: Path) -> None:
 
 
 def _configure(home: Path) -> None:
-    write_file(home / "gpg.conf", _GPG_CONF)
+    write_file(home / "gpg.conf", GPG_CONF)
     write_file(home / "gpg-agent.conf", _AGENT_CONF)
     write_file(home / "common.conf", "")  # so that no distribution's default brings keyboxd in
 

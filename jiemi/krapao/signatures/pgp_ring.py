@@ -23,21 +23,10 @@ from jiemi.core.errors import JiemiError
 from jiemi.krapao.confinement.private_folders import private_folder, require_memory, write_file
 from jiemi.krapao.confinement.processes import Finished, Limits, run_program
 from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, Command, Confinement, Measures, Sandbox
-from jiemi.krapao.decryption.gpg import GPG_FILES
+from jiemi.krapao.decryption.gpg import GPG_CONF, GPG_FILES
 from jiemi.rpc.verification import PublicKeys, Signer
 
-_GPG_CONF = """\
-batch
-no-tty
-no-autostart
-no-greeting
-disable-dirmngr
-no-auto-key-retrieve
-no-auto-key-locate
-pinentry-mode error
-trust-model always
-no-random-seed-file
-"""
+_GPG_CONF = f"{GPG_CONF}no-random-seed-file\n"
 
 _SIGNATURE_PACKET = 2
 _GOOD_HASHES = frozenset({8, 9, 10, 11, 12, 14})
