@@ -63,12 +63,17 @@ def shown_end(pod: Any) -> float:
 
 
 def failed_calls(pod: Any) -> dict[str, float]:
-    """How many calls of Krapao failed in a Pod of Miwen, by what came of them."""
+    """How many calls of Krapao failed in a Pod of Miwen, by the call and what came of it.
+
+    A repository that goes back to a Krapao which was restarted, and that moved meanwhile, can't be compared there: the
+    host has named no earlier revision to that Krapao. It says so, and all its Decryptors look at their files.
+    """
     from prometheus_client.parser import text_string_to_metric_families
 
-    return {
-        sample.labels["outcome"]: sample.value
+    failed = {
+        f"{sample.labels['method']} {sample.labels['outcome']}": sample.value
         for family in text_string_to_metric_families(page(pod))
         for sample in family.samples
         if sample.name == "jiemi_krapao_calls_total" and sample.labels["outcome"] not in ("ok", "cancelled")
     }
+    return {call: count for call, count in failed.items() if call != "changes RevisionNotFound"}
