@@ -62,6 +62,13 @@ comes last leaves the others idle; by itself pytest-xdist begins with the files 
 SLOW = {
     "krapao/git/test_flipped_bits.py": (),
     "krapao/git/test_killed_fetches.py": (),
+    "krapao/git/test_received_pack.py": (
+        "test_the_index_is_that_of_git",
+        "test_what_a_thin_pack_builds_upon_is_found_and_joins_it",
+        "test_a_long_line_of_deltas_is_followed_without_recursion",
+        "test_any_bytes_are_a_pack_or_are_refused",
+    ),
+    "krapao/git/test_packs.py": ("test_a_stream_is_unpacked_at_once_as_in_pieces",),
     "krapao/git/test_soundness.py": ("test_each_flipped_bit_of_a_pack_and_its_index_is_seen",),
     "krapao/signatures/test_beside_git.py": (),
     "krapao/signatures/test_hostile_signatures.py": (),

@@ -1,19 +1,17 @@
 """Fetching: one revision from the host into a generation of a clone's folder.
 
 A fetch is shallow (depth 1) and asks for one commit; the server is informed of the newest revisions that are here, so
-that it sends what changed only. The pack goes to a file of no lasting name, is looked through
-(`jiemi.krapao.git.packs`), indexed by dulwich, which hashes every object, and only then does the revision get its
-marker. Of a host whose old protocol can't leave out the history, all of it is fetched, within the same bounds. A fetch
-that fails or is cancelled leaves nothing: `sweep` removes what is not a complete pack, then and at the next opening.
+that it sends what changed only. The pack goes to a file of no lasting name, is looked through and every object hashed
+(`jiemi.krapao.git.received_pack`), and only then does the revision get its marker. Of a host whose old protocol can't
+leave out the history, all of it is fetched, within the same bounds. A fetch that fails or is cancelled leaves nothing:
+`sweep` removes what is not a complete pack, then and at the next opening.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 import attrs
 from dulwich.client import GitClient, LocalGitClient
@@ -27,9 +25,10 @@ from jiemi.core.errors import JiemiError
 from jiemi.krapao.git.folders import damaged, generations, is_whole, publish, remove, revisions, storage, sweep
 from jiemi.krapao.git.git_host import GitHost
 from jiemi.krapao.git.meter import Meter
-from jiemi.krapao.git.pack_store import PackStore, open_packs
-from jiemi.krapao.git.packs import PackDamaged, check_pack
+from jiemi.krapao.git.pack_store import NewPack, PackStore, open_packs
+from jiemi.krapao.git.packs import PackDamaged
 from jiemi.krapao.git.port import Advertised
+from jiemi.krapao.git.received_pack import PackLimits, ReceivedPack
 from jiemi.krapao.git.revision import is_tree, tree_of
 from jiemi.krapao.git.soundness import is_sound
 
@@ -79,7 +78,6 @@ class Fetcher:
         format = SHA256 if len(wanted.revision) == 64 else SHA1
         try:
             with contextlib.closing(PackStore(generation / "objects", object_format=format)) as objects:
-                objects.check = meter.check
                 self._receive(wanted, haves, objects, meter, slot, depth=commits)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -101,7 +99,6 @@ class Fetcher:
         format = SHA256 if len(wanted.revision) == 64 else SHA1
         try:
             with open_packs(generation / "objects", object_format=format) as objects:
-                objects.check = meter.check
                 fetched = self._receive(wanted, haves, objects, meter, slot)
             with storage():
                 (generation / "revisions" / wanted.revision).touch()
@@ -164,32 +161,25 @@ class Fetcher:
         *,
         depth: int = 1,
     ) -> Fetched:
-        with storage():
-            file, commit, abort = objects.add_pack()
-        try:
+        with contextlib.ExitStack() as stack:
+            with storage():
+                pack = stack.enter_context(objects.new_pack())
 
             def write(data: bytes) -> int:
                 meter.check()
                 with storage():
-                    return file.write(data)
+                    return pack.file.write(data)
 
             if not self._transfer(wanted, haves, write, meter, depth):
                 haves = []
                 self._transfer(wanted, haves, write, meter, None)
             with self._host.translating(meter):
                 with storage():
-                    file.flush()
+                    pack.file.flush()
+                    size = pack.size()
                 slot.keep()  # from here on it is work of this machine, and bounded
-                count = self._check(file, wanted, meter)
-                with storage():
-                    size = file.seek(0, os.SEEK_END)
-                    commit()
+                count = self._keep(pack, objects, wanted, meter)
                 _verify(objects, wanted)
-        except BaseException:
-            if not file.closed:
-                with contextlib.suppress(OSError):  # closing flushes; the first error is the one to report
-                    abort()
-            raise
         return Fetched(not haves, count, size)
 
     def _transfer(
@@ -228,19 +218,22 @@ class Fetcher:
                 return False
         return True
 
-    def _check(self, file: BinaryIO, wanted: Advertised, meter: Meter) -> int:
+    def _keep(self, pack: NewPack, objects: PackStore, wanted: Advertised, meter: Meter) -> int:
+        """Look through a pack, hash all that is in it, and put it in its place; returns how many objects came."""
+        settings = self._host.settings
+        limits = PackLimits(settings.max_object_bytes, settings.max_unpacked_bytes)
         try:
-            return check_pack(
-                file,
-                max_object_bytes=self._host.settings.max_object_bytes,
-                max_unpacked_bytes=self._host.settings.max_unpacked_bytes,
-                hash_bytes=len(wanted.revision) // 2,
-                on_object=meter.check,
-            )
+            with storage(), pack.mapped() as data:
+                received = ReceivedPack(data, hash_bytes=len(wanted.revision) // 2, check=meter.check)
+                received.look_through(limits)
+                external = received.resolve(objects.read_by_name)
         except PackDamaged as error:
             raise JiemiError(
                 "GitProtocolError", f"{self._host.location.authority} sent a damaged pack: {error}"
             ) from error
+        with storage():
+            objects.keep(pack, received.entries, external)
+        return received.count
 
 
 class _Haves:

@@ -1,28 +1,32 @@
 """dulwich's store of packs, with what is ours about it.
 
-A cancellation ends its indexing. And a pack that has arrived is not read object by object into dulwich's classes:
-these refuse commits that git itself serves and shows (a time zone without its sign, a header without a value), of
-which nothing but the tree matters here. Nothing is lost by that: indexing hashes every object, and what is read later
-is hashed again and read by our own reader (`jiemi.krapao.git.revision`, `jiemi.krapao.git.trees`).
+A pack that has arrived is looked through and hashed by `jiemi.krapao.git.received_pack`: dulwich reads it three times,
+believes its sizes, and reads its objects into classes which refuse commits that git itself serves and shows (a time
+zone without its sign, a header without a value), of which nothing but the tree matters here. What is read later is
+hashed again and read by our own reader (`jiemi.krapao.git.revision`, `jiemi.krapao.git.trees`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
+import tempfile
 import traceback
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+import attrs
 from dulwich.file import GitFile
 from dulwich.object_format import ObjectFormat
-from dulwich.object_store import DiskObjectStore
-from dulwich.objects import ObjectID
-from dulwich.pack import FilePackIndex, Pack, PackIndex, PackIndexer, extend_pack, write_pack_index
+from dulwich.object_store import PACK_MODE, DiskObjectStore
+from dulwich.objects import ObjectID, RawObjectID
+from dulwich.pack import FilePackIndex, Pack, PackIndex, extend_pack, write_pack_index
 
-from jiemi.krapao.git.packs import declared_size
+from jiemi.krapao.git.packs import Buffer, declared_size
 from jiemi.krapao.git.soundness import check_object
 
 
@@ -56,14 +60,34 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             yield each
 
 
-class PackStore(DiskObjectStore):
-    """Packs in a folder, as `jiemi.krapao.git.revision` reads them.
+@attrs.frozen
+class NewPack:
+    """A pack that is being written.
 
     Attributes:
-        check: called again and again while a pack is indexed; raises to end that.
+        file: takes its bytes.
+        path: where they go, under a name that does not last.
     """
 
-    check: Callable[[], None] = staticmethod(lambda: None)
+    file: BinaryIO
+    path: Path
+
+    def size(self) -> int:
+        """How many bytes were written. Their position is the end then."""
+        return self.file.seek(0, os.SEEK_END)
+
+    @contextlib.contextmanager
+    def mapped(self) -> Iterator[Buffer]:
+        """All that was written, while the context lasts."""
+        if not self.size():
+            yield b""  # no mapping can be empty
+            return
+        with mmap.mmap(self.file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            yield data
+
+
+class PackStore(DiskObjectStore):
+    """Packs in a folder, as `jiemi.krapao.git.revision` reads them."""
 
     def __init__(self, path: Path, *, object_format: ObjectFormat) -> None:
         super().__init__(str(path), object_format=object_format, fsync_object_files=True)
@@ -71,6 +95,10 @@ class PackStore(DiskObjectStore):
     def raw(self, sha: str) -> tuple[int, bytes]:
         """An object's kind, as packs number it, and its bytes."""
         return self.get_raw(ObjectID(sha.encode()))
+
+    def read_by_name(self, name: bytes) -> tuple[int, bytes]:
+        """The same, by the bytes of the name; KeyError where it is not here."""
+        return self.get_raw(RawObjectID(name))
 
     def has(self, sha: str) -> bool:
         """Whether an object is in one of the packs."""
@@ -84,8 +112,8 @@ class PackStore(DiskObjectStore):
                 offset = pack.index.object_offset(name)
             except KeyError:
                 continue
-            with Path(os.fsdecode(pack.data.path)).open("rb") as file:
-                return declared_size(file, offset, hash_bytes=len(sha) // 2)
+            with _mapped(pack) as data:
+                return declared_size(data, offset, hash_bytes=len(sha) // 2)
         return None
 
     def _in_order(self) -> Iterator[Pack]:
@@ -105,8 +133,8 @@ class PackStore(DiskObjectStore):
             found = _entry(pack.index, name)
             if found is not None:
                 offset, crc = found
-                with Path(os.fsdecode(pack.data.path)).open("rb") as file:
-                    return check_object(file, offset, crc, hash_bytes=len(name))
+                with _mapped(pack) as data:
+                    return check_object(data, offset, crc, hash_bytes=len(name))
         raise LookupError("an object is not here")
 
     def _update_pack_cache(self) -> list[Pack]:
@@ -128,34 +156,48 @@ class PackStore(DiskObjectStore):
         except OSError:
             return 0  # it has just gone
 
-    def _index_pack(self, indexer: PackIndexer, num_objects: int, progress: object = None) -> Any:
-        return super()._index_pack(indexer, num_objects, progress=lambda _: self.check())
+    @contextlib.contextmanager
+    def new_pack(self) -> Iterator[NewPack]:
+        """A pack that is to be written. At the end of the context it is gone, unless `keep` put it in its place."""
+        handle, name = tempfile.mkstemp(dir=self.pack_dir, suffix=".pack")
+        file = os.fdopen(handle, "w+b")
+        try:
+            os.fchmod(handle, PACK_MODE)
+            yield NewPack(file, Path(name))
+        finally:
+            with contextlib.suppress(OSError):  # closing flushes; the first error is the one to report
+                file.close()
+            Path(name).unlink(missing_ok=True)
 
-    def _complete_pack(  # type: ignore[override]
-        self, f: BinaryIO, path: str, entries: list[Any], ext_refs: set[Any], *_: object
-    ) -> None:
-        """Put a pack that was indexed in its place, with the objects that it builds upon and does not hold.
+    def keep(self, pack: NewPack, entries: list[tuple[bytes, int, int]], external: AbstractSet[bytes]) -> None:
+        """Put a pack in its place, with the objects that it builds upon and does not hold.
 
         Args:
-            f: the pack, open; it is closed.
-            path: where it is.
             entries: (hash, offset, CRC) of the objects in it.
-            ext_refs: the hashes of those that are missing in it.
+            external: the hashes of those that are missing in it.
         """
-        checksum, more = extend_pack(f, ext_refs, get_raw=self.get_raw, object_format=self.object_format)
-        f.flush()
-        os.fsync(f.fileno())
-        f.close()
+        missing = {RawObjectID(name) for name in external}
+        checksum, more = extend_pack(pack.file, missing, get_raw=self.get_raw, object_format=self.object_format)
+        pack.file.flush()
+        os.fsync(pack.file.fileno())
         entries = sorted([*entries, *more])
         base = self._get_pack_basepath(entries)
         if Path(f"{base}.idx").exists():
-            # The same objects are here, perhaps at other places in the file, and others may be reading it.
-            Path(path).unlink()
-            return
-        Path(path).replace(f"{base}.pack")
+            return  # the same objects are here, perhaps at other places in the file, and others may be reading it
+        pack.path.rename(f"{base}.pack")
         # A pack counts once its index is there.
         with GitFile(f"{base}.idx", "wb", fsync=True) as index:
             write_pack_index(index, entries, checksum, version=self.pack_index_version)
+
+
+@contextlib.contextmanager
+def _mapped(pack: Pack) -> Iterator[Buffer]:
+    """The bytes of a pack's file, as they are now."""
+    with (
+        Path(os.fsdecode(pack.data.path)).open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+    ):
+        yield data
 
 
 def _entry(index: PackIndex, name: bytes) -> tuple[int, int] | None:

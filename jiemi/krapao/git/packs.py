@@ -1,26 +1,31 @@
-"""Looks through a pack before anything else does, so that a small download can't become a large memory.
+"""The format of packs (gitformat-pack(5)): where objects begin and end, and how large they say they are.
 
-A pack (gitformat-pack(5)) says before each object how large it is unpacked, and zlib data can be a thousand times
-larger than it looks; a delta can say in ten bytes that it makes gigabytes. dulwich believes the sizes that it reads
-(it stops at them), so checking them here, object by object and unpacking into nothing, bounds what dulwich does
-afterwards.
+The bytes are a host's, and zlib data can be a thousand times larger than it looks, so nothing here makes more than the
+pack says beforehand, and whoever calls compares that with a limit first.
 """
 
 from __future__ import annotations
 
+import mmap
 import zlib
 from collections.abc import Callable
-from typing import BinaryIO
-
-from jiemi.core.errors import JiemiError
 
 COMMIT, TREE, BLOB, TAG, OFS_DELTA, REF_DELTA = 1, 2, 3, 4, 6, 7
-_PLAIN = frozenset({COMMIT, TREE, BLOB, TAG})
+PLAIN = frozenset({COMMIT, TREE, BLOB, TAG})
+KIND_NAMES = {COMMIT: b"commit", TREE: b"tree", BLOB: b"blob", TAG: b"tag"}
 
-_HEADER_BYTES = 12
-_CHUNK_BYTES = 64 * 1024
-_SLICE_BYTES = 2 * 1024
-_MAX_OBJECTS = 5_000_000
+MAX_STRUCTURE_BYTES = 8 * 1024 * 1024
+"""The largest commit, folder or tag: a folder of some 200,000 files. Reading one takes many times its size."""
+
+Buffer = bytes | mmap.mmap
+
+_SLICE_BYTES = 16 * 1024
+_MADE_BYTES = 64 * 1024
+_WHOLE_BYTES = 64 * 1024
+"""What is not larger is unpacked in one step, where that is possible."""
+
+_CRC_BYTES = 1024 * 1024
+
 _MAX_DELTA_HEAD_BYTES = 20
 """Two sizes of at most 10 bytes each: 7 bits a byte, 64 bits."""
 
@@ -29,178 +34,128 @@ class PackDamaged(Exception):
     """The bytes are no pack. The text is safe to show."""
 
 
-MAX_STRUCTURE_BYTES = 8 * 1024 * 1024
-"""The largest commit, folder or tag: a folder of some 200,000 files. Reading one takes many times its size."""
-
-_STRUCTURE = frozenset({1, 2, 4})
-"""Commit, tree and tag, as gitformat-pack(5) numbers them."""
-
-
-class PackReader:
-    """Reads a file from where it is, in chunks, and can give back what was too much."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._buffer = b""
-        self._at = 0
-        self._before = 0
-
-    @property
-    def taken(self) -> int:
-        """How many bytes were read and not given back."""
-        return self._before + self._at
-
-    def byte(self) -> int:
-        if self._at == len(self._buffer):
-            self._before += self._at
-            self._buffer, self._at = self._file.read(_CHUNK_BYTES), 0
-            if not self._buffer:
-                raise PackDamaged("the pack ends in the middle of an object")
-        value = self._buffer[self._at]
-        self._at += 1
-        return value
-
-    def skip(self, count: int) -> None:
-        if self._at + count <= len(self._buffer):
-            self._at += count
-            return
-        for _ in range(count):
-            self.byte()
-
-    def chunk(self) -> bytes:
-        """What comes next, at least one byte and few, so that many small objects are not copied again and again."""
-        self.byte()
-        begin, self._at = self._at - 1, min(self._at - 1 + _SLICE_BYTES, len(self._buffer))
-        return self._buffer[begin : self._at]
-
-    def give_back(self, count: int) -> None:
-        self._at -= count
-
-
-def check_pack(
-    file: BinaryIO,
-    *,
-    max_object_bytes: int,
-    max_unpacked_bytes: int,
-    hash_bytes: int = 20,
-    on_object: Callable[[], None] = lambda: None,
-) -> int:
-    """Read a pack from the file's beginning, and refuse what would unpack to too much.
+def read_object_start(data: Buffer, at: int, hash_bytes: int) -> tuple[int, int, int | bytes | None, int]:
+    """What an object begins with.
 
     Args:
-        file: its position is changed.
-        max_object_bytes: the largest object, deltas counted as what they make.
-        max_unpacked_bytes: all of them together.
+        at: where it begins, in bytes.
         hash_bytes: 20 for SHA-1, 32 for SHA-256.
-        on_object: called before each object; what it raises is passed on.
 
     Returns:
-        The number of objects.
-
-    Raises:
-        PackDamaged: no pack, or cut short.
-        JiemiError: LimitExceeded.
-    """
-    file.seek(0)
-    header = file.read(_HEADER_BYTES)
-    if len(header) < _HEADER_BYTES or header[:4] != b"PACK" or int.from_bytes(header[4:8]) not in (2, 3):
-        raise PackDamaged("the data is no pack")
-    count = int.from_bytes(header[8:])
-    if count > _MAX_OBJECTS:
-        raise JiemiError("LimitExceeded", f"the repository has more than {_MAX_OBJECTS} objects in one revision")
-    reader = PackReader(file)
-    total = 0
-    for _ in range(count):
-        on_object()
-        kind, size = read_object_start(reader, hash_bytes)
-        _check_size(size, max_object_bytes)
-        if kind in _STRUCTURE and size > MAX_STRUCTURE_BYTES:
-            raise JiemiError("LimitExceeded", f"the repository holds a folder larger than {MAX_STRUCTURE_BYTES} bytes")
-        head = unpack_into_nothing(reader, size)
-        made = 0
-        if kind not in _PLAIN:
-            made = _delta_result_size(head)
-            _check_size(made, max_object_bytes)
-        total += max(size, made)
-        if total > max_unpacked_bytes:
-            raise JiemiError(
-                "LimitExceeded",
-                f"the repository unpacks to more than Krapao's limit of {max_unpacked_bytes} bytes",
-            )
-    reader.skip(hash_bytes)
-    return count
-
-
-def read_object_start(reader: PackReader, hash_bytes: int) -> tuple[int, int]:
-    """The kind and the unpacked size of an object, with all that comes before its zlib stream.
+        Its kind; its unpacked size in bytes (of a delta: that of the delta); of a delta what it builds upon, as a place
+        in the same pack or as a name; and where its zlib stream begins.
 
     Raises:
         PackDamaged: it has no known kind, or ends before.
     """
-    kind, size = read_object_head(reader.byte)
-    if kind == OFS_DELTA:
-        while reader.byte() & 0x80:
-            pass
-    elif kind == REF_DELTA:
-        reader.skip(hash_bytes)
-    elif kind not in _PLAIN:
+    began = at
+    try:
+        byte = data[at]
+        at += 1
+        kind, size, shift = (byte >> 4) & 7, byte & 15, 4
+        while byte & 0x80:
+            byte = data[at]
+            at += 1
+            size |= (byte & 0x7F) << shift
+            shift += 7
+            if shift > 64:
+                raise PackDamaged("the pack holds a size beyond all measure")
+        if kind in PLAIN:
+            return kind, size, None, at
+        if kind == OFS_DELTA:
+            byte = data[at]
+            at += 1
+            distance = byte & 0x7F
+            while byte & 0x80:
+                byte = data[at]
+                at += 1
+                distance = ((distance + 1) << 7) | (byte & 0x7F)
+                if distance > began:
+                    break
+            if not 0 < distance <= began:
+                raise PackDamaged("the pack holds an object that builds on what is not in it")
+            return kind, size, began - distance, at
+    except IndexError:
+        raise _cut_short() from None
+    if kind != REF_DELTA:
         raise PackDamaged("the pack holds an object of no known kind")
-    return kind, size
+    base = data[at : at + hash_bytes]
+    if len(base) < hash_bytes:
+        raise _cut_short()
+    return kind, size, base, at + hash_bytes
 
 
-def read_object_head(read_byte: Callable[[], int]) -> tuple[int, int]:
-    """The kind and the unpacked size at the beginning of an object in a pack."""
-    byte = read_byte()
-    kind, size, shift = (byte >> 4) & 7, byte & 15, 4
-    while byte & 0x80:
-        byte = read_byte()
-        size |= (byte & 0x7F) << shift
-        shift += 7
-        if shift > 64:
-            raise PackDamaged("the pack holds a size beyond all measure")
-    return kind, size
-
-
-def _check_size(size: int, limit: int) -> None:
-    if size > limit:
-        raise JiemiError(
-            "LimitExceeded", f"the repository holds a file larger than Krapao's limit of {limit} bytes for one object"
-        )
-
-
-def unpack_into_nothing(reader: PackReader, size: int) -> bytes:
-    """Read one zlib stream that must make `size` bytes.
+def unpack(data: Buffer, at: int, size: int) -> tuple[bytes, int]:
+    """Unpack one zlib stream that must make `size` bytes.
 
     Returns:
-        Its first few.
+        What it makes, and where it ends.
+
+    Raises:
+        PackDamaged: it makes another number of bytes, or can't be unpacked.
+    """
+    if size <= _WHOLE_BYTES:
+        # What was compressed with ordinary settings is not much larger than before.
+        piece = data[at : at + size + (size >> 3) + 64]
+        unpacker = zlib.decompressobj()
+        try:
+            made = unpacker.decompress(piece, size + 1)
+        except zlib.error:
+            raise _not_unpacked() from None
+        if unpacker.eof and len(made) == size:
+            return made, at + len(piece) - len(unpacker.unused_data)
+    pieces: list[bytes] = []
+    end = unpack_in_pieces(data, at, size, pieces.append)
+    return b"".join(pieces), end
+
+
+def unpack_in_pieces(data: Buffer, at: int, size: int, take: Callable[[bytes], object]) -> int:
+    """Unpack one zlib stream that must make `size` bytes, a piece at a time.
+
+    Args:
+        take: called with each piece.
+
+    Returns:
+        Where it ends.
 
     Raises:
         PackDamaged: it makes another number of bytes, or can't be unpacked.
     """
     unpacker = zlib.decompressobj()
-    made, head = 0, b""
-    data = b""
+    left = size
     try:
         while not unpacker.eof:
-            if not data:
-                data = reader.chunk()
-            out = unpacker.decompress(data, _CHUNK_BYTES)
-            made += len(out)
-            if len(head) < _MAX_DELTA_HEAD_BYTES:
-                head += out[: _MAX_DELTA_HEAD_BYTES - len(head)]
-            if made > size:
+            packed = data[at : at + _SLICE_BYTES]
+            if not packed:
+                raise _cut_short()
+            made = unpacker.decompress(packed, _MADE_BYTES)
+            # What follows the stream is in both at its end.
+            at += len(packed) - len(unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail)
+            left -= len(made)
+            if left < 0:
                 raise PackDamaged("the pack holds an object larger than it says")
-            data = unpacker.unconsumed_tail
-    except zlib.error as error:
-        raise PackDamaged("the pack holds data that can't be unpacked") from error
-    if made != size:
+            take(made)
+    except zlib.error:
+        raise _not_unpacked() from None
+    if left:
         raise PackDamaged("the pack holds an object smaller than it says")
-    reader.give_back(len(unpacker.unused_data))
-    return head
+    return at
 
 
-def _delta_result_size(head: bytes) -> int:
-    """The size that a delta says it makes: the second of the two numbers that it begins with."""
+def crc_of(data: Buffer, begin: int, end: int) -> int:
+    """The CRC32 of some of a pack's bytes, as its index has it."""
+    crc = 0
+    for at in range(begin, end, _CRC_BYTES):
+        crc = zlib.crc32(data[at : min(at + _CRC_BYTES, end)], crc)
+    return crc
+
+
+def delta_result_size(head: bytes) -> int:
+    """The size that a delta says it makes: the second of the two numbers that it begins with.
+
+    Raises:
+        PackDamaged: it can't be read.
+    """
     at = 0
     size = 0
     for _ in range(2):
@@ -217,18 +172,25 @@ def _delta_result_size(head: bytes) -> int:
     return size
 
 
-def declared_size(file: BinaryIO, offset: int, *, hash_bytes: int = 20) -> int | None:
+def declared_size(data: Buffer, offset: int, *, hash_bytes: int = 20) -> int | None:
     """The size of the object at an offset of a pack as the pack declares it, without unpacking it.
 
     Returns:
         None where it can't be known.
     """
-    file.seek(offset)
-    reader = PackReader(file)
     try:
-        kind, size = read_object_start(reader, hash_bytes)
-        if kind in _PLAIN:
+        kind, size, _, at = read_object_start(data, offset, hash_bytes)
+        if kind in PLAIN:
             return size
-        return _delta_result_size(zlib.decompressobj().decompress(reader.chunk(), _MAX_DELTA_HEAD_BYTES))
+        head = zlib.decompressobj().decompress(data[at : at + _SLICE_BYTES], _MAX_DELTA_HEAD_BYTES)
+        return delta_result_size(head)
     except (PackDamaged, zlib.error):
         return None
+
+
+def _cut_short() -> PackDamaged:
+    return PackDamaged("the pack ends in the middle of an object")
+
+
+def _not_unpacked() -> PackDamaged:
+    return PackDamaged("the pack holds data that can't be unpacked")

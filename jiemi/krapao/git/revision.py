@@ -15,15 +15,13 @@ from jiemi.core.content.globs import is_glob
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.git.glob_search import too_many_files
 from jiemi.krapao.git.links import MAX_LINK_BYTES
-from jiemi.krapao.git.packs import BLOB, COMMIT, MAX_STRUCTURE_BYTES, TAG, TREE
+from jiemi.krapao.git.packs import BLOB, COMMIT, KIND_NAMES, MAX_STRUCTURE_BYTES, TAG, TREE
 from jiemi.krapao.git.port import Advertised, InSubmodule, Listed, SignedObjects
 from jiemi.krapao.git.submodules import FOLLOWED, ROOT, Start
 from jiemi.krapao.git.tree_changes import changes_between
 from jiemi.krapao.git.tree_paths import Parts, split_path
 from jiemi.krapao.git.trees import Trees
 from jiemi.rpc.contract import MAX_FILES, Changes, FileEntry, Files, FilesRequest
-
-_KIND_NAMES = {COMMIT: b"commit", TREE: b"tree", BLOB: b"blob", TAG: b"tag"}
 
 
 class Objects(Protocol):
@@ -247,7 +245,7 @@ def _larger(objects: Objects, sha: str, limit: int) -> int | None:
 def _verified(objects: Objects, sha: str) -> tuple[int, bytes]:
     kind, data = objects.raw(sha)
     algorithm = hashlib.sha256 if len(sha) == 64 else partial(hashlib.sha1, usedforsecurity=False)
-    hash = algorithm(b"%s %d\0" % (_KIND_NAMES[kind], len(data)))
+    hash = algorithm(b"%s %d\0" % (KIND_NAMES[kind], len(data)))
     hash.update(data)
     if hash.hexdigest() != sha:
         raise LookupError("an object is not the one that it is called by")

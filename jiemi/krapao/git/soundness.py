@@ -10,21 +10,19 @@ CRC32 of one object in the index of its pack, and the hash at the end of each fi
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
-from jiemi.krapao.git.packs import PackDamaged, PackReader, read_object_start, unpack_into_nothing
+from jiemi.krapao.git.packs import Buffer, PackDamaged, crc_of, read_object_start, unpack_in_pieces
 
 _CHUNK_BYTES = 1024 * 1024
 
 
-def check_object(file: BinaryIO, offset: int, crc: int, *, hash_bytes: int) -> None:
+def check_object(data: Buffer, offset: int, crc: int, *, hash_bytes: int) -> None:
     """Compare one object of a pack with its CRC32. Nothing of it is kept in memory.
 
     Args:
-        file: the pack; its position is changed.
+        data: the pack.
         offset: where the object begins, in bytes.
         crc: of its bytes as they are in the pack.
         hash_bytes: 20 for SHA-1, 32 for SHA-256.
@@ -32,22 +30,12 @@ def check_object(file: BinaryIO, offset: int, crc: int, *, hash_bytes: int) -> N
     Raises:
         LookupError: they are not those that were written.
     """
-    file.seek(offset)
-    reader = PackReader(file)
     try:
-        _, size = read_object_start(reader, hash_bytes)
-        unpack_into_nothing(reader, size)
+        _, size, _, at = read_object_start(data, offset, hash_bytes)
+        end = unpack_in_pieces(data, at, size, lambda _: None)
     except PackDamaged as error:
         raise LookupError("an object of a pack is damaged") from error
-    left, found = reader.taken, 0
-    file.seek(offset)
-    while left > 0:
-        chunk = file.read(min(left, _CHUNK_BYTES))
-        if not chunk:
-            break
-        found = zlib.crc32(chunk, found)
-        left -= len(chunk)
-    if found != crc:
+    if crc_of(data, offset, end) != crc:
         raise LookupError("an object of a pack is not the one that was written")
 
 

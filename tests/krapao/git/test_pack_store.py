@@ -12,6 +12,7 @@ from dulwich.objects import Blob
 from dulwich.pack import write_pack_objects
 
 from jiemi.krapao.git.pack_store import PackStore
+from jiemi.krapao.git.received_pack import PackLimits, ReceivedPack
 
 
 def _store(path: Path) -> PackStore:
@@ -23,9 +24,14 @@ def _store(path: Path) -> PackStore:
 def _add(store: PackStore, blobs: list[Blob], *, level: int) -> None:
     packed = BytesIO()
     write_pack_objects(packed, blobs, compression_level=level, object_format=SHA1)
-    file, commit, _ = store.add_pack()
-    file.write(packed.getvalue())
-    commit()
+    with store.new_pack() as new:
+        new.file.write(packed.getvalue())
+        new.file.flush()
+        with new.mapped() as data:
+            received = ReceivedPack(data)
+            received.look_through(PackLimits(1_000_000, 1_000_000))
+            external = received.resolve(store.read_by_name)
+        store.keep(new, received.entries, external)
 
 
 def test_objects_that_arrive_again_in_another_form_leave_the_pack_that_is_read(tmp_path: Path) -> None:
