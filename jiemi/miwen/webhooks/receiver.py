@@ -28,13 +28,15 @@ import trio
 from jiemi.core.names import NamespacedName
 from jiemi.core.webhooks.headers import Headers
 from jiemi.core.webhooks.payload import MAX_BODY_BYTES
-from jiemi.miwen.webhooks.limits import UNREAD_COST, Buffer, Buffers, Pace, Sources, forwarded_source, source_of
+from jiemi.miwen.webhooks.limits import Buffer, Buffers, Pace, Sources, forwarded_source, source_of
+from jiemi.miwen.webhooks.paced_listener import PacedListener
 
 _HEAD_SECONDS = 5.0
 _REQUEST_SECONDS = 15.0
 """Hosts wait 10 s for an answer; over a slow line, 4 MiB take some."""
 _MAX_CONNECTIONS = 64
-_BACKLOG = 128
+_BACKLOG = 1024
+"""Room in the kernel while a flood comes: what finds none is tried again by its sender after a second or more."""
 _READ_BYTES = 64 * 1024
 _TARGET = re.compile(rb"/webhooks/([a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)/([a-z0-9](?:[-.a-z0-9]{0,251}[a-z0-9])?)")
 
@@ -188,8 +190,8 @@ class Receiver:
         """
         pace = Pace()
         listeners = await trio.open_tcp_listeners(port, host=host, backlog=_BACKLOG)
-        bound: int = listeners[0].socket.getsockname()[1]
-        paced = [_Paced(each, pace, self._is_unwanted) for each in listeners]
+        paced = [PacedListener(each, pace, self._is_unwanted) for each in listeners]
+        bound = paced[0].port
         async with trio.open_nursery() as nursery:
             await nursery.start(partial(trio.serve_listeners, self._connection, paced, handler_nursery=nursery))
             task_status.started(bound)
@@ -213,9 +215,9 @@ class Receiver:
             if scope.cancelled_caught and trio.current_time() >= scope.deadline:
                 exchange.count(Outcome.TOO_SLOW)
 
-    def _is_unwanted(self, stream: trio.SocketStream) -> bool:
+    def _is_unwanted(self, source: str) -> bool:
         """Whether a connection is not even read, because of what came from its source before."""
-        if self.proxies or self._sources.may_ask(_peer(stream), trio.current_time()):
+        if self.proxies or self._sources.may_ask(source, trio.current_time()):
             return False
         self.count(Outcome.RATE_LIMITED)
         return True
@@ -353,31 +355,6 @@ class _Exchange:
             for _ in range(16):
                 if not await self._stream.receive_some(_READ_BYTES):
                     break
-
-
-class _Paced(trio.abc.Listener[trio.SocketStream]):
-    """A listener that accepts no faster than a pace, and closes at once what is unwanted."""
-
-    def __init__(
-        self, listener: trio.SocketListener, pace: Pace, is_unwanted: Callable[[trio.SocketStream], bool]
-    ) -> None:
-        self._listener = listener
-        self._pace = pace
-        self._is_unwanted = is_unwanted
-
-    async def accept(self) -> trio.SocketStream:
-        while True:
-            while (seconds := self._pace.wait_seconds(trio.current_time())) > 0:  # noqa: ASYNC110 - others take too
-                await trio.sleep(seconds)
-            stream = await self._listener.accept()
-            if not self._is_unwanted(stream):
-                self._pace.take(trio.current_time())
-                return stream
-            self._pace.take(trio.current_time(), UNREAD_COST)
-            stream.socket.close()
-
-    async def aclose(self) -> None:
-        await self._listener.aclose()
 
 
 def _peer(stream: trio.SocketStream) -> str:

@@ -264,16 +264,33 @@ async def test_a_fault_of_miwens_own_ends_one_request_only_and_shows_nothing_of_
     assert await served.send(request("github")) == 202
 
 
-async def test_of_a_flood_no_more_is_accepted_than_the_pace_lets(served: Served) -> None:
+async def test_of_a_flood_from_many_sources_no_more_is_read_than_the_pace_lets(served: Served) -> None:
+    async def ask_once(source: str) -> None:
+        stream = await trio.open_tcp_stream("127.0.0.1", served.port, local_address=source)
+        async with stream:
+            await stream.send_all(b"POST / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 404")
+
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for number in range(450):
+            nursery.start_soon(ask_once, f"127.0.{number // 200 + 1}.{number % 200 + 1}")
+    assert trio.current_time() - began > 0.4  # 150 more than the burst, at 300 a second
+    assert served.outcomes == {Outcome.NOT_FOUND: 450}
+
+
+async def test_one_source_has_its_share_read_and_the_rest_closed(served: Served) -> None:
     async def ask_once() -> None:
         with contextlib.suppress(trio.BrokenResourceError):  # once it is not read any longer
             await ask(served.port, b"POST / HTTP/1.1\r\nHost: x\r\n\r\n")
 
-    began = trio.current_time()
     async with trio.open_nursery() as nursery:
         for _ in range(450):
             nursery.start_soon(ask_once)
-    assert trio.current_time() - began > 0.4  # 150 more than the burst, at 300 a second
+    # Those that were accepted before the first was refused are read too.
+    assert served.outcomes[Outcome.NOT_FOUND] <= 30 + 64
+    assert served.outcomes[Outcome.RATE_LIMITED] >= 450 - 30 - 2 * 64
+    assert set(served.outcomes) == {Outcome.NOT_FOUND, Outcome.RATE_LIMITED}
 
 
 @pytest.mark.parametrize("form", FORMS)
