@@ -1,6 +1,7 @@
 """A flood of unsigned requests at the port for webhooks delays no push and fills no memory.
 
-Ten thousand a second are tried, of which a busy machine makes fewer. The interval is ten minutes, so a push is deployed only because its webhook was heard.
+Ten thousand a second are tried, of which a busy machine makes fewer. The interval is ten minutes, so a push is deployed
+only because its webhook was heard.
 """
 
 from __future__ import annotations

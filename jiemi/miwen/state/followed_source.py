@@ -6,6 +6,9 @@ wakes those whose files it changed.
     not settled   it failed, is under way, or its files are reached in a way that a comparison does not show. Every
                   move wakes it
 
+Where one of them knows the newest revision lately enough, the others need not ask: their credentials are the same,
+and what moves later is heard. A question that fails is nobody's answer: then each asks, and reports.
+
 Each member has the repository open for itself. One of them, in whose task that happens, leads: it listens for moves,
 asks where the revisions differ, and asks the host when a webhook says that the repository moved. When it leaves, or is
 refused a watch, the next one leads. What it could not finish is state of the source and not of the leader, so nothing
@@ -67,6 +70,14 @@ class Member:
     on_push: Callable[[], None]
 
 
+@attrs.frozen
+class Mark:
+    """When a question began, in seconds of trio's clock, and how much had been heard by then."""
+
+    heard: int
+    at: float
+
+
 class _UnfitError(Exception):
     """This member's repository is refused what the source needs: another one is to lead."""
 
@@ -86,6 +97,8 @@ class FollowedSource:
         self._base: str | None = None
         self._newest: tuple[Head, TraceContext | None] | None = None
         self._heard = 0
+        self._answer: tuple[Head, float] | None = None
+        self._asking: trio.Event | None = None
         self._pushes = self._pushes_answered = 0
         self._news = trio.Event()
         self._turn = trio.Lock()
@@ -159,18 +172,68 @@ class FollowedSource:
         if revision != self._base:
             self._strays[key] = revision
 
-    def mark(self) -> int:
-        """What has been heard so far, for `saw`."""
-        return self._heard
+    async def head(self, repository: Repository, *, max_age_seconds: float) -> Head:
+        """The newest revision, as `Repository.head` gives it; without a question where the host was asked for any
+        member so lately.
 
-    def saw(self, head: Head, mark: int) -> None:
+        Args:
+            repository: the source, as the member has it open.
+
+        Raises:
+            JiemiError: as that.
+        """
+        known = self.known(max_age_seconds, trio.current_time())
+        if known is None and max_age_seconds > 0 and self._asking is not None:
+            # Many tick at once after a start. Once only: where it fails, each asks. It ends as any call of Krapao does.
+            await self._asking.wait()
+            known = self.known(max_age_seconds, trio.current_time())
+        if known is not None:
+            return known
+        # It is not said how old an answer is, so one that is to do for others is to be new.
+        return await self._ask(repository, max_age_seconds if len(self._members) < 2 else 0)
+
+    async def _ask(self, repository: Repository, max_age_seconds: float) -> Head:
+        mark = self.mark(trio.current_time())
+        asking = trio.Event()
+        if self._asking is None:
+            self._asking = asking
+        try:
+            head = await repository.head(max_age_seconds=max_age_seconds)
+        except JiemiError:
+            self._answer = None
+            raise
+        finally:
+            if self._asking is asking:
+                self._asking = None
+            asking.set()
+        self.saw(head, mark, is_new=max_age_seconds == 0)
+        return head
+
+    def known(self, max_age_seconds: float, now: float) -> Head | None:
+        """The newest revision, where the host was asked for it so lately; 0: never."""
+        if self._answer is None:
+            return None
+        head, at = self._answer
+        if max_age_seconds <= 0 or now - at > max_age_seconds:
+            return None
+        return self._newest[0] if self._newest is not None else head
+
+    def mark(self, now: float) -> Mark:
+        """A question begins; what has been heard so far, for `saw`."""
+        return Mark(self._heard, now)
+
+    def saw(self, head: Head, mark: Mark, *, is_new: bool) -> None:
         """A question was answered: this is the newest revision, as far as nothing was heard meanwhile.
 
         Args:
             mark: what `mark` gave before the question.
+            is_new: whether the host was asked after that.
         """
-        if mark == self._heard and not (self._newest is None and head.revision == self._base):
+        if mark.heard == self._heard and not (self._newest is None and head.revision == self._base):
             self._hear(head)
+        newest = self._newest[0].revision if self._newest is not None else self._base
+        # Where something else was heard meanwhile, or an older answer was taken for news, nobody knows which is newer.
+        self._answer = (head, mark.at) if is_new and head.revision == newest else None
 
     def _unsettle(self, key: NamespacedName) -> None:
         self._settled.discard(key)
@@ -218,16 +281,14 @@ class FollowedSource:
 
     async def _ask_host(self, repository: Repository) -> bool:
         """Whether the host said which revision is the newest."""
-        mark = self.mark()
         with trio.move_on_after(PUSH_PATIENCE_SECONDS):
             try:
-                head = await repository.head(max_age_seconds=0)
+                await self._ask(repository, 0)
             except JiemiError:
                 return False  # whoever asks next reports why
             except Exception:  # noqa: BLE001 - the boundary of this source: its fault must not end all that follow it
                 _log.exception("push_crashed", repository=self.source.url)
                 return False
-            self.saw(head, mark)
             return True
         return False
 
@@ -241,8 +302,7 @@ class FollowedSource:
                 with in_trace(None):
                     if failures:
                         # A Krapao that was restarted compares only what the host has named to it since.
-                        mark = self.mark()
-                        self.saw(await repository.head(max_age_seconds=KNOWN_SECONDS), mark)
+                        await self._ask(repository, KNOWN_SECONDS)
                     await repository.watch(self._hear)
             except JiemiError as error:
                 # The loops meet the same fault at their next ticks and report it; listening only makes news quicker.
@@ -250,6 +310,7 @@ class FollowedSource:
                     raise _UnfitError from error  # it may concern this member alone
             except Exception:  # noqa: BLE001 - the boundary of this source
                 _log.exception("listening_crashed", repository=self.source.url)
+            self._answer = None
             failures = failures + 1 if trio.current_time() - began < 60 else 1
             await trio.sleep(watch_retry_seconds(failures, random=random()))
 

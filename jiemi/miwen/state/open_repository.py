@@ -123,16 +123,13 @@ class OpenRepository:
         return revision is not None and interest is not None
 
     async def head(self, *, max_age_seconds: float) -> Head:
-        """As `Repository.head` of the one that is open. The others that follow the source learn of it.
+        """The newest revision; see `FollowedSource.head`.
 
         Raises:
             JiemiError: as that; KrapaoUnavailable where none is open.
         """
         held = self._require_held()
-        mark = held.followed.mark()
-        head = await held.repository.head(max_age_seconds=max_age_seconds)
-        held.followed.saw(head, mark)
-        return head
+        return await held.followed.head(held.repository, max_age_seconds=max_age_seconds)
 
     def _require_held(self) -> _Held:
         if self._held is None:
