@@ -65,7 +65,7 @@ Opener = Callable[..., AbstractContextManager[Host]]
 @pytest.fixture
 def open_host(tmp_path: Path, work: Work, keys: Keys) -> Opener:
     """Starts a server. Takes options of sshd_config, and by name: `authorized`, lines of authorized_keys;
-    `host_keys`; `shell`."""
+    `host_keys`; `login_shell`."""
 
     @contextmanager
     def opened(
@@ -73,14 +73,14 @@ def open_host(tmp_path: Path, work: Work, keys: Keys) -> Opener:
         *,
         authorized: Sequence[str] | None = None,
         host_keys: Sequence[KeyFile] | None = None,
-        shell: str = "git-shell",
+        login_shell: str = "git-shell",
     ) -> Iterator[Host]:
         folder = tmp_path / "sshd"
         if not folder.exists():
             home = make_home(folder, [keys.client.public] if authorized is None else authorized)
             work.git("init", "--quiet", "--bare", "--initial-branch=main", str(home / "r.git"))
         shown = [keys.host] if host_keys is None else host_keys
-        with sshd(folder, shown, options, shell=shell) as server:
+        with sshd(folder, shown, options, login_shell=login_shell) as server:
             known = SensitiveText(server.known(*shown))
             yield Host(server, GitCredentials(ssh=SensitiveText(keys.client.private), known_hosts=known))
 

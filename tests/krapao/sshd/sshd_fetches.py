@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import pytest
 from krapao.git.following import follow, pin
-from krapao.sshd.conftest import Host, Opener
+from krapao.sshd.conftest import Host
 from support.krapao.work_tree import Work
-from support.network.openssh import HOME
 
-from jiemi.core.errors import JiemiError
-from jiemi.core.urls import parse_url
-from jiemi.krapao.git.clones import Clones
-from jiemi.krapao.git.port import Ref
 from jiemi.krapao.settings import KrapaoSettings
 
 

@@ -1,7 +1,7 @@
 """OpenSSH's own server on loopback, with an account `git` whose login shell is git-shell.
 
-It runs as root in a mount namespace of its own, where /etc/passwd has that account, and in a process namespace that ends
-with it. So nothing of the machine is changed, and no process of it is left, however a test ends.
+It runs as root in a mount namespace of its own, where /etc/passwd has that account, and in a process namespace that
+ends with it. So nothing of the machine is changed, and no process of it is left, however a test ends.
 """
 
 from __future__ import annotations
@@ -154,7 +154,11 @@ def make_home(folder: Path, authorized: Sequence[str]) -> Path:
 
 @contextlib.contextmanager
 def sshd(
-    folder: Path, host_keys: Sequence[KeyFile], options: Mapping[str, str] | None = None, *, shell: str = "git-shell"
+    folder: Path,
+    host_keys: Sequence[KeyFile],
+    options: Mapping[str, str] | None = None,
+    *,
+    login_shell: str = "git-shell",
 ) -> Iterator[Sshd]:
     """Serve what is in the home that `make_home` made.
 
@@ -162,7 +166,7 @@ def sshd(
         folder: of the test's own; its files are written there.
         host_keys: those that it shows.
         options: of sshd_config, before what is set here.
-        shell: the program that is the account's login shell.
+        login_shell: the program that is the account's login shell.
     """
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
@@ -185,7 +189,7 @@ def sshd(
     (folder / "passwd").write_text(
         "root:*:0:0::/root:/usr/sbin/nologin\n"
         "sshd:*:64901:64901::/run/sshd:/usr/sbin/nologin\n"
-        f"{USER}:*:{_UID}:{_UID}::{HOME}:{program(shell)}\n"
+        f"{USER}:*:{_UID}:{_UID}::{HOME}:{program(login_shell)}\n"
     )
     (folder / "group").write_text(f"root:x:0:\nsshd:x:64901:\n{USER}:x:{_UID}:\n")
     run = [program("unshare"), "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
