@@ -465,8 +465,9 @@ async def test_a_name_in_signers_that_no_key_has_is_named_beside_those_that_are_
     assert (await said("*@example.org")).endswith("Have one of those sign it, or add the signer there.")
     assert "\u202e" not in await said("\u202e" * 300)
     other = ssh_signer(tmp_path, "other")
-    keys = (*keys, PublicKeys("other.pub", other.line.encode()))
-    assert (await said("other")).endswith("Have one of those sign it, or add the signer there.")
+    two = (*keys, PublicKeys("other.pub", other.line.encode()))
+    both = Verification(VerifyMode.COMMIT, SignatureKind.SSH, two, ("other",))
+    assert (await judge.refusal(work, both)).endswith("Have one of those sign it, or add the signer there.")
 
     bob = pgp_signer(gpg_home, "bob-of-subkeys")
     run_gpg(gpg_home, "", "--quick-add-key", bob.fingerprint, "ed25519", "sign", "never")
