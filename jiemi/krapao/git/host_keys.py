@@ -34,12 +34,20 @@ TYPES: Sequence[tuple[str, ...]] = (
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 logging.getLogger("paramiko").propagate = False
 
+_WEAK_MACS = frozenset({"hmac-md5", "hmac-md5-96", "hmac-sha1-96"})
+
 
 class HostTransport(paramiko.Transport):
-    """paramiko's, which also takes X25519 by its standard name (RFC 8731): some hosts take it by no other."""
+    """paramiko's, with the algorithms that OpenSSH's own client takes by default, as far as paramiko has them.
+
+    That is without CBC, 3DES, MD5 and MACs that are cut short; and with X25519 by its standard name (RFC 8731) too,
+    because some hosts take it by no other.
+    """
 
     # paramiko has no public way to add one, and its stubs know of none of these.
     _preferred_kex = (*paramiko.Transport._preferred_kex, "curve25519-sha256")  # type: ignore[attr-defined]
+    _preferred_ciphers = tuple(each for each in paramiko.Transport._preferred_ciphers if not each.endswith("-cbc"))  # type: ignore[attr-defined]
+    _preferred_macs = tuple(each for each in paramiko.Transport._preferred_macs if each not in _WEAK_MACS)  # type: ignore[attr-defined]
     _kex_info: Mapping[str, Any] = {
         **paramiko.Transport._kex_info,  # type: ignore[attr-defined]
         "curve25519-sha256": KexCurve25519,

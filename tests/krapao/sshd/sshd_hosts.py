@@ -125,6 +125,8 @@ async def test_hosts_that_take_little_are_talked_to(
         ({"KexAlgorithms": "diffie-hellman-group1-sha1"}, "key exchange", "curve25519-sha256"),
         ({"KexAlgorithms": "diffie-hellman-group14-sha1"}, "key exchange", "curve25519-sha256"),
         ({"KexAlgorithms": "sntrup761x25519-sha512@openssh.com"}, "key exchange", "curve25519-sha256"),
+        ({"Ciphers": "aes128-cbc,aes256-cbc,3des-cbc"}, "cipher", "aes256-gcm@openssh.com"),
+        ({"Ciphers": "aes256-ctr", "MACs": "hmac-md5,hmac-sha1-96"}, "MAC", "hmac-sha2-256-etm@openssh.com"),
         ({"Ciphers": "chacha20-poly1305@openssh.com"}, "cipher", "aes256-gcm@openssh.com"),
         ({"Ciphers": "aes256-ctr", "MACs": "umac-128-etm@openssh.com"}, "MAC", "hmac-sha2-256-etm@openssh.com"),
     ],
