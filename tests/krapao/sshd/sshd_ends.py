@@ -16,11 +16,13 @@ from contract.tcp_proxy import TcpProxy, open_tcp_proxy
 from krapao.git.following import listing_fails
 from krapao.sshd.conftest import Host, Keys, Opener
 from krapao.sshd.sshd_keys import lists
+from support.canaries.forms import forms_of, found_in
 from support.krapao.work_tree import Work
-from support.network.openssh import HOME
+from support.network.openssh import HOME, KeyFile
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.reason_kinds import Kind
+from jiemi.core.sensitive import SensitiveText
 from jiemi.core.urls import parse_url
 from jiemi.krapao.git.clones import Clones
 from jiemi.krapao.git.port import Ref
@@ -187,15 +189,26 @@ async def test_a_host_that_has_no_place_for_another_login_is_tried_again(
             assert caught.value.failure.kind is Kind.TRANSIENT
 
 
-async def test_no_key_and_no_passphrase_is_in_what_the_host_logs_or_the_clone_holds(
-    host: Host, work: Work, settings: KrapaoSettings, keys: Keys
+async def test_no_key_and_no_passphrase_is_in_a_log_an_error_or_a_clone(
+    open_host: Opener, work: Work, settings: KrapaoSettings, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    canary = keys.client.private.splitlines()[2]
-    work.commit({"x": "one"})
-    work.push(host.bare)
-    async with Clones(settings).open(parse_url(host.url), host.credentials) as store:
-        await store.fetch(await store.advertised(Ref()))
-    kept = [each for each in settings.state_dir.rglob("*") if each.is_file()]
-    assert kept
-    assert not [each for each in kept if canary.encode() in each.read_bytes()]
-    assert canary not in host.server.log()
+    passphrase = "canary-5d0e91-passphrase"
+    key = KeyFile.make(tmp_path / "id", "ed25519", passphrase=passphrase)
+    forms = forms_of(passphrase, *key.private.splitlines()[1:3])
+    with open_host(authorized=[key.public]) as host:
+        given = attrs.evolve(host.credentials, ssh=SensitiveText(key.private), passphrase=SensitiveText(passphrase))
+        work.commit({"x": "one"})
+        work.push(host.bare)
+        async with Clones(settings).open(parse_url(host.url), given) as store:
+            await store.fetch(await store.advertised(Ref()))
+        said = [
+            await listing_fails("RepositoryNotFound", settings, f"{host.url}.gone", given),
+            await listing_fails("RepositoryAccessDenied", settings, host.url.replace("git@", "nobody-here@"), given),
+            await listing_fails("HostKeyUnknown", settings, host.url, attrs.evolve(given, known_hosts=None)),
+        ]
+        kept = {str(each): each.read_bytes() for each in settings.state_dir.rglob("*") if each.is_file()}
+        assert kept
+        printed = capfd.readouterr()
+        assert "address_permitted" in printed.out
+        texts = {"log of the host": host.server.log(), "errors": "\n".join(said), "output": printed.out + printed.err}
+    assert found_in(kept | {name: text.encode() for name, text in texts.items()}, forms) == []
