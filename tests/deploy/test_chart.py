@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import re
+import textwrap
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -539,6 +540,21 @@ def test_the_chart_renders_what_kustomize_makes_of_the_overlay_that_says_the_sam
         assert found.keys() == wanted.keys()
         for key, each in wanted.items():
             assert found[key] == each, key
+
+
+def test_the_overlay_of_the_docs_for_a_proxy_with_a_login_is_what_the_chart_renders(
+    helm_programs: dict[int, Path], kubectl_program: Path, tmp_path: Path
+) -> None:
+    chapter = (ROOT / "docs" / "operations.md").read_text().partition("**Proxies.**")[2]
+    code = re.search(r"^    patches:\n(?:     .*\n)+", chapter, re.MULTILINE)
+    assert code is not None
+    folder = tmp_path / "overlay"
+    folder.mkdir()
+    base = f"{'../' * (len(folder.parts) - 1)}{(ROOT / 'deploy').relative_to('/')}"
+    (folder / "kustomization.yaml").write_text(f"resources: [{base}]\n{textwrap.dedent(code[0])}")
+    wanted = by_name(kustomized(kubectl_program, folder))
+    values = {"createNamespace": True, "krapao": {"proxy": {"secretName": "git-proxy"}}}
+    assert by_name(rendered(helm_programs[4], tmp_path, values, namespace="jiemi")) == wanted
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {

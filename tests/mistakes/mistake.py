@@ -29,6 +29,8 @@ EXAMPLE: Mapping[str, str] = {
     "signed": "9d41e07c22ab",
     "signed by pgp": "9d41e07c22ab",
     "ann": "SHA256:hGm0…",
+    "signed long ago": "9d41e07c22ab",
+    "old": "5B1C…77E0",
     "bob": "5B1C…77E0",
     "bob subkey": "A02F…914D",
 }

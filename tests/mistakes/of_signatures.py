@@ -123,11 +123,19 @@ SIGNATURES = (
     ),
     Mistake(
         "signer-expired",
-        "The signer's key has expired.",
+        "`valid-before` of the signer's line has passed.",
         "SignerExpired",
         "commit {signed}: its key is no longer valid by valid-before in line 1 of key 'allowed_signers'. Sign with a "
         "key that is valid, or set valid-before to a later time.",
         _verify(keys={"allowed_signers": 'ann@example.com valid-before="20200101Z" {ann key}\n'}),
+    ),
+    Mistake(
+        "signer-pgp-expired",
+        "The signer's pgp key has expired.",
+        "SignerExpired",
+        "commit {signed long ago}: its pgp key {old} (key 'old.asc' of the Secret) has expired. Sign with a key that "
+        "is valid, or put the prolonged public key into the Secret.",
+        _verify(provider="pgp", repository="signed long ago", keys={"old.asc": "{old key}"}),
     ),
     Mistake(
         "signer-misspelt",

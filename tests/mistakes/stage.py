@@ -14,7 +14,7 @@ from pyrage import x25519
 from support.e2e.lab import Lab, Service, git_server
 from support.krapao.pgp_keys import gpg_home_in_memory, run_gpg
 from support.kubernetes.api_server import ApiServer
-from support.signing.signers import PgpSigner, ssh_signer
+from support.signing.signers import PgpSigner, SshSigner, gpg_program, ssh_signer
 
 from jiemi.core.sensitive import SensitiveText
 
@@ -100,8 +100,11 @@ def staged(lab: Lab, admin: ApiServer) -> Iterator[Stage]:
         lab.end_services()
 
 
+_LONG_AGO = ("--faked-system-time", "20200101T000000")
+
+
 def _signed_repositories(lab: Lab, gpg_home: Path, urls: dict[str, str], words: dict[str, str]) -> None:
-    """A repository that Ann signed by ssh, and one that Bob signed by a subkey of pgp."""
+    """A repository that Ann signed by ssh, one that Bob signed by a pgp subkey, and one by a key that has expired."""
     folder = lab.folder / "signers"
     folder.mkdir()
     ann, carl = (ssh_signer(folder, name) for name in ("ann", "carl"))
@@ -110,9 +113,17 @@ def _signed_repositories(lab: Lab, gpg_home: Path, urls: dict[str, str], words: 
     primary = _fingerprints(listed())[0]
     run_gpg(gpg_home, "", "--quick-add-key", primary, "ed25519", "sign", "never")
     bob = PgpSigner(gpg_home, primary)
-    for name, signer in (("signed", ann), ("signed by pgp", bob)):
+    run_gpg(gpg_home, "", *_LONG_AGO, "--quick-gen-key", "old <old@jiemi.invalid>", "ed25519", "sign", "1d")
+    old = PgpSigner(gpg_home, _fingerprints(run_gpg(gpg_home, "", "--with-colons", "--list-keys", "old"))[0])
+    signers: Mapping[str, SshSigner | PgpSigner] = {"signed": ann, "signed by pgp": bob, "signed long ago": old}
+    for name, signer in signers.items():
         repository = lab.repository()
         signer.configure_by(repository.run)
+        if signer is old:
+            program = gpg_home / "gpg-of-long-ago"
+            program.write_text(f'#!/bin/sh\nexec {gpg_program(gpg_home)} {" ".join(_LONG_AGO)} "$@"\n')
+            program.chmod(0o700)
+            repository.run("config", "gpg.program", str(program))
         repository.run("config", "commit.gpgSign", "true")
         urls[name] = repository.url
         words[name] = repository.commit({"README.md": b"signed\n"})[:12]
@@ -125,6 +136,8 @@ def _signed_repositories(lab: Lab, gpg_home: Path, urls: dict[str, str], words: 
         "bob": primary,
         "bob subkey": _fingerprints(listed())[1],
         "bob key": bob.public.decode(),
+        "old": old.fingerprint,
+        "old key": old.public.decode(),
     }
 
 
