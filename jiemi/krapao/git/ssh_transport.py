@@ -155,11 +155,14 @@ class _SshClient(TraditionalGitClient):
         self._meter.is_git = True  # it is the host that the Decryptor's or the operator's lines name
 
     def _other_key(self, timeout: float) -> str:
-        """The key that the host shows where every type is taken, for a message."""
-        with contextlib.suppress(paramiko.SSHException, OSError):
+        """The key that the host shows where every type is taken, for a message; "" where it shows none now."""
+        try:
             key = shown_key(self._connected(timeout), timeout)
-            return f", but {key.get_name()} {known_hosts.fingerprint(key.asbytes())}"
-        return f", and no other that Krapao takes ({', '.join(kind for kinds in TYPES for kind in kinds)})"
+        except paramiko.ssh_exception.IncompatiblePeer:
+            return f", and no other that Krapao takes ({', '.join(kind for kinds in TYPES for kind in kinds)})"
+        except (paramiko.SSHException, OSError):
+            return ""
+        return f", but {key.get_name()} {known_hosts.fingerprint(key.asbytes())}"
 
     def _log_in(self, transport: paramiko.Transport) -> None:
         user = self._location.user
