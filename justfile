@@ -44,6 +44,10 @@ test-vault *arguments:
 test-pods *arguments:
     @PYTHONPATH=tests "{{ bin }}/python" -m pods.run "$@"
 
+# ssh against OpenSSH's own server with git-shell: as root, on Debian or Ubuntu
+test-sshd *arguments:
+    @PYTHONPATH=tests "{{ bin }}/python" -m krapao.sshd.run "$@"
+
 # Both images built twice: the same bytes each time, and a valid SBOM; as root, on Debian or Ubuntu, without a container engine
 test-images *arguments:
     @"{{ bin }}/pytest" tests/images/images_twice.py tests/images/images_sbom.py "$@"

@@ -22,9 +22,9 @@ from jiemi.cli.outputs import Output
 from jiemi.cli.running import run_until_signalled
 from jiemi.cli.status_output import as_text
 from jiemi.cli.status_watch import watch_decryptors
-from jiemi.core.api.conditions import RECONCILING, STALLED
+from jiemi.core.api.conditions import RECONCILING, SOURCE_VERIFIED, STALLED
 from jiemi.core.api.decryptor import Decryptor, read_decryptor
-from jiemi.core.api.decryptor_status import Condition, DecryptorStatus
+from jiemi.core.api.decryptor_status import Condition, DecryptorStatus, VerificationStatus
 from jiemi.core.decisions.status import (
     SHORT_REVISION,
 )
@@ -40,8 +40,8 @@ _SPARED = ("DEPLOYED", "ID", "REVISION")
 """Columns that are left out in a narrow terminal, the first one first."""
 _UNFOLDED_COLUMNS = 1000
 
-_SAID_BY_READY = ("Ready", RECONCILING, STALLED)
-"""Conditions with the same message as Ready, or about what is under way."""
+_SAID_OTHERWISE = ("Ready", RECONCILING, STALLED, SOURCE_VERIFIED)
+"""Conditions with the same message as Ready, or about what is under way, or in the line of who signed."""
 
 
 def run(flags: StatusFlags) -> bool:
@@ -172,9 +172,30 @@ def _remarks(decryptor: Decryptor) -> Iterator[Text]:
         yield Text(printable(f"{name}: {ready.message}"), style="red")
         if status is not None:
             yield from _failed(status, ready.message)
+    if status is not None and status.verification is not None:
+        yield Text(printable(f"{name}: {_signed(status, status.verification)}"))
     for condition in status.conditions if status is not None else ():
-        if condition.type not in _SAID_BY_READY and condition.status != "False":
+        if condition.type not in _SAID_OTHERWISE and condition.status != "False":
             yield Text(printable(f"{name}: {condition.type}: {condition.message}"), style="yellow")
+
+
+def _signed(status: DecryptorStatus, found: VerificationStatus) -> str:
+    """Who signed the deployed revision, or the newest one that was verified where that is another.
+
+    In the past tense where something is refused now: what that is says the message of Ready.
+    """
+    short = found.revision[:SHORT_REVISION]
+    is_deployed = found.revision == status.current.revision
+    what = f"the deployed commit {short}" if is_deployed else f"commit {short}, which is not deployed,"
+    verdict = next((each.status for each in status.conditions if each.type == SOURCE_VERIFIED), "")
+    verb = "was" if verdict == "False" else "is"
+    by_tag = f"{found.tag_signer} ({found.tag_key})"
+    if found.signer is None:
+        said = f"the tag {found.tag} of {what} {verb} signed by {by_tag}"
+    else:
+        tag = f", and its tag {found.tag} by {by_tag}" if found.tag_signer is not None else ""
+        said = f"{what} {verb} signed by {found.signer} ({found.key}){tag}"
+    return said if found.expires_at is None else f"{said}, valid until {found.expires_at}"
 
 
 def _failed(status: DecryptorStatus, shown: str) -> Iterator[Text]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import pytest
 from rich.console import Console
 from support.miwen.stored_statuses import condition, record
 
@@ -45,6 +46,50 @@ def test_what_is_wrong_and_what_to_do_is_shown_once_as_it_stands_in_the_status()
     assert text.count(reason_text) == 1
     assert "Secret a: ObjectProtected: a. Move it." in text
     assert "Secret b: ObjectProtected: b. Move it." in text
+
+
+def signed(revision: str = "1".zfill(40), **more: str) -> dict[str, str]:
+    return {"revision": revision, "mode": "Commit", **more}
+
+
+SIGNED_BY_TWO = (
+    "team/app: the deployed commit 000000000000 is signed by ann (K), and its tag refs/tags/v1 by bob (B), valid until "
+    "2027-01-01T00:00:00Z"
+)
+
+
+@pytest.mark.parametrize(
+    ("verification", "verdict", "line"),
+    [
+        (
+            signed(signer="ann", key="SHA256:k"),
+            "True",
+            "team/app: the deployed commit 000000000000 is signed by ann (SHA256:k)",
+        ),
+        (
+            signed(
+                signer="ann", key="K", tag="refs/tags/v1", tagSigner="bob", tagKey="B", expiresAt="2027-01-01T00:00:00Z"
+            ),
+            "True",
+            SIGNED_BY_TWO,
+        ),
+        (
+            signed(tag="refs/tags/v1", tagSigner="bob", tagKey="B"),
+            "True",
+            "team/app: the tag refs/tags/v1 of the deployed commit 000000000000 is signed by bob (B)",
+        ),
+        (signed(signer="ann", key="K"), "False", "team/app: the deployed commit 000000000000 was signed by ann (K)"),
+        (
+            signed("abcdef0123456789", signer="ann", key="K"),
+            "True",
+            "team/app: commit abcdef012345, which is not deployed, is signed by ann (K)",
+        ),
+    ],
+)
+def test_who_signed_the_deployed_revision_is_shown_once(verification: dict[str, str], verdict: str, line: str) -> None:
+    verified = condition("SourceVerified", status=verdict, message="commit 000000000000 is signed by ann (SHA256:k)")
+    lines = printed(READY, verified, verification=verification).splitlines()
+    assert [each for each in lines if "signed by" in each] == [line]
 
 
 def test_a_narrow_terminal_has_fewer_columns_and_whole_names() -> None:

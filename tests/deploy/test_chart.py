@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import re
+import textwrap
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,6 +19,8 @@ from support.kubernetes.api_server import Manifest
 from support.kubernetes.helm_chart import CHART, KUBE_VERSION, rendered, run_helm
 from support.kubernetes.installing import kustomized
 from support.paths import ROOT
+
+from jiemi.cli.main import app
 
 pytestmark = pytest.mark.e2e
 
@@ -109,6 +113,14 @@ def without_arguments(workload: str, *flags: str) -> list[dict[str, Any]]:
     at = [number for number, each in enumerate(arguments) if each.partition("=")[0] in flags]
     assert len(at) == len(flags)
     return [{"op": "remove", "path": f"{ARGS}/{number}"} for number in reversed(at)]
+
+
+def mounted(name: str, path: str, **of: Any) -> list[dict[str, Any]]:
+    """Operations that mount a volume."""
+    return [
+        add(f"{POD}/volumes/-", {"name": name, **of}),
+        add(f"{POD}/containers/0/volumeMounts/-", {"name": name, "mountPath": path, "readOnly": True}),
+    ]
 
 
 def index_of(workload: str, where: str, name: str) -> int:
@@ -309,6 +321,106 @@ CASES = {
         components=("deploy/webhooks",),
         base="install/namespaces",
     ),
+    "a proxy for all of git": Case(
+        {"krapao": {"proxy": {"url": "socks5://proxy.example:1080", "noProxy": ["svc.cluster.local", "10.0.0.0/8"]}}},
+        {
+            WORKLOADS["krapao"]: [
+                add(f"{ARGS}/-", "--git-proxy=socks5://proxy.example:1080"),
+                add(f"{ARGS}/-", "--no-proxy=svc.cluster.local,10.0.0.0/8"),
+            ]
+        },
+    ),
+    "a proxy for http with a login": Case(
+        {"krapao": {"proxy": {"scope": "http", "secretName": "proxy-login", "secretKey": "address"}}},
+        {
+            WORKLOADS["krapao"]: [
+                *mounted("proxy", "/etc/krapao-proxy", secret={"secretName": "proxy-login", "defaultMode": 0o440}),
+                add(f"{ARGS}/-", "--http-proxy-file=/etc/krapao-proxy/address"),
+            ]
+        },
+    ),
+    "where Krapao connects to": Case(
+        {
+            "krapao": {
+                "caBundle": {"configMapName": "our-authorities"},
+                "allowAddresses": ["127.0.0.1", "fd00::/64"],
+                "denyAddresses": ["10.96.0.0/12"],
+                "allowVaultAddresses": ["https://vault.example:8200"],
+                "requireVaultAddress": True,
+            }
+        },
+        {
+            WORKLOADS["krapao"]: [
+                *mounted("git-ca", "/etc/git-ca", configMap={"name": "our-authorities"}),
+                add(f"{ARGS}/-", "--ca-bundle=/etc/git-ca/ca.crt"),
+                add(f"{ARGS}/-", "--allow-address=127.0.0.1"),
+                add(f"{ARGS}/-", "--allow-address=fd00::/64"),
+                add(f"{ARGS}/-", "--deny-address=10.96.0.0/12"),
+                add(f"{ARGS}/-", "--allow-vault-address=https://vault.example:8200"),
+                add(f"{ARGS}/-", "--require-vault-address"),
+            ]
+        },
+    ),
+    "what Miwen refuses": Case(
+        {"miwen": {"interval": "1m30s", "requireVerify": True, "requireFullMac": True, "noCrossNamespace": True}},
+        {
+            WORKLOADS["miwen"]: [
+                add(f"{ARGS}/-", "--interval=1m30s"),
+                add(f"{ARGS}/-", "--no-cross-namespace"),
+                add(f"{ARGS}/-", "--require-full-mac"),
+                add(f"{ARGS}/-", "--require-verify"),
+            ]
+        },
+    ),
+    "where Miwen looks up keys of issuers": Case(
+        {
+            "webhooks": {
+                "enabled": True,
+                "allowAddresses": ["10.0.0.7"],
+                "denyAddresses": ["10.0.0.0/8"],
+                "caBundle": {"configMapName": "our-authorities", "key": "bundle.pem"},
+            }
+        },
+        {
+            WORKLOADS["miwen"]: [
+                add(f"{ARGS}/-", "--webhooks-allow-address=10.0.0.7"),
+                add(f"{ARGS}/-", "--webhooks-deny-address=10.0.0.0/8"),
+                *mounted("webhooks-ca", "/etc/webhooks-ca", configMap={"name": "our-authorities"}),
+                add(f"{ARGS}/-", "--webhooks-ca-bundle=/etc/webhooks-ca/bundle.pem"),
+            ]
+        },
+        components=("deploy/webhooks",),
+    ),
+    "logs and traces": Case(
+        {
+            "logs": {"levels": "info,jiemi.rpc=debug", "configMapName": "log-levels"},
+            "traces": {
+                "endpoint": "https://collector.example:4318",
+                "ratio": 0.25,
+                "caBundle": {"configMapName": "our-authorities"},
+            },
+        },
+        both(
+            add(f"{ARGS}/-", "--log-level=info,jiemi.rpc=debug"),
+            *mounted("log", "/etc/jiemi/log", configMap={"name": "log-levels", "optional": True}),
+            add(f"{ARGS}/-", "--log-level-file=/etc/jiemi/log/levels"),
+            add(f"{ARGS}/-", "--traces-endpoint=https://collector.example:4318"),
+            add(f"{ARGS}/-", "--traces-ratio=0.25"),
+            *mounted("traces-ca", "/etc/traces-ca", configMap={"name": "our-authorities"}),
+            add(f"{ARGS}/-", "--traces-ca-bundle=/etc/traces-ca/ca.crt"),
+        ),
+    ),
+    "volumes": Case(
+        of_both(
+            extraVolumes=[{"name": "plugins", "persistentVolumeClaim": {"claimName": "age-plugins"}}],
+            extraVolumeMounts=[{"name": "plugins", "mountPath": "/plugins", "readOnly": True}],
+            extraArgs=["--age-plugins=/plugins"],
+        ),
+        both(
+            *mounted("plugins", "/plugins", persistentVolumeClaim={"claimName": "age-plugins"}),
+            add(f"{ARGS}/-", "--age-plugins=/plugins"),
+        ),
+    ),
     "no network policies": Case({"networkPolicy": {"enabled": False}}, without=("NetworkPolicy",)),
     "no CRD": Case({"crds": {"install": False}}, without=("CustomResourceDefinition",)),
     "no namespace": Case({"createNamespace": False}, without=("Namespace",)),
@@ -430,6 +542,21 @@ def test_the_chart_renders_what_kustomize_makes_of_the_overlay_that_says_the_sam
             assert found[key] == each, key
 
 
+def test_the_overlay_of_the_docs_for_a_proxy_with_a_login_is_what_the_chart_renders(
+    helm_programs: dict[int, Path], kubectl_program: Path, tmp_path: Path
+) -> None:
+    chapter = (ROOT / "docs" / "operations.md").read_text().partition("**Proxies.**")[2]
+    code = re.search(r"^    patches:\n(?:     .*\n)+", chapter, re.MULTILINE)
+    assert code is not None
+    folder = tmp_path / "overlay"
+    folder.mkdir()
+    base = f"{'../' * (len(folder.parts) - 1)}{(ROOT / 'deploy').relative_to('/')}"
+    (folder / "kustomization.yaml").write_text(f"resources: [{base}]\n{textwrap.dedent(code[0])}")
+    wanted = by_name(kustomized(kubectl_program, folder))
+    values = {"createNamespace": True, "krapao": {"proxy": {"secretName": "git-proxy"}}}
+    assert by_name(rendered(helm_programs[4], tmp_path, values, namespace="jiemi")) == wanted
+
+
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown key": ({"replicas": 2}, "replicas"),
     "an unknown key of a part": ({"miwen": {"replica": 2}}, "replica"),
@@ -457,6 +584,24 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "namespaces of another form": ({"namespaces": ["a"]}, "namespaces: they are for the form namespaces"),
     "the namespace of Jiemi": ({"form": "namespaces", "namespaces": ["jiemi"]}, "namespaces: Miwen applies nothing"),
     "no issuer": ({"tls": {"madeBy": "cert-manager"}}, "tls.issuerRef.name: cert-manager needs an issuer"),
+    "a proxy with a login": (
+        {"krapao": {"proxy": {"url": "http://me:canary@proxy.example:3128"}}},
+        "krapao.proxy.url: arguments are visible",
+    ),
+    "a proxy twice": (
+        {"krapao": {"proxy": {"url": "http://proxy.example:3128", "secretName": "proxy"}}},
+        "krapao.proxy: give url or secretName",
+    ),
+    "a proxy that ssh can't use": ({"krapao": {"proxy": {"url": "https://proxy.example"}}}, "krapao.proxy.url: ssh"),
+    "exceptions from no proxy": ({"krapao": {"proxy": {"noProxy": ["a"]}}}, "krapao.proxy.noProxy: there is no proxy"),
+    "a proxy for what there is not": ({"krapao": {"proxy": {"scope": "ssh"}}}, "krapao/proxy/scope"),
+    "an address that is a name": ({"krapao": {"allowAddresses": ["localhost"]}}, "krapao/allowAddresses/0"),
+    "an interval without a unit": ({"miwen": {"interval": "30"}}, "miwen/interval"),
+    "a switch as a text": ({"miwen": {"requireVerify": "true"}}, "miwen/requireVerify"),
+    "issuers without webhooks": ({"webhooks": {"allowAddresses": ["10.0.0.7"]}}, "webhooks: allowAddresses"),
+    "a ratio of no traces": ({"traces": {"ratio": 0.5}}, "traces: ratio"),
+    "a ratio above 1": ({"traces": {"endpoint": "https://c.example", "ratio": 2}}, "traces/ratio"),
+    "a mount without a path": ({"krapao": {"extraVolumeMounts": [{"name": "a"}]}}, "krapao/extraVolumeMounts/0"),
     "neither TLS nor a secret": ({"tls": {"madeBy": "nobody"}}, "sessionSecret.name: without TLS"),
 }
 
@@ -474,6 +619,7 @@ def test_wrong_values_are_refused_by_the_name_of_their_field(
     assert status != 0
     # Helm 3 writes a path in the same way: at '/miwen/replicas'.
     assert named in output
+    assert "canary" not in output
 
 
 def _keys(values: Any, at: str = "") -> Iterable[str]:
@@ -498,6 +644,19 @@ def test_the_schema_has_every_value_and_no_other() -> None:
         f"/{part}/{each}" for part in WORKLOADS for each in ("resources/requests", "resources/limits")
     }
     assert set(_schema_keys(schema, schema)) - free == set(_keys(values))
+
+
+def test_each_flag_that_the_chart_sets_is_one_of_the_services() -> None:
+    templates = (CHART / "templates" / "_changes.tpl").read_text().replace("--%s-proxy", "--git-proxy --http-proxy")
+    set_there = set(re.findall(r"--[a-z][a-z-]+", templates))
+    flags = {
+        option
+        for name in ("krapao", "miwen")
+        for parameter in app.commands[name].params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
+    assert len(set_there) > 25
+    assert set_there <= flags
 
 
 @pytest.mark.parametrize("version", [3, 4])

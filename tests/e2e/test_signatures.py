@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +55,12 @@ def ask(scene: Scene, name: str) -> None:
     scene.lab.admin.call("PATCH", scene.path(name), {"metadata": {"annotations": annotations}}, content_type=MERGE).ok()
 
 
+def shown(scene: Scene) -> str:
+    """What `jiemi status` prints."""
+    run = [sys.executable, "-m", "jiemi", "status", "--kubeconfig", str(scene.lab.kubeconfig), "--namespace", NAMESPACE]
+    return subprocess.run(run, capture_output=True, text=True, check=False, timeout=60).stdout
+
+
 def test_the_example_follows_signed_commits_only_and_a_signer_who_leaves_is_noticed_within_seconds(
     scene: Scene, tmp_path: Path
 ) -> None:
@@ -87,6 +95,10 @@ def test_the_example_follows_signed_commits_only_and_a_signer_who_leaves_is_noti
         "signer": "ann@example.com",
         "key": ann.fingerprint,
     }
+    by_ann = (
+        f"{NAMESPACE}/{name}: the deployed commit {revision[:12]} {{}} signed by ann@example.com ({ann.fingerprint})"
+    )
+    assert by_ann.format("is") in shown(scene)
 
     began = time.monotonic()
     allowed = f'bob@example.com namespaces="git" {bob.line}\n'
@@ -94,6 +106,7 @@ def test_the_example_follows_signed_commits_only_and_a_signer_who_leaves_is_noti
     ready = scene.until_condition(name, "Ready", "False", "SignerUnknown", seconds=10)
     assert time.monotonic() - began < 10
     assert "it is deployed and stays as it is, but is no longer trusted" in ready["message"]
+    assert by_ann.format("was") in shown(scene)
     assert scene.data("app") == {"value": "by ann"}
     edit = {"stringData": {"value": "edited"}}
     scene.lab.admin.call("PATCH", scene.secret_path("app"), edit, content_type=MERGE).ok()

@@ -833,8 +833,8 @@ def _check_commit(data: bytes) -> str:
     commit = read_commit(data, "1" * 40)
     assert commit.payload.startswith(f"tree {commit.tree}\n".encode())
     assert not any(line.startswith(b"gpgsig") for line in commit.payload.partition(b"\n\n")[0].split(b"\n"))
-    kept = iter(data.split(b"\n"))
-    assert all(line in kept for line in commit.payload.split(b"\n")), "what is signed is not in the commit"
+    kept = iter(data.splitlines(keepends=True))
+    assert all(line in kept for line in commit.payload.splitlines(keepends=True)), "what is signed is not in the commit"
     return f"commit {min(len(commit.parents), 3)} {commit.signature is not None} {len(commit.payload).bit_length()}"
 
 

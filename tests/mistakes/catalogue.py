@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mistakes import of_credentials, of_files, of_objects, of_repositories
+from mistakes import of_credentials, of_files, of_objects, of_repositories, of_signatures
 from mistakes.mistake import EXAMPLE, Mistake
 
 CHAPTERS: Sequence[tuple[str, Sequence[Mistake]]] = (
     ("Keys and the Secrets that hold them", of_credentials.KEYS),
     ("Access to the repository", of_credentials.HOSTS),
     ("The repository's URL and ref", of_repositories.URLS),
+    ("Signatures", of_signatures.SIGNATURES),
     ("Paths of files", of_repositories.PATHS),
     ("Encrypted files", of_files.ENCRYPTED),
     ("What files hold", of_files.FORMS),

@@ -26,6 +26,13 @@ EXAMPLE: Mapping[str, str] = {
     "revision": "3f1c2a9b7d04",
     "age": "age1qx…",
     "stranger": "age1u7…",
+    "signed": "9d41e07c22ab",
+    "signed by pgp": "9d41e07c22ab",
+    "ann": "SHA256:hGm0…",
+    "signed long ago": "9d41e07c22ab",
+    "old": "5B1C…77E0",
+    "bob": "5B1C…77E0",
+    "bob subkey": "A02F…914D",
 }
 """What stands in the documentation for what differs from run to run."""
 

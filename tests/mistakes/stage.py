@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
 
 import attrs
 from mistakes.catalogue import MISTAKES
 from mistakes.mistake import Bench, Mistake
 from pyrage import x25519
 from support.e2e.lab import Lab, Service, git_server
+from support.krapao.pgp_keys import gpg_home_in_memory, run_gpg
 from support.kubernetes.api_server import ApiServer
+from support.signing.signers import PgpSigner, SshSigner, gpg_program, ssh_signer
 
 from jiemi.core.sensitive import SensitiveText
 
@@ -50,7 +54,10 @@ def staged(lab: Lab, admin: ApiServer) -> Iterator[Stage]:
         admin: of a cluster to which deploy/ was applied.
     """
     lab.namespace(NAMESPACE)
-    with git_server(lab.folder / "private", username="me", token=SensitiveText("right-token")) as private:
+    with (
+        git_server(lab.folder / "private", username="me", token=SensitiveText("right-token")) as private,
+        contextlib.contextmanager(gpg_home_in_memory)() as gpg_home,
+    ):
         stranger = x25519.Identity.generate()
         repository = lab.repository()
         repository.commit({"README.md": b"mistakes\n"})
@@ -67,6 +74,7 @@ def staged(lab: Lab, admin: ApiServer) -> Iterator[Stage]:
             "stranger": str(stranger.to_public()),
             "stranger key": str(stranger),
         }
+        _signed_repositories(lab, gpg_home, urls, words)
         benches = [Bench(lab, NAMESPACE, mistake.name, repository, urls, words) for mistake in MISTAKES]
         for bench, mistake in zip(benches, MISTAKES, strict=True):
             mistake.make(bench)
@@ -90,6 +98,52 @@ def staged(lab: Lab, admin: ApiServer) -> Iterator[Stage]:
             lab.until_synced(NAMESPACE, each["metadata"]["name"], revision)
         yield Stage(lab, miwen, {**words, "revision": revision[:12]}, {bench.name: bench for bench in benches})
         lab.end_services()
+
+
+_LONG_AGO = ("--faked-system-time", "20200101T000000")
+
+
+def _signed_repositories(lab: Lab, gpg_home: Path, urls: dict[str, str], words: dict[str, str]) -> None:
+    """A repository that Ann signed by ssh, one that Bob signed by a pgp subkey, and one by a key that has expired."""
+    folder = lab.folder / "signers"
+    folder.mkdir()
+    ann, carl = (ssh_signer(folder, name) for name in ("ann", "carl"))
+    run_gpg(gpg_home, "", "--quick-gen-key", "bob <bob@jiemi.invalid>", "ed25519", "cert", "never")
+    listed = partial(run_gpg, gpg_home, "", "--with-colons", "--list-keys", "bob")
+    primary = _fingerprints(listed())[0]
+    run_gpg(gpg_home, "", "--quick-add-key", primary, "ed25519", "sign", "never")
+    bob = PgpSigner(gpg_home, primary)
+    run_gpg(gpg_home, "", *_LONG_AGO, "--quick-gen-key", "old <old@jiemi.invalid>", "ed25519", "sign", "1d")
+    old = PgpSigner(gpg_home, _fingerprints(run_gpg(gpg_home, "", "--with-colons", "--list-keys", "old"))[0])
+    signers: Mapping[str, SshSigner | PgpSigner] = {"signed": ann, "signed by pgp": bob, "signed long ago": old}
+    for name, signer in signers.items():
+        repository = lab.repository()
+        signer.configure_by(repository.run)
+        if signer is old:
+            program = gpg_home / "gpg-of-long-ago"
+            program.write_text(f'#!/bin/sh\nexec {gpg_program(gpg_home)} {" ".join(_LONG_AGO)} "$@"\n')
+            program.chmod(0o700)
+            repository.run("config", "gpg.program", str(program))
+        repository.run("config", "commit.gpgSign", "true")
+        urls[name] = repository.url
+        words[name] = repository.commit({"README.md": b"signed\n"})[:12]
+        repository.run("push", "--quiet", "origin", "HEAD:refs/tags/v1.0")
+    words |= {
+        "ann": ann.fingerprint,
+        "ann key": ann.line,
+        "ann key cut": ann.line[:-10],
+        "carl key": carl.line,
+        "bob": primary,
+        "bob subkey": _fingerprints(listed())[1],
+        "bob key": bob.public.decode(),
+        "old": old.fingerprint,
+        "old key": old.public.decode(),
+    }
+
+
+def _fingerprints(listed: str) -> list[str]:
+    """Of a key and its subkeys, by what gpg lists."""
+    return [line.split(":")[9] for line in listed.splitlines() if line.startswith("fpr:")]
 
 
 def _allow_more(admin: ApiServer) -> None:

@@ -7,8 +7,9 @@ is not known is a GitProtocolError; the host's own words are read to find the re
 Who may write a Decryptor may name any host and port, and Krapao may reach more of them than that person. So until a
 host has shown itself as a git server, there is one message for all that it can be instead (`no_git_server`): a closed
 port, a filtered one, a name that does not exist, another protocol. Krapao's own log has the details. What a user must
-know to mend a Decryptor is shown all the same: a certificate or host key that is not trusted, a redirect, and the
-answers 203, 401, 403, 404, 410 and 429. And how long it takes can't be hidden.
+know to mend a Decryptor is shown all the same: a certificate or host key that is not trusted, an ssh host that has no
+algorithm in common with Krapao, a redirect, and the answers 203, 401, 403, 404, 410 and 429. And how long it takes
+can't be hidden.
 """
 
 from __future__ import annotations

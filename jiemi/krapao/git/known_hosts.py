@@ -1,6 +1,6 @@
 """The known_hosts format of sshd(8), section SSH_KNOWN_HOSTS FILE FORMAT: which keys a host may show.
 
-Patterns with `*`, `?` and `!`, hashed names and `@revoked` hold; `@cert-authority` lines are passed over (a host's
+Patterns with `*`, `?` and `!`, hashed names and `@revoked` hold; `@cert-authority` lines let no host in (a host's
 certificate is not looked at). Lines that can't be read are passed over too, as ssh does.
 """
 
@@ -22,10 +22,12 @@ class HostKeys:
     Attributes:
         accepted: (type, key) pairs, the key as on the wire (RFC 4253, section 6.6).
         revoked: keys that are refused even if they are accepted too.
+        has_authority: whether a line names an authority that signs the host's keys, which counts for nothing here.
     """
 
     accepted: frozenset[tuple[str, bytes]]
     revoked: frozenset[bytes]
+    has_authority: bool = False
 
     @property
     def types(self) -> frozenset[str]:
@@ -48,13 +50,15 @@ def lookup(text: str, host: str, port: int) -> HostKeys:
         port: TCP port; other than 22 the lines name the host as `[host]:port`.
     """
     name = name_of(host, port)
-    accepted, revoked = set(), set()
+    accepted, revoked, has_authority = set(), set(), False
     for marker, patterns, kind, key in _lines(text):
         if marker == "@revoked" and _matches(patterns, name):
             revoked.add(key)
+        elif marker == "@cert-authority" and _matches(patterns, name):
+            has_authority = True
         elif not marker and _matches(patterns, name):
             accepted.add((kind, key))
-    return HostKeys(frozenset(accepted), frozenset(revoked))
+    return HostKeys(frozenset(accepted), frozenset(revoked), has_authority)
 
 
 def name_of(host: str, port: int) -> str:

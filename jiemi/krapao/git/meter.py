@@ -14,7 +14,7 @@ from jiemi.core.errors import Failure, JiemiError
 MAX_BYTES_BEFORE_GIT = 1024 * 1024
 """Headers, interim answers, an ssh handshake: a git server needs some thousand bytes of them."""
 
-_PACKET_LENGTH = re.compile(rb"[0-9a-fA-F]{4}")
+PACKET_LENGTH = re.compile(rb"[0-9a-fA-F]{4}")
 
 
 @attrs.define
@@ -87,7 +87,7 @@ class Meter:
 
     def look_at_packets(self, data: bytes) -> bytes:
         """The same for a connection that carries git's packets from its first byte on: those show what it is."""
-        if not self.is_git and _PACKET_LENGTH.match(data):
+        if not self.is_git and PACKET_LENGTH.match(data):
             self.is_git = True
         return self.look(data)
 

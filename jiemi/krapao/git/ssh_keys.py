@@ -70,6 +70,11 @@ def _read(credentials: GitCredentials) -> paramiko.PKey:
     armor = _ARMOR.search(text) if len(text) <= _MAX_CHARACTERS else None
     if armor is None or not armor[1].endswith("PRIVATE KEY"):
         raise _no_key(text)
+    if _openssh_type(armor[1], armor[2]).startswith(b"sk-"):
+        raise _refused(
+            f"{_KEY} is the key of a hardware token, which a person must touch at each use",
+            "Make a key without a token: `ssh-keygen -t ed25519`.",
+        )
     passphrase, needed = None, _passphrase_of(armor[1], armor[2])
     if needed is not _Passphrase.NONE:
         if credentials.passphrase is None:
@@ -170,18 +175,33 @@ def _openssh(data: bytes) -> _Passphrase:
     """By the header of OpenSSH's form: the cipher's name, the KDF's name, its options (a salt, and rounds)."""
     if not data.startswith(_OPENSSH_MAGIC):
         return _Passphrase.NONE
-    rest = data[len(_OPENSSH_MAGIC) :]
-    fields = []
-    for _ in range(3):
-        size = int.from_bytes(rest[:4], "big")
-        fields.append(rest[4 : 4 + size])
-        rest = rest[4 + size :]
-    cipher, kdf, options = fields
+    (cipher, kdf, options), _ = _strings(data[len(_OPENSSH_MAGIC) :], 3)
     if cipher == b"none":
         return _Passphrase.NONE
     rounds = options[4 + int.from_bytes(options[:4], "big") :]
     is_quick = kdf == b"bcrypt" and len(rounds) == 4 and int.from_bytes(rounds, "big") <= _MAX_BCRYPT_ROUNDS
     return _Passphrase.QUICK if is_quick else _Passphrase.SLOW
+
+
+def _openssh_type(label: str, body: str) -> bytes:
+    """The type of a key in OpenSSH's form, by its public half, which is never encrypted; b"" for any other."""
+    data = _decoded(body) if label == "OPENSSH PRIVATE KEY" else b""
+    if not data.startswith(_OPENSSH_MAGIC):
+        return b""
+    _, rest = _strings(data[len(_OPENSSH_MAGIC) :], 3)
+    (public,), _ = _strings(rest[4:], 1)  # after the number of keys
+    (kind,), _ = _strings(public, 1)
+    return kind
+
+
+def _strings(data: bytes, count: int) -> tuple[list[bytes], bytes]:
+    """So many strings (RFC 4251, section 5), cut short where the data is, and what follows them."""
+    found = []
+    for _ in range(count):
+        size = int.from_bytes(data[:4], "big")
+        found.append(data[4 : 4 + size])
+        data = data[4 + size :]
+    return found, data
 
 
 def _pkcs8_iterations(data: bytes) -> float:

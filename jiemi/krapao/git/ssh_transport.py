@@ -20,8 +20,8 @@ from jiemi.concurrency import calls
 from jiemi.core.errors import JiemiError
 from jiemi.core.urls import CREDENTIALS_FIELD, Location
 from jiemi.krapao.git import known_hosts
-from jiemi.krapao.git.host_keys import shown_key
-from jiemi.krapao.git.meter import Meter
+from jiemi.krapao.git.host_keys import TYPES, HostTransport, nothing_in_common, shown_key
+from jiemi.krapao.git.meter import PACKET_LENGTH, Meter
 from jiemi.krapao.git.routes import connect
 from jiemi.krapao.git.ssh_keys import private_key
 from jiemi.krapao.git.wire import write_though_closed
@@ -32,6 +32,7 @@ _HOW_TO_TRUST = (
     "If the host publishes this fingerprint, add its line (`jiemi known-hosts HOST` prints it) to "
     f"{CREDENTIALS_FIELD}.knownHosts or to Krapao's --ssh-known-hosts file."
 )
+_NO_AUTHORITIES = "Krapao looks at no certificates of hosts, so the line @cert-authority lets none in. "
 
 _MAX_STDERR_BYTES = 16 * 1024
 
@@ -78,7 +79,7 @@ class _SshClient(TraditionalGitClient):
         channel = self._open_channel()
         channel.exec_command(command)
         stream = channel.makefile("rb")
-        proto = Protocol(lambda size: self._meter.look(bytes(stream.read(size))), write_though_closed(channel.sendall))
+        proto = Protocol(_Answer(stream, self._location, self._meter).read, write_though_closed(channel.sendall))
         # Nothing is read before `done` is sent, so nothing needs to know whether there is something to read.
         return proto, lambda: False, cast(IO[bytes], _Stderr(channel))
 
@@ -97,7 +98,7 @@ class _SshClient(TraditionalGitClient):
         sock = connect(self._location, self._credentials, self._settings)
         self._stack.callback(sock.close)
         self._stack.enter_context(calls.interruptible_socket(self._meter.interrupter, sock))
-        transport = paramiko.Transport(cast(socket.socket, _Counted(sock, self._meter)))
+        transport = HostTransport(cast(socket.socket, _Counted(sock, self._meter)))
         self._stack.callback(transport.packetizer.complete_handshake)  # ends the timer of one that was never completed
         self._stack.callback(transport.close)  # ends its thread and waits for it
         transport.banner_timeout = transport.auth_timeout = transport.handshake_timeout = timeout
@@ -126,12 +127,15 @@ class _SshClient(TraditionalGitClient):
                 raise calls.Interrupted("the call was cancelled") from error
             if self._meter.failure is not None:
                 raise JiemiError.of(self._meter.failure) from error
+            certain = nothing_in_common(error, transport, where)
+            if certain is not None:
+                raise certain from error
             if wanted and isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
                 other = self._other_key(timeout)
                 raise JiemiError(
                     "HostKeyUnknown",
                     f"{where} shows no key of a known type ({', '.join(sorted(known.types))}){other}",
-                    _HOW_TO_TRUST,
+                    _how_to_trust(known),
                 ) from error
             raise JiemiError("GitProtocolError", f"{where} does not speak ssh as it should") from error
         shown = f"{key.get_name()} {known_hosts.fingerprint(key.asbytes())}"
@@ -146,16 +150,19 @@ class _SshClient(TraditionalGitClient):
             raise JiemiError(
                 "HostKeyUnknown",
                 f"{where}: its key is {difference}: {shown}",
-                _HOW_TO_TRUST,
+                _how_to_trust(known),
             )
         self._meter.is_git = True  # it is the host that the Decryptor's or the operator's lines name
 
     def _other_key(self, timeout: float) -> str:
-        """The key that the host shows where every type is taken, for a message; "" where it shows none."""
-        with contextlib.suppress(paramiko.SSHException, OSError):
+        """The key that the host shows where every type is taken, for a message; "" where it shows none now."""
+        try:
             key = shown_key(self._connected(timeout), timeout)
-            return f", but {key.get_name()} {known_hosts.fingerprint(key.asbytes())}"
-        return ""
+        except paramiko.ssh_exception.IncompatiblePeer:
+            return f", and no other that Krapao takes ({', '.join(kind for kinds in TYPES for kind in kinds)})"
+        except (paramiko.SSHException, OSError):
+            return ""
+        return f", but {key.get_name()} {known_hosts.fingerprint(key.asbytes())}"
 
     def _log_in(self, transport: paramiko.Transport) -> None:
         user = self._location.user
@@ -167,6 +174,12 @@ class _SshClient(TraditionalGitClient):
         where = self._location.authority
         try:
             left = transport.auth_publickey(user, self._key)
+        except paramiko.BadAuthenticationType as error:
+            raise JiemiError(
+                "RepositoryAccessDenied",
+                f"{where} takes no key for {shown}",
+                "Use an account of the host that a key alone lets in.",
+            ) from error
         except paramiko.AuthenticationException as error:
             raise JiemiError(
                 "RepositoryAccessDenied",
@@ -184,6 +197,10 @@ class _SshClient(TraditionalGitClient):
             )
 
 
+def _how_to_trust(known: known_hosts.HostKeys) -> str:
+    return f"{_NO_AUTHORITIES}{_HOW_TO_TRUST}" if known.has_authority else _HOW_TO_TRUST
+
+
 def _base_type(kind: str) -> str:
     """The key type behind a signature algorithm (RFC 8332)."""
     return "ssh-rsa" if kind.startswith("rsa-sha2-") else kind
@@ -192,6 +209,28 @@ def _base_type(kind: str) -> str:
 def _quote(path: bytes) -> bytes:
     """A path for the host's shell, quoted as git's own sq_quote does."""
     return b"'" + path.replace(b"'", b"'\\''").replace(b"!", b"'\\!'") + b"'"
+
+
+class _Answer:
+    """What the command on the host prints."""
+
+    def __init__(self, stream: paramiko.ChannelFile, location: Location, meter: Meter) -> None:
+        self._stream = stream
+        self._location = location
+        self._meter = meter
+        self._is_git = False
+
+    def read(self, size: int) -> bytes:
+        data = self._meter.look(bytes(self._stream.read(size)))
+        if not self._is_git and len(data) >= 4 and not PACKET_LENGTH.match(data):
+            raise JiemiError(
+                "GitProtocolError",
+                f"{self._location.authority} lets the key in, but what runs there then does not answer as git does",
+                "Look what `ssh USER@HOST git-upload-pack PATH` prints there: it may be a login shell that runs "
+                "nothing, or one whose start-up files print something.",
+            )
+        self._is_git = True
+        return data
 
 
 class _Counted:

@@ -29,6 +29,8 @@ _OPTION = re.compile(r'([a-zA-Z-]+)(?:="((?:[^"\\]|\\.)*)")?(?:,|$)')
 _TYPE = re.compile(r"(?:ssh-|ecdsa-|sk-)[A-Za-z0-9.@-]+")
 _TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(?:(\d\d)(\d\d)(\d\d)?)?(?:Z|UTC)?", re.IGNORECASE)
 _PUBLIC_KEY = ".pub"
+_KEY_BEGINS = "AAAA"
+"""In base64: the length of a type's name is less than 65,536."""
 
 
 @attrs.frozen
@@ -132,6 +134,12 @@ def _plain(line: str, name: str, where: str) -> AllowedSigner | None:
 def _line(line: str, where: str) -> AllowedSigner | None:
     principals, rest = _first_word(line, where)
     word = rest.partition(" ")[0]
+    if _TYPE.fullmatch(principals) is not None and rest.startswith(_KEY_BEGINS):
+        raise JiemiError(
+            "VerificationKeysInvalid",
+            f"{where}: it has a public key alone, and an allowed_signers file has the signer's name before it",
+            "Call the entry NAME.pub, or write the signer's email address before the key.",
+        )
     options: dict[str, str] = {}
     if _TYPE.fullmatch(word) is None:
         options, rest = _options(rest, where)

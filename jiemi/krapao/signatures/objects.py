@@ -134,11 +134,12 @@ def read_tag(data: bytes) -> Tag:
     tagger = _only(signed, b"tagger") if b"tagger" in names else None
     try:
         own_name = _only(signed, b"tag").decode()
+        kind = _only(signed, b"type").decode("ascii")
     except UnicodeDecodeError:
         raise _odd() from None
     return Tag(
         named,
-        _only(signed, b"type").decode("ascii", "replace"),
+        kind,
         own_name,
         _person(tagger, "tagger") if tagger is not None else None,
         payload=b"".join(each.raw for each in signed) + rest,

@@ -26,6 +26,8 @@ from jiemi.krapao.confinement.spawn import LIBRARIES, LOADERS, Command, Confinem
 from jiemi.krapao.decryption.gpg import GPG_CONF, GPG_FILES
 from jiemi.rpc.verification import PublicKeys, Signer
 
+NOT_THERE = "which is not in the Secret that spec.source.repository.verify names"
+
 _GPG_CONF = f"{GPG_CONF}no-random-seed-file\n"
 
 _SIGNATURE_PACKET = 2
@@ -100,12 +102,21 @@ class PgpRing:
             raise _invalid("gpg could not check its signature", "Sign it again, with one key.")
         return self._judge(verdict[0], valid[0])
 
+    def names(self) -> tuple[str, ...]:
+        """The names of the entries, and the fingerprints of the keys."""
+        return (*dict.fromkeys(self._names.values()), *self._names)
+
+    def primary_of(self, subkey: str) -> str | None:
+        """The fingerprint of the key that a subkey belongs to, by the subkey's; None for anything else."""
+        found = self._keys.get(subkey)
+        return found.primary if found is not None and found.primary != subkey else None
+
     def _judge(self, verdict: str, valid: Sequence[str]) -> PgpVerdict:
         made_by, primary = valid[1], valid[10]
         key = self._keys.get(made_by)
         name = self._names.get(primary)
         if key is None or name is None or key.primary != primary:
-            raise JiemiError("SignerUnknown", f"it is signed by the pgp key {primary[:64]}, which is not in the Secret")
+            raise JiemiError("SignerUnknown", f"it is signed by the pgp key {primary[:64]}, {NOT_THERE}")
         who = f"its pgp key {primary} (key {name!r} of the Secret)"
         if verdict == "REVKEYSIG":
             raise JiemiError("SignerRevoked", f"{who} is revoked")
@@ -236,7 +247,7 @@ def _no_key(error: Sequence[str]) -> JiemiError:
     code, fingerprint = (error[6] if len(error) > 6 else ""), (error[7] if len(error) > 7 else "")
     if code == _NO_PUBLIC_KEY:
         who = fingerprint if fingerprint.isalnum() else error[1]
-        return JiemiError("SignerUnknown", f"it is signed by the pgp key {who[:64]}, which is not in the Secret")
+        return JiemiError("SignerUnknown", f"it is signed by the pgp key {who[:64]}, {NOT_THERE}")
     return _invalid(
         "its pgp signature is by an algorithm that gpg does not take",
         "Sign it again, with an Ed25519 or RSA key and SHA-256 or better.",

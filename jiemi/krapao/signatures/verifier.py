@@ -19,6 +19,7 @@ import trio
 from jiemi.concurrency.askers import Askers
 from jiemi.concurrency.fair_limiter import FairLimiter
 from jiemi.core.errors import JiemiError
+from jiemi.core.near import some_of
 from jiemi.core.patterns import matches
 from jiemi.core.reasons import UNVERIFIED
 from jiemi.krapao.confinement.processes import Limits
@@ -29,7 +30,7 @@ from jiemi.krapao.git.port import TAGS, Advertised, SignedObjects
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.signatures.allowed_signers import AllowedSigners, read_allowed_signers
 from jiemi.krapao.signatures.objects import Commit, Person, Tag, read_commit, read_tag
-from jiemi.krapao.signatures.pgp_ring import PgpRing, open_ring
+from jiemi.krapao.signatures.pgp_ring import NOT_THERE, PgpRing, open_ring
 from jiemi.krapao.signatures.ssh_keys import CERTIFICATE, SshFormatError, fingerprint, type_of
 from jiemi.krapao.signatures.sshsig import read_signature, require_good
 from jiemi.rpc.verification import SignatureKind, Signer, Verification, Verified
@@ -44,6 +45,11 @@ _TOGETHER_SECONDS = 30
 
 _OUTPUT_BYTES = 4 * 1024 * 1024
 _SHORT = 12
+_MAX_SHOWN = 100
+_MOST_NAMES = 200
+"""Among so many a misspelt name is looked for. Each that is like it takes some 50 µs."""
+
+_SIGNERS = "spec.source.repository.verify.signers"
 
 T = TypeVar("T")
 
@@ -66,6 +72,14 @@ class Keys(Protocol):
         Raises:
             JiemiError: SignatureInvalid, SignerUnknown, SignerExpired, SignerRevoked.
         """
+        ...
+
+    def names(self) -> tuple[str, ...]:
+        """What their signers may be called: names and fingerprints. None where there are too many to go through."""
+        ...
+
+    def primary_of(self, subkey: str) -> str | None:
+        """The fingerprint of the key that a subkey belongs to, by the subkey's; None for anything else."""
         ...
 
 
@@ -110,7 +124,8 @@ class Verifier:
             if verification.mode.wants_commit or verification.authors or verification.committers:
                 read = await _read_commit(objects.commit, revision)
                 if verification.mode.wants_commit:
-                    commit = await _about(f"commit {revision[:_SHORT]}", self.commit(verification, read, keys))
+                    signed = self.commit(verification, read, keys, is_explained=True)
+                    commit = await _about(f"commit {revision[:_SHORT]}", signed)
                 _require_people(verification, read, revision)
         ends = [each[1] for each in (commit, tag) if each is not None and each[1] is not None]
         return Verified(
@@ -159,11 +174,20 @@ class Verifier:
         async with open_ring(verification.keys, gpg=gpg, runtime_dir=folder, limits=limits, measures=measures) as ring:
             yield _PgpKeys(ring)
 
-    async def commit(self, verification: Verification, commit: Commit, keys: Keys) -> Found:
-        """Who signed a commit. Raises JiemiError as `verify`."""
+    async def commit(
+        self, verification: Verification, commit: Commit, keys: Keys, *, is_explained: bool = False
+    ) -> Found:
+        """Who signed a commit.
+
+        Args:
+            is_explained: whether somebody reads why one is refused, which takes time to say.
+
+        Raises:
+            JiemiError: as `verify`.
+        """
         signature = _require_signature(commit.signature, verification.kind, "git commit -S")
         found = await keys.verify(commit.payload, signature, commit.committer.time)
-        _require_signer(verification, found[0])
+        _require_signer(verification, found[0], keys if is_explained else None)
         return found
 
     async def _tag(self, verification: Verification, objects: SignedObjects, wanted: Advertised, keys: Keys) -> Found:
@@ -183,7 +207,7 @@ class Verifier:
         _require_chain(first, objects.tags[1:], wanted)
         signature = _require_signature(first.signature, verification.kind, f"git tag -s {first.name}")
         found = await keys.verify(first.payload, signature, first.tagger.time if first.tagger is not None else None)
-        _require_signer(verification, found[0])
+        _require_signer(verification, found[0], keys)
         return found
 
 
@@ -239,16 +263,33 @@ def _require_signature(signature: bytes | None, kind: SignatureKind, how: str) -
     )
 
 
-def _require_signer(verification: Verification, signer: Signer) -> None:
-    """Refuse a signer whose key is there, where the policy names others."""
+def _require_signer(verification: Verification, signer: Signer, keys: Keys | None) -> None:
+    """Refuse a signer whose key is there, where the policy names others.
+
+    Args:
+        keys: those among which a name of the policy that nobody has is looked for; None where nobody reads the message.
+    """
     patterns = verification.signers
     names = (signer.name, signer.key, *signer.name.split(","))
-    if patterns and not any(matches(name, pattern) for name in names for pattern in patterns):
+    if not patterns or any(matches(name, pattern) for name in names for pattern in patterns):
+        return
+    what = f"it is signed by {signer.name} ({signer.key}), which is not in {_SIGNERS}"
+    there = keys.names() if keys is not None else ()
+    nobody = next((each for each in patterns if there and "*" not in each and each not in there), None)
+    if keys is None or nobody is None:
+        raise JiemiError("SignerNotAllowed", what, "Have one of those sign it, or add the signer there.")
+    primary = keys.primary_of(nobody)
+    if primary is not None:
         raise JiemiError(
             "SignerNotAllowed",
-            f"it is signed by {signer.name} ({signer.key}), which is not in spec.source.repository.verify.signers",
-            "Have one of those sign it, or add the signer there.",
+            f"{what}; {nobody} there is the fingerprint of a subkey",
+            f"Write that of the primary key in its place: {primary}.",
         )
+    raise JiemiError(
+        "SignerNotAllowed",
+        f"{what}; no key of the Secret is called {nobody[:_MAX_SHOWN]!r}, which is there",
+        f"Correct it: the Secret has {some_of(nobody, there)}. Or have one of those who are there sign it.",
+    )
 
 
 def _require_people(verification: Verification, commit: Commit, revision: str) -> None:
@@ -278,6 +319,13 @@ class _PgpKeys:
     async def verify(self, payload: bytes, signature: bytes, at: int | None) -> Found:
         found = await self.ring.verify(payload, signature)
         return found.signer, found.valid_until
+
+    def names(self) -> tuple[str, ...]:
+        names = self.ring.names()
+        return names if len(names) <= _MOST_NAMES else ()
+
+    def primary_of(self, subkey: str) -> str | None:
+        return self.ring.primary_of(subkey)
 
 
 @attrs.frozen
@@ -310,6 +358,15 @@ class _SshKeys:
             refusals.append(refusal)
         raise refusals[0]
 
+    def names(self) -> tuple[str, ...]:
+        if len(self.allowed.signers) > _MOST_NAMES:
+            return ()
+        called = [name for each in self.allowed.signers for name in (each.name, *each.name.split(","))]
+        return (*dict.fromkeys(called), *(fingerprint(each.key) for each in self.allowed.signers))
+
+    def primary_of(self, subkey: str) -> str | None:
+        return None
+
 
 def _unknown(blob: bytes, key: str) -> JiemiError:
     with contextlib.suppress(SshFormatError):
@@ -319,4 +376,4 @@ def _unknown(blob: bytes, key: str) -> JiemiError:
                 "it is signed with an ssh certificate, which is not verified here",
                 "Sign it with a plain key that is in the Secret.",
             )
-    return JiemiError("SignerUnknown", f"it is signed by the ssh key {key}, which is not in the Secret")
+    return JiemiError("SignerUnknown", f"it is signed by the ssh key {key}, {NOT_THERE}")

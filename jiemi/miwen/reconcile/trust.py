@@ -19,6 +19,7 @@ from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.reasons import UNVERIFIED
 from jiemi.miwen.reconcile.file_changes import named_patterns
 from jiemi.miwen.reconcile.tick import ReconcileContext
+from jiemi.miwen.reconcile.verification import FIELD
 from jiemi.rpc.contract import FilesRequest, Repository, is_revision
 from jiemi.rpc.verification import Verified, VerifyMode
 
@@ -41,6 +42,10 @@ async def require_verified(
         found = await repository.verify(_request(spec, revision))
     except JiemiError as error:
         failure = error.failure
+        if failure.reason == "VerificationKeysInvalid":
+            namespace = context.decryptor.meta.namespace
+            named = f"Secret {namespace}/{verify.secret_name}, which {FIELD}.secretName names"
+            raise JiemiError.of(failure.at(named)) from error
         if failure.reason not in UNVERIFIED:
             raise
         raise JiemiError.of(await _with_deployed(context, spec, failure, revision)) from error

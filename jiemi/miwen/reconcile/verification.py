@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 
 from jiemi.core.api.decryptor import Decryptor
 from jiemi.core.api.spec import DecryptorSpec
+from jiemi.core.content.pgp_armor import holds_keys
 from jiemi.core.content.private_keys import holds_private_key
 from jiemi.core.errors import JiemiError
 from jiemi.miwen.kubernetes.port import Kubernetes
@@ -24,6 +26,8 @@ from jiemi.rpc.verification import (
 
 FIELD = "spec.source.repository.verify"
 _HISTORY_COMMITS = 100
+_PGP_KEYS = b"-----BEGIN PGP PUBLIC KEY BLOCK-----"
+_SSH_KEY = re.compile(rb"(?:^|[ \t])(?:ssh-|ecdsa-sha2-|sk-)[A-Za-z0-9.@-]{1,60} AAAA", re.MULTILINE)
 
 
 async def verification_of(
@@ -42,7 +46,9 @@ async def verification_of(
         return None
     name, namespace = verify.secret_name, decryptor.meta.namespace
     data = await read_secret(kubernetes, namespace, name, FIELD, versions)
-    keys = public_keys_of(data, f"Secret {namespace}/{name}, which {FIELD}.secretName names,")
+    where = f"Secret {namespace}/{name}, which {FIELD}.secretName names,"
+    keys = public_keys_of(data, where)
+    _require_kind(keys, SignatureKind(verify.provider), where)
     return Verification(
         VerifyMode(verify.mode),
         SignatureKind(verify.provider),
@@ -53,6 +59,25 @@ async def verification_of(
         verify.minimum_signers,
         verify.history_commits or _HISTORY_COMMITS,
     )
+
+
+def _require_kind(keys: tuple[PublicKeys, ...], wanted: SignatureKind, where: str) -> None:
+    """Refuse keys of the other provider. Whether they can be read is Krapao's to say."""
+    for each in keys:
+        is_pgp = _PGP_KEYS in each.data or holds_keys(each.data)
+        is_ssh = not is_pgp and _SSH_KEY.search(each.data) is not None
+        if wanted is SignatureKind.PGP and is_ssh:
+            raise JiemiError(
+                "VerificationKeysInvalid",
+                f"{where} has an ssh key under {each.name!r}, and {FIELD}.provider is pgp",
+                "Set the provider to ssh, or put what `gpg --export --armor KEY` prints there.",
+            )
+        if wanted is SignatureKind.SSH and is_pgp:
+            raise JiemiError(
+                "VerificationKeysInvalid",
+                f"{where} has a pgp key under {each.name!r}, and {FIELD}.provider is ssh",
+                "Set the provider to pgp, or put public keys of ssh there: NAME.pub, or allowed_signers.",
+            )
 
 
 def public_keys_of(data: Mapping[str, object], where: str) -> tuple[PublicKeys, ...]:

@@ -54,6 +54,8 @@ def test_revoked_keys_are_reported_and_authorities_passed_over() -> None:
     assert found.revoked == {b"a key"}
     assert found.accepted == {("ssh-rsa", b"a key")}
     assert found.types == {"ssh-rsa"}
+    assert found.has_authority
+    assert not lookup(f"@cert-authority other ssh-rsa {OTHER}\nh ssh-rsa {KEY}\n", "h", 22).has_authority
 
 
 def test_the_fingerprint_is_that_of_ssh_keygen() -> None:

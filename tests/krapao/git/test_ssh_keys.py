@@ -9,6 +9,8 @@ import time
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import PrivateFormat
+from hypothesis import given
+from hypothesis import strategies as st
 from support.krapao.ssh_keys import key_pair, made, written
 
 from jiemi.core.errors import JiemiError
@@ -71,6 +73,32 @@ def test_keys_of_each_type_and_form_are_read_with_a_passphrase_and_without(kind:
 def test_what_is_no_key_for_ssh_is_refused_by_what_it_is(text: str, says: str) -> None:
     assert f"spec.source.repository.credentials.ssh {says}" in refused(text)
     refused(text, "canary")
+
+
+def _of_a_token(kind: bytes, cipher: bytes = b"none") -> str:
+    """A key's file as ssh-keygen makes it with a hardware token (PROTOCOL.key and PROTOCOL.u2f of OpenSSH)."""
+
+    def string(data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + data
+
+    public = string(kind) + string(bytes(32)) + string(b"ssh:")
+    head = b"openssh-key-v1\0" + string(cipher) + string(b"none") + string(b"") + (1).to_bytes(4, "big")
+    body = base64.b64encode(head + string(public) + string(b"canary")).decode()
+    return f"-----BEGIN OPENSSH PRIVATE KEY-----\n{body}\n-----END OPENSSH PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize("kind", [b"sk-ssh-ed25519@openssh.com", b"sk-ecdsa-sha2-nistp256@openssh.com"])
+def test_a_key_of_a_hardware_token_is_refused_by_what_it_is(kind: bytes) -> None:
+    for cipher in (b"none", b"aes256-ctr"):
+        assert "is the key of a hardware token" in refused(_of_a_token(kind, cipher))
+
+
+@given(st.binary(max_size=60), st.integers(0, 200))
+def test_the_beginning_of_a_key_in_openssh_form_may_be_anything(data: bytes, cut: int) -> None:
+    whole = base64.b64decode(_of_a_token(b"sk-ssh-ed25519@openssh.com").split("\n")[1])
+    for hostile in (b"openssh-key-v1\0" + data, whole[:cut], whole[:cut] + data):
+        body = base64.b64encode(hostile).decode()
+        refused(f"-----BEGIN OPENSSH PRIVATE KEY-----\n{body}\n-----END OPENSSH PRIVATE KEY-----\n", "canary")
 
 
 def _with_rounds(rounds: int) -> str:

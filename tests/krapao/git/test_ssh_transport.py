@@ -22,6 +22,7 @@ from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.core.urls import parse_url
 from jiemi.krapao.git.clones import Clones
+from jiemi.krapao.git.host_keys import HostTransport
 from jiemi.krapao.git.known_hosts import fingerprint
 from jiemi.krapao.git.port import Ref
 from jiemi.krapao.settings import KrapaoSettings
@@ -155,6 +156,42 @@ async def test_a_refusal_of_the_host_or_of_the_key_has_a_typed_reason(
         assert "SECRET" not in message
     right = GitCredentials(ssh=SensitiveText(CLIENT_KEY), known_hosts=known(where))
     await listing_fails("RepositoryNotFound", settings, f"ssh://{where}/gone.git", right)
+
+
+async def test_a_host_that_lets_in_by_passwords_alone_or_prints_something_before_git_is_refused_with_words(
+    ssh: tuple[str, SshServer], settings: KrapaoSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, server = ssh
+    right = GitCredentials(ssh=SensitiveText(CLIENT_KEY), known_hosts=known(where))
+    url = f"ssh://{where}/r.git"
+    server.advertise = lambda data: b"Welcome\n" + data
+    message = await listing_fails("GitProtocolError", settings, url, right)
+    assert "what runs there then does not answer as git does" in message
+    assert "Welcome" not in message
+    monkeypatch.setattr(SshServer, "get_allowed_auths", lambda *_: "password")
+    server.accepted.clear()
+    message = await listing_fails("RepositoryAccessDenied", settings, url, right)
+    assert "takes no key for user git, as spec.source.repository.url names none" in message
+
+
+async def test_a_host_that_takes_no_algorithm_of_krapaos_is_refused_by_what_is_missing(
+    ssh: tuple[str, SshServer], settings: KrapaoSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, _ = ssh
+    right = GitCredentials(ssh=SensitiveText(CLIENT_KEY), known_hosts=known(where))
+    monkeypatch.setattr(HostTransport, "_preferred_kex", ("curve25519-sha256",))  # paramiko's server has none of it
+    message = await listing_fails("GitProtocolError", settings, f"ssh://{where}/r.git", right)
+    assert message.startswith(f"{where} takes no key exchange that Krapao has. Krapao has curve25519-sha256.")
+
+
+async def test_a_line_of_an_authority_lets_no_host_in_and_the_message_says_so(
+    ssh: tuple[str, SshServer], settings: KrapaoSettings
+) -> None:
+    where, _ = ssh
+    by_authority = SensitiveText("@cert-authority " + known(where).reveal())
+    credentials = GitCredentials(ssh=SensitiveText(CLIENT_KEY), known_hosts=by_authority)
+    message = await listing_fails("HostKeyUnknown", settings, f"ssh://{where}/r.git", credentials)
+    assert "the line @cert-authority lets none in" in message
 
 
 async def test_cancelling_over_ssh_ends_the_connection_and_its_threads(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import attrs
 import pytest
 from krapao.signatures.conftest import Judge
 from support.krapao.pgp_keys import run_gpg
@@ -18,6 +19,8 @@ from support.signing.signers import (
     write_object,
 )
 
+from jiemi.core.errors import JiemiError
+from jiemi.krapao.signatures.allowed_signers import read_allowed_signers
 from jiemi.rpc.verification import PublicKeys, SignatureKind, Verification, VerifyMode
 
 
@@ -444,3 +447,45 @@ async def test_signers_and_people_that_the_policy_does_not_name_are_refused(
         said = await judge.refusal(work, bad)
         assert said.startswith("SignerNotAllowed: commit ")
         assert word in said
+
+
+async def test_a_name_in_signers_that_no_key_has_is_named_beside_those_that_are_there(
+    judge: Judge, work: Work, tmp_path: Path, gpg_home: Path
+) -> None:
+    ann = ssh_signer(tmp_path, "ann")
+    ann.configure(work)
+    signed_commit(work)
+    keys = (PublicKeys("allowed_signers", f"ann@example.com,ann {ann.line}\n".encode()),)
+
+    async def said(*signers: str) -> str:
+        return await judge.refusal(work, Verification(VerifyMode.COMMIT, SignatureKind.SSH, keys, signers))
+
+    assert "no key of the Secret is called 'anne'" in await said("anne")
+    assert "the Secret has ann, ann@example.com,ann, ann@example.com, " in await said("anne")
+    assert (await said("*@example.org")).endswith("Have one of those sign it, or add the signer there.")
+    assert "\u202e" not in await said("\u202e" * 300)
+    other = ssh_signer(tmp_path, "other")
+    two = (*keys, PublicKeys("other.pub", other.line.encode()))
+    both = Verification(VerifyMode.COMMIT, SignatureKind.SSH, two, ("other",))
+    assert (await judge.refusal(work, both)).endswith("Have one of those sign it, or add the signer there.")
+
+    bob = pgp_signer(gpg_home, "bob-of-subkeys")
+    run_gpg(gpg_home, "", "--quick-add-key", bob.fingerprint, "ed25519", "sign", "never")
+    listed = run_gpg(gpg_home, "", "--with-colons", "--list-keys", bob.fingerprint).splitlines()
+    subkey = [line.split(":")[9] for line in listed if line.startswith("fpr")][1]
+    bob.configure(work)
+    signed_commit(work)
+    by_subkey = attrs.evolve(by_pgp(bob), signers=(subkey,))
+    refused = await judge.refusal(work, by_subkey)
+    assert f"{subkey} there is the fingerprint of a subkey. Write that of the primary key" in refused
+    assert bob.fingerprint in refused
+    found = await judge.commit(work, attrs.evolve(by_subkey, signers=(bob.fingerprint,)))
+    assert found.commit is not None
+
+
+def test_a_public_key_without_a_name_is_refused_in_allowed_signers_by_what_it_lacks(tmp_path: Path) -> None:
+    line = ssh_signer(tmp_path, "ann").line
+    with pytest.raises(JiemiError, match=r"it has a public key alone.*Call the entry NAME\.pub"):
+        read_allowed_signers((PublicKeys("ann", line.encode()),))
+    read = read_allowed_signers((PublicKeys("ann", f"ssh-ed25519 {line}".encode()),))
+    assert [each.name for each in read.signers] == ["ssh-ed25519"]

@@ -150,6 +150,11 @@ async def test_what_is_deployed_is_looked_at_too_where_the_newest_is_not_verifie
             "VerificationKeysInvalid",
             "has a private key under 'ann'",
         ),
+        (
+            {"bob.asc": "-----BEGIN PGP PUBLIC KEY BLOCK-----\n"},
+            "VerificationKeysInvalid",
+            "has a pgp key under 'bob.asc'",
+        ),
         ({"ann": "x" * 600_000}, "CredentialTooLarge", "600000 bytes, of 524288 at most"),
     ],
 )

@@ -20,6 +20,26 @@ where the object is not rendered. These templates give no text.
   {{- if and (eq .Values.tls.madeBy "nobody") (not .Values.sessionSecret.name) -}}
     {{- fail "sessionSecret.name: without TLS a session secret keeps strangers out" -}}
   {{- end -}}
+  {{- $proxy := .Values.krapao.proxy -}}
+  {{- if and $proxy.url $proxy.secretName -}}
+    {{- fail "krapao.proxy: give url or secretName, not both" -}}
+  {{- end -}}
+  {{- if contains "@" $proxy.url -}}
+    {{- fail "krapao.proxy.url: arguments are visible to everybody who may read the Pod; put a URL with a user name into a Secret, and its name into krapao.proxy.secretName" -}}
+  {{- end -}}
+  {{- if and (eq $proxy.scope "git") (hasPrefix "https:" $proxy.url) -}}
+    {{- fail "krapao.proxy.url: ssh needs a proxy with http:// or socks5://; for https:// set krapao.proxy.scope: http" -}}
+  {{- end -}}
+  {{- if and $proxy.noProxy (not (or $proxy.url $proxy.secretName)) -}}
+    {{- fail "krapao.proxy.noProxy: there is no proxy; set krapao.proxy.url or secretName" -}}
+  {{- end -}}
+  {{- $hooks := .Values.webhooks -}}
+  {{- if and (not $hooks.enabled) (or $hooks.allowAddresses $hooks.denyAddresses $hooks.caBundle.configMapName) -}}
+    {{- fail "webhooks: allowAddresses, denyAddresses and caBundle are for webhooks.enabled" -}}
+  {{- end -}}
+  {{- if and (not .Values.traces.endpoint) (or .Values.traces.caBundle.configMapName (not (kindIs "invalid" .Values.traces.ratio))) -}}
+    {{- fail "traces: ratio and caBundle are for traces.endpoint" -}}
+  {{- end -}}
 {{- end -}}
 
 {{- /* A patch of an install form: it drops an object, or replaces the rules of a role. */ -}}
@@ -131,6 +151,13 @@ where the object is not rendered. These templates give no text.
     {{- include "jiemi.ofKrapao" $to -}}
     {{- include "jiemi.storage" (dict "claim" (index $spec.volumeClaimTemplates 0).spec "storage" $part.storage) -}}
   {{- end -}}
+  {{- include "jiemi.ofBoth" $to -}}
+  {{- with $part.extraVolumes -}}
+    {{- $_ := set $pod "volumes" (concat $pod.volumes .) -}}
+  {{- end -}}
+  {{- with $part.extraVolumeMounts -}}
+    {{- $_ := set $container "volumeMounts" (concat $container.volumeMounts .) -}}
+  {{- end -}}
   {{- $_ := set $container "args" (concat $container.args $part.extraArgs) -}}
 {{- end -}}
 
@@ -171,6 +198,50 @@ where the object is not rendered. These templates give no text.
   {{- $_ := set .to.container "volumeMounts" (append .to.container.volumeMounts $mount) -}}
 {{- end -}}
 
+{{- /* A flag for each of some values: `to`, `flag`, `values`. */ -}}
+{{- define "jiemi.repeated" -}}
+  {{- range .values -}}
+    {{- include "jiemi.args" (dict "to" $.to "without" "" "more" (list (printf "%s=%s" $.flag .))) -}}
+  {{- end -}}
+{{- end -}}
+
+{{- /* Flags that have no value: `to`, `part`, `flags`, a dict of flags by the names of their values. */ -}}
+{{- define "jiemi.switches" -}}
+  {{- range $name, $flag := .flags -}}
+    {{- if index $.part $name -}}
+      {{- include "jiemi.args" (dict "to" $.to "without" "" "more" (list $flag)) -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+
+{{- /* Mount certificate authorities: `to`, `name` of the volume, `bundle`, `flag`. */ -}}
+{{- define "jiemi.caBundle" -}}
+  {{- with .bundle.configMapName -}}
+    {{- $path := printf "/etc/%s" $.name -}}
+    {{- include "jiemi.mount" (dict "to" $.to "volume" (dict "name" $.name "configMap" (dict "name" .)) "path" $path) -}}
+    {{- include "jiemi.repeated" (dict "to" $.to "flag" $.flag "values" (list (printf "%s/%s" $path $.bundle.key))) -}}
+  {{- end -}}
+{{- end -}}
+
+{{- define "jiemi.ofBoth" -}}
+  {{- $values := .root.Values -}}
+  {{- with $values.logs.levels -}}
+    {{- include "jiemi.repeated" (dict "to" $ "flag" "--log-level" "values" (list .)) -}}
+  {{- end -}}
+  {{- with $values.logs.configMapName -}}
+    {{- $volume := dict "name" "log" "configMap" (dict "name" . "optional" true) -}}
+    {{- include "jiemi.mount" (dict "to" $ "volume" $volume "path" "/etc/jiemi/log") -}}
+    {{- include "jiemi.repeated" (dict "to" $ "flag" "--log-level-file" "values" (list (printf "/etc/jiemi/log/%s" $values.logs.key))) -}}
+  {{- end -}}
+  {{- with $values.traces.endpoint -}}
+    {{- include "jiemi.repeated" (dict "to" $ "flag" "--traces-endpoint" "values" (list .)) -}}
+  {{- end -}}
+  {{- if not (kindIs "invalid" $values.traces.ratio) -}}
+    {{- include "jiemi.repeated" (dict "to" . "flag" "--traces-ratio" "values" (list (toString $values.traces.ratio))) -}}
+  {{- end -}}
+  {{- include "jiemi.caBundle" (dict "to" . "name" "traces-ca" "bundle" $values.traces.caBundle "flag" "--traces-ca-bundle") -}}
+{{- end -}}
+
 {{- define "jiemi.ofMiwen" -}}
   {{- $values := .root.Values -}}
   {{- range $values.namespaces -}}
@@ -194,7 +265,15 @@ where the object is not rendered. These templates give no text.
     {{- $_ := set .container "env" (prepend (.container.env | default list) $env) -}}
     {{- $args := list "--webhooks-listen=*:8080" "--webhooks-address=$(POD_IP)" (printf "--webhooks-proxies=%d" (int $values.webhooks.proxies)) -}}
     {{- include "jiemi.args" (dict "to" . "without" "" "more" $args) -}}
+    {{- include "jiemi.repeated" (dict "to" . "flag" "--webhooks-allow-address" "values" $values.webhooks.allowAddresses) -}}
+    {{- include "jiemi.repeated" (dict "to" . "flag" "--webhooks-deny-address" "values" $values.webhooks.denyAddresses) -}}
+    {{- include "jiemi.caBundle" (dict "to" . "name" "webhooks-ca" "bundle" $values.webhooks.caBundle "flag" "--webhooks-ca-bundle") -}}
   {{- end -}}
+  {{- with $values.miwen.interval -}}
+    {{- include "jiemi.repeated" (dict "to" $ "flag" "--interval" "values" (list .)) -}}
+  {{- end -}}
+  {{- $flags := dict "requireVerify" "--require-verify" "requireFullMac" "--require-full-mac" "noCrossNamespace" "--no-cross-namespace" -}}
+  {{- include "jiemi.switches" (dict "to" . "part" $values.miwen "flags" $flags) -}}
   {{- with $values.miwen.policy -}}
     {{- include "jiemi.mount" (dict "to" $ "volume" (dict "name" "policy" "configMap" (dict "name" "miwen-policy")) "path" "/etc/miwen") -}}
     {{- include "jiemi.args" (dict "to" $ "without" "" "more" (list "--policy=/etc/miwen/policy.yaml")) -}}
@@ -222,4 +301,22 @@ where the object is not rendered. These templates give no text.
     {{- include "jiemi.mount" (dict "to" $ "volume" (dict "name" "session" "secret" $secret) "path" "/etc/krapao-session") -}}
     {{- include "jiemi.args" (dict "to" $ "without" "" "more" (list "--session-secret-file=/etc/krapao-session/token")) -}}
   {{- end -}}
+  {{- $proxy := $values.krapao.proxy -}}
+  {{- with $proxy.url -}}
+    {{- include "jiemi.repeated" (dict "to" $ "flag" (printf "--%s-proxy" $proxy.scope) "values" (list .)) -}}
+  {{- end -}}
+  {{- with $proxy.secretName -}}
+    {{- $secret := dict "secretName" . "defaultMode" 288 -}}
+    {{- include "jiemi.mount" (dict "to" $ "volume" (dict "name" "proxy" "secret" $secret) "path" "/etc/krapao-proxy") -}}
+    {{- $file := printf "/etc/krapao-proxy/%s" $proxy.secretKey -}}
+    {{- include "jiemi.repeated" (dict "to" $ "flag" (printf "--%s-proxy-file" $proxy.scope) "values" (list $file)) -}}
+  {{- end -}}
+  {{- with $proxy.noProxy -}}
+    {{- include "jiemi.repeated" (dict "to" $ "flag" "--no-proxy" "values" (list (join "," .))) -}}
+  {{- end -}}
+  {{- include "jiemi.caBundle" (dict "to" . "name" "git-ca" "bundle" $values.krapao.caBundle "flag" "--ca-bundle") -}}
+  {{- include "jiemi.repeated" (dict "to" . "flag" "--allow-address" "values" $values.krapao.allowAddresses) -}}
+  {{- include "jiemi.repeated" (dict "to" . "flag" "--deny-address" "values" $values.krapao.denyAddresses) -}}
+  {{- include "jiemi.repeated" (dict "to" . "flag" "--allow-vault-address" "values" $values.krapao.allowVaultAddresses) -}}
+  {{- include "jiemi.switches" (dict "to" . "part" $values.krapao "flags" (dict "requireVaultAddress" "--require-vault-address")) -}}
 {{- end -}}
