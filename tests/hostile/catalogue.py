@@ -15,6 +15,7 @@ from hostile import (
     cases_nested,
     cases_plain,
     cases_repositories,
+    cases_signatures,
     cases_submodules,
     cases_urls,
 )
@@ -22,10 +23,11 @@ from hostile.case import Case
 from hostile.cases_globs import GlobCase
 from hostile.cases_hosts import ChangedCase, EndlessCase
 from hostile.cases_repositories import TreeCase
+from hostile.cases_signatures import SignedCase
 from hostile.cases_submodules import SubmoduleCase
 from hostile.cases_urls import UrlCase
 
-AnyCase = Case | TreeCase | GlobCase | SubmoduleCase | EndlessCase | ChangedCase | UrlCase
+AnyCase = Case | TreeCase | GlobCase | SubmoduleCase | EndlessCase | ChangedCase | UrlCase | SignedCase
 CHAPTERS: Sequence[tuple[str, Sequence[AnyCase]]] = (
     ("Elsewhere: Vault", cases_destinations.VAULT),
     ("Elsewhere: AWS KMS", cases_destinations.AWS),
@@ -55,6 +57,10 @@ CHAPTERS: Sequence[tuple[str, Sequence[AnyCase]]] = (
     ("Addresses, over http, https, git and ssh", cases_urls.ADDRESSES),
     ("Detours: redirects, proxies, APIs", cases_urls.DETOURS),
     ("Refs and credentials", cases_urls.REFS),
+    ("Signatures of ssh, where commits must be signed", cases_signatures.SSH_CASES),
+    ("Signatures of pgp", cases_signatures.PGP_CASES),
+    ("Tags, where they must be signed", cases_signatures.TAG_CASES),
+    ("The Secret with the public keys", cases_signatures.KEY_CASES),
 )
 
 
