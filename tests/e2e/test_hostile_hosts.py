@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 import attrs
 import pytest
-from hostile.cases_hosts import CHANGED, Change, ChangedCase
+from hostile.cases_hosts import CHANGED, ChangedCase
 from support.e2e.lab import Lab
 from support.e2e.scene import Scene, condition, secret
-from support.network.changed_answers import Answer, between
+from support.network.changed_answers import Answer, Change, between
 
 pytestmark = pytest.mark.e2e
 
