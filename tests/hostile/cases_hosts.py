@@ -196,6 +196,17 @@ def _of(data: bytes) -> Change:
     return _pack(packs.in_packets(data) + b"0000")
 
 
+def _lacking(kind: int) -> Change:
+    """The true pack without its objects of a kind."""
+
+    def change(path: str, answer: Answer) -> Answer:
+        if b"packfile" not in answer.body:
+            return answer
+        return _of(packs.without(packs.out_of_packets(answer.body), kind))(path, answer)
+
+    return change
+
+
 _OLD_HEAD = b" HEAD\0multi_ack side-band-64k\n"
 _SMALL: Mapping[str, Any] = {
     "max_refs_bytes": 1_000_000,
@@ -287,6 +298,9 @@ CHANGED: Sequence[ChangedCase] = (
         "GitProtocolError",
     ),
     _changed("pack-other", "a good pack without the commit", _of(packs.pack(packs.blob(b"x"))), "GitProtocolError"),
+    _changed("pack-no-commit", "the true pack without the commit", _lacking(packs.COMMIT), "GitProtocolError"),
+    _changed("pack-no-tree", "the true pack without the commit's tree", _lacking(packs.TREE), "GitProtocolError"),
+    _changed("pack-no-file", "the true pack without the file", _lacking(packs.BLOB), "GitProtocolError"),
     _changed("pack-none", "a pack without an object", _of(packs.pack()), "GitProtocolError"),
     _changed(
         "pack-checksum",

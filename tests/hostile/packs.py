@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 
-BLOB, OFS_DELTA, REF_DELTA = 3, 6, 7
+COMMIT, TREE, BLOB, OFS_DELTA, REF_DELTA = 1, 2, 3, 6, 7
 _MAX_PACKET_BYTES = 65_515
 
 
@@ -89,3 +89,29 @@ def in_packets(data: bytes) -> bytes:
     """A pack in the first side band."""
     pieces = (data[at : at + _MAX_PACKET_BYTES - 1] for at in range(0, len(data), _MAX_PACKET_BYTES - 1))
     return b"".join(packet(b"\1" + piece) for piece in pieces)
+
+
+def out_of_packets(body: bytes) -> bytes:
+    """The pack in an answer: what comes in the first side band."""
+    data, at = b"", 0
+    while at + 4 <= len(body):
+        length = int(body[at : at + 4], 16)
+        if length > 4 and body[at + 4 : at + 5] == b"\1":
+            data += body[at + 5 : at + length]
+        at += max(length, 4)
+    return data
+
+
+def without(data: bytes, kind: int) -> bytes:
+    """A pack of whole objects, without those of a kind."""
+    kept, at = [], 12
+    while at < len(data) - 20:
+        began, found = at, data[at] >> 4 & 7
+        while data[at] & 0x80:
+            at += 1
+        reader = zlib.decompressobj()
+        reader.decompress(data[at + 1 :])
+        at = len(data) - len(reader.unused_data)
+        if found != kind:
+            kept.append(data[began:at])
+    return pack(*kept)

@@ -24,7 +24,7 @@ from jiemi.core.sensitive import SensitiveText
 from jiemi.demo.git_server import GitServer, serve_git
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
-from jiemi.rpc.contract import FilesRequest, Repository
+from jiemi.rpc.contract import FilesRequest, RenderRequest, Repository
 from jiemi.rpc.source import GitCredentials, Source
 
 MAX_SENT_BYTES = 12_000_000
@@ -91,7 +91,7 @@ async def test_a_host_that_answers_otherwise_gets_what_its_row_says(
             await followed.require_good(repository, followed.good)
             is_hostile, pushed = True, followed.push()
             with pytest.raises(JiemiError) as caught:
-                await _listed(repository)
+                await _rendered(repository, lab)
             # What was deployed is still there to be kept right.
             await followed.require_good(repository, followed.good)
             await followed.require_next_served(krapao)
@@ -105,9 +105,10 @@ async def test_a_host_that_answers_otherwise_gets_what_its_row_says(
     require_no_canary(lab, "a file", contents(tmp_path))
 
 
-async def _listed(repository: Repository) -> None:
+async def _rendered(repository: Repository, lab: Lab) -> None:
     head = await repository.head(max_age_seconds=0)
     await repository.files(FilesRequest(head.revision, ("**",)))
+    await repository.render(RenderRequest(head.revision, "s.yaml", None, (lab.age,)))
 
 
 def _require_as_the_row_says(case: EndlessCase | ChangedCase, error: JiemiError, lab: Lab) -> None:
