@@ -61,7 +61,7 @@ def missing_object(objects: PackStore, tree: str, before: str | None, *, check: 
 
 
 def _entries(objects: PackStore, sha: str) -> tuple[Sequence[tuple[bytes, int, bytes]], int]:
-    """A folder's entries, and its size. One that can't be read has none: whoever reads it is told why.
+    """A folder's entries, and its size. One that can't be read has none: reading it fails with the reason.
 
     Raises:
         KeyError: it is not here.
