@@ -4,12 +4,14 @@ A pack may hold a commit and lack what the commit refers to. Nobody would notice
 what is on the volume would seem to be damaged, with all other revisions in it. So each fetch looks through the folders
 that came with it. What a revision has in common with one that is here already was looked through then.
 
-Beyond `MAX_TREE_BYTES` of folders it believes the host: a search would not read more of them either.
+Beyond `MAX_TREE_BYTES` of folders it believes the host (a search would not read more of them either), and so it does
+where more objects are here than there is memory for their names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator
 
 import attrs
 
@@ -20,6 +22,9 @@ from jiemi.krapao.git.tree_entries import FOLDER, KIND, MAX_TREE_BYTES, SUBMODUL
 
 _MAX_LOOKUPS = 1_000
 """A lookup takes 20 µs. Beyond so many the names of all objects are read, 1 µs each."""
+
+_MAX_NAMES = 300_000
+"""They take 100 bytes each for as long as it looks."""
 
 
 def missing_object(objects: PackStore, tree: str, before: str | None, *, check: Callable[[], None]) -> str | None:
@@ -39,14 +44,14 @@ def missing_object(objects: PackStore, tree: str, before: str | None, *, check: 
         check()
         sha, old = folders.pop()
         try:
-            entries, size = _entries(objects, sha)
+            raw = _folder(objects, sha)
         except KeyError:
             return sha
-        left -= size
+        left -= len(raw)
         if left < 0:
             return None
-        known = {} if old is None else {name: (mode, target) for name, mode, target in _entries(objects, old)[0]}
-        for name, mode, target in entries:
+        known = {name: (mode, target) for name, mode, target in _entries(_old(objects, old), len(sha))}
+        for name, mode, target in _entries(raw, len(sha)):
             kind = mode & KIND
             if kind == SUBMODULE or known.get(name) == (mode, target):
                 continue
@@ -60,18 +65,31 @@ def missing_object(objects: PackStore, tree: str, before: str | None, *, check: 
     return None
 
 
-def _entries(objects: PackStore, sha: str) -> tuple[Sequence[tuple[bytes, int, bytes]], int]:
-    """A folder's entries, and its size. One that can't be read has none: reading it fails with the reason.
+def _folder(objects: PackStore, sha: str) -> bytes:
+    """A folder. One that is too large, or none, is an empty one: whoever reads it gets the reason.
 
     Raises:
         KeyError: it is not here.
         LookupError: the clone is damaged.
     """
     try:
-        raw = load_tree(objects, sha) or b""
-        return tuple(entries_of(raw, "", hash_bytes=len(sha) // 2)), len(raw)
+        return load_tree(objects, sha) or b""
     except JiemiError:
-        return (), 0
+        return b""
+
+
+def _old(objects: PackStore, sha: str | None) -> bytes:
+    """A folder of what was here before. One that is not to be had is an empty one: nothing is known of it then."""
+    try:
+        return b"" if sha is None else _folder(objects, sha)
+    except KeyError:
+        return b""
+
+
+def _entries(raw: bytes, hash_digits: int) -> Iterator[tuple[bytes, int, bytes]]:
+    """A folder's entries, as far as it can be read."""
+    with contextlib.suppress(JiemiError):
+        yield from entries_of(raw, "", hash_bytes=hash_digits // 2)
 
 
 @attrs.define
@@ -86,6 +104,9 @@ class _Here:
         if self._names is not None:
             return name in self._names
         self._lookups += 1
-        if self._lookups > _MAX_LOOKUPS:
-            self._names = self._objects.names()
-        return self._objects.has(name.hex())
+        if self._lookups <= _MAX_LOOKUPS:
+            return self._objects.has(name.hex())
+        if self._objects.count() > _MAX_NAMES:
+            return True
+        self._names = self._objects.names()
+        return name in self._names

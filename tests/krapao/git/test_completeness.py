@@ -105,6 +105,28 @@ def test_beyond_a_bound_of_folders_the_host_is_believed(
     assert missing(path, revision) is None
 
 
+def test_with_more_objects_than_there_is_memory_for_the_host_is_believed(
+    work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revision = work.commit(FILES)
+    file = work.git("rev-parse", f"{revision}:a.yaml")
+    path = store(work, tmp_path / "clone", [name for name in objects_of(work, revision) if name != file])
+    monkeypatch.setattr(completeness, "_MAX_LOOKUPS", 0)
+    assert missing(path, revision) == file
+    monkeypatch.setattr(completeness, "_MAX_NAMES", 3)
+    assert missing(path, revision) is None
+
+
+def test_where_the_earlier_revision_is_not_whole_nothing_is_taken_from_it(work: Work, tmp_path: Path) -> None:
+    first = work.commit(FILES)
+    folder = work.git("rev-parse", f"{first}:deep")
+    path = store(work, tmp_path / "clone", [name for name in objects_of(work, first) if name != folder])
+    second = work.commit({"deep/new.yaml": "n"})
+    store(work, path, [name for name in objects_of(work, second) if name not in objects_of(work, first)])
+    assert missing(path, second, first) is None
+    assert missing(path, first) == folder
+
+
 def test_a_call_that_is_cancelled_ends(work: Work, tmp_path: Path) -> None:
     revision = work.commit(FILES)
 
