@@ -18,7 +18,7 @@ import attrs
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.git.pack_store import PackStore
 from jiemi.krapao.git.revision import load_tree
-from jiemi.krapao.git.tree_entries import FOLDER, KIND, MAX_TREE_BYTES, SUBMODULE, entries_of
+from jiemi.krapao.git.tree_entries import FOLDER, KIND, MAX_TREE_BYTES, REGULAR, SYMLINK, entries_of
 
 _MAX_LOOKUPS = 1_000
 """A lookup takes 20 µs. Beyond so many the names of all objects are read, 1 µs each."""
@@ -53,15 +53,15 @@ def missing_object(objects: PackStore, tree: str, before: str | None, *, check: 
         known = {name: (mode, target) for name, mode, target in _entries(_old(objects, old), len(sha))}
         for name, mode, target in _entries(raw, len(sha)):
             kind = mode & KIND
-            if kind == SUBMODULE or known.get(name) == (mode, target):
+            if known.get(name) == (mode, target):
                 continue
-            if kind != FOLDER:
-                if not here.has(target):
-                    return target.hex()
-            elif target.hex() not in seen:
+            if kind == FOLDER and target.hex() not in seen:
                 seen.add(target.hex())
                 was, other = known.get(name, (0, b""))
                 folders.append((target.hex(), other.hex() if was & KIND == FOLDER else None))
+            # What is neither a file nor a link is never read, and of some modes git does not send it.
+            if (mode in REGULAR or kind == SYMLINK) and not here.has(target):
+                return target.hex()
     return None
 
 
