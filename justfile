@@ -32,7 +32,7 @@ test-fast *arguments:
     @"{{ bin }}/pytest" --quiet -p no:logging --numprocesses auto --maxprocesses 4 --hypothesis-profile fast -m "not e2e and not slow and not soak" \
         tests/core tests/concurrency tests/cli tests/miwen tests/rpc "$@"
 
-# Fuzz what reads hostile bytes: SECONDS [metadata|values|guard|documents|plain|globs|trees] [SEED]
+# Fuzz what reads hostile bytes: SECONDS [TARGET] [SEED]; tests/fuzz has the targets
 fuzz *arguments:
     @PYTHONPATH=tests "{{ bin }}/python" -m fuzz.run "$@"
 

@@ -253,6 +253,7 @@ SLOW = {
         "test_what_is_no_krapao_is_given_up",
         "test_without_a_server_calls_wait_a_little_and_then_name_its_address",
     ),
+    "rpc/test_hostile_krapao.py": (),
     "rpc/test_hostile_peers.py": (),
     "rpc/test_session_secret.py": (),
     "rpc/test_answer_budget.py": ("test_answers_that_wait_are_charged_and_one_too_many_is_refused",),

@@ -46,6 +46,7 @@ class _Interruptible(HTTPConnection):
     """Notes with the thread's interrupter how to end what this connection waits for."""
 
     watch: Watch = Watch()
+    answer_class: type[http.client.HTTPResponse] = http.client.HTTPResponse
     _connecting: socket.socket | None = None
     _requesting: socket.socket | None = None
 
@@ -97,6 +98,24 @@ class _Interruptible(HTTPConnection):
             self.inform_interrupter()
         super().putrequest(*args, **kwargs)
 
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # as urllib3 has it
+        answers: list[http.client.HTTPResponse] = []
+
+        def make_answer(*args: Any, **kwargs: Any) -> http.client.HTTPResponse:
+            answers.append(self.answer_class(*args, **kwargs))
+            return answers[-1]
+
+        self.response_class = make_answer  # type: ignore[assignment]  # called like a class
+        try:
+            return super().getresponse()
+        except urllib3.exceptions.HTTPError:
+            # What refuses the head of an answer (two lengths) leaves the socket to it until the answer is collected.
+            for answer in answers:
+                answer.close()
+            raise
+        finally:
+            del self.response_class
+
     def inform_interrupter(self) -> None:
         """Note with the interrupter of this thread how to end the request that was made last."""
         if self._requesting is not None:
@@ -140,11 +159,11 @@ def make_interruptible(manager: urllib3.PoolManager, watch: Watch | None = None)
 
     class Plain(_Interruptible):
         watch = seen
-        response_class = Response
+        answer_class = Response
 
     class Tls(_InterruptibleHttps):
         watch = seen
-        response_class = Response
+        answer_class = Response
 
     class HttpPool(HTTPConnectionPool):
         ConnectionCls = Plain

@@ -18,7 +18,8 @@ from pathlib import Path
 from types import FrameType
 
 from fuzz.mutate import mutate
-from fuzz.targets import TARGETS, Target
+from fuzz.target import Target
+from fuzz.targets import TARGETS
 
 CORPUS = Path(__file__).parent / "corpus"
 _MAX_KEPT = 60

@@ -10,7 +10,7 @@ import base64
 import contextlib
 import json
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 import attrs
 import trio
 import trio.testing
+from fuzz import host_targets, webhook_targets
+from fuzz.target import Target
 from support.krapao.key_services import lent
 from support.krapao.kubectl_yaml_samples import DOCUMENTS as MANIFESTS
 from support.krapao.kubectl_yaml_samples import TOKENS as MANIFEST_TOKENS
@@ -74,26 +76,6 @@ from jiemi.krapao.signatures.sshsig import read_signature, require_good
 from jiemi.rpc.contract import Changes
 from jiemi.rpc.keys import AgeKey, AwsKey, AzureKey, DecryptionKey, GcpKey, HuaweiKey, PgpKey, VaultKey
 from jiemi.rpc.verification import PublicKeys
-
-
-@attrs.frozen
-class Target:
-    """One thing that is fuzzed.
-
-    Attributes:
-        check: what became of an input; raises where it broke a rule.
-        begin: inputs to begin with.
-        tokens: words of the format.
-        max_bytes: the longest input.
-        max_seconds: processor time that one input may take.
-    """
-
-    check: Callable[[bytes], str]
-    begin: tuple[bytes, ...]
-    tokens: tuple[bytes, ...]
-    max_bytes: int = 4 * 1024
-    max_seconds: float = 5
-
 
 # The metadata reader
 
@@ -935,6 +917,8 @@ TARGETS = {
     "globs": GLOBS,
     "trees": TREES,
     "signatures": SIGNATURES,
+    **host_targets.TARGETS,
+    **webhook_targets.TARGETS,
 }
 
 

@@ -7,7 +7,8 @@ import random
 import pytest
 from fuzz.mutate import mutate
 from fuzz.run import TooSlow, check, kept
-from fuzz.targets import TARGETS, Target
+from fuzz.target import Target
+from fuzz.targets import TARGETS
 
 
 @pytest.mark.parametrize("name", TARGETS)

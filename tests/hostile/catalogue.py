@@ -9,19 +9,26 @@ from hostile import (
     cases_bombs,
     cases_destinations,
     cases_globs,
+    cases_hosts,
     cases_joined,
     cases_mac,
     cases_nested,
     cases_plain,
     cases_repositories,
+    cases_signatures,
     cases_submodules,
+    cases_urls,
 )
 from hostile.case import Case
 from hostile.cases_globs import GlobCase
+from hostile.cases_hosts import ChangedCase, EndlessCase
 from hostile.cases_repositories import TreeCase
+from hostile.cases_signatures import SignedCase
 from hostile.cases_submodules import SubmoduleCase
+from hostile.cases_urls import UrlCase
 
-CHAPTERS: Sequence[tuple[str, Sequence[Case | TreeCase | GlobCase | SubmoduleCase]]] = (
+AnyCase = Case | TreeCase | GlobCase | SubmoduleCase | EndlessCase | ChangedCase | UrlCase | SignedCase
+CHAPTERS: Sequence[tuple[str, Sequence[AnyCase]]] = (
     ("Elsewhere: Vault", cases_destinations.VAULT),
     ("Elsewhere: AWS KMS", cases_destinations.AWS),
     ("Elsewhere: GCP KMS", cases_destinations.GCP),
@@ -44,6 +51,16 @@ CHAPTERS: Sequence[tuple[str, Sequence[Case | TreeCase | GlobCase | SubmoduleCas
     ("Files that are not encrypted, where they are allowed", cases_plain.CASES),
     ("Values that are files themselves", cases_nested.CASES),
     ("Documents joined by hand", cases_joined.CASES),
+    ("Hosts without end", cases_hosts.ENDLESS),
+    ("Hosts that were followed and answer otherwise", cases_hosts.CHANGED),
+    ("URLs", cases_urls.URLS),
+    ("Addresses, over http, https, git and ssh", cases_urls.ADDRESSES),
+    ("Detours: redirects, proxies, APIs", cases_urls.DETOURS),
+    ("Refs and credentials", cases_urls.REFS),
+    ("Signatures of ssh, where commits must be signed", cases_signatures.SSH_CASES),
+    ("Signatures of pgp", cases_signatures.PGP_CASES),
+    ("Tags, where they must be signed", cases_signatures.TAG_CASES),
+    ("The Secret with the public keys", cases_signatures.KEY_CASES),
 )
 
 

@@ -17,9 +17,9 @@ import pytest
 from cryptography.hazmat.primitives.serialization import PrivateFormat
 from krapao.git.clone_checks import HEAD
 from krapao.git.following import follow
-from krapao.test_odd_hosts import Answer, between
 from support.krapao.ssh_keys import made, public_key, written
 from support.krapao.work_tree import Work
+from support.network.changed_answers import Answer, between
 from support.network.ssh_server import SshServer, ssh_server
 
 from jiemi.core.errors import JiemiError

@@ -1,4 +1,5 @@
-"""What a Decryptor's author learns of hosts and ports that Krapao can reach and that person can't."""
+"""What a Decryptor's author learns of hosts and ports that Krapao can reach and that person can't. The spellings of
+each address that is refused are rows of tests/hostile."""
 
 from __future__ import annotations
 
@@ -53,25 +54,9 @@ def strict(settings: KrapaoSettings) -> KrapaoSettings:
     return attrs.evolve(settings, addresses=AddressRules(), connect_timeout_seconds=0.5)
 
 
-LOOPBACKS = [
-    "127.0.0.1",
-    "127.0.0.53",
-    "localhost",
-    "localhost.",
-    "LOCALHOST",
-    "0.0.0.0",  # noqa: S104 - asked for, not listened on
-    "[::1]",
-    "[::]",
-    "[::ffff:127.0.0.1]",
-    "[::ffff:7f00:1]",
-    "[::127.0.0.1]",
-    "[0:0:0:0:0:0:0:1]",
-]
-
-
 @pytest.mark.parametrize("scheme", ["http", "https", "git", "ssh"])
-@pytest.mark.parametrize("host", LOOPBACKS)
-async def test_loopback_is_refused_in_all_its_spellings_whether_or_not_something_listens(
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+async def test_loopback_is_refused_with_one_answer_whether_or_not_something_listens(
     strict: KrapaoSettings, scheme: str, host: str
 ) -> None:
     with listening() as (port, came), listening(host="::1") as (port6, came6):
@@ -85,19 +70,7 @@ async def test_loopback_is_refused_in_all_its_spellings_whether_or_not_something
     assert "spec.source.repository.url" in message
 
 
-@pytest.mark.parametrize(
-    "host",
-    [
-        "169.254.169.254",
-        "169.254.170.2",
-        "[fe80::1]",
-        "[fd00:ec2::254]",
-        "100.100.100.200",
-        "168.63.129.16",
-        "224.0.0.1",
-        "255.255.255.255",
-    ],
-)
+@pytest.mark.parametrize("host", ["169.254.169.254", "[fe80::1]"])
 async def test_link_local_and_metadata_addresses_are_refused_at_once(strict: KrapaoSettings, host: str) -> None:
     began = time.monotonic()
     assert (await told(strict, f"http://{host}/latest/meta-data"))[0] == "AddressNotAllowed"
@@ -117,23 +90,6 @@ def resolves_to(monkeypatch: pytest.MonkeyPatch, *answers: tuple[str, ...]) -> l
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     return asked
-
-
-@pytest.mark.parametrize("scheme", ["http", "https", "git", "ssh"])
-@pytest.mark.parametrize(
-    "addresses",
-    [("127.0.0.1",), ("192.0.2.1", "127.0.0.1"), ("169.254.169.254",), ("::ffff:127.0.0.1",), ("fe80::1%eth0",)],
-)
-async def test_a_name_that_leads_to_a_forbidden_address_is_refused_and_not_connected_to(
-    strict: KrapaoSettings, monkeypatch: pytest.MonkeyPatch, scheme: str, addresses: tuple[str, ...]
-) -> None:
-    asked = resolves_to(monkeypatch, addresses)
-    with listening() as (port, came):
-        reason, message = await told(strict, f"{scheme}://git.example:{port}/r")
-        assert came == []
-    assert reason == "AddressNotAllowed"
-    assert not any(each in message for each in addresses)  # what a name leads to is for the operator
-    assert asked == ["git.example"]
 
 
 @pytest.mark.parametrize("scheme", ["http", "git", "ssh"])
@@ -253,17 +209,6 @@ async def test_a_host_that_wants_credentials_is_said_to_want_them(settings: Krap
     with listening(send(HTTP % b"401 Who")) as (port, _):
         _, message = await told(settings, f"http://127.0.0.1:{port}/r")
     assert "answered 401: it wants credentials, and spec.source.repository.credentials gives none. Put a" in message
-
-
-async def test_a_redirect_to_a_forbidden_address_is_not_followed(
-    strict: KrapaoSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rules = AddressRules(allowed=(read_network("127.0.0.2"),))
-    with listening() as (port, came):
-        location = f"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:{port}/x\r\nContent-Length: 0\r\n\r\n"
-        with listening(send(location.encode()), host="127.0.0.2") as (there, _):
-            reason, _ = await told(attrs.evolve(strict, addresses=rules), f"http://127.0.0.2:{there}/r")
-        assert (reason, came) == ("InvalidUrl", [])
 
 
 async def test_hosts_that_are_denied_are_refused_like_the_forbidden_ones(

@@ -14,6 +14,7 @@ from typing import Any
 
 import attrs
 from rpc import hostile_peer as peer
+from rpc.hostile_peer import SESSION
 
 MEBIBYTE = 1024 * 1024
 NOWHERE = "https://127.0.0.1:9/x.git"
@@ -105,6 +106,46 @@ def _files(question: int, patterns: int) -> bytes:
     return peer.call(question, "Repository", "files", on=2, request=request)
 
 
+def _verify(question: int, patterns: int) -> bytes:
+    request = {"revision": "a" * 40, "patterns": [f"{question}/{n}/**/*.yaml" for n in range(patterns)]}
+    return peer.call(question, "Repository", "verify", on=2, request=request)
+
+
+def _changes(question: int, before: object = "a" * 40, after: object = "b" * 40) -> bytes:
+    return peer.call(question, "Repository", "changes", on=2, request={"before": before, "after": after})
+
+
+def _signed_repository(question: int, keys: int, key_bytes: int, **more: Any) -> bytes:
+    """One whose commits must be signed by one of so many public keys."""
+    found = [{"name": f"{question}-{number}.asc", "data": b"k" * key_bytes} for number in range(keys)]
+    verification = {"mode": "Commit", "kind": "pgp", "keys": found} | more
+    source = {"url": f"{NOWHERE}/{question}"}
+    return peer.call(
+        question,
+        "Session",
+        "openRepositoryRequiring",
+        on=SESSION,
+        source=source,
+        credentials={},
+        required=["verify"],
+        verification=verification,
+    )
+
+
+def _odd_questions(_: Scene) -> Iterator[bytes]:
+    """Each is answered with a failure."""
+    yield peer.open_repository(2, NOWHERE)
+    odd = ("", "main", "A" * 40, b"\xff\xfe", "x" * MEBIBYTE, "--output=x", "a" * 39 + "\0")
+    yield b"".join(_changes(3 + number, before=each) for number, each in enumerate(odd))
+    request = {"revision": b"\xff", "patterns": [b"\xff\xfe", "**"]}
+    yield peer.call(20, "Repository", "verify", on=2, request=request)
+    yield peer.call(21, "Repository", "verify", on=2)
+    yield _signed_repository(22, 1, 1, mode="Never") + peer.call(23, "Repository", "verify", on=22)
+    yield _signed_repository(24, 1, 1, kind=b"\xff") + peer.call(25, "Repository", "verify", on=24)
+    yield _signed_repository(26, 0, 1) + peer.call(27, "Repository", "verify", on=26)
+    yield _signed_repository(28, 1, 1, minimumSigners=0) + peer.call(29, "Repository", "verify", on=28)
+
+
 def _behind_a_question(scene: Scene, count: int, make: Callable[[int], bytes], *, step: int = _STEP) -> Iterator[bytes]:
     """Calls on the answer to a question that is not answered."""
     return _many(count, lambda n: make(4 + n), peer.open_repository(2, scene.silent), peer.head(3, on=2), step=step)
@@ -188,6 +229,43 @@ ATTACKS: tuple[Attack, ...] = (
         "2,000 searches for 1,000 patterns each, of a host that says nothing",
         End.REFUSED,
         lambda scene: _on_a_repository(2_000, lambda n: _files(n, 1_000), scene.silent, step=20),
+    ),
+    Attack(
+        "verifications",
+        "2,000 revisions to verify for 1,000 patterns each, of a host that says nothing",
+        End.REFUSED,
+        lambda scene: _on_a_repository(2_000, lambda n: _verify(n, 1_000), scene.silent, step=20),
+    ),
+    Attack(
+        "comparisons",
+        "60,000 pairs of revisions to compare, of a host that says nothing",
+        End.CLOSED,
+        lambda scene: _on_a_repository(60_000, _changes, scene.silent),
+    ),
+    Attack(
+        "comparisons_not_taken",
+        "60,000 pairs to compare, finished at once, whose answers it never reads",
+        End.CLOSED,
+        lambda _: _on_a_repository(60_000, lambda n: _changes(n) + peer.finish(n), "probe:"),
+        reads=False,
+    ),
+    Attack(
+        "public_keys",
+        "repositories with 400 KiB of public keys each, without end",
+        End.CLOSED,
+        lambda scene: _held(scene, 20_000, lambda n: _signed_repository(n, 4, 100 * 1024), 2, 2, step=50),
+    ),
+    Attack(
+        "many_public_keys",
+        "300 repositories with 5,000 empty public keys each",
+        End.REFUSED,
+        lambda scene: _held(scene, 300, lambda n: _signed_repository(n, 5_000, 0), 2, 2, step=20),
+    ),
+    Attack(
+        "odd_questions",
+        "revisions, patterns and policies that are none, or no text",
+        End.REFUSED,
+        _odd_questions,
     ),
     Attack(
         "capabilities",

@@ -22,7 +22,6 @@ operators write Secrets there, and one webhook of an organization then serves al
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -116,12 +115,12 @@ def _secret(host: Host, key: str, encoded: Any) -> SensitiveText:
 
 
 def _text(key: str, encoded: Any) -> SensitiveText:
+    if not isinstance(encoded, str) or len(encoded) > 2 * MAX_SECRET_CHARACTERS:
+        raise WebhookUnusable(f"key {key}: it is too long")
     try:
-        if not isinstance(encoded, str) or len(encoded) > 2 * MAX_SECRET_CHARACTERS:
-            raise WebhookUnusable(f"key {key}: it is too long")
         # Files and `echo` end with a line break that nobody means.
         return SensitiveText(base64.b64decode(encoded, validate=True).decode("utf-8").rstrip("\r\n"))
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # binascii's and Unicode's errors are such; so is that of base64 for what is not ASCII
         # Not chained: the error of the decoder holds the value.
         raise WebhookUnusable(f"key {key}: it is no text") from None
 

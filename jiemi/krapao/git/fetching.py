@@ -22,6 +22,7 @@ from dulwich.objects import ObjectID
 
 from jiemi.concurrency.fair_limiter import Slot
 from jiemi.core.errors import JiemiError
+from jiemi.krapao.git.completeness import missing_object
 from jiemi.krapao.git.folders import damaged, generations, is_whole, publish, remove, revisions, storage, sweep
 from jiemi.krapao.git.git_host import GitHost
 from jiemi.krapao.git.meter import Meter
@@ -65,6 +66,8 @@ class Fetcher:
     _folder: Path
     _hold_volume: Callable[[], None]
     last_received: int = 0
+    _begin_anew: bool = False
+    """Whether what a host sent did not complete what is here, so that the next fetch builds on nothing."""
 
     def deepen(self, wanted: Advertised, generation: Path, commits: int, meter: Meter, slot: Slot) -> None:
         """Fetch the history of a revision that is complete in a generation: so many commits, and their folders.
@@ -103,6 +106,7 @@ class Fetcher:
             with storage():
                 (generation / "revisions" / wanted.revision).touch()
                 publish(generation)
+            self._begin_anew = False
         except BaseException as error:
             with contextlib.suppress(OSError):
                 sweep(generation)
@@ -140,7 +144,7 @@ class Fetcher:
             packs = list((current / "objects" / "pack").glob("*.pack"))
             size = sum(pack.stat().st_size for pack in packs)
             fits = len(packs) < self._host.settings.max_packs and size < self._host.settings.max_clone_bytes
-            if haves and fits and all(len(have) == len(revision) for have in haves):
+            if haves and fits and not self._begin_anew and all(len(have) == len(revision) for have in haves):
                 return current, haves[:_MAX_HAVES]
         number = int(current.name) + 1 if current is not None else 1
         new = folder / f"{number}.new"
@@ -179,7 +183,13 @@ class Fetcher:
                     size = pack.size()
                 slot.keep()  # from here on it is work of this machine, and bounded
                 count = self._keep(pack, objects, wanted, meter)
-                _verify(objects, wanted)
+                tree = _verify(objects, wanted)
+                if depth == 1 and missing_object(objects, tree, _tree_of_newest(objects, haves), check=meter.check):
+                    self._begin_anew = bool(haves)
+                    raise JiemiError(
+                        "GitProtocolError",
+                        f"{self._host.location.authority} sent a revision without all of its files and folders",
+                    )
         return Fetched(not haves, count, size)
 
     def _transfer(
@@ -267,8 +277,13 @@ def _nothing_here() -> ObjectStoreGraphWalker:
     return ObjectStoreGraphWalker([], lambda _: [], shallow=set())
 
 
-def _verify(objects: PackStore, wanted: Advertised) -> None:
-    """That the commit came, and its tree."""
+def _tree_of_newest(objects: PackStore, haves: list[str]) -> str | None:
+    """The tree of the newest revision that is here already."""
+    return tree_of(objects, haves[0]) if haves else None
+
+
+def _verify(objects: PackStore, wanted: Advertised) -> str:
+    """That the commit came, and its tree, whose hash is returned."""
     tree = tree_of(objects, wanted.revision)
     if tree is None:
         raise JiemiError(
@@ -278,3 +293,4 @@ def _verify(objects: PackStore, wanted: Advertised) -> None:
         )
     if not is_tree(objects, tree):
         raise JiemiError("GitProtocolError", "the host sent a commit without its tree")
+    return tree

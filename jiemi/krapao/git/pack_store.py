@@ -104,6 +104,14 @@ class PackStore(DiskObjectStore):
         """Whether an object is in one of the packs."""
         return ObjectID(sha.encode()) in self
 
+    def count(self) -> int:
+        """How many objects there are; one that is in several packs counts for each."""
+        return sum(len(pack.index) for pack in self._iter_cached_packs())
+
+    def names(self) -> set[bytes]:
+        """The hashes of all objects."""
+        return {entry[0] for pack in self._in_order() for entry in pack.index.iterentries()}
+
     def size(self, sha: str) -> int | None:
         """An object's size without unpacking it, where that can be known."""
         name = ObjectID(sha.encode())

@@ -181,7 +181,7 @@ def compare_revisions(
         JiemiError: RevisionNotFound. LookupError where the clone is damaged.
     """
     old, new = _root_of(objects, before), _root_of(objects, after)
-    return changes_between(old, new, partial(_load_tree, objects), max_entries=max_entries, check=check)
+    return changes_between(old, new, partial(load_tree, objects), max_entries=max_entries, check=check)
 
 
 def _trees(
@@ -197,7 +197,7 @@ def _trees(
         kind, data = _verified(objects, sha)
         return data if kind == BLOB and len(data) <= MAX_LINK_BYTES else None
 
-    root, load = _root_of(objects, revision), partial(_load_tree, objects)
+    root, load = _root_of(objects, revision), partial(load_tree, objects)
     return Trees(root, load, read_link=read_link, is_config=is_config, check=check)
 
 
@@ -208,7 +208,7 @@ def _root_of(objects: Objects, revision: str) -> str:
     return root
 
 
-def _load_tree(objects: Objects, sha: str) -> bytes | None:
+def load_tree(objects: Objects, sha: str) -> bytes | None:
     kind, data = _structure(objects, sha)
     return data if kind == TREE else None
 
