@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 
 import attrs
 
@@ -27,18 +28,21 @@ _MAX_NAMES = 300_000
 """They take 100 bytes each for as long as it looks."""
 
 
-def missing_object(objects: PackStore, tree: str, before: str | None, *, check: Callable[[], None]) -> str | None:
+def missing_object(
+    objects: PackStore, tree: str, before: str | None, *, arrived: AbstractSet[bytes], check: Callable[[], None]
+) -> str | None:
     """The hash of an object that a revision refers to and that is not here; None where all are.
 
     Args:
         tree: the revision's.
         before: that of a revision which is complete here, or None.
+        arrived: the hashes of some objects that are here: those that came.
         check: raises where the call was cancelled; called often.
 
     Raises:
         LookupError: the clone is damaged.
     """
-    here, seen, left = _Here(objects), {tree}, MAX_TREE_BYTES
+    here, seen, left = _Here(objects, arrived), {tree}, MAX_TREE_BYTES
     folders: list[tuple[str, str | None]] = [(tree, before)]
     while folders:
         check()
@@ -97,10 +101,13 @@ class _Here:
     """Which objects are here."""
 
     _objects: PackStore
+    _arrived: AbstractSet[bytes]
     _lookups: int = 0
     _names: set[bytes] | None = None
 
     def has(self, name: bytes) -> bool:
+        if name in self._arrived:
+            return True
         if self._names is not None:
             return name in self._names
         self._lookups += 1

@@ -182,15 +182,15 @@ class Fetcher:
                     pack.file.flush()
                     size = pack.size()
                 slot.keep()  # from here on it is work of this machine, and bounded
-                count = self._keep(pack, objects, wanted, meter)
-                tree = _verify(objects, wanted)
-                if depth == 1 and missing_object(objects, tree, _tree_of_newest(objects, haves), check=meter.check):
+                arrived = self._keep(pack, objects, wanted, meter)
+                tree, before = _verify(objects, wanted), _tree_of_newest(objects, haves)
+                if depth == 1 and missing_object(objects, tree, before, arrived=arrived, check=meter.check):
                     self._begin_anew = bool(haves)
                     raise JiemiError(
                         "GitProtocolError",
                         f"{self._host.location.authority} sent a revision without all of its files and folders",
                     )
-        return Fetched(not haves, count, size)
+        return Fetched(not haves, len(arrived), size)
 
     def _transfer(
         self,
@@ -228,8 +228,8 @@ class Fetcher:
                 return False
         return True
 
-    def _keep(self, pack: NewPack, objects: PackStore, wanted: Advertised, meter: Meter) -> int:
-        """Look through a pack, hash all that is in it, and put it in its place; returns how many objects came."""
+    def _keep(self, pack: NewPack, objects: PackStore, wanted: Advertised, meter: Meter) -> set[bytes]:
+        """Look through a pack, hash all that is in it, and put it in its place; returns the hashes of what came."""
         settings = self._host.settings
         limits = PackLimits(settings.max_object_bytes, settings.max_unpacked_bytes)
         try:
@@ -243,7 +243,7 @@ class Fetcher:
             ) from error
         with storage():
             objects.keep(pack, received.entries, external)
-        return received.count
+        return {name for name, _, _ in received.entries}
 
 
 class _Haves:

@@ -35,11 +35,11 @@ def store(work: Work, folder: Path, names: list[str]) -> Path:
     return folder
 
 
-def missing(path: Path, after: str, before: str | None = None) -> str | None:
+def missing(path: Path, after: str, before: str | None = None, arrived: frozenset[bytes] = frozenset()) -> str | None:
     with open_packs(path, object_format=SHA1) as objects:
         tree = tree_of(objects, after)
         assert tree is not None
-        return missing_object(objects, tree, before and tree_of(objects, before), check=never)
+        return missing_object(objects, tree, before and tree_of(objects, before), arrived=arrived, check=never)
 
 
 @pytest.fixture(params=[1_000, 0], ids=["lookups", "names"])
@@ -138,4 +138,23 @@ def test_a_call_that_is_cancelled_ends(work: Work, tmp_path: Path) -> None:
         tree = tree_of(objects, revision)
         assert tree is not None
         with pytest.raises(InterruptedError):
-            missing_object(objects, tree, None, check=check)
+            missing_object(objects, tree, None, arrived=frozenset(), check=check)
+
+
+def test_what_came_is_not_looked_up(work: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    revision = work.commit(FILES)
+    names = objects_of(work, revision)
+    path = store(work, tmp_path / "whole", names)
+    looked_up: list[str] = []
+    has = PackStore.has
+
+    def counted(self: PackStore, sha: str) -> bool:
+        looked_up.append(sha)
+        return has(self, sha)
+
+    monkeypatch.setattr(PackStore, "has", counted)
+    assert missing(path, revision, arrived=frozenset(map(bytes.fromhex, names))) is None
+    assert looked_up == []
+    files = {work.git("rev-parse", f"{revision}:{name}") for name in FILES}
+    assert missing(path, revision) is None
+    assert set(looked_up) == files
