@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import attrs
 import trio
 import trio.testing
-from fuzz import host_targets, webhook_targets
+from fuzz import host_targets, pack_targets, webhook_targets
 from fuzz.target import Target
 from support.krapao.key_services import lent
 from support.krapao.kubectl_yaml_samples import DOCUMENTS as MANIFESTS
@@ -918,6 +918,7 @@ TARGETS = {
     "trees": TREES,
     "signatures": SIGNATURES,
     **host_targets.TARGETS,
+    **pack_targets.TARGETS,
     **webhook_targets.TARGETS,
 }
 
