@@ -7,6 +7,7 @@ https://learn.microsoft.com/azure/devops/repos/git/ and https://github.com/go-gi
 from __future__ import annotations
 
 import contextlib
+import gc
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -113,6 +114,12 @@ async def test_a_history_that_has_to_come_along_is_bounded_as_any_fetch(
         assert caught.value.failure.reason == "LimitExceeded"
 
 
+def _connections_to(port: int) -> list[str]:
+    """This machine's established connections to a port of loopback (proc(5), /proc/net/tcp), seen from the client."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return [row[1] for row in rows if row[2] == f"0100007F:{port:04X}" and row[3] == "01"]
+
+
 @pytest.mark.parametrize("body", [b"<!DOCTYPE html><title>Sign in</title>", b""])
 @pytest.mark.parametrize("path", ["/info/refs", "/git-upload-pack"])
 async def test_a_page_in_place_of_an_answer_is_a_typed_failure_that_repeats_nothing_of_it(
@@ -127,7 +134,13 @@ async def test_a_page_in_place_of_an_answer_is_a_typed_failure_that_repeats_noth
 
     with between(git_server, answer) as url:
         async with Clones(settings).open(parse_url(f"{url}/r.git"), GitCredentials()) as store:
-            with pytest.raises(JiemiError) as caught:
-                await store.advertised(HEAD)
+            gc.disable()  # the collector would close what nobody has closed
+            try:
+                with pytest.raises(JiemiError) as caught:
+                    await store.advertised(HEAD)
+                left = _connections_to(parse_url(f"{url}/r.git").port)
+            finally:
+                gc.enable()
+    assert left == []
     assert caught.value.failure.reason in ("GitProtocolError", "HostUnreachable")
     assert "Sign in" not in caught.value.failure.text

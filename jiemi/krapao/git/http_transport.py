@@ -50,7 +50,11 @@ def http_client(
     """
     route = route_to(location.host, location.scheme, credentials, settings)
     with guarded_pool(route, credentials, settings, meter) as pool:
-        yield _HttpClient(location, credentials, pool, meter)
+        client = _HttpClient(location, credentials, pool, meter)
+        try:
+            yield client
+        finally:
+            client.end()
 
 
 def _authorization(credentials: GitCredentials) -> str | None:
@@ -105,6 +109,11 @@ class _HttpClient(Urllib3HttpGitClient):
         self._pool = pool
         self._meter = meter
         self._last: urllib3.BaseHTTPResponse | None = None
+
+    def end(self) -> None:
+        """Let go of the last answer. Where dulwich refuses one, nobody has: its connection is not back in the pool."""
+        if self._last is not None:
+            self._last.close()
 
     def _http_request(
         self,

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import urllib3
 
+from jiemi.concurrency.http import close_pool
 from jiemi.demo.git_server import GitServer
 
 
@@ -81,7 +82,9 @@ def between(
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
-    with urllib3.PoolManager() as pool, ThreadingHTTPServer((host, 0), Handler) as server:
+    pool = urllib3.PoolManager()
+    with contextlib.ExitStack() as stack, ThreadingHTTPServer((host, 0), Handler) as server:
+        stack.callback(close_pool, pool)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
