@@ -279,7 +279,7 @@ class Repository(Protocol):
     async def verify(self, request: FilesRequest) -> Verified:
         """Who signed a revision, where the source wants it signed; and whether the files that match have as many
         signers as it wants for each. Opens no file. `files` and `render` verify by themselves too, and fail as this
-        does.
+        does; `files` alone counts no signers, because it shows no content.
 
         Raises:
             JiemiError: those of `head`; RevisionNotFound; those of `jiemi.core.reasons.UNVERIFIED`;
