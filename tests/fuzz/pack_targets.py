@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 
 from fuzz.target import Target
-from krapao.git.pack_samples import appending, blob, ended, head, on_name, on_offset
+from support.krapao.packs import appending, blob, ended, head, on_name, on_offset
 
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.git.packs import BLOB, COMMIT, TAG, TREE, PackDamaged

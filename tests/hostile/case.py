@@ -63,3 +63,29 @@ class Case:
     def outcome(self) -> str:
         """For the document."""
         return f"`{self.gets}`" if self.gets != OPENS else f"opens: {self.so or 'as if nothing were'}"
+
+
+@attrs.frozen(kw_only=True)
+class Refusal:
+    """A row that is refused whatever it holds.
+
+    Attributes:
+        name: unique, as pytest shows it.
+        tries: what it tries, as docs/hostile-repository.md shows it.
+        gets: the reason with which it is refused.
+        says: what the message must say.
+    """
+
+    name: str
+    tries: str
+    gets: str = attrs.field()
+    says: str = ""
+
+    @gets.validator
+    def _known(self, _: object, value: str) -> None:
+        assert value in REASONS
+
+    @property
+    def outcome(self) -> str:
+        """For the document."""
+        return f"`{self.gets}`"

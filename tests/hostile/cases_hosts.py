@@ -9,16 +9,18 @@ from typing import Any
 
 import attrs
 from hostile import packs
+from hostile.case import Refusal
 from hostile.lab import Lab
+from support.krapao.packs import blob, head, on_name, on_offset, pack
 from support.network.changed_answers import Answer, Change
 
-from jiemi.core.reasons import REASONS
+from jiemi.krapao.git.packs import BLOB, COMMIT, TREE
 
 OVER_HTTP, OVER_GIT, OVER_SSH = "http", "git", "ssh"
 
 
 @attrs.frozen(kw_only=True)
-class EndlessCase:
+class EndlessCase(Refusal):
     """A host that never ends.
 
     Attributes:
@@ -26,51 +28,25 @@ class EndlessCase:
         first: what each connection gets.
         again: what it gets then, for ever.
         pause_seconds: between two of them.
-        others as those of `Case`.
     """
 
-    name: str
-    tries: str
     scheme: str = OVER_HTTP
     first: bytes = b""
     again: bytes
     pause_seconds: float = 0
-    gets: str = attrs.field()
-    says: str = ""
-
-    @gets.validator
-    def _known(self, _: object, value: str) -> None:
-        assert value in REASONS
-
-    @property
-    def outcome(self) -> str:
-        return f"`{self.gets}`"
 
 
 @attrs.frozen(kw_only=True)
-class ChangedCase:
+class ChangedCase(Refusal):
     """A host that was followed, and answers otherwise from now on.
 
     Attributes:
         change: gives what makes its answer of a true one, and of the path with its query.
         settings: what differs in Krapao's settings.
-        others as those of `Case`.
     """
 
-    name: str
-    tries: str
     change: Callable[[Lab], Change]
     settings: Mapping[str, Any] = attrs.field(factory=dict)
-    gets: str = attrs.field()
-    says: str = ""
-
-    @gets.validator
-    def _known(self, _: object, value: str) -> None:
-        assert value in REASONS
-
-    @property
-    def outcome(self) -> str:
-        return f"`{self.gets}`"
 
 
 PKT = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-advertisement\r\n"
@@ -251,34 +227,32 @@ CHANGED: Sequence[ChangedCase] = (
     _changed(
         "pack-zeros",
         "an object of megabytes, compressed to a thousandth",
-        _of(packs.pack(packs.blob(b"\0" * 3_000_000))),
+        _of(pack(blob(b"\0" * 3_000_000))),
         "LimitExceeded",
     ),
     _changed(
         "pack-many-zeros",
         "many objects that are large together",
-        _of(packs.pack(*[packs.blob(b"\0" * 900_000)] * 6)),
+        _of(pack(*[blob(b"\0" * 900_000)] * 6)),
         "LimitExceeded",
     ),
     _changed(
         "pack-claims",
         "an object that says it has a terabyte",
-        _of(packs.pack(packs.head(packs.BLOB, 10**12))),
+        _of(pack(head(BLOB, 10**12))),
         "LimitExceeded",
     ),
-    _changed(
-        "pack-count", "a pack that says it has four billion objects", _of(packs.pack(count=2**32 - 1)), "LimitExceeded"
-    ),
+    _changed("pack-count", "a pack that says it has four billion objects", _of(pack(count=2**32 - 1)), "LimitExceeded"),
     _changed(
         "delta-bomb",
         "a delta of 20 bytes that says it makes 10 GB",
-        _of(packs.pack(packs.ref_delta(b"b" * 20, packs.delta(1, 10**10)))),
+        _of(pack(on_name(b"b" * 20, packs.delta(1, 10**10)))),
         "LimitExceeded",
     ),
     _changed(
         "delta-bomb-offset",
         "the same by an offset",
-        _of(packs.pack(packs.blob(b"x"), packs.ofs_delta(1, packs.delta(1, 10**10)))),
+        _of(pack(blob(b"x"), on_offset(1, packs.delta(1, 10**10)))),
         "LimitExceeded",
     ),
     _changed(
@@ -288,42 +262,40 @@ CHANGED: Sequence[ChangedCase] = (
     _changed(
         "delta-beyond", "a delta that copies from beyond its base", _of(packs.copied_from_beyond()), "GitProtocolError"
     ),
-    _changed(
-        "delta-itself", "a delta of itself", _of(packs.pack(packs.ofs_delta(0, packs.delta(1, 1)))), "GitProtocolError"
-    ),
+    _changed("delta-itself", "a delta of itself", _of(pack(on_offset(0, packs.delta(1, 1)))), "GitProtocolError"),
     _changed(
         "delta-base",
         "a delta of an object that is nowhere",
-        _of(packs.pack(packs.ref_delta(b"b" * 20, packs.delta(1, 1) + b"\1x"))),
+        _of(pack(on_name(b"b" * 20, packs.delta(1, 1) + b"\1x"))),
         "GitProtocolError",
     ),
-    _changed("pack-other", "a good pack without the commit", _of(packs.pack(packs.blob(b"x"))), "GitProtocolError"),
-    _changed("pack-no-commit", "the true pack without the commit", _lacking(packs.COMMIT), "GitProtocolError"),
-    _changed("pack-no-tree", "the true pack without the commit's tree", _lacking(packs.TREE), "GitProtocolError"),
-    _changed("pack-no-file", "the true pack without the file", _lacking(packs.BLOB), "GitProtocolError"),
-    _changed("pack-none", "a pack without an object", _of(packs.pack()), "GitProtocolError"),
+    _changed("pack-other", "a good pack without the commit", _of(pack(blob(b"x"))), "GitProtocolError"),
+    _changed("pack-no-commit", "the true pack without the commit", _lacking(COMMIT), "GitProtocolError"),
+    _changed("pack-no-tree", "the true pack without the commit's tree", _lacking(TREE), "GitProtocolError"),
+    _changed("pack-no-file", "the true pack without the file", _lacking(BLOB), "GitProtocolError"),
+    _changed("pack-none", "a pack without an object", _of(pack()), "GitProtocolError"),
     _changed(
         "pack-checksum",
         "a pack with another checksum",
-        _of(packs.pack(packs.blob(b"x"))[:-1] + b"x"),
+        _of(pack(blob(b"x"))[:-1] + b"x"),
         "GitProtocolError",
     ),
     _changed(
         "pack-cut",
         "a pack that ends in the middle",
-        _of(packs.pack(packs.blob(b"x" * 1_000))[:-25]),
+        _of(pack(blob(b"x" * 1_000))[:-25]),
         "GitProtocolError",
     ),
     _changed(
         "pack-version",
         "a pack of a version that does not exist",
-        _of(packs.pack(packs.blob(b"x"), version=9)),
+        _of(pack(blob(b"x"), version=9)),
         "GitProtocolError",
     ),
     _changed(
         "pack-kind",
         "an object of a kind that does not exist",
-        _of(packs.pack(packs.head(5, 1) + zlib.compress(b"x"))),
+        _of(pack(head(5, 1) + zlib.compress(b"x"))),
         "GitProtocolError",
     ),
     _changed(

@@ -10,12 +10,12 @@ from typing import Any
 import attrs
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
+from hostile.case import Refusal
 from hostile.workshop import Workshop
 from support.krapao.pgp_keys import run_gpg
 from support.signing.forged import BOMB, armored, line, mpint, packet, sshsig, string
 from support.signing.signers import PgpSigner, certify, pgp_signer, raw_object
 
-from jiemi.core.reasons import REASONS
 from jiemi.rpc.verification import PublicKeys, SignatureKind, VerifyMode
 
 Keys = Callable[[Workshop], tuple[PublicKeys, ...]]
@@ -24,33 +24,20 @@ COMMIT, TAG, TAG_AND_COMMIT = VerifyMode.COMMIT, VerifyMode.TAG, VerifyMode.TAG_
 
 
 @attrs.frozen(kw_only=True)
-class SignedCase:
+class SignedCase(Refusal):
     """A row.
 
     Attributes:
         make: makes the newest commit, or moves tags; gives the public keys where they are others than ann's or bob's.
         kind, mode, policy: what must be signed, and what else is wanted.
         ref: what is followed.
-        others as those of `Case`.
     """
 
-    name: str
-    tries: str
     make: Callable[[Workshop], tuple[PublicKeys, ...] | None]
     kind: SignatureKind = SSH
     mode: VerifyMode = COMMIT
     policy: Mapping[str, Any] = attrs.field(factory=dict)
     ref: Mapping[str, Any] = attrs.field(factory=lambda: {"branch": "main"})
-    gets: str = attrs.field()
-    says: str = ""
-
-    @gets.validator
-    def _known(self, _: object, value: str) -> None:
-        assert value in REASONS
-
-    @property
-    def outcome(self) -> str:
-        return f"`{self.gets}`"
 
 
 def _signed(then: Callable[[Workshop], None]) -> Callable[[Workshop], None]:

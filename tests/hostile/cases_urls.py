@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
+from hostile.case import Refusal
 
-from jiemi.core.reasons import REASONS
 from jiemi.core.sensitive import SensitiveText
 from jiemi.rpc.source import GitCredentials, TagRange
 
@@ -18,7 +18,7 @@ EVERY = ("http", "https", "git", "ssh")
 
 
 @attrs.frozen(kw_only=True)
-class UrlCase:
+class UrlCase(Refusal):
     """A row.
 
     Attributes:
@@ -28,27 +28,14 @@ class UrlCase:
         resolves: what every name resolves to; empty for what this machine says.
         location: where {good} leads those who ask for what is below /moved; None where nobody asks.
         credentials: made of the tenant's, with the port of the server on loopback.
-        others as those of `Case`.
     """
 
-    name: str
-    tries: str
     url: str = "{good}/r.git"
     schemes: tuple[str, ...] = ("",)
     ref: Mapping[str, Any] = attrs.field(factory=lambda: {"branch": "main"})
     resolves: tuple[str, ...] = ()
     location: str | None = None
     credentials: Callable[[GitCredentials, int], GitCredentials] = lambda given, _: given
-    gets: str = attrs.field()
-    says: str = ""
-
-    @gets.validator
-    def _known(self, _: object, value: str) -> None:
-        assert value in REASONS
-
-    @property
-    def outcome(self) -> str:
-        return f"`{self.gets}`"
 
 
 def _url(name: str, tries: str, url: str, gets: str = "InvalidUrl", says: str = "") -> UrlCase:

@@ -2,60 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 
-COMMIT, TREE, BLOB, OFS_DELTA, REF_DELTA = 1, 2, 3, 6, 7
+from support.krapao.packs import blob, number, on_offset, pack
+
 _MAX_PACKET_BYTES = 65_515
-
-
-def head(kind: int, size: int) -> bytes:
-    """What an object begins with."""
-    first = (kind << 4) | (size & 15)
-    size >>= 4
-    out = []
-    while size:
-        out.append(first | 0x80)
-        first, size = size & 0x7F, size >> 7
-    return bytes([*out, first])
-
-
-def number(value: int) -> bytes:
-    """A size in a delta."""
-    out = []
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*out, value])
-
-
-def pack(*objects: bytes, count: int | None = None, version: int = 2) -> bytes:
-    """A pack; says that it has `count` objects where that is given."""
-    total = len(objects) if count is None else count
-    data = b"PACK" + version.to_bytes(4) + total.to_bytes(4) + b"".join(objects)
-    return data + hashlib.sha1(data, usedforsecurity=False).digest()
-
-
-def blob(data: bytes, *, says: int | None = None) -> bytes:
-    return head(BLOB, len(data) if says is None else says) + zlib.compress(data)
 
 
 def delta(base: int, result: int) -> bytes:
     """The sizes that a delta begins with."""
     return number(base) + number(result)
-
-
-def ref_delta(base: bytes, data: bytes) -> bytes:
-    return head(REF_DELTA, len(data)) + base + zlib.compress(data)
-
-
-def ofs_delta(back: int, data: bytes) -> bytes:
-    """A delta of the object that begins so many bytes before it."""
-    offset = [back & 0x7F]
-    while back := back >> 7:
-        back -= 1
-        offset.append(0x80 | back & 0x7F)
-    return head(OFS_DELTA, len(data)) + bytes(reversed(offset)) + zlib.compress(data)
 
 
 def _copy(offset: int, size: int) -> bytes:
@@ -64,19 +20,19 @@ def _copy(offset: int, size: int) -> bytes:
 
 def copied_again() -> bytes:
     base = blob(b"\0" * 60_000)
-    return pack(base, ofs_delta(len(base), delta(60_000, 3_000_000) + _copy(0, 60_000) * 50))
+    return pack(base, on_offset(len(base), delta(60_000, 3_000_000) + _copy(0, 60_000) * 50))
 
 
 def copied_from_beyond() -> bytes:
     base = blob(b"x" * 10)
-    return pack(base, ofs_delta(len(base), delta(10, 100) + _copy(5, 100)))
+    return pack(base, on_offset(len(base), delta(10, 100) + _copy(5, 100)))
 
 
 def chain(length: int) -> bytes:
     """A blob, and deltas each of which makes another small one of the one before."""
     objects = [blob(b"x" * 10)]
     for at in range(length):
-        objects.append(ofs_delta(len(objects[-1]), delta(10, 10) + _copy(0, 5) + b"\5" + at.to_bytes(5)))
+        objects.append(on_offset(len(objects[-1]), delta(10, 10) + _copy(0, 5) + b"\5" + at.to_bytes(5)))
     return pack(*objects)
 
 

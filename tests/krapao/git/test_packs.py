@@ -7,7 +7,7 @@ import zlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from krapao.git.pack_samples import appending, blob, head, number, on_name, on_offset, pack
+from support.krapao.packs import appending, blob, head, number, on_name, on_offset, pack
 
 from jiemi.krapao.git.packs import (
     BLOB,

@@ -14,7 +14,7 @@ from dulwich.object_format import SHA1, SHA256
 from dulwich.pack import load_pack_index
 from hypothesis import given
 from hypothesis import strategies as st
-from krapao.git.pack_samples import appending, blob, ended, head, number, on_name, on_offset, pack
+from support.krapao.packs import appending, blob, ended, head, number, on_name, on_offset, pack
 from support.krapao.work_tree import Work
 
 from jiemi.core.errors import JiemiError

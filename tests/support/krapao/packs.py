@@ -1,4 +1,4 @@
-"""Packs written by hand, as only an attacker writes them."""
+"""Packs written by hand, as only an attacker writes them (gitformat-pack(5))."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def number(value: int) -> bytes:
     return bytes([*out, value])
 
 
-def pack(*objects: bytes, count: int | None = None) -> bytes:
-    """A pack with the right hash at its end."""
+def pack(*objects: bytes, count: int | None = None, version: int = 2) -> bytes:
+    """A pack with the right hash at its end; says that it has `count` objects where that is given."""
     total = len(objects) if count is None else count
-    return ended(b"PACK" + (2).to_bytes(4) + total.to_bytes(4) + b"".join(objects))
+    return ended(b"PACK" + version.to_bytes(4) + total.to_bytes(4) + b"".join(objects))
 
 
 def ended(data: bytes) -> bytes:
