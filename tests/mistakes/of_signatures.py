@@ -141,9 +141,9 @@ SIGNATURES = (
         "signer-misspelt",
         "`signers` has a name that no key has.",
         "SignerNotAllowed",
-        f"commit {{signed}}: it is signed by ann ({{ann}}), which is not in {_FIELD}.signers; no key of the Secret is "
-        "called 'anne', which is there. Correct it: the Secret has ann, {ann}. Or have one of those who are there sign "
-        "it.",
+        f"commit {{signed}}: it is signed by ann ({{ann}}), which is not in {_FIELD}.signers; signers has 'anne', and "
+        "no key of the Secret is called that. Correct the name: the Secret has ann, {ann}. Or have one of the signers "
+        "sign it.",
         _verify(keys=_ANN, signers=["anne"]),
     ),
     Mistake(

@@ -287,8 +287,8 @@ def _require_signer(verification: Verification, signer: Signer, keys: Keys | Non
         )
     raise JiemiError(
         "SignerNotAllowed",
-        f"{what}; no key of the Secret is called {nobody[:_MAX_SHOWN]!r}, which is there",
-        f"Correct it: the Secret has {some_of(nobody, there)}. Or have one of those who are there sign it.",
+        f"{what}; signers has {nobody[:_MAX_SHOWN]!r}, and no key of the Secret is called that",
+        f"Correct the name: the Secret has {some_of(nobody, there)}. Or have one of the signers sign it.",
     )
 
 

@@ -460,7 +460,7 @@ async def test_a_name_in_signers_that_no_key_has_is_named_beside_those_that_are_
     async def said(*signers: str) -> str:
         return await judge.refusal(work, Verification(VerifyMode.COMMIT, SignatureKind.SSH, keys, signers))
 
-    assert "no key of the Secret is called 'anne'" in await said("anne")
+    assert "signers has 'anne', and no key of the Secret is called that" in await said("anne")
     assert "the Secret has ann, ann@example.com,ann, ann@example.com, " in await said("anne")
     assert (await said("*@example.org")).endswith("Have one of those sign it, or add the signer there.")
     assert "\u202e" not in await said("\u202e" * 300)
