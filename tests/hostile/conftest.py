@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,8 @@ import trio
 from hostile.lab import Lab, open_lab
 from support.network.addresses import LOOPBACK
 
+from jiemi.core.sensitive import SensitiveText
+from jiemi.demo.git_server import GitServer, serve_git
 from jiemi.krapao.confinement.processes import adopt_orphans
 from jiemi.krapao.confinement.spawn import Measures
 from jiemi.krapao.decryption import keyservice
@@ -67,6 +69,15 @@ def settings(lab: Lab, tmp_path: Path, runtime: Path) -> KrapaoSettings:
         connect_timeout_seconds=5,
         key_service_timeout_seconds=10,
     )
+
+
+@pytest.fixture
+async def server(tmp_path: Path, lab: Lab) -> AsyncIterator[GitServer]:
+    """A host that lets nobody in but the tenant, whose token is a canary."""
+    root = tmp_path / "repositories"
+    root.mkdir()
+    async with serve_git(root, username="ann", token=SensitiveText(lab.credentials["vault"])) as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import attrs
@@ -21,7 +20,7 @@ from support.network.endless_host import again_and_again, endless_host
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
-from jiemi.demo.git_server import GitServer, serve_git
+from jiemi.demo.git_server import GitServer
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import FilesRequest, RenderRequest, Repository
@@ -31,14 +30,6 @@ MAX_SENT_BYTES = 12_000_000
 """What is under way in the sockets' buffers included."""
 MAX_SECONDS = 15
 SSH_KEY = written(made("ed25519"), PrivateFormat.OpenSSH)
-
-
-@pytest.fixture
-async def server(tmp_path: Path, lab: Lab) -> AsyncIterator[GitServer]:
-    root = tmp_path / "repositories"
-    root.mkdir()
-    async with serve_git(root, username="ann", token=SensitiveText(lab.credentials["vault"])) as server:
-        yield server
 
 
 @pytest.mark.parametrize("case", ENDLESS, ids=lambda case: case.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,8 +19,7 @@ from support.krapao.pgp_keys import gpg_home_in_memory
 from support.krapao.work_tree import Work
 
 from jiemi.core.errors import JiemiError
-from jiemi.core.sensitive import SensitiveText
-from jiemi.demo.git_server import GitServer, serve_git
+from jiemi.demo.git_server import GitServer
 from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
@@ -36,14 +35,6 @@ FILE = "s.yaml"
 def signers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signers]:
     for home in gpg_home_in_memory():
         yield Signers.made(home, tmp_path_factory.mktemp("signers"))
-
-
-@pytest.fixture
-async def server(tmp_path: Path, lab: Lab) -> AsyncIterator[GitServer]:
-    root = tmp_path / "repositories"
-    root.mkdir()
-    async with serve_git(root, username="ann", token=SensitiveText(lab.credentials["vault"])) as server:
-        yield server
 
 
 @pytest.mark.parametrize("case", [*SSH_CASES, *PGP_CASES, *TAG_CASES, *KEY_CASES], ids=lambda case: case.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,38 +16,29 @@ from structlog.testing import capture_logs
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
-from jiemi.demo.git_server import GitServer, serve_git
+from jiemi.demo.git_server import GitServer
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import FilesRequest
 from jiemi.rpc.source import GitCredentials, Source, Submodules
 
 
-@pytest.fixture
-async def private(tmp_path: Path, lab: Lab) -> AsyncIterator[GitServer]:
-    """It lets nobody in but the tenant, whose token is a canary."""
-    root = tmp_path / "repositories"
-    root.mkdir()
-    async with serve_git(root, username="ann", token=SensitiveText(lab.credentials["vault"])) as server:
-        yield server
-
-
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 async def test_a_hostile_submodule_gets_what_its_row_says(
-    case: SubmoduleCase, lab: Lab, settings: KrapaoSettings, private: GitServer, tmp_path: Path
+    case: SubmoduleCase, lab: Lab, settings: KrapaoSettings, server: GitServer, tmp_path: Path
 ) -> None:
     commits = {}
     for name, content in (("shared", b"a: shared\n"), ("other", b"a: other\n")):
-        private.create(f"{name}.git")
-        repo = Repo(str(private.root / f"{name}.git"))
+        server.create(f"{name}.git")
+        repo = Repo(str(server.root / f"{name}.git"))
         objects = Objects(repo)
         commits[name] = objects.commit(objects.tree((b"a.yaml", FILE, objects.blob(content))))
         repo.close()
-    private.create("r.git")
-    repo = Repo(str(private.root / "r.git"))
+    server.create("r.git")
+    repo = Repo(str(server.root / "r.git"))
     objects = Objects(repo)
     good = (b"good.txt", FILE, objects.blob(b"good"))
-    made = Made(objects=objects, lab=lab, shared=commits["shared"], address=private.url.removesuffix("/"))
+    made = Made(objects=objects, lab=lab, shared=commits["shared"], address=server.url.removesuffix("/"))
     objects.commit(objects.tree(*case.tree(made), good))
     repo.close()
     credentials = GitCredentials(username=SensitiveText("ann"), token=SensitiveText(lab.credentials["vault"]))
@@ -59,7 +49,7 @@ async def test_a_hostile_submodule_gets_what_its_row_says(
         async with (
             open_service(settings) as krapao,
             krapao.open(
-                Source(private.url_of("r.git"), branch="main", submodules=Submodules(case.hosts)), credentials
+                Source(server.url_of("r.git"), branch="main", submodules=Submodules(case.hosts)), credentials
             ) as repository,
         ):
             head = await repository.head(max_age_seconds=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import attrs
@@ -22,7 +21,7 @@ from support.network.listening import listening
 from jiemi.core.address_rules import AddressRules, read_network
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
-from jiemi.demo.git_server import GitServer, serve_git
+from jiemi.demo.git_server import GitServer
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.rpc.contract import FilesRequest, Repository
@@ -33,14 +32,6 @@ SSH = GitCredentials(
     ssh=SensitiveText(written(made("ed25519"), PrivateFormat.OpenSSH)),
     known_hosts=SensitiveText("x ssh-ed25519 AAAA"),
 )
-
-
-@pytest.fixture
-async def server(tmp_path: Path, lab: Lab) -> AsyncIterator[GitServer]:
-    root = tmp_path / "repositories"
-    root.mkdir()
-    async with serve_git(root, username="ann", token=SensitiveText(lab.credentials["vault"])) as server:
-        yield server
 
 
 @pytest.mark.parametrize("case", [*URLS, *ADDRESSES, *DETOURS, *REFS], ids=lambda case: case.name)

@@ -44,7 +44,6 @@ class PacedListener(trio.abc.Listener[trio.SocketStream]):
         self._socket.setblocking(False)
         self._pace = pace
         self._is_unwanted = is_unwanted
-        self._is_more = True
 
     @property
     def port(self) -> int:
@@ -65,21 +64,24 @@ class PacedListener(trio.abc.Listener[trio.SocketStream]):
             if (seconds := self._pace.wait_seconds(now)) > 0:
                 await trio.sleep(seconds)
                 continue
-            wanted = self._next(now)
+            try:
+                wanted = self._next(now)
+            except (BlockingIOError, InterruptedError):
+                await trio.lowlevel.wait_readable(self._socket)  # without a deadline: until someone comes
+                continue
             if wanted is not None:
                 return trio.SocketStream(trio.socket.from_stdlib_socket(wanted))
-            if not self._is_more:
-                await trio.lowlevel.wait_readable(self._socket)  # without a deadline: until someone comes
 
     def _next(self, now: float) -> socket.socket | None:
-        """The next one that is wanted, of the next few."""
-        self._is_more = True
+        """The next one that is wanted, of the next few; None where there is none among them.
+
+        Raises:
+            BlockingIOError: nobody waits.
+            OSError: as `accept`.
+        """
         for _ in range(_AT_ONCE):
             try:
                 connection, address = self._socket.accept()
-            except (BlockingIOError, InterruptedError):
-                self._is_more = False
-                return None
             except OSError as error:
                 if error.errno in _FAULTS_OF_A_CONNECTION:
                     continue
