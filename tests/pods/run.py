@@ -21,7 +21,7 @@ from support.pods import images
 
 import jiemi
 from jiemi.cli.tools import resolve_tools, tool_settings
-from jiemi.controlplane.node import isolation
+from jiemi.controlplane.node import control_groups, isolation
 from jiemi.controlplane.node.node import FIXED_FOLDERS
 from jiemi.controlplane.node.sandbox import write_sandbox_image
 from jiemi.controlplane.pins import NODE_TOOLS, TOOLS, Tool
@@ -58,13 +58,14 @@ def main(arguments: list[str], files: str = "pods_*.py") -> int:
     sops = trio.run(images.images_sops)
     built = images.build_images(settings.cache_dir / "images", sops, jiemi.__version__)
     kubectl = trio.run(build_kubectl)
-    name = f"jiemi-node-{os.getpid()}"
+    name = f"{control_groups.PREFIX}{os.getpid()}"
     _step(began, "a node, and the tests in it")
     # Not in /tmp, which may be a tmpfs: containers' layers are there.
     with (
         tempfile.TemporaryDirectory(dir="/var/tmp", prefix=f"{name}-") as root,
         tempfile.TemporaryDirectory(dir="/dev/shm", prefix=f"{name}-") as memory,
-        isolation.cleaned_up(name, FIXED_FOLDERS) as left,
+        isolation.removed_folders(FIXED_FOLDERS),
+        control_groups.held(os.getpid()) as (group, left),
     ):
         sandbox = Path(root) / "sandbox.tar"
         trio.run(write_sandbox_image, sandbox)
@@ -72,7 +73,7 @@ def main(arguments: list[str], files: str = "pods_*.py") -> int:
             **os.environ,
             "JIEMI_PODS_ROOT": root,
             "JIEMI_PODS_MEMORY": memory,
-            "JIEMI_PODS_GROUP": name,
+            "JIEMI_PODS_GROUP": group,
             "JIEMI_PODS_IMAGES": ":".join(map(str, (built.krapao, built.miwen, sandbox))),
             "JIEMI_PODS_KUBECTL": str(kubectl),
             **{_variable(tool): str(each.path) for tool, each in found.items()},

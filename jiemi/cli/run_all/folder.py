@@ -6,11 +6,15 @@ import contextlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from jiemi.controlplane.folder_lock import locked
+
 _FOLDER = "jiemi-run-"
+_NEW_SECONDS = 10
 _DISK = Path("/var/tmp")  # noqa: S108 - a real file system, which /tmp may not be
 
 
@@ -34,24 +38,30 @@ def _folder(parent: Path) -> Iterator[Path]:
     _remove_abandoned(parent)
     folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-", dir=parent))
     try:
-        yield folder
+        with locked(folder):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_abandoned(parent: Path) -> None:
-    """Remove the folders of runs that were killed: they hold a key, and no process has the number in their name."""
+    """Remove the folders of runs that were killed, which hold a key: nobody has their lock."""
     for folder in parent.glob(f"{_FOLDER}*-*"):
-        pid = folder.name.removeprefix(_FOLDER).partition("-")[0]
         with contextlib.suppress(OSError):
-            if pid.isdecimal() and folder.stat().st_uid == os.getuid() and not _lives(int(pid)):
-                shutil.rmtree(folder, ignore_errors=True)
+            found = folder.stat()
+            # One that is being made has no lock yet.
+            new = time.time() - found.st_mtime < _NEW_SECONDS and _lives(folder.name)
+            if found.st_uid == os.getuid() and not new:
+                with locked(folder, wait=False):
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
-def _lives(pid: int) -> bool:
+def _lives(name: str) -> bool:
+    """Whether there is a process with the number in a folder's name."""
+    pid = name.removeprefix(_FOLDER).partition("-")[0]
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError):
         return False
     except (PermissionError, OverflowError):
         pass

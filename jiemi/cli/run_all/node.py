@@ -15,7 +15,7 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import attrs
@@ -30,7 +30,8 @@ from jiemi.cli.run_all.pods import deploy_folder
 from jiemi.cli.run_all.screen import Screen
 from jiemi.cli.tools import resolve_tools, tool_settings
 from jiemi.controlplane import children
-from jiemi.controlplane.node import images, isolation
+from jiemi.controlplane.node import control_groups, images, isolation
+from jiemi.controlplane.node.control_groups import ControlGroupError
 from jiemi.controlplane.node.images import ImageError, Images, ImageSettings
 from jiemi.controlplane.node.node import FIXED_FOLDERS
 from jiemi.controlplane.node.sandbox import write_sandbox_image
@@ -105,7 +106,7 @@ async def run_in_node(flags: RunAllFlags, screen: Screen) -> int:
     with screen.step("images") as done:
         archives = await _images(flags, tools, settings.cache_dir / "images", screen)
         done(f"jiemi/krapao, jiemi/miwen {jiemi.__version__}")
-    with memory_folder() as memory, disk_folder() as disk:
+    with _control_group(screen) as control_group, memory_folder() as memory, disk_folder() as disk:
         sandbox = disk / "sandbox.tar"
         try:
             await write_sandbox_image(sandbox)
@@ -116,7 +117,7 @@ async def run_in_node(flags: RunAllFlags, screen: Screen) -> int:
             images=[str(each) for each in (archives.krapao, archives.miwen, sandbox)],
             memory=str(memory),
             disk=str(disk),
-            control_group=f"jiemi-node-{os.getpid()}",
+            control_group=control_group,
             interval_seconds=flags.interval_seconds,
             timeout_seconds=flags.timeout_seconds,
             exit_after_sync=flags.exit_after_sync,
@@ -149,7 +150,7 @@ async def _images(flags: RunAllFlags, tools: Mapping[Tool, Resolved], cache: Pat
 
 async def _run_inside(inside: Inside, screen: Screen) -> int:
     command = [sys.executable, "-m", "jiemi.cli.run_all.inside", json.dumps(cattrs.unstructure(inside))]
-    with isolation.cleaned_up(inside.control_group, FIXED_FOLDERS) as left:
+    with isolation.removed_folders(FIXED_FOLDERS):
         child = children.spawn(isolation.isolated(command), environment=dict(os.environ), output=sys.stdout.fileno())
         try:
             _write_enter(Path(inside.memory) / ENTER, child.pid)
@@ -157,9 +158,18 @@ async def _run_inside(inside: Inside, screen: Screen) -> int:
         finally:
             with trio.CancelScope(shield=True):
                 await _end(child)
+    return status
+
+
+@contextlib.contextmanager
+def _control_group(screen: Screen) -> Iterator[str]:
+    try:
+        with control_groups.held(os.getpid()) as (name, left):
+            yield name
+    except ControlGroupError as error:
+        raise CommandError(f"--cluster node: {error}") from error
     if left:
         screen.failed(f"these control groups are left: {', '.join(map(str, left))}")
-    return status
 
 
 def _write_enter(to: Path, pid: int) -> None:

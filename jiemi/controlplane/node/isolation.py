@@ -1,8 +1,8 @@
 """Namespaces of one's own for a node: what it makes there ends with its last process, however that ends.
 
 A network without a way out, mounts that nobody else sees, and process ids whose first process is ours: when that ends,
-the kernel kills the others, and with them go the mounts, the interfaces and the rules of the firewall. Only control
-groups and files are left; `cleaned_up` removes the former.
+the kernel kills the others, and with them go the mounts, the interfaces and the rules of the firewall. Only files
+(`removed_folders`) and control groups (`control_groups.held`) are left.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-CONTROL_GROUPS = Path("/sys/fs/cgroup")
+from jiemi.controlplane.node import control_groups
 
 DEBIAN_PACKAGES = ("containerd", "runc", "containernetworking-plugins", "nftables", "iproute2", "util-linux", "mount")
 """Where the programs below come from on Debian and Ubuntu."""
@@ -35,6 +35,8 @@ def missing_requirements() -> list[str]:
     programs = [each for each in _PROGRAMS if shutil.which(each, path=SEARCH_PATH) is None]
     if programs:
         missing.append(f"the programs {', '.join(programs)}")
+    if not control_groups.can_be_made():
+        missing.append(f"control groups that it can make ({control_groups.ROOT} can't be written)")
     if cni_folder() is None:
         missing.append(f"the network plugins {', '.join(_CNI_PLUGINS)} in {' or '.join(map(str, CNI_FOLDERS))}")
     return missing
@@ -63,55 +65,16 @@ def is_isolated() -> bool:
     return [line.partition(":")[0].strip() for line in lines if ":" in line] == ["lo"]
 
 
-def _folders_of_group(name: str, *, file: str) -> list[Path]:
-    """The folders of a control group: one per hierarchy of version 1 that has such a file, or that of version 2."""
-    if (CONTROL_GROUPS / "cgroup.controllers").exists():
-        return [CONTROL_GROUPS / name]
-    return [each / name for each in CONTROL_GROUPS.iterdir() if (each / file).exists()]
-
-
-def make_control_group(name: str) -> None:
-    """Make a control group for a node's Pods.
-
-    Raises:
-        OSError: it can't be made.
-    """
-    # Version 2 beside version 1 ("unified") has no controllers; what runs containers makes a group there all the same.
-    for folder in _folders_of_group(name, file="tasks"):
-        folder.mkdir(exist_ok=True)
-        if folder.parent.name == "cpuset":
-            for each in ("cpuset.cpus", "cpuset.mems"):  # else no process can be put there
-                (folder / each).write_text((folder.parent / each).read_text())
-
-
 @contextlib.contextmanager
-def cleaned_up(control_group: str, folders: Sequence[str]) -> Iterator[list[Path]]:
-    """Remove what a node leaves when the context ends, which must be after its last process.
+def removed_folders(folders: Sequence[str]) -> Iterator[None]:
+    """Remove folders that a node makes where they are not, and mounts something on, when the context ends.
 
-    Args:
-        control_group: its name.
-        folders: those that a node makes where they are not, and mounts something on. They are removed if they were not.
-
-    Returns:
-        The control groups that could not be removed; filled at the end.
+    That must be after its last process. Those that were there before stay.
     """
     made = [Path(folder) for folder in folders if not Path(folder).exists()]
-    left: list[Path] = []
     try:
-        yield left
+        yield
     finally:
-        left += _remove_control_groups(control_group)
         for folder in made:
             if folder.exists():
                 folder.rmdir()
-
-
-def _remove_control_groups(name: str) -> list[Path]:
-    """Remove a control group with all below it, once its processes have ended; returns those that are still there."""
-    tops = _folders_of_group(name, file="cgroup.procs")
-    for top in tops:
-        below = sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True) if top.exists() else []
-        for folder in (*below, top):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-    return [top for top in tops if top.exists()]

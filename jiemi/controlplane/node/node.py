@@ -18,7 +18,7 @@ from jiemi.controlplane.control_plane import ControlPlane, ControlPlaneSettings,
 from jiemi.controlplane.controller_manager import ControllerManagerSettings
 from jiemi.controlplane.node import arguments as node_arguments
 from jiemi.controlplane.node.arguments import NODE_ADDRESS, NODE_DEVICE, NodePaths
-from jiemi.controlplane.node.isolation import SEARCH_PATH, cni_folder, is_isolated, make_control_group
+from jiemi.controlplane.node.isolation import SEARCH_PATH, cni_folder, is_isolated
 from jiemi.controlplane.pins import Tool
 from jiemi.controlplane.private_files import make_private_directory, write_private
 from jiemi.controlplane.processes import ControlPlaneError, running
@@ -40,7 +40,7 @@ class NodeSettings:
         memory: folder on tmpfs for its keys, the kubeconfig and etcd's data.
         programs: where each of its tools is.
         images: archives with the images that its Pods may have, the sandbox's among them. Nothing is pulled.
-        control_group: name of the control group for its Pods.
+        control_group: name of the control group for its Pods, which is there (`control_groups.held`).
         audit_log: file for the API server's audit log, or None for none.
         audit_policy: its policy file (audit.k8s.io/v1 Policy); needed where `audit_log` is given.
     """
@@ -87,7 +87,6 @@ async def open_node(settings: NodeSettings) -> AsyncIterator[Node]:
         make_private_directory(folder)
     await _make_private_folders()
     await _make_network()
-    make_control_group(settings.control_group)
     control_plane_settings = ControlPlaneSettings(
         state_dir=paths.control_plane,
         etcd=programs[Tool.ETCD],
