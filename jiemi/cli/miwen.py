@@ -102,7 +102,7 @@ def run(flags: MiwenFlags) -> None:
 
             async def work() -> None:
                 async with (
-                    _with_krapaos(metrics),
+                    to_krapao.used(),
                     trio.open_nursery() as working,
                     connect_all(
                         places.peers,
@@ -151,21 +151,12 @@ async def _lead(
     await elector.lead(work)
 
 
-@contextlib.asynccontextmanager
-async def _with_krapaos(metrics: MiwenMetrics) -> AsyncIterator[None]:
-    """While the context lasts, this Miwen has Krapaos to show; one that waits for its turn has none."""
-    try:
-        yield
-    finally:
-        metrics.krapaos = dict
-
-
 class _ToKrapao:
     """What Miwen shows to Krapao, and what makes it.
 
     Attributes:
         secret, tls: as of `jiemi.rpc.client.connect`.
-        certificate_ends: when the certificate ends that was shown last, in seconds since 1970.
+        certificate_ends: when the certificate ends that was shown last, in seconds since 1970; None: none is shown.
         keeping: what runs meanwhile.
     """
 
@@ -195,6 +186,15 @@ class _ToKrapao:
             identity = certificates.identity
         self.tls = ClientTls(partial(self._show, identity), flags.krapao_name) if identity is not None else None
         self.certificate_ends: float | None = None
+
+    @contextlib.asynccontextmanager
+    async def used(self) -> AsyncIterator[None]:
+        """While the context lasts, Krapaos are asked. A Miwen that waits for its turn shows no certificate: it reads a
+        newer one when its turn comes."""
+        try:
+            yield
+        finally:
+            self.certificate_ends = None
 
     async def _show(self, identity: IdentitySource) -> TlsIdentity:
         shown = await identity()

@@ -171,7 +171,8 @@ class TrustedRevisions:
             for deepen in (False, True):
                 most = verification.history_commits
                 histories = await revisions.histories(wanted, unknown, askers, max_commits=most, deepen=deepen)
-                counts = await self._counts.count(verification, digest, histories, askers)
+                with span("count_signers", files=len(unknown)):
+                    counts = await self._counts.count(verification, digest, histories, askers)
                 if all(_is_enough(each, verification) or each.is_whole for each in counts.values()):
                     break
             for path, count in counts.items():

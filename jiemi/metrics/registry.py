@@ -81,6 +81,10 @@ class ServiceMetrics:
         """
         self._slots[name] = slots
 
+    def forget_slots(self, name: str) -> None:
+        """Show those slots no longer."""
+        self._slots.pop(name, None)
+
     def prepare(self) -> None:
         """Read what can be read in trio's thread alone; the page is then made on another one."""
         self._slot_use = {

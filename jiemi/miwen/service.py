@@ -121,6 +121,11 @@ async def run_miwen(
     ports: MiwenPorts, settings: MiwenSettings, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
     """Run until cancelled. Started once every Decryptor that exists has its task."""
+    with ports.metrics.working():
+        await _run(ports, settings, task_status)
+
+
+async def _run(ports: MiwenPorts, settings: MiwenSettings, task_status: trio.TaskStatus[None]) -> None:
     kubernetes, metrics, now, random = ports.kubernetes, ports.metrics, ports.now, ports.random
     registry = Registry(own_namespace_only=settings.tenancy.own_namespace_only)
 

@@ -17,6 +17,8 @@ class Phase(enum.Enum):
 
     HEAD = "head"
     """Asking which revision there is."""
+    VERIFY = "verify"
+    """Asking who signed the revision. Only ticks with `verify` ask."""
     FILES = "files"
     """Asking which files a revision has. Not every tick asks."""
     QUEUE = "queue"

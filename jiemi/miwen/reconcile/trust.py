@@ -18,6 +18,7 @@ from jiemi.core.decisions.status import SHORT_REVISION
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.reasons import UNVERIFIED
 from jiemi.miwen.reconcile.file_changes import named_patterns
+from jiemi.miwen.reconcile.phases import Phase
 from jiemi.miwen.reconcile.tick import ReconcileContext
 from jiemi.miwen.reconcile.verification import FIELD
 from jiemi.rpc.contract import FilesRequest, Repository, is_revision
@@ -39,7 +40,8 @@ async def require_verified(
         context.draft.needs_no_signature()
         return
     try:
-        found = await repository.verify(_request(spec, revision))
+        with context.phases.measured(Phase.VERIFY):
+            found = await repository.verify(_request(spec, revision))
     except JiemiError as error:
         failure = error.failure
         if failure.reason == "VerificationKeysInvalid":

@@ -9,6 +9,7 @@ number that is fixed. Those of a Decryptor vanish with it.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import attrs
@@ -77,7 +78,7 @@ class MiwenMetrics(ServiceMetrics):
         )
         self._phase_seconds = Histogram(
             "jiemi_reconcile_phase_duration_seconds",
-            "How long the phases of looks took: head, files, queue, decrypt, apply.",
+            "How long the phases of looks took: head, verify, files, queue, decrypt, apply.",
             ("phase",),
             buckets=SECONDS_BUCKETS,
             registry=self.registry,
@@ -153,6 +154,18 @@ class MiwenMetrics(ServiceMetrics):
     def corrected(self, objects: int) -> None:
         """Count objects that were put right."""
         self._corrections.inc(objects)
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """While the context lasts, this Miwen is the active one. One that waits for its turn shows nothing of what was
+        true when it was: the alerts take the largest or the least that any of them shows."""
+        try:
+            yield
+        finally:
+            self._is_reachable = None
+            self.turned_away = lambda: 0
+            self.krapaos = dict
+            self.forget_slots("deployments")
 
     def follow(self, key: NamespacedName, followed: Followed | None) -> None:
         """Report a Decryptor from now on; None: no longer."""

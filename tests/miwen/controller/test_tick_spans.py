@@ -13,6 +13,7 @@ from trio.testing import MockClock
 
 from jiemi.core.errors import Failure
 from jiemi.core.trace_context import TraceContext
+from jiemi.miwen.report.metrics import MiwenMetrics
 from jiemi.otlp.wire import encode_span
 from jiemi.rpc.source import GitCredentials, Source
 from jiemi.tracing.current import in_trace
@@ -70,6 +71,30 @@ async def test_a_deployment_is_one_trace_with_its_steps(world: World, spans: lis
     assert applied.attributes == {"object": "Secret default/app"}
     assert {each.name: each.kind for each in spans}["krapao.head"] is Kind.CLIENT
     assert all(tick.began_ns <= each.began_ns <= each.ended_ns <= tick.ended_ns for each in spans)
+
+
+@pytest.mark.parametrize(
+    ("signer", "reason"), [("ann", None), ("eve", "SignerUnknown"), (None, "SignatureMissing")], ids=str
+)
+async def test_asking_who_signed_is_a_step_of_its_own(
+    world: World, spans: list[Span], signer: str | None, reason: str | None
+) -> None:
+    revision = world.origin.commit({FILE: [secret(greeting="one")]})
+    if signer is not None:
+        world.origin.signers[revision] = signer
+    world.add_secret("signers", ann="ssh-ed25519 AAAA")
+    verify = {"provider": "ssh", "secretName": "signers"}
+    world.add(source={"repository": {"url": world.origin.url, "verify": verify}, "fileToDecrypt": FILE})
+    metrics = MiwenMetrics()
+    async with miwen(world, tracer=Tracer(spans.append), metrics=metrics):
+        await settle()
+    asked = [each for each in spans if each.name in ("verify", "krapao.verify")]
+    ticks = [each.context.span_id for each in spans if each.name == "tick"]
+    assert sorted(paths(asked)) == ["verify"] * len(ticks) + ["verify > krapao.verify"] * len(ticks)
+    assert {each.reason for each in asked} == {reason}
+    assert [each.parent for each in asked if each.name == "verify"] == ticks
+    assert metrics.value("jiemi_reconcile_phase_duration_seconds_count", phase="verify") == len(ticks)
+    assert metrics.value("jiemi_krapao_calls_total", method="verify", outcome=reason or "ok") == len(ticks)
 
 
 async def test_each_tick_is_a_trace_of_its_own_and_names_what_led_to_it(

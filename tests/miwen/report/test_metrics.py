@@ -6,6 +6,7 @@ import attrs
 import pytest
 import trio
 from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 from support.metrics_pages import samples, total
 from support.miwen.world import FILE, INTERVAL, START, World, miwen
 from trio.testing import MockClock
@@ -73,6 +74,40 @@ async def test_a_failure_is_counted_by_its_reason_and_what_happens_next_and_the_
     assert (labels["ready"], labels["reason"]) == ("False", "HostUnreachable")
     assert total(page, "jiemi_krapao_calls_total", method="head", outcome="HostUnreachable") > 1
     assert total(page, "jiemi_krapao_reachable") == 1, "Krapao answered, that the host is down"
+
+
+@pytest.mark.parametrize("fault", [None, "KrapaoUnavailable", "KrapaoNotTrusted"])
+async def test_one_that_waits_for_its_turn_again_shows_nothing_of_the_time_when_it_worked(
+    world: World, autojump_clock: MockClock, fault: str | None
+) -> None:
+    # The alerts take the largest or the least of what the Miwens show, so a value that stays hides or makes a fault.
+    metrics = MiwenMetrics()
+    metrics.leading = lambda: False
+    never = gauges(shown(metrics))
+    metrics.leading = lambda: True
+    world.add()
+    world.add("other")
+    async with miwen(world, metrics=metrics, decryptor_memory_bytes=240_000):
+        metrics.krapaos = lambda: {"repository-0": 1, "repository-1": None}
+        await trio.sleep(30)
+        world.origin.fail = Failure(fault, "Krapao does not answer") if fault else None
+        await trio.sleep(2 * INTERVAL)
+        page = shown(metrics)
+        assert total(page, "jiemi_krapao_reachable") == (fault is None)
+        assert total(page, "jiemi_decryptors_turned_away") == 1
+        assert samples(page, "jiemi_slots_used", slots="deployments")
+    metrics.leading = lambda: False
+    assert gauges(shown(metrics)) == never
+
+
+def gauges(page: str) -> set[tuple[str, float]]:
+    """All gauges of Jiemi's own, with their values."""
+    return {
+        (str(sample.labels) + sample.name, sample.value)
+        for family in text_string_to_metric_families(page)
+        if family.type == "gauge" and family.name.startswith("jiemi_") and family.name != "jiemi_loop_age_seconds"
+        for sample in family.samples
+    }
 
 
 async def test_the_series_of_a_decryptor_vanish_with_it_and_those_of_a_kind_with_the_last_object(
