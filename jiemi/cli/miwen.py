@@ -129,7 +129,7 @@ def run(flags: MiwenFlags) -> None:
                 return
             identity = identity_with_address(f"{socket.gethostname()}_{uuid.uuid4()}", flags, webhooks_at)
             elector = Elector(kubernetes.leases, lease_at, identity, kubernetes.fence, _now)
-            await _lead(elector, work, metrics, webhooks)
+            await _lead(elector, work, metrics, webhooks, tracer)
 
     if flags.alive_file is not None:
         try:
@@ -141,11 +141,15 @@ def run(flags: MiwenFlags) -> None:
 
 
 async def _lead(
-    elector: Elector, work: Callable[[], Awaitable[None]], metrics: MiwenMetrics, webhooks: Webhooks | None
+    elector: Elector,
+    work: Callable[[], Awaitable[None]],
+    metrics: MiwenMetrics,
+    webhooks: Webhooks | None,
+    tracer: Tracer | None,
 ) -> None:
     """Work whenever this Miwen is the active one, until cancelled."""
     if webhooks is not None:
-        forward(webhooks, lambda: elector.holder)
+        forward(webhooks, lambda: elector.holder, tracer)
     metrics.leading = lambda: elector.leading
     metrics.health.ready()  # one that waits its turn is as it should be
     await elector.lead(work)

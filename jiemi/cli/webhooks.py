@@ -23,6 +23,7 @@ from jiemi.miwen.webhooks.receiver import Outcome, Receiver
 from jiemi.miwen.webhooks.secrets import WebhookSecrets
 from jiemi.miwen.webhooks.signing_keys import SigningKeys
 from jiemi.rpc.address import ANY_HOST, TcpAddress, parse_address
+from jiemi.tracing.spans import Tracer
 
 
 def webhooks_address(flags: MiwenFlags) -> TcpAddress | None:
@@ -84,11 +85,12 @@ async def serve_webhooks(
     return Webhooks(receiver, Verifier(secrets.webhooks, _now, SigningKeys(keys.get)), secrets)
 
 
-def forward(webhooks: Webhooks, holder: Callable[[], str]) -> None:
+def forward(webhooks: Webhooks, holder: Callable[[], str], tracer: Tracer | None = None) -> None:
     """Send webhooks on while this Miwen waits for its turn.
 
     Args:
         holder: the identity of the active one, as the Lease has it.
+        tracer: where the spans of deliveries go; None where no traces are collected.
     """
 
     def active() -> tuple[str, int] | None:
@@ -99,7 +101,7 @@ def forward(webhooks: Webhooks, holder: Callable[[], str]) -> None:
             return None
         return (address.host, address.port) if isinstance(address, TcpAddress) else None
 
-    webhooks.receiver.taker = Forwarder(webhooks.verifier, active)
+    webhooks.receiver.taker = Forwarder(webhooks.verifier, active, tracer)
 
 
 def _guarded_get(flags: MiwenFlags) -> GuardedGet:

@@ -173,7 +173,7 @@ async def _run(ports: MiwenPorts, settings: MiwenSettings, task_status: trio.Tas
                 own = settings.tenancy.protection.own_namespace
                 pushes = Pushes(registry, sources)
                 nursery.start_soon(pushes.run)
-                intake = Intake(ports.webhooks.verifier, own, pushes.moved)
+                intake = Intake(ports.webhooks.verifier, own, pushes.moved, ports.tracer)
                 stack.enter_context(ports.webhooks.receiver.taking(intake))
             task_status.started()
             await trio.sleep_forever()

@@ -71,8 +71,9 @@ def new_trace(
     shown: Mapping[str, object],
     attributes: Mapping[str, object] = _NOTHING,
     link: TraceContext | None = None,
+    parent: TraceContext | None = None,
 ) -> Iterator[AnySpan]:
-    """Begin a trace, for as long as the context lasts.
+    """Begin a trace, or a further part of one whose task has ended, for as long as the context lasts.
 
     Args:
         tracer: where its spans go; None where no traces are collected.
@@ -80,15 +81,17 @@ def new_trace(
         shown: fields of every log line meanwhile.
         attributes: of that span.
         link: another trace that led to this one.
+        parent: the part of a trace that this one goes on with; None: it is a trace of its own.
     """
-    trace_id = _new_id(16)
-    sampled = tracer is not None and tracer.samples(trace_id)
+    trace_id = _new_id(16) if parent is None else parent.trace_id
+    sampled = tracer is not None and tracer.samples(trace_id) and (parent is None or parent.sampled)
     context = TraceContext(trace_id, _new_id(8), sampled)
     if tracer is None or not sampled:
         with _entered(_Scope(context, shown)):
             yield OFF
         return
-    first = Span(tracer, name, context, None, Kind.INTERNAL, dict(attributes))
+    above = parent.span_id if parent is not None else None
+    first = Span(tracer, name, context, above, Kind.INTERNAL, dict(attributes))
     if link is not None:
         first.link(link)
     with _entered(_Scope(context, shown, first)), first:

@@ -124,10 +124,10 @@ class DecryptorLoop:
             decryptor = mailbox.begin_tick()
             woken_by = ",".join(sorted(cause.value for cause in mailbox.woken_by or {by_itself}))
             seen_by = news.begin_tick()  # often its own question, which then woke nothing
-            seen_by = seen_by if Wake.REPOSITORY in mailbox.woken_by else None
+            seen_by = seen_by if Wake.REPOSITORY in mailbox.woken_by else mailbox.pushed_by
             with self._traced(decryptor, woken_by, seen_by) as tick:
                 counting.begin_tick()
-                writer.begin_tick(decryptor, woken_by)
+                writer.begin_tick(decryptor, woken_by, seen_by)
                 phases = PhaseTimes()
                 draft = StatusDraft(status, decryptor.meta.generation, self.reconciler.now, mailbox.set_inventory)
                 context = ReconcileContext(
@@ -166,7 +166,7 @@ class DecryptorLoop:
 
         Args:
             woken_by: the causes.
-            seen_by: the trace of the call that saw the repository move, where that is a cause.
+            seen_by: the trace of the call that saw the repository move, or of the webhook, where that is a cause.
         """
         meta = decryptor.meta
         shown = {"namespace": meta.namespace, "name": meta.name}

@@ -19,6 +19,7 @@ from jiemi.core.decisions.status import after_failure, blank
 from jiemi.core.errors import Failure, JiemiError
 from jiemi.core.objects.drift import is_newer
 from jiemi.core.reasons import Kind
+from jiemi.core.trace_context import TraceContext
 from jiemi.miwen.kubernetes.port import Kubernetes
 from jiemi.miwen.reconcile.tick import ObjectGone
 from jiemi.miwen.report.event_object import EventContent
@@ -56,11 +57,12 @@ class StatusWriter:
         self._version = decryptor.meta.resource_version
         self._refusal: Failure | None = None
         self._woken_by = ""
+        self._seen_by: TraceContext | None = None
 
-    def begin_tick(self, decryptor: Decryptor, woken_by: str = "") -> None:
-        """Write for the Decryptor in this state from now on; what woke the tick is for the log."""
+    def begin_tick(self, decryptor: Decryptor, woken_by: str = "", seen_by: TraceContext | None = None) -> None:
+        """Write for the Decryptor in this state from now on; what woke the tick, and in which trace, is for the log."""
         self._decryptor = decryptor
-        self._woken_by = woken_by
+        self._woken_by, self._seen_by = woken_by, seen_by
 
     async def write(self, status: DecryptorStatus) -> None:
         """Write the status where it changed, in the middle of a tick.
@@ -93,6 +95,7 @@ class StatusWriter:
             "namespace": meta.namespace,
             "name": meta.name,
             "woken_by": self._woken_by,
+            **({"seen_by": self._seen_by.trace_id} if self._seen_by is not None else {}),
             "ready": ready.status if ready is not None else None,
             "reason": ready.reason if ready is not None else None,
             "resource_version": self._version,

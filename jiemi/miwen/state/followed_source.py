@@ -100,6 +100,7 @@ class FollowedSource:
         self._answer: tuple[Head, float] | None = None
         self._asking: trio.Event | None = None
         self._pushes = self._pushes_answered = 0
+        self._pushed_by: TraceContext | None = None
         self._news = trio.Event()
         self._turn = trio.Lock()
 
@@ -261,23 +262,28 @@ class FollowedSource:
         return rests and may_concern(_ref(self.source), refs)
 
     def push(self) -> None:
-        """A webhook says that the repository moved: the host is asked."""
+        """A webhook says that the repository moved: the host is asked, as a part of the webhook's trace."""
         self._pushes += 1
+        self._pushed_by = current()
         self._news.set()
 
     async def _answer_pushes(self, repository: Repository) -> None:
         while True:
             asked = self._pushes
             if asked != self._pushes_answered:
-                with new_trace(self._tracer, "push", shown={"repository": self.source.url}):
+                shown = {"repository": self.source.url}
+                with new_trace(self._tracer, "push", shown=shown, parent=self._pushed_by):
                     is_answered = await self._ask_host(repository)
-                self._pushes_answered = asked
-                if not is_answered:
-                    _log.info("push_left_to_each", repository=self.source.url, decryptors=len(self._members))
-                    for key in [key for keys in self._resting.values() for key in keys]:
-                        self._members[key].on_push()
+                    self._pushes_answered = asked
+                    if not is_answered:
+                        self._leave_to_each()
             else:
                 await self._wait()
+
+    def _leave_to_each(self) -> None:
+        _log.info("push_left_to_each", decryptors=len(self._members))
+        for key in [key for keys in self._resting.values() for key in keys]:
+            self._members[key].on_push()
 
     async def _ask_host(self, repository: Repository) -> bool:
         """Whether the host said which revision is the newest."""

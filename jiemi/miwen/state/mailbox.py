@@ -18,6 +18,8 @@ from jiemi.core.api.decryptor import Decryptor
 from jiemi.core.api.decryptor_status import DecryptorStatus, InventoryEntry
 from jiemi.core.objects.drift import Observation, drift_of, is_outdated
 from jiemi.core.objects.identity import ObjectKey
+from jiemi.core.trace_context import TraceContext
+from jiemi.tracing.current import current
 
 _MAX_SHARERS = 20
 """The most sharers that are remembered of one object, which may have thousands. Where it has more, they count as
@@ -61,6 +63,8 @@ class Mailbox:
         self._woken = trio.Event()
         self._causes: set[Wake] = set()
         self._woken_by: frozenset[Wake] = frozenset()
+        self._pushed_by: TraceContext | None = None
+        self._push: TraceContext | None = None
         self._ticking = False
         self._inventory = _NONE
         self._applied: dict[ObjectKey, str] = {}
@@ -96,12 +100,15 @@ class Mailbox:
     def wake(self, cause: Wake) -> None:
         """Let the loop tick now, or once more after the tick that runs."""
         self._causes.add(cause)
+        if cause is Wake.PUSH:
+            self._push = current()
         self._woken.set()
 
     def begin_tick(self) -> Decryptor:
         """The state to tick with; wake-ups from here on are for the next tick."""
         self._woken = trio.Event()
         self._woken_by, self._causes = frozenset(self._causes), set()
+        self._pushed_by, self._push = self._push, None
         self._ticking = True
         self._seen_this_tick.clear()
         return self._latest
@@ -128,6 +135,11 @@ class Mailbox:
     def woken_by(self) -> AbstractSet[Wake]:
         """What woke the loop for the tick that runs; empty where its time had come."""
         return self._woken_by
+
+    @property
+    def pushed_by(self) -> TraceContext | None:
+        """The trace of the webhook that woke the loop for the tick that runs; None where none did."""
+        return self._pushed_by
 
     @property
     def woken(self) -> bool:

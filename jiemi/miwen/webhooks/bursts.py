@@ -12,6 +12,9 @@ from typing import Generic, TypeVar
 
 import trio
 
+from jiemi.core.trace_context import TraceContext
+from jiemi.tracing.current import current, in_trace
+
 QUIET_SECONDS = 0.5
 
 T = TypeVar("T", bound=Hashable)
@@ -21,13 +24,13 @@ class Bursts(Generic[T]):
     """Wakes those that are to look: Decryptors, or the sources that they follow.
 
     Args:
-        wake: wakes some; must not block.
+        wake: wakes some, in the trace of the push; must not block.
     """
 
     def __init__(self, wake: Callable[[Iterable[T]], None]) -> None:
         self._wake = wake
         self._recent: set[T] = set()
-        self._again: set[T] = set()
+        self._again: dict[T, TraceContext | None] = {}
         self._news = trio.Event()
 
     def push(self, keys: Iterable[T]) -> None:
@@ -36,7 +39,7 @@ class Bursts(Generic[T]):
         if not asked:
             return
         first = asked - self._recent
-        self._again |= asked & self._recent
+        self._again |= dict.fromkeys(asked & self._recent, current())
         self._recent |= first
         self._wake(first)
         self._news.set()
@@ -46,9 +49,10 @@ class Bursts(Generic[T]):
         while True:
             await self._news.wait()
             await trio.sleep(QUIET_SECONDS)
-            again, self._again = self._again, set()
+            again, self._again = self._again, {}
             self._recent = set(again)
-            if again:
-                self._wake(again)
-            else:
+            for trace in set(again.values()):  # of the last push of each
+                with in_trace(trace):
+                    self._wake({key for key, its in again.items() if its == trace})
+            if not again:
                 self._news = trio.Event()

@@ -18,11 +18,15 @@ import trio
 
 from jiemi.core.webhooks.webhook import Webhook
 from jiemi.miwen.webhooks.genuine import Verifier
-from jiemi.miwen.webhooks.receiver import FORWARDED, Delivery, Outcome
+from jiemi.miwen.webhooks.receiver import FORWARDED, TRACEPARENT, Delivery, Outcome, delivery_traced, received
+from jiemi.tracing.current import current
+from jiemi.tracing.spans import Tracer
 
 _SECONDS = 8.0
 _ANSWER_BYTES = 16 * 1024
-_OF_THE_CONNECTION = frozenset({b"host", b"connection", b"content-length", b"transfer-encoding", b"expect", b"te"})
+_OF_THE_CONNECTION = frozenset(
+    {b"host", b"connection", b"content-length", b"transfer-encoding", b"expect", b"te", b"traceparent", b"tracestate"}
+)
 
 _log = structlog.get_logger("jiemi.miwen.webhooks")
 
@@ -34,10 +38,12 @@ class Forwarder:
     Attributes:
         verifier: what is genuine.
         active: host and port of the active Miwen's receiver; None where it is not known.
+        tracer: where the spans of deliveries go; None where no traces are collected.
     """
 
     verifier: Verifier
     active: Callable[[], tuple[str, int] | None]
+    tracer: Tracer | None = None
 
     def objection(self, delivery: Delivery) -> Outcome | None:
         return Outcome.NOT_READY if delivery.forwarded else self.verifier.objection(delivery)
@@ -45,7 +51,13 @@ class Forwarder:
     async def take(self, delivery: Delivery, body: bytes) -> Outcome:
         webhook = await self.verifier.webhook_of(delivery, body)
         if not isinstance(webhook, Webhook):
-            return webhook
+            return received(delivery, webhook)
+        with delivery_traced(self.tracer, delivery) as traced:
+            outcome = await self._send_on(delivery, body)
+            traced.set(outcome=outcome.value)
+            return received(delivery, outcome)
+
+    async def _send_on(self, delivery: Delivery, body: bytes) -> Outcome:
         address = self.active()
         if address is None:
             return Outcome.NOT_READY
@@ -68,6 +80,7 @@ async def _send(address: tuple[str, int], delivery: Delivery, body: bytes) -> in
         (b"connection", b"close"),
         (b"content-length", str(len(body)).encode()),
         (FORWARDED.encode(), b"1"),
+        *([(TRACEPARENT.encode(), trace.traceparent.encode())] if (trace := current()) is not None else []),
         *(field for field in delivery.headers.fields if field[0] not in _OF_THE_CONNECTION),
     ]
     request = h11.Request(method=b"POST", target=delivery.target, headers=headers)

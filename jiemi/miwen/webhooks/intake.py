@@ -17,8 +17,9 @@ from jiemi.core.webhooks.verdict import Verdict
 from jiemi.core.webhooks.verification import delivery_id
 from jiemi.core.webhooks.webhook import Webhook
 from jiemi.miwen.webhooks.genuine import Verifier
-from jiemi.miwen.webhooks.receiver import Delivery, Outcome
+from jiemi.miwen.webhooks.receiver import Delivery, Outcome, delivery_traced, received
 from jiemi.miwen.webhooks.signing_keys import KeyUnavailable
+from jiemi.tracing.spans import Tracer
 
 _log = structlog.get_logger("jiemi.miwen.webhooks")
 
@@ -45,12 +46,14 @@ class Intake:
     Attributes:
         verifier: what is genuine.
         own_namespace: Jiemi's own; a webhook there is for all namespaces.
-        on_moved: notified of each push; returns how many Decryptors follow what moved. It must not block.
+        on_moved: notified of each push, in its trace; returns how many Decryptors follow what moved. It must not block.
+        tracer: where the spans of deliveries go; None where no traces are collected.
     """
 
     verifier: Verifier
     own_namespace: str
     on_moved: Callable[[Moved], int]
+    tracer: Tracer | None = None
     _deliveries: Deliveries = attrs.field(factory=Deliveries, init=False)
 
     def objection(self, delivery: Delivery) -> Outcome | None:
@@ -59,7 +62,14 @@ class Intake:
     async def take(self, delivery: Delivery, body: bytes) -> Outcome:
         webhook = await self.verifier.webhook_of(delivery, body)
         if not isinstance(webhook, Webhook):
-            return webhook
+            return received(delivery, webhook)
+        with delivery_traced(self.tracer, delivery) as traced:
+            outcome = await self._take(webhook, delivery, body)
+            traced.set(outcome=outcome.value)
+            return received(delivery, outcome)
+
+    async def _take(self, webhook: Webhook, delivery: Delivery, body: bytes) -> Outcome:
+        """What becomes of a delivery that is genuine."""
         now, name = self.verifier.now(), "/".join(webhook.key)
         this = delivery_id(webhook.host, delivery.headers, body)
         if not self._deliveries.is_new(name, this, now):

@@ -26,10 +26,13 @@ import structlog
 import trio
 
 from jiemi.core.names import NamespacedName
+from jiemi.core.trace_context import TraceContext, read_traceparent
 from jiemi.core.webhooks.headers import Headers
 from jiemi.core.webhooks.payload import MAX_BODY_BYTES
 from jiemi.miwen.webhooks.limits import Buffer, Buffers, Pace, Sources, forwarded_source, source_of
 from jiemi.miwen.webhooks.paced_listener import PacedListener
+from jiemi.tracing.current import new_trace
+from jiemi.tracing.spans import AnySpan, Tracer
 
 _HEAD_SECONDS = 5.0
 _REQUEST_SECONDS = 15.0
@@ -126,12 +129,14 @@ class Delivery:
         target: the path, as it came.
         headers: all of them.
         forwarded: whether another Miwen sent it on.
+        trace: the one that the other Miwen began for it. It is believed once the delivery is genuine.
     """
 
     webhook: NamespacedName
     target: bytes
     headers: Headers
     forwarded: bool = False
+    trace: TraceContext | None = None
 
 
 class Taker(Protocol):
@@ -142,12 +147,34 @@ class Taker(Protocol):
         ...
 
     async def take(self, delivery: Delivery, body: bytes) -> Outcome:
-        """What becomes of it."""
+        """What becomes of it, which it logs (`received`)."""
         ...
 
 
 FORWARDED = "jiemi-forwarded"
 """The header of a request that another Miwen sent on; it is never sent on again."""
+
+TRACEPARENT = "traceparent"
+"""The header of such a request that names its trace (https://www.w3.org/TR/trace-context/)."""
+
+
+def received(delivery: Delivery, outcome: Outcome) -> Outcome:
+    """Log what became of a delivery, and return that."""
+    namespace, name = delivery.webhook
+    log = _log.warning if outcome in _BLAMED else _log.info
+    log("webhook_received", namespace=namespace, secret=name, outcome=outcome.value)
+    return outcome
+
+
+@contextlib.contextmanager
+def delivery_traced(tracer: Tracer | None, delivery: Delivery) -> Iterator[AnySpan]:
+    """What is done with a genuine delivery is a trace, or goes on with that of the Miwen that sent it on. Strangers
+    make none."""
+    namespace, name = delivery.webhook
+    attributes = {"k8s.namespace.name": namespace, "secret": name}
+    parent = delivery.trace if delivery.forwarded else None
+    with new_trace(tracer, "webhook", shown={}, attributes=attributes, parent=parent) as traced:
+        yield traced
 
 
 @attrs.define
@@ -292,17 +319,15 @@ class _Exchange:
         if taker is None:
             return Outcome.NOT_READY
         namespace, name = match[1].decode(), match[2].decode()
-        delivery = Delivery((namespace, name), request.target, headers, headers.has(FORWARDED))
+        trace = read_traceparent((headers.one(TRACEPARENT) or b"").decode("latin-1"))
+        delivery = Delivery((namespace, name), request.target, headers, headers.has(FORWARDED), trace)
         outcome = taker.objection(delivery)
         if outcome is not None:
             _log.debug("webhook_refused", namespace=namespace, secret=name, outcome=outcome.value)
             return outcome
         with self._receiver.buffers.body() as buffer:
             await self._body(headers, buffer)
-            outcome = await taker.take(delivery, bytes(buffer.data))
-        log = _log.warning if outcome in _BLAMED else _log.info
-        log("webhook_received", namespace=namespace, secret=name, outcome=outcome.value)
-        return outcome
+            return await taker.take(delivery, bytes(buffer.data))
 
     def _require_source(self, headers: Headers) -> None:
         """Find out who asks, where proxies say so."""

@@ -2,45 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
-
 import pytest
 import trio
 import trio.testing
-from support.miwen.world import FILE, START, URL, World, miwen, secret, settle
-from support.webhooks.requests import SECRET, Request, request
+from support.miwen.world import FILE, URL, World, miwen, secret, settle
+from support.webhooks.taken import deliver, webhooks
 
 from jiemi.core.errors import Failure
-from jiemi.core.names import NamespacedName
-from jiemi.core.sensitive import SensitiveText
-from jiemi.core.webhooks.repository import repository_key
-from jiemi.core.webhooks.webhook import Webhook
-from jiemi.miwen.service import Webhooks
 from jiemi.miwen.webhooks.bursts import QUIET_SECONDS
-from jiemi.miwen.webhooks.genuine import Verifier
-from jiemi.miwen.webhooks.receiver import Delivery, Outcome, Receiver
-
-HTTPS, SSH = URL, "git@git.example:app.git"
-
-
-def webhooks(*keys: NamespacedName, repositories: str = "") -> Webhooks:
-    named = frozenset(key for url in repositories.split() if (key := repository_key(url)) is not None)
-    found = {key: Webhook(key, "github", (SensitiveText(SECRET),), named) for key in keys}
-
-    def now() -> datetime.datetime:
-        return START
-
-    return Webhooks(Receiver(lambda outcome: None), Verifier(found, now))
-
-
-async def deliver(
-    to: Webhooks, sent: Request | None = None, key: NamespacedName = ("default", "hook"), ref: str = "refs/heads/main"
-) -> Outcome:
-    sent = sent or request("github", ref, (HTTPS, SSH))
-    taker = to.receiver.taker
-    assert taker is not None
-    delivery = Delivery(key, b"/", sent.headers)
-    return taker.objection(delivery) or await taker.take(delivery, sent.body)
+from jiemi.miwen.webhooks.receiver import Outcome
 
 
 async def test_a_push_is_deployed_without_waiting_for_the_interval(
