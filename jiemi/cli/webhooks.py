@@ -73,7 +73,7 @@ async def serve_webhooks(
 
     keys = _guarded_get(flags)
     secrets = WebhookSecrets(kubernetes, random=random.random, counts=metrics.watches)
-    metrics.webhooks = lambda: len(secrets.webhooks)
+    metrics.count_webhooks([each.value for each in Outcome], lambda: (len(secrets.webhooks), len(secrets.unusable)))
     receiver = Receiver(count, flags.webhooks_proxies)
     host = None if address.host == ANY_HOST else address.host
     try:

@@ -10,8 +10,8 @@ import pytest
 import trio
 from fakes.krapao import _FakeRepository
 from miwen.test_counted_work import Work
-from miwen.webhooks.test_pushes import deliver, webhooks
 from support.miwen.world import INTERVAL, URL, World, miwen, secret, settle
+from support.webhooks.taken import deliver, webhooks
 from trio.testing import MockClock
 
 from jiemi.core.errors import Failure, JiemiError

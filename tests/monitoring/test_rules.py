@@ -30,11 +30,14 @@ from support.monitoring.rules import (
 )
 from support.paths import ROOT
 
+from jiemi.core.api.conditions import WARNINGS
 from jiemi.core.api.doc_tables import with_tables
-from jiemi.core.reasons import REASONS
+from jiemi.core.decisions.conditions import PLANNED, SYNCED
+from jiemi.core.reasons import REASONS, UNVERIFIED
+from jiemi.miwen.webhooks.receiver import Outcome
 
 _WORLD, _E2E, _GIT = "miwen/report/test_alerts.py", "e2e/test_alerts.py", "krapao/git/test_alerts.py"
-_TRUST = "monitoring/test_leadership_and_trust.py"
+_TRUST, _WEBHOOKS = "monitoring/test_leadership_and_trust.py", "monitoring/test_webhooks.py"
 
 FIRED_BY = {
     "JiemiMiwenDown": _E2E,
@@ -54,6 +57,9 @@ FIRED_BY = {
     "JiemiDecryptorsTurnedAway": _WORLD,
     "JiemiKeyExpiring": _WORLD,
     "JiemiSuspendedForLong": _WORLD,
+    "JiemiRevisionNotVerified": _WORLD,
+    "JiemiWebhookUnusable": _WEBHOOKS,
+    "JiemiWebhooksRefused": _WEBHOOKS,
     "JiemiStoreFull": _GIT,
 }
 """The tests that produce the cause of each alert and require that it fires."""
@@ -99,11 +105,25 @@ def test_every_metric_and_label_of_rules_and_dashboard_exists() -> None:
     assert unknown_in("rate(jiemi_reconcile[5m])", pages) == ["jiemi_reconcile"]
 
 
-def test_reasons_in_the_rules_are_reasons() -> None:
-    for alert in alerts():
-        for name, values in metrics_and_labels(alert["expr"]).values.items():
-            if name == "reason":
-                assert values <= set(REASONS), alert["alert"]
+def test_the_alert_about_signatures_has_all_reasons_for_which_a_revision_is_not_trusted() -> None:
+    [alert] = [each for each in alerts() if each["alert"] == "JiemiRevisionNotVerified"]
+    assert metrics_and_labels(alert["expr"]).values["reason"] == UNVERIFIED
+
+
+def test_every_value_of_a_label_that_rules_and_dashboard_compare_with_can_be_there() -> None:
+    # A word that nobody writes any longer would match nothing, and an alert by it would never fire.
+    known = {
+        "component": {"miwen", "krapao"},
+        "namespace": {".*"},  # for $namespace
+        "outcome": {each.value for each in Outcome},
+        "ready": {"True", "False", "Unknown"},
+        "reason": {*REASONS, SYNCED, PLANNED},
+        "suspended": {"true", "false"},
+        "type": set(WARNINGS),
+    }
+    for where, expression in [(each["alert"], each["expr"]) for each in alerts()] + list(dashboard_expressions()):
+        for label, values in metrics_and_labels(expression).values.items():
+            assert values <= known[label], where
 
 
 def test_every_metric_is_on_the_dashboard() -> None:

@@ -43,7 +43,8 @@ class MiwenMetrics(ServiceMetrics):
         watches: how the watches fare.
         turned_away: how many Decryptors are turned away for want of memory.
         leading: whether this Miwen is the active one; None where there is only one.
-        webhooks: how many webhooks can be used; None where none are received.
+        webhooks: how many webhooks can be used, and how many Secrets declare one that can't; None where none are
+            received.
         krapaos: each Krapao, and how many repositories are open on it; None: it is lost.
     """
 
@@ -59,7 +60,7 @@ class MiwenMetrics(ServiceMetrics):
         self.watches = WatchCounts()
         self.turned_away: Callable[[], int] = lambda: 0
         self.leading: Callable[[], bool] | None = None
-        self.webhooks: Callable[[], int] | None = None
+        self.webhooks: Callable[[], tuple[int, int]] | None = None
         self.krapaos: Callable[[], Mapping[str, int | None]] = dict
         self._followed: dict[NamespacedName, Followed] = {}
         self._ticks = Counter(
@@ -142,6 +143,18 @@ class MiwenMetrics(ServiceMetrics):
     def krapao_is_reachable(self) -> bool | None:
         """Whether the last call that was not cancelled reached Krapao; None: there was none."""
         return self._is_reachable
+
+    def count_webhooks(self, outcomes: Iterable[str], webhooks: Callable[[], tuple[int, int]]) -> None:
+        """Webhooks are received from now on.
+
+        Args:
+            outcomes: all that may become of a request. Each is shown at once, because Prometheus does not see that a
+                series grew which begins with 1.
+            webhooks: as the attribute.
+        """
+        for outcome in outcomes:
+            self._webhooks.labels(outcome)
+        self.webhooks = webhooks
 
     def webhook(self, outcome: str) -> None:
         """Count a request to the port for webhooks, by a word of `jiemi.miwen.webhooks.receiver.Outcome`."""
@@ -256,10 +269,16 @@ class _Counted(Collector):
                 value=float(metrics.leading()),
             )
         if metrics.webhooks is not None:
+            usable, unusable = metrics.webhooks()
             yield GaugeMetricFamily(
                 "jiemi_webhooks",
                 "Webhooks that Secrets declare and that can be used; absent without --webhooks-listen.",
-                value=metrics.webhooks(),
+                value=usable,
+            )
+            yield GaugeMetricFamily(
+                "jiemi_webhooks_unusable",
+                "Secrets that declare a webhook which can't be used, 256 at most; absent without --webhooks-listen.",
+                value=unusable,
             )
         yield from _watches(metrics.watches)
         if metrics.requests is not None:

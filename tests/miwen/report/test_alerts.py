@@ -17,7 +17,7 @@ import pytest
 import trio
 from fakes.krapao import RIGHT_KEY
 from prometheus_client import generate_latest
-from support.miwen.world import FILE, START, World, miwen, secret
+from support.miwen.world import FILE, START, URL, World, miwen, secret
 from support.monitoring.promtool import Promtool
 from support.monitoring.recording import Recording
 from trio.testing import MockClock
@@ -272,6 +272,36 @@ async def test_a_key_that_expires_soon_is_reported(world: World, scraped: Scrape
         await scraped.go_on(65)
     assert world.condition("KeyExpiring")["status"] == "True"
     scraped.require({59: {}, 62: {"JiemiKeyExpiring": 1}})
+
+
+@pytest.mark.parametrize("signer", [None, "eve"], ids=["unsigned", "signed by somebody else"])
+async def test_a_revision_that_is_not_signed_as_it_should_be_is_reported_soon(
+    world: World, scraped: Scraped, autojump_clock: MockClock, signer: str | None
+) -> None:
+    world.add_secret("signers", ann="ssh-ed25519 AAAA")
+    verify = {"provider": "ssh", "secretName": "signers"}
+    world.add(source={"repository": {"url": URL, "verify": verify}, "fileToDecrypt": FILE})
+    world.origin.signers[world.origin.commit({FILE: [secret(greeting="one")]})] = "ann"
+    async with running(world, scraped):
+        await scraped.go_on(10)
+        revision = world.origin.commit({FILE: [secret(greeting="two")]})
+        if signer is not None:
+            world.origin.signers[revision] = signer
+        await scraped.go_on(10)
+        assert world.data() == {"greeting": "one"}
+        world.origin.signers[world.origin.commit({FILE: [secret(greeting="three")]})] = "ann"
+        await scraped.go_on(10)
+    scraped.require({9: {}, 17: {"JiemiRevisionNotVerified": 1}, 19: {"JiemiRevisionNotVerified": 1}, 28: {}})
+
+
+async def test_a_krapao_of_an_older_release_is_the_operators_to_upgrade(
+    world: World, scraped: Scraped, autojump_clock: MockClock
+) -> None:
+    world.origin.fail = Failure("ProviderNotSupportedYet", "Krapao is older")
+    world.add()
+    async with running(world, scraped):
+        await scraped.go_on(14)
+    scraped.require({9: {}, 12: {"JiemiOperatorNeeded": 1}})
 
 
 async def test_a_miwen_that_has_ended_is_missed(world: World, scraped: Scraped, autojump_clock: MockClock) -> None:

@@ -59,8 +59,8 @@ def miwen_metrics() -> MiwenMetrics:
         "a" * 40, "a" * 40, ready=True, objects=1, drifted=0, warnings=("KeyExpiring",), times=Times(1, 1, 1)
     )
     metrics.follow(("shop", "app"), followed)
+    metrics.count_webhooks(["push"], lambda: (1, 1))
     metrics.webhook("push")
-    metrics.webhooks = lambda: 1
     metrics.leading = lambda: True
     metrics.krapaos = lambda: {"repository-0": 1, "repository-1": None}
     metrics.spans = lambda: {"sent": 1}
