@@ -34,6 +34,7 @@ from jiemi.krapao.worker import Worker
 from jiemi.rpc.contract import Changes, Files, FilesRequest, Head, Rendered, RenderRequest, Repository, require_tenant
 from jiemi.rpc.source import GitCredentials, Source, Submodules
 from jiemi.rpc.verification import Verified
+from jiemi.tracing.current import in_trace
 
 Charge = Callable[[Location, str], AbstractContextManager[None]]
 """Charges a repository's clone to a tenant while the context lasts."""
@@ -136,7 +137,8 @@ class Repositories:
         entry = self._entries.get(key)
         if entry is None:
             entry = self._entries[key] = _Entry()
-            self._nursery.start_soon(self._work, location, credentials, entry)
+            with in_trace(None):  # it serves later calls too; that of a submodule is opened within one
+                self._nursery.start_soon(self._work, location, credentials, entry)
         entry.users += 1
         try:
             await entry.ready.wait()

@@ -5,21 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
+import structlog
 from support.krapao.age_files import AgePair, Encrypter
 from support.krapao.work_tree import Work
 
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
+from jiemi.core.trace_context import TraceContext
 from jiemi.demo.git_server import Asked, GitServer, serve_git
 from jiemi.krapao.followed_submodules import MAX_DEPTH, MAX_SUBMODULES
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
+from jiemi.krapao.traced import TracedKrapao
+from jiemi.krapao.worker import Worker
 from jiemi.rpc.contract import FilesRequest, Krapao, RenderRequest
 from jiemi.rpc.keys import AgeKey
 from jiemi.rpc.source import GitCredentials, Source, Submodules
+from jiemi.tracing.current import add_trace, current, in_trace
+from jiemi.tracing.spans import Span, Tracer
 
 NOBODY = GitCredentials()
 TOKEN = "canary-5b1c"
@@ -121,6 +128,37 @@ async def test_files_in_submodules_are_listed_and_decrypted_as_if_they_were_in_t
             assert rendered.encryption is not None
         # The hosts were asked by the listing of files already.
         assert lab.server.hits == []
+
+
+async def test_what_is_done_in_a_submodule_has_the_trace_of_the_call_and_its_worker_has_none(
+    lab: Lab, krapao: Krapao, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began: list[TraceContext | None] = []
+
+    def noting(*arguments: Any) -> Worker:
+        began.append(current())
+        return Worker(*arguments)
+
+    monkeypatch.setattr("jiemi.krapao.repositories.Worker", noting)
+    lab.repository("shared", {"a.yaml": "a: 1\n"})
+    app, _ = lab.repository("app", {"x": "x"})
+    revision = lab.add(app, "shared", "sub")
+    trace = TraceContext("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", sampled=True)
+    spans: list[Span] = []
+    traced = TracedKrapao(krapao, Tracer(spans.append))
+    async with traced.open(Source(lab.server.url_of("app.git"), submodules=FOLLOWED), NOBODY) as repository:
+        await repository.head(max_age_seconds=0)
+        with structlog.testing.capture_logs(processors=[add_trace]) as lines, in_trace(trace):
+            await repository.files(FilesRequest(revision, ("sub/*.yaml",)))
+    assert began == [None, None], "of the repository and of the submodule"
+    of_shared = [each for each in lines if str(each.get("repository", "")).endswith("shared.git")]
+    assert {each["event"] for each in of_shared} >= {"listed", "clone"}
+    assert {each.get("trace_id") for each in lines} == {trace.trace_id}
+    by_id = {each.context.span_id: each for each in spans}
+    [files] = [each for each in spans if each.name == "krapao.files"]
+    for name in ("listing", "fetch"):
+        assert all(by_id[each.parent or ""] is files for each in spans if each.name == name)
+    assert [each.name for each in spans].count("fetch") == 2
 
 
 async def test_a_commit_that_moves_a_submodule_is_seen_and_its_files_with_it(lab: Lab, krapao: Krapao) -> None:
