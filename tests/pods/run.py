@@ -16,6 +16,7 @@ from pathlib import Path
 
 import trio
 from rich.console import Console
+from support.kubernetes.helm import build_helm
 from support.kubernetes.kubectl import build_kubectl
 from support.pods import images
 
@@ -57,7 +58,7 @@ def main(arguments: list[str], files: str = "pods_*.py") -> int:
     _step(began, "the images of deploy/images")
     sops = trio.run(images.images_sops)
     built = images.build_images(settings.cache_dir / "images", sops, jiemi.__version__)
-    kubectl = trio.run(build_kubectl)
+    kubectl, helm = trio.run(build_kubectl), trio.run(build_helm)
     name = f"{control_groups.PREFIX}{os.getpid()}"
     _step(began, "a node, and the tests in it")
     # Not in /tmp, which may be a tmpfs: containers' layers are there.
@@ -76,6 +77,7 @@ def main(arguments: list[str], files: str = "pods_*.py") -> int:
             "JIEMI_PODS_GROUP": group,
             "JIEMI_PODS_IMAGES": ":".join(map(str, (built.krapao, built.miwen, sandbox))),
             "JIEMI_PODS_KUBECTL": str(kubectl),
+            "JIEMI_PODS_HELM": str(helm),
             **{_variable(tool): str(each.path) for tool, each in found.items()},
         }
         command = [sys.executable, "-m", "pytest", *(str(path) for path in sorted(HERE.glob(files))), *arguments]

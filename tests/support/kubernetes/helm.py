@@ -59,8 +59,9 @@ class Helm:
 @pytest.fixture(scope="session")
 def helm_programs() -> dict[int, Path]:
     """helm by its major version; the first run on a machine builds them."""
-    return {version: trio.run(_program, version) for version in VERSIONS}
+    return {version: trio.run(build_helm, version) for version in VERSIONS}
 
 
-async def _program(version: int) -> Path:
+async def build_helm(version: int = VERSIONS[-1]) -> Path:
+    """helm of that major version, from the cache of tools or built into it."""
     return await go_program(f"helm{version}", package=f"helm.sh/helm/v{version}/cmd/helm")
