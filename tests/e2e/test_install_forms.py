@@ -16,7 +16,7 @@ from typing import Any
 
 import attrs
 import pytest
-from support.e2e.lab import Lab, git_server, until
+from support.e2e.lab import Lab, Repository, git_server, until
 from support.e2e.scene import Scene, condition, config_map, secret
 from support.kubernetes.api_server import ApiServer, Manifest
 from support.kubernetes.deploy_manifests import DEPLOY
@@ -24,6 +24,9 @@ from support.kubernetes.grants import Grant, grants_in
 from support.kubernetes.installing import Running, kustomized, start_installed
 from support.kubernetes.own_control_plane import open_own_control_plane
 from support.paths import ROOT
+from support.signing.signers import SshSigner, ssh_signer
+from support.webhooks.delivery import deliver
+from support.webhooks.requests import SECRET, request
 
 pytestmark = pytest.mark.e2e
 
@@ -107,6 +110,38 @@ def installed(
             yield Installed(lab, manifests, running, admin.service_account("jiemi", "miwen"))
         finally:
             lab.end_services()
+
+
+def with_webhooks(manifests: list[Manifest]) -> None:
+    """Have Miwen receive webhooks, as deploy/webhooks does."""
+    (miwen,) = (each for each in manifests if (each["kind"], each["metadata"]["name"]) == ("Deployment", "miwen"))
+    miwen["spec"]["template"]["spec"]["containers"][0]["args"].append("--webhooks-listen=127.0.0.1:0")
+
+
+def webhook(namespace: str, name: str = "hook", token: str = SECRET) -> Manifest:
+    metadata = {"name": name, "namespace": namespace, "labels": {"jiemi.cr/webhook": "github"}}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"token": token}}
+
+
+def is_taken(form: Installed, namespace: str, url: str) -> bool:
+    """Whether a push is, by the webhook of that namespace."""
+    return deliver(form.running.miwen, request("github", urls=(url, url)), namespace, "hook") == 202
+
+
+def signed(scene: Scene, signer: SshSigner) -> Repository:
+    """A repository with the Secret `app` in a commit that is signed."""
+    repository = scene.lab.repository()
+    signer.configure_by(repository.run)
+    repository.run("config", "commit.gpgSign", "true")
+    scene.commit(repository, secret("app", a="1"))
+    return repository
+
+
+def put_verified(scene: Scene, repository: Repository, signer: SshSigner, *, sub: bool = False) -> None:
+    """A Decryptor that takes signed commits alone, by the public keys of a Secret."""
+    scene.lab.secret(scene.namespace, "signers", ann=signer.line)
+    more = {"verify": {"provider": "ssh", "secretName": "signers"}, **({"submodules": {}} if sub else {})}
+    scene.lab.admin.apply(scene.lab.decryptor(scene.namespace, "app", repository.url, repository=more)).ok()
 
 
 def role(name: str, namespace: str) -> dict[str, Any]:
@@ -198,6 +233,7 @@ def test_the_form_for_named_namespaces_follows_them_with_rights_in_no_other(
 
 
 def _no_watches_in_team_b(manifests: list[Manifest]) -> None:
+    with_webhooks(manifests)
     for each in manifests:
         if (each["kind"], each["metadata"].get("namespace")) == ("Role", "team-b"):
             for rule in each["rules"]:
@@ -218,22 +254,32 @@ def test_without_list_and_watch_a_namespace_is_served_and_says_that_no_drift_is_
         found = team_b.until_condition("app", "Drifted", "Unknown", "WatchForbidden")
         right = "Grant `list` and `watch` on secrets of the core API group to Miwen's ServiceAccount"
         assert f"{right} in namespace team-b" in found["message"]
+        # Webhooks of that namespace are not known, and the log says so.
+        for namespace in ("team-a", "team-b"):
+            form.lab.admin.apply(webhook(namespace)).ok()
+        until("a webhook is taken", lambda: is_taken(form, "team-a", repository.url))
+        assert not is_taken(form, "team-b", repository.url)
+        lines = [json.loads(line) for line in form.running.miwen.log_text().splitlines()]
+        [line] = [each for each in lines if each["event"] == "webhooks_not_followed"]
+        assert f"{right} in namespace team-b" in line["message"]
         assert condition(team_a.status("app"), "Drifted") == {}
         assert condition(team_b.status("app"), "Ready")["status"] == "True"
         form.grant("team-b", ("jiemi", "miwen"), ("list watch", "", "secrets"))
         until("drift is seen", lambda: condition(team_b.status("app"), "Drifted") == {}, seconds=120)
+        until("its webhooks are known", lambda: is_taken(form, "team-b", repository.url), seconds=120)
 
 
 def _no_rights(manifests: list[Manifest]) -> None:
     """Take Miwen's rights away, all of them."""
+    with_webhooks(manifests)
     kinds = ("RoleBinding", "ClusterRoleBinding")
     manifests[:] = [each for each in manifests if each["kind"] not in kinds or "miwen" not in each["metadata"]["name"]]
 
 
 def test_a_miwen_without_rights_names_one_right_after_the_other_until_it_works_and_none_that_the_form_has_not(
-    kubectl_program: Path, tools: dict[str, Path]
+    kubectl_program: Path, tools: dict[str, Path], tmp_path: Path
 ) -> None:
-    folder = INSTALL / "namespaces"
+    folder, ann = INSTALL / "namespaces", ssh_signer(tmp_path, "ann")
     usual = {
         (each["metadata"]["namespace"], group, resource, verb)
         for each in kustomized(kubectl_program, folder)
@@ -254,10 +300,10 @@ def test_a_miwen_without_rights_names_one_right_after_the_other_until_it_works_a
 
     with installed(kubectl_program, tools, folder, _no_rights, obey) as form:
         lab, scenes = form.lab, [form.scene("team-a"), form.scene("team-b")]
-        repository = lab.repository()
-        scenes[0].commit(repository, secret("app", a="1"))
+        repository = signed(scenes[0], ann)
         for scene in scenes:
-            scene.put("app", repository.url)
+            put_verified(scene, repository, ann)
+            lab.admin.apply(webhook(scene.namespace)).ok()
 
         def works() -> bool:
             statuses = [scene.status("app") for scene in scenes]
@@ -266,6 +312,8 @@ def test_a_miwen_without_rights_names_one_right_after_the_other_until_it_works_a
                 _has_data(scene)
                 and condition(status, "Ready").get("status") == "True"
                 and condition(status, "Drifted") == {}
+                and condition(status, "SourceVerified")["status"] == "True"
+                and is_taken(form, scene.namespace, repository.url)
                 and scene.events("app")
                 for scene, status in zip(scenes, statuses, strict=True)
             )
@@ -285,6 +333,37 @@ def test_a_miwen_without_rights_names_one_right_after_the_other_until_it_works_a
             ("", "secrets", "patch"),
         ):
             assert right in needed
+
+
+@pytest.mark.parametrize(
+    "folder", [DEPLOY, INSTALL / "impersonation", INSTALL / "anything"], ids=lambda each: each.name
+)
+def test_webhooks_signatures_and_submodules_need_no_further_right_in_any_form(
+    kubectl_program: Path, tools: dict[str, Path], tmp_path: Path, folder: Path
+) -> None:
+    ann = ssh_signer(tmp_path, "ann")
+    with installed(kubectl_program, tools, folder, with_webhooks) as form:
+        scene = form.scene("team-a")
+        if folder.name == "impersonation":
+            account = ("team-a", "jiemi-apply")
+            metadata = {"namespace": account[0], "name": account[1]}
+            form.lab.admin.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}).ok()
+            form.grant("team-a", account, ("get create patch delete", "", "secrets"))
+        repository = signed(scene, ann)
+        put_verified(scene, repository, ann, sub=True)
+        for manifest in (webhook("team-a"), webhook("team-a", "short", "canary")):
+            form.lab.admin.apply(manifest).ok()
+        until("it is applied", partial(_has_data, scene), on_failure=form.running.miwen.log_text)
+        assert condition(scene.status("app"), "SourceVerified")["status"] == "True"
+        until("the webhook is taken", lambda: is_taken(form, "team-a", repository.url))
+
+        def reported() -> bool:
+            path = "/apis/events.k8s.io/v1/namespaces/team-a/events"
+            return "WebhookUnusable" in [each["reason"] for each in form.lab.admin.call("GET", path).ok()["items"]]
+
+        until("the other one's Event is there", reported, on_failure=form.running.miwen.log_text)
+        lines = [json.loads(line) for line in form.running.miwen.log_text().splitlines()]
+        assert [each for each in lines if "Grant `" in str(each)] == []
 
 
 def test_the_form_by_impersonation_writes_nothing_by_itself_and_acts_as_one_account_of_each_namespace(
