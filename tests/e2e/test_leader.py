@@ -14,8 +14,11 @@ from typing import Any
 import attrs
 import pytest
 from support.e2e.lab import Lab, Repository, Service, until
-from support.e2e.scene import Scene, forget_decryptors, secret
+from support.e2e.scene import METRICS, Scene, forget_decryptors, metrics_page, secret
 from support.kubernetes.api_server import ApiServer
+from support.metrics_pages import total
+from support.monitoring.examples import described
+from support.network.tls_folders import TlsPair, tls_pair
 
 pytestmark = pytest.mark.e2e
 
@@ -27,12 +30,14 @@ class Pair:
     """Two Miwens.
 
     Attributes:
+        tls: by which they and Krapao know each other.
         running: those that run.
     """
 
     scene: Scene
     address: str
     repository: Repository
+    tls: TlsPair
     running: list[Service] = attrs.field(factory=list)
     numbers: Iterator[int] = attrs.field(factory=itertools.count)
 
@@ -41,6 +46,7 @@ class Pair:
         made = lab.start(
             *("miwen", "--krapao", self.address, "--kubeconfig", lab.service_account_kubeconfig("jiemi", "miwen")),
             *("--interval", "1s", "--lease", "jiemi/jiemi-miwen", "--log-format", "json"),
+            *("--tls-dir", self.tls.miwen, *METRICS),
         )
         self.running.append(made)
         return made
@@ -71,6 +77,17 @@ class Pair:
         return found
 
 
+_OF_THE_ACTIVE_ONE = {
+    *("jiemi_certificate_not_after_timestamp_seconds", "jiemi_krapao_reachable", "jiemi_krapao_lost"),
+    *("jiemi_decryptor_ready", "jiemi_decryptor_info", "jiemi_slots_used"),
+}
+
+
+def _metrics_of(service: Service) -> set[str]:
+    """The names of what it shows now."""
+    return {each.name for each in described(metrics_page(service))}
+
+
 def _is_active(service: Service) -> bool:
     if service.process.poll() is not None:
         return False
@@ -83,8 +100,9 @@ def pair(lab: Lab, installed: ApiServer) -> Iterator[Pair]:
     forget_decryptors(lab)
     installed.call("DELETE", LEASE)
     scene = Scene(lab, lab.namespace("e2e-leader"))
-    _, address = lab.start_krapao(name="leader")
-    made = Pair(scene, address, lab.repository())
+    tls = tls_pair(lab.folder / "leader")
+    _, address = lab.start_krapao_on_tcp(tls, name="leader")
+    made = Pair(scene, address, lab.repository(), tls)
     made.start()
     made.start()
     scene.commit(made.repository, secret("app", value="first"))
@@ -115,6 +133,7 @@ def test_whoever_is_lost_the_other_goes_on_and_one_that_stood_still_writes_nothi
 
     # One that stands still for longer than the Lease lasts, in the middle of whatever it does.
     stopped = pair.until_active()
+    assert _metrics_of(stopped) >= _OF_THE_ACTIVE_ONE
     os.kill(stopped.process.pid, signal.SIGSTOP)
     [other] = [each for each in pair.running if each is not stopped]
     until("the other is active", lambda: _is_active(other), on_failure=pair.scene.lab.logs)
@@ -126,6 +145,11 @@ def test_whoever_is_lost_the_other_goes_on_and_one_that_stood_still_writes_nothi
     assert pair.until_active() is other
     assert pair.lease()["leaseTransitions"] == transitions, "it did not take it back"
     assert transitions == 5
+    # What it shows is what one shows that was never the active one, so no alert is made or hidden by what it knew.
+    waiting = _metrics_of(stopped)
+    assert not _OF_THE_ACTIVE_ONE & waiting
+    assert total(metrics_page(stopped), "jiemi_leading") == 0
+    assert _metrics_of(other) >= _OF_THE_ACTIVE_ONE
 
 
 def test_without_the_right_to_the_lease_nothing_is_done_and_the_log_says_what_to_grant(
@@ -137,7 +161,7 @@ def test_without_the_right_to_the_lease_nothing_is_done_and_the_log_says_what_to
     ).ok()
     bare = lab.start(
         *("miwen", "--krapao", pair.address, "--kubeconfig", lab.service_account_kubeconfig("jiemi", "bare")),
-        *("--lease", "jiemi/other", "--log-format", "json"),
+        *("--lease", "jiemi/other", "--log-format", "json", "--tls-dir", pair.tls.miwen),
     )
     line = until(
         "the log says it",

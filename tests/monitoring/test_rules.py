@@ -205,6 +205,14 @@ def test_prometheus_takes_the_rules_and_every_expression_of_the_dashboard(promto
 
 
 @pytest.mark.e2e
+def test_prometheus_finds_no_fault_in_the_names_and_kinds_of_the_metrics(promtool: Promtool) -> None:
+    for text in _pages():
+        assert promtool("check", "metrics", given=text) == ""
+    wrong = "# HELP jiemi_x_milliseconds What.\n# TYPE jiemi_x_milliseconds counter\njiemi_x_milliseconds 1\n"
+    promtool("check", "metrics", given=wrong, status=3)
+
+
+@pytest.mark.e2e
 def test_kustomize_builds_the_folder(kubectl_program: Any, tmp_path: Any) -> None:
     kubectl = Kubectl(kubectl_program, tmp_path, tmp_path / "none", "default")
     built = list(YAML(typ="safe").load_all(kubectl("kustomize", str(FOLDER))))

@@ -20,15 +20,17 @@ class Promtool:
 
     program: Path
 
-    def __call__(self, *arguments: str | Path, status: int = 0) -> str:
+    def __call__(self, *arguments: str | Path, status: int = 0, given: str | None = None) -> str:
         """Run it; returns its output.
 
         Args:
             status: its exit status.
+            given: its standard input.
         """
         done = subprocess.run(
             [self.program, *arguments],
             env={"PATH": os.defpath},
+            input=given,
             capture_output=True,
             text=True,
             check=False,
