@@ -139,7 +139,7 @@ def signed(scene: Scene, signer: SshSigner) -> Repository:
 
 def put_verified(scene: Scene, repository: Repository, signer: SshSigner, *, sub: bool = False) -> None:
     """A Decryptor that takes signed commits alone, by the public keys of a Secret."""
-    scene.lab.secret(scene.namespace, "signers", ann=signer.line)
+    scene.lab.secret(scene.namespace, "signers", **{"ann.pub": signer.line})
     more = {"verify": {"provider": "ssh", "secretName": "signers"}, **({"submodules": {}} if sub else {})}
     scene.lab.admin.apply(scene.lab.decryptor(scene.namespace, "app", repository.url, repository=more)).ok()
 

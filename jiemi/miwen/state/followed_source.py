@@ -342,7 +342,7 @@ class FollowedSource:
             if self._base is None or not self._settled:
                 woken = self._move(head, None)
             else:
-                with new_trace(self._tracer, "move", shown={"repository": self.source.url}, link=trace):
+                with new_trace(self._tracer, "move", shown={"repository": self.source.url}, parent=trace):
                     changes = await self._changes(repository, self._base, head.revision)
                     woken = self._move(head, changes)
             with in_trace(trace):  # of whoever saw it move
