@@ -128,6 +128,29 @@ async def test_the_series_of_a_decryptor_vanish_with_it_and_those_of_a_kind_with
     assert not samples(page, "jiemi_watch_open", resource="configmaps")
 
 
+@pytest.mark.parametrize("fault", [None, "HostUnreachable", "RefNotFound"])
+async def test_decryptors_that_come_and_go_leave_no_more_series_the_more_there_were(
+    world: World, autojump_clock: MockClock, fault: str | None
+) -> None:
+    metrics = MiwenMetrics()
+    if fault is not None:
+        world.origin.fail = Failure(fault, "it fails")
+    left = []
+    async with miwen(world, metrics=metrics):
+        for number in range(60):
+            name, namespace = f"d{number}", f"team-{number % 20}"
+            world.add(name, namespace, target={"name": name, "key": "file"})
+            await trio.sleep(3)
+            page = shown(metrics)
+            assert len(samples(page, "jiemi_decryptor_ready")) == 1
+            world.delete(name, namespace)
+            await trio.sleep(3)
+            page = shown(metrics)
+            assert not [line for line in page.splitlines() if f'"{name}"' in line or f'"{namespace}"' in line]
+            left.append(len(page.splitlines()))
+    assert left[-1] == left[1]
+
+
 async def test_a_watch_that_fails_is_closed_and_counted_by_its_reason(world: World, autojump_clock: MockClock) -> None:
     metrics = MiwenMetrics()
     world.kubernetes.deny("watch", "secrets")
