@@ -126,6 +126,7 @@ SLOW = {
     "cli/test_log_lines.py": ("test_every_field_is_shown",),
     "cli/test_logs.py": ("test_a_line_that_cannot_be_written_is_lost_and_the_process_goes_on",),
     "core/objects/test_difference.py": ("test_depth_is_no_limit",),
+    "miwen/webhooks/test_push_traces.py": ("test_who_rests_is_woken_by_a_question_within_the_trace_of_the_webhook",),
     "miwen/webhooks/test_keyed_hosts.py": (),
     "miwen/webhooks/test_guarded_get.py": (),
     "miwen/webhooks/test_receiver.py": (
