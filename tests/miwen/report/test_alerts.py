@@ -304,6 +304,17 @@ async def test_a_krapao_of_an_older_release_is_the_operators_to_upgrade(
     scraped.require({9: {}, 12: {"JiemiOperatorNeeded": 1}})
 
 
+async def test_that_miwen_may_not_read_the_secrets_of_a_namespace_is_the_operators_to_mend(
+    world: World, scraped: Scraped, autojump_clock: MockClock
+) -> None:
+    world.kubernetes.deny("get", "secrets")
+    world.add(provider={"age": {"privateKey": {"secretName": "key", "key": "age"}}})
+    async with running(world, scraped):
+        await scraped.go_on(14)
+        assert world.reason() == "SecretForbidden"
+    scraped.require({9: {}, 12: {"JiemiOperatorNeeded": 1}})
+
+
 async def test_a_miwen_that_has_ended_is_missed(world: World, scraped: Scraped, autojump_clock: MockClock) -> None:
     world.add()
     async with running(world, scraped):
