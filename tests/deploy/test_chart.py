@@ -646,6 +646,27 @@ def test_the_schema_has_every_value_and_no_other() -> None:
     assert set(_schema_keys(schema, schema)) - free == set(_keys(values))
 
 
+def test_each_value_that_the_docs_name_can_be_set_by_that_name() -> None:
+    values = YAML(typ="safe").load((CHART / "values.yaml").read_text())
+    text = (ROOT / "docs" / "operations.md").read_text()
+    [table] = re.findall(r"\| value \| what it is for \|\n\| --- \| --- \|\n((?:\|.*\n)+)", text)
+    named = []
+    for row in table.splitlines():
+        part = ""
+        for name in re.findall(r"`([^`]+)`", row.split("|")[1]):
+            if "…" in name or (not part and name in WORKLOADS):
+                break  # of both workloads: WORKLOAD.NAME
+            full = f"{part}{name}" if name.startswith(".") else name
+            part = full.rpartition(".")[0]
+            named.append(full)
+    assert len(named) > 40
+    for name in named:
+        found = values
+        for key in name.split("."):
+            found = found[key]
+        assert not isinstance(found, dict) or not found, f"{name} is not one value, but has {', '.join(found)}"
+
+
 def test_each_flag_that_the_chart_sets_is_one_of_the_services() -> None:
     templates = (CHART / "templates" / "_changes.tpl").read_text().replace("--%s-proxy", "--git-proxy --http-proxy")
     set_there = set(re.findall(r"--[a-z][a-z-]+", templates))

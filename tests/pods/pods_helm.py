@@ -24,7 +24,10 @@ VALUES: Mapping[str, Any] = {
     "miwen": {"noCrossNamespace": True, "interval": "1m", "podLabels": {"team": "platform"}},
     "webhooks": {"enabled": True, "proxies": 1, "denyAddresses": ["198.51.100.0/24"]},
     "logs": {"levels": "info,jiemi.miwen.webhooks=debug", "configMapName": "log-levels"},
-    "metrics": {"podMonitor": True, "rules": True, "dashboard": True, "labels": {"release": "prometheus"}},
+    "metrics": {
+        **{each: {"enabled": True} for each in ("podMonitor", "rules", "dashboard")},
+        "labels": {"release": "prometheus"},
+    },
     "commonLabels": {"cost-centre": "42"},
 }
 _OPERATORS_KINDS = (("podmonitors", "PodMonitor"), ("prometheusrules", "PrometheusRule"))
