@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -34,6 +35,10 @@ _AUTHORITIES = ("SSL_CERT_FILE", "PIP_CERT")
 """Environment variables that name a file with the authorities of this machine."""
 
 _STEP_SECONDS = 1_200.0
+
+KEPT_SECONDS = 3_600.0
+"""How long images stay after a run took them, though there are newer ones. It needs them until its node has them."""
+
 _MAKING = ".making-"
 _IMAGE_ID = re.compile(r"[0-9a-f]{64}")
 
@@ -89,7 +94,8 @@ async def images_of_clone(settings: ImageSettings, cache: Path, on_line: Callabl
     """Build both images, or take those of an earlier build from the same files.
 
     Args:
-        cache: folder that outlives the run; the images of other files are removed from it.
+        cache: folder that outlives the run; the images of other files are removed from it, except those that another
+            run took within `KEPT_SECONDS`.
         on_line: called with what is under way.
 
     Raises:
@@ -101,6 +107,7 @@ async def images_of_clone(settings: ImageSettings, cache: Path, on_line: Callabl
         key = await trio.to_thread.run_sync(_digest_of_inputs, settings)
         images = Images.of_folder(cache / key)
         if not images.missing():
+            os.utime(cache / key)
             return images
         for old in _old(cache, len(key)):
             await remove(old)
@@ -218,8 +225,10 @@ def _inputs(source: Path) -> list[Path]:
 
 
 def _old(cache: Path, key_length: int) -> list[Path]:
-    """The images of other files, and what builds that were killed left."""
-    return [*cache.glob("[0-9a-f]" * key_length), *cache.glob(f"{_MAKING}*")]
+    """The images of other files that no run took lately, and what builds that were killed left."""
+    since = time.time() - KEPT_SECONDS
+    images = [each for each in cache.glob("[0-9a-f]" * key_length) if each.stat().st_mtime < since]
+    return [*images, *cache.glob(f"{_MAKING}*")]
 
 
 def _digest_of_inputs(settings: ImageSettings) -> str:
