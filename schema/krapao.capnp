@@ -52,6 +52,9 @@ interface Session {
   #
   # verification: what a revision must be signed by before a file of it is looked at; null for nothing. Where it is not null,
   # `required` has the name "verify". Every method that looks into a revision then returns a failure until it is verified.
+
+  ping @2 () -> ();
+  # Does nothing. That it is answered shows that the server is there; that a server does not know it shows it as well.
 }
 
 interface Repository {

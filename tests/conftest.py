@@ -118,6 +118,11 @@ SLOW = {
     "cli/test_private_way.py": (),
     "cli/test_entry.py": (),
     "cli/test_metrics.py": ("test_healthz_fails_while_the_rpc_thread_or_a_worker_hangs_and_says_which",),
+    "rpc/test_client_pulse.py": (
+        "test_calls_and_watches_leave_one_that_is_silent_for_the_next",
+        "test_where_there_is_no_other_the_call_says_that_it_did_not_answer",
+        "test_a_call_that_takes_long_stays_where_it_is",
+    ),
     "rpc/test_pulse.py": (
         "test_there_is_a_beat_for_each_answer_and_none_while_the_thread_hangs",
         "test_it_ends_without_a_beat_when_the_thread_has_ended",

@@ -41,12 +41,14 @@ class Channel:
         socket: for Cap'n Proto. Whoever runs Cap'n Proto on it owns it.
         not_after: when the first of the two certificates ends; None without TLS.
         shown: where the certificate is that Krapao was shown, in words; "" without TLS.
+        heard: how many bytes have come from Krapao; without TLS always 0, as Cap'n Proto has the socket.
     """
 
     socket: socket.socket
     not_after: datetime.datetime | None = None
     shown: str = ""
     _ends: tuple[trio.abc.Stream, trio.abc.Stream] | None = None
+    heard: int = attrs.field(default=0, init=False)
 
     async def run(self) -> None:
         """Carry the bytes, until one end closes. Without TLS there is nothing to do."""
@@ -59,6 +61,8 @@ class Channel:
                 async def carry(source: trio.abc.Stream, target: trio.abc.Stream) -> None:
                     with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                         while data := await source.receive_some(_CHUNK_BYTES):
+                            if source is outer:
+                                self.heard += len(data)
                             await target.send_all(data)
                     nursery.cancel_scope.cancel()
 

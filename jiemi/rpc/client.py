@@ -33,6 +33,7 @@ from jiemi.rpc.bridge import Bridge
 from jiemi.rpc.capability import BridgeError, Remote
 from jiemi.rpc.channel import Channel, ClientTls, open_channel
 from jiemi.rpc.client_connection import Connection
+from jiemi.rpc.client_pulse import Pulse, end_when_silent
 from jiemi.rpc.contract import Repository
 from jiemi.rpc.remote_repository import CallTimeouts, RemoteRepository
 from jiemi.rpc.source import GitCredentials, Source
@@ -58,6 +59,7 @@ class ClientSettings:
         backoff_first_seconds: the longest wait after the first attempt that failed; doubled after each more.
         backoff_most_seconds: the longest wait after many.
         renewal_least_seconds: how long a connection stays in use at least, however soon its certificates end.
+        pulse: how it is noticed that Krapao does not answer.
     """
 
     connect_timeout_seconds: float = 5
@@ -69,6 +71,7 @@ class ClientSettings:
     backoff_first_seconds: float = 0.1
     backoff_most_seconds: float = 10
     renewal_least_seconds: float = 60
+    pulse: Pulse = Pulse()
 
     @property
     def call_timeouts(self) -> CallTimeouts:
@@ -287,6 +290,7 @@ class KrapaoClient:
                         self._connection_made.set()
                         self._on_change()
                         task_status.started(connection)
+                        nursery.start_soon(end_when_silent, connection, lambda: channel.heard, self._settings.pulse)
                 if connection is not None:
                     await self._until_due(channel.not_after)
                     connection.spent.set()
@@ -305,7 +309,7 @@ class KrapaoClient:
             return  # another one has its place
         self.connection = None
         self._connection_made = trio.Event()  # nobody waits for the old one, which was set
-        self._trouble = "the connection ended"
+        self._trouble = ended.why
         if not self._closing:  # where this end goes nothing is lost
             self.failing = ended.ended_in_use
             self._on_change()

@@ -25,6 +25,7 @@ class Connection:
         ended: whether it is of no further use.
         ended_in_use: whether there were repositories open on it when it ended.
         spent: set when it has ended or is due.
+        why: why it ended, in words.
     """
 
     def __init__(self, session: Remote, server: object, address: Address, on_end: Callable[[Connection], None]) -> None:
@@ -35,6 +36,7 @@ class Connection:
         self.ended = False
         self.ended_in_use = False
         self.spent = trio.Event()
+        self.why = "the connection ended"
         self._retired = False
         self._on_end = on_end
         self._calls: set[trio.CancelScope] = set()
@@ -74,8 +76,16 @@ class Connection:
             scope.cancel()
         self._end_when_left()
 
-    def end(self) -> None:
+    def end(self, why: str = "") -> None:
+        """Cancel all that is on it.
+
+        Args:
+            why: where it is not the other end that ended it; safe to show.
+        """
         if not self.ended:
+            if why:
+                self.why = why
+                self._ending = f"{self._ending}: {why}"
             self.ended = True
             self.ended_in_use = self.repositories > 0
             self.spent.set()

@@ -98,6 +98,9 @@ class _Session:
     async def open_repository_requiring(self, call: Any) -> None:
         await self.open_repository(call, requiring=True)
 
+    async def ping(self, call: Any) -> None:
+        """The answer is empty."""
+
     def released(self) -> None:
         """Its repositories live on, each until its own release."""
 
@@ -114,6 +117,9 @@ class _RefusedSession:
         call.results.repository = self._connection.bridge.serve("Repository", target)
 
     open_repository_requiring = open_repository
+
+    async def ping(self, call: Any) -> None:
+        """The answer is empty."""
 
     def released(self) -> None:
         """Nothing ends with it."""
