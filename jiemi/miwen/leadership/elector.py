@@ -7,6 +7,10 @@
 A lease that is not renewed runs out. Writes stop before that (`jiemi.miwen.kubernetes.fence`), with a margin for those
 that are on their way; then the work is cancelled, which leaves nothing behind, and this process waits like the others.
 When it is asked to end, it first cancels the work and then gives the Lease up, so that another one takes it at once.
+
+Anyone with the right may delete or change a Lease, and its holder learns of that only when it renews it. So whoever
+waits takes one that is gone, or has no holder, only after its holder must have noticed, unless that gave it up. The
+holder makes it again. One that nobody renews is waited for a minute at most, whatever duration is written in it.
 """
 
 from __future__ import annotations
@@ -21,10 +25,13 @@ import trio
 from jiemi.core.errors import JiemiError
 from jiemi.miwen.kubernetes.fence import Fence, Moment
 from jiemi.miwen.kubernetes.port import JsonObject, Leases
-from jiemi.miwen.leadership.lease import LeaseRecord, as_text
+from jiemi.miwen.leadership.lease import GIVEN_UP_SECONDS, LeaseRecord, as_text
 
 _GIVE_UP_SECONDS = 2.0
 """How long giving the Lease up may take; otherwise it runs out."""
+
+_MOST_SECONDS = 60.0
+"""How long at most one that nobody renews is waited for. No release holds it as long."""
 
 _log = structlog.get_logger("jiemi.miwen.leadership")
 
@@ -115,27 +122,42 @@ class Elector:
 
     async def _acquire(self) -> None:
         """Wait until the Lease can be had, and take it. Without a deadline: another may hold it for weeks."""
-        seen: tuple[LeaseRecord, Moment] | None = None
+        seen: tuple[LeaseRecord | None, Moment] | None = None
+        was_held = bool(self.holder)
         while True:
             began = self._fence.now()
             try:
                 lease = await self._leases.get(self._namespace, self._name)
-                record = LeaseRecord.read(lease) if lease is not None else LeaseRecord()
-                self.holder = record.holder
+                record = LeaseRecord.read(lease) if lease is not None else None
+                self.holder = record.holder if record is not None else ""
+                was_held = was_held or bool(self.holder)
                 if seen is None or seen[0] != record:
                     # Counted from the answer: it may have been renewed at any time until then.
                     seen = record, self._fence.now()
                 waited = seen[1].surely_until(began)
-                if (not record.holder or waited >= record.duration_seconds) and await self._take(lease, record):
+                if waited >= self._patience(record, was_held=was_held) and await self._take(lease, record):
                     return
                 self._trouble = ""
             except JiemiError as error:
                 self._warn(error)
             await trio.sleep(self._timing.look_seconds)
 
-    async def _take(self, lease: JsonObject | None, record: LeaseRecord) -> bool:
+    def _patience(self, record: LeaseRecord | None, *, was_held: bool) -> float:
+        """How long a Lease that does not change is left alone. Its holder writes for no longer.
+
+        Args:
+            record: what it says; None: there is none.
+            was_held: whether somebody was seen to hold it.
+        """
+        if record is None:
+            return self._timing.duration_seconds if was_held else 0
+        if record.given_up:
+            return 0
+        return min(max(record.duration_seconds, self._timing.duration_seconds), _MOST_SECONDS)
+
+    async def _take(self, lease: JsonObject | None, record: LeaseRecord | None) -> bool:
         now = as_text(self._wall())
-        transitions = record.transitions + (1 if lease is not None else 0)
+        transitions = record.transitions + 1 if record is not None else 0
         wanted = LeaseRecord(self._identity, self._timing.duration_seconds, now, now, transitions)
         return await self._write(lease, wanted)
 
@@ -159,10 +181,18 @@ class Elector:
         wanted = attrs.evolve(self._record, renewed=as_text(self._wall()))
         if await self._write(self._lease, wanted):
             return True
-        # Somebody else wrote it: another took it, or only put a label on it.
+        # Somebody else wrote it: another took it, or only put a label on it, or somebody deleted or emptied it.
         lease = await self._leases.get(self._namespace, self._name)
-        if lease is None or LeaseRecord.read(lease).holder != self._identity:
+        holder = LeaseRecord.read(lease).holder if lease is not None else ""
+        if holder not in ("", self._identity):
+            self._trouble = f"{holder} has it"
             return False
+        if not holder:
+            _log.warning(
+                "lease_made_again",
+                lease=f"{self._namespace}/{self._name}",
+                why="somebody deleted it" if lease is None else "somebody removed its holder",
+            )
         return await self._write(lease, wanted)
 
     async def _write(self, lease: JsonObject | None, wanted: LeaseRecord) -> bool:
@@ -176,7 +206,7 @@ class Elector:
         return True
 
     async def _give_up(self) -> None:
-        wanted = attrs.evolve(self._record, holder="", duration_seconds=1, renewed=as_text(self._wall()))
+        wanted = attrs.evolve(self._record, holder="", duration_seconds=GIVEN_UP_SECONDS, renewed=as_text(self._wall()))
         try:
             if await self._leases.write(self._namespace, self._name, self._lease, wanted.spec()) is None:
                 # A renewal that was under way when the work was cancelled may have been written.

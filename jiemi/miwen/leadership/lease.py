@@ -14,6 +14,9 @@ import attrs
 
 from jiemi.miwen.kubernetes.port import JsonObject
 
+GIVEN_UP_SECONDS = 1
+"""The duration that a Lease has which was given up, as client-go writes it (leaderelection.go, release)."""
+
 
 @attrs.frozen
 class LeaseRecord:
@@ -45,6 +48,11 @@ class LeaseRecord:
             str(spec.get("renewTime") or ""),
             transitions if isinstance(transitions, int) and transitions >= 0 else 0,
         )
+
+    @property
+    def given_up(self) -> bool:
+        """Whether its holder gave it up, and has stopped writing. One whose holder somebody else removed is another."""
+        return not self.holder and bool(self.renewed) and self.duration_seconds == GIVEN_UP_SECONDS
 
     def spec(self) -> JsonObject:
         """It, as a Lease has it."""
