@@ -61,9 +61,9 @@ class SessionSecretStore:
         raise JiemiError("KrapaoAccessDenied", f"the Secret {self._namespace}/{self._name} comes and goes")
 
     async def provide(self) -> None:
-        """Make sure that the Secret is there, because Krapao does not start without it.
+        """Make sure that the Secret is there, because Krapao does not start without it, until cancelled.
 
-        This has no deadline: it tries until the Secret is there.
+        It is looked at each minute: where somebody deleted it and no Krapao runs, nothing else asks for it.
         """
         wait_seconds = _FIRST_SECONDS
         while True:
@@ -72,10 +72,11 @@ class SessionSecretStore:
             except JiemiError as error:
                 failure = error.failure
                 _log.warning("session_secret_missing", reason=failure.reason, message=failure.text)
+                await trio.sleep(wait_seconds)
+                wait_seconds = min(wait_seconds * 2, _MOST_SECONDS)
             else:
-                return
-            await trio.sleep(wait_seconds)
-            wait_seconds = min(wait_seconds * 2, _MOST_SECONDS)
+                wait_seconds = _FIRST_SECONDS
+                await trio.sleep(_MOST_SECONDS)
 
     def _secret_in(self, secret: JsonObject) -> SensitiveText:
         where = f"key {TOKEN_KEY} of Secret {self._namespace}/{self._name}"

@@ -18,7 +18,13 @@ from trio.testing import MockClock
 
 from jiemi.core.errors import JiemiError
 from jiemi.miwen.certificates.renewal import Lifetimes
-from jiemi.miwen.certificates.secrets import AUTHORITIES_SECRET, KRAPAO_SECRET, MANAGED_BY, CertificateSecrets
+from jiemi.miwen.certificates.secrets import (
+    AUTHORITIES_SECRET,
+    KRAPAO_SECRET,
+    LOOK_SECONDS,
+    MANAGED_BY,
+    CertificateSecrets,
+)
 from jiemi.rpc.tls_names import AUTHORITIES, CERTIFICATE, KEY, KRAPAO_NAME, MIWEN_NAME, PARTS
 
 NAMESPACE, MIWEN_SECRET = "jiemi", "miwen-tls"
@@ -39,9 +45,14 @@ class Setting:
 
     began: float = 0
 
-    def keeper(self, *, makes: bool = True) -> CertificateSecrets:
+    def keeper(self, *, makes: bool = True, look_seconds: float = LOOK_SECONDS) -> CertificateSecrets:
         return CertificateSecrets(
-            self.kubernetes, NAMESPACE, MIWEN_SECRET, lifetimes=Lifetimes() if makes else None, now=self.now
+            self.kubernetes,
+            NAMESPACE,
+            MIWEN_SECRET,
+            lifetimes=Lifetimes() if makes else None,
+            now=self.now,
+            look_seconds=look_seconds,
         )
 
     def secret(self, name: str) -> dict[str, Any]:
@@ -103,12 +114,12 @@ async def test_what_is_missing_is_made_once_and_no_key_is_logged(setting: Settin
     setting.assert_whole()
 
 
-async def test_while_it_runs_everything_is_renewed_in_time_and_it_looks_once_an_hour(
+async def test_while_it_runs_everything_is_renewed_in_time_and_it_looks_as_often_as_it_is_asked_to(
     setting: Setting, autojump_clock: MockClock
 ) -> None:
     setting.began = trio.current_time()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(setting.keeper().keep)
+        nursery.start_soon(setting.keeper(look_seconds=HOUR).keep)
         serials = set()
         for _ in range(45):
             await trio.sleep(DAY)
@@ -119,6 +130,23 @@ async def test_while_it_runs_everything_is_renewed_in_time_and_it_looks_once_an_
         assert len(serials) == 3, "renewed after 20 days"
         assert setting.written() == 3 + 2 * 2
         assert setting.kubernetes.requests.snapshot().of("get", "secrets") <= 45 * 24 * 3 + 30
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("names", [*((name,) for name in NAMES), NAMES])
+async def test_what_somebody_deletes_is_there_again_within_a_minute_though_nobody_connects(
+    setting: Setting, autojump_clock: MockClock, names: tuple[str, ...]
+) -> None:
+    """A Krapao does not start without its Secret, so Miwen can't wait until it connects to one."""
+    setting.began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(setting.keeper().keep)
+        await trio.sleep(10 * 60 + 1)
+        assert setting.kubernetes.requests.snapshot().of("get", "secrets") <= 3 * (10 + 2)
+        for name in names:
+            setting.delete(name)
+        await trio.sleep(61)
+        setting.assert_whole()
         nursery.cancel_scope.cancel()
 
 

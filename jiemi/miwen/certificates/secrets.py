@@ -41,8 +41,9 @@ CERT_MANAGERS = "controller.cert-manager.io/fao"
 _TYPE = "kubernetes.io/tls"
 _PREVIOUS = ("previous.crt", "previous.key")
 _ATTEMPTS = 5
-_MOST_SECONDS = 3_600.0
-"""How long at most until the Secrets are looked at again: somebody may have deleted one."""
+LOOK_SECONDS = 60.0
+"""How long at most until the Secrets are looked at again: somebody may have deleted one, and no Krapao starts without
+its own."""
 _FIRST_RETRY_SECONDS, _MOST_RETRY_SECONDS = 2.0, 60.0
 
 _log = structlog.get_logger("jiemi.miwen.certificates")
@@ -59,6 +60,7 @@ class CertificateSecrets:
         miwen_secret: the name of Miwen's own.
         lifetimes: of what is made; None makes nothing, and Miwen's own is only read.
         now: the time, with its zone.
+        look_seconds: how often the Secrets are looked at.
     """
 
     def __init__(
@@ -69,7 +71,9 @@ class CertificateSecrets:
         *,
         lifetimes: Lifetimes | None,
         now: Callable[[], datetime.datetime],
+        look_seconds: float = LOOK_SECONDS,
     ) -> None:
+        self._look_seconds = look_seconds
         self._kubernetes = kubernetes
         self._namespace = namespace
         self._ends = {KRAPAO_NAME: KRAPAO_SECRET, MIWEN_NAME: miwen_secret}
@@ -124,7 +128,7 @@ class CertificateSecrets:
                 retry_seconds = min(retry_seconds * 2, _MOST_RETRY_SECONDS)
             else:
                 retry_seconds = _FIRST_RETRY_SECONDS
-                left = min(max((due - self._now()).total_seconds(), 1), _MOST_SECONDS)
+                left = min(max((due - self._now()).total_seconds(), 1), self._look_seconds)
                 _log.debug("certificates_looked_at", due=due.isoformat(), next_seconds=round(left))
                 await trio.sleep(left)
 
@@ -140,7 +144,7 @@ class CertificateSecrets:
             now = self._now()
             if others := [name for name in self._ends.values() if not _is_ours(found[name])]:
                 self._warn_of(others)
-                return now + datetime.timedelta(seconds=_MOST_SECONDS)
+                return now + datetime.timedelta(seconds=self._look_seconds)
             held = renewed(self._held(found), now, self._lifetimes)
             if await self._write(found, held):
                 return next_change(held, now, self._lifetimes)
