@@ -85,6 +85,7 @@ SLOW = {
     "core/test_semver_beside_masterminds.py": (),
     "krapao/git/test_github_app.py": (),
     "krapao/test_old_hosts.py": (),
+    "krapao/test_volume_watch.py": (),
     "krapao/git/test_redirects.py": (),
     "krapao/git/test_routes.py": (),
     "rpc/test_tls.py": (),

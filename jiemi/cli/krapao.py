@@ -31,6 +31,7 @@ from jiemi.krapao.operator_environment import AMBIENT_PROVIDERS, AmbientBounds, 
 from jiemi.krapao.service import open_service
 from jiemi.krapao.settings import KrapaoSettings
 from jiemi.krapao.traced import TracedKrapao
+from jiemi.krapao.volume_watch import watch_volume
 from jiemi.rpc.address import Address, TcpAddress, parse_address
 from jiemi.rpc.admission import Admission
 from jiemi.rpc.bridge import open_bridge
@@ -75,6 +76,7 @@ def run(flags: KrapaoFlags) -> None:
             if flags.log_level_file is not None:
                 nursery.start_soon(follow_file, flags.log_level_file, log_filter)
             nursery.start_soon(watch_loops, metrics.health, bridge)
+            nursery.start_soon(watch_volume, settings.state_dir, metrics.health)
             krapao = service if tracer is None else TracedKrapao(service, tracer)
             bound = await nursery.start(partial(serve, krapao, address, bridge=bridge, admission=admission))
             log = structlog.get_logger("jiemi.krapao")

@@ -28,6 +28,7 @@ from jiemi.krapao.git.layout import prepare
 from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.krapao.repositories import Repositories
 from jiemi.krapao.settings import KrapaoSettings
+from jiemi.krapao.volume_watch import LOCK
 
 log = structlog.get_logger("jiemi.krapao")
 
@@ -84,7 +85,7 @@ class _Volume:
             JiemiError: StorageFailed: another Krapao uses it.
         """
         with self._mutex:
-            path = self._state_dir / "lock"
+            path = self._state_dir / LOCK
             if self._lock is not None and _is_same(path, self._lock):
                 return
             self._state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)

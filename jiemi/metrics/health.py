@@ -5,8 +5,8 @@ round, or anything else that has an age. Something that fails and is tried again
 API server is down is no reason to start the process again, which would mend neither. trio's own loop has no heart,
 because a loop that stands still does not answer the question either.
 
-A process is *ready* from the moment that it can be used until it is asked to end. The second comes first of all that
-happens then (`jiemi.cli.running`).
+A process is *ready* from the moment that it can be used until it is asked to end, except while something that it needs
+of its own machine fails. That it is asked to end comes first of all that happens then (`jiemi.cli.running`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ class Readiness(enum.Enum):
 
     STARTING = "starting"
     READY = "ready"
+    UNUSABLE = "unusable"
     STOPPING = "stopping"
 
 
@@ -70,6 +71,7 @@ class Health:
 
     def __init__(self) -> None:
         self._readiness = Readiness.STARTING
+        self._usable = True
         self._loops: dict[str, tuple[Callable[[], float], float]] = {}
 
     def watch(self, name: str, age_seconds: Callable[[], float], *, limit_seconds: float) -> None:
@@ -93,12 +95,18 @@ class Health:
 
     @property
     def readiness(self) -> Readiness:
+        if self._readiness is Readiness.READY and not self._usable:
+            return Readiness.UNUSABLE
         return self._readiness
 
     def ready(self) -> None:
         """From now on the process can be used, unless it is about to end."""
         if self._readiness is Readiness.STARTING:
             self._readiness = Readiness.READY
+
+    def usable(self, usable: bool) -> None:
+        """Whether what the process needs of its own machine works; it does until this says otherwise."""
+        self._usable = usable
 
     def stopping(self) -> None:
         """The process was asked to end."""

@@ -55,8 +55,8 @@ _NAMED = 3
 """How many Krapaos a message names."""
 
 _NO_PODS = (
-    "Look at the Pods of the StatefulSet `repository` (`kubectl describe pod`): they start once there are their "
-    "volumes, one of which is the Secret `krapao-tls`."
+    "Look at the StatefulSet `repository` and its Pods (`kubectl describe`): scaled to 0 it has none, and they start "
+    "once there are their volumes, one of which is the Secret `krapao-tls`. What is deployed stays."
 )
 
 _order = functools.lru_cache(maxsize=10_000)(ranking)

@@ -174,7 +174,7 @@ class Churn:
         for two seconds. Returns when, in seconds since 1970."""
         uid = next(each["metadata"]["uid"] for each in self._all_pods() if each["metadata"]["name"] == pod)
         killed = time.time()
-        for pid in _processes_of(uid):
+        for pid in processes_of(uid):
             with suppress(ProcessLookupError):  # it went with another one
                 os.kill(pid, signal.SIGKILL)
         self.jiemi("delete", "pod", "--force", "--grace-period=0", "--wait=false", pod)
@@ -275,7 +275,7 @@ def _is_ready(pod: Any) -> bool:
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
-def _processes_of(uid: str) -> list[int]:
+def processes_of(uid: str) -> list[int]:
     """The processes of a Pod's containers, but not the one that holds its namespaces."""
     found = []
     for folder in Path("/proc").iterdir():
