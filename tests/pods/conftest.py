@@ -8,7 +8,9 @@ from pathlib import Path
 
 import attrs
 import pytest
+from support.kubernetes.api_server import open_admin
 from support.kubernetes.kubectl import Kubectl
+from support.pods.churn import Churn, make_churn
 from support.pods.cluster import given, open_cluster, program
 from support.pods.demo import Demo, until
 
@@ -20,6 +22,7 @@ from jiemi.demo.git_server import serve_git
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "jiemi"
 KRAPAO_USER = 65532
+CHURN_NAMESPACE = "churn"
 PODS = 4
 """Two of each, as they are shipped."""
 
@@ -80,6 +83,29 @@ async def demo(installed: Kubectl, tmp_path: Path) -> AsyncIterator[Demo]:
         yield Demo(in_default, repository, tmp_path)
         in_default("delete", "decryptor", "demo")
         in_default("delete", "secret", KEY_SECRET, "demo", "--ignore-not-found")
+
+
+@pytest.fixture
+async def churn(installed: Kubectl, tmp_path: Path) -> AsyncIterator[Churn]:
+    """The churn, with three Krapaos."""
+    installed("scale", "statefulset", "repository", "--replicas=3")
+    installed("create", "namespace", CHURN_NAMESPACE)
+    api, close = open_admin(installed.kubeconfig)
+    served = tmp_path / "git"
+    served.mkdir()
+    async with serve_git(served, host=NODE_ADDRESS) as server:
+        kubectl = attrs.evolve(installed, namespace=CHURN_NAMESPACE)
+        key = make_age_key(tmp_path / "key")
+        made = make_churn(kubectl, api, installed, server, tmp_path, key, program(Tool.SOPS))
+        made.until_all_are_ready()
+        made.start()
+        made.settle()
+        yield made
+        kubectl("delete", "decryptors", "--all")
+        installed("delete", "namespace", CHURN_NAMESPACE)
+    installed("scale", "statefulset", "repository", "--replicas=2")
+    until("the Pods are those that are shipped", lambda: len(installed("get", "pods", "--output=name").split()) == PODS)
+    close()
 
 
 def _volume(folder: Path, number: int) -> dict[str, object]:

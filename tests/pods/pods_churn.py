@@ -10,24 +10,13 @@ from __future__ import annotations
 import datetime
 import os
 import time
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 
-import attrs
-import pytest
-from pods.conftest import PODS
-from support.kubernetes.api_server import open_admin
-from support.kubernetes.kubectl import Kubectl
-from support.pods.audit import read_audit, tenures, without_the_lease
-from support.pods.churn import Churn, make_churn
-from support.pods.cluster import audit_log, program
+from support.pods.audit import read_audit, require_the_lease, tenures
+from support.pods.churn import Churn
+from support.pods.cluster import audit_log
 from support.pods.demo import until
 from support.pods.rotation import Rotation, failed_calls, shown_end
-
-from jiemi.controlplane.node.arguments import NODE_ADDRESS
-from jiemi.controlplane.pins import Tool
-from jiemi.demo.content import make_age_key
-from jiemi.demo.git_server import serve_git
 
 KILLS = int(os.environ.get("JIEMI_PODS_KILLS", "3"))
 """How often each kind is killed, and the active Miwen ended."""
@@ -38,35 +27,11 @@ ROTATIONS = int(os.environ.get("JIEMI_PODS_ROTATIONS", "1"))
 _LIFETIME = datetime.timedelta(minutes=4)
 """Of the certificates that are rotated. Half of it passes until Miwen opens a connection by newer ones."""
 
-_NAMESPACE = "churn"
 _PARTITION_SECONDS = 12.0
 """Longer than a Lease lasts."""
 
 _TAKEOVER_SECONDS = 10.0
 _HANDOVER_SECONDS = 2.0
-
-
-@pytest.fixture
-async def churn(installed: Kubectl, tmp_path: Path) -> AsyncIterator[Churn]:
-    """The churn, with three Krapaos."""
-    installed("scale", "statefulset", "repository", "--replicas=3")
-    installed("create", "namespace", _NAMESPACE)
-    api, close = open_admin(installed.kubeconfig)
-    served = tmp_path / "git"
-    served.mkdir()
-    async with serve_git(served, host=NODE_ADDRESS) as server:
-        kubectl = attrs.evolve(installed, namespace=_NAMESPACE)
-        key = make_age_key(tmp_path / "key")
-        made = make_churn(kubectl, api, installed, server, tmp_path, key, program(Tool.SOPS))
-        made.until_all_are_ready()
-        made.start()
-        made.settle()
-        yield made
-        kubectl("delete", "decryptors", "--all")
-        installed("delete", "namespace", _NAMESPACE)
-    installed("scale", "statefulset", "repository", "--replicas=2")
-    until("the Pods are those that are shipped", lambda: len(installed("get", "pods", "--output=name").split()) == PODS)
-    close()
 
 
 async def test_nothing_is_lost_when_pods_are_killed_and_only_who_has_the_lease_writes(churn: Churn) -> None:
@@ -87,7 +52,7 @@ async def test_nothing_is_lost_when_pods_are_killed_and_only_who_has_the_lease_w
     _show("taken over after a kill", taken_over)
     _show("all as git is after a kill of both", deployed)
     assert _percentile(taken_over, 99) < _TAKEOVER_SECONDS
-    _require_the_lease()
+    require_the_lease(audit_log())
 
 
 async def test_a_krapao_that_is_lost_is_replaced_by_the_next_at_once(churn: Churn) -> None:
@@ -114,7 +79,7 @@ async def test_a_miwen_that_ends_hands_over_at_once(churn: Churn) -> None:
         churn.until_all_are_ready()
     _show("taken over after SIGTERM", handed_over)
     assert _percentile(handed_over, 99) < _HANDOVER_SECONDS
-    _require_the_lease()
+    require_the_lease(audit_log())
 
 
 async def test_a_leader_that_the_api_server_does_not_hear_writes_nothing_and_the_other_goes_on(churn: Churn) -> None:
@@ -131,7 +96,7 @@ async def test_a_leader_that_the_api_server_does_not_hear_writes_nothing_and_the
         churn.commit_some()
         churn.settle()
         churn.until_all_are_ready()
-    _require_the_lease()
+    require_the_lease(audit_log())
 
 
 async def test_certificates_are_rotated_and_no_call_fails(churn: Churn) -> None:
@@ -166,7 +131,7 @@ async def test_certificates_are_rotated_and_no_call_fails(churn: Churn) -> None:
     assert churn.active() == active
     assert failed_calls(miwen()) == began, before
     rotation.renew(datetime.timedelta(days=30))
-    _require_the_lease(changed_hands=False)
+    require_the_lease(audit_log(), changed_hands=False)
 
 
 async def test_scaling_from_three_to_four_moves_repositories_to_the_fourth_only(churn: Churn) -> None:
@@ -189,13 +154,6 @@ def _taken_over(since: float) -> float:
 
     until("another process has the Lease", lambda: bool(began()), seconds=60)
     return min(began()) - since
-
-
-def _require_the_lease(*, changed_hands: bool = True) -> None:
-    writes = read_audit(audit_log())
-    assert len(writes) > 20
-    assert len(tenures(writes)) > changed_hands
-    assert without_the_lease(writes) == []
 
 
 def _percentile(values: list[float], percent: int) -> float:

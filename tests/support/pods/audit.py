@@ -105,6 +105,18 @@ def without_the_lease(writes: Sequence[Write]) -> list[Write]:
     ]
 
 
+def require_the_lease(log: Path, *, changed_hands: bool = True) -> None:
+    """Fail where a Miwen wrote without the Lease, or where too little happened to know.
+
+    Args:
+        changed_hands: whether another Miwen got the Lease meanwhile.
+    """
+    writes = read_audit(log)
+    assert len(writes) > 20
+    assert len(tenures(writes)) > changed_hands
+    assert without_the_lease(writes) == []
+
+
 def _write(event: Any) -> Write | None:
     if event.get("stage") != "ResponseComplete" or not 200 <= event["responseStatus"]["code"] < 300:
         return None

@@ -1,0 +1,76 @@
+"""What is no death: a Krapao that hangs or is not heard, a Lease that somebody deletes or edits, a drained node.
+
+As in `pods_churn.py`, repositories are committed to meanwhile, and afterwards everything is as git is.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager
+from typing import Any
+
+import pytest
+from support.pods.audit import require_the_lease
+from support.pods.churn import Churn
+from support.pods.cluster import audit_log
+from support.pods.demo import until
+from support.pods.faults import evict, hanging, unheard
+
+_LEASE = "/apis/coordination.k8s.io/v1/namespaces/jiemi/leases/jiemi-miwen"
+
+_PASSED_OVER_SECONDS = 30.0
+"""Silence counts after 15 s at most. The first deadline of a call is a minute."""
+
+
+def _hanging(_: Churn, pod: Any) -> AbstractContextManager[None]:
+    return hanging(pod)
+
+
+def _unheard(churn: Churn, pod: Any) -> AbstractContextManager[None]:
+    return unheard(pod, churn.pods("miwen"))
+
+
+async def test_a_krapao_that_hangs_or_is_not_heard_is_passed_over(churn: Churn) -> None:
+    for number, fault in enumerate((_hanging, _unheard)):
+        pod = churn.pods("repository")[number]
+        with fault(churn, pod):
+            for name in sorted(churn.clones):
+                churn.commit(name)
+            took = churn.settle()
+            print(f"\n{fault.__name__}: all as git is after {took:.1f} s")
+            assert took < _PASSED_OVER_SECONDS
+        churn.until_all_are_ready()
+        churn.commit_some()
+        churn.settle()
+
+
+async def test_a_lease_that_somebody_deletes_or_edits_lets_no_two_write_and_nobody_rest(churn: Churn) -> None:
+    active = churn.active()
+    for _ in range(3):
+        churn.commit_some()
+        churn.jiemi("delete", "lease", "jiemi-miwen")
+        churn.commit_some()
+        churn.settle()
+    assert churn.active() == active
+    stranger = {"holderIdentity": "stranger", "leaseDurationSeconds": 5, "renewTime": "2099-01-01T00:00:00.000000Z"}
+    churn.api.call("PATCH", _LEASE, {"spec": stranger}, content_type="application/merge-patch+json").ok()
+    churn.commit_some()
+    until("a Miwen has it again", lambda: churn.active() != "stranger", seconds=20)
+    churn.settle()
+    require_the_lease(audit_log(), changed_hands=False)
+
+
+@pytest.mark.parametrize("component", ["repository", "miwen"])
+async def test_nodes_that_are_drained_take_one_of_a_kind_at_a_time(churn: Churn, component: str) -> None:
+    first, second = (pod["metadata"]["name"] for pod in churn.pods(component)[:2])
+    churn.commit_some()
+    assert evict(churn.api, first) == 201
+    assert evict(churn.api, second) == 429
+    churn.commit_some()
+    began = time.monotonic()
+    churn.settle()
+    until("the second may go", lambda: evict(churn.api, second) == 201)
+    print(f"\n{component}: the second may go {time.monotonic() - began:.1f} s after the first went")
+    churn.commit_some()
+    churn.settle()
+    churn.until_all_are_ready()
