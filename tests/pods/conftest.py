@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -106,6 +107,27 @@ async def churn(installed: Kubectl, tmp_path: Path) -> AsyncIterator[Churn]:
     installed("scale", "statefulset", "repository", "--replicas=2")
     until("the Pods are those that are shipped", lambda: len(installed("get", "pods", "--output=name").split()) == PODS)
     close()
+
+
+@pytest.fixture
+def received(installed: Kubectl, tmp_path: Path) -> Iterator[Kubectl]:
+    """An overlay with the component, as docs/operations.md has it."""
+    overlay = tmp_path / "overlay"
+    overlay.mkdir()
+    wanted = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [os.path.relpath(ROOT / "deploy", overlay)],
+        "components": [os.path.relpath(ROOT / "deploy" / "webhooks", overlay)],
+    }
+    (overlay / "kustomization.yaml").write_text(json.dumps(wanted))
+    installed("apply", "-k", str(overlay))
+    installed("rollout", "status", "deployment/miwen", "--timeout=55s")
+    yield installed
+    installed("apply", "-k", str(ROOT / "deploy"))
+    installed("delete", "service,networkpolicy", "webhooks")
+    installed("rollout", "status", "deployment/miwen", "--timeout=55s")
+    until("all Pods are ready", lambda: installed("get", "pods").count("1/1") == PODS)
 
 
 def _volume(folder: Path, number: int) -> dict[str, object]:

@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-from pods.conftest import PODS, ROOT
 from support.canaries.forms import forms_of, found_in
 from support.kubernetes.kubectl import Kubectl
 from support.pods.demo import Demo, until
@@ -16,27 +9,6 @@ from support.pods.webhooks import SOON_SECONDS, WEBHOOK, addresses_of, deliver, 
 from support.webhooks.requests import SECRET
 
 from jiemi.demo.content import EXPECTED
-
-
-@pytest.fixture
-def received(installed: Kubectl, tmp_path: Path) -> Iterator[Kubectl]:
-    """An overlay with the component, as docs/operations.md has it."""
-    overlay = tmp_path / "overlay"
-    overlay.mkdir()
-    wanted = {
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "resources": [os.path.relpath(ROOT / "deploy", overlay)],
-        "components": [os.path.relpath(ROOT / "deploy" / "webhooks", overlay)],
-    }
-    (overlay / "kustomization.yaml").write_text(json.dumps(wanted))
-    installed("apply", "-k", str(overlay))
-    installed("rollout", "status", "deployment/miwen", "--timeout=55s")
-    yield installed
-    installed("apply", "-k", str(ROOT / "deploy"))
-    installed("delete", "service,networkpolicy", "webhooks")
-    installed("rollout", "status", "deployment/miwen", "--timeout=55s")
-    until("all Pods are ready", lambda: installed("get", "pods").count("1/1") == PODS)
 
 
 async def test_a_signed_push_is_deployed_at_once_and_an_unsigned_one_is_refused(received: Kubectl, demo: Demo) -> None:

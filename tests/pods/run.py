@@ -18,7 +18,7 @@ import trio
 from rich.console import Console
 from support.kubernetes.helm import build_helm
 from support.kubernetes.kubectl import build_kubectl
-from support.pods import images
+from support.pods import images, network_policies
 
 import jiemi
 from jiemi.cli.tools import resolve_tools, tool_settings
@@ -37,12 +37,12 @@ def main(arguments: list[str], files: str = "pods_*.py") -> int:
         arguments: for pytest, beside the files; `--packages` alone only prints which Debian packages this needs.
         files: the tests that are run, all by default.
     """
-    packages = " ".join((*isolation.DEBIAN_PACKAGES, *images.DEBIAN_PACKAGES))
+    packages = " ".join((*isolation.DEBIAN_PACKAGES, *images.DEBIAN_PACKAGES, *network_policies.DEBIAN_PACKAGES))
     if arguments == ["--packages"]:
         print(packages)
         return 0
     missing = isolation.missing_requirements()
-    programs = images.missing_programs()
+    programs = [*images.missing_programs(), *network_policies.missing_programs()]
     if programs:
         missing.append(f"the programs {', '.join(programs)}")
     if missing:
@@ -59,6 +59,7 @@ def main(arguments: list[str], files: str = "pods_*.py") -> int:
     sops = trio.run(images.images_sops)
     built = images.build_images(settings.cache_dir / "images", sops, jiemi.__version__)
     kubectl, helm = trio.run(build_kubectl), trio.run(build_helm)
+    kube_router = trio.run(network_policies.build)
     name = f"{control_groups.PREFIX}{os.getpid()}"
     _step(began, "a node, and the tests in it")
     # Not in /tmp, which may be a tmpfs: containers' layers are there.
@@ -77,6 +78,7 @@ def main(arguments: list[str], files: str = "pods_*.py") -> int:
             "JIEMI_PODS_GROUP": group,
             "JIEMI_PODS_IMAGES": ":".join(map(str, (built.krapao, built.miwen, sandbox))),
             "JIEMI_PODS_KUBECTL": str(kubectl),
+            "JIEMI_PODS_KUBE_ROUTER": str(kube_router),
             "JIEMI_PODS_HELM": str(helm),
             **{_variable(tool): str(each.path) for tool, each in found.items()},
         }

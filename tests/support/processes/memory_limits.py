@@ -82,9 +82,14 @@ class _Cgroup(MemoryGroup):
         self._is_v2 = is_v2
 
     def set_limit(self) -> bool:
-        """Whether the kernel takes the limit: of version 2 the memory controller may be switched off."""
+        """Whether the kernel takes the limit and knows the peak (of version 2 since Linux 5.19).
+
+        Of version 2 the memory controller may be switched off.
+        """
         try:
             if self._is_v2:
+                if not (self._folder / "memory.peak").exists():
+                    return False
                 (self._folder / "memory.max").write_text(str(self.limit_bytes))
                 with contextlib.suppress(OSError):
                     (self._folder / "memory.swap.max").write_text("0")
