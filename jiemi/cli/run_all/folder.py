@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,6 @@ from pathlib import Path
 from jiemi.controlplane.folder_lock import locked
 
 _FOLDER = "jiemi-run-"
-_NEW_SECONDS = 10
 _DISK = Path("/var/tmp")  # noqa: S108 - a real file system, which /tmp may not be
 
 
@@ -45,13 +43,13 @@ def _folder(parent: Path) -> Iterator[Path]:
 
 
 def _remove_abandoned(parent: Path) -> None:
-    """Remove the folders of runs that were killed, which hold a key: nobody has their lock."""
+    """Remove the folders of runs that were killed, which hold a key.
+
+    No process has the number in their name, and nobody has their lock: one of another namespace of process ids may.
+    """
     for folder in parent.glob(f"{_FOLDER}*-*"):
         with contextlib.suppress(OSError):
-            found = folder.stat()
-            # One that is being made has no lock yet.
-            new = time.time() - found.st_mtime < _NEW_SECONDS and _lives(folder.name)
-            if found.st_uid == os.getuid() and not new:
+            if folder.stat().st_uid == os.getuid() and not _lives(folder.name):
                 with locked(folder, wait=False):
                     shutil.rmtree(folder, ignore_errors=True)
 
