@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import os
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -297,6 +298,7 @@ async def connect_tls(
 
     Raises:
         TlsError: the server is not the one of that name, or no TLS is spoken there.
+        OSError: it ended the connection: it is about to end, or has no place for one more.
     """
     context = _context(ssl.PROTOCOL_TLS_CLIENT, identity)
     secured: trio.SSLStream[trio.SocketStream] = trio.SSLStream(stream, context, server_hostname=server_name)
@@ -304,6 +306,8 @@ async def connect_tls(
         await secured.do_handshake()
     except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
         await trio.aclose_forcefully(stream)
+        if _is_end(error.__cause__):
+            raise ConnectionResetError(errno.ECONNRESET, _ENDED) from None
         raise TlsError(_in_words(error, identity)) from None
     except BaseException:
         await trio.aclose_forcefully(stream)
@@ -357,6 +361,8 @@ _NO_AUTHORITIES = (
 _NOT_VOUCHED_FOR = frozenset({2, 7, 18, 19, 20, 21})
 """OpenSSL's numbers (X509_V_ERR_...) for a certificate that none of the authorities signed."""
 
+_ENDED = "it ended the connection during the TLS handshake, as one does that speaks no TLS, or is about to end"
+
 _WORDS = {
     "WRONG_VERSION_NUMBER": "it does not speak TLS",
     "PACKET_LENGTH_TOO_LONG": "it does not speak TLS",
@@ -367,6 +373,13 @@ _WORDS = {
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it shows no certificate",
 }
 """What OpenSSL's words for a failed handshake mean."""
+
+
+def _is_end(cause: BaseException | None) -> bool:
+    """Whether a handshake failed because the connection ended, whatever the other end is."""
+    if isinstance(cause, ssl.SSLError):
+        return isinstance(cause, ssl.SSLEOFError) or cause.reason == "UNEXPECTED_EOF_WHILE_READING"
+    return True
 
 
 def _in_words(error: BaseException, identity: TlsIdentity) -> str:

@@ -116,7 +116,6 @@ async def test_certificates_are_rotated_and_no_call_fails(churn: Churn) -> None:
 
         return holds
 
-    before = failed_calls(miwen())
     # The first ones bring Miwen from the long-lived connections of before to those that are due within minutes: each
     # Krapao is ended once, which is no part of what is counted.
     rotation.renew(_LIFETIME)
@@ -129,7 +128,7 @@ async def test_certificates_are_rotated_and_no_call_fails(churn: Churn) -> None:
         end = rotation.renew(_LIFETIME + datetime.timedelta(seconds=number))
         until("all show the new certificates", all_show(end), seconds=400)
     assert churn.active() == active
-    assert failed_calls(miwen()) == began, before
+    assert failed_calls(miwen()) == began, _said_of_certificates(churn, active)
     rotation.renew(datetime.timedelta(days=30))
     require_the_lease(audit_log(), changed_hands=False)
 
@@ -144,6 +143,18 @@ async def test_scaling_from_three_to_four_moves_repositories_to_the_fourth_only(
     churn.jiemi("scale", "statefulset", "repository", "--replicas=3")
     churn.commit_some()
     churn.settle()
+
+
+def _said_of_certificates(churn: Churn, *pods: str) -> str:
+    """What these and the Krapaos logged of certificates and lost connections, the newest last."""
+    wanted = ("certificate", "krapao_lost", "krapao_is_back", "NotTrusted", "tls")
+    lines = [
+        f"{pod} {line}"
+        for pod in (*pods, *(each["metadata"]["name"] for each in churn.pods("repository")))
+        for line in churn.jiemi("logs", pod, "--tail=-1").splitlines()
+        if any(word in line for word in wanted)
+    ]
+    return "\n".join(lines[-300:])
 
 
 def _taken_over(since: float) -> float:

@@ -7,6 +7,7 @@ import datetime
 import gc
 import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -344,6 +345,35 @@ async def test_a_client_says_nothing_to_who_speaks_no_tls(tmp_path: Path) -> Non
         assert "it does not speak TLS" in text
         assert heard.startswith(b"\x16\x03"), "a hello of TLS"
         assert CANARY.encode() not in heard
+        nursery.cancel_scope.cancel()
+
+
+async def _closes_at_once(stream: trio.SocketStream) -> None:
+    """As one whose places are taken, or that is about to end."""
+
+
+async def _closes_after_the_hello(stream: trio.SocketStream) -> None:
+    await stream.receive_some()
+
+
+async def _resets(stream: trio.SocketStream) -> None:
+    await stream.receive_some()
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+@pytest.mark.parametrize("end", [_closes_at_once, _closes_after_the_hello, _resets])
+async def test_a_connection_that_ends_in_the_handshake_is_no_lack_of_trust(
+    tmp_path: Path, end: Callable[[trio.SocketStream], Awaitable[object]]
+) -> None:
+    pair = tls_pair(tmp_path)
+    async with open_bridge() as bridge, trio.open_nursery() as nursery:
+        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        nursery.start_soon(trio.serve_listeners, end, [listener])
+        address = TcpAddress("127.0.0.1", listener.socket.getsockname()[1])
+        it = Port(FakeKrapao(), FakeKrapao().add_origin(URL), "", bridge, address, pair, tmp_path)
+        async with it.client(pair.miwen, settings=BRIEF) as client:
+            reason, text = await failure_of(it, client)
+        assert (reason, "ended the connection during the TLS handshake" in text) == ("KrapaoUnavailable", True), text
         nursery.cancel_scope.cancel()
 
 
