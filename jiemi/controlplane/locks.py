@@ -1,10 +1,16 @@
-"""A lock between processes: a file that one of them holds, and that the kernel frees when that one ends."""
+"""A lock between processes: a file or folder that one of them holds, and that the kernel frees when that one ends.
+
+That holds across namespaces of process ids, where the number of a process says nothing.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
-from collections.abc import AsyncIterator, Callable
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import trio
@@ -33,6 +39,29 @@ async def locked(path: Path, on_wait: Callable[[], None]) -> AsyncIterator[None]
                 waited = True
             await trio.sleep(_POLL_SECONDS)
         yield
+
+
+@contextlib.contextmanager
+def locked_folder(folder: Path, *, wait_seconds: float = 0) -> Iterator[None]:
+    """Hold a folder's lock while the context lasts, so that those that come later know that it is in use.
+
+    Args:
+        wait_seconds: how long another may have it. The thread is blocked meanwhile.
+
+    Raises:
+        BlockingIOError: another has it.
+        OSError: the folder can't be opened.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        deadline = time.monotonic() + wait_seconds
+        while not _try_lock(descriptor):
+            if time.monotonic() >= deadline:
+                raise BlockingIOError(errno.EWOULDBLOCK, f"another process has the lock of {folder}")
+            time.sleep(_POLL_SECONDS / 10)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _try_lock(descriptor: int) -> bool:

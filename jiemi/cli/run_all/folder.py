@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jiemi.controlplane.folder_lock import locked
+from jiemi.controlplane.locks import locked_folder
 
 _FOLDER = "jiemi-run-"
 _DISK = Path("/var/tmp")  # noqa: S108 - a real file system, which /tmp may not be
@@ -36,7 +36,7 @@ def _folder(parent: Path) -> Iterator[Path]:
     _remove_abandoned(parent)
     folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER}{os.getpid()}-", dir=parent))
     try:
-        with locked(folder):
+        with locked_folder(folder):
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -50,7 +50,7 @@ def _remove_abandoned(parent: Path) -> None:
     for folder in parent.glob(f"{_FOLDER}*-*"):
         with contextlib.suppress(OSError):
             if folder.stat().st_uid == os.getuid() and not _lives(folder.name):
-                with locked(folder, wait=False):
+                with locked_folder(folder):
                     shutil.rmtree(folder, ignore_errors=True)
 
 

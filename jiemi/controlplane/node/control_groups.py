@@ -11,13 +11,16 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from jiemi.controlplane.folder_lock import locked
+from jiemi.controlplane.locks import locked_folder
 from jiemi.controlplane.processes import ControlPlaneError
 
 ROOT = Path("/sys/fs/cgroup")
 
 PREFIX = "jiemi-node-"
 """With which the names of all these groups begin."""
+
+_LOCK_SECONDS = 5
+"""How long another may take to make its own. It needs milliseconds."""
 
 _CONTROLLERS = ("cpu", "cpuset", "hugetlb", "memory", "pids")
 """What kubelet wants in the group of its Pods, as far as the machine has them: its `cgroupRoot` is refused without."""
@@ -55,11 +58,11 @@ def held(number: int) -> Iterator[tuple[str, list[Path]]]:
     passed_on = _passed_on()
     with contextlib.ExitStack() as locks:
         try:
-            with locked(tops[0]):  # another holds it for some milliseconds
+            with locked_folder(tops[0], wait_seconds=_LOCK_SECONDS):
                 _remove_abandoned(tops)
                 _make(name, tops)
                 for top in tops:
-                    locks.enter_context(locked(top / name))
+                    locks.enter_context(locked_folder(top / name))
         except OSError as error:
             raise ControlGroupError(f"a control group for Pods can't be made: {error}") from error
         try:
@@ -109,7 +112,7 @@ def _pass_on(controllers: Iterable[str], *, on: bool) -> None:
 
 def _remove_abandoned(tops: Iterable[Path]) -> None:
     for folder in [folder for top in tops for folder in top.glob(f"{PREFIX}*")]:
-        with contextlib.suppress(OSError), locked(folder, wait=False):
+        with contextlib.suppress(OSError), locked_folder(folder):
             _removed(folder)
 
 

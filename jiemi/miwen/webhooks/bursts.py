@@ -51,8 +51,11 @@ class Bursts(Generic[T]):
             await trio.sleep(QUIET_SECONDS)
             again, self._again = self._again, {}
             self._recent = set(again)
-            for trace in set(again.values()):  # of the last push of each
+            by_trace: dict[TraceContext | None, set[T]] = {}  # that of the last push of each
+            for key, trace in again.items():
+                by_trace.setdefault(trace, set()).add(key)
+            for trace, keys in by_trace.items():
                 with in_trace(trace):
-                    self._wake({key for key, its in again.items() if its == trace})
+                    self._wake(keys)
             if not again:
                 self._news = trio.Event()

@@ -16,9 +16,8 @@ import h11
 import structlog
 import trio
 
-from jiemi.core.webhooks.webhook import Webhook
 from jiemi.miwen.webhooks.genuine import Verifier
-from jiemi.miwen.webhooks.receiver import FORWARDED, TRACEPARENT, Delivery, Outcome, delivery_traced, received
+from jiemi.miwen.webhooks.receiver import FORWARDED, TRACEPARENT, Delivery, Outcome
 from jiemi.tracing.current import current
 from jiemi.tracing.spans import Tracer
 
@@ -49,13 +48,7 @@ class Forwarder:
         return Outcome.NOT_READY if delivery.forwarded else self.verifier.objection(delivery)
 
     async def take(self, delivery: Delivery, body: bytes) -> Outcome:
-        webhook = await self.verifier.webhook_of(delivery, body)
-        if not isinstance(webhook, Webhook):
-            return received(delivery, webhook)
-        with delivery_traced(self.tracer, delivery) as traced:
-            outcome = await self._send_on(delivery, body)
-            traced.set(outcome=outcome.value)
-            return received(delivery, outcome)
+        return await self.verifier.take(delivery, body, self.tracer, lambda _: self._send_on(delivery, body))
 
     async def _send_on(self, delivery: Delivery, body: bytes) -> Outcome:
         address = self.active()

@@ -8,7 +8,7 @@ that only what may be genuine makes Miwen look a key up (`signing_keys`).
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import attrs
 import structlog
@@ -20,9 +20,10 @@ from jiemi.core.webhooks.sns import is_of_topic, read_message
 from jiemi.core.webhooks.verdict import Verdict
 from jiemi.core.webhooks.verification import is_signed, verify
 from jiemi.core.webhooks.webhook import Webhook
-from jiemi.miwen.webhooks.receiver import Delivery, Outcome
+from jiemi.miwen.webhooks.receiver import Delivery, Outcome, delivery_traced, received
 from jiemi.miwen.webhooks.signatures import is_signed_by_certificate, is_signed_by_key
 from jiemi.miwen.webhooks.signing_keys import KeyUnavailable, SigningKeys
+from jiemi.tracing.spans import Tracer
 
 _REFUSED = {
     Verdict.UNSIGNED: Outcome.UNSIGNED,
@@ -77,6 +78,27 @@ class Verifier:
             _log.warning("webhook_undecided", namespace=webhook.key[0], secret=webhook.key[1], error=str(error))
             verdict = Verdict.UNDECIDED
         return webhook if verdict is Verdict.GENUINE else _REFUSED[verdict]
+
+    async def take(
+        self,
+        delivery: Delivery,
+        body: bytes,
+        tracer: Tracer | None,
+        taken: Callable[[Webhook], Awaitable[Outcome]],
+    ) -> Outcome:
+        """What becomes of a delivery, which is logged: a genuine one is a trace, and is taken.
+
+        Args:
+            tracer: where its span goes; None where no traces are collected.
+            taken: called for a genuine one, in its trace; gives what becomes of it.
+        """
+        webhook = await self.webhook_of(delivery, body)
+        if not isinstance(webhook, Webhook):
+            return received(delivery, webhook)
+        with delivery_traced(tracer, delivery) as traced:
+            outcome = await taken(webhook)
+            traced.set(outcome=outcome.value)
+            return received(delivery, outcome)
 
     async def _verdict(self, webhook: Webhook, delivery: Delivery, body: bytes) -> Verdict:
         if webhook.host.scheme is Scheme.SNS:

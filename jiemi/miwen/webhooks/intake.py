@@ -17,7 +17,7 @@ from jiemi.core.webhooks.verdict import Verdict
 from jiemi.core.webhooks.verification import delivery_id
 from jiemi.core.webhooks.webhook import Webhook
 from jiemi.miwen.webhooks.genuine import Verifier
-from jiemi.miwen.webhooks.receiver import Delivery, Outcome, delivery_traced, received
+from jiemi.miwen.webhooks.receiver import Delivery, Outcome
 from jiemi.miwen.webhooks.signing_keys import KeyUnavailable
 from jiemi.tracing.spans import Tracer
 
@@ -60,13 +60,9 @@ class Intake:
         return self.verifier.objection(delivery)
 
     async def take(self, delivery: Delivery, body: bytes) -> Outcome:
-        webhook = await self.verifier.webhook_of(delivery, body)
-        if not isinstance(webhook, Webhook):
-            return received(delivery, webhook)
-        with delivery_traced(self.tracer, delivery) as traced:
-            outcome = await self._take(webhook, delivery, body)
-            traced.set(outcome=outcome.value)
-            return received(delivery, outcome)
+        return await self.verifier.take(
+            delivery, body, self.tracer, lambda webhook: self._take(webhook, delivery, body)
+        )
 
     async def _take(self, webhook: Webhook, delivery: Delivery, body: bytes) -> Outcome:
         """What becomes of a delivery that is genuine."""

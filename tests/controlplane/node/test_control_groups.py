@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jiemi.controlplane.folder_lock import locked
+from jiemi.controlplane.locks import locked_folder
 from jiemi.controlplane.node import control_groups
 from jiemi.controlplane.node.control_groups import ControlGroupError, held
 
@@ -77,7 +77,7 @@ def test_the_next_run_removes_groups_of_one_that_was_killed_and_no_others(root: 
             (root / hierarchy / name / "kubepods").mkdir(parents=True)
     for each in ("cpuset.cpus", "cpuset.mems"):
         (root / "cpuset" / each).write_text("")
-    with locked(root / "memory" / living), locked(root / "unified" / living), held(NUMBER):
+    with locked_folder(root / "memory" / living), locked_folder(root / "unified" / living), held(NUMBER):
         assert not list(root.rglob(killed))
         assert len(list(root.glob(f"*/{living}/kubepods"))) == 2
         for each in ("cpuset.cpus", "cpuset.mems"):
