@@ -67,7 +67,7 @@ class Exporter:
         self._settings = settings if settings is not None else ExportSettings()
         self._queue: deque[bytes] = deque()
         self._is_full = trio.Event()
-        self._trouble: str | None = None
+        self._troubles: set[str] = set()
         self._counts: Counter[str] = Counter(dict.fromkeys(("sent", "queue_full", "refused", "not_sent"), 0))
 
     @property
@@ -95,7 +95,7 @@ class Exporter:
                 nursery.cancel_scope.cancel()
         finally:
             # Not to a collector that takes nothing anyhow.
-            if self._trouble is None:
+            if not self._troubles:
                 with trio.move_on_after(self._settings.end_seconds, shield=True):
                     await self._send_last()
             self._counts["not_sent"] += len(self._queue)
@@ -158,16 +158,17 @@ class Exporter:
         if 200 <= status < 300:
             self._counts["sent"] += len(batch)
             _log.debug("spans_sent", spans=len(batch), size_bytes=len(body))
-            if self._trouble is not None:
+            if self._troubles:
                 _log.info("spans_sent_again", endpoint=self._endpoint.authority)
-            self._trouble = None
+            self._troubles.clear()
         else:
             self._counts["refused"] += len(batch)
             self._failed(f"it answered {status}")
         return True
 
     def _failed(self, why: str) -> bool:
-        if why != self._trouble:
+        # Each reason once until spans are taken again: a collector may fail in two ways by turns.
+        if why not in self._troubles:
             _log.warning("spans_not_sent", endpoint=self._endpoint.authority, why=why)
-        self._trouble = why
+        self._troubles.add(why)
         return False

@@ -97,11 +97,16 @@ class Account:
         """Bytes that are charged now."""
         return self._used
 
-    def charge(self, size: int) -> bool:
-        """Charge so many bytes. False, and nothing is charged, where this or a larger account would go over."""
+    def charge(self, size: int, *, lasting: bool = False) -> bool:
+        """Charge so many bytes. False, and nothing is charged, where this or a larger account would go over.
+
+        Args:
+            lasting: it is kept for as long as the peer likes. Then an eighth of each account stays free for calls:
+                one that an account has no room for ends its connection, so opening too much would do that too.
+        """
         with self._lock:
             accounts = list(self._line())
-            if any(each._used + size > each._limit for each in accounts):
+            if any(each._used + size > (each._limit * 7 // 8 if lasting else each._limit) for each in accounts):
                 return False
             for each in accounts:
                 each._used += size

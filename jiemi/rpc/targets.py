@@ -85,7 +85,7 @@ class _Session:
             if owned.repositories >= (limit := connection.limits.repositories):
                 raise JiemiError("LimitExceeded", f"the connection has {limit} repositories open, which is its limit")
             opening = codec.read_opening(call.params, requiring=requiring)
-            if not connection.account.charge(size := REPOSITORY_BYTES + opening.size):
+            if not connection.account.charge(size := REPOSITORY_BYTES + opening.size, lasting=True):
                 raise JiemiError("LimitExceeded", "Krapao holds as much for its clients as it may")
         except JiemiError as error:
             target = _RefusedRepository(connection, owned, error.failure)
@@ -213,7 +213,7 @@ class _Repository:
     async def watch(self, call: Any) -> None:
         connection, owned = self._connection, self._owned
         limit = connection.limits.watches
-        if owned.watches >= limit or not connection.account.charge(WATCH_BYTES):
+        if owned.watches >= limit or not connection.account.charge(WATCH_BYTES, lasting=True):
             failure = Failure("LimitExceeded", f"Krapao keeps no more watches ({limit} for a connection at most)")
             _refuse_watch(connection, owned, call, failure)
             return
