@@ -57,8 +57,8 @@ def run(flags: KrapaoFlags) -> None:
         raise CommandError(f"--listen: {error}") from error
     ambient = _ambient(flags.allow_ambient_identity, flags.ambient_keys, flags.ambient_repositories)
     _require_known_peers(address, flags, lends=bool(ambient.keys))
-    admission = Admission(flags.session_secret_file, _server_tls(address, flags))
     metrics = KrapaoMetrics()
+    admission = Admission(flags.session_secret_file, _server_tls(address, flags), metrics.peer_refused)
     metrics.certificate_ends = partial(_certificate_ends, admission)
     pages = pages_of(flags.metrics_listen, metrics, service="krapao")
     settings = krapao_settings(flags, ambient)

@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 from jiemi.core.errors import JiemiError
 from jiemi.metrics.registry import SECONDS_BUCKETS, ServiceMetrics
+from jiemi.rpc.admission import REFUSALS, Refusal
 
 Listing = Literal["none", "ok", "failed"]
 """What became of the last listing of an open repository. "none": it was not listed yet."""
@@ -75,6 +76,14 @@ class KrapaoMetrics(ServiceMetrics):
         self._store_limit = Gauge(
             "jiemi_store_limit_bytes", "What they may take (--max-store).", registry=self.registry
         )
+        self._peers = Counter(
+            "jiemi_peers_refused",
+            f"Connections to the port that were not let in, or were closed, by why: {', '.join(REFUSALS)}.",
+            ("why",),
+            registry=self.registry,
+        )
+        for why in REFUSALS:
+            self._peers.labels(why)
         self.listings: Callable[[], Mapping[Listing, int]] = Tally
         self.registry.register(_Repositories(self))
 
@@ -120,6 +129,10 @@ class KrapaoMetrics(ServiceMetrics):
         finally:
             self._git_requests.labels(operation, outcome).inc()
             self._git_bytes.labels(operation).inc(received())
+
+    def peer_refused(self, why: Refusal) -> None:
+        """Count a connection to the port that was not let in, or was closed."""
+        self._peers.labels(why).inc()
 
     def watch_holders(self, count: Callable[[], int]) -> None:
         """Show how many holders there are, by asking each time."""

@@ -8,7 +8,9 @@ While a file can't be read, nothing is known: no new client gets in by it, and t
 from __future__ import annotations
 
 import datetime
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal, get_args
 
 import attrs
 
@@ -16,6 +18,19 @@ from jiemi.core.errors import Failure
 from jiemi.rpc.rare_log import rare_log
 from jiemi.rpc.session_secret import SessionSecretError, digest, is_one_of, read_secret_file
 from jiemi.rpc.tls import ServerTls, TlsPeer
+
+Refusal = Literal["user", "place", "handshake", "identity", "session", "message"]
+"""Why a connection was not let in, or closed.
+
+- user: on a unix socket, it is of another user.
+- place: there was none for it, or it made way for another.
+- handshake: it made no TLS handshake with a certificate that an authority vouches for.
+- identity: its certificate's name or its secret is not the right one, or no longer.
+- session: it opened none in time, or several.
+- message: it sent what no client sends, or more than one may.
+"""
+
+REFUSALS: tuple[Refusal, ...] = get_args(Refusal)
 
 
 @attrs.frozen
@@ -37,10 +52,17 @@ class Admission:
     Args:
         secret_file: the secrets of which a client has to show one (`jiemi.rpc.session_secret`); None asks for none.
         tls: whom to take connections from on TCP, and with which identity; None talks plain TCP.
+        refused: called for each connection that is not let in, or closed.
     """
 
-    def __init__(self, secret_file: Path | None = None, tls: ServerTls | None = None) -> None:
+    def __init__(
+        self,
+        secret_file: Path | None = None,
+        tls: ServerTls | None = None,
+        refused: Callable[[Refusal], object] = lambda _: None,
+    ) -> None:
         self.tls = tls
+        self.refused = refused
         self._secret_file = secret_file
         self._log = rare_log("jiemi.rpc")
 

@@ -154,7 +154,8 @@ class KrapaoClient:
         self._tls = tls
         self._on_change = on_change
         self._refused: Failure | None = None
-        self._refusals = 0
+        self._attempts = 0
+        self._refused_attempt = 0
         self._warned_of_unchecked = False
         self._bridge = bridge
         self._settings = settings
@@ -180,11 +181,12 @@ class KrapaoClient:
             JiemiError: KrapaoUnavailable; KrapaoAccessDenied, or what keeps the secret from being had.
         """
         self.want()
+        # An attempt that began earlier may have been made with what has been mended since, a certificate say.
+        earlier = self._attempts
         with trio.move_on_after(self._settings.wait_for_connection_seconds):
             while self.connection is None:
-                refusals = self._refusals
                 await self._connection_made.wait()
-                if self._refusals != refusals:
+                if self._refused_attempt > earlier:
                     break
             else:
                 return self.connection
@@ -253,6 +255,7 @@ class KrapaoClient:
 
     async def _connect_once(self, *, task_status: trio.TaskStatus[Connection | None]) -> None:
         """Connect, and stay until the connection ends. Reports the connection, or None where there is no session."""
+        self._attempts += 1
         channel = await self._reach()
         if channel is None:
             task_status.started(None)
@@ -355,7 +358,7 @@ class KrapaoClient:
         if self._refused != failure:
             _log.warning("session_refused", reason=failure.reason, message=failure.text)
         self._refused = failure
-        self._refusals += 1
+        self._refused_attempt = self._attempts
         self._connection_made.set()
         self._connection_made = trio.Event()
 

@@ -125,8 +125,10 @@ class Gate:
                 nursery.start_soon(pump, self._pump_out)
         finally:
             self._account.give_back(self._call_bytes + self._calls * CALL_BYTES)
-            for stream in (self._inner, self._outer):
-                await trio.aclose_forcefully(stream)
+            # The end of the inner stream has this cancelled; why the peer was cut off must not be lost by that.
+            with trio.CancelScope(shield=True):
+                for stream in (self._inner, self._outer):
+                    await trio.aclose_forcefully(stream)
         if error is not None:
             raise error
 

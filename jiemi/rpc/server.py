@@ -18,6 +18,7 @@ import os
 import socket
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 
 import structlog
 import trio
@@ -26,7 +27,7 @@ import trio.lowlevel
 from jiemi.core.errors import Failure
 from jiemi.rpc import codec
 from jiemi.rpc.address import Address, TcpAddress
-from jiemi.rpc.admission import Admission, Shown
+from jiemi.rpc.admission import Admission, Refusal, Shown
 from jiemi.rpc.bridge import Bridge
 from jiemi.rpc.capability import where
 from jiemi.rpc.contract import Krapao
@@ -117,6 +118,7 @@ class _Port:
             return  # it has gone
         if peer.uid is not None and peer.uid not in (os.geteuid(), 0):
             self.log.warning("peer_refused", kind="user", why="it is of another user", uid=peer.uid)
+            self.admission.refused("user")
             return
         try:
             with self._account_of(peer.host) as account:
@@ -163,15 +165,17 @@ class _Connection:
         self._retirement = trio.Event()
         self._session_opened = trio.Event()
         self._opening = False
+        self._is_cut_off = False
         self._shown: Shown | None = None
         self._bootstrap = Bootstrap(self)
-        self._guest = Guest(peer.host, peer.is_local, trio.current_time(), self.cut_off, self._owns)
+        self._guest = Guest(peer.host, peer.is_local, trio.current_time(), partial(self._cut_off, "place"), self._owns)
 
     async def run(self, stream: trio.SocketStream) -> None:
         """Serve it until it ends."""
         async with trio.open_nursery() as self._nursery:
             if not self._port.lobby.admit(self._guest):
                 self._port.log.warning("peer_refused", kind="lobby", why="all places for new connections are taken")
+                self._port.admission.refused("place")
                 return
             try:
                 secured = await self._secured(stream)
@@ -196,7 +200,9 @@ class _Connection:
                 why = str(error)
         self._port.admission.warn_of_unusable_identity()
         if self._tls_peer is None:
-            self._port.log.warning("peer_refused", kind=why, peer=self._peer.host, why=why)
+            if not self._is_cut_off:
+                self._port.log.warning("peer_refused", kind=why, peer=self._peer.host, why=why)
+                self._port.admission.refused("handshake")
             return None
         return self._tls_peer.stream
 
@@ -219,7 +225,7 @@ class _Connection:
             try:
                 await self._gate.run()
             except GateError as error:
-                self.cut_off(str(error))
+                self._cut_off("message", str(error))
 
     def retire(self, end: Callable[[], None]) -> None:
         """End something that the client has released, soon. Thousands at once would hold up everybody."""
@@ -244,7 +250,7 @@ class _Connection:
         with trio.CancelScope(deadline=self._session_deadline) as scope:
             await self._session_opened.wait()
         if scope.cancelled_caught:
-            self.cut_off(f"it opened no session within {self.limits.handshake_seconds:g} s")
+            self._cut_off("session", f"it opened no session within {self.limits.handshake_seconds:g} s")
             return
         while True:
             await trio.sleep(self.limits.idle_seconds / _IDLE_LOOKS)
@@ -255,7 +261,7 @@ class _Connection:
                 self._gate_scope.cancel()
                 return
             if self._shown is not None and (why := self._port.admission.reason_to_go(self._shown)) is not None:
-                self.cut_off(why)
+                self._cut_off("identity", why)
                 return
 
     def _owns(self) -> bool:
@@ -264,7 +270,7 @@ class _Connection:
     async def open_session(self, secret: str | None) -> tuple[Failure | None, bool]:
         """Why there is no session, and whether a secret was compared and is right. Once for each connection."""
         if self._opening:
-            self.cut_off("it opens more than one session")
+            self._cut_off("session", "it opens more than one session")
             await trio.sleep_forever()  # until that has happened
         self._opening = True
         refused = self._port.admission.refusal(secret, self._tls_peer)
@@ -272,10 +278,12 @@ class _Connection:
             self._port.log.warning(
                 "session_refused", kind=self._peer.host, peer=self._peer.host, secret_sent=secret is not None
             )
+            self._port.admission.refused("identity")
             await trio.sleep(_REFUSAL_SECONDS)
             self._nursery.start_soon(self._say_farewell)
             return refused, False
         if not self._port.hall.admit(self._guest):
+            self._port.admission.refused("place")
             self._nursery.start_soon(self._say_farewell)
             return Failure("KrapaoUnavailable", "Krapao has as many sessions open as it takes"), False
         self._port.lobby.leave(self._guest)
@@ -289,8 +297,14 @@ class _Connection:
         self._gate_scope.cancel()
 
     def cut_off(self, reason: str) -> None:
-        """Close it."""
-        self._port.log.warning("connection_closed", kind=reason, peer=self._peer.host, why=reason)
+        """Close it, because of what the peer asked for."""
+        self._cut_off("message", reason)
+
+    def _cut_off(self, refusal: Refusal, reason: str) -> None:
+        if not self._is_cut_off:
+            self._port.log.warning("connection_closed", kind=reason, peer=self._peer.host, why=reason)
+            self._port.admission.refused(refusal)
+        self._is_cut_off = True
         self._handshake_scope.cancel()
         self._gate_scope.cancel()
 

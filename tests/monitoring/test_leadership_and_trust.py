@@ -2,31 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
+from fakes.krapao import FakeKrapao
 from fakes.kubernetes import FakeKubernetes
 from support.monitoring.examples import page
 from support.monitoring.promtool import Promtool
 from support.monitoring.recording import Recording
-from support.network.tls_folders import TestAuthority, now
+from support.network.tls_folders import TestAuthority, now, tls_pair
 from trio.testing import MockClock
 
+from jiemi.cli.tls_identities import identity_of_folder
 from jiemi.core.errors import JiemiError
 from jiemi.krapao.metrics import KrapaoMetrics
 from jiemi.miwen.kubernetes.fence import Fence, Moment
 from jiemi.miwen.leadership.elector import Elector
 from jiemi.miwen.report.metrics import MiwenMetrics
-from jiemi.rpc.address import UnixAddress
-from jiemi.rpc.bridge import open_bridge
+from jiemi.rpc.address import TcpAddress, UnixAddress
+from jiemi.rpc.admission import Admission
+from jiemi.rpc.bridge import Bridge, open_bridge
+from jiemi.rpc.channel import ClientTls
+from jiemi.rpc.client import ClientSettings, connect
 from jiemi.rpc.krapaos import Peer, connect_all
+from jiemi.rpc.server import serve
 from jiemi.rpc.source import GitCredentials, Source
 from jiemi.rpc.tls import ServerTls, TlsFolder
-from jiemi.rpc.tls_names import KRAPAO_NAME
+from jiemi.rpc.tls_names import KRAPAO_NAME, MIWEN_NAME
 
-ONLY = {"jiemi_leading", "jiemi_krapao_lost", "jiemi_build_info", "jiemi_certificate_not_after_timestamp_seconds"}
+SOURCE = Source("https://git.example/app.git")
+
+ONLY = {
+    "jiemi_leading",
+    "jiemi_krapao_lost",
+    "jiemi_build_info",
+    "jiemi_certificate_not_after_timestamp_seconds",
+    "jiemi_peers_refused_total",
+}
 
 
 @pytest.mark.e2e
@@ -73,7 +89,7 @@ async def test_that_a_krapao_is_lost_is_reported_until_it_is_no_more_among_them(
     async with open_bridge() as bridge, connect_all([nobody], bridge=bridge) as krapaos:
         metrics.krapaos = krapaos.shares
         await go_on(5)
-        async with krapaos.open(Source("https://git.example/app.git"), GitCredentials()) as repository:
+        async with krapaos.open(SOURCE, GitCredentials()) as repository:
             with pytest.raises(JiemiError, match="KrapaoUnavailable"):
                 await repository.head(max_age_seconds=0)
         await go_on(15)
@@ -111,3 +127,49 @@ def test_that_a_certificate_is_not_renewed_is_reported(tmp_path: Path, promtool:
         promtool,
         {5: {}, 35: {}, 42: {"JiemiCertificateExpires": 1}, 49: {"JiemiCertificateExpires": 1}, 55: {}},
     )
+
+
+@pytest.mark.e2e
+async def test_that_strangers_come_to_krapaos_port_again_and_again_is_reported(
+    tmp_path: Path, promtool: Promtool
+) -> None:
+    metrics, miwen = KrapaoMetrics(), MiwenMetrics()
+    recording = Recording(tmp_path / "recorded", 0, only=ONLY, every_seconds=60)
+    recording.folder.mkdir()
+    pair = tls_pair(tmp_path)
+    stranger = TestAuthority().write(tmp_path / "stranger", MIWEN_NAME, accepts=[pair.authority])
+    admission = Admission(tls=ServerTls(TlsFolder(pair.krapao)), refused=metrics.peer_refused)
+    fake = FakeKrapao()
+    fake.add_origin(SOURCE.url).commit({"f.yaml": []})
+
+    async def go_on(minutes: int, bridge: Bridge, address: TcpAddress, identity: Path | None = None) -> None:
+        for minute in range(minutes):
+            if identity is not None and minute % 5 == 0:
+                await _once(bridge, address, identity)
+            recording.scrape({"krapao": page(metrics), "miwen": page(miwen)})
+
+    async with open_bridge() as bridge, trio.open_nursery() as nursery:
+        port = partial(serve, fake, TcpAddress("127.0.0.1", 0), bridge=bridge, admission=admission)
+        address = await nursery.start(port)
+        await go_on(40, bridge, address, pair.miwen)
+        await go_on(1, bridge, address, stranger)
+        await go_on(39, bridge, address)
+        await go_on(60, bridge, address, stranger)
+        await go_on(30, bridge, address, pair.miwen)
+        nursery.cancel_scope.cancel()
+    recording.require_alerts(
+        promtool,
+        {39: {}, 70: {}, 95: {}, 105: {"JiemiStrangersAtKrapao": 1}, 139: {"JiemiStrangersAtKrapao": 1}, 160: {}},
+    )
+
+
+async def _once(bridge: Bridge, address: TcpAddress, identity: Path) -> None:
+    """A client that asks one thing, if it is let in."""
+    settings = ClientSettings(wait_for_connection_seconds=0.2, backoff_first_seconds=60)
+    tls = ClientTls(identity_of_folder(identity))
+    async with (
+        connect(address, bridge=bridge, settings=settings, tls=tls) as client,
+        client.open(SOURCE, GitCredentials()) as repository,
+    ):
+        with contextlib.suppress(JiemiError):
+            await repository.head(max_age_seconds=0)

@@ -35,6 +35,7 @@ from jiemi.core.api.doc_tables import with_tables
 from jiemi.core.decisions.conditions import PLANNED, SYNCED
 from jiemi.core.reasons import REASONS, UNVERIFIED
 from jiemi.miwen.webhooks.receiver import Outcome
+from jiemi.rpc.admission import REFUSALS
 
 _WORLD, _E2E, _GIT = "miwen/report/test_alerts.py", "e2e/test_alerts.py", "krapao/git/test_alerts.py"
 _TRUST, _WEBHOOKS = "monitoring/test_leadership_and_trust.py", "monitoring/test_webhooks.py"
@@ -60,6 +61,7 @@ FIRED_BY = {
     "JiemiRevisionNotVerified": _WORLD,
     "JiemiWebhookUnusable": _WEBHOOKS,
     "JiemiWebhooksRefused": _WEBHOOKS,
+    "JiemiStrangersAtKrapao": _TRUST,
     "JiemiStoreFull": _GIT,
 }
 """The tests that produce the cause of each alert and require that it fires."""
@@ -112,7 +114,7 @@ def test_the_alert_about_signatures_has_all_reasons_for_which_a_revision_is_not_
 
 def test_every_value_of_a_label_that_rules_and_dashboard_compare_with_can_be_there() -> None:
     # A word that nobody writes any longer would match nothing, and an alert by it would never fire.
-    known = {
+    known: dict[str, set[str]] = {
         "component": {"miwen", "krapao"},
         "namespace": {".*"},  # for $namespace
         "outcome": {each.value for each in Outcome},
@@ -120,6 +122,7 @@ def test_every_value_of_a_label_that_rules_and_dashboard_compare_with_can_be_the
         "reason": {*REASONS, SYNCED, PLANNED},
         "suspended": {"true", "false"},
         "type": set(WARNINGS),
+        "why": set(REFUSALS),
     }
     for where, expression in [(each["alert"], each["expr"]) for each in alerts()] + list(dashboard_expressions()):
         for label, values in metrics_and_labels(expression).values.items():

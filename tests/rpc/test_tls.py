@@ -27,7 +27,7 @@ from jiemi.cli.tls_identities import identity_of_folder
 from jiemi.core.errors import JiemiError
 from jiemi.core.sensitive import SensitiveText
 from jiemi.rpc.address import TcpAddress
-from jiemi.rpc.admission import Admission
+from jiemi.rpc.admission import Admission, Refusal
 from jiemi.rpc.bridge import Bridge, open_bridge
 from jiemi.rpc.channel import ClientTls
 from jiemi.rpc.client import ClientSettings, KrapaoClient, connect
@@ -56,6 +56,7 @@ class Port:
     address: TcpAddress
     pair: TlsPair
     folder: Path
+    refused: list[Refusal] = attrs.field(factory=list)
 
     @contextlib.asynccontextmanager
     async def client(
@@ -101,14 +102,20 @@ async def port(
     fake = FakeKrapao()
     origin = fake.add_origin(URL)
     revision = origin.commit({"f.yaml": []})
-    admission = Admission(tls=ServerTls(TlsFolder(pair.krapao, usage)))
+    refused: list[Refusal] = []
+    admission = Admission(tls=ServerTls(TlsFolder(pair.krapao, usage)), refused=refused.append)
     async with open_bridge() as bridge, trio.open_nursery() as nursery:
         bound = await nursery.start(
             lambda **kw: serve(
-                fake, TcpAddress("127.0.0.1", 0), bridge=bridge, limits=limits, admission=admission, **kw
+                fake,
+                TcpAddress("127.0.0.1", 0),
+                bridge=bridge,
+                limits=limits,
+                admission=admission,
+                **kw,
             )
         )
-        yield Port(fake, origin, revision, bridge, bound, pair, folder)
+        yield Port(fake, origin, revision, bridge, bound, pair, folder, refused)
         nursery.cancel_scope.cancel()
 
 
@@ -210,6 +217,7 @@ async def test_a_certificate_for_another_name_is_refused_with_the_name(tmp_path:
         assert "takes one for miwen" in text
         assert f"(Miwen showed {stranger / 'tls.crt'})" in text
         assert "--tls-client-name" in text
+        assert it.refused == ["identity"] * len(it.refused) != []
         assert it.fake.calls == []
         assert await it.serves()
 
@@ -297,6 +305,26 @@ async def test_plain_bytes_end_their_own_connection(tmp_path: Path, said: bytes)
                         pass
         assert it.fake.calls == []
         assert await it.serves()
+        assert it.refused == ["handshake"]
+
+
+async def test_who_says_nothing_after_the_handshake_or_too_much_is_counted_once(tmp_path: Path) -> None:
+    async with port(tmp_path, limits=Limits(handshake_seconds=1)) as it:
+        assert await it.serves()
+        assert it.refused == []
+        for said, why in ((b"", "session"), (b"\xff" * 1_000, "message")):
+            it.refused.clear()
+            with trio.fail_after(DEADLINE_SECONDS):
+                async with await trio.open_tcp_stream(it.address.host, it.address.port) as plain:
+                    context = _raw_context(it.pair.authority, it.pair.miwen)
+                    stream = trio.SSLStream(plain, context, server_hostname=KRAPAO_NAME)
+                    await stream.do_handshake()
+                    with contextlib.suppress(trio.BrokenResourceError):
+                        await stream.send_all(said)
+                        while await stream.receive_some():
+                            pass
+            await until(lambda: bool(it.refused))
+            assert it.refused == [why]
 
 
 async def test_a_client_without_tls_learns_what_to_give(tmp_path: Path) -> None:
@@ -314,6 +342,8 @@ async def test_two_hundred_connections_that_say_nothing_keep_nobody_out(tmp_path
                 idle.append(await trio.open_tcp_stream(it.address.host, it.address.port))
                 if len(idle) % 50 == 0:
                     assert await it.serves()
+            assert len(it.refused) >= 200 - Limits().newcomers
+            assert set(it.refused) == {"place"}
         finally:
             for stream in idle:
                 await stream.aclose()
@@ -575,6 +605,37 @@ async def test_a_session_ends_with_its_certificate_and_with_its_authority(tmp_pa
                 assert await repository.head(max_age_seconds=0) == Head(it.revision, "HEAD")
         said = [line["why"] for line in logs if line["event"] == "connection_closed"]
         assert said == ["its certificate has expired", "an authority is no longer trusted"]
+
+
+async def test_a_call_fails_with_no_attempt_that_began_before_it(tmp_path: Path) -> None:
+    # Certificates that are right again while an attempt with the wrong ones is under way.
+    async with port(tmp_path) as it:
+        wrong = TestAuthority().write(tmp_path / "wrong", MIWEN_NAME)
+        looked, go_on = trio.Event(), trio.Event()
+
+        async def identity() -> TlsIdentity:
+            if looked.is_set():
+                return TlsFolder(it.pair.miwen).read()
+            looked.set()
+            await go_on.wait()
+            return TlsFolder(wrong).read()
+
+        async with (
+            connect(it.address, bridge=it.bridge, settings=QUICK, tls=ClientTls(identity)) as client,
+            client.open(SOURCE, CREDENTIALS) as repository,
+            trio.open_nursery() as nursery,
+        ):
+            client.want()
+            await looked.wait()
+            with structlog.testing.capture_logs() as logs:
+                nursery.start_soon(_set_when_blocked, go_on)
+                assert await repository.head(max_age_seconds=0) == Head(it.revision, "HEAD")
+            assert [line["reason"] for line in logs if line["event"] == "session_refused"] == ["KrapaoNotTrusted"]
+
+
+async def _set_when_blocked(event: trio.Event) -> None:
+    await trio.testing.wait_all_tasks_blocked(0.1)
+    event.set()
 
 
 @pytest.mark.parametrize("damage", ["gone", "a key of another", "half written", "no usage for it"])

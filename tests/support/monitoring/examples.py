@@ -75,6 +75,7 @@ async def krapao_metrics() -> KrapaoMetrics:
     metrics.watch_slots("fetches", _OneSlot())
     metrics.key_request("vault", "opened")
     metrics.decryption("ok")
+    metrics.peer_refused("handshake")
     with metrics.key_request_measured("vault"), metrics.sops_run(), metrics.git_request("fetch", lambda: 1):
         pass
     metrics.spans = lambda: {"sent": 1}
