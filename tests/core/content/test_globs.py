@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jiemi.core.content.globs import Glob, advice, is_excluded, is_glob, matches_path
@@ -120,7 +121,7 @@ def test_a_star_makes_a_path_a_glob() -> None:
 
 
 PART = st.text("ab:.", min_size=1, max_size=4)
-GLOB_PART = st.text("ab*:.", min_size=1, max_size=5) | st.just("**")
+GLOB_PART = st.text("ab*:.", min_size=1, max_size=5) | st.sampled_from(["**", ".."])
 PATHS = st.lists(PART, min_size=1, max_size=5).map("/".join)
 GLOBS = st.lists(GLOB_PART, min_size=1, max_size=5).map("/".join)
 
@@ -145,10 +146,18 @@ def _matches(names: list[str], parts: list[str]) -> bool:
 
 
 def _parts(glob: str) -> list[str]:
-    return [part for part in glob.split("/") if part not in ("", ".")]
+    parts = [part for part in glob.split("/") if part not in ("", ".")]
+    for at, (name, after) in enumerate(itertools.pairwise(parts)):
+        if after == ".." and name != ".." and "*" not in name:
+            return _parts("/".join(parts[:at] + parts[at + 2 :]))
+    return parts
 
 
 @given(PATHS, GLOBS)
+@example("a", "**/a/..")
+@example("b", "a/b/../../b")
+@example("b", "../b")
+@example("a/b", "*/../b")
 def test_a_glob_matches_what_a_naive_matcher_matches(path: str, glob: str) -> None:
     assert matches_path(path, glob) == _matches(path.split("/"), _parts(glob))
 
