@@ -69,6 +69,35 @@ async def test_a_lease_that_is_gone_is_not_taken_while_its_holder_that_hears_not
     await play(body)
 
 
+async def test_who_starts_when_the_lease_was_just_deleted_does_not_take_it(autojump_clock: MockClock) -> None:
+    async def body(scene: Scene) -> None:
+        scene.start("a")
+        await trio.sleep(6)
+        for number in range(5):
+            scene.kubernetes.cluster.delete("Lease", *PLACE, api_version=KEY[0])
+            await trio.sleep(0.2 * number)
+            scene.start(f"b{number}")
+            await trio.sleep(7)
+        assert [what for _, what in scene.history] == ["+a"]
+
+    await play(body)
+
+
+async def test_who_starts_when_the_lease_was_just_deleted_waits_for_a_holder_that_hears_nothing(
+    autojump_clock: MockClock,
+) -> None:
+    async def body(scene: Scene) -> None:
+        first = scene.start("a")
+        await trio.sleep(6)
+        first.leases.away = True
+        scene.kubernetes.cluster.delete("Lease", *PLACE, api_version=KEY[0])
+        scene.start("b")
+        await trio.sleep(7)
+        assert scene.active == ["b"]
+
+    await play(body)
+
+
 @pytest.mark.parametrize("seconds", [1, 5, 3_600, 2**31 - 1])
 async def test_a_lease_in_which_somebody_wrote_a_stranger_is_taken_within_a_minute_whatever_it_says(
     autojump_clock: MockClock, seconds: int

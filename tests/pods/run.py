@@ -8,6 +8,7 @@ Runs as root on Debian or Ubuntu; says what it needs elsewhere.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import trio
 from rich.console import Console
+from support.kubernetes.cert_manager import build_cert_manager
 from support.kubernetes.helm import build_helm
 from support.kubernetes.kubectl import build_kubectl
 from support.pods import images, network_policies
@@ -52,14 +54,20 @@ def main(arguments: list[str], files: str = "pods_*.py") -> int:
             file=sys.stderr,
         )
         return 2
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
     began = time.monotonic()
     settings = tool_settings()
     found = trio.run(resolve_tools, [*TOOLS, *NODE_TOOLS], settings, Console(stderr=True))
     _step(began, "the images of deploy/images")
     sops = trio.run(images.images_sops)
     built = images.build_images(settings.cache_dir / "images", sops, jiemi.__version__)
-    kubectl, helm = trio.run(build_kubectl), trio.run(build_helm)
-    kube_router = trio.run(network_policies.build)
+    programs_of_tests = {
+        "KUBECTL": trio.run(build_kubectl),
+        "HELM": trio.run(build_helm),
+        "KUBE_ROUTER": trio.run(network_policies.build),
+        "CERT_MANAGER": trio.run(build_cert_manager),
+    }
     name = f"{control_groups.PREFIX}{os.getpid()}"
     _step(began, "a node, and the tests in it")
     # Not in /tmp, which may be a tmpfs: containers' layers are there.
@@ -77,9 +85,7 @@ def main(arguments: list[str], files: str = "pods_*.py") -> int:
             "JIEMI_PODS_MEMORY": memory,
             "JIEMI_PODS_GROUP": group,
             "JIEMI_PODS_IMAGES": ":".join(map(str, (built.krapao, built.miwen, sandbox))),
-            "JIEMI_PODS_KUBECTL": str(kubectl),
-            "JIEMI_PODS_KUBE_ROUTER": str(kube_router),
-            "JIEMI_PODS_HELM": str(helm),
+            **{f"JIEMI_PODS_{name}": str(path) for name, path in programs_of_tests.items()},
             **{_variable(tool): str(each.path) for tool, each in found.items()},
         }
         command = [sys.executable, "-m", "pytest", *(str(path) for path in sorted(HERE.glob(files))), *arguments]
@@ -89,6 +95,12 @@ def main(arguments: list[str], files: str = "pods_*.py") -> int:
         return status or 1
     _step(began, "done")
     return status
+
+
+def _end(number: int, _: object) -> None:
+    """End as by an exception: the tests are killed with all that they started, and what was made goes away."""
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def _step(began: float, what: str) -> None:

@@ -8,9 +8,9 @@ A lease that is not renewed runs out. Writes stop before that (`jiemi.miwen.kube
 that are on their way; then the work is cancelled, which leaves nothing behind, and this process waits like the others.
 When it is asked to end, it first cancels the work and then gives the Lease up, so that another one takes it at once.
 
-Anyone with the right may delete or change a Lease, and its holder learns of that only when it renews it. So whoever
-waits takes one that is gone, or has no holder, only after its holder must have noticed, unless that gave it up. The
-holder makes it again. One that nobody renews is waited for a minute at most, whatever duration is written in it.
+Anyone with the right may delete or change a Lease, and its holder learns of that only when it renews it. So one that is
+not there, or has no holder, is taken only after a holder that there may be must have noticed, unless it was given up.
+That holder makes it again. One that nobody renews is waited for a minute at most, whatever duration is written in it.
 """
 
 from __future__ import annotations
@@ -123,34 +123,31 @@ class Elector:
     async def _acquire(self) -> None:
         """Wait until the Lease can be had, and take it. Without a deadline: another may hold it for weeks."""
         seen: tuple[LeaseRecord | None, Moment] | None = None
-        was_held = bool(self.holder)
         while True:
             began = self._fence.now()
             try:
                 lease = await self._leases.get(self._namespace, self._name)
                 record = LeaseRecord.read(lease) if lease is not None else None
                 self.holder = record.holder if record is not None else ""
-                was_held = was_held or bool(self.holder)
                 if seen is None or seen[0] != record:
                     # Counted from the answer: it may have been renewed at any time until then.
                     seen = record, self._fence.now()
                 waited = seen[1].surely_until(began)
-                if waited >= self._patience(record, was_held=was_held) and await self._take(lease, record):
+                if waited >= self._patience(record) and await self._take(lease, record):
                     return
                 self._trouble = ""
             except JiemiError as error:
                 self._warn(error)
             await trio.sleep(self._timing.look_seconds)
 
-    def _patience(self, record: LeaseRecord | None, *, was_held: bool) -> float:
+    def _patience(self, record: LeaseRecord | None) -> float:
         """How long a Lease that does not change is left alone. Its holder writes for no longer.
 
         Args:
-            record: what it says; None: there is none.
-            was_held: whether somebody was seen to hold it.
+            record: what it says; None: there is none. Somebody may have deleted it a moment ago.
         """
         if record is None:
-            return self._timing.duration_seconds if was_held else 0
+            return self._timing.duration_seconds
         if record.given_up:
             return 0
         return min(max(record.duration_seconds, self._timing.duration_seconds), _MOST_SECONDS)

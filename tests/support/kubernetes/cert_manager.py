@@ -36,10 +36,11 @@ END_SECONDS = 15
 @pytest.fixture(scope="session")
 def cert_manager_program() -> Path:
     """cert-manager; the first run on a machine builds it."""
-    return trio.run(_program)
+    return trio.run(build_cert_manager)
 
 
-async def _program() -> Path:
+async def build_cert_manager() -> Path:
+    """cert-manager, from the cache of tools or built into it."""
     definitions = Embedded("github.com/cert-manager/cert-manager", f"deploy/crds/{GROUP}_*.yaml")
     return await go_program("cert-manager", embedded=definitions)
 

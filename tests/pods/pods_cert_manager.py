@@ -1,0 +1,134 @@
+"""cert-manager in Miwen's place, on a real kubelet, as docs/operations.md has it: there, a renewal, and back."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pods.conftest import PODS, ROOT
+from support.e2e.certified import USAGES, leaf
+from support.kubernetes.api_server import ApiServer, Manifest, open_admin
+from support.kubernetes.cert_manager import GROUP, CertManager, open_cert_manager, secret_parts
+from support.kubernetes.deploy_manifests import DEPLOY
+from support.kubernetes.installing import kustomized
+from support.kubernetes.kubectl import Kubectl
+from support.pods.cluster import given
+from support.pods.demo import Demo, until
+from support.pods.rotation import failed_calls, shown_end
+
+_OURS = ("krapao-tls", "miwen-tls")
+
+
+@pytest.fixture
+def admin(installed: Kubectl) -> Iterator[ApiServer]:
+    api, close = open_admin(installed.kubeconfig)
+    yield api
+    close()
+
+
+@pytest.fixture
+def cert_manager(installed: Kubectl, admin: ApiServer, tmp_path: Path) -> Iterator[CertManager]:
+    """cert-manager beside the cluster. Afterwards nothing of it is left, and deploy/ is there as it is shipped."""
+    with open_cert_manager(Path(given("CERT_MANAGER")), admin, installed.kubeconfig, tmp_path) as running:
+        yield running
+        kinds = installed("get", "crds", "--output=name").split()
+        installed("delete", *(kind for kind in kinds if kind.endswith(f".{GROUP}")))
+    installed("delete", "secret", "jiemi-ca", "--ignore-not-found")
+
+
+def _pods(installed: Kubectl, component: str) -> list[Any]:
+    selector = f"--selector=app.kubernetes.io/component={component}"
+    return list(json.loads(installed("get", "pods", selector, "--output=json"))["items"])
+
+
+def _active(installed: Kubectl) -> Any:
+    name = installed("get", "lease", "jiemi-miwen", "--output=jsonpath={.spec.holderIdentity}")
+    (found,) = (pod for pod in _pods(installed, "miwen") if pod["metadata"]["name"] == name)
+    return found
+
+
+def _ends(admin: ApiServer) -> dict[str, float]:
+    """When the certificates in the Secrets end, in seconds since 1970, by who shows them."""
+    parts = {end: secret_parts(admin, "jiemi", f"{end}-tls") for end in USAGES}
+    return {end: leaf(found["tls.crt"]).not_valid_after_utc.timestamp() for end, found in parts.items()}
+
+
+def _all_show(installed: Kubectl, admin: ApiServer) -> bool:
+    """Whether all Pods show the certificates that are in the Secrets."""
+    ends = _ends(admin)
+    krapaos = [shown_end(pod) == ends["krapao"] for pod in _pods(installed, "krapao")]
+    return len(krapaos) == PODS / 2 and all(krapaos) and shown_end(_active(installed)) == ends["miwen"]
+
+
+def _authorities(admin: ApiServer) -> set[bytes]:
+    return {secret_parts(admin, "jiemi", name).get("ca.crt", b"") for name in _OURS}
+
+
+def _overlay(folder: Path) -> Path:
+    folder.mkdir()
+    wanted = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [os.path.relpath(DEPLOY / each, folder) for each in ("", "cert-manager/issuer")],
+        "components": [os.path.relpath(DEPLOY / "cert-manager", folder)],
+    }
+    (folder / "kustomization.yaml").write_text(json.dumps(wanted))
+    return folder
+
+
+def _followed(demo: Demo, greeting: str) -> None:
+    demo.push(greeting)
+    until(f"{greeting!r} is deployed", lambda: demo.plain()["greeting"] == greeting)
+
+
+async def test_cert_manager_takes_the_certificates_over_renews_them_without_a_failed_call_and_gives_them_back(
+    installed: Kubectl, admin: ApiServer, cert_manager: CertManager, demo: Demo, tmp_path: Path
+) -> None:
+    of_miwen = _authorities(admin)
+    overlay = _overlay(tmp_path / "overlay")
+    made: list[Manifest] = [
+        each
+        for each in kustomized(Path(given("KUBECTL")), overlay)
+        if each["apiVersion"].startswith(f"{GROUP}/") and each["kind"] == "Certificate"
+    ]
+    installed("apply", "-k", str(overlay))
+    installed("rollout", "status", "deployment/miwen", "--timeout=55s")
+    cert_manager.until_ready(*made)
+    _followed(demo, "Hello by the certificates of before")
+    assert _authorities(admin) == of_miwen
+
+    installed("delete", "secret", *_OURS, "jiemi-authorities")
+    until("cert-manager has made them", lambda: not _authorities(admin) & {*of_miwen, b""})
+    until("all show the new ones", lambda: _all_show(installed, admin))
+    _followed(demo, "Hello by cert-manager")
+
+    active, failed = _active(installed), failed_calls(_active(installed))
+    before = _ends(admin)
+    for each in made:
+        if each["metadata"]["name"] in _OURS:
+            cert_manager.renew(each)
+    assert all(end > before[name] for name, end in _ends(admin).items())
+    number = 0
+
+    def shown_while_it_is_used() -> bool:
+        nonlocal number
+        number += 1
+        _followed(demo, f"Hello renewed {number}")
+        return _all_show(installed, admin)
+
+    until("all show the renewed ones", shown_while_it_is_used)
+    assert _active(installed)["metadata"]["uid"] == active["metadata"]["uid"]
+    assert failed_calls(_active(installed)) == failed
+
+    installed("delete", "certificate", *_OURS)
+    installed("delete", "secret", *_OURS)
+    installed("apply", "-k", str(ROOT / "deploy"))
+    installed("rollout", "status", "deployment/miwen", "--timeout=55s")
+    until("Miwen has made them", lambda: b"" not in _authorities(admin))
+    until("all show those", lambda: _all_show(installed, admin))
+    _followed(demo, "Hello by Miwen again")
+    assert installed("get", "secret", "jiemi-authorities", "--output=name")
