@@ -134,6 +134,7 @@ class KrapaoClient:
     Attributes:
         connection: the connection that there is, or None.
         failing: whether there is none and the last attempt failed, or the last connection was lost in use.
+        attempts: how many attempts to connect have begun.
     """
 
     def __init__(
@@ -154,7 +155,7 @@ class KrapaoClient:
         self._tls = tls
         self._on_change = on_change
         self._refused: Failure | None = None
-        self._attempts = 0
+        self.attempts = 0
         self._refused_attempt = 0
         self._warned_of_unchecked = False
         self._bridge = bridge
@@ -181,12 +182,11 @@ class KrapaoClient:
             JiemiError: KrapaoUnavailable; KrapaoAccessDenied, or what keeps the secret from being had.
         """
         self.want()
-        # An attempt that began earlier may have been made with what has been mended since, a certificate say.
-        earlier = self._attempts
+        earlier = self.attempts
         with trio.move_on_after(self._settings.wait_for_connection_seconds):
             while self.connection is None:
                 await self._connection_made.wait()
-                if self._refused_attempt > earlier:
+                if self.is_refused_since(earlier):
                     break
             else:
                 return self.connection
@@ -212,10 +212,14 @@ class KrapaoClient:
         """Have the next attempt made now, however many have failed: something says that it may be there again."""
         self._hurried.set()
 
-    @property
-    def is_refused(self) -> bool:
-        """Whether the last attempt found somebody, but no session was had with it."""
-        return self._refused is not None
+    def is_refused_since(self, attempts: int) -> bool:
+        """Whether the last attempt found somebody, but no session was had with it.
+
+        Args:
+            attempts: how many had begun earlier, and do not count: what they were made with may have been mended since,
+                a certificate for example.
+        """
+        return self._refused is not None and self._refused_attempt > attempts
 
     def failure(self) -> Failure:
         """Why there is no connection."""
@@ -255,7 +259,7 @@ class KrapaoClient:
 
     async def _connect_once(self, *, task_status: trio.TaskStatus[Connection | None]) -> None:
         """Connect, and stay until the connection ends. Reports the connection, or None where there is no session."""
-        self._attempts += 1
+        self.attempts += 1
         channel = await self._reach()
         if channel is None:
             task_status.started(None)
@@ -358,7 +362,7 @@ class KrapaoClient:
         if self._refused != failure:
             _log.warning("session_refused", reason=failure.reason, message=failure.text)
         self._refused = failure
-        self._refused_attempt = self._attempts
+        self._refused_attempt = self.attempts
         self._connection_made.set()
         self._connection_made = trio.Event()
 

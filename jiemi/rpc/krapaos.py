@@ -230,6 +230,7 @@ class Krapaos:
             JiemiError: KrapaoUnavailable; what keeps a session from being had with any of them.
         """
         patience: dict[_Member, float] = {}
+        earlier = {member: member.client.attempts for member in self._members.values()}
         passed_over: list[_Member] = []
         with trio.move_on_after(self._settings.wait_for_connection_seconds):
             while True:
@@ -241,7 +242,9 @@ class Krapaos:
                     await changed.wait()  # each attempt that ends is a change
                     passed_over.clear()
                     patience.clear()
-                    if self._members and all(each.client.is_refused for each in self._members.values()):
+                    if self._members and all(
+                        each.client.is_refused_since(earlier.get(each, 0)) for each in self._members.values()
+                    ):
                         break
                     continue
                 if member.client.connection is not None:

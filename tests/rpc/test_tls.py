@@ -607,30 +607,35 @@ async def test_a_session_ends_with_its_certificate_and_with_its_authority(tmp_pa
         assert said == ["its certificate has expired", "an authority is no longer trusted"]
 
 
-async def test_a_call_fails_with_no_attempt_that_began_before_it(tmp_path: Path) -> None:
-    # Certificates that are right again while an attempt with the wrong ones is under way.
+@pytest.mark.parametrize("krapaos", [1, 2, 3])
+async def test_a_call_fails_with_no_attempt_that_began_before_it(tmp_path: Path, krapaos: int) -> None:
+    # Certificates that are right again while an attempt with the wrong ones is under way, and others have failed.
     async with port(tmp_path) as it:
-        wrong = TestAuthority().write(tmp_path / "wrong", MIWEN_NAME)
+        wrong = TlsFolder(TestAuthority().write(tmp_path / "wrong", MIWEN_NAME)).read()
         looked, go_on = trio.Event(), trio.Event()
+        held = mended = False
 
         async def identity() -> TlsIdentity:
-            if looked.is_set():
+            if mended:
                 return TlsFolder(it.pair.miwen).read()
-            looked.set()
-            await go_on.wait()
-            return TlsFolder(wrong).read()
+            if held:
+                looked.set()
+                await go_on.wait()
+            return wrong
 
+        peers = [Peer(f"repository-{number}", it.address) for number in range(krapaos)]
         async with (
-            connect(it.address, bridge=it.bridge, settings=QUICK, tls=ClientTls(identity)) as client,
+            connect_all(peers, bridge=it.bridge, settings=QUICK, tls=ClientTls(identity)) as client,
             client.open(SOURCE, CREDENTIALS) as repository,
             trio.open_nursery() as nursery,
         ):
-            client.want()
+            with pytest.raises(JiemiError, match="KrapaoNotTrusted"):
+                await repository.head(max_age_seconds=0)
+            held = True
             await looked.wait()
-            with structlog.testing.capture_logs() as logs:
-                nursery.start_soon(_set_when_blocked, go_on)
-                assert await repository.head(max_age_seconds=0) == Head(it.revision, "HEAD")
-            assert [line["reason"] for line in logs if line["event"] == "session_refused"] == ["KrapaoNotTrusted"]
+            mended = True
+            nursery.start_soon(_set_when_blocked, go_on)
+            assert await repository.head(max_age_seconds=0) == Head(it.revision, "HEAD")
 
 
 async def _set_when_blocked(event: trio.Event) -> None:
