@@ -79,7 +79,8 @@ class Links:
                 walk.follow(part, self.read(found.hash))
             elif found.is_folder:
                 walk.folders.append((part, found.hash))
-            elif walk.goes_on():
+            elif walk.left:
+                # Also for a `/` or `/.` behind it, which the kernel takes after folders only.
                 walk.fail("FileNotFound", "where a folder of it is a file")
             else:
                 return (*walk.at(), part)
@@ -107,10 +108,6 @@ class _Walk:
     def at(self) -> Parts:
         """The folder where it is."""
         return tuple(name for name, _ in self.folders[1:])
-
-    def goes_on(self) -> bool:
-        """Whether a part is left that means anything."""
-        return any(part not in (b"", b".") for part in self.left)
 
     def up(self) -> None:
         """To the folder above."""

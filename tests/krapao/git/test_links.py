@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from krapao.git.tree_samples import FILE, LINK, PLENTY, Link, Nested, Store, blob, found, looked_up, reason
 
@@ -62,6 +62,8 @@ def test_a_glob_takes_links_to_files_and_goes_through_no_link_to_a_folder(store:
         ("f/../../x", "NotAFile: s: the symbolic link s leads to f/../../x, out of the repository"),
         ("gone", "FileNotFound: s: the symbolic link s leads to gone, which is not there"),
         ("x/y", "FileNotFound: s: the symbolic link s leads to x/y, where a folder of it is a file"),
+        ("x/", "FileNotFound: s: the symbolic link s leads to x/, where a folder of it is a file"),
+        ("x/.", "FileNotFound: s: the symbolic link s leads to x/., where a folder of it is a file"),
         ("f", "NotAFile: s: a directory"),
         (".", "NotAFile: s: the symbolic link s leads to ., which is the repository's root"),
         ("", "NotAFile: s: the symbolic link s leads to , which is the repository's root"),
@@ -157,6 +159,10 @@ def _with_contents(tree: Nested, path: str = "") -> Nested:
 
 
 @given(tree=_TREES, path=st.lists(st.sampled_from(_NAMES), min_size=1, max_size=4).map("/".join))
+@example({"a": "file", "b": Link("a/.")}, "b")
+@example({"a": "file", "b": Link("a/")}, "b")
+@example({"a": {"c": "file"}, "b": Link("a/./")}, "b/c")
+@example({"a": Link("b"), "b": {"c": Link("../c/")}, "c": "file"}, "a/c")
 def test_a_path_leads_where_the_kernel_leads_it(tree: Nested, path: str) -> None:
     store = Store()
     root = store.nested(_with_contents(tree))
