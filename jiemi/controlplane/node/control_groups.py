@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -21,6 +22,9 @@ PREFIX = "jiemi-node-"
 
 _LOCK_SECONDS = 5
 """How long another may take to make its own. It needs milliseconds."""
+
+_END_SECONDS = 10.0
+"""How long processes may take to be gone after they were killed; those of a whole node need a second."""
 
 _CONTROLLERS = ("cpu", "cpuset", "hugetlb", "memory", "pids")
 """What kubelet wants in the group of its Pods, as far as the machine has them: its `cgroupRoot` is refused without."""
@@ -38,7 +42,7 @@ def can_be_made() -> bool:
 
 @contextlib.contextmanager
 def held(number: int) -> Iterator[tuple[str, list[Path]]]:
-    """A control group, which is removed when the context ends; that must be after the last process in it.
+    """A control group, which is removed when the context ends; that must be after the last process in it was ended.
 
     Controllers that it had passed on to groups below the root (version 2) are so no longer.
 
@@ -68,7 +72,7 @@ def held(number: int) -> Iterator[tuple[str, list[Path]]]:
         try:
             yield name, left
         finally:
-            left += [top / name for top in tops if not _removed(top / name)]
+            left += _left_of([top / name for top in tops])
             with contextlib.suppress(OSError):  # somebody else's groups use them meanwhile
                 _pass_on(_passed_on() - passed_on, on=False)
 
@@ -114,6 +118,16 @@ def _remove_abandoned(tops: Iterable[Path]) -> None:
     for folder in [folder for top in tops for folder in top.glob(f"{PREFIX}*")]:
         with contextlib.suppress(OSError), locked_folder(folder):
             _removed(folder)
+
+
+def _left_of(groups: Iterable[Path]) -> list[Path]:
+    """Remove groups, and wait for processes in them that are about to be gone; returns those that stay."""
+    deadline = time.monotonic() + _END_SECONDS
+    while left := [group for group in groups if not _removed(group)]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    return left
 
 
 def _removed(top: Path) -> bool:

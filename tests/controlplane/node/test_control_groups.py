@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -62,11 +63,24 @@ def test_in_version_2_it_is_one(root: Path) -> None:
     assert not (root / NAME).exists()
 
 
-def test_what_can_not_be_removed_is_named(root: Path) -> None:
+def test_what_can_not_be_removed_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control_groups, "_END_SECONDS", 0.2)
     _version_2(root)
     with held(NUMBER) as (_, left):
         (root / NAME / "in-use").touch()
     assert left == [root / NAME]
+
+
+def test_processes_that_are_about_to_be_gone_are_waited_for(root: Path) -> None:
+    _version_2(root)
+    with held(NUMBER) as (_, left):
+        busy = root / NAME / "in-use"
+        busy.touch()
+        ending = threading.Timer(0.3, busy.unlink)
+        ending.start()
+    ending.join()
+    assert left == []
+    assert not (root / NAME).exists()
 
 
 def test_the_next_run_removes_groups_of_one_that_was_killed_and_no_others(root: Path) -> None:
