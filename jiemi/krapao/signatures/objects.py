@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 
 import attrs
 
@@ -109,6 +109,7 @@ def read_commit(data: bytes, revision: str) -> Commit:
     hashes = (*(each.value for each in signed[:1]), *parents)
     if names[: len(expected)] != expected or any(names.count(each) > 1 for each in (b"tree", b"author", b"committer")):
         raise _odd()
+    _require_one_line(signed, expected)
     return Commit(
         *_hashes(hashes),
         author=_person(_only(signed, b"author"), "author"),
@@ -130,6 +131,7 @@ def read_tag(data: bytes) -> Tag:
     names = [each.name for each in signed]
     if names[:3] != [b"object", b"type", b"tag"] or any(names.count(each) > 1 for each in (*names[:3], b"tagger")):
         raise _odd()
+    _require_one_line(signed, (*names[:3], b"tagger"))
     named, _ = _hashes((_only(signed, b"object"),))
     tagger = _only(signed, b"tagger") if b"tagger" in names else None
     try:
@@ -189,6 +191,13 @@ def _header(raw: list[bytes]) -> _Header:
     name, _, first = raw[0].partition(b" ")
     more = [line[1:] for line in raw[1:]]
     return _Header(name.rstrip(b"\n"), b"".join((first, *more)).removesuffix(b"\n"), b"".join(raw))
+
+
+def _require_one_line(headers: Iterable[_Header], names: Container[bytes]) -> None:
+    """Require that headers have a space and no further lines, as git does of these."""
+    for each in headers:
+        if each.name in names and each.raw.removesuffix(b"\n") != each.name + b" " + each.value:
+            raise _odd()
 
 
 def _last_signature(data: bytes) -> int:

@@ -57,6 +57,9 @@ def _lines(data: bytes) -> list[bytes]:
 
 @given(st.binary() | damaged(COMMIT))
 @example(data=COMMIT[: COMMIT.index(b"gpgsig")] + b"gpgsig")
+@example(data=COMMIT.replace(b"parent 33", b"parent 3\n 3"))
+@example(data=COMMIT.replace(b"parent ", b"parent\n "))
+@example(data=COMMIT.replace(b"author ", b"author\n "))
 def test_any_commit_is_read_or_refused_and_what_is_believed_is_signed(data: bytes) -> None:
     try:
         commit = read_commit(data, SHA)
@@ -65,6 +68,11 @@ def test_any_commit_is_read_or_refused_and_what_is_believed_is_signed(data: byte
         return
     assert commit.payload.startswith(f"tree {commit.tree}\n".encode())
     assert commit.author.email.encode() in commit.payload
+    headers = commit.payload.partition(b"\n\n")[0].split(b"\n")
+    assert [line for line in headers if line.startswith(b"parent")] == [
+        f"parent {each}".encode() for each in commit.parents
+    ]
+    assert [line.partition(b" ")[0] for line in headers].count(b"author") == 1
     assert b"\ngpgsig" not in b"\n" + commit.payload.partition(b"\n\n")[0]
     # Nothing is in the payload that is not in the object, in the same order.
     rest = iter(_lines(data))
@@ -82,6 +90,9 @@ def test_a_commit_is_split_as_git_does() -> None:
 
 @given(st.binary() | damaged(TAG))
 @example(data=TAG.replace(b"type commit", b"type \x80"))
+@example(data=TAG.replace(b"type commit", b"type"))
+@example(data=TAG.replace(b"type commit", b"type com\n mit"))
+@example(data=TAG.replace(b"type commit", b"type\n commit"))
 def test_any_tag_is_read_or_refused(data: bytes) -> None:
     try:
         tag = read_tag(data)
