@@ -213,12 +213,8 @@ class KrapaoClient:
         self._hurried.set()
 
     def is_refused_since(self, attempts: int) -> bool:
-        """Whether the last attempt found somebody, but no session was had with it.
-
-        Args:
-            attempts: how many had begun earlier, and do not count: what they were made with may have been mended since,
-                a certificate for example.
-        """
+        """Whether the last attempt found somebody, but no session was had. What the first so many `attempts` were made
+        with, a certificate say, may have been mended since, so these do not count."""
         return self._refused is not None and self._refused_attempt > attempts
 
     def failure(self) -> Failure:
