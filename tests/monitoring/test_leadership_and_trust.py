@@ -165,7 +165,9 @@ async def test_that_strangers_come_to_krapaos_port_again_and_again_is_reported(
 
 async def _once(bridge: Bridge, address: TcpAddress, identity: Path) -> None:
     """A client that asks one thing, if it is let in."""
-    settings = ClientSettings(wait_for_connection_seconds=0.2, backoff_first_seconds=60)
+    # Who is let in waits for the answer alone.
+    wait_seconds = 0.5 if identity.name == "stranger" else 20
+    settings = ClientSettings(wait_for_connection_seconds=wait_seconds, backoff_first_seconds=60)
     tls = ClientTls(identity_of_folder(identity))
     async with (
         connect(address, bridge=bridge, settings=settings, tls=tls) as client,
