@@ -19,6 +19,7 @@ from support.kubernetes.kubectl import Kubectl
 from support.pods.cluster import given
 from support.pods.demo import Demo, until
 from support.pods.rotation import failed_calls, shown_end
+from support.pods.running import active_pod, pods_of
 
 _OURS = ("krapao-tls", "miwen-tls")
 
@@ -40,15 +41,9 @@ def cert_manager(installed: Kubectl, admin: ApiServer, tmp_path: Path) -> Iterat
     installed("delete", "secret", "jiemi-ca", "--ignore-not-found")
 
 
-def _pods(installed: Kubectl, component: str) -> list[Any]:
-    selector = f"--selector=app.kubernetes.io/component={component}"
-    return list(json.loads(installed("get", "pods", selector, "--output=json"))["items"])
-
-
-def _active(installed: Kubectl) -> Any:
-    holder = installed("get", "lease", "jiemi-miwen", "--output=jsonpath={.spec.holderIdentity}")
-    name = holder.partition("_")[0]
-    found = [pod for pod in _pods(installed, "miwen") if pod["metadata"]["name"] == name]
+def _active(admin: ApiServer) -> Any:
+    name = active_pod(admin)
+    found = [pod for pod in pods_of(admin, "miwen") if pod["metadata"]["name"] == name]
     assert len(found) == 1, f"{name or 'nobody'} has the Lease"
     return found[0]
 
@@ -59,16 +54,16 @@ def _ends(admin: ApiServer) -> dict[str, float]:
     return {end: leaf(found["tls.crt"]).not_valid_after_utc.timestamp() for end, found in parts.items()}
 
 
-def _krapaos_show(installed: Kubectl, admin: ApiServer) -> bool:
+def _krapaos_show(admin: ApiServer) -> bool:
     """Whether both Krapaos show the certificate that is in the Secret; raises AssertionError where not."""
     end = _ends(admin)["krapao"]
-    shown = {pod["metadata"]["name"]: shown_end(pod) for pod in _pods(installed, "repository")}
+    shown = {pod["metadata"]["name"]: shown_end(pod) for pod in pods_of(admin, "repository")}
     assert shown == {"repository-0": end, "repository-1": end}
     return True
 
 
-def _miwen_shows(installed: Kubectl, admin: ApiServer) -> bool:
-    assert shown_end(_active(installed)) == _ends(admin)["miwen"]
+def _miwen_shows(admin: ApiServer) -> bool:
+    assert shown_end(_active(admin)) == _ends(admin)["miwen"]
     return True
 
 
@@ -111,11 +106,11 @@ async def test_cert_manager_takes_the_certificates_over_renews_them_without_a_fa
 
     installed("delete", "secret", *_OURS, "jiemi-authorities")
     until("cert-manager has made them", lambda: not _authorities(admin) & {*of_miwen, b""})
-    until("the Krapaos show the new one", lambda: _krapaos_show(installed, admin))
+    until("the Krapaos show the new one", lambda: _krapaos_show(admin))
     _followed(demo, "Hello by cert-manager")
-    until("so does Miwen", lambda: _miwen_shows(installed, admin))
+    until("so does Miwen", lambda: _miwen_shows(admin))
 
-    active, failed = _active(installed), failed_calls(_active(installed))
+    active, failed = _active(admin), failed_calls(_active(admin))
     before = _ends(admin)
     for each in made:
         if each["metadata"]["name"] in _OURS:
@@ -127,7 +122,7 @@ async def test_cert_manager_takes_the_certificates_over_renews_them_without_a_fa
         nonlocal number
         number += 1
         _followed(demo, f"Hello renewed {number}")
-        return _krapaos_show(installed, admin)
+        return _krapaos_show(admin)
 
     until("the Krapaos show the renewed one", shown_while_it_is_used)
     # Miwen takes its own for the next connection that it makes.
@@ -135,16 +130,16 @@ async def test_cert_manager_takes_the_certificates_over_renews_them_without_a_fa
         installed("delete", "pod", name)
         installed("rollout", "status", "statefulset/repository", "--timeout=55s")
         _followed(demo, f"Hello by a new connection to {name}")
-    until("Miwen shows the renewed one", lambda: _miwen_shows(installed, admin))
-    assert _active(installed)["metadata"]["uid"] == active["metadata"]["uid"]
-    assert failed_calls(_active(installed)) == failed
+    until("Miwen shows the renewed one", lambda: _miwen_shows(admin))
+    assert _active(admin)["metadata"]["uid"] == active["metadata"]["uid"]
+    assert failed_calls(_active(admin)) == failed
 
     installed("delete", "certificate", *_OURS)
     installed("delete", "secret", *_OURS)
     installed("apply", "-k", str(ROOT / "deploy"))
     installed("rollout", "status", "deployment/miwen", "--timeout=55s")
     until("Miwen has made them", lambda: b"" not in _authorities(admin))
-    until("the Krapaos show that", lambda: _krapaos_show(installed, admin))
+    until("the Krapaos show that", lambda: _krapaos_show(admin))
     _followed(demo, "Hello by Miwen again")
-    until("so does Miwen", lambda: _miwen_shows(installed, admin))
+    until("so does Miwen", lambda: _miwen_shows(admin))
     assert installed("get", "secret", "jiemi-authorities", "--output=name")

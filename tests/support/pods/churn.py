@@ -21,6 +21,7 @@ import attrs
 from support.kubernetes.api_server import ApiServer
 from support.kubernetes.kubectl import Kubectl
 from support.pods.demo import until
+from support.pods.running import active_pod, pods_of
 
 from jiemi.demo.content import KEY_NAME, KEY_SECRET, AgeKeyPair
 from jiemi.demo.git_server import GitServer, git_environment
@@ -145,14 +146,11 @@ class Churn:
 
     def active(self) -> str:
         """The Pod of Miwen that holds the Lease."""
-        lease = self.api.call("GET", "/apis/coordination.k8s.io/v1/namespaces/jiemi/leases/jiemi-miwen").ok()
-        return str(lease["spec"].get("holderIdentity") or "").partition("_")[0]
+        return active_pod(self.api)
 
     def pods(self, component: str) -> list[Any]:
         """Its Pods that are not about to end."""
-        path = f"/api/v1/namespaces/jiemi/pods?labelSelector=app.kubernetes.io/component={component}"
-        items = self.api.call("GET", path).ok()["items"]
-        return [item for item in items if "deletionTimestamp" not in item["metadata"]]
+        return pods_of(self.api, component)
 
     def standby(self) -> str:
         """A Pod of Miwen that waits for its turn."""

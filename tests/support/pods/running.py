@@ -1,0 +1,20 @@
+"""The Pods that run, as the API server names them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from support.kubernetes.api_server import ApiServer
+
+
+def active_pod(api: ApiServer) -> str:
+    """The name of Miwen's Pod that holds the Lease; "" where nobody does."""
+    lease = api.call("GET", "/apis/coordination.k8s.io/v1/namespaces/jiemi/leases/jiemi-miwen").ok()
+    return str(lease["spec"].get("holderIdentity") or "").partition("_")[0]
+
+
+def pods_of(api: ApiServer, component: str) -> list[Any]:
+    """A component's Pods that are not about to end."""
+    path = f"/api/v1/namespaces/jiemi/pods?labelSelector=app.kubernetes.io/component={component}"
+    items = api.call("GET", path).ok()["items"]
+    return [item for item in items if "deletionTimestamp" not in item["metadata"]]
