@@ -159,14 +159,21 @@ async def _many(attempt: Try, *, count: int | None) -> int:
 
 
 async def _idle(port: Port) -> int:
-    """Connections that say nothing, at once; those that Krapao ends are not made again."""
+    """Connections that say nothing, two thousand; then nothing happens. Those that Krapao ends are not made again."""
     count = 0
     async with contextlib.AsyncExitStack() as stack:
-        with trio.move_on_after(_SECONDS):
-            for _ in range(_IDLE):
-                await stack.enter_async_context(await trio.open_tcp_stream(port.address.host, port.address.port))
+
+        async def some() -> None:
+            nonlocal count
+            while count < _IDLE:
                 count += 1
-            await trio.sleep_forever()
+                await stack.enter_async_context(await trio.open_tcp_stream(port.address.host, port.address.port))
+
+        with trio.fail_after(600):
+            async with trio.open_nursery() as nursery:
+                for _ in range(_AT_ONCE):
+                    nursery.start_soon(some)
+        await trio.sleep(_SECONDS)
     return count
 
 
