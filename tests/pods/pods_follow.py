@@ -13,7 +13,7 @@ from pods.conftest import PODS, ROOT
 from support.canaries.forms import forms_of, found_in
 from support.kubernetes.kubectl import Kubectl
 from support.pods.demo import Demo, until
-from support.pods.rotation import page
+from support.pods.said import what_is_said
 from support.traces.collector import Collector, collector
 
 from jiemi.controlplane.node.arguments import NODE_ADDRESS
@@ -105,18 +105,7 @@ async def test_no_value_is_in_a_log_an_event_a_status_a_metric_or_a_trace_nor_on
     ]
     assert len(made) == 3
     forms = forms_of(CANARY, key, *made)
-    said = {
-        component: installed("logs", f"--selector=app.kubernetes.io/component={component}", "--tail=-1")
-        for component in ("miwen", "repository")
-    }
-    said |= {kind: demo.kubectl("get", kind, "--output=yaml") for kind in ("events", "decryptors")}
-    said |= {name: installed("get", name, "--output=yaml") for name in ("events", "pods")}
-    pods = json.loads(installed("get", "pods", "--output=json"))["items"]
-    said |= {f"metrics of {pod['metadata']['name']}": page(pod) for pod in pods}
-    assert len(pods) == PODS
-    assert all(said.values())
-    sent = {f"spans {number}": body for number, body in enumerate(traced.bodies)}
-    assert found_in({name: text.encode() for name, text in said.items()} | sent, forms) == []
+    assert found_in(what_is_said(installed, demo, traced, pods=PODS), forms) == []
     # What a search finds where it is: the demo's own key.
     patterns = tmp_path / "patterns"
     patterns.write_bytes(b"\n".join(forms))

@@ -1,18 +1,22 @@
-"""The chart in the place of Kustomize, on a real kubelet: upgraded from its defaults to webhooks and more, and back."""
+"""The chart in the place of Kustomize, on a real kubelet: upgraded from its defaults to webhooks, a proxy, traces and
+more, and back."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pods.conftest import PODS, ROOT
+from support.canaries.forms import forms_of, found_in
 from support.kubernetes.helm_chart import CHART, run_helm
 from support.kubernetes.kubectl import Kubectl
 from support.pods.cluster import given
 from support.pods.demo import Demo, until
+from support.pods.outward import HOST, LOGIN, Outward, outward
+from support.pods.said import what_is_said
 from support.pods.webhooks import SOON_SECONDS, WEBHOOK, addresses_of, deliver, look_hourly, signed_push, taken_up
 
 from jiemi.controlplane.node.arguments import NODE_ADDRESS
@@ -51,10 +55,21 @@ def helm(installed: Kubectl, tmp_path: Path) -> Iterator[Helm]:
 
     yield run
     run("uninstall", "jiemi", "--ignore-not-found", "--wait")
-    installed("delete", "crds", *(f"{plural}.monitoring.coreos.com" for plural, _ in _OPERATORS_KINDS))
+    definitions = (f"{plural}.monitoring.coreos.com" for plural, _ in _OPERATORS_KINDS)
+    installed("delete", "crds", *definitions, "--ignore-not-found")
     installed("delete", "configmap", "log-levels", "--ignore-not-found")
     installed("apply", "-k", str(ROOT / "deploy"))
     until("all Pods are ready", lambda: installed("get", "pods").count("1/1") == PODS)
+
+
+@pytest.fixture
+async def company(installed: Kubectl, demo: Demo, tmp_path: Path) -> AsyncIterator[Outward]:
+    """A git host behind a proxy and a collector. What the chart's values name is there."""
+    async with outward(demo.repository.bare.parent, tmp_path, demo.repository.url) as made:
+        installed("apply", "-f", "-", given=made.objects)
+        yield made
+        for each in made.objects:
+            installed("delete", each["kind"], each["metadata"]["name"])
 
 
 def _definition(plural: str, kind: str) -> dict[str, Any]:
@@ -85,8 +100,32 @@ def _levels_are_followed(installed: Kubectl) -> bool:
     return any(each["event"] == "tick_ended" and each["level"] == "debug" for each in lines)
 
 
-async def test_an_upgrade_switches_webhooks_monitoring_and_log_levels_on_and_another_one_off_again(
-    installed: Kubectl, helm: Helm, demo: Demo
+def _container(installed: Kubectl, workload: str) -> Any:
+    (found,) = json.loads(installed("get", workload, "--output=json"))["spec"]["template"]["spec"]["containers"]
+    return found
+
+
+def _follows_through_the_proxy(installed: Kubectl, company: Outward, demo: Demo) -> None:
+    """The repository is had from a host that is known to the proxy alone, and nobody is shown the proxy's password."""
+    direct = demo.repository.url
+    assert company.git.hits == []  # so far it was the demo's own host, without the proxy (noProxy)
+    demo.push("Hello through the proxy")
+    _follow(demo, f"https://{HOST}/{demo.repository.bare.name}")
+    until("it is deployed", lambda: demo.plain()["greeting"] == "Hello through the proxy", seconds=SOON_SECONDS)
+    assert {each.status for each in company.git.hits} == {200}
+    services = {"jiemi-krapao", "jiemi-miwen"}
+    until("both have sent spans", lambda: {span.service for span in company.collector.spans} == services)
+    assert found_in(what_is_said(installed, demo, company.collector, pods=PODS), forms_of(LOGIN[1])) == []
+    _follow(demo, direct)
+
+
+def _follow(demo: Demo, url: str) -> None:
+    patch = {"spec": {"source": {"repository": {"url": url}}}}
+    demo.kubectl("patch", "decryptor", "demo", "--type=merge", f"--patch={json.dumps(patch)}")
+
+
+async def test_an_upgrade_switches_webhooks_monitoring_log_levels_a_proxy_and_traces_on_and_another_one_off_again(
+    installed: Kubectl, helm: Helm, company: Outward, demo: Demo
 ) -> None:
     installed("apply", "-f", "-", given=[_LEVELS, *(_definition(*each) for each in _OPERATORS_KINDS)])
     helm("install", "jiemi", CHART, "--take-ownership", "--force-conflicts")
@@ -94,7 +133,8 @@ async def test_an_upgrade_switches_webhooks_monitoring_and_log_levels_on_and_ano
     demo.push("Hello by helm")
     until("it is deployed", lambda: demo.plain()["greeting"] == "Hello by helm")
 
-    helm("upgrade", "jiemi", CHART, "--force-conflicts", values=VALUES)
+    values = {**VALUES, **company.values, "krapao": {**VALUES["krapao"], **company.values["krapao"]}}
+    helm("upgrade", "jiemi", CHART, "--force-conflicts", values=values)
     _rolled_out(installed)
     for name in ("podmonitors", "prometheusrules"):
         found = json.loads(installed("get", name, "--output=json"))["items"]
@@ -113,14 +153,14 @@ async def test_an_upgrade_switches_webhooks_monitoring_and_log_levels_on_and_ano
             assert deliver(host, port, signed_push(demo)) == 202
             until("it is deployed", lambda wanted=greeting: demo.plain()["greeting"] == wanted, seconds=SOON_SECONDS)  # type: ignore[misc]
         until("the levels of the ConfigMap hold", lambda: _levels_are_followed(installed))
+        _follows_through_the_proxy(installed, company, demo)
 
         helm("upgrade", "jiemi", CHART, "--force-conflicts", "--reset-values")
         _rolled_out(installed)
         assert "webhooks" not in installed("get", "services", "--output=name")
-        (container,) = json.loads(installed("get", "deployment", "miwen", "--output=json"))["spec"]["template"]["spec"][
-            "containers"
-        ]
-        assert not [each for each in container["args"] if "webhooks" in each]
+        container = _container(installed, "deployment/miwen")
+        assert not [each for each in container["args"] if "webhooks" in each or "traces" in each]
+        assert not [each for each in _container(installed, "statefulset/repository")["args"] if "proxy" in each]
         assert [each["name"] for each in container["ports"]] == ["metrics"]
     finally:
         demo.kubectl("delete", "secret", "hook")

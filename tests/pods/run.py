@@ -20,6 +20,7 @@ from rich.console import Console
 from support.kubernetes.cert_manager import build_cert_manager
 from support.kubernetes.helm import build_helm
 from support.kubernetes.kubectl import build_kubectl
+from support.network.proxies import build_proxies
 from support.pods import images, network_policies
 
 import jiemi
@@ -67,6 +68,7 @@ def main(arguments: list[str], files: str = "pods_*.py") -> int:
         "HELM": trio.run(build_helm),
         "KUBE_ROUTER": trio.run(network_policies.build),
         "CERT_MANAGER": trio.run(build_cert_manager),
+        "PROXIES": trio.run(build_proxies),
     }
     name = f"{control_groups.PREFIX}{os.getpid()}"
     _step(began, "a node, and the tests in it")

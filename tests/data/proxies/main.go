@@ -1,7 +1,7 @@
-// A real http and SOCKS 5 proxy for the tests: proxies http|socks5 [USER PASSWORD].
+// A real http and SOCKS 5 proxy for the tests: proxies http|socks5 ADDRESS [USER PASSWORD].
 //
-// It prints its port. Every host is this machine: whatever name is asked for leads to 127.0.0.1, at the port that is
-// asked for, or at the one that a line "PORT=OTHER" on standard input names.
+// It listens on that address, and prints its port. Every host is there too: whatever name is asked for leads to the
+// address, at the port that is asked for, or at the one that a line "PORT=OTHER" on standard input names.
 package main
 
 import (
@@ -21,6 +21,7 @@ import (
 )
 
 var (
+	here  string
 	ports = map[string]string{}
 	lock  sync.Mutex
 )
@@ -35,13 +36,13 @@ func dial(network, address string) (net.Conn, error) {
 		port = other
 	}
 	lock.Unlock()
-	return net.Dial("tcp4", net.JoinHostPort("127.0.0.1", port))
+	return net.Dial("tcp4", net.JoinHostPort(here, port))
 }
 
 type resolver struct{}
 
 func (resolver) Resolve(ctx context.Context, name string) (context.Context, net.IP, error) {
-	return ctx, net.IPv4(127, 0, 0, 1), nil
+	return ctx, net.ParseIP(here), nil
 }
 
 func serveHttp(listener net.Listener, user, password string) error {
@@ -74,10 +75,11 @@ func serveSocks(listener net.Listener, user, password string) error {
 
 func main() {
 	var user, password string
-	if len(os.Args) > 3 {
-		user, password = os.Args[2], os.Args[3]
+	here = os.Args[2]
+	if len(os.Args) > 4 {
+		user, password = os.Args[3], os.Args[4]
 	}
-	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	listener, err := net.Listen("tcp4", net.JoinHostPort(here, "0"))
 	if err != nil {
 		log.Fatal(err)
 	}

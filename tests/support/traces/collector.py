@@ -166,7 +166,7 @@ def collector(tls: Path | None = None, *, host: str = "127.0.0.1") -> Iterator[C
 
     Args:
         host: the address that it listens on.
-        tls: a folder with tls.crt and tls.key for localhost; None for http.
+        tls: a folder with tls.crt and tls.key, for localhost or another `host`; None for http.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -192,7 +192,8 @@ def collector(tls: Path | None = None, *, host: str = "127.0.0.1") -> Iterator[C
             context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
             context.load_cert_chain(tls / "tls.crt", tls / "tls.key")
             server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-            it.url = f"https://localhost:{server.server_address[1]}"
+            name = "localhost" if host == "127.0.0.1" else host
+            it.url = f"https://{name}:{server.server_address[1]}"
         thread = threading.Thread(target=lambda: server.serve_forever(poll_interval=0.02))
         thread.start()
         try:
