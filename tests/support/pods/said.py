@@ -15,7 +15,7 @@ def what_is_said(installed: Kubectl, demo: Demo, traced: Collector, *, pods: int
     """Logs, Events, the Pods themselves, the Decryptors with their status, metrics, and the spans that were sent.
 
     Args:
-        pods: how many there are.
+        pods: how many there are that are not about to end.
     """
     said = {
         component: installed("logs", f"--selector=app.kubernetes.io/component={component}", "--tail=-1")
@@ -24,6 +24,7 @@ def what_is_said(installed: Kubectl, demo: Demo, traced: Collector, *, pods: int
     said |= {kind: demo.kubectl("get", kind, "--output=yaml") for kind in ("events", "decryptors")}
     said |= {name: installed("get", name, "--output=yaml") for name in ("events", "pods")}
     found = json.loads(installed("get", "pods", "--output=json"))["items"]
+    found = [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
     assert len(found) == pods
     said |= {f"metrics of {pod['metadata']['name']}": page(pod) for pod in found}
     spans = {f"spans {number}": body for number, body in enumerate(traced.bodies)}
