@@ -17,6 +17,7 @@ from support.kubernetes.kubectl import Kubectl
 from support.pods.cluster import given
 from support.pods.demo import Demo, until
 from support.pods.network_policies import enforced
+from support.pods.running import not_ending
 
 from jiemi.controlplane.node.arguments import NODE_DEVICE
 from jiemi.demo.content import EXPECTED
@@ -147,8 +148,8 @@ class Targets:
     def of(cls, kubectl: Kubectl) -> Targets:
         def first(component: str) -> str:
             selector = f"--selector=app.kubernetes.io/component={component}"
-            pods = json.loads(kubectl("get", "pods", selector, "--output=json"))["items"]
-            return next(str(pod["status"]["podIP"]) for pod in pods if "deletionTimestamp" not in pod["metadata"])
+            pods = not_ending(json.loads(kubectl("get", "pods", selector, "--output=json"))["items"])
+            return str(pods[0]["status"]["podIP"])
 
         return cls(first("repository"), first("miwen"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from support.kubernetes.api_server import ApiServer
@@ -16,5 +17,9 @@ def active_pod(api: ApiServer) -> str:
 def pods_of(api: ApiServer, component: str) -> list[Any]:
     """A component's Pods that are not about to end."""
     path = f"/api/v1/namespaces/jiemi/pods?labelSelector=app.kubernetes.io/component={component}"
-    items = api.call("GET", path).ok()["items"]
-    return [item for item in items if "deletionTimestamp" not in item["metadata"]]
+    return not_ending(api.call("GET", path).ok()["items"])
+
+
+def not_ending(pods: Iterable[Any]) -> list[Any]:
+    """Of Pods, those that are not about to end."""
+    return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]

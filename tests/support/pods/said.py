@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from support.kubernetes.kubectl import Kubectl
 from support.pods.demo import Demo
 from support.pods.rotation import page
+from support.pods.running import not_ending
 from support.traces.collector import Collector
 
 
@@ -23,8 +24,7 @@ def what_is_said(installed: Kubectl, demo: Demo, traced: Collector, *, pods: int
     }
     said |= {kind: demo.kubectl("get", kind, "--output=yaml") for kind in ("events", "decryptors")}
     said |= {name: installed("get", name, "--output=yaml") for name in ("events", "pods")}
-    found = json.loads(installed("get", "pods", "--output=json"))["items"]
-    found = [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+    found = not_ending(json.loads(installed("get", "pods", "--output=json"))["items"])
     assert len(found) == pods
     said |= {f"metrics of {pod['metadata']['name']}": page(pod) for pod in found}
     spans = {f"spans {number}": body for number, body in enumerate(traced.bodies)}

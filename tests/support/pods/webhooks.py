@@ -7,6 +7,7 @@ import json
 
 from support.kubernetes.kubectl import Kubectl
 from support.pods.demo import Demo, until
+from support.pods.running import not_ending
 from support.webhooks.requests import SECRET, Request, request
 
 WEBHOOK = {
@@ -39,8 +40,7 @@ def addresses_of(received: Kubectl) -> list[tuple[str, int]]:
     """Of the Service, and of each Miwen: one of them waits for its turn, and sends on what it gets."""
     service = json.loads(received("get", "service", "webhooks", "--output=json"))["spec"]
     selector = ",".join(f"{name}={value}" for name, value in service["selector"].items())
-    pods = json.loads(received("get", "pods", f"--selector={selector}", "--output=json"))["items"]
-    live = [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+    live = not_ending(json.loads(received("get", "pods", f"--selector={selector}", "--output=json"))["items"])
     assert len(live) == 2
     return [(service["clusterIP"], service["ports"][0]["port"]), *((pod["status"]["podIP"], 8080) for pod in live)]
 
