@@ -60,6 +60,7 @@ comes last leaves the others idle; by itself pytest-xdist begins with the files 
 
 
 SLOW = {
+    "test_environments.py": (),
     "krapao/git/test_flipped_bits.py": (),
     "krapao/git/test_killed_fetches.py": (),
     "krapao/git/test_received_pack.py": (

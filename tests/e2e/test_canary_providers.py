@@ -8,13 +8,11 @@ place. The values are canaries: unmistakable, and searched for as they are, in b
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import re
-import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ from doubles.huawei import AccessKey, Huawei
 from doubles.vault import Vault, open_vault
 from pyrage import x25519
 from support.canaries.disk_search import contents, new_files_of_the_machine
+from support.canaries.environments import Process, Watcher
 from support.canaries.forms import forms_of, found_in
 from support.e2e.lab import Lab, Repository
 from support.e2e.providers import (
@@ -87,21 +86,6 @@ class Case:
 
 
 @attrs.frozen
-class Process:
-    """A process that was seen, by its command line at that time.
-
-    Attributes:
-        tenants: those whose canaries were in its environment.
-    """
-
-    pid: int
-    parent: int
-    command: bytes
-    environment_bytes: int
-    tenants: frozenset[str]
-
-
-@attrs.frozen
 class Evidence:
     """What one run of everything left and showed.
 
@@ -129,63 +113,6 @@ class Evidence:
 
     def canaries(self) -> set[bytes]:
         return forms_of(PLAIN, *self.issued, *(text for tenant in self.tenants.values() for text in tenant.canaries))
-
-
-class Watcher:
-    """Looks at all processes of the machine all the time, in a thread: what is in their environments and command lines.
-
-    One that has not changed for a while is looked at less often.
-    """
-
-    def __init__(self, tenants: Mapping[str, Tenant]) -> None:
-        self._forms = {name: forms_of(*tenant.canaries) for name, tenant in tenants.items()}
-        self._looks: dict[tuple[str, bytes], int] = {}
-        self._over = threading.Event()
-        self._found: dict[tuple[int, bytes], Process] = {}
-
-    @contextlib.contextmanager
-    def watching(self) -> Iterator[None]:
-        thread = threading.Thread(target=self._run)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._over.set()
-            thread.join()
-
-    @property
-    def processes(self) -> list[Process]:
-        return list(self._found.values())
-
-    def _run(self) -> None:
-        while not self._over.wait(0.003):
-            for entry in Path("/proc").glob("[0-9]*"):
-                with contextlib.suppress(OSError):  # it ended
-                    self._look(entry)
-
-    def _look(self, entry: Path) -> None:
-        command = (entry / "cmdline").read_bytes()
-        looks = self._looks[entry.name, command] = self._looks.get((entry.name, command), 0) + 1
-        if looks > 20 and looks % 50:
-            return
-        environment = (entry / "environ").read_bytes()
-        stat = (entry / "stat").read_bytes()
-        tenants = {name for name, forms in self._forms.items() if any(form in environment for form in forms)}
-        process = Process(
-            int(entry.name),
-            int(stat[stat.rindex(b")") + 2 :].split()[1]),
-            command,
-            len(environment),
-            frozenset(tenants),
-        )
-        before = self._found.get((process.pid, command))
-        if before is not None:
-            process = attrs.evolve(
-                process,
-                tenants=before.tenants | process.tenants,
-                environment_bytes=max(before.environment_bytes, process.environment_bytes),
-            )
-        self._found[process.pid, command] = process
 
 
 # The credentials
@@ -396,7 +323,8 @@ def evidence(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Evidence:
         revision = repository.commit(_files(lab, services, tenants, other))
         other.requests.clear()
         # Asking for credentials and encrypting with them is the tests' own doing, and done now.
-        began, watcher = time.time(), Watcher(tenants)
+        began = time.time()
+        watcher = Watcher({name: forms_of(*tenant.canaries) for name, tenant in tenants.items()})
         with watcher.watching():
             run = _run(lab, services, tenants, repository, revision, folder)
         assert other.requests == []
