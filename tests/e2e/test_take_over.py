@@ -5,7 +5,10 @@ kubectl and helm are the real ones. Flux and Argo CD run in a cluster, so their 
 
 from __future__ import annotations
 
+import contextlib
 import re
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,17 +17,22 @@ import attrs
 import pytest
 from support.e2e.lab import Lab, settled, until
 from support.e2e.project import Project, project
+from support.e2e.scene import MERGE
 from support.e2e.take_over_objects import BLOCKED, MAKERS, Maker, Tools, applies, by_kubectl, objects, table
 from support.kubernetes.helm import Helm
 from support.kubernetes.kubectl import Kubectl
+from support.kubernetes.written import but_for_controllers
 
-from jiemi.core.objects.take_over import DECLARATIVE_MANAGERS
+from jiemi.core.objects.managed_fields import FIELD_MANAGER
+from jiemi.core.objects.take_over import DECLARATIVE_MANAGERS, sharers
 
 pytestmark = pytest.mark.e2e
 
 DOCS = Path(__file__).parents[2] / "docs" / "reconciling.md"
 NAMESPACE = "e2e-take-over"
 THINGS = "things.takeover.example"
+BUSY_SECONDS = 1.5
+"""For which a controller writes all the time; Miwen tries for three times as long."""
 
 
 @attrs.frozen
@@ -122,15 +130,15 @@ def test_what_leaves_git_leaves_the_cluster_and_what_others_hold_beside_it_stays
     case.commit(dropped=True)
     case.require(dropped=True, theirs=True)
 
-    def versions() -> dict[str, str]:
-        return {kind: each["metadata"]["resourceVersion"] for kind, each in case.live().items()}
+    def written() -> dict[str, dict[str, Any]]:
+        return {kind: but_for_controllers(each) for kind, each in case.live().items()}
 
-    before = settled(case.project.name, versions)
+    before = settled(case.project.name, written)
     case.project.annotate(case.project.name, reconcile_at="again")
     until(
         "all is applied again", lambda: case.project.status(case.project.name).get("lastHandledReconcileAt") == "again"
     )
-    assert versions() == before
+    assert written() == before, "the same is no write"
     case.commit(dropped=False, when="dropped")
     case.require(dropped=False, theirs=True)
 
@@ -169,6 +177,45 @@ def test_what_git_does_not_describe_blocks_no_take_over_and_what_is_not_in_the_w
         assert [each["containerPort"] for each in container["ports"]] == [8080]
     else:
         assert (live["data"], live["binaryData"]) == ({"t": "1"}, {"a": "AAA="})
+
+
+@contextlib.contextmanager
+def _status_is_written_all_the_time(case: Case) -> Iterator[list[float]]:
+    """By a controller, until a while after Miwen's first apply; gives when it wrote since then."""
+    moments: list[float] = []
+    over = threading.Event()
+    place = {"metadata": {"name": case.project.name, "namespace": case.project.namespace}}
+    path = case.tools.admin.path_of({"apiVersion": "apps/v1", "kind": "Deployment", **place}) + "/status"
+
+    def run() -> None:
+        number = 0
+        while not over.wait(0.005) and (not moments or moments[-1] < moments[0] + BUSY_SECONDS):
+            number += 1
+            patch = {"status": {"observedGeneration": number}}
+            live = case.tools.admin.call("PATCH", path, patch, content_type=MERGE).ok()
+            if moments or FIELD_MANAGER in {each["manager"] for each in live["metadata"]["managedFields"]}:
+                moments.append(time.monotonic())
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield moments
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_an_object_whose_status_a_controller_writes_again_and_again_is_taken_over_too(module: Module) -> None:
+    case = _case(module, "busy")
+    case.made(MAKERS[0])
+    with _status_is_written_all_the_time(case) as moments:
+        case.commit(dropped=True)
+        until("the controller has written for a while", lambda: moments and time.monotonic() > moments[0] + 2)
+    assert len(moments) > 10
+    case.require(dropped=True, theirs=True)
+    assert sharers(case.live()["Deployment"]["metadata"]) <= {"kube-controller-manager"}
+    case.commit(dropped=False, when="dropped")
+    case.require(dropped=False, theirs=True)
 
 
 def test_what_another_applies_later_with_the_same_values_leaves_with_git_too(module: Module) -> None:

@@ -128,6 +128,10 @@ class FakeKubernetes:
         assert hasattr(self, method) or hasattr(FakeObjects, method)
         self._faults[method] += failures
 
+    def heal(self, method: str) -> None:
+        """Let no further call of a method fail."""
+        self._faults[method].clear()
+
     def deny(self, verb: str, resource: str) -> None:
         """Take a right away; ("impersonate", "serviceaccounts") is the one to act as accounts."""
         self.denied.add((verb, resource))

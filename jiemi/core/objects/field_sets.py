@@ -7,7 +7,7 @@ https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/object-me
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from jiemi.core.objects.identity import group_of
@@ -67,6 +67,39 @@ def replaced(metadata: Mapping[str, Any], changed: Mapping[int, Tree]) -> list[A
         elif changed[id(entry)]:
             listed.append({**entry, "fieldsV1": changed[id(entry)]})
     return listed
+
+
+def carried_over(before: Iterable[Any], after: Iterable[Any], now: Iterable[Any]) -> list[Any] | None:
+    """managedFields as they are now, changed as was meant when they were read; None where nothing is left to change.
+
+    What others have written since stays.
+
+    Args:
+        before: managedFields as they were read.
+        after: as they were meant to be then.
+        now: as they are.
+    """
+    was, wanted, listed = _by_owner(before), _by_owner(after), list(now)
+    current = _by_owner(listed)
+    for owner in was | wanted:
+        old, new, found = (side[owner]["fieldsV1"] if owner in side else {} for side in (was, wanted, current))
+        fields = new if found == old else union(minus(found, minus(old, new)), minus(new, old))
+        if fields == found:
+            continue
+        if owner not in current:
+            listed.append({**wanted[owner], "fieldsV1": fields})
+            continue
+        place = next(number for number, entry in enumerate(listed) if entry is current[owner])
+        listed[place : place + 1] = [{**current[owner], "fieldsV1": fields}] if fields else []
+    return listed if _by_owner(listed) != current else None
+
+
+def _by_owner(listed: Iterable[Any]) -> dict[tuple[str, ...], Mapping[str, Any]]:
+    """The well-formed entries by what distinguishes them for the API server."""
+    return {
+        tuple(str(entry.get(name) or "") for name in ("manager", "operation", "subresource", "apiVersion")): entry
+        for entry in _entries({"managedFields": list(listed)})
+    }
 
 
 def is_element(name: str) -> bool:

@@ -5,12 +5,13 @@
     refused          what they hold at the fields that the API server refuses
 
 That costs a request only where there is something to take: an apply answers with whose the fields are. What keeps it
-from being done, keeps no object from being applied, and it is tried again with the next apply.
+from being done after an apply is tried again before the next one. That waits for it: what it drops would stay in the
+cluster.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import attrs
@@ -18,6 +19,7 @@ import structlog
 import trio
 
 from jiemi.core.errors import JiemiError
+from jiemi.core.objects.field_sets import carried_over
 from jiemi.core.objects.identity import ObjectRef
 from jiemi.core.objects.take_over import alone
 from jiemi.core.objects.unblocking import Unblocking, unblockings
@@ -29,8 +31,12 @@ _log = structlog.get_logger("jiemi.miwen.apply")
 _BACK_SECONDS = 5.0
 """How long giving back may keep a task that is cancelled."""
 
-_TRIES = 3
-"""How often an object is tried that others write meanwhile."""
+_PAUSES = (0.02, 0.1, 0.3, 1.0, 3.0)
+"""Seconds before each further try where others write the object meanwhile, as controllers do, several times, into the
+status of one that has just changed."""
+
+_Wanted = Callable[[JsonObject], list[Any] | None]
+"""Gives managedFields as they should be, for an object's metadata at that time; None where they are so."""
 
 
 @attrs.frozen
@@ -50,28 +56,32 @@ class TakeOver:
 
         Args:
             held: the managers that shared fields with us when the object was seen last; None where that is not known.
+
+        Raises:
+            JiemiError: they still share: what the apply drops would stay, and nothing would ever say so. Without the
+                right to read the object it is not known.
         """
         if not self.managers or (held is not None and not held & self.managers):
             return
-        metadata = await self._metadata(ref)
+        try:
+            metadata = await self.objects.get_metadata(ref)
+        except JiemiError as error:
+            if error.failure.reason == "ReadForbidden":
+                return
+            raise
         if metadata is not None:
-            await self.after(ref, metadata)
+            await self._set(ref, metadata, self._alone)
 
     async def after(self, ref: ObjectRef, metadata: JsonObject) -> JsonObject:
         """Be the only one to hold what we hold. Returns the object's metadata since."""
-        for _ in range(_TRIES):
-            wanted = alone(metadata, self.managers)
-            if wanted is None:
-                return metadata
-            uid, version = str(metadata.get("uid")), str(metadata.get("resourceVersion"))
-            try:
-                return await self.objects.set_managed_fields(ref, wanted, uid=uid, resource_version=version)
-            except JiemiError as error:
-                if error.failure.reason != "ApplyConflict":
-                    _log.warning("not_taken_over", object=ref.label, reason=error.failure.reason)
-                    return metadata
-            metadata = await self._metadata(ref) or metadata
-        return metadata
+        try:
+            return await self._set(ref, metadata, self._alone)
+        except JiemiError as error:
+            _log.warning("not_taken_over", object=ref.label, reason=error.failure.reason)
+            return metadata
+
+    def _alone(self, metadata: JsonObject) -> list[Any] | None:
+        return alone(metadata, self.managers)
 
     async def unblocked(
         self, ref: ObjectRef, body: JsonObject, apply: Callable[[], Awaitable[JsonObject]]
@@ -82,9 +92,9 @@ class TakeOver:
             return await apply()
         except FieldsRejected as error:
             metadata, ways = await self._ways(ref, body, error)
+            theirs = metadata.get("managedFields") or ()
             for way in ways:
-                before = metadata.get("managedFields")
-                changed = await self._set(ref, metadata, way.managed_fields)
+                changed = await self._carried(ref, metadata, theirs, way.managed_fields)
                 if changed is None:
                     raise
                 try:
@@ -93,10 +103,10 @@ class TakeOver:
                     back = None
                     # Where this is cancelled too: the next apply would remove what is only guessed to be in the way.
                     with trio.move_on_after(_BACK_SECONDS, shield=True):
-                        back = await self._set(ref, changed, before)
+                        back = await self._carried(ref, changed, way.managed_fields, theirs)
                     if back is None or not isinstance(failed, FieldsRejected):
                         raise
-                    metadata = {**back, "managedFields": before}
+                    metadata = back
             raise
 
     async def could_unblock(self, ref: ObjectRef, body: JsonObject, why: JiemiError) -> bool:
@@ -117,13 +127,39 @@ class TakeOver:
         ways = unblockings(metadata, self.managers, body, why.refused, live)
         return metadata, ways
 
-    async def _set(self, ref: ObjectRef, metadata: JsonObject, managed_fields: Any) -> JsonObject | None:
-        """Set whose the fields are; None where that is refused."""
-        uid, version = str(metadata.get("uid")), str(metadata.get("resourceVersion"))
+    async def _carried(
+        self, ref: ObjectRef, metadata: JsonObject, before: Sequence[Any], after: Sequence[Any]
+    ) -> JsonObject | None:
+        """As `_set`, what changed of managedFields from one to the other; None where that is refused."""
         try:
-            return await self.objects.set_managed_fields(ref, managed_fields, uid=uid, resource_version=version)
+            return await self._set(
+                ref, metadata, lambda now: carried_over(before, after, now.get("managedFields") or ())
+            )
         except JiemiError:
             return None
+
+    async def _set(self, ref: ObjectRef, metadata: JsonObject, wanted: _Wanted) -> JsonObject:
+        """Set whose the fields are. Returns the object's metadata since.
+
+        Raises:
+            JiemiError: as `Objects.set_managed_fields`; ApplyConflict, others write it all the time; as
+                `Objects.get_metadata`.
+        """
+        pauses = iter(_PAUSES)
+        while (listed := wanted(metadata)) is not None:
+            uid, version = str(metadata.get("uid")), str(metadata.get("resourceVersion"))
+            try:
+                return await self.objects.set_managed_fields(ref, listed, uid=uid, resource_version=version)
+            except JiemiError as error:
+                pause = next(pauses, None) if error.failure.reason == "ApplyConflict" else None
+                if pause is None:
+                    raise
+                await trio.sleep(pause)
+                found = await self.objects.get_metadata(ref)
+                if found is None:
+                    raise
+                metadata = found
+        return metadata
 
     async def _metadata(self, ref: ObjectRef) -> JsonObject | None:
         try:

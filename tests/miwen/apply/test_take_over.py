@@ -7,16 +7,21 @@ from typing import Any
 
 import pytest
 import trio
+from fakes.kubernetes_cluster import OTHER
 from support.miwen.objects import config
 from support.miwen.world import FILE, INTERVAL, World, miwen
 from trio.testing import MockClock
 
 from jiemi.core.errors import Failure, JiemiError
+from jiemi.core.objects.take_over import sharers
 from jiemi.core.objects.unblocking import RefusedFields
 from jiemi.miwen.kubernetes.rejected_fields import FieldsRejected
 from jiemi.miwen.reconcile.tenancy import Tenancy
 
 SOON = 1.0
+PAUSES = 10.0
+"""Longer than an object is tried that others write all the time."""
+TRIES = 100
 KUBECTL = "kubectl-client-side-apply"
 
 
@@ -109,22 +114,91 @@ async def test_what_is_not_to_be_taken_over_stays(
         assert counted(world, "set-managed-fields") == 0
 
 
+def always(world: World, method: str, reason: str) -> None:
+    world.kubernetes.fail_next(method, *(JiemiError(reason, "not now") for _ in range(TRIES)))
+
+
 @pytest.mark.parametrize("reason", ["ApplyForbidden", "AdmissionDenied", "ApplyConflict", "ClusterUnavailable"])
-async def test_what_can_not_be_taken_over_keeps_no_object_from_being_applied(
+async def test_what_can_not_be_taken_over_keeps_no_object_from_being_applied_at_first(
     world: World, autojump_clock: MockClock, reason: str
 ) -> None:
     made(world, a="1", b="1")
     world.origin.commit({FILE: [config(a="2", b="1")]})
     world.add()
-    tries = 3 if reason == "ApplyConflict" else 1
-    world.kubernetes.fail_next("set_managed_fields", *(JiemiError(reason, "no") for _ in range(tries)))
+    always(world, "set_managed_fields", reason)
     async with miwen(world):
-        await trio.sleep(SOON)
+        await trio.sleep(PAUSES)
         assert (world.reason(), read(world)) == ("Synced", {"a": "2", "b": "1"})
+        world.kubernetes.heal("set_managed_fields")
         # The next apply takes it over first.
         world.origin.commit({FILE: [config(a="3")]})
         await look()
         assert (world.reason(), read(world)) == ("Synced", {"a": "3"})
+
+
+@pytest.mark.parametrize("reason", ["ApplyForbidden", "AdmissionDenied", "ApplyConflict", "ClusterUnavailable"])
+@pytest.mark.parametrize(("method", "restarted"), [("set_managed_fields", False), ("get_metadata", True)])
+async def test_what_git_drops_is_not_left_to_others_who_share_it_still(
+    world: World, autojump_clock: MockClock, reason: str, method: str, restarted: bool
+) -> None:
+    """Once an apply drops what another holds too, nothing would ever remove it, and all would look well."""
+    made(world, a="1", b="1")
+    world.origin.commit({FILE: [config(a="1", b="1")]})
+    world.add()
+    always(world, "set_managed_fields", reason)
+    async with miwen(world):
+        await trio.sleep(PAUSES)
+        assert world.reason() == "Synced"
+        world.kubernetes.heal("set_managed_fields")
+        if not restarted:
+            await dropped_when_it_can_be(world, method, reason)
+    if restarted:
+        async with miwen(world):
+            await dropped_when_it_can_be(world, method, reason)
+
+
+async def dropped_when_it_can_be(world: World, method: str, reason: str) -> None:
+    always(world, method, reason)
+    world.origin.commit({FILE: [config(a="2")]})
+    await look()
+    await trio.sleep(PAUSES)
+    assert (world.reason(), read(world)) == (reason, {"a": "1", "b": "1"})
+    world.kubernetes.heal(method)
+    await look()
+    assert (world.reason(), read(world)) == ("Synced", {"a": "2"})
+
+
+async def test_without_the_right_to_read_an_object_it_is_applied_and_what_is_shared_stays(
+    world: World, autojump_clock: MockClock
+) -> None:
+    made(world, a="1", b="1")
+    world.origin.commit({FILE: [config(a="1", b="1")]})
+    world.add()
+    async with miwen(world, tenancy=Tenancy(merged_managers=frozenset())):
+        await trio.sleep(SOON)
+    world.origin.commit({FILE: [config(a="2")]})
+    always(world, "get_metadata", "ReadForbidden")
+    async with miwen(world):
+        await look()
+        assert (world.reason(), read(world)) == ("Synced", {"a": "2", "b": "1"})
+
+
+async def test_an_object_that_others_write_several_times_meanwhile_is_taken_over_all_the_same(
+    world: World, autojump_clock: MockClock
+) -> None:
+    """As the controllers of a Deployment do with the status of one that has just changed."""
+    made(world, a="1", b="1")
+    world.origin.commit({FILE: [config(a="1", b="1")]})
+    world.add()
+    conflicts(world, 5)
+    async with miwen(world):
+        await trio.sleep(PAUSES)
+        assert (world.reason(), counted(world, "set-managed-fields"), counted(world, "get-metadata")) == (
+            "Synced",
+            6,
+            5,
+        )
+        assert sharers(live(world)["metadata"]) == frozenset()
 
 
 async def test_keys_of_a_secret_that_others_made_stay_and_those_that_git_drops_go(
@@ -175,6 +249,44 @@ async def test_what_is_refused_all_the_same_leaves_others_what_they_held(
         assert now["spec"] == before["spec"]
         assert now["metadata"]["managedFields"] == before["metadata"]["managedFields"]
         assert counted(world, "set-managed-fields") == 4
+
+
+def conflicts(world: World, number: int) -> None:
+    world.kubernetes.fail_next("set_managed_fields", *(JiemiError("ApplyConflict", "no") for _ in range(number)))
+
+
+async def test_an_object_that_others_write_meanwhile_is_unblocked_all_the_same(
+    world: World, autojump_clock: MockClock
+) -> None:
+    described_with_another_spec(world)
+    world.kubernetes.fail_next("apply", rejected("a"))
+    conflicts(world, 4)
+    async with miwen(world):
+        await trio.sleep(PAUSES)
+        assert (world.reason(), live(world)["spec"]) == ("Synced", {"b": "1", "keep": "1"})
+        assert counted(world, "set-managed-fields") == 6, "one to unblock it, and one for what is shared then"
+
+
+async def test_what_others_wrote_since_it_was_taken_to_unblock_stays_when_it_is_given_back(
+    world: World, autojump_clock: MockClock
+) -> None:
+    before = described_with_another_spec(world)
+    world.kubernetes.fail_next("apply", *(rejected("a") for _ in range(3)))
+    world.kubernetes.delays["apply"] = 1
+    async with miwen(world):
+        await trio.sleep(1.5)  # the first apply was refused, the second is on its way
+        taken = live(world)["metadata"]["managedFields"]
+        assert taken != before["metadata"]["managedFields"]
+        world.cluster.edit("ConfigMap", "default", "app", metadata={"labels": {"their": "label"}})
+        conflicts(world, 3)
+        await trio.sleep(PAUSES)
+        now = live(world)
+        assert (world.reason(), now["spec"]) == ("ApplyRejected", before["spec"])
+        assert now["metadata"]["labels"] == {"their": "label"}
+        held = {each["manager"]: each["fieldsV1"] for each in now["metadata"]["managedFields"]}
+        for each in before["metadata"]["managedFields"]:
+            assert held.pop(each["manager"]) == each["fieldsV1"]
+        assert held == {OTHER: {"f:metadata": {"f:labels": {".": {}, "f:their": {}}}}}
 
 
 async def test_what_is_taken_to_unblock_an_object_is_given_back_where_miwen_ends_meanwhile(

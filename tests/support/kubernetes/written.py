@@ -1,0 +1,28 @@
+"""What was written into an object, apart from what the cluster's own controllers write."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+_CONTROLLERS = "kube-controller-manager"
+_REVISION = "deployment.kubernetes.io/revision"
+"""What a Deployment's controller counts up with each change of the template."""
+
+
+def but_for_controllers(live: dict[str, Any]) -> dict[str, Any]:
+    """The object without what controllers write into it.
+
+    They write when they come to it, which is seconds later on a busy machine.
+    A write of anyone else that changes anything is seen by its time in the managed fields, a whole second.
+
+    Args:
+        live: an object as the API server gave it.
+    """
+    found = copy.deepcopy(live)
+    metadata = found["metadata"]
+    found.pop("status", None)
+    metadata.pop("resourceVersion")
+    metadata.get("annotations", {}).pop(_REVISION, None)
+    metadata["managedFields"] = [each for each in metadata["managedFields"] if each["manager"] != _CONTROLLERS]
+    return found
