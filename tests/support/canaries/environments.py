@@ -20,9 +20,9 @@ class Look:
 
 
 def look_at(process: Path) -> Look | None:
-    """What is seen of a process, or None where it changed its program meanwhile.
+    """What is seen of a process, or None where it changed its program meanwhile, or ended.
 
-    While the kernel starts a program, its command line and environment are empty, and they are of one moment each.
+    Each file is of a moment of its own, and empty while the kernel starts a program.
 
     Args:
         process: its folder in /proc.
@@ -31,12 +31,11 @@ def look_at(process: Path) -> Look | None:
         OSError: it ended.
     """
     stat = (process / "stat").read_bytes()
-    before = (process / "cmdline").read_bytes()
+    command = (process / "cmdline").read_bytes()
     environment = (process / "environ").read_bytes()
-    after = (process / "cmdline").read_bytes()
-    if before and after and before != after:
+    if environment and (not command or (process / "cmdline").read_bytes() != command):
         return None
-    return Look(int(stat[stat.rindex(b")") + 2 :].split()[1]), before or after, environment)
+    return Look(int(stat[stat.rindex(b")") + 2 :].split()[1]), command, environment)
 
 
 @attrs.frozen
