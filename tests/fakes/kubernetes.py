@@ -96,6 +96,7 @@ class FakeKubernetes:
         requests: counts as the real form does.
         silent: while it is True, nothing arrives on watches.
         delays: seconds that each call of a method takes, by the method's name (also of `Objects`).
+        late_answers: seconds that its answer takes once it is done; for `set_managed_fields`.
         closed: collections that may not be listed or watched: plural and namespace.
     """
 
@@ -114,6 +115,7 @@ class FakeKubernetes:
         self.requests = RequestCounter()
         self.silent = False
         self.delays: dict[str, float] = {}
+        self.late_answers: dict[str, float] = {}
         self.denied: set[tuple[str, str]] = set()
         self.discovery = Discovery(self._fetch_kinds, self._fetch_all_kinds)
         self._namespaces = namespaces
@@ -563,7 +565,9 @@ class FakeObjects:
         async with self._changing(ref, "taking over", "set-managed-fields") as (key, live):
             if (live["metadata"]["uid"], live["metadata"]["resourceVersion"]) != (uid, resource_version):
                 raise errors.changed(ref.label)
-            return copied(self._cluster.set_managed_fields(key, managed_fields)["metadata"])
+            metadata: JsonObject = copied(self._cluster.set_managed_fields(key, managed_fields)["metadata"])
+        await trio.sleep(self._kubernetes.late_answers.get("set_managed_fields", 0))
+        return metadata
 
     @asynccontextmanager
     async def _changing(self, ref: ObjectRef, doing: str, verb: str) -> AsyncIterator[tuple[Key, JsonObject]]:

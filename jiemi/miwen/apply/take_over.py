@@ -94,17 +94,18 @@ class TakeOver:
             metadata, ways = await self._ways(ref, body, error)
             theirs = metadata.get("managedFields") or ()
             for way in ways:
-                changed = await self._carried(ref, metadata, theirs, way.managed_fields)
-                if changed is None:
-                    raise
+                taken = None
                 try:
+                    taken = await self._carried(ref, metadata, theirs, way.managed_fields)
+                    if taken is None:
+                        raise error
                     return await apply()
                 except BaseException as failed:
                     back = None
                     # Where this is cancelled too: the next apply would remove what is only guessed to be in the way.
                     with trio.move_on_after(_BACK_SECONDS, shield=True):
-                        back = await self._carried(ref, changed, way.managed_fields, theirs)
-                    if back is None or not isinstance(failed, FieldsRejected):
+                        back = await self._given_back(ref, way.managed_fields, theirs)
+                    if taken is None or back is None or not isinstance(failed, FieldsRejected):
                         raise
                     metadata = back
             raise
@@ -126,6 +127,11 @@ class TakeOver:
             live = None
         ways = unblockings(metadata, self.managers, body, why.refused, live)
         return metadata, ways
+
+    async def _given_back(self, ref: ObjectRef, taken: Sequence[Any], theirs: Sequence[Any]) -> JsonObject | None:
+        """Give back what was taken, where it was: what took it may have been cut short, or its answer lost."""
+        metadata = await self._metadata(ref)
+        return metadata and await self._carried(ref, metadata, taken, theirs)
 
     async def _carried(
         self, ref: ObjectRef, metadata: JsonObject, before: Sequence[Any], after: Sequence[Any]
@@ -156,7 +162,7 @@ class TakeOver:
                     raise
                 await trio.sleep(pause)
                 found = await self.objects.get_metadata(ref)
-                if found is None:
+                if found is None or str(found.get("uid")) != uid:
                     raise
                 metadata = found
         return metadata

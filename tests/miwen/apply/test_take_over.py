@@ -303,6 +303,19 @@ async def test_what_is_taken_to_unblock_an_object_is_given_back_where_miwen_ends
     assert live(world)["metadata"]["managedFields"] == before["metadata"]["managedFields"]
 
 
+async def test_what_was_just_being_taken_to_unblock_an_object_is_given_back_where_miwen_ends(
+    world: World, autojump_clock: MockClock
+) -> None:
+    before = described_with_another_spec(world)
+    world.kubernetes.fail_next("apply", rejected("a"))
+    world.kubernetes.late_answers["set_managed_fields"] = 2
+    async with miwen(world):
+        await trio.sleep(SOON)  # it is taken, and Miwen does not know it yet
+        assert live(world)["metadata"]["managedFields"] != before["metadata"]["managedFields"]
+    assert live(world)["spec"] == before["spec"]
+    assert live(world)["metadata"]["managedFields"] == before["metadata"]["managedFields"]
+
+
 def described_with_another_spec(world: World) -> Any:
     """Make an object as kubectl does, and commit it with another spec. Returns it as it is before Miwen starts."""
     metadata = {"name": "app", "namespace": "default"}
