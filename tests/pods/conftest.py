@@ -14,6 +14,7 @@ from support.kubernetes.kubectl import Kubectl
 from support.pods.churn import Churn, make_churn
 from support.pods.cluster import given, open_cluster, program
 from support.pods.demo import Demo, until
+from support.pods.running import MIWEN, until_rolled_out
 
 from jiemi.controlplane.node.arguments import NODE_ADDRESS
 from jiemi.controlplane.pins import Tool
@@ -122,11 +123,11 @@ def received(installed: Kubectl, tmp_path: Path) -> Iterator[Kubectl]:
     }
     (overlay / "kustomization.yaml").write_text(json.dumps(wanted))
     installed("apply", "-k", str(overlay))
-    installed("rollout", "status", "deployment/miwen", "--timeout=55s")
+    until_rolled_out(installed, MIWEN)
     yield installed
     installed("apply", "-k", str(ROOT / "deploy"))
     installed("delete", "service,networkpolicy", "webhooks")
-    installed("rollout", "status", "deployment/miwen", "--timeout=55s")
+    until_rolled_out(installed, MIWEN)
     until("all Pods are ready", lambda: installed("get", "pods").count("1/1") == PODS)
 
 

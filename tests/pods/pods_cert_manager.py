@@ -19,7 +19,7 @@ from support.kubernetes.kubectl import Kubectl
 from support.pods.cluster import given
 from support.pods.demo import Demo, until
 from support.pods.rotation import failed_calls, shown_end
-from support.pods.running import active_pod, pods_of
+from support.pods.running import KRAPAO, MIWEN, active_pod, pods_of, until_rolled_out
 
 _OURS = ("krapao-tls", "miwen-tls")
 
@@ -99,7 +99,7 @@ async def test_cert_manager_takes_the_certificates_over_renews_them_without_a_fa
         if each["apiVersion"].startswith(f"{GROUP}/") and each["kind"] == "Certificate"
     ]
     installed("apply", "-k", str(overlay))
-    installed("rollout", "status", "deployment/miwen", "--timeout=55s")
+    until_rolled_out(installed, MIWEN)
     cert_manager.until_ready(*made)
     _followed(demo, "Hello by the certificates of before")
     assert _authorities(admin) == of_miwen
@@ -128,7 +128,7 @@ async def test_cert_manager_takes_the_certificates_over_renews_them_without_a_fa
     # Miwen takes its own for the next connection that it makes.
     for name in ("repository-0", "repository-1"):
         installed("delete", "pod", name)
-        installed("rollout", "status", "statefulset/repository", "--timeout=55s")
+        until_rolled_out(installed, KRAPAO)
         _followed(demo, f"Hello by a new connection to {name}")
     until("Miwen shows the renewed one", lambda: _miwen_shows(admin))
     assert _active(admin)["metadata"]["uid"] == active["metadata"]["uid"]
@@ -137,7 +137,7 @@ async def test_cert_manager_takes_the_certificates_over_renews_them_without_a_fa
     installed("delete", "certificate", *_OURS)
     installed("delete", "secret", *_OURS)
     installed("apply", "-k", str(ROOT / "deploy"))
-    installed("rollout", "status", "deployment/miwen", "--timeout=55s")
+    until_rolled_out(installed, MIWEN)
     until("Miwen has made them", lambda: b"" not in _authorities(admin))
     until("the Krapaos show that", lambda: _krapaos_show(admin))
     _followed(demo, "Hello by Miwen again")

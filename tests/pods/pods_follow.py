@@ -13,6 +13,7 @@ from pods.conftest import PODS, ROOT
 from support.canaries.forms import forms_of, found_in
 from support.kubernetes.kubectl import Kubectl
 from support.pods.demo import Demo, until
+from support.pods.running import KRAPAO, MIWEN, until_rolled_out
 from support.pods.said import what_is_said
 from support.traces.collector import Collector, collector
 
@@ -70,20 +71,12 @@ def traced(installed: Kubectl) -> Iterator[Collector]:
         at = "/spec/template/spec/containers/0/args/-"
         flags = (f"--traces-endpoint={found.url}", "--insecure-plain-traces")
         patch = json.dumps([{"op": "add", "path": at, "value": flag} for flag in flags])
-        for workload in _WORKLOADS:
+        for workload in (KRAPAO, MIWEN):
             installed("patch", workload, "--type=json", f"--patch={patch}")
-        _until_rolled_out(installed)
+        until_rolled_out(installed)
         yield found
     installed("apply", "-k", str(ROOT / "deploy"))
-    _until_rolled_out(installed)
-
-
-_WORKLOADS = ("statefulset/repository", "deployment/miwen")
-
-
-def _until_rolled_out(installed: Kubectl) -> None:
-    for workload in _WORKLOADS:
-        installed("rollout", "status", workload, "--timeout=55s")
+    until_rolled_out(installed)
 
 
 async def test_no_value_is_in_a_log_an_event_a_status_a_metric_or_a_trace_nor_on_the_node_s_disk(

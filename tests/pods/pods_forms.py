@@ -11,6 +11,7 @@ from support.kubernetes.api_server import open_admin
 from support.kubernetes.kubectl import Kubectl
 from support.pods.churn import make_churn
 from support.pods.cluster import program
+from support.pods.running import until_rolled_out
 
 from jiemi.controlplane.node.arguments import NODE_ADDRESS
 from jiemi.controlplane.pins import Tool
@@ -45,7 +46,7 @@ async def test_pods_of_each_install_form_follow_repositories(form: str, installe
     if form == "impersonation":
         for command in _ACCOUNT:
             team_a(*command)
-    _until_rolled_out(installed)
+    until_rolled_out(installed)
     for namespace, expected in (("default", MAY_WRITE_ELSEWHERE[form]), ("team-a", MAY_WRITE_IN_TEAM_A[form])):
         answer = attrs.evolve(installed, namespace=namespace)(
             "auth", "can-i", "patch", "secrets", MIWEN, status=0 if expected else 1
@@ -73,9 +74,4 @@ async def test_pods_of_each_install_form_follow_repositories(form: str, installe
     bindings = ("jiemi-miwen-anything", "jiemi-miwen-impersonation")
     installed("delete", "clusterrolebinding", *bindings, "--ignore-not-found")
     installed("apply", "-k", str(ROOT / "deploy"))
-    _until_rolled_out(installed)
-
-
-def _until_rolled_out(installed: Kubectl) -> None:
-    for workload in ("statefulset/repository", "deployment/miwen"):
-        installed("rollout", "status", workload, "--timeout=55s")
+    until_rolled_out(installed)

@@ -16,6 +16,7 @@ from support.kubernetes.kubectl import Kubectl
 from support.pods.cluster import given
 from support.pods.demo import Demo, until
 from support.pods.outward import HOST, LOGIN, Outward, outward
+from support.pods.running import until_rolled_out
 from support.pods.said import what_is_said
 from support.pods.webhooks import SOON_SECONDS, WEBHOOK, addresses_of, deliver, look_hourly, signed_push, taken_up
 
@@ -89,11 +90,6 @@ def _definition(plural: str, kind: str) -> dict[str, Any]:
     }
 
 
-def _rolled_out(installed: Kubectl) -> None:
-    for workload in ("statefulset/repository", "deployment/miwen"):
-        installed("rollout", "status", workload, "--timeout=55s")
-
-
 def _levels_are_followed(installed: Kubectl) -> bool:
     logs = installed("logs", "--selector=app.kubernetes.io/component=miwen", "--tail=-1")
     lines = [json.loads(line) for line in logs.splitlines() if line.startswith("{")]
@@ -129,13 +125,13 @@ async def test_an_upgrade_switches_webhooks_monitoring_log_levels_a_proxy_and_tr
 ) -> None:
     installed("apply", "-f", "-", given=[_LEVELS, *(_definition(*each) for each in _OPERATORS_KINDS)])
     helm("install", "jiemi", CHART, "--take-ownership", "--force-conflicts")
-    _rolled_out(installed)
+    until_rolled_out(installed)
     demo.push("Hello by helm")
     until("it is deployed", lambda: demo.plain()["greeting"] == "Hello by helm")
 
     values = {**VALUES, **company.values, "krapao": {**VALUES["krapao"], **company.values["krapao"]}}
     helm("upgrade", "jiemi", CHART, "--force-conflicts", values=values)
-    _rolled_out(installed)
+    until_rolled_out(installed)
     for name in ("podmonitors", "prometheusrules"):
         found = json.loads(installed("get", name, "--output=json"))["items"]
         assert [each["metadata"]["labels"]["release"] for each in found] == ["prometheus"]
@@ -156,7 +152,7 @@ async def test_an_upgrade_switches_webhooks_monitoring_log_levels_a_proxy_and_tr
         _follows_through_the_proxy(installed, company, demo)
 
         helm("upgrade", "jiemi", CHART, "--force-conflicts", "--reset-values")
-        _rolled_out(installed)
+        until_rolled_out(installed)
         assert "webhooks" not in installed("get", "services", "--output=name")
         container = _container(installed, "deployment/miwen")
         assert not [each for each in container["args"] if "webhooks" in each or "traces" in each]

@@ -6,6 +6,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from support.kubernetes.api_server import ApiServer
+from support.kubernetes.kubectl import Kubectl
+
+MIWEN = "deployment/miwen"
+KRAPAO = "statefulset/repository"
+
+
+def until_rolled_out(kubectl: Kubectl, *workloads: str) -> None:
+    """Wait until the workloads' Pods are all new ones, and ready: Krapao's and Miwen's where none is named."""
+    for workload in workloads or (KRAPAO, MIWEN):
+        kubectl("rollout", "status", workload, "--timeout=55s")
 
 
 def active_pod(api: ApiServer) -> str:
