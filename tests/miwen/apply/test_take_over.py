@@ -255,6 +255,23 @@ def conflicts(world: World, number: int) -> None:
     world.kubernetes.fail_next("set_managed_fields", *(JiemiError("ApplyConflict", "no") for _ in range(number)))
 
 
+async def test_another_object_of_the_name_that_came_meanwhile_is_left_alone(
+    world: World, autojump_clock: MockClock
+) -> None:
+    before = described_with_another_spec(world)
+    world.kubernetes.fail_next("apply", rejected("a"))
+    conflicts(world, 1)
+    world.kubernetes.delays["set_managed_fields"] = 0.5
+    async with miwen(world):
+        await trio.sleep(0.3)
+        world.cluster.delete("ConfigMap", "default", "app")
+        world.cluster.put({each: before[each] for each in ("apiVersion", "kind", "metadata", "spec")}, KUBECTL)
+        new = live(world)
+        assert new["metadata"]["uid"] != before["metadata"]["uid"]
+        await trio.sleep(PAUSES)
+        assert (world.reason(), live(world)) == ("ApplyRejected", new)
+
+
 async def test_an_object_that_others_write_meanwhile_is_unblocked_all_the_same(
     world: World, autojump_clock: MockClock
 ) -> None:
