@@ -38,6 +38,13 @@ def made(world: World, manager: str = KUBECTL, **data: str) -> None:
     world.cluster.put(config(**data) | {"metadata": {"name": "app", "namespace": "default"}}, manager)
 
 
+def shared(world: World) -> None:
+    """A ConfigMap that another made, and that is in git as it is."""
+    made(world, a="1", b="1")
+    world.origin.commit({FILE: [config(a="1", b="1")]})
+    world.add()
+
+
 def read(world: World) -> Any:
     return (world.cluster.get("ConfigMap", "default", "app") or {}).get("data")
 
@@ -76,9 +83,7 @@ async def test_an_object_that_nobody_shares_costs_no_more_than_it_did(world: Wor
 async def test_what_an_earlier_release_left_shared_goes_with_git(
     world: World, autojump_clock: MockClock, restarted: bool
 ) -> None:
-    made(world, a="1", b="1")
-    world.origin.commit({FILE: [config(a="1", b="1")]})
-    world.add()
+    shared(world)
     async with miwen(world, tenancy=Tenancy(merged_managers=frozenset())):
         await trio.sleep(SOON)
     if restarted:
@@ -142,9 +147,7 @@ async def test_what_git_drops_is_not_left_to_others_who_share_it_still(
     world: World, autojump_clock: MockClock, reason: str, method: str, restarted: bool
 ) -> None:
     """Once an apply drops what another holds too, nothing would ever remove it, and all would look well."""
-    made(world, a="1", b="1")
-    world.origin.commit({FILE: [config(a="1", b="1")]})
-    world.add()
+    shared(world)
     always(world, "set_managed_fields", reason)
     async with miwen(world):
         await trio.sleep(PAUSES)
@@ -171,9 +174,7 @@ async def dropped_when_it_can_be(world: World, method: str, reason: str) -> None
 async def test_without_the_right_to_read_an_object_it_is_applied_and_what_is_shared_stays(
     world: World, autojump_clock: MockClock
 ) -> None:
-    made(world, a="1", b="1")
-    world.origin.commit({FILE: [config(a="1", b="1")]})
-    world.add()
+    shared(world)
     async with miwen(world, tenancy=Tenancy(merged_managers=frozenset())):
         await trio.sleep(SOON)
     world.origin.commit({FILE: [config(a="2")]})
@@ -187,9 +188,7 @@ async def test_an_object_that_others_write_several_times_meanwhile_is_taken_over
     world: World, autojump_clock: MockClock
 ) -> None:
     """As the controllers of a Deployment do with the status of one that has just changed."""
-    made(world, a="1", b="1")
-    world.origin.commit({FILE: [config(a="1", b="1")]})
-    world.add()
+    shared(world)
     conflicts(world, 5)
     async with miwen(world):
         await trio.sleep(PAUSES)

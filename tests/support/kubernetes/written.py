@@ -13,16 +13,18 @@ _REVISION = "deployment.kubernetes.io/revision"
 def but_for_controllers(live: dict[str, Any]) -> dict[str, Any]:
     """The object without what controllers write into it.
 
-    They write when they come to it, which is seconds later on a busy machine.
-    A write of anyone else that changes anything is seen by its time in the managed fields, a whole second.
+    They write when they come to it, which is seconds later on a busy machine. Where they did, any other write is seen by
+    its time in the managed fields (in whole seconds), else by the resourceVersion too.
 
     Args:
         live: an object as the API server gave it.
     """
     found = copy.deepcopy(live)
     metadata = found["metadata"]
-    found.pop("status", None)
-    metadata.pop("resourceVersion")
-    metadata.get("annotations", {}).pop(_REVISION, None)
-    metadata["managedFields"] = [each for each in metadata["managedFields"] if each["manager"] != _CONTROLLERS]
+    of_others = [each for each in metadata["managedFields"] if each["manager"] != _CONTROLLERS]
+    if of_others != metadata["managedFields"]:
+        found.pop("status", None)
+        metadata.pop("resourceVersion")
+        metadata.get("annotations", {}).pop(_REVISION, None)
+        metadata["managedFields"] = of_others
     return found
