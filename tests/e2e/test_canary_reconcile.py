@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import pytest
 from support.canaries.forms import forms_of, found_in
 from support.e2e.lab import Lab, git_server, until
 from support.e2e.scene import METRICS, Scene, config_map, deployment, metrics_page, secret
+from support.processes.threads import again_and_again
 
 from jiemi.core.sensitive import SensitiveText
 
@@ -55,20 +55,9 @@ class Processes:
 
 @contextmanager
 def _watching_processes() -> Iterator[Processes]:
-    seen, over = Processes(), threading.Event()
-
-    def look() -> None:
-        while not over.is_set():
-            seen.look()
-            time.sleep(0.005)
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
+    seen = Processes()
+    with again_and_again(seen.look, pause_seconds=0.005):
         yield seen
-    finally:
-        over.set()
-        thread.join()
 
 
 @contextmanager

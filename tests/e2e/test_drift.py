@@ -6,7 +6,6 @@ Miwen looks every 10 minutes here, so whatever is put right within seconds is so
 from __future__ import annotations
 
 import base64
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 from support.e2e.lab import Lab, until
 from support.e2e.scene import Scene, condition, config_map, deployment, seconds_until, secret
+from support.processes.threads import again_and_again
 
 from jiemi.core.objects.identity import NAME_LABEL
 
@@ -321,23 +321,16 @@ def test_a_reported_deletion_is_reported_and_the_policy_changed_to_correct_puts_
 @contextmanager
 def _writing_back(scene: Scene, path: str, value: str) -> Iterator[list[float]]:
     """Another controller, which wants another value and has it whenever it looks."""
-    over, writes = threading.Event(), []
+    writes: list[float] = []
 
     def insist() -> None:
-        while not over.is_set():
-            found = scene.object(path)
-            if found is not None and found["data"].get("a") != value:
-                scene.write(path, {"data": {"a": value}}, manager="rival")
-                writes.append(time.monotonic())
-            time.sleep(0.1)
+        found = scene.object(path)
+        if found is not None and found["data"].get("a") != value:
+            scene.write(path, {"data": {"a": value}}, manager="rival")
+            writes.append(time.monotonic())
 
-    thread = threading.Thread(target=insist)
-    thread.start()
-    try:
+    with again_and_again(insist, pause_seconds=0.1):
         yield writes
-    finally:
-        over.set()
-        thread.join()
 
 
 def test_a_fight_is_noticed_backed_off_from_and_reported(scene: Scene) -> None:

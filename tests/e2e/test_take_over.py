@@ -6,8 +6,8 @@ kubectl and helm are the real ones. Flux and Argo CD run in a cluster, so their 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +22,7 @@ from support.e2e.take_over_objects import BLOCKED, MAKERS, Maker, Tools, applies
 from support.kubernetes.helm import Helm
 from support.kubernetes.kubectl import Kubectl
 from support.kubernetes.written import but_for_controllers
+from support.processes.threads import again_and_again
 
 from jiemi.core.objects.managed_fields import FIELD_MANAGER
 from jiemi.core.objects.take_over import DECLARATIVE_MANAGERS, sharers
@@ -183,26 +184,21 @@ def test_what_git_does_not_describe_blocks_no_take_over_and_what_is_not_in_the_w
 def _status_is_written_all_the_time(case: Case) -> Iterator[list[float]]:
     """By a controller, until a while after Miwen's first apply; gives when it wrote since then."""
     moments: list[float] = []
-    over = threading.Event()
     place = {"metadata": {"name": case.project.name, "namespace": case.project.namespace}}
     path = case.tools.admin.path_of({"apiVersion": "apps/v1", "kind": "Deployment", **place}) + "/status"
 
-    def run() -> None:
-        number = 0
-        while not over.wait(0.005) and (not moments or moments[-1] < moments[0] + BUSY_SECONDS):
-            number += 1
-            patch = {"status": {"observedGeneration": number}}
-            live = case.tools.admin.call("PATCH", path, patch, content_type=MERGE).ok()
-            if moments or FIELD_MANAGER in {each["manager"] for each in live["metadata"]["managedFields"]}:
-                moments.append(time.monotonic())
+    numbers = itertools.count(1)
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
+    def write() -> None:
+        if moments and moments[-1] > moments[0] + BUSY_SECONDS:
+            return
+        patch = {"status": {"observedGeneration": next(numbers)}}
+        live = case.tools.admin.call("PATCH", path, patch, content_type=MERGE).ok()
+        if moments or FIELD_MANAGER in {each["manager"] for each in live["metadata"]["managedFields"]}:
+            moments.append(time.monotonic())
+
+    with again_and_again(write, pause_seconds=0.005):
         yield moments
-    finally:
-        over.set()
-        thread.join()
 
 
 def test_an_object_whose_status_a_controller_writes_again_and_again_is_taken_over_too(module: Module) -> None:

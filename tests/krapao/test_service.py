@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
 import pytest
 import trio
+from support.canaries.command_lines import watching_command_lines
 from support.krapao.age_files import AgePair, Encrypter
 from support.krapao.work_tree import Work
 
@@ -243,22 +242,8 @@ TOKEN = "canary-9Zx4-token"
 @pytest.fixture
 def command_lines() -> Iterator[set[bytes]]:
     """Every command line that is seen in /proc while the test runs."""
-    seen: set[bytes] = set()
-    stop = threading.Event()
-
-    def look() -> None:
-        while not stop.is_set():
-            for entry in os.scandir("/proc"):
-                if entry.name.isdecimal():
-                    with contextlib.suppress(OSError):
-                        seen.add(Path(entry.path, "cmdline").read_bytes())
-            stop.wait(0.002)
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    yield seen
-    stop.set()
-    thread.join()
+    with watching_command_lines() as seen:
+        yield seen
 
 
 async def test_no_secret_is_in_a_log_an_error_a_file_or_a_command_line(

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from support.processes.threads import again_and_again
 
 
 @contextmanager
 def watching_command_lines() -> Iterator[set[bytes]]:
     """Every command line that any process has meanwhile, as far as looking all the time finds them."""
     seen: set[bytes] = set()
-    over = threading.Event()
 
     def look() -> None:
-        while not over.is_set():
-            for entry in Path("/proc").glob("[0-9]*"):
-                try:
-                    seen.add((entry / "cmdline").read_bytes())
-                except OSError:
-                    continue
-            time.sleep(0.005)
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it ended
+                seen.add((entry / "cmdline").read_bytes())
 
-    thread = threading.Thread(target=look)
-    thread.start()
-    try:
+    with again_and_again(look, pause_seconds=0.002):
         yield seen
-    finally:
-        over.set()
-        thread.join()

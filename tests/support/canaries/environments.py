@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import attrs
+from support.processes.threads import again_and_again
 
 
 @attrs.frozen
@@ -66,28 +66,21 @@ class Watcher:
     def __init__(self, forms: Mapping[str, set[bytes]]) -> None:
         self._forms = forms
         self._looks: dict[tuple[str, bytes], int] = {}
-        self._over = threading.Event()
         self._found: dict[tuple[int, bytes], Process] = {}
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        thread = threading.Thread(target=self._run)
-        thread.start()
-        try:
+        with again_and_again(self._look_at_all, pause_seconds=0.003):
             yield
-        finally:
-            self._over.set()
-            thread.join()
 
     @property
     def processes(self) -> list[Process]:
         return list(self._found.values())
 
-    def _run(self) -> None:
-        while not self._over.wait(0.003):
-            for entry in Path("/proc").glob("[0-9]*"):
-                with contextlib.suppress(OSError):  # it ended
-                    self._look(entry)
+    def _look_at_all(self) -> None:
+        for entry in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it ended
+                self._look(entry)
 
     def _look(self, entry: Path) -> None:
         command = (entry / "cmdline").read_bytes()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import attrs
+from support.processes.threads import again_and_again
 
 MEBIBYTE = 1024 * 1024
 
@@ -66,22 +66,14 @@ class Sampler:
 
     @contextlib.contextmanager
     def sampling(self) -> Iterator[None]:
-        over = threading.Event()
-
-        def run() -> None:
-            while not over.wait(0.02):
-                own = [child for child in children_of(self.parent) if child.pid not in self.others]
-                self.most_holders = max(self.most_holders, holders_among(own))
-                self.most_folders = max(self.most_folders, len(private_folders(self.runtime)))
-                self.samples += 1
-
-        thread = threading.Thread(target=run)
-        thread.start()
-        try:
+        with again_and_again(self._sample, pause_seconds=0.02):
             yield
-        finally:
-            over.set()
-            thread.join()
+
+    def _sample(self) -> None:
+        own = [child for child in children_of(self.parent) if child.pid not in self.others]
+        self.most_holders = max(self.most_holders, holders_among(own))
+        self.most_folders = max(self.most_folders, len(private_folders(self.runtime)))
+        self.samples += 1
 
 
 def processes_that_name(folder: Path) -> list[bytes]:
