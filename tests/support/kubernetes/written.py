@@ -13,7 +13,7 @@ _REVISION = "deployment.kubernetes.io/revision"
 def but_for_controllers(live: dict[str, Any]) -> dict[str, Any]:
     """The object without what controllers write into it.
 
-    They write when they come to it, seconds later on a busy machine. Where they did, the write of another is seen by its
+    They write when they come to it, seconds later on a busy machine. Where they did, any other write is seen by its
     time in the managed fields (in whole seconds), else by the resourceVersion too.
 
     Args:
